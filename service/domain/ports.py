@@ -1,0 +1,61 @@
+"""What the story needs from outside, as protocols: rooms implement them, wiring connects them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.clip import Extract
+
+
+class Inference(Protocol):
+    """The served models; raises InferenceUnavailable or InferenceFailed."""
+
+    async def embed_faces(self, crops: Bytes) -> Floats:
+        """(N, 3, 112, 112) uint8 to (N, 512)."""
+        ...
+
+    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+        """(S,) at 16 kHz and (T,) hops to (T, 128)."""
+        ...
+
+    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+        """(T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
+        ...
+
+    async def is_ready(self) -> bool:
+        """Whether every model is loaded and warm."""
+        ...
+
+
+class Extractor(Protocol):
+    """Opens a clip and yields ClipOpened, chunks and ClipClosed; raises ClipError."""
+
+    def __call__(self, clip: Path) -> AbstractAsyncContextManager[AsyncIterator[Extract]]: ...
+
+
+class Store(Protocol):
+    """Clips and results by key; raises StoreUnavailable."""
+
+    async def put(self, key: str, content: AsyncIterator[bytes]) -> int:
+        """Write all of `content`, or nothing; returns its size in bytes."""
+        ...
+
+    async def get(self, key: str) -> AsyncIterator[bytes]:
+        """Stream a blob; raises KeyError where there is none."""
+        ...
+
+    def open_file(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """A blob as a local file for as long as the context lasts."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob; no error where there is none."""
+        ...
+
+    async def is_ready(self) -> bool:
+        """Whether a blob can be written now."""
+        ...

@@ -1,0 +1,93 @@
+"""The contract between whoever exports the models, the server that hosts them and the service that calls them.
+
+Shapes leave out nothing: -1 is a length that varies, and a batched model's
+first axis is its batch. Both presets keep these shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+DataType = Literal["UINT8", "FP32", "INT64", "BOOL"]
+
+CROP_SIDE: Final = 112
+FACE_FEATURES: Final = 512
+VOICE_FEATURES: Final = 128
+TARGETS: Final = ("valence", "arousal")
+FOLDS: Final = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One input or output: its name on the wire, element type and whole shape."""
+
+    name: str
+    data_type: DataType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSignature:
+    """One served model. `max_batch_size` 0: the first axis is time, not a batch."""
+
+    name: str
+    max_batch_size: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+VISUAL_BACKBONE: Final = ModelSignature(
+    name="visual_backbone",
+    max_batch_size=512,
+    inputs=(
+        Tensor(name="INPUT__0", data_type="UINT8", shape=(-1, 3, CROP_SIDE, CROP_SIDE)),
+    ),
+    outputs=(Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, FACE_FEATURES)),),
+)
+LOG_MEL: Final = ModelSignature(
+    name="log_mel",
+    max_batch_size=0,
+    inputs=(
+        Tensor(name="INPUT__0", data_type="FP32", shape=(-1,)),
+        Tensor(name="INPUT__1", data_type="INT64", shape=(-1,)),
+    ),
+    outputs=(Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, 96, 64)),),
+)
+AUDIO_BACKBONE: Final = ModelSignature(
+    name="audio_backbone",
+    max_batch_size=512,
+    inputs=(Tensor(name="INPUT__0", data_type="FP32", shape=(-1, 96, 64)),),
+    outputs=(Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, VOICE_FEATURES)),),
+)
+FUSION: Final = ModelSignature(
+    name="fusion",
+    max_batch_size=0,
+    inputs=(
+        Tensor(name="INPUT__0", data_type="FP32", shape=(-1, FACE_FEATURES)),
+        Tensor(name="INPUT__1", data_type="FP32", shape=(-1, VOICE_FEATURES)),
+        Tensor(name="INPUT__2", data_type="BOOL", shape=(-1,)),
+    ),
+    outputs=(
+        Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, len(TARGETS))),
+        Tensor(name="OUTPUT__1", data_type="FP32", shape=(-1, len(TARGETS))),
+    ),
+)
+VALENCE_AROUSAL: Final = ModelSignature(
+    name="valence_arousal",
+    max_batch_size=0,
+    inputs=(
+        Tensor(name="crops", data_type="UINT8", shape=(-1, 3, CROP_SIDE, CROP_SIDE)),
+        Tensor(name="waveform", data_type="FP32", shape=(-1,)),
+        Tensor(name="patch_starts", data_type="INT64", shape=(-1,)),
+        Tensor(name="mask", data_type="BOOL", shape=(-1,)),
+    ),
+    outputs=(
+        Tensor(name="mean", data_type="FP32", shape=(-1, len(TARGETS))),
+        Tensor(name="spread", data_type="FP32", shape=(-1, len(TARGETS))),
+    ),
+)
+
+SCRIPTED: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
+"""The models that are exported; the ensemble only wires them together."""
+SERVED: Final = (*SCRIPTED, VALENCE_AROUSAL)
