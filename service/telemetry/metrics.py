@@ -1,0 +1,143 @@
+"""The catalogue: every metric of the service, its unit and its closed set of labels, in one place.
+
+Series exist from the start, so that a rate over one that has not happened yet is 0 and not a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import nan
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.domain.signatures import SERVED
+from service.errors import ClipError
+
+REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds: what somebody waits for."""
+JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0, 1800.0, 3600.0)
+"""Seconds: what runs behind somebody's back."""
+SPEED_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds of clip in a second of work."""
+
+STAGES: Final = (
+    "upload",
+    "decode",
+    "face",
+    "sound",
+    "embed_faces",
+    "embed_voice",
+    "fuse",
+    "publish",
+)
+OUTCOMES: Final = ("succeeded", "failed", "retried", "handed_back", "superseded")
+"""How an attempt at a job ends; the first two end the job."""
+ROUTES: Final = (
+    ("POST", "/v1/jobs", "202"),
+    ("GET", "/v1/jobs/{job_id}", "200"),
+    ("GET", "/v1/jobs/{job_id}/result", "200"),
+    ("GET", "/health/live", "200"),
+    ("GET", "/health/ready", "200"),
+    ("GET", "/metrics", "200"),
+)
+
+
+class Metrics:
+    """Every metric, registered once in the registry that is handed in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.http_request_duration_seconds = Histogram(
+            "circumplex_http_request_duration_seconds",
+            "From a request's head to the last byte of its answer.",
+            ("method", "route", "status"),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.stage_duration_seconds = Histogram(
+            "circumplex_stage_duration_seconds",
+            "Busy time of one pass through a stage.",
+            ("stage",),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.triton_request_duration_seconds = Histogram(
+            "circumplex_triton_request_duration_seconds",
+            "One inference request, as the worker waits for it.",
+            ("model",),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._add_jobs(registry)
+        self._add_clips(registry)
+        self._create_series()
+
+    def _add_jobs(self, registry: CollectorRegistry) -> None:
+        self.job_queue_wait_seconds = Histogram(
+            "circumplex_job_queue_wait_seconds",
+            "From a job's submission to the start of its first attempt.",
+            buckets=JOB_BUCKETS,
+            registry=registry,
+        )
+        self.job_duration_seconds = Histogram(
+            "circumplex_job_duration_seconds",
+            "One attempt at a job.",
+            ("outcome",),
+            buckets=JOB_BUCKETS,
+            registry=registry,
+        )
+        self.queue_depth = Gauge(
+            "circumplex_queue_depth", "Jobs that no worker has taken yet.", registry=registry
+        )
+        self.queue_oldest_age_seconds = Gauge(
+            "circumplex_queue_oldest_age_seconds",
+            "Age of the oldest job that no worker has taken yet.",
+            registry=registry,
+        )
+        self.forget_backlog()
+
+    def _add_clips(self, registry: CollectorRegistry) -> None:
+        self.frames_total = Counter(
+            "circumplex_frames_total", "Frames analysed.", ("face",), registry=registry
+        )
+        self.decode_rejected_total = Counter(
+            "circumplex_decode_rejected_total",
+            "Clips that could not be analysed, by error code.",
+            ("reason",),
+            registry=registry,
+        )
+        self.realtime_factor = Histogram(
+            "circumplex_realtime_factor",
+            "Seconds of clip analysed in a second.",
+            buckets=SPEED_BUCKETS,
+            registry=registry,
+        )
+
+    def show_backlog(self, *, depth: int, oldest_age_seconds: float) -> None:
+        """Set both queue gauges."""
+        self.queue_depth.set(depth)
+        self.queue_oldest_age_seconds.set(oldest_age_seconds)
+
+    def forget_backlog(self) -> None:
+        """Say that the queue cannot be seen from here: NaN, never a false 0."""
+        self.queue_depth.set(nan)
+        self.queue_oldest_age_seconds.set(nan)
+
+    def _create_series(self) -> None:
+        for method, route, status in ROUTES:
+            self.http_request_duration_seconds.labels(method, route, status)
+        for stage in STAGES:
+            self.stage_duration_seconds.labels(stage)
+        for model in SERVED:
+            self.triton_request_duration_seconds.labels(model.name)
+        for outcome in OUTCOMES:
+            self.job_duration_seconds.labels(outcome)
+        for face in ("found", "missing"):
+            self.frames_total.labels(face)
+        for reason in _codes(ClipError.__subclasses__()):
+            self.decode_rejected_total.labels(reason)
+
+
+def _codes(errors: Iterable[type[ClipError]]) -> list[str]:
+    return [error.code for error in errors]
