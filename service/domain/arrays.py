@@ -1,4 +1,4 @@
-"""Array types by the letters of their shapes: T frames, N crops, C H W image, D features, S samples."""
+"""Array types, by the letters of their shapes: T frames, N crops, D features, S samples."""
 
 from __future__ import annotations
 

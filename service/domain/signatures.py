@@ -1,7 +1,9 @@
-"""The contract between whoever exports the models, the server that hosts them and the service that calls them.
+"""The contract between who exports the models, who hosts them and who calls them.
 
 Shapes leave out nothing: -1 is a length that varies, and a batched model's
-first axis is its batch. Both presets keep these shapes.
+first axis is its batch. Both presets keep these shapes. `mask` is true where a
+frame counts and false where it is padding; what a masked frame holds has no
+influence on the others.
 """
 
 from __future__ import annotations
@@ -40,9 +42,7 @@ class ModelSignature:
 VISUAL_BACKBONE: Final = ModelSignature(
     name="visual_backbone",
     max_batch_size=512,
-    inputs=(
-        Tensor(name="INPUT__0", data_type="UINT8", shape=(-1, 3, CROP_SIDE, CROP_SIDE)),
-    ),
+    inputs=(Tensor(name="INPUT__0", data_type="UINT8", shape=(-1, 3, CROP_SIDE, CROP_SIDE)),),
     outputs=(Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, FACE_FEATURES)),),
 )
 LOG_MEL: Final = ModelSignature(

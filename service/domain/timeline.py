@@ -24,7 +24,7 @@ class TimelinePoint:
     """One frame's place on the circumplex.
 
     estimate: None where no face has been seen yet: there is nothing to estimate from.
-    A frame without a face after one is estimated from the last face seen; `frame.face` is then None.
+    A later frame without a face is estimated from the last face seen; `frame.face` is then None.
     """
 
     frame: Frame

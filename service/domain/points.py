@@ -1,0 +1,82 @@
+"""From features to points: filled, windowed, merged, smoothed. Nothing waits in here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.domain.arrays import Floats
+from service.domain.carry import LastFace
+from service.domain.clip import Frame
+from service.domain.smoothing import Sample, Smoother
+from service.domain.timeline import Estimate, TimelinePoint
+from service.domain.windows import Answer, Features, Merger, Window, Windower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Merged:
+    """A frame and what the folds say of it: (valence, arousal), or None where nothing is known."""
+
+    frame: Frame
+    mean: tuple[float, float] | None
+    spread: tuple[float, float]
+
+
+class PointMaker:
+    """Turns a clip's features into its points, in frame order.
+
+    Call `add` for each chunk and `close` once, answering every window they yield
+    with `answer`; then `finish`. A frame's point comes once nothing can change it.
+    """
+
+    def __init__(self, *, window_frames: int, hop_frames: int, smoothing_seconds: float) -> None:
+        self._last_face = LastFace()
+        self._windower = Windower(window_frames=window_frames, hop_frames=hop_frames)
+        self._merger = Merger(hop_frames=hop_frames)
+        self._smoother = Smoother(sigma_seconds=smoothing_seconds)
+        self._unmerged: deque[tuple[Frame, bool]] = deque()
+        self._unsmoothed: deque[_Merged] = deque()
+
+    def add(self, frames: Sequence[Frame], faces: Floats, voice: Floats) -> Iterator[Window]:
+        """Takes T frames, the (N, 512) faces found in them and their (T, 128) voice."""
+        visual, known = self._last_face.fill(frames, faces)
+        self._unmerged.extend(zip(frames, known.tolist(), strict=True))
+        yield from self._windower.add(Features(visual=visual, audio=voice, known=known))
+
+    def close(self) -> Iterator[Window]:
+        """The last window, if frames are left for one."""
+        yield from self._windower.close()
+
+    def answer(self, answer: Answer) -> Iterator[TimelinePoint]:
+        """Takes the fusion's answer for the real frames of the oldest unanswered window."""
+        yield from self._smooth(self._merger.add(answer))
+
+    def finish(self) -> Iterator[TimelinePoint]:
+        """The points that were waiting for neighbours that will not come."""
+        yield from self._smooth(self._merger.close())
+        yield from map(self._point, self._smoother.close())
+
+    def _smooth(self, answer: Answer) -> Iterator[TimelinePoint]:
+        for mean, spread in zip(answer.mean.tolist(), answer.spread.tolist(), strict=True):
+            frame, known = self._unmerged.popleft()
+            merged = _Merged(frame=frame, mean=tuple(mean) if known else None, spread=tuple(spread))
+            self._unsmoothed.append(merged)
+            sample = Sample(time_seconds=frame.time_seconds, values=merged.mean)
+            yield from map(self._point, self._smoother.add(sample))
+
+    def _point(self, smoothed: Sample) -> TimelinePoint:
+        merged = self._unsmoothed.popleft()
+        if merged.mean is None or smoothed.values is None:
+            return TimelinePoint(frame=merged.frame, estimate=None)
+        return TimelinePoint(
+            frame=merged.frame,
+            estimate=Estimate(
+                valence=merged.mean[0],
+                arousal=merged.mean[1],
+                valence_std=merged.spread[0],
+                arousal_std=merged.spread[1],
+                valence_smoothed=smoothed.values[0],
+                arousal_smoothed=smoothed.values[1],
+            ),
+        )

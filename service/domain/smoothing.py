@@ -1,0 +1,72 @@
+"""Smooths a timeline in time, not in frames, so that variable frame rates are treated alike.
+
+Source: predictions are smoothed [S]; the Gaussian over seconds is ours [I].
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+REACH_SIGMAS: Final = 3.0
+"""Beyond three sigmas a neighbour weighs less than .012 of the frame itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One frame's time and values; values None where there is no estimate."""
+
+    time_seconds: float
+    values: tuple[float, float] | None
+
+
+class Smoother:
+    """A Gaussian mean over the neighbours within three sigmas, answered with that much delay.
+
+    Frames without an estimate neither give nor get a value. Sigma 0 returns every sample as it is.
+    """
+
+    def __init__(self, *, sigma_seconds: float) -> None:
+        self._sigma_seconds = sigma_seconds
+        self._reach_seconds = REACH_SIGMAS * sigma_seconds
+        self._past: deque[Sample] = deque()
+        self._waiting: deque[Sample] = deque()
+
+    def add(self, sample: Sample) -> Iterator[Sample]:
+        """Takes the next frame; yields, in order, the smoothed frames that are now settled."""
+        self._waiting.append(sample)
+        while self._waiting[0].time_seconds + self._reach_seconds < sample.time_seconds:
+            yield self._settle()
+        if self._reach_seconds == 0:
+            yield from self.close()
+
+    def close(self) -> Iterator[Sample]:
+        """The frames still waiting for neighbours that will not come."""
+        while self._waiting:
+            yield self._settle()
+
+    def _settle(self) -> Sample:
+        sample = self._waiting[0]
+        smoothed = self._smooth(sample)
+        self._past.append(self._waiting.popleft())
+        oldest = (self._waiting[0] if self._waiting else sample).time_seconds - self._reach_seconds
+        while self._past and self._past[0].time_seconds < oldest:
+            self._past.popleft()
+        return smoothed
+
+    def _smooth(self, sample: Sample) -> Sample:
+        if sample.values is None or self._sigma_seconds == 0:
+            return sample
+        total = first = second = 0.0
+        for neighbour in (*self._past, *self._waiting):
+            distance = (neighbour.time_seconds - sample.time_seconds) / self._sigma_seconds
+            if neighbour.values is None or abs(distance) > REACH_SIGMAS:
+                continue
+            weight = math.exp(-0.5 * distance * distance)
+            total += weight
+            first += weight * neighbour.values[0]
+            second += weight * neighbour.values[1]
+        return Sample(time_seconds=sample.time_seconds, values=(first / total, second / total))

@@ -1,0 +1,147 @@
+"""Cuts a stream of frames into the windows the fusion sees, and merges its answers again.
+
+Windows start every `hop` frames. The last one is padded to full length and
+masked, so every window has the one shape the fusion was warmed with.
+Source: paper.md, windows of 300 frames, hop 200, overlaps averaged [L].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.domain.arrays import Booleans, Floats
+from service.domain.signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """The embeddings of consecutive frames.
+
+    visual: (T, 512), audio: (T, 128); known: (T,), False where no face has been seen yet.
+    """
+
+    visual: Floats
+    audio: Floats
+    known: Booleans
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def cut(self, start: int, stop: int | None = None) -> Features:
+        """The frames [start, stop)."""
+        part = slice(start, stop)
+        return Features(visual=self.visual[part], audio=self.audio[part], known=self.known[part])
+
+    def join(self, later: Features) -> Features:
+        """These frames, then `later`."""
+        return Features(
+            visual=np.concatenate((self.visual, later.visual)),
+            audio=np.concatenate((self.audio, later.audio)),
+            known=np.concatenate((self.known, later.known)),
+        )
+
+    def pad(self, length: int) -> Features:
+        """Zeros and False up to `length` frames."""
+        return self.join(_blank(length - len(self)))
+
+
+def _blank(length: int) -> Features:
+    return Features(
+        visual=np.zeros((length, FACE_FEATURES), np.float32),
+        audio=np.zeros((length, VOICE_FEATURES), np.float32),
+        known=np.zeros(length, np.bool_),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """`features` of full length, of which the first `frames` are real; `start` is a frame index."""
+
+    start: int
+    frames: int
+    features: Features
+
+
+class Windower:
+    """Collects features and yields each window as soon as its last frame is there."""
+
+    def __init__(self, *, window_frames: int, hop_frames: int) -> None:
+        self._window_frames = window_frames
+        self._hop_frames = hop_frames
+        self._start = 0
+        self._covered = 0
+        self._held = _blank(0)
+
+    def add(self, features: Features) -> Iterator[Window]:
+        """The windows that `features` completes."""
+        self._held = self._held.join(features)
+        while len(self._held) >= self._window_frames:
+            yield self._take(self._window_frames)
+
+    def close(self) -> Iterator[Window]:
+        """The last, padded window, if any frame is in no window yet."""
+        if self._start + len(self._held) > self._covered:
+            yield self._take(len(self._held))
+
+    def _take(self, frames: int) -> Window:
+        features = self._held.cut(0, frames).pad(self._window_frames)
+        window = Window(start=self._start, frames=frames, features=features)
+        self._covered = self._start + frames
+        self._held = self._held.cut(self._hop_frames)
+        self._start += self._hop_frames
+        return window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Mean and spread of the six folds, (T, 2) each, for T consecutive frames."""
+
+    mean: Floats
+    spread: Floats
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+
+class Merger:
+    """Averages what overlapping windows say of a frame.
+
+    The spread of a frame in two windows is the root of its mean variance.
+    """
+
+    def __init__(self, *, hop_frames: int) -> None:
+        self._hop_frames = hop_frames
+        self._mean = np.zeros((0, len(TARGETS)))
+        self._variance = np.zeros((0, len(TARGETS)))
+        self._windows = np.zeros((0, 1))
+
+    def add(self, answer: Answer) -> Answer:
+        """Takes the next window's answer; returns the frames no later window reaches."""
+        self._extend(len(answer))
+        self._mean[: len(answer)] += answer.mean
+        self._variance[: len(answer)] += np.square(answer.spread, dtype=np.float64)
+        self._windows[: len(answer)] += 1
+        return self._release(self._hop_frames)
+
+    def close(self) -> Answer:
+        """The frames still held."""
+        return self._release(len(self._windows))
+
+    def _extend(self, length: int) -> None:
+        missing = max(0, length - len(self._windows))
+        rows = ((0, missing), (0, 0))
+        self._mean = np.pad(self._mean, rows)
+        self._variance = np.pad(self._variance, rows)
+        self._windows = np.pad(self._windows, rows)
+
+    def _release(self, frames: int) -> Answer:
+        windows = self._windows[:frames]
+        mean = self._mean[:frames] / windows
+        spread = np.sqrt(self._variance[:frames] / windows)
+        self._mean = self._mean[frames:]
+        self._variance = self._variance[frames:]
+        self._windows = self._windows[frames:]
+        return Answer(mean=mean.astype(np.float32), spread=spread.astype(np.float32))

@@ -1,0 +1,151 @@
+"""The served models as functions of arrays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import numpy as np
+from tritonclient.grpc import InferInput, KeepAliveOptions
+from tritonclient.grpc.aio import InferenceServerClient
+
+from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.signatures import (
+    AUDIO_BACKBONE,
+    CROP_SIDE,
+    FACE_FEATURES,
+    FUSION,
+    LOG_MEL,
+    SERVED,
+    VISUAL_BACKBONE,
+    VOICE_FEATURES,
+)
+from service.errors import InferenceFailed, InferenceUnavailable
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.triton.calls import ModelCalls, numpy_inputs, typed_errors
+from service.triton.memory import CropMemory
+
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_READY_TIMEOUT_SECONDS: Final = 2.0
+_CHANNEL: Final = [
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+_KEEPALIVE: Final = KeepAliveOptions(keepalive_time_ms=310_000, keepalive_timeout_ms=20_000)
+"""Slower than the 300 s below which a gRPC server answers with GOAWAY."""
+
+
+@asynccontextmanager
+async def connect(settings: Settings, metrics: Metrics) -> AsyncGenerator[TritonInference]:
+    """The one client of a process; nothing is sent before the first call."""
+    async with InferenceServerClient(
+        settings.triton_url, keepalive_options=_KEEPALIVE, channel_args=_CHANNEL
+    ) as client:
+        inference = TritonInference(
+            client,
+            calls=ModelCalls(
+                client, timeout_seconds=settings.triton_timeout_seconds, metrics=metrics
+            ),
+            memory=_crop_memory(client, settings),
+        )
+        try:
+            yield inference
+        finally:
+            await inference.close()
+
+
+def _crop_memory(client: InferenceServerClient, settings: Settings) -> CropMemory | None:
+    host = settings.triton_url.rpartition(":")[0]
+    mode = settings.triton_shared_memory
+    if mode == "off" or (mode == "auto" and host not in _LOOPBACK):
+        return None
+    return CropMemory(
+        client,
+        slot_bytes=settings.chunk_frames * 3 * CROP_SIDE * CROP_SIDE,
+        slots=settings.worker_concurrency * settings.chunks_in_flight,
+        timeout_seconds=settings.triton_timeout_seconds,
+    )
+
+
+class TritonInference:
+    """Satisfies the Inference port against one Triton server."""
+
+    def __init__(
+        self, client: InferenceServerClient, *, calls: ModelCalls, memory: CropMemory | None
+    ) -> None:
+        self._client = client
+        self._calls = calls
+        self._memory = memory
+
+    async def embed_faces(self, crops: Bytes) -> Floats:
+        """(N, 3, 112, 112) uint8 to (N, 512)."""
+        if not len(crops):
+            return np.zeros((0, FACE_FEATURES), np.float32)
+        if self._memory is None:
+            inputs = numpy_inputs(VISUAL_BACKBONE, [crops])
+            (faces,) = await self._calls.uncancelled(self._calls.infer(VISUAL_BACKBONE, inputs))
+            return faces
+        return await self._calls.uncancelled(self._embed_shared(self._memory, crops))
+
+    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+        """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
+        if not len(patch_starts):
+            return np.zeros((0, VOICE_FEATURES), np.float32)
+        return await self._calls.uncancelled(self._embed_patches(waveform, patch_starts))
+
+    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+        """(T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
+        inputs = numpy_inputs(FUSION, [visual, audio, mask])
+        mean, spread = await self._calls.uncancelled(self._calls.infer(FUSION, inputs))
+        return mean, spread
+
+    async def is_ready(self) -> bool:
+        """Whether every model is loaded and warm; False where Triton is away."""
+        try:
+            with typed_errors():
+                answers = await asyncio.gather(
+                    *(
+                        self._client.is_model_ready(
+                            model.name, client_timeout=_READY_TIMEOUT_SECONDS
+                        )
+                        for model in SERVED
+                    )
+                )
+        except (InferenceUnavailable, InferenceFailed):
+            return False
+        return all(answers)
+
+    async def close(self) -> None:
+        """Wait for what still runs, then give the shared memory back."""
+        await self._calls.drain()
+        if self._memory is not None:
+            await self._memory.close()
+
+    async def _embed_patches(self, waveform: Floats, patch_starts: Integers) -> Floats:
+        (patches,) = await self._calls.infer(
+            LOG_MEL, numpy_inputs(LOG_MEL, [waveform, patch_starts])
+        )
+        (voice,) = await self._calls.infer(AUDIO_BACKBONE, numpy_inputs(AUDIO_BACKBONE, [patches]))
+        return voice
+
+    async def _embed_shared(self, memory: CropMemory, crops: Bytes) -> Floats:
+        """Again with a fresh region where Triton has restarted and forgotten the old one."""
+        async with memory.holding(crops) as slot:
+            try:
+                return await self._embed_region(slot.region, slot.offset_bytes, crops)
+            except InferenceFailed as error:
+                if slot.region not in error.detail:
+                    raise
+            slot = await memory.move(slot, crops)
+            return await self._embed_region(slot.region, slot.offset_bytes, crops)
+
+    async def _embed_region(self, region: str, offset_bytes: int, crops: Bytes) -> Floats:
+        (tensor,) = VISUAL_BACKBONE.inputs
+        given = InferInput(tensor.name, crops.shape, tensor.data_type)
+        given.set_shared_memory(region, crops.nbytes, offset_bytes)
+        (faces,) = await self._calls.infer(VISUAL_BACKBONE, [given])
+        return faces

@@ -1,0 +1,137 @@
+"""Crops reach a Triton on the same host through system shared memory, not through gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from tritonclient.grpc.aio import InferenceServerClient
+
+from service.domain.arrays import Bytes
+from service.errors import InferenceUnavailable
+from service.triton.calls import typed_errors
+
+_log = logging.getLogger(__name__)
+
+_PREFIX: Final = "circumplex"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A part of a region that Triton knows by name."""
+
+    number: int
+    region: str
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Region:
+    name: str
+    memory: SharedMemory
+
+
+class CropMemory:
+    """Equal slots of one region, each holding the crops of one request.
+
+    The region's file is unlinked as soon as Triton has mapped it, so a worker that
+    is killed leaves none behind; what Triton still maps of it, the next worker lets go.
+    """
+
+    def __init__(
+        self, client: InferenceServerClient, *, slot_bytes: int, slots: int, timeout_seconds: float
+    ) -> None:
+        self._client = client
+        self._slot_bytes = slot_bytes
+        self._slots = slots
+        self._timeout_seconds = timeout_seconds
+        self._free: asyncio.LifoQueue[int] = asyncio.LifoQueue()
+        for number in range(slots):
+            self._free.put_nowait(number)
+        self._region: _Region | None = None
+        self._registering = asyncio.Lock()
+
+    @asynccontextmanager
+    async def holding(self, crops: Bytes) -> AsyncGenerator[Slot]:
+        """The crops in a slot of their own; waits while all slots are taken."""
+        number = await self._free.get()
+        try:
+            yield await self._place(number, crops, lost=None)
+        finally:
+            self._free.put_nowait(number)
+
+    async def move(self, slot: Slot, crops: Bytes) -> Slot:
+        """The crops in a new region, where Triton does not know the slot's region any more."""
+        return await self._place(slot.number, crops, lost=slot.region)
+
+    async def _place(self, number: int, crops: Bytes, *, lost: str | None) -> Slot:
+        region = await self._current(lost)
+        offset_bytes = number * self._slot_bytes
+        place = np.ndarray(crops.shape, np.uint8, buffer=region.memory.buf, offset=offset_bytes)
+        np.copyto(place, crops)
+        return Slot(number=number, region=region.name, offset_bytes=offset_bytes)
+
+    async def _current(self, lost: str | None) -> _Region:
+        async with self._registering:
+            if self._region is None or self._region.name == lost:
+                with typed_errors():
+                    await self._forget_dead_workers()
+                    self._drop()
+                    self._region = await self._register()
+            return self._region
+
+    async def close(self) -> None:
+        """Have Triton let go of the region, if it still answers, and let go of it here."""
+        if self._region is None:
+            return
+        try:
+            with typed_errors():
+                await self._client.unregister_system_shared_memory(
+                    self._region.name, client_timeout=self._timeout_seconds
+                )
+        except InferenceUnavailable as error:
+            _log.info("Triton is away and needs no unregistering: %s", error.detail)
+        self._drop()
+
+    async def _register(self) -> _Region:
+        memory = SharedMemory(create=True, size=self._slot_bytes * self._slots)
+        name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            await self._client.register_system_shared_memory(
+                name, f"/{memory.name}", memory.size, client_timeout=self._timeout_seconds
+            )
+        except BaseException:
+            memory.close()
+            raise
+        finally:
+            memory.unlink()
+        return _Region(name=name, memory=memory)
+
+    async def _forget_dead_workers(self) -> None:
+        status = await self._client.get_system_shared_memory_status(
+            client_timeout=self._timeout_seconds
+        )
+        for name in status.regions if status else ():
+            prefix, _, rest = name.partition("-")
+            if prefix == _PREFIX and not _is_alive(rest.partition("-")[0]):
+                await self._client.unregister_system_shared_memory(
+                    name, client_timeout=self._timeout_seconds
+                )
+
+    def _drop(self) -> None:
+        if self._region is not None:
+            self._region.memory.close()
+        self._region = None
+
+
+def _is_alive(pid: str) -> bool:
+    return Path("/proc", pid).exists()

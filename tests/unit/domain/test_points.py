@@ -1,0 +1,63 @@
+import numpy as np
+
+from service.domain.clip import FaceBox, Frame, Missing
+from service.domain.points import PointMaker
+from service.domain.timeline import TimelinePoint
+from service.domain.windows import Answer, Window
+
+FACE = FaceBox(left=1, top=2, width=3, height=4, score=0.9)
+
+
+def frame(index: int, *, face: bool) -> Frame:
+    missing = None if face else Missing.FACE_NOT_FOUND
+    return Frame(index=index, time_seconds=index / 25, face=FACE if face else None, missing=missing)
+
+
+def echo(window: Window) -> Answer:
+    """Answers with the first visual feature, so that one sees which face stood in for a frame."""
+    mean = window.features.visual[: window.frames, :2]
+    return Answer(mean=mean, spread=np.zeros_like(mean))
+
+
+def points_of(present: list[bool]) -> list[TimelinePoint]:
+    """Frame i's face, where it has one, is i/1000 throughout."""
+    maker = PointMaker(window_frames=300, hop_frames=200, smoothing_seconds=0)
+    points: list[TimelinePoint] = []
+    for first in range(0, len(present), 32):
+        part = present[first : first + 32]
+        frames = [frame(first + k, face=face) for k, face in enumerate(part)]
+        values = [f.index / 1000 for f in frames if f.face]
+        faces = np.repeat(np.array(values, np.float32)[:, None], 512, axis=1)
+        for window in maker.add(frames, faces.reshape(-1, 512), np.zeros((len(part), 128), "f4")):
+            points += maker.answer(echo(window))
+    for window in maker.close():
+        points += maker.answer(echo(window))
+    return points + list(maker.finish())
+
+
+def test_every_frame_has_one_point_in_order() -> None:
+    points = points_of([True] * 777)
+    assert [point.frame.index for point in points] == list(range(777))
+
+
+def test_missing_face_is_filled_from_the_last_face_and_stays_marked() -> None:
+    points = points_of([True, True, False, False, True])
+    values = [round(p.estimate.valence, 6) for p in points if p.estimate]
+    assert values == [0.0, 0.001, 0.001, 0.001, 0.004]
+    assert [p.frame.missing for p in points[2:4]] == [Missing.FACE_NOT_FOUND] * 2
+
+
+def test_face_is_carried_across_chunks_and_windows() -> None:
+    points = points_of([True] + [False] * 699)
+    assert {p.estimate.valence if p.estimate else None for p in points} == {0.0}
+
+
+def test_frames_before_the_first_face_have_no_estimate() -> None:
+    points = points_of([False] * 40 + [True] * 10)
+    assert [p.estimate is None for p in points] == [True] * 40 + [False] * 10
+
+
+def test_clip_without_faces_has_points_without_estimates() -> None:
+    points = points_of([False] * 450)
+    assert len(points) == 450
+    assert all(point.estimate is None for point in points)
