@@ -1,0 +1,73 @@
+# Circumplex: `make demo` shows it, `make test` proves it. Every target sets up what it needs.
+
+PYTHON  ?= python3
+PRESET  ?= mini
+RUNTIME := .runtime
+VENV    := .venv
+BIN     := $(VENV)/bin
+
+INSTALLED := $(VENV)/.installed
+TRITON    := $(RUNTIME)/triton/.ready
+FACES     := $(RUNTIME)/faces/.ready
+EXPORTED  := $(RUNTIME)/.exported-$(PRESET)
+SOURCES   := service training deploy bench tests clients/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check lint format bench export lock clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) $(TRITON) $(FACES) $(EXPORTED) ## Create the environment; unpack Triton and the face models; export the models.
+
+demo: setup ## Run the main job once: a clip through Redis, worker and Triton; results in out/.
+	@$(BIN)/python -m deploy.demo
+
+up: setup ## Run the whole stack until Ctrl-C.
+	@$(BIN)/circumplex up
+
+test: setup ## Pass all tests.
+	$(BIN)/python -m pytest
+
+check: setup lint ## Format, lint, types, import rules, unit and contract tests.
+	$(BIN)/python -m pytest tests/unit tests/contract
+
+lint: $(INSTALLED) ## Format, lint, types and import rules alone.
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(INSTALLED) ## Rewrite the sources the way `make lint` wants them.
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/bench.json.
+	@$(BIN)/python -m bench
+
+export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).
+	@rm -f $(RUNTIME)/.exported-*
+	@$(MAKE) --no-print-directory $(EXPORTED)
+
+lock: ## Renew requirements/constraints.txt from pyproject.toml (see docs/dependencies.md).
+	@deploy/provision/lock.sh "$(PYTHON)"
+
+clean: ## Remove the environment, everything unpacked and every output.
+	rm -rf $(VENV) $(RUNTIME) out model_repository/*/1/model.pt model_repository/provenance.json
+
+$(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements/constraints.txt
+	@$(PYTHON) deploy/provision/environment.py $(VENV) requirements/constraints.txt
+	@touch $@
+
+$(TRITON): $(INSTALLED) deploy/provision/triton.py deploy/triton/pytorch/model.py
+	@$(BIN)/python -m deploy.provision.triton $(RUNTIME)/triton
+	@touch $@
+
+$(FACES): $(INSTALLED) deploy/provision/face_models.py
+	@$(BIN)/python -m deploy.provision.face_models $(RUNTIME)/faces
+	@touch $@
+
+$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py)
+	@rm -f $(RUNTIME)/.exported-*
+	@$(BIN)/python -m training export --preset $(PRESET)
+	@touch $@

@@ -1,0 +1,49 @@
+"""Creates the virtual environment and installs the project into it, pinned.
+
+Runs on the bare interpreter: standard library only.
+
+    python3 deploy/provision/environment.py .venv requirements/constraints.txt
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+_OLDEST = (3, 11)
+_PACKAGES = ("-e", ".[plot,embedded,training,development]", "-e", "clients/python")
+
+
+def main(environment: Path, constraints: Path) -> None:
+    """Make `environment` hold exactly what `constraints` pins; safe to run again."""
+    if sys.version_info < _OLDEST:
+        sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
+    python = environment / "bin" / "python"
+    if not python.exists():
+        _create(environment)
+    print("Installing the pinned packages; the first time takes a few minutes ...", flush=True)
+    done = subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, *_PACKAGES],
+        env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        check=False,
+    )
+    if done.returncode:
+        sys.exit("The packages could not be installed; the lines above say why.")
+
+
+def _create(environment: Path) -> None:
+    print(f"Creating {environment} with Python {sys.version.split()[0]} ...", flush=True)
+    try:
+        venv.create(environment, with_pip=True)
+    except (subprocess.CalledProcessError, ImportError):
+        sys.exit(
+            "This Python cannot create environments with pip in them. "
+            "On Debian: apt install python3-venv"
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
