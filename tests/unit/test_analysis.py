@@ -54,7 +54,7 @@ def chunk(first: int, frames: int, *, face: bool) -> Chunk:
         for i in range(first, first + frames)
     )
     crops = np.zeros((frames if face else 0, 3, 112, 112), np.uint8)
-    crops[:] = np.arange(first, first + len(crops), dtype=np.uint8)[:, None, None, None]
+    crops[:] = (np.arange(first, first + len(crops)) % 256)[:, None, None, None]
     return Chunk(
         frames=seen,
         crops=crops,
