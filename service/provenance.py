@@ -1,0 +1,51 @@
+"""Where the numbers come from: weights, preprocessing and software, for every result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from service.errors import InferenceUnavailable
+from service.settings import Settings
+
+FILE_NAME: Final = "provenance.json"
+"""Written into the model repository by whoever exports the models."""
+
+_SOFTWARE: Final = ("circumplex", "av", "opencv-python-headless", "numpy")
+
+
+def read_provenance(settings: Settings) -> dict[str, Any]:
+    """The provenance of results made with these settings.
+
+    Returns: what the export wrote (preset, training, weights by model), the method's
+    choices, the face models' hashes and the software's versions.
+    Raises: InferenceUnavailable: no models have been exported.
+    """
+    exported = settings.model_repository / FILE_NAME
+    try:
+        models = json.loads(exported.read_bytes())
+    except FileNotFoundError:
+        raise InferenceUnavailable(f"No models are exported: {exported} is missing.") from None
+    return {
+        **models,
+        "method": {
+            "window_frames": settings.window_frames,
+            "hop_frames": settings.hop_frames,
+            "smoothing_seconds": settings.smoothing_seconds,
+        },
+        "face_models": _face_models(settings),
+        "software": models.get("software", {}) | {name: version(name) for name in _SOFTWARE},
+    }
+
+
+def _face_models(settings: Settings) -> dict[str, str]:
+    if settings.yunet_file is not None:
+        return {"yunet": _sha256(settings.yunet_file)}
+    return {file.stem: _sha256(file) for file in sorted(settings.face_models_dir.glob("*.tflite"))}
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,32 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from service.errors import InferenceUnavailable
+from service.provenance import read_provenance
+from service.settings import Settings
+
+EXPORTED = {"preset": "mini", "training": "untrained", "software": {"torch": "2.13.0"}}
+
+
+def settings_with(folder: Path) -> Settings:
+    return Settings(model_repository=folder, face_models_dir=folder, smoothing_seconds=0.5)
+
+
+def test_provenance_names_weights_method_faces_and_software(tmp_path: Path) -> None:
+    (tmp_path / "provenance.json").write_text(json.dumps(EXPORTED))
+    (tmp_path / "face_landmark.tflite").write_bytes(b"abc")
+
+    provenance = read_provenance(settings_with(tmp_path))
+
+    assert provenance["training"] == "untrained"
+    assert provenance["method"]["smoothing_seconds"] == 0.5
+    # the published digest of "abc" (FIPS 180-2)
+    assert provenance["face_models"]["face_landmark"].startswith("ba7816bf8f01cfea")
+    assert {"torch", "av", "circumplex"} <= provenance["software"].keys()
+
+
+def test_models_that_were_never_exported_are_named_as_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(InferenceUnavailable, match="No models are exported"):
+        read_provenance(settings_with(tmp_path))
