@@ -1,0 +1,56 @@
+"""Hair behind the head, over the forehead and beside the face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.synthetic.actor import Actor
+from training.synthetic.head import Skull, lamp_of
+from training.synthetic.shapes import Canvas, Light, Plane, planes, ridge
+
+
+def draw_back_hair(head: Canvas, actor: Actor) -> None:
+    """The hair behind the head, down to the shoulders when it is long."""
+    reach = 0.15 + 1.25 * actor.hair_length
+    width = actor.face_width + 0.06 + 0.10 * actor.hair_length
+    wave = 0.025 * np.sin(head.v * 6 + np.sign(head.u))
+    below = np.clip(head.v, 0, 2)
+    sides = np.abs(head.u) - width - wave - 0.10 * below + 0.10 * np.square(below - 0.4)
+    end = head.v - reach + 0.25 * np.square(head.u) + 0.015 * np.sin(head.u * 40)
+    shape = np.where(head.v < 0, _crown(head, width), np.maximum(sides, end))
+    head.paint(_strands(head, actor, 0.5), head.inside(shape, 0.03))
+
+
+def draw_front_hair(head: Canvas, skull: Skull, actor: Actor) -> None:
+    """The hair over forehead and temples, parted, with its shade on the skin."""
+    face = skull.turned
+    width = actor.face_width + 0.06 + 0.05 * actor.hair_length
+    apart = np.abs(face.u - actor.parting)
+    wisps = 0.010 * np.sin(face.u * 47 + 9 * face.v) + 0.006 * np.sin(face.u * 101)
+    fringe = face.v + 0.70 - 0.55 * np.square(apart) - 0.10 * apart - wisps
+    cheek = actor.face_width - 0.05 - 0.30 * np.square(np.clip(head.v + 0.05, -1, 0))
+    reach = -0.05 + 0.9 * max(actor.hair_length - 0.35, 0.0)
+    beside = np.maximum(cheek + 0.3 * wisps - np.abs(head.u), head.v - reach)
+    edge = np.minimum(fringe, beside)
+    below = np.clip(head.v, 0, 2)
+    outer = np.where(head.v < 0, _crown(head, width), np.abs(head.u) - width - 0.05 * below)
+    cover = head.inside(np.maximum(outer, edge), 0.035)
+    head.dim(0.35 * head.inside(edge - 0.04, 0.12) * head.inside(skull.outline) * (1 - cover))
+    head.paint(_strands(head, actor, 1.0), cover)
+
+
+def _crown(head: Canvas, width: float) -> Plane:
+    return (np.hypot(head.u * (1 / width), (head.v + 0.04) * (1 / 1.10)) - 1) * 0.9
+
+
+def _strands(head: Canvas, actor: Actor, brightness: float) -> Light:
+    """(3, H, W) hair: strands that fall from the parting, with a band of shine."""
+    fall = (head.u - actor.parting) / (1.15 + 0.5 * np.clip(head.v + 1, 0, 2))
+    strands = np.sin(fall * 90) + 0.7 * np.sin(fall * 157 + 2) + 0.5 * np.sin(fall * 263)
+    across, _, _ = lamp_of(actor)
+    lit = np.clip(0.62 + 0.45 * (head.u * across - 0.3 * head.v), 0.25, 1.3)
+    tone = brightness * lit * (1 + 0.16 * strands)
+    crest = head.v + 0.80 - 0.25 * np.square(head.u)
+    sheen = 0.10 * brightness * np.clip(ridge(crest, 0.10) * (0.6 + 0.3 * strands), 0, 1)
+    colour = planes(actor.hair)
+    return colour * tone + (colour + 0.12) * sheen

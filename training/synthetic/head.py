@@ -1,0 +1,122 @@
+"""Skull and skin: a head as an egg, lit by one lamp and the room."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from training.synthetic.actor import Actor, Colour, Expression
+from training.synthetic.relief import EYE_HEIGHT, relief_of
+from training.synthetic.shapes import Canvas, Light, Plane, bump, planes
+
+_DEPTH: Final = 0.85
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skull:
+    """The head's outline and, on it, the coordinates of the features as the head turns.
+
+    outline: (H, W) negative inside. depth: (H, W), towards the viewer.
+    half_width: (H, W), of the head at this height.
+    turned: the canvas with u and v on the turned face.
+    """
+
+    outline: Plane
+    depth: Plane
+    half_width: Plane
+    turned: Canvas
+
+
+def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
+    """Lay the egg on the canvas and turn the face on it."""
+    below = np.clip(canvas.v, 0, 1.2)
+    taper = 0.34 - 0.20 * actor.jaw_width
+    half_width = actor.face_width * (1 - taper * below * below)
+    chin = 1.0 + 0.05 * expression.mouth_opening
+    across = canvas.u / half_width
+    down = canvas.v - (1 - 1 / chin) * below
+    corners = 0.45 * actor.jaw_width * np.square(across * below)
+    radius = across * across + down * down - corners
+    depth = _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
+    turned = Canvas(
+        light=canvas.light,
+        u=canvas.u * math.cos(expression.yaw) - depth * math.sin(expression.yaw),
+        v=canvas.v * math.cos(expression.pitch) - depth * math.sin(expression.pitch),
+        pixel=canvas.pixel,
+    )
+    outline = (np.sqrt(radius) - 1) * half_width
+    return Skull(outline=outline, depth=depth, half_width=half_width, turned=turned)
+
+
+def draw_skin(canvas: Canvas, skull: Skull, actor: Actor, expression: Expression) -> None:
+    """Paint the lit skin over everything inside the outline."""
+    relief = relief_of(skull.turned, actor, expression)
+    slope_v, slope_u = np.gradient(relief, canvas.pixel)
+    normal_u = canvas.u / np.square(skull.half_width) - slope_u
+    normal_v = canvas.v * 0.9 - slope_v
+    normal_z = skull.depth * (1 / _DEPTH**2) + 0.05
+    length = np.sqrt(normal_u * normal_u + normal_v * normal_v + normal_z * normal_z)
+    normal_u, normal_v, normal_z = normal_u / length, normal_v / length, normal_z / length
+    skin = _complexion(skull.turned, actor, expression)
+    skin *= light_of(actor, normal_u, normal_v, normal_z)
+    skin += _gloss(actor, normal_u, normal_v, normal_z)
+    canvas.paint(skin, canvas.inside(skull.outline))
+    _draw_nostrils(skull.turned, actor)
+
+
+def lamp_of(actor: Actor) -> tuple[float, float, float]:
+    """The direction of the lamp: u, v, towards the viewer; a unit vector."""
+    across, down = 0.85 * math.sin(actor.light_azimuth), -0.48
+    return across, down, math.sqrt(1 - across**2 - down**2)
+
+
+def light_of(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Light:
+    """(3, H, W) light on a surface; red wraps further round, as it does under skin."""
+    lamp = lamp_of(actor)
+    facing = normal_u * lamp[0] + normal_v * lamp[1] + normal_z * lamp[2]
+    warmth = actor.light_warmth
+    key: Colour = (1.24 + 0.10 * warmth, 1.20, 1.16 - 0.16 * warmth)
+    room: Colour = (0.26, 0.27 + 0.01 * warmth, 0.30 - 0.02 * warmth)
+    open_sky = 0.75 - 0.25 * normal_v
+    light = np.empty((3, *facing.shape), dtype=np.float32)
+    for channel, wrap in enumerate((0.32, 0.20, 0.14)):
+        lit = np.clip((facing + wrap) * (1 / (1 + wrap)), 0, 1)
+        light[channel] = key[channel] * lit + room[channel] * open_sky
+    return light
+
+
+def _complexion(face: Canvas, actor: Actor, expression: Expression) -> Light:
+    """(3, H, W) reflectance: redder cheeks, nose and chin, darker sockets."""
+    u, v = face.u, face.v
+    side = np.abs(u)
+    red = bump(side, v, at=(0.42, 0.34), size=(0.22, 0.17)) * (0.25 + 0.75 * expression.blush)
+    red += 0.5 * bump(u, v, at=(0, 0.40), size=(0.12, 0.10))
+    red += 0.2 * bump(u, v, at=(0, 0.93), size=(0.2, 0.12))
+    tired = bump(side, v, at=(actor.eye_distance, EYE_HEIGHT + 0.02), size=(0.20, 0.13))
+    skin = np.empty((3, *u.shape), dtype=np.float32)
+    for channel, (tint, shadow) in enumerate(((0.02, 0.10), (-0.20, 0.16), (-0.18, 0.12))):
+        skin[channel] = actor.skin[channel] * (1 + tint * red - shadow * tired)
+    return skin
+
+
+def _gloss(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Plane:
+    """The lamp's reflection on the skin."""
+    across, down, forward = lamp_of(actor)
+    length = math.hypot(across, down, forward + 1)
+    towards = (normal_u * across + normal_v * down + normal_z * (forward + 1)) * (1 / length)
+    shine = np.square(np.square(np.clip(towards, 0, 1)))
+    return 0.07 * np.square(shine) * np.square(np.square(shine))
+
+
+def _draw_nostrils(face: Canvas, actor: Actor) -> None:
+    base = EYE_HEIGHT + actor.nose_length
+    part = face.around(0, base + 0.05, 0.3, 0.12)
+    side = np.abs(part.u)
+    part.dim(0.30 * bump(part.u, part.v, at=(0, base + 0.085), size=(0.13, 0.035)))
+    hole = bump(side, part.v, at=(0.48 * actor.nose_width, base + 0.052), size=(0.036, 0.017))
+    part.dim(np.clip(0.95 * hole, 0, 0.80))
+    wing = bump(side, part.v, at=(actor.nose_width * 1.02, base + 0.030), size=(0.018, 0.035))
+    part.paint(planes(part.light) * 0.72, wing)

@@ -1,0 +1,81 @@
+"""Soft shapes on a canvas: coordinates in half head heights, masks without jagged edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from training.synthetic.actor import Colour
+
+Plane = npt.NDArray[np.floating[Any]]
+"""(H, W) float32: one number for each pixel."""
+Light = npt.NDArray[np.floating[Any]]
+"""(3, H, W) float32, linear RGB; planes are several times faster than interleaved pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """A picture in linear light, and where each of its pixels lies.
+
+    light: (3, H, W) float32, painted in place.
+    u, v: (H, W) float32, to the right and down from the middle of the head.
+    pixel: the side of a pixel in the unit of u and v.
+    """
+
+    light: Light
+    u: Plane
+    v: Plane
+    pixel: float
+
+    def around(self, u: float, v: float, half_width: float, half_height: float) -> Self:
+        """The part of the canvas near a place, for what is small; a view, painted in place."""
+        near = (np.abs(self.u - u) < half_width) & (np.abs(self.v - v) < half_height)
+        rows, columns = _extent(near, axis=1), _extent(near, axis=0)
+        return type(self)(
+            light=self.light[:, rows, columns],
+            u=self.u[rows, columns],
+            v=self.v[rows, columns],
+            pixel=self.pixel,
+        )
+
+    def inside(self, distance: Plane, softness: float = 0.0) -> Plane:
+        """1 where `distance` is negative, 0 where positive, blended over a pixel or `softness`."""
+        return np.clip(0.5 - distance / max(1.5 * self.pixel, softness), 0, 1)
+
+    def paint(self, colour: Colour | Light, cover: Plane) -> None:
+        """Lay a colour, one or one for each pixel, over the canvas as far as it covers."""
+        self.light[:] += (planes(colour) - self.light) * cover
+
+    def dim(self, amount: Plane) -> None:
+        """Take this share of the light away."""
+        self.light[:] *= 1 - amount
+
+
+def planes(colour: Colour | Light) -> Light:
+    """A colour in the shape of the canvas: (3, 1, 1), or (3, H, W) as it is."""
+    light = np.asarray(colour, dtype=np.float32)
+    return light.reshape(3, 1, 1) if light.ndim == 1 else light
+
+
+def scaled(colour: Colour, share: float) -> Colour:
+    """A colour with this share of its light."""
+    return colour[0] * share, colour[1] * share, colour[2] * share
+
+
+def bump(u: Plane, v: Plane, *, at: tuple[float, float], size: tuple[float, float]) -> Plane:
+    """A Gaussian hill of height 1."""
+    across, down = (u - at[0]) * (1 / size[0]), (v - at[1]) * (1 / size[1])
+    return np.exp(-(across * across + down * down))
+
+
+def ridge(distance: Plane, width: float) -> Plane:
+    """A Gaussian wall of height 1 along the line where `distance` is 0."""
+    return np.exp(-np.square(distance * (1 / width)))
+
+
+def _extent(occupied: npt.NDArray[np.bool_], axis: int) -> slice:
+    indices = np.flatnonzero(occupied.any(axis=axis))
+    return slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 0)
