@@ -25,7 +25,8 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── ClipTooLong               more seconds or frames than allowed
     │   ├── ClipTooManyPixels         frames larger than allowed
     │   ├── DecoderCrashed            the decode child died
-    │   └── DecoderTimedOut           the decode child stood still or ran too long
+    │   ├── DecoderTimedOut           the decode child stood still or ran too long
+    │   └── AttemptsExhausted         worker after worker was lost while at it
     └── ServiceError              a part of the service is at fault
         ├── QueueUnavailable          Redis is away
         ├── StoreUnavailable          the blob store is away or full
@@ -220,6 +221,12 @@ class DecoderTimedOut(ClipError):
     """Decoding the clip took longer than allowed."""
 
     code = "decoder_timed_out"
+
+
+class AttemptsExhausted(ClipError):
+    """Every worker that took the clip was lost while it worked on it."""
+
+    code = "attempts_exhausted"
 
 
 class ServiceError(CircumplexError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -32,8 +32,8 @@ class FolderStore:
         At most a few chunks are in memory. What `content` raises is raised again, as it was.
         """
         counted = _Counted(content)
-        with _translated(key):
-            try:
+        try:
+            with _translated(key):
                 await obstore.put_async(
                     self._blobs(),
                     key,
@@ -41,10 +41,10 @@ class FolderStore:
                     chunk_size=CHUNK_BYTES,
                     max_concurrency=WRITES_IN_FLIGHT,
                 )
-            except BaseException:
-                if counted.failure is not None:
-                    raise counted.failure from None
-                raise
+        except Exception:
+            if counted.failure is not None:
+                raise counted.failure from None
+            raise
         return counted.size_bytes
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
@@ -91,16 +91,14 @@ class _Counted:
     def __init__(self, content: AsyncIterator[bytes]) -> None:
         self._content = content
         self.size_bytes = 0
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         try:
             async for chunk in self._content:
                 self.size_bytes += len(chunk)
                 yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as failure:
+        except Exception as failure:
             self.failure = failure
             raise
 
@@ -112,7 +110,7 @@ async def _stream(found: obstore.GetResult, key: str) -> AsyncGenerator[bytes]:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def _translated(key: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:

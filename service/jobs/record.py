@@ -1,0 +1,137 @@
+"""A job as it is remembered: its state, its clip, its progress and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from service.errors import CircumplexError, InternalError
+
+SCHEMA: Final = 1
+"""Raised when the fields change their meaning; a record of another schema is not read."""
+
+
+class JobState(StrEnum):
+    """queued → running → succeeded | failed | cancelled; running → queued to try again."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing comes after."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """One job, as last written. Times are seconds since the epoch.
+
+    attempt: the fencing token: how often a worker has taken the job.
+    lost: attempts that ended without a word, their worker with them.
+    published: the attempt whose results are the job's results.
+    """
+
+    id: str
+    state: JobState = JobState.QUEUED
+    filename: str | None = None
+    media_type: str
+    clip_bytes: int
+    trace_id: str
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    attempt: int = 0
+    lost: int = 0
+    frames_done: int = 0
+    frames_total: int | None = None
+    published: int | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+
+    @property
+    def clip_key(self) -> str:
+        """Where the clip is in the store."""
+        return clip_key(self.id)
+
+    @property
+    def error(self) -> CircumplexError | None:
+        """Why the job failed."""
+        if self.error_code is None:
+            return None
+        return CircumplexError.of_code(self.error_code, self.error_detail)
+
+    @property
+    def fraction(self) -> float | None:
+        """Progress in [0, 1], 1 only when succeeded; None while the frames' number is unknown."""
+        if self.state is JobState.SUCCEEDED:
+            return 1.0
+        if self.frames_total is None:
+            return 0.0 if self.frames_done == 0 else None
+        return min(self.frames_done / max(self.frames_total, 1), 0.99)
+
+    def result_key(self, format_name: str) -> str:
+        """Where the published result is in the store; raises InternalError before publication."""
+        if self.published is None:
+            raise InternalError("the job has no published result")
+        return result_key(self.id, self.published, format_name)
+
+
+def new_job_id() -> str:
+    """An id that cannot be guessed."""
+    return str(uuid4())
+
+
+def is_job_id(text: str) -> bool:
+    """Whether this could be an id that `new_job_id` made."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def clip_key(job_id: str) -> str:
+    """Where a job's clip is in the store."""
+    return f"clips/{job_id}"
+
+
+def result_key(job_id: str, attempt: int, format_name: str) -> str:
+    """Where an attempt writes: no attempt can overwrite another's."""
+    return f"results/{job_id}/{attempt}.{format_name}"
+
+
+def to_fields(record: JobRecord) -> dict[str, str]:
+    """The record as a Redis hash; what is None is left out."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    known = {name: str(value) for name, value in values.items() if value is not None}
+    return {"schema": str(SCHEMA), **known}
+
+
+def from_fields(found: Mapping[str, str]) -> JobRecord:
+    """The record a Redis hash holds; raises InternalError for one of another schema."""
+    if found.get("schema") != str(SCHEMA):
+        raise InternalError(f"the job was recorded with schema {found.get('schema')}")
+    read: dict[str, Any] = {
+        name: _READERS.get(name, str)(value) for name, value in found.items() if name != "schema"
+    }
+    return JobRecord(**read)
+
+
+_READERS: Final[Mapping[str, Any]] = {
+    "state": JobState,
+    "clip_bytes": int,
+    "created_at": float,
+    "started_at": float,
+    "finished_at": float,
+    "attempt": int,
+    "lost": int,
+    "frames_done": int,
+    "frames_total": int,
+    "published": int,
+}

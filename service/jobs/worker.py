@@ -1,0 +1,63 @@
+"""The worker process: jobs in, results out, /metrics beside it, a drain at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import start_http_server
+
+from service.jobs.consumer import Consumer, Work
+from service.jobs.queue import JobQueue
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger(__name__)
+
+
+async def run_worker(*, settings: Settings, queue: JobQueue, work: Work, metrics: Metrics) -> None:
+    """Work until SIGTERM or SIGINT, then drain.
+
+    work: an Annotator, as a rule.
+    """
+    with _serving_metrics(settings, metrics), _stop_signals() as stop:
+        log.info(
+            "worker takes %d jobs at once from %s, metrics on port %d",
+            settings.worker_concurrency,
+            settings.queue_name,
+            settings.worker_metrics_port,
+        )
+        await Consumer(queue, settings, work).run(stop)
+    log.info("worker stopped")
+
+
+@contextmanager
+def _serving_metrics(settings: Settings, metrics: Metrics) -> Generator[None]:
+    server, thread = start_http_server(
+        settings.worker_metrics_port, settings.host, registry=metrics.registry
+    )
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def _stop_signals() -> Generator[asyncio.Event]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
