@@ -1,0 +1,5 @@
+"""`python -m training export --preset mini`."""
+
+from training.cli import app
+
+app()

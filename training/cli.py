@@ -1,0 +1,42 @@
+"""The training room's commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.export import export_repository
+from training.presets import PRESETS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+class PresetName(StrEnum):
+    """The presets of `training.presets`, as choices of the command line."""
+
+    MINI = "mini"
+    PAPER = "paper"
+
+
+@app.callback()
+def training() -> None:
+    """Build and export the networks."""
+
+
+@app.command()
+def export(
+    preset: Annotated[PresetName, typer.Option(help="Size of the networks.")],
+    repository: Annotated[Path, typer.Option(help="What Triton serves.")] = Path(
+        "model_repository"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the untrained weights.")] = 0,
+) -> None:
+    """Write the weights that Triton serves, and where they came from."""
+    console = Console()
+    exported = export_repository(PRESETS[preset], repository=repository, seed=seed)
+    for name, model in exported.items():
+        console.print(f"{name}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")

@@ -1,0 +1,108 @@
+"""The one seam between the networks and the server: scripted files, and where they came from.
+
+TorchScript is on its way out upstream. Whatever replaces it replaces this
+module and the backend that loads the files, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from service.domain.signatures import SCRIPTED
+from training.presets import Preset, build_networks
+from training.serving import serve
+
+PROVENANCE = "provenance.json"
+PREPROCESSING_VERSION = "1"
+"""Raised whenever crops or patches change in a way that trained weights would feel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProvenance:
+    """What is in one exported file; weights_sha256 follows from the weights alone."""
+
+    weights_sha256: str
+    file_sha256: str
+    parameters: int
+
+
+def export_repository(preset: Preset, *, repository: Path, seed: int) -> dict[str, ModelProvenance]:
+    """Write every `<model>/1/model.pt` and, last, `provenance.json`; each file whole or not at all.
+
+    The same preset and seed give the same weights; TorchScript orders a frozen
+    file's constants anew each time, so file_sha256 may differ.
+    """
+    models = serve(build_networks(preset, seed))
+    exported = {
+        signature.name: _export_model(models[signature.name], repository / signature.name)
+        for signature in SCRIPTED
+    }
+    provenance = {
+        "preset": preset.name,
+        "training": "untrained",
+        "seed": seed,
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "models": {name: asdict(model) for name, model in exported.items()},
+        "software": {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    text = json.dumps(provenance, indent=2) + "\n"
+    _replace(repository / PROVENANCE, lambda part: part.write_text(text, encoding="utf-8"))
+    return exported
+
+
+def script(model: nn.Module) -> torch.jit.ScriptModule:
+    """The model as the server runs it: scripted and frozen, batch norms folded."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
+        return torch.jit.freeze(torch.jit.script(model))
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hash of the state dict: each key, shape and little-endian bytes, in the order of the keys."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        array = value.detach().cpu().contiguous().numpy()
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _export_model(model: nn.Module, folder: Path) -> ModelProvenance:
+    target = folder / "1" / "model.pt"
+    frozen = script(model)
+    _replace(target, lambda part: _save(frozen, part))
+    return ModelProvenance(
+        weights_sha256=weights_sha256(model),
+        file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def _save(frozen: torch.jit.ScriptModule, part: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
+        torch.jit.save(frozen, part)
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `target`, then put it in its place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
+        part = Path(folder) / target.name
+        write(part)
+        part.replace(target)

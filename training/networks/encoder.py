@@ -1,0 +1,79 @@
+"""A Transformer encoder over the frames of a window, blind to masked frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """Sizes of the fusion encoder; defaults after the ABAW6 winner's [I]."""
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 128
+    dropout: float = 0.3
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of every frame to the frames that are there."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.projection = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) bool, True where a frame is there, to (B, T, D)."""
+        batch, frames, width = x.shape
+        split = self.projection(x).view(batch, frames, 3, self.heads, width // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = query @ key.transpose(-2, -1) * (width // self.heads) ** -0.5
+        # A finite floor: a window without any frame must not become NaN.
+        scores = scores.masked_fill(~mask[:, None, None, :], -1e9)
+        weights = self.dropout(torch.softmax(scores, dim=-1))
+        return self.output((weights @ value).transpose(1, 2).reshape(batch, frames, width))
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward, each added to its input and normalised."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config.width, config.heads, config.dropout)
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.feedforward = nn.Sequential(
+            nn.Linear(config.width, config.feedforward),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.feedforward, config.width),
+        )
+        self.feedforward_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) bool to (B, T, D)."""
+        x = self.attention_norm(x + self.dropout(self.attention(x, mask)))
+        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
+
+
+class Encoder(nn.Module):
+    """Concatenated modalities to one description of each frame [S]."""
+
+    def __init__(self, inputs: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.entry = nn.Linear(inputs, config.width)
+        self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(config.layers)])
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) bool, True where a frame is there, to (B, T, width)."""
+        x = self.entry(x)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x

@@ -1,0 +1,64 @@
+"""From the embeddings of a window to its valence and arousal: one fold, and all six."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from service.domain.signatures import FOLDS, TARGETS
+from training.networks.encoder import Encoder, EncoderConfig
+from training.networks.tcn import Tcn, TcnConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionConfig:
+    """Sizes of one fold; the defaults are the paper's lineage."""
+
+    visual: TcnConfig = field(default_factory=TcnConfig)
+    audio: TcnConfig = field(
+        default_factory=lambda: TcnConfig(inputs=128, widths=(128, 128, 64, 64))
+    )
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+
+
+class Fold(nn.Module):
+    """One fold's network: a TCN for each modality, early fusion, one head for each target."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.visual = Tcn(config.visual)
+        self.audio = Tcn(config.audio)
+        self.encoder = Encoder(config.visual.outputs + config.audio.outputs, config.encoder)
+        self.heads = nn.ModuleList([nn.Linear(config.encoder.width, 1) for _ in TARGETS])
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
+        """Estimate every frame of a batch of windows.
+
+        Args: visual: (B, T, 512); audio: (B, T, 128); mask: (B, T) bool, True where a frame
+            is there. What stands in masked frames has no influence on the others.
+        Returns: (B, T, 2) in [-1, 1]; masked frames hold a number without meaning.
+        """
+        # masked_fill, not a product: 0 * NaN would let padding through.
+        absent = ~mask.unsqueeze(-1)
+        visual = self.visual(visual.masked_fill(absent, 0.0))
+        audio = self.audio(audio.masked_fill(absent, 0.0))
+        frames = self.encoder(torch.cat([visual, audio], dim=-1), mask)
+        return torch.cat([torch.tanh(head(frames)) for head in self.heads], dim=-1)
+
+
+class FoldEnsemble(nn.Module):
+    """The folds side by side: their mean is the estimate, their spread its uncertainty.
+
+    `folds[i]` is trained and stored on its own; its state dict is that of `Fold`.
+    """
+
+    def __init__(self, config: FusionConfig, folds: int = FOLDS) -> None:
+        super().__init__()
+        self.folds = nn.ModuleList([Fold(config) for _ in range(folds)])
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Fold`, to the mean and the (biased) standard deviation, (B, T, 2) each."""
+        stacked = torch.stack([fold(visual, audio, mask) for fold in self.folds])
+        return stacked.mean(dim=0), stacked.std(dim=0, correction=0)

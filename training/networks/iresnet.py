@@ -1,0 +1,90 @@
+"""IResNet: the face recognition network whose features carry the expression.
+
+State-dict keys are those of the public ArcFace weights, so that they load as
+they are; LA-SE lives under `attention.*` and can be left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from service.domain.signatures import CROP_SIDE, FACE_FEATURES
+from training.networks.attention import LocalThenChannelAttention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IResNetConfig:
+    """Sizes of the visual backbone; the defaults are IResNet-50 [L]."""
+
+    blocks: tuple[int, ...] = (3, 4, 14, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    features: int = FACE_FEATURES
+    attention: bool = True
+    """LA-SE after the last stage's map, before the embedding layer (place [I])."""
+    attention_reduction: int = 16
+    dropout: float = 0.0
+
+    @property
+    def map_side(self) -> int:
+        """Side of the last map: every stage halves it."""
+        return CROP_SIDE // 2 ** len(self.blocks)
+
+
+class Block(nn.Module):
+    """Pre-activation residual block: BN, conv, BN, PReLU, strided conv, BN."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.prelu = nn.PReLU(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H / stride, W / stride)."""
+        inner = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        return self.bn3(self.conv2(inner)) + self.downsample(x)
+
+
+class IResNet(nn.Module):
+    """Aligned faces to embeddings. Source: ArcFace's iresnet [L], LA-SE [S]."""
+
+    def __init__(self, config: IResNetConfig) -> None:
+        super().__init__()
+        stem = config.widths[0]
+        self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.prelu = nn.PReLU(stem)
+        inputs = (stem, *config.widths[:-1])
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _stage(*sizes) for sizes in zip(inputs, config.widths, config.blocks, strict=True)
+        )
+        last = config.widths[-1]
+        self.attention: nn.Module = nn.Identity()
+        if config.attention:
+            self.attention = LocalThenChannelAttention(last, config.attention_reduction)
+        self.bn2 = nn.BatchNorm2d(last)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc = nn.Linear(last * config.map_side**2, config.features)
+        self.features = nn.BatchNorm1d(config.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, 112, 112) float32 in [-1, 1] to (B, features)."""
+        x = self.prelu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.dropout(self.bn2(self.attention(x)).flatten(1))
+        return self.features(self.fc(x))
+
+
+def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    first = Block(inputs, outputs, stride=2)
+    return nn.Sequential(first, *(Block(outputs, outputs, stride=1) for _ in range(1, blocks)))

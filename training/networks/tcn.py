@@ -1,0 +1,89 @@
+"""Temporal convolutions that see the past only, doubling their reach level by level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcnConfig:
+    """Sizes of one modality's TCN; the defaults are the visual one [L]."""
+
+    inputs: int = 512
+    widths: tuple[int, ...] = (256, 256, 128, 128)
+    kernel: int = 5
+    dropout: float = 0.1
+
+    @property
+    def outputs(self) -> int:
+        """Features per frame that come out."""
+        return self.widths[-1]
+
+
+class CausalConvolution(nn.Module):
+    """A weight-normalised dilated convolution whose output t depends on inputs up to t.
+
+    Padding on the left alone equals padding both sides and chomping the right.
+    The weight is g v / |v|, the norm taken for each output channel.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.reach = (kernel - 1) * dilation
+        self.weight_g = nn.Parameter(torch.ones(outputs, 1, 1))
+        self.weight_v = nn.Parameter(torch.empty(outputs, inputs, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.kaiming_normal_(self.weight_v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) to (B, C', T)."""
+        norm = self.weight_v.pow(2).sum(dim=(1, 2), keepdim=True).sqrt()
+        weight = self.weight_g * self.weight_v / norm
+        padded = functional.pad(x, (self.reach, 0))
+        return functional.conv1d(padded, weight, self.bias, dilation=self.dilation)
+
+
+class Level(nn.Module):
+    """Two causal convolutions around a residual path, 1x1 where the widths differ."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int, dilation: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.first = CausalConvolution(inputs, outputs, kernel, dilation)
+        self.second = CausalConvolution(outputs, outputs, kernel, dilation)
+        self.activation = nn.LeakyReLU()
+        self.dropout = nn.Dropout(dropout)
+        self.residual: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.residual = nn.Conv1d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) to (B, C', T)."""
+        inner = self.dropout(self.activation(self.first(x)))
+        inner = self.dropout(self.activation(self.second(inner)))
+        return self.activation(inner + self.residual(x))
+
+
+class Tcn(nn.Module):
+    """One modality over time; level i has dilation 2^i [S], BatchNorm comes after [L]."""
+
+    def __init__(self, config: TcnConfig) -> None:
+        super().__init__()
+        inputs = (config.inputs, *config.widths[:-1])
+        self.levels = nn.Sequential(
+            *(
+                Level(*pair, kernel=config.kernel, dilation=2**depth, dropout=config.dropout)
+                for depth, pair in enumerate(zip(inputs, config.widths, strict=True))
+            )
+        )
+        self.norm = nn.BatchNorm1d(config.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D')."""
+        return self.norm(self.levels(x.transpose(1, 2))).transpose(1, 2)

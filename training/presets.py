@@ -1,0 +1,63 @@
+"""The two sizes of the network: the paper's, and one small enough for two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from training.networks.encoder import EncoderConfig
+from training.networks.fusion import FoldEnsemble, FusionConfig
+from training.networks.initialisation import seed_weights
+from training.networks.iresnet import IResNet, IResNetConfig
+from training.networks.log_mel import LogMel, LogMelConfig
+from training.networks.tcn import TcnConfig
+from training.networks.vggish import Vggish, VggishConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """Sizes of every network; the defaults are the paper's."""
+
+    name: str
+    visual: IResNetConfig = field(default_factory=IResNetConfig)
+    audio: VggishConfig = field(default_factory=VggishConfig)
+    log_mel: LogMelConfig = field(default_factory=LogMelConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+
+PAPER: Final = Preset(name="paper")
+MINI: Final = Preset(
+    name="mini",
+    visual=IResNetConfig(blocks=(2, 2, 2, 2), widths=(16, 32, 64, 64)),
+    audio=VggishConfig(stages=((8,), (16,), (32, 32), (32, 32)), hidden=(128, 128)),
+    fusion=FusionConfig(
+        visual=TcnConfig(inputs=512, widths=(64, 64, 32, 32), kernel=3),
+        audio=TcnConfig(inputs=128, widths=(32, 32, 32, 32), kernel=3),
+        encoder=EncoderConfig(width=64, layers=2, feedforward=64),
+    ),
+)
+PRESETS: Final = {preset.name: preset for preset in (MINI, PAPER)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """The networks of one preset, each in evaluation mode."""
+
+    visual: IResNet
+    log_mel: LogMel
+    audio: Vggish
+    fusion: FoldEnsemble
+
+
+def build_networks(preset: Preset, seed: int) -> Networks:
+    """Untrained networks whose weights follow from the seed alone."""
+    networks = Networks(
+        visual=IResNet(preset.visual).eval(),
+        log_mel=LogMel(preset.log_mel).eval(),
+        audio=Vggish(preset.audio).eval(),
+        fusion=FoldEnsemble(preset.fusion).eval(),
+    )
+    seed_weights(networks.visual, seed, "visual")
+    seed_weights(networks.audio, seed, "audio")
+    seed_weights(networks.fusion, seed, "fusion")
+    return networks
