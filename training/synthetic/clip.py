@@ -11,8 +11,9 @@ import numpy as np
 
 from service.domain.arrays import Bytes, Floats
 from service.domain.time import SAMPLE_RATE_HZ
-from training.synthetic.actor import Actor, Expression
+from training.synthetic.actor import Actor
 from training.synthetic.container import write_clip
+from training.synthetic.expression import Expression
 from training.synthetic.face import draw_face
 from training.synthetic.latent import Trajectory, wander
 from training.synthetic.voice import speak

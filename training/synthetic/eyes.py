@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthetic.actor import Actor, Expression
+from training.synthetic.actor import Actor
+from training.synthetic.expression import Expression
 from training.synthetic.relief import EYE_HEIGHT
 from training.synthetic.shapes import Canvas, Plane, bump, planes, ridge, scaled
 
@@ -53,8 +54,8 @@ def draw_brows(face: Canvas, actor: Actor, expression: Expression) -> None:
         along = (part.u * side - middle) * (1 / 0.20)
         inner = np.clip(0.5 - 0.5 * along, 0, 1.2)
         line = -0.175 - 0.055 * (1 - np.square(along - 0.25)) - 0.085 * expression.brow_raise
-        line += (0.065 * expression.brow_frown - 0.085 * expression.brow_sorrow) * inner**1.5
-        line += 0.020 * expression.brow_sorrow * (1 - inner)
+        line += (0.065 * expression.brow_frown - 0.11 * expression.brow_sorrow) * inner**1.5
+        line += 0.035 * expression.brow_sorrow * (1 - inner)
         thickness = actor.brow_weight * (0.018 + 0.016 * np.clip(inner, 0, 1))
         hairs = 0.003 * np.sin(part.u * 260 + part.v * 140 * side)
         distance = np.maximum(np.abs(part.v - line + hairs) - thickness, (np.abs(along) - 1) * 0.2)

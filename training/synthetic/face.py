@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from service.domain.arrays import Bytes
-from training.synthetic.actor import Actor, Expression
+from training.synthetic.actor import Actor
+from training.synthetic.expression import Expression
 from training.synthetic.eyes import draw_brows, draw_eyes
 from training.synthetic.hair import draw_back_hair, draw_front_hair
 from training.synthetic.head import draw_skin, shape_skull

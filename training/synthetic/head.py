@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from training.synthetic.actor import Actor, Colour, Expression
+from training.synthetic.actor import Actor, Colour
+from training.synthetic.expression import Expression
 from training.synthetic.relief import EYE_HEIGHT, relief_of
 from training.synthetic.shapes import Canvas, Light, Plane, bump, planes
 

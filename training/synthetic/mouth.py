@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthetic.actor import Actor, Colour, Expression
+from training.synthetic.actor import Actor, Colour
+from training.synthetic.expression import Expression
 from training.synthetic.relief import MOUTH_HEIGHT
 from training.synthetic.shapes import Canvas, Plane, bump, planes, ridge, scaled
 

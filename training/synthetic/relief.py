@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from training.synthetic.actor import Actor, Expression
+from training.synthetic.actor import Actor
+from training.synthetic.expression import Expression
 from training.synthetic.shapes import Canvas, Plane, bump, ridge
 
 EYE_HEIGHT: Final = 0.02

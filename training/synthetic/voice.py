@@ -134,8 +134,9 @@ def _breath_noise(samples: int, random: np.random.Generator) -> Doubles:
     spectrum = np.fft.rfft(random.normal(size=samples))
     frequency_hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
     spectrum *= np.exp(-(((frequency_hz - 3_200) / 1_800) ** 2))
-    noise: Doubles = np.fft.irfft(spectrum, samples).real
-    return noise / (noise.std() + 1e-9)
+    noise = np.fft.irfft(spectrum, samples)
+    noise /= np.sqrt(np.mean(np.square(noise))) + 1e-9
+    return noise
 
 
 def _smooth(values: Doubles, sigma_seconds: float) -> Doubles:
@@ -143,4 +144,5 @@ def _smooth(values: Doubles, sigma_seconds: float) -> Doubles:
     offsets = np.arange(-reach, reach + 1) / CONTROL_RATE_HZ
     kernel = np.exp(-((offsets / sigma_seconds) ** 2) / 2)
     padded = np.pad(values, reach, mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    smoothed = np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    return np.asarray(smoothed, dtype=np.float64)

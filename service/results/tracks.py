@@ -1,0 +1,52 @@
+"""The columns of a result as a picture needs them, and the colours they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from service.domain.arrays import Booleans
+from service.results.columns import Doubles
+
+INK: Final = "#1f2430"
+QUIET: Final = "#8a91a0"
+COLOURS: Final = {"valence": "#2f6fde", "arousal": "#e0663a"}
+_MOST_POINTS: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracks:
+    """The columns that are drawn: (T,) each, NaN where unknown; by name in `curves`."""
+
+    time: Doubles
+    curves: Mapping[str, Doubles]
+    observed: Booleans
+
+
+def read_tracks(result: Mapping[str, Any]) -> Tracks:
+    """The columns, thinned to what a picture can show."""
+    frames: Mapping[str, Sequence[Any]] = result["frames"]
+    step = max(1, len(frames["time"]) // _MOST_POINTS)
+    names = [name + ending for name in COLOURS for ending in ("", "_std", "_smoothed")]
+    return Tracks(
+        time=np.array(frames["time"][::step], dtype=np.float64),
+        curves={name: np.array(frames[name][::step], dtype=np.float64) for name in names},
+        observed=np.array(frames["observed"][::step], dtype=np.bool_),
+    )
+
+
+def spans_of(marked: Booleans) -> list[tuple[int, int]]:
+    """Runs of True as (first, one past the last)."""
+    padded = np.concatenate([[False], marked, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(padded))
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def calm_frame(axes: Any) -> None:
+    """Take away the box round the axes."""
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=INK, length=0)
