@@ -1,0 +1,49 @@
+"""Faces by a YuNet file of the operator's own, through OpenCV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from service.domain.arrays import Bytes
+from service.domain.clip import FaceBox
+from service.errors import FaceModelsMissing
+from service.features.sighting import Sighting
+
+SEARCH_SIDE: Final = 640
+"""Faces are searched in a picture whose longer side is at most so many pixels."""
+LEAST_SCORE: Final = 0.7
+
+
+class YuNetFinder:
+    """The largest face of each picture, found anew in each."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises: FaceModelsMissing: the file is absent or is no YuNet."""
+        if not file.is_file():
+            raise FaceModelsMissing("The YuNet file named in the settings cannot be read")
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), LEAST_SCORE)
+        except cv2.error as error:
+            raise FaceModelsMissing("The YuNet file named in the settings is no YuNet") from error
+
+    def find(self, picture: Bytes) -> Sighting | None:
+        """The largest face of the (H, W, 3) RGB picture; None where there is none."""
+        height, width = picture.shape[:2]
+        scale = min(1.0, SEARCH_SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        self._network.setInputSize(size)
+        found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        # OpenCV answers None where there is no face, whatever its stubs say
+        rows = np.asarray([] if found is None else found, dtype=np.float32).reshape(-1, 15)  # pyright: ignore[reportUnnecessaryComparison]
+        if not len(rows):
+            return None
+        largest = rows[np.argmax(rows[:, 2] * rows[:, 3])]
+        left, top, box_width, box_height = (float(value) / scale for value in largest[:4])
+        score = float(np.clip(largest[14], 0.0, 1.0))
+        box = FaceBox(left=left, top=top, width=box_width, height=box_height, score=score)
+        return Sighting(box=box, points=largest[4:14].reshape(5, 2) / np.float32(scale))

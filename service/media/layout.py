@@ -1,0 +1,43 @@
+"""Tells a file that was cut before its index from one that never was a clip."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final
+
+_MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
+_FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_MOST_BOXES: Final = 4096
+
+
+def lacks_index(clip: Path) -> bool:
+    """Whether the file begins like MP4 or Matroska, and ends before its index does."""
+    size = clip.stat().st_size
+    with clip.open("rb") as file:
+        head = file.read(12)
+        if head.startswith(_MATROSKA_MAGIC):
+            return True
+        if head[4:8] not in _FIRST_BOXES:
+            return False
+        position = 0
+        for _ in range(_MOST_BOXES):
+            file.seek(position)
+            box = file.read(16)
+            if len(box) < 8:
+                return True
+            length, kind = _measure_box(box, size - position)
+            if length < 8:
+                return False
+            if kind == b"moov":
+                return position + length > size
+            position += length
+    return False
+
+
+def _measure_box(box: bytes, rest: int) -> tuple[int, bytes]:
+    """Length and kind of an ISO box from its first 16 bytes."""
+    length, kind = struct.unpack(">I4s", box[:8])
+    if length == 1 and len(box) == 16:
+        return struct.unpack(">Q", box[8:])[0], kind
+    return (rest if length == 0 else length), kind

@@ -1,0 +1,48 @@
+"""What the decode child may do once it touches the clip.
+
+Applied by the child to itself after its imports and models are loaded and before the clip is
+opened. This is the place where a narrower sandbox is added: `confine` is the only caller's door.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Final
+
+MOST_OPEN_FILES: Final = 64
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when the one that started it is gone (Linux)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent_pid:  # it went away before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def confine(*, memory_bytes: int) -> None:
+    """Limit this process from here on: no files written, no core, few handles, so much memory.
+
+    Args: memory_bytes: address space beyond what is mapped now.
+    """
+    _limit(resource.RLIMIT_AS, _mapped_bytes() + memory_bytes)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
+
+
+def _limit(kind: int, most: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (allowed, allowed))
+
+
+def _mapped_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()

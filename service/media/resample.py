@@ -1,0 +1,78 @@
+"""Decoded sound to mono 16 kHz samples that know their place in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from service.domain.arrays import Floats
+from service.domain.time import SAMPLE_RATE_HZ
+
+JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
+"""Timestamps may stray 5 ms (containers round them to 1 ms) before sound is moved to them."""
+
+Piece = tuple[int, Floats]
+"""The ordinal of a first sample, n at n / 16000 seconds, and the samples from there."""
+
+
+def place(frames: Iterable[AudioFrame], time_base: Fraction) -> Iterator[Piece]:
+    """Resample frames and place them by their timestamps.
+
+    Within a run of frames that follow one another samples are counted; where a timestamp
+    leaves the count by more than 5 ms, or the format changes, a new run starts at it.
+
+    Args: frames: in decoding order; time_base: seconds of one pts tick.
+    Yields: pieces of mono samples in [-1, 1].
+    """
+    run: _Run | None = None
+    for frame in frames:
+        at = None if frame.pts is None else float(frame.pts * time_base * SAMPLE_RATE_HZ)
+        if run is None or not run.continues_with(frame, at):
+            if run is not None:
+                yield from run.push(None)
+            begin = at if at is not None else (run.expected if run is not None else 0.0)
+            run = _Run(frame, begin)
+        yield from run.push(frame)
+    if run is not None:
+        yield from run.push(None)
+
+
+class _Run:
+    """Frames of one format without a gap."""
+
+    def __init__(self, frame: AudioFrame, begin: float) -> None:
+        # full-scale stereo must stay within [-1, 1]: normalise the downmix as integers have it
+        self._resampler = AudioResampler(
+            format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
+        )
+        self._format = _format_of(frame)
+        self.expected = begin
+        self._next_sample = round(begin)
+
+    def continues_with(self, frame: AudioFrame, at: float | None) -> bool:
+        """Whether the frame follows on, `at` being its own idea of its place in samples."""
+        if _format_of(frame) != self._format:
+            return False
+        return at is None or abs(at - self.expected) <= JITTER_SAMPLES
+
+    def push(self, frame: AudioFrame | None) -> Iterator[Piece]:
+        """Resample the next frame; None: the rest."""
+        if frame is not None:
+            self.expected += frame.samples * SAMPLE_RATE_HZ / frame.sample_rate
+            # places are counted here; timestamps would only make the filter second-guess them
+            frame.pts = None
+        for resampled in self._resampler.resample(frame):
+            if resampled is None:  # pyright: ignore[reportUnnecessaryComparison]
+                continue  # what flushing a pass-through yields
+            samples = np.nan_to_num(resampled.to_ndarray().reshape(-1).astype(np.float32))
+            yield self._next_sample, np.clip(samples, -1.0, 1.0)
+            self._next_sample += len(samples)
+
+
+def _format_of(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
