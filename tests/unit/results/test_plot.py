@@ -1,0 +1,70 @@
+"""The picture of a result, and its one-line sketch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from service.results.plot import PlottingNotInstalled, plot_result
+from service.results.sparkline import sparkline
+
+CURVES = [f"{name}{end}" for name in ("valence", "arousal") for end in ("", "_std", "_smoothed")]
+
+
+def result_of(frames: int, *, known: bool = True, training: str = "trained") -> dict[str, Any]:
+    columns: dict[str, list[Any]] = {
+        name: [k / frames if known else None for k in range(frames)] for name in CURVES
+    }
+    columns["time"] = [k / 25 for k in range(frames)]
+    columns["observed"] = [known and k % 7 != 0 for k in range(frames)]
+    flags = [] if known else ["no_face"]
+    return {"frames": columns, "flags": flags, "provenance": {"training": training}, "media": {}}
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2, 250, 9_001])
+@pytest.mark.parametrize("known", [True, False])
+def test_result_of_any_length_becomes_a_picture(tmp_path: Path, frames: int, known: bool) -> None:
+    plot_result(result_of(frames, known=known), tmp_path / "result.png")
+    picture = cv2.imread(str(tmp_path / "result.png"))
+    assert picture is not None
+    assert picture.shape == (648, 1440, 3)
+
+
+def test_unknown_points_leave_a_gap_and_do_not_stop_the_picture(tmp_path: Path) -> None:
+    result = result_of(50)
+    for name in CURVES:
+        result["frames"][name][:10] = [None] * 10
+    plot_result(result, tmp_path / "result.svg")
+    assert "<svg" in (tmp_path / "result.svg").read_text()
+
+
+@pytest.mark.parametrize(("training", "said"), [("untrained", True), ("trained", False)])
+def test_picture_says_when_the_weights_are_untrained(
+    tmp_path: Path, training: str, said: bool
+) -> None:
+    plot_result(result_of(20, training=training), tmp_path / "result.svg")
+    assert said == ("untrained weights" in (tmp_path / "result.svg").read_text())
+
+
+def test_missing_matplotlib_names_the_extra_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(PlottingNotInstalled, match="`plot` extra"):
+        plot_result(result_of(5), tmp_path / "result.png")
+
+
+def test_sparkline_keeps_one_scale_for_all_clips() -> None:
+    assert sparkline([-1.0, -0.5, 0.0, 0.5, 1.0], 5) == "▁▃▅▇█"
+
+
+def test_sparkline_averages_what_does_not_fit_and_dots_what_is_unknown() -> None:
+    assert sparkline([None, None, -1.0, None, 1.0, 1.0], 3) == "·▁█"
+
+
+def test_sparkline_of_nothing_is_empty() -> None:
+    assert sparkline([], 10) == ""
