@@ -1,0 +1,54 @@
+"""The REST application: routes, errors and middleware around one gateway."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from service.api import health, jobs
+from service.api.envelope import Envelope
+from service.api.gateway import Gateway
+from service.api.lingering import LingeringClose
+from service.api.problems import translate_errors
+from service.api.schemas import Problem
+
+DESCRIPTION: Final = """Valence and arousal for every frame of a clip, from face and voice.
+
+`POST /v1/jobs` a clip, poll its `Location` until the state is `succeeded`, fetch `result`.
+Every error is an RFC 9457 problem with a stable `code`; `X-Trace-Id` names each exchange.
+"""
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The ASGI application that serves `gateway`; it opens and closes nothing itself."""
+    app = FastAPI(title="Circumplex", version=version("circumplex"), description=DESCRIPTION)
+    app.state.gateway = gateway
+    app.include_router(jobs.router)
+    app.include_router(health.router)
+    translate_errors(app)
+    app.add_middleware(Envelope, metrics=gateway.metrics)
+    app.add_middleware(LingeringClose)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Finish the OpenAPI document: the problem schema, and no validation schema of FastAPI's."""
+    document: dict[str, Any] = app.openapi()
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _drop_validation(operation["responses"])
+
+
+def _drop_validation(responses: dict[str, Any]) -> None:
+    """No route has a parameter that FastAPI could refuse; ours are refused by our own errors."""
+    content: dict[str, Any] = responses.get("422", {}).get("content", {})
+    content.pop("application/json", None)
+    if "422" in responses and not content:
+        del responses["422"]

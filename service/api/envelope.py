@@ -1,0 +1,76 @@
+"""Around every request: its trace id, its duration, its line in the log, and the last resort."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import answer
+from service.errors import InternalError
+from service.telemetry.logs import TRACE_ID
+from service.telemetry.metrics import Metrics
+
+TRACE_HEADER: Final = "X-Trace-Id"
+TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBES: Final = ("/health/live", "/health/ready", "/metrics")
+
+log = logging.getLogger(__name__)
+
+
+class Envelope:
+    """ASGI middleware; buffers nothing."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        TRACE_ID.set(_trace_id(Headers(scope=scope).get("traceparent", "")))
+        started = time.perf_counter()
+        status = 0
+
+        async def send_traced(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[TRACE_HEADER] = TRACE_ID.get()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_traced)
+        except Exception:
+            log.exception("%s %s: a defect", scope["method"], scope["path"])
+            if status:
+                raise  # the answer has begun: all that is left is to break the connection
+            await answer(Request(scope), InternalError())(scope, receive, send_traced)
+        finally:
+            self._observe(scope, status or 499, time.perf_counter() - started)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.http_request_duration_seconds.labels(method, route, str(status)).observe(
+            seconds
+        )
+        level = logging.DEBUG if route in PROBES else logging.INFO
+        log.log(level, "%s %s %d %.1f ms", method, scope["path"], status, 1000 * seconds)
+
+
+def _trace_id(traceparent: str) -> str:
+    """The trace id of a W3C traceparent, or a new one."""
+    found = TRACEPARENT.fullmatch(traceparent)
+    if found is None or set(found[1]) == {"0"}:
+        return secrets.token_hex(16)
+    return found[1]

@@ -1,0 +1,35 @@
+"""What the routes work with: one frozen set of collaborators, handed in by wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.domain.ports import Store
+from service.jobs.ledger import Ledger
+from service.jobs.queue import JobQueue
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The collaborators of the REST routes."""
+
+    settings: Settings
+    store: Store
+    ledger: Ledger
+    queue: JobQueue
+    inference_ready: Callable[[], Awaitable[bool]]
+    metrics: Metrics
+
+
+def _gateway_of(request: Request) -> Gateway:
+    return request.app.state.gateway
+
+
+GatewayOfApp = Annotated[Gateway, Depends(_gateway_of)]
+"""How a route asks for the gateway."""

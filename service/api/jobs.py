@@ -1,0 +1,161 @@
+"""Jobs over REST: submit a clip, watch the job, fetch its result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from service.api.documents import TRACE_HEADER_DOCUMENT, UPLOAD_BODY, problems_of
+from service.api.gateway import Gateway, GatewayOfApp
+from service.api.negotiation import choose_format
+from service.api.schemas import JOBS_PATH, Job, show_job
+from service.api.uploads import open_upload
+from service.errors import (
+    ClipEmpty,
+    ClipError,
+    ClipFieldMissing,
+    ClipTooLarge,
+    InternalError,
+    JobUnknown,
+    MediaTypeUnsupported,
+    QueueUnavailable,
+    RequestInvalid,
+    ResultFormatUnknown,
+    ResultNotReady,
+    ServiceError,
+    StoreUnavailable,
+    UploadInterrupted,
+)
+from service.jobs.record import JobRecord, JobState, clip_key, is_job_id, new_job_id
+from service.results.formats import FORMATS
+from service.telemetry.logs import TRACE_ID
+
+POLL_SECONDS: Final = 1
+JOB_PATH: Final = f"{JOBS_PATH}/{{job_id}}"
+RESULT_PATH: Final = f"{JOB_PATH}/result"
+AWAY: Final = (QueueUnavailable, StoreUnavailable, InternalError)
+
+log = logging.getLogger(__name__)
+router = APIRouter(tags=["jobs"])
+
+
+@router.post(
+    JOBS_PATH,
+    status_code=202,
+    summary="Submit a clip",
+    openapi_extra=UPLOAD_BODY,
+    responses={
+        202: {
+            "description": "The clip is stored and its job queued.",
+            "headers": TRACE_HEADER_DOCUMENT
+            | {name: {"schema": {"type": "string"}} for name in ("Location", "Retry-After")},
+        },
+        **problems_of(
+            JOBS_PATH,
+            *(UploadInterrupted, ClipTooLarge, MediaTypeUnsupported),
+            *(ClipFieldMissing, ClipEmpty, RequestInvalid, *AWAY),
+        ),
+    },
+)
+async def submit_job(request: Request, response: Response, gateway: GatewayOfApp) -> Job:
+    """Streams the clip to the blob store and queues a job; the answer says where to watch it."""
+    started = time.perf_counter()
+    upload = await open_upload(request, gateway.settings.max_upload_bytes)
+    await gateway.ledger.is_ready()  # before gigabytes are taken in for nothing
+    job_id = new_job_id()
+    size_bytes = await gateway.store.put(clip_key(job_id), upload.content)
+    seconds = time.perf_counter() - started
+    gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
+    record = JobRecord(
+        id=job_id,
+        filename=upload.filename,
+        media_type=upload.media_type,
+        clip_bytes=size_bytes,
+        trace_id=TRACE_ID.get(),
+        created_at=time.time(),
+    )
+    await _queue(gateway, record)
+    response.headers["Location"] = f"{JOBS_PATH}/{job_id}"
+    response.headers["Retry-After"] = str(POLL_SECONDS)
+    return show_job(record)
+
+
+@router.get(
+    JOB_PATH,
+    summary="Watch a job",
+    responses=problems_of(JOB_PATH, JobUnknown, *AWAY),
+)
+async def get_job(job_id: str, response: Response, gateway: GatewayOfApp) -> Job:
+    """State, progress, links, and the error of a failed job."""
+    record = await _find(gateway, job_id)
+    response.headers["Cache-Control"] = "no-store"
+    if not record.state.is_final:
+        response.headers["Retry-After"] = str(POLL_SECONDS)
+    return show_job(record)
+
+
+@router.get(
+    RESULT_PATH,
+    summary="Fetch the result",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The result: one value, or one row, for every decoded frame.",
+            "content": {
+                each.media_type: {"schema": {"type": kind}}
+                for each, kind in zip(FORMATS.values(), ("object", "string"), strict=True)
+            },
+        },
+        **problems_of(
+            RESULT_PATH, JobUnknown, ResultNotReady, ResultFormatUnknown, ClipError, *AWAY
+        ),
+    },
+)
+async def get_result(
+    job_id: str,
+    request: Request,
+    gateway: GatewayOfApp,
+    format: str | None = Query(  # noqa: A002
+        None, description=f"{' or '.join(FORMATS)}; without it, Accept decides."
+    ),
+) -> StreamingResponse:
+    """The result in the format asked for; a failed job answers its own problem."""
+    chosen = choose_format(format, request.headers.get("accept"))
+    record = await _find(gateway, job_id)
+    if record.error is not None:
+        raise record.error
+    if record.state is not JobState.SUCCEEDED:
+        raise ResultNotReady(f"the job is {record.state}")
+    try:
+        content = await gateway.store.get(record.result_key(chosen.name))
+    except KeyError as error:
+        raise InternalError("the result is missing from the blob store") from error
+    headers: dict[str, Any] = {
+        "Content-Disposition": f'inline; filename="{record.id}.{chosen.name}"',
+        "Vary": "Accept",
+    }
+    return StreamingResponse(content, media_type=chosen.media_type, headers=headers)
+
+
+async def _queue(gateway: Gateway, record: JobRecord) -> None:
+    """Record and queue the job; if that fails, nothing of it stays, nor its clip."""
+    try:
+        await gateway.ledger.create(record)
+        await gateway.queue.submit(record.id)
+    except BaseException:
+        await gateway.store.delete(record.clip_key)
+        try:
+            await gateway.ledger.forget(record.id)
+        except ServiceError as error:
+            log.warning("job %s was not queued and its record may remain: %s", record.id, error)
+        raise
+
+
+async def _find(gateway: Gateway, job_id: str) -> JobRecord:
+    if not is_job_id(job_id):
+        raise JobUnknown(f"{job_id[:64]!r} is no job id")
+    return await gateway.ledger.find(job_id)

@@ -1,0 +1,95 @@
+"""Errors as RFC 9457 problem details: translated here, once, for every route."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.errors import (
+    CircumplexError,
+    MethodNotAllowed,
+    RequestError,
+    RequestInvalid,
+    RouteUnknown,
+)
+from service.telemetry.logs import TRACE_ID
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_SECONDS: Final = 2
+"""What Retry-After asks for when trying again can help."""
+
+log = logging.getLogger(__name__)
+
+
+def problem(error: CircumplexError, instance: str, job_id: str | None = None) -> dict[str, Any]:
+    """The problem object of an error; `type` is stable and made of the error's code."""
+    details: dict[str, Any] = {
+        "type": f"urn:circumplex:problem:{error.code}",
+        "title": error.title(),
+        "status": error.http_status,
+        "detail": error.detail,
+        "instance": instance,
+        "code": error.code,
+        "retryable": error.retryable,
+        "trace_id": TRACE_ID.get(),
+    }
+    return details if job_id is None else {**details, "job_id": job_id}
+
+
+def answer(
+    request: Request,
+    error: CircumplexError,
+    *,
+    headers: Mapping[str, str] | None = None,
+    extensions: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    """The response for an error met while serving `request`."""
+    body = problem(error, request.url.path, request.path_params.get("job_id"))
+    retry = {"Retry-After": str(RETRY_SECONDS)} if error.retryable else {}
+    return JSONResponse(
+        {**body, **(extensions or {})},
+        status_code=error.http_status,
+        headers={**retry, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def translate_errors(app: FastAPI) -> None:
+    """Answer every error of the routes and of the framework with a problem."""
+    app.add_exception_handler(CircumplexError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(HTTPException, _answer_framework)
+
+
+async def _answer_ours(request: Request, error: Exception) -> JSONResponse:
+    ours = cast(CircumplexError, error)
+    if ours.http_status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, ours.detail, exc_info=ours)
+    return answer(request, ours)
+
+
+async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
+    found = cast(RequestValidationError, error).errors()
+    told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    return answer(request, RequestInvalid(told))
+
+
+async def _answer_framework(request: Request, error: Exception) -> JSONResponse:
+    found = cast(HTTPException, error)
+    ours = _of_status(request, found)
+    return answer(request, ours, headers=found.headers)
+
+
+def _of_status(request: Request, found: HTTPException) -> RequestError:
+    if found.status_code == RouteUnknown.http_status:
+        return RouteUnknown(f"there is nothing at {request.url.path[:200]}")
+    if found.status_code == MethodNotAllowed.http_status:
+        allowed = (found.headers or {}).get("Allow", "other methods")
+        return MethodNotAllowed(f"this path takes {allowed}, not {request.method[:20]}")
+    return RequestInvalid(str(found.detail))
