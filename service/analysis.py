@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from service.domain.arrays import Floats
-from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
 from service.domain.points import PointMaker
 from service.domain.ports import Extractor, Inference
 from service.domain.signatures import TARGETS
@@ -76,7 +76,6 @@ class _Analysis:
         )
         self._expected: int | None = None
         self._seen = 0
-        self._faces = 0
 
     async def follow(self, extracts: AsyncIterator[Extract]) -> AsyncGenerator[AnalysisEvent]:
         async with aclosing(ahead(extracts, self._embed, self._chunks_in_flight)) as ready:
@@ -102,7 +101,7 @@ class _Analysis:
                     yield point
                 for point in self._points.finish():
                     yield point
-                yield self._closed(item)
+                yield AnalysisClosed(frames=self._seen, flags=item.flags)
 
     async def _embed(self, extract: Extract) -> ClipOpened | ClipClosed | _Embedded:
         """Both backbones at once, for one chunk; chunks do not depend on each other."""
@@ -144,14 +143,9 @@ class _Analysis:
     def _progress(self, embedded: _Embedded) -> FramesSeen:
         frames, faces = len(embedded.chunk.frames), len(embedded.faces)
         self._seen += frames
-        self._faces += faces
         self._metrics.frames_total.labels(face="found").inc(faces)
         self._metrics.frames_total.labels(face="missing").inc(frames - faces)
         return FramesSeen(done=self._seen, expected=self._expected)
-
-    def _closed(self, closed: ClipClosed) -> AnalysisClosed:
-        flags = closed.flags if self._faces else (*closed.flags, Flag.NO_FACE)
-        return AnalysisClosed(frames=self._seen, flags=flags)
 
 
 async def ahead(

@@ -86,7 +86,9 @@ class Settings(BaseSettings):
 
     # jobs
     queue_name: str = Field("circumplex", description="Prefix of every key in Redis.")
-    worker_concurrency: int = Field(2, ge=1, le=64, description="Clips one worker works on at once.")
+    worker_concurrency: int = Field(
+        2, ge=1, le=64, description="Clips one worker works on at once."
+    )
     redelivery_seconds: float = Field(
         10.0, ge=1, description="A job whose worker has been silent so long goes to another."
     )

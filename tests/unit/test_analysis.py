@@ -122,8 +122,8 @@ async def events_of(extractor: ClipOfChunks, models: EchoModels) -> list[Analysi
     ]
 
 
-def whole_clip(frames: int, *, face: bool = True) -> ClipOfChunks:
-    chunks = [chunk(k, min(5, frames - k), face=face) for k in range(0, frames, 5)]
+def whole_clip(frames: int) -> ClipOfChunks:
+    chunks = [chunk(k, min(5, frames - k), face=True) for k in range(0, frames, 5)]
     return ClipOfChunks(ClipOpened(media=MEDIA), *chunks, ClipClosed(frames=frames))
 
 
@@ -145,9 +145,18 @@ async def test_events_open_report_progress_and_close() -> None:
     assert events[-1] == AnalysisClosed(frames=12, flags=())
 
 
-async def test_clip_without_faces_is_flagged_and_never_fused() -> None:
-    events = await events_of(whole_clip(12, face=False), EchoModels())
-    assert events[-1] == AnalysisClosed(frames=12, flags=(Flag.NO_FACE,))
+class NoFusion(EchoModels):
+    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+        raise AssertionError("there is nothing to fuse")
+
+
+async def test_clip_without_faces_keeps_its_rows_and_is_never_fused() -> None:
+    chunks = [chunk(k, 5, face=False) for k in range(0, 400, 5)]
+    closed = ClipClosed(frames=400, flags=(Flag.NO_FACE,))
+    clip = ClipOfChunks(ClipOpened(media=MEDIA), *chunks, closed)
+    events = await events_of(clip, NoFusion())
+    assert events[-1] == AnalysisClosed(frames=400, flags=(Flag.NO_FACE,))
+    assert sum(isinstance(event, TimelinePoint) for event in events) == 400
     assert all(e.estimate is None for e in events if isinstance(e, TimelinePoint))
 
 

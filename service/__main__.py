@@ -1,0 +1,5 @@
+"""`python -m service` is `circumplex`."""
+
+from service.cli import app
+
+app()

@@ -1,0 +1,46 @@
+"""The offline door: one clip to files, through the same analysis as a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from service.domain.timeline import FramesSeen
+from service.provenance import read_provenance
+from service.results.columns import Result, ResultBuilder
+from service.results.formats import JSON, format_named
+from service.results.plot import plot_result
+from service.settings import Settings
+from service.wiring import Analyst
+
+
+async def annotate(
+    clip: Path, *, analyst: Analyst, settings: Settings, on_progress: Callable[[FramesSeen], None]
+) -> Result:
+    """Analyse a clip here and now.
+
+    Raises: ClipError for the clip, ServiceError for a part of the service.
+    """
+    builder = ResultBuilder(read_provenance(settings))
+    async with aclosing(analyst.analyse(clip)) as events:
+        async for event in events:
+            if isinstance(event, FramesSeen):
+                on_progress(event)
+            builder.add(event)
+    return builder.build()
+
+
+def write(result: Result, path: Path) -> None:
+    """Write a result in the format that its file name asks for; raises ResultFormatUnknown."""
+    result_format = format_named(path.suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.writelines(result_format.write(result))
+
+
+def plot(result: Result, path: Path) -> None:
+    """Draw a result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot_result(json.loads(b"".join(JSON.write(result))), path)
