@@ -33,6 +33,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── InferenceUnavailable      Triton is away or not warm
         ├── InferenceFailed           Triton answered with an error
         ├── FaceModelsMissing         the face models are not installed
+        ├── PartNotStarted            a server of the embedded stack did not start
         └── InternalError             a defect of ours
 """
 
@@ -269,6 +270,12 @@ class FaceModelsMissing(ServiceError):
 
     code = "face_models_missing"
     retryable = False
+
+
+class PartNotStarted(ServiceError):
+    """A server of the embedded stack did not start."""
+
+    code = "part_not_started"
 
 
 class InternalError(ServiceError):

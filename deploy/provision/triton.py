@@ -1,0 +1,91 @@
+"""Unpacks a Triton server for CPU beside the environment, without installing anything.
+
+The server comes out of the PyPI wheel `nvidia-pytriton`, whose own Python pins
+(numpy below 2) stay outside the environment. Standard library only.
+
+    python -m deploy.provision.triton .runtime/triton
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from deploy.provision.libpython import find_libpython
+
+VERSION = "0.7.0"
+_STAND_IN = Path(__file__).resolve().parents[1] / "triton" / "pytorch" / "model.py"
+
+
+def main(destination: Path) -> None:
+    """Leave a server in `destination`, with its backends; safe to run again.
+
+    Layout: pytriton/tritonserver/bin/tritonserver, backends/{python,pytorch}, and lib/ with the
+    libpython that the Python backend's stub loads.
+    """
+    if (destination / f"nvidia_pytriton-{VERSION}.dist-info").is_dir():
+        _say(f"Triton is in {destination}.")
+    else:
+        _say(f"Unpacking Triton (nvidia-pytriton {VERSION}, 55 MB) into {destination} ...")
+        _unpack(destination)
+    _assemble_backends(destination)
+    _link_libpython(destination)
+
+
+def _unpack(destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".triton-") as folder:
+        part = Path(folder) / "triton"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
+                *("--disable-pip-version-check", "--target", part, f"nvidia-pytriton=={VERSION}"),
+            ],
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"nvidia-pytriton {VERSION} could not be installed; the lines above say why.")
+        if destination.exists():
+            shutil.rmtree(destination)
+        part.rename(destination)
+
+
+def _assemble_backends(destination: Path) -> None:
+    """`python` with the stub of this interpreter, and `pytorch`, our stand-in, alone in its own."""
+    server = destination / "pytriton" / "tritonserver"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        sys.exit(f"This Triton has no stub for Python {version}; use Python 3.11, 3.12 or 3.13.")
+    with tempfile.TemporaryDirectory(dir=destination, prefix=".backends-") as folder:
+        part = Path(folder) / "backends"
+        shutil.copytree(server / "backends" / "python", part / "python")
+        shutil.copy2(stub, part / "python")
+        (part / "pytorch").mkdir()
+        shutil.copy2(_STAND_IN, part / "pytorch")
+        backends = destination / "backends"
+        if backends.exists():
+            shutil.rmtree(backends)
+        part.rename(backends)
+
+
+def _link_libpython(destination: Path) -> None:
+    folder = destination / "lib"
+    folder.mkdir(exist_ok=True)
+    found = find_libpython(folder)
+    link = folder / found.name
+    if found != link:
+        link.unlink(missing_ok=True)
+        link.symlink_to(found)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,184 @@
+"""Triton's `pytorch` backend for machines without the libtorch one: `model.pt` on the CPU.
+
+Triton's Python backend loads this file for every model whose config says
+`backend: "pytorch"`. It refuses whatever the libtorch backend refuses (names,
+types, batches), so that a repository that works here works there. It needs
+torch and Triton's own module, and nothing of this project.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton_python_backend_utils as pb_utils
+from torch.utils.dlpack import from_dlpack
+
+_TYPES = {
+    "TYPE_BOOL": torch.bool,
+    "TYPE_UINT8": torch.uint8,
+    "TYPE_INT8": torch.int8,
+    "TYPE_INT16": torch.int16,
+    "TYPE_INT32": torch.int32,
+    "TYPE_INT64": torch.int64,
+    "TYPE_FP16": torch.float16,
+    "TYPE_FP32": torch.float32,
+    "TYPE_FP64": torch.float64,
+}
+
+
+class TritonPythonModel:
+    """One instance of one model."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load `<model>/<version>/model.pt` and hold it to its config."""
+        config = json.loads(args["model_config"])
+        self._options = Options(config.get("parameters", {}))
+        self._options.apply()
+        folder = Path(args["model_repository"]) / args["model_version"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._model = torch.jit.load(
+                folder / (config.get("default_model_filename") or "model.pt"), map_location="cpu"
+            ).eval()
+        self._max_batch = int(config["max_batch_size"])
+        self._outputs = ordered(config["output"], "OUTPUT", [])
+        self._inputs = ordered(config["input"], "INPUT", argument_names(self._model))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request; those that Triton batched share one call."""
+        try:
+            inputs = [self._read(request) for request in requests]
+            if self._max_batch == 0:
+                return [respond(self._outputs, self._run(one)) for one in inputs]
+            return self._execute_batch(inputs)
+        except pb_utils.TritonModelException as error:
+            refusal = pb_utils.TritonError(str(error))
+            return [pb_utils.InferenceResponse(error=refusal) for _ in requests]
+
+    def _execute_batch(self, inputs: list[list[torch.Tensor]]) -> list[Any]:
+        sizes = [one[0].shape[0] for one in inputs]
+        if sum(sizes) > self._max_batch:
+            raise pb_utils.TritonModelException(
+                f"batch size {sum(sizes)} exceeds max_batch_size {self._max_batch}"
+            )
+        outputs = self._run([torch.cat(parts) for parts in zip(*inputs, strict=True)])
+        for output in outputs:
+            if output.shape[0] != sum(sizes):
+                raise pb_utils.TritonModelException(
+                    f"an output has {output.shape[0]} rows for a batch of {sum(sizes)}"
+                )
+        parts = zip(*(output.split(sizes) for output in outputs), strict=True)
+        return [respond(self._outputs, list(part)) for part in parts]
+
+    def _read(self, request: Any) -> list[torch.Tensor]:
+        tensors: list[torch.Tensor] = []
+        for name, data_type in self._inputs:
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is None:
+                raise pb_utils.TritonModelException(f"input {name} is missing")
+            # A clone: the memory belongs to the server.
+            value = from_dlpack(tensor.to_dlpack()).clone()
+            tensors.append(value.to(torch.bool) if data_type == "TYPE_BOOL" else value)
+            if tensors[-1].dtype != _TYPES[data_type]:
+                raise pb_utils.TritonModelException(
+                    f"input {name} is {tensors[-1].dtype}, the config says {data_type}"
+                )
+        return tensors
+
+    def _run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        try:
+            with self._options.execution():
+                answer = self._model(*inputs)
+        except RuntimeError as error:
+            raise pb_utils.TritonModelException(f"PyTorch execute failure: {error}") from error
+        outputs = [answer] if isinstance(answer, torch.Tensor) else answer
+        if not isinstance(outputs, list | tuple) or len(outputs) < len(self._outputs):
+            raise pb_utils.TritonModelException(
+                f"forward must return {len(self._outputs)} tensors, flat"
+            )
+        return [
+            check_output(outputs[index], name, data_type)
+            for index, (name, data_type) in enumerate(self._outputs)
+        ]
+
+
+class Options:
+    """The parameters of a config that the libtorch backend knows; others are ignored, as there."""
+
+    def __init__(self, parameters: dict[str, dict[str, str]]) -> None:
+        self._values = {key: value["string_value"] for key, value in parameters.items()}
+
+    def apply(self) -> None:
+        """Set what holds for the whole process."""
+        if "INTRA_OP_THREAD_COUNT" in self._values:
+            torch.set_num_threads(int(self._values["INTRA_OP_THREAD_COUNT"]))
+        if "INTER_OP_THREAD_COUNT" in self._values:
+            torch.set_num_interop_threads(int(self._values["INTER_OP_THREAD_COUNT"]))
+
+    @contextmanager
+    def execution(self) -> Iterator[None]:
+        """Set what holds for one call."""
+        inference = self._flag("INFERENCE_MODE", default=True)
+        optimised = not self._flag("DISABLE_OPTIMIZED_EXECUTION", default=False)
+        with (
+            torch.inference_mode(inference),
+            torch.no_grad(),
+            torch.jit.optimized_execution(optimised),
+        ):
+            yield
+
+    def _flag(self, key: str, *, default: bool) -> bool:
+        return {"true": True, "false": False}[self._values.get(key, str(default)).lower()]
+
+
+def argument_names(model: torch.jit.ScriptModule) -> list[str]:
+    """The names of forward's arguments, without self."""
+    return [argument.name for argument in model.forward.schema.arguments][1:]
+
+
+def ordered(
+    tensors: list[dict[str, Any]], prefix: str, arguments: list[str]
+) -> list[tuple[str, str]]:
+    """Names and types in the order of forward, by the libtorch backend's rules for names."""
+    types = {tensor["name"]: tensor["data_type"] for tensor in tensors}
+    for name, data_type in types.items():
+        if data_type not in _TYPES:
+            raise pb_utils.TritonModelException(f"{name}: {data_type} is not supported")
+    if arguments and set(types) == set(arguments):
+        return [(name, types[name]) for name in arguments]
+    expected = [f"{prefix}__{index}" for index in range(len(types))]
+    if set(types) != set(expected) or (arguments and len(types) != len(arguments)):
+        raise pb_utils.TritonModelException(
+            f"tensors must be named {expected or prefix} from 0 without a gap"
+            + (f", or after forward's arguments {arguments}" if arguments else "")
+            + f"; the config has {sorted(types)}"
+        )
+    return [(name, types[name]) for name in expected]
+
+
+def check_output(value: Any, name: str, data_type: str) -> torch.Tensor:
+    """An output that the config allows, in memory order."""
+    if not isinstance(value, torch.Tensor):
+        raise pb_utils.TritonModelException(f"output {name} is no tensor")
+    if value.dim() == 0:
+        raise pb_utils.TritonModelException(f"output {name} has no dimension")
+    if value.dtype != _TYPES[data_type]:
+        raise pb_utils.TritonModelException(
+            f"output {name} is {value.dtype}, the config says {data_type}"
+        )
+    return value.contiguous()
+
+
+def respond(names: list[tuple[str, str]], outputs: list[torch.Tensor]) -> Any:
+    """One response; through DLPack, since a tensor made from NumPy 2 comes out empty."""
+    tensors = [
+        pb_utils.Tensor.from_dlpack(name, output.contiguous())
+        for (name, _), output in zip(names, outputs, strict=True)
+    ]
+    return pb_utils.InferenceResponse(output_tensors=tensors)

@@ -1,0 +1,130 @@
+"""A server run as a child: ready when entered, gone when left, and never outliving its parent."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from mirakuru import ProcessExitedWithError, TimeoutExpired
+from mirakuru.base import Executor
+
+from service.errors import PartNotStarted
+
+LOOPBACK: Final = "127.0.0.1"
+_POLL_SECONDS: Final = 0.05
+_STOP_SECONDS: Final = 15.0
+_TAIL_LINES: Final = 15
+
+
+@contextmanager
+def run_process(
+    name: str,
+    command: Sequence[str],
+    *,
+    is_ready: Callable[[], bool],
+    log_file: Path,
+    start_seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> Generator[None]:
+    """Run `command` until the context ends, once `is_ready` says so.
+
+    Enter it from a thread that lives as long as the process should: the kernel ends the
+    child when the thread that started it ends, even one that was killed.
+
+    Args: is_ready: asked again and again, must neither block long nor raise.
+        log_file: both outputs of the process; of this start only.
+    Raises: PartNotStarted: with the end of the log.
+    """
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("wb") as log:
+        server = _Server(
+            [*_dying_with_parent(), *command],
+            is_ready,
+            log=log.fileno(),
+            start_seconds=start_seconds,
+            environment=dict(environment or {}),
+        )
+        try:
+            server.start()
+        except ProcessExitedWithError as error:
+            reason = f"{name} ended with status {error.exit_code} at its start"
+            raise PartNotStarted(f"{reason}; {_tail(log_file)}") from error
+        except TimeoutExpired as error:
+            reason = f"{name} was not ready after {start_seconds:.0f} s"
+            raise PartNotStarted(f"{reason}; {_tail(log_file)}") from error
+        try:
+            yield
+        finally:
+            server.end()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nothing listens on now, all different."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind((LOOPBACK, 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def require_free(name: str, port: int) -> None:
+    """Raises PartNotStarted where something listens on the port already."""
+    with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        raise PartNotStarted(f"{name} cannot start: port {port} is in use")
+
+
+class _Server(Executor):
+    """mirakuru's executor with our own readiness, and a short patience at the end."""
+
+    def __init__(
+        self,
+        command: list[str],
+        is_ready: Callable[[], bool],
+        *,
+        log: int,
+        start_seconds: float,
+        environment: dict[str, str],
+    ) -> None:
+        super().__init__(
+            command,
+            timeout=start_seconds,
+            sleep=_POLL_SECONDS,
+            envvars=environment,
+            stdin=None,
+            stdout=log,
+            stderr=log,
+        )
+        self._is_ready = is_ready
+
+    def pre_start_check(self) -> bool:
+        return False
+
+    def after_start_check(self) -> bool:
+        return self._is_ready()
+
+    def end(self) -> None:
+        """Ask the server alone to end, so that it ends its own children; then see to it."""
+        process = self.process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+        self.kill()
+
+
+def _dying_with_parent() -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def _tail(log_file: Path) -> str:
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return f"{log_file} ends with:\n" + "\n".join(lines[-_TAIL_LINES:])

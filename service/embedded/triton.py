@@ -1,0 +1,112 @@
+"""A real Triton of our own, on the CPU, as `deploy.provision.triton` unpacked it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
+from service.errors import PartNotStarted
+
+_START_SECONDS: Final = 180.0
+_EXIT_SECONDS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TritonPorts:
+    """Where Triton listens, on the loopback address; 0 takes a free port."""
+
+    http: int = 0
+    grpc: int = 0
+    metrics: int = 0
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port for a gRPC client."""
+        return f"{LOOPBACK}:{self.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        """host:port for an HTTP client."""
+        return f"{LOOPBACK}:{self.http}"
+
+
+@contextmanager
+def run_triton(
+    *, server_dir: Path, repository: Path, logs_dir: Path, ports: TritonPorts | None = None
+) -> Generator[TritonPorts]:
+    """Run Triton and yield its ports once every model is loaded and warm.
+
+    Args: server_dir: what `deploy.provision.triton` filled; repository: with exported models.
+    Raises: PartNotStarted.
+    """
+    chosen = _choose_ports(ports or TritonPorts())
+    with run_process(
+        "Triton",
+        _command(server_dir.resolve(), repository.resolve(), chosen),
+        is_ready=lambda: _is_ready(chosen.http),
+        log_file=logs_dir / "triton.log",
+        start_seconds=_START_SECONDS,
+        environment=_environment(server_dir.resolve()),
+    ):
+        yield chosen
+
+
+def _choose_ports(ports: TritonPorts) -> TritonPorts:
+    free = free_ports(3)
+    chosen = TritonPorts(
+        http=ports.http or free[0],
+        grpc=ports.grpc or free[1],
+        metrics=ports.metrics or free[2],
+    )
+    for port in (chosen.http, chosen.grpc, chosen.metrics):
+        require_free("Triton", port)
+    return chosen
+
+
+def _command(server_dir: Path, repository: Path, ports: TritonPorts) -> list[str]:
+    binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+    if not binary.is_file():
+        raise PartNotStarted(f"Triton is not in {server_dir}: run `make setup`")
+    if not any(repository.glob("*/1/model.pt")):
+        raise PartNotStarted(f"no exported model in {repository}: run `make setup`")
+    return [
+        str(binary),
+        *("--model-repository", str(repository)),
+        *("--backend-directory", str(server_dir / "backends")),
+        *("--http-address", LOOPBACK, "--http-port", str(ports.http)),
+        *("--grpc-address", LOOPBACK, "--grpc-port", str(ports.grpc)),
+        *("--metrics-address", LOOPBACK, "--metrics-port", str(ports.metrics)),
+        *("--exit-timeout-secs", str(_EXIT_SECONDS)),
+        "--disable-auto-complete-config",
+    ]
+
+
+def _environment(server_dir: Path) -> dict[str, str]:
+    """What lets the stub find this interpreter's libraries and packages, and share two cores."""
+    libraries = f"{server_dir / 'lib'}:{server_dir / 'nvidia_pytriton.libs'}"
+    return {
+        "LD_LIBRARY_PATH": libraries,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        # The stand-in computes on the CPU, so Triton must not plan for a GPU.
+        "CUDA_VISIBLE_DEVICES": "",
+        # Five processes share the cores: idle threads sleep instead of spinning.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
