@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.api.app import create_app
+from service.api.gateway import Gateway
+from service.jobs.ledger import Ledger
+from service.jobs.queue import JobQueue
+from service.settings import Settings
+from service.store import FolderStore
+from service.telemetry.metrics import Metrics
+from tests.integration.rooms import Rooms
+from tests.integration.servers import RedisServer, free_port, running_redis, serving
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
+    """Settings of a gateway and worker that share nothing with another test's."""
+    return Settings(
+        redis_url=redis_server.url,
+        queue_name=f"test-{uuid4().hex}",
+        store_dir=tmp_path / "store",
+        worker_metrics_port=free_port(),
+        redelivery_seconds=1.0,
+        max_upload_bytes=2**20,
+        drain_seconds=5.0,
+    )
+
+
+@pytest.fixture
+async def rooms(settings: Settings) -> AsyncGenerator[Rooms]:
+    """The jobs room and the store, open."""
+    async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+        yield Rooms(
+            settings=settings,
+            ledger=ledger,
+            queue=queue,
+            store=FolderStore(settings.store_dir),
+            metrics=Metrics(CollectorRegistry()),
+        )
+
+
+async def _inference_is_ready() -> bool:
+    return True
+
+
+@pytest.fixture
+def gateway(rooms: Rooms) -> Gateway:
+    return Gateway(
+        settings=rooms.settings,
+        store=rooms.store,
+        ledger=rooms.ledger,
+        queue=rooms.queue,
+        inference_ready=_inference_is_ready,
+        metrics=rooms.metrics,
+    )
+
+
+@pytest.fixture
+async def address(gateway: Gateway) -> AsyncGenerator[str]:
+    """A gateway on a real socket."""
+    async with serving(create_app(gateway)) as url:
+        yield url

@@ -1,0 +1,82 @@
+"""Analyses that decode nothing, for tests of what is around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+from service.domain.clip import FaceBox, Flag, Frame, MediaFacts, Missing
+from service.domain.timeline import (
+    AnalysisClosed,
+    AnalysisEvent,
+    AnalysisOpened,
+    Estimate,
+    FramesSeen,
+    TimelinePoint,
+)
+from service.jobs.annotator import Analyse
+
+MEDIA = MediaFacts(
+    container="mp4",
+    video_codec="h264",
+    width=64,
+    height=48,
+    rotation_degrees=0,
+    average_rate_hz=25.0,
+    duration_seconds=0.4,
+    frames_estimate=10,
+    audio_codec=None,
+    audio_rate_hz=None,
+    audio_channels=None,
+)
+FACE = FaceBox(left=1.5, top=2.25, width=30.1, height=31.7, score=0.93)
+
+
+def point(index: int) -> TimelinePoint:
+    """The first two frames have no face and no estimate."""
+    if index < 2:
+        frame = Frame(index=index, time_seconds=index / 25, missing=Missing.FACE_NOT_FOUND)
+        return TimelinePoint(frame=frame, estimate=None)
+    return TimelinePoint(
+        frame=Frame(index=index, time_seconds=index / 25, face=FACE),
+        estimate=Estimate(
+            valence=0.1 * index,
+            arousal=-0.1,
+            valence_std=1e-7,
+            arousal_std=0.2,
+            valence_smoothed=0.3,
+            arousal_smoothed=1 / 3,
+        ),
+    )
+
+
+def analysis_of(frames: int, frame_seconds: float = 0.0) -> Analyse:
+    """An analysis of so many frames that takes so long for each."""
+
+    async def analyse(clip: Path) -> AsyncGenerator[AnalysisEvent]:
+        assert await asyncio.to_thread(clip.read_bytes)
+        yield AnalysisOpened(media=MEDIA)
+        for index in range(frames):
+            await asyncio.sleep(frame_seconds)
+            yield point(index)
+            yield FramesSeen(done=index + 1, expected=frames)
+        yield AnalysisClosed(frames=frames, flags=(Flag.NO_AUDIO,))
+
+    return analyse
+
+
+def failing_with(error: Exception) -> Analyse:
+    """An analysis that opens the clip and fails."""
+
+    async def analyse(clip: Path) -> AsyncGenerator[AnalysisEvent]:
+        assert await asyncio.to_thread(clip.read_bytes)
+        yield AnalysisOpened(media=MEDIA)
+        raise error
+
+    return analyse
+
+
+async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk

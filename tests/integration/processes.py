@@ -1,0 +1,83 @@
+"""Gateway and worker as processes of their own, to be measured and killed.
+
+python -m tests.integration.processes gateway
+python -m tests.integration.processes worker FRAMES FRAME_SECONDS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from service.api.app import create_app
+from service.api.gateway import Gateway
+from service.jobs.annotator import Annotator
+from service.jobs.ledger import Ledger
+from service.jobs.queue import JobQueue
+from service.jobs.worker import run_worker
+from service.settings import Settings
+from service.store import FolderStore
+from service.telemetry.metrics import Metrics
+from tests.integration.pretence import analysis_of
+
+
+@contextmanager
+def process_of(settings: Settings, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+    """This module with these arguments, in its own process with these settings."""
+    told = settings.model_dump(include=settings.model_fields_set, mode="json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.processes", *arguments],
+        env=os.environ | {f"CIRCUMPLEX_{name}".upper(): str(told[name]) for name in told},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def serve_gateway(settings: Settings) -> None:
+    async def ready() -> bool:
+        return True
+
+    async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+        gateway = Gateway(
+            settings=settings,
+            store=FolderStore(settings.store_dir),
+            ledger=ledger,
+            queue=queue,
+            inference_ready=ready,
+            metrics=Metrics(CollectorRegistry()),
+        )
+        config = uvicorn.Config(create_app(gateway), port=settings.http_port, log_config=None)
+        await uvicorn.Server(config).serve()
+
+
+async def work(settings: Settings, frames: int, frame_seconds: float) -> None:
+    metrics = Metrics(CollectorRegistry())
+    async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+        annotator = Annotator(
+            ledger=ledger,
+            store=FolderStore(settings.store_dir),
+            analyse=analysis_of(frames, frame_seconds),
+            provenance=lambda: {"weights": "untrained"},
+            metrics=metrics,
+        )
+        await run_worker(settings=settings, queue=queue, work=annotator, metrics=metrics)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["gateway"]:
+            asyncio.run(serve_gateway(Settings()))  # pyright: ignore[reportCallIssue]
+        case ["worker", frames, frame_seconds]:
+            asyncio.run(work(Settings(), int(frames), float(frame_seconds)))  # pyright: ignore[reportCallIssue]
+        case _:
+            sys.exit(__doc__)

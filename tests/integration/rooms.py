@@ -1,0 +1,92 @@
+"""The rooms that gateway and worker share, and a worker of one's own in them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from service.jobs.annotator import Analyse, Annotator
+from service.jobs.consumer import Consumer
+from service.jobs.ledger import Ledger
+from service.jobs.queue import JobQueue
+from service.jobs.record import JobRecord, clip_key, new_job_id
+from service.settings import Settings
+from service.store import FolderStore
+from service.telemetry.metrics import Metrics
+from tests.integration.pretence import chunks_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    settings: Settings
+    ledger: Ledger
+    queue: JobQueue
+    store: FolderStore
+    metrics: Metrics
+
+    async def submit(self) -> str:
+        """A stored clip with a queued job, as the gateway makes them."""
+        job_id = new_job_id()
+        size = await self.store.put(clip_key(job_id), chunks_of(b"clip"))
+        await self.ledger.create(
+            JobRecord(
+                id=job_id,
+                media_type="video/mp4",
+                clip_bytes=size,
+                trace_id="0" * 32,
+                created_at=time.time(),
+            )
+        )
+        await self.queue.submit(job_id)
+        return job_id
+
+    def annotator(self, analyse: Analyse) -> Annotator:
+        return Annotator(
+            ledger=self.ledger,
+            store=self.store,
+            analyse=analyse,
+            provenance=lambda: {"weights": "untrained"},
+            metrics=self.metrics,
+        )
+
+    @asynccontextmanager
+    async def worker(self, analyse: Analyse) -> AsyncGenerator[asyncio.Event]:
+        """A worker in this process; setting the event stops it."""
+        async with JobQueue.open(self.settings) as queue:
+            stop = asyncio.Event()
+            consumer = Consumer(queue, self.settings, self.annotator(analyse))
+            running = asyncio.create_task(consumer.run(stop))
+            try:
+                yield stop
+            finally:
+                stop.set()
+                await running
+
+    async def finished(self, job_id: str, seconds: float = 30.0) -> JobRecord:
+        """The job once it has ended."""
+
+        async def look() -> JobRecord | None:
+            record = await self.ledger.find(job_id)
+            return record if record.state.is_final else None
+
+        return await eventually(look, seconds)
+
+    def stored(self, folder: str) -> list[str]:
+        """Names of every file in a part of the store, temporary ones too."""
+        files = (self.settings.store_dir / folder).rglob("*")
+        return sorted(file.name for file in files if file.is_file())
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 10.0) -> T:
+    """What `look` finds, as soon as it finds something."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if (found := await look()) is not None:
+                return found
+            await asyncio.sleep(0.02)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.api.app import create_app
+from service.api.gateway import Gateway
+from service.jobs.ledger import Ledger
+from tests.integration.rooms import Rooms
+from tests.integration.servers import free_port, serving
+
+
+async def test_the_gateway_is_ready_when_all_its_parts_are(address: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        live = await client.get("/health/live")
+        ready = await client.get("/health/ready")
+
+    assert (live.status_code, live.json()) == (200, {"status": "live"})
+    assert ready.status_code == 200
+    assert ready.json()["parts"] == {"triton": "ready", "redis": "ready", "store": "ready"}
+
+
+async def test_each_part_that_is_away_is_named(gateway: Gateway, rooms: Rooms) -> None:
+    async def not_warm() -> bool:
+        return False
+
+    nowhere = rooms.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
+    async with Ledger.open(nowhere) as ledger:
+        lacking = dataclasses.replace(gateway, inference_ready=not_warm, ledger=ledger)
+        async with (
+            serving(create_app(lacking)) as address,
+            httpx.AsyncClient(base_url=address) as client,
+        ):
+            ready = await client.get("/health/ready")
+            live = await client.get("/health/live")
+
+    assert ready.status_code == 503
+    assert ready.headers["content-type"] == "application/problem+json"
+    assert ready.json()["parts"] == {"triton": "away", "redis": "away", "store": "ready"}
+    assert live.status_code == 200
+
+
+async def test_requests_and_backlog_are_measured(address: str, rooms: Rooms) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        await client.post("/v1/jobs", files={"clip": b"bytes"})
+        await client.get("/v1/jobs/what")
+        await client.get("/somewhere")
+        await client.delete("/v1/jobs")
+        text = (await client.get("/metrics")).text
+
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    def requests(method: str, route: str, status: str) -> float:
+        labels = [("method", method), ("route", route), ("status", status)]
+        return samples["circumplex_http_request_duration_seconds_count", *labels]
+
+    assert requests("POST", "/v1/jobs", "202") == 1
+    assert requests("GET", "/v1/jobs/{job_id}", "404") == 1
+    assert requests("GET", "unmatched", "404") == 1
+    assert requests("DELETE", "/v1/jobs", "405") == 1
+    assert samples["circumplex_stage_duration_seconds_count", ("stage", "upload")] == 1
+    assert samples["circumplex_queue_depth",] == 1
+    assert samples["circumplex_queue_oldest_age_seconds",] > 0
+
+
+async def test_openapi_documents_uploads_and_problems(address: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        document: dict[str, Any] = (await client.get("/openapi.json")).json()
+        docs = await client.get("/docs")
+
+    assert docs.status_code == 200
+    post = document["paths"]["/v1/jobs"]["post"]
+    assert {"multipart/form-data", "application/octet-stream", "video/*", "audio/*"} == set(
+        post["requestBody"]["content"]
+    )
+    assert {"202", "400", "413", "415", "422", "500", "503"} == set(post["responses"])
+    result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]
+    assert {"200", "404", "406", "409", "422", "500", "503"} == set(result["responses"])
+    assert {"application/json", "text/csv"} == set(result["responses"]["200"]["content"])
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    (body,) = response["content"].values()
+                    assert body["schema"] == {"$ref": "#/components/schemas/Problem"}
+                    for example in body["examples"].values():
+                        assert int(status) == example["value"]["status"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api.app import create_app
+from service.api.gateway import Gateway
+from service.errors import (
+    ClipNotMedia,
+    InferenceFailed,
+    RequestError,
+)
+from service.jobs.record import new_job_id
+from tests.integration.pretence import failing_with
+from tests.integration.rooms import Rooms
+from tests.integration.servers import RedisServer, running_redis, serving
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+FORM = "multipart/form-data; boundary=xx"
+UNKNOWN = f"/v1/jobs/{new_job_id()}"
+
+
+def assert_is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert (status, code) == (answer.status_code, problem["code"])
+    assert status == problem["status"]
+    assert f"urn:circumplex:problem:{code}" == problem["type"]
+    assert answer.request.url.path == problem["instance"]
+    assert problem["trace_id"] == answer.headers["x-trace-id"]
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
+    ("POST", "/v1/jobs", {"json": {"clip": 1}}, 415, "media_type_unsupported"),
+    ("POST", "/v1/jobs", {}, 415, "media_type_unsupported"),
+    ("POST", "/v1/jobs", {"files": {"video": b"x"}}, 422, "clip_field_missing"),
+    ("POST", "/v1/jobs", {"files": {"clip": b""}}, 422, "clip_empty"),
+    ("POST", "/v1/jobs", {"headers": {"Content-Type": "video/mp4"}}, 422, "clip_empty"),
+    ("POST", "/v1/jobs", {"files": {"clip": bytes(2**21)}}, 413, "clip_too_large"),
+    (
+        "POST",
+        "/v1/jobs",
+        {"content": b"no form", "headers": {"Content-Type": FORM}},
+        422,
+        "request_invalid",
+    ),
+    (
+        "POST",
+        "/v1/jobs",
+        {"content": b"", "headers": {"Content-Type": "multipart/form-data"}},
+        422,
+        "request_invalid",
+    ),
+    ("POST", "/v2/jobs", {"content": b"body"}, 404, "route_unknown"),
+    ("GET", "/", {}, 404, "route_unknown"),
+    ("PUT", "/v1/jobs", {"content": b"body"}, 405, "method_not_allowed"),
+    ("GET", "/v1/jobs/what", {}, 404, "job_unknown"),
+    ("GET", UNKNOWN, {}, 404, "job_unknown"),
+    ("GET", f"{UNKNOWN}/result", {}, 404, "job_unknown"),
+    ("GET", f"{UNKNOWN}/result?format=xml", {}, 406, "result_format_unknown"),
+    (
+        "GET",
+        f"{UNKNOWN}/result",
+        {"headers": {"Accept": "image/png"}},
+        406,
+        "result_format_unknown",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "request_parts", "status", "code"), REFUSALS)
+async def test_a_refused_request_says_why(
+    address: str,
+    rooms: Rooms,
+    method: str,
+    path: str,
+    request_parts: dict[str, Any],
+    status: int,
+    code: str,
+) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        answer = await client.request(method, path, **request_parts)
+
+    assert_is_problem(answer, status, code)
+    assert rooms.stored("clips") == []
+
+
+def test_every_request_error_has_a_test() -> None:
+    elsewhere = {"upload_interrupted", "result_not_ready"}
+
+    assert {error.code for error in RequestError.__subclasses__()} == elsewhere | {
+        refusal[-1] for refusal in REFUSALS
+    }
+
+
+async def test_a_form_without_a_clip_is_told_what_it_has(address: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        answer = await client.post(
+            "/v1/jobs", files={"video": b"x"}, data={"clip": "text", "b": "c"}
+        )
+
+    detail = assert_is_problem(answer, 422, "clip_field_missing")["detail"]
+    for name in ("'clip (text, not a file)'", "'b'", "'video'"):
+        assert name in detail
+
+
+async def test_a_result_asked_for_too_early_is_not_ready(address: str, rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    async with httpx.AsyncClient(base_url=address) as client:
+        answer = await client.get(f"/v1/jobs/{job_id}/result")
+
+    problem = assert_is_problem(answer, 409, "result_not_ready")
+    assert job_id == problem["job_id"]
+    assert "retry-after" in answer.headers
+
+
+async def test_the_trace_of_the_caller_is_kept(address: str) -> None:
+    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    async with httpx.AsyncClient(base_url=address, headers=headers) as client:
+        answer = await client.get("/v1/jobs/what")
+
+    assert assert_is_problem(answer, 404, "job_unknown")["trace_id"] == TRACE
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ClipNotMedia("a text file"), 422), (InferenceFailed("boom"), 502)]
+)
+async def test_a_failed_job_answers_its_own_problem(
+    address: str, rooms: Rooms, error: ClipNotMedia | InferenceFailed, status: int
+) -> None:
+    job_id = await rooms.submit()
+    async with rooms.worker(failing_with(error)):
+        await rooms.finished(job_id)
+    async with httpx.AsyncClient(base_url=address) as client:
+        job = (await client.get(f"/v1/jobs/{job_id}")).json()
+        answer = await client.get(f"/v1/jobs/{job_id}/result")
+
+    assert job["state"] == "failed"
+    assert (error.code, error.detail) == (job["error"]["code"], job["error"]["detail"])
+    problem = assert_is_problem(answer, status, error.code)
+    assert (job_id, error.detail) == (problem["job_id"], problem["detail"])
+
+
+async def test_without_redis_a_job_is_refused_and_its_clip_deleted(
+    gateway: Gateway, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        settings = rooms.settings.model_copy(update={"redis_url": server.url})
+        async with (
+            type(rooms.ledger).open(settings) as ledger,
+            type(rooms.queue).open(settings) as queue,
+        ):
+            app = create_app(dataclasses.replace(gateway, ledger=ledger, queue=queue))
+            async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
+                await _lose_redis_after_upload(client, server)
+                answer = await client.post("/v1/jobs", files={"clip": b"bytes"})
+
+    assert_is_problem(answer, 503, "queue_unavailable")
+    assert "retry-after" in answer.headers
+    assert rooms.stored("clips") == []
+
+
+async def _lose_redis_after_upload(client: httpx.AsyncClient, server: RedisServer) -> None:
+    async def body() -> Any:
+        yield b"first half"
+        server.stop()
+        yield b"second half"
+
+    headers = {"Content-Type": "video/mp4"}
+    answer = await client.post("/v1/jobs", content=body(), headers=headers)
+    assert_is_problem(answer, 503, "queue_unavailable")
+
+
+async def test_an_unwritable_store_is_a_problem(gateway: Gateway, rooms: Rooms) -> None:
+    rooms.settings.store_dir.write_text("a file where the folder should be")
+    async with (
+        serving(create_app(gateway)) as address,
+        httpx.AsyncClient(base_url=address) as client,
+    ):
+        answer = await client.post("/v1/jobs", files={"clip": b"bytes"})
+
+    assert_is_problem(answer, 503, "store_unavailable")
+    assert (await rooms.queue.backlog()).depth == 0
+
+
+async def test_a_defect_is_a_problem_without_its_secrets(gateway: Gateway) -> None:
+    async def defective() -> bool:
+        raise ZeroDivisionError("a secret")
+
+    app = create_app(dataclasses.replace(gateway, inference_ready=defective))
+    async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
+        answer = await client.get("/health/ready")
+
+    assert_is_problem(answer, 500, "internal_error")
+    assert "secret" not in answer.text

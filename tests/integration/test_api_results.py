@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import httpx
+import pytest
+
+from tests.integration.pretence import analysis_of
+from tests.integration.rooms import Rooms
+
+
+@pytest.fixture
+async def job_id(rooms: Rooms) -> str:
+    job_id = await rooms.submit()
+    async with rooms.worker(analysis_of(10)):
+        await rooms.finished(job_id)
+    return job_id
+
+
+async def test_a_succeeded_job_links_to_its_results(address: str, job_id: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        job = (await client.get(f"/v1/jobs/{job_id}")).json()
+        results = [
+            await client.get(job["links"][name]) for name in ("result", "result.json", "result.csv")
+        ]
+
+    assert job["state"] == "succeeded"
+    assert job["progress"] == {"fraction": 1.0, "frames_done": 10, "frames_total": 10}
+    assert None is job["error"]
+    assert job["created_at"] <= job["started_at"] <= job["finished_at"]
+    kinds = [result.headers["content-type"].split(";")[0] for result in results]
+    assert kinds == ["application/json", "application/json", "text/csv"]
+
+
+async def test_json_and_csv_say_the_same(address: str, job_id: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        whole = (await client.get(f"/v1/jobs/{job_id}/result?format=json")).json()
+        table = (await client.get(f"/v1/jobs/{job_id}/result?format=csv")).text
+
+    assert whole["schema"] == "circumplex.result.v1"
+    assert whole["flags"] == ["no_audio"]
+    frames = whole["frames"] | {f"face_{k}": v for k, v in whole["frames"].pop("face").items()}
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert len(rows) == 10
+    assert {10} == {len(column) for column in frames.values()}
+    for name, column in frames.items():
+        cells = [row[name] for row in rows]
+        if name != "missing":
+            assert column == [json.loads(cell) if cell else None for cell in cells], name
+        else:
+            assert column == [cell or None for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("text/csv", "text/csv"),
+        ("text/*, application/json;q=0.5", "text/csv"),
+        ("text/csv;q=0.1, */*;q=0.9", "application/json"),
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+    ],
+)
+async def test_accept_decides_the_format(
+    address: str, job_id: str, accept: str, expected: str
+) -> None:
+    async with httpx.AsyncClient(base_url=address, headers={"Accept": accept}) as client:
+        answer = await client.get(f"/v1/jobs/{job_id}/result")
+
+    assert answer.status_code == 200
+    assert expected == answer.headers["content-type"].split(";")[0]

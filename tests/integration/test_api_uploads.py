@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from service.api.gateway import Gateway
+from service.jobs.record import JobState
+from service.store import FolderStore
+from tests.integration.pretence import analysis_of, chunks_of
+from tests.integration.rooms import Rooms, eventually
+
+CLIP = bytes(range(256)) * 40
+
+
+async def content_of(store: FolderStore, key: str) -> bytes:
+    return b"".join([chunk async for chunk in await store.get(key)])
+
+
+async def post(address: str, **request: object) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        return await client.post("/v1/jobs", **request)  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_form_is_stored_and_queued(address: str, rooms: Rooms) -> None:
+    files = {"clip": ("../of/Ünïque clip.mp4", CLIP, "video/mp4")}
+
+    answer = await post(address, files=files, data={"note": "other fields are passed over"})
+
+    assert answer.status_code == 202
+    job = answer.json()
+    assert f"/v1/jobs/{job['id']}" == answer.headers["location"]
+    assert answer.headers["retry-after"] == "1"
+    assert job["state"] == "queued"
+    told = {"filename": "Ünïque clip.mp4", "media_type": "video/mp4", "bytes": len(CLIP)}
+    assert told == job["clip"]
+    assert await content_of(rooms.store, f"clips/{job['id']}") == CLIP
+    assert (await rooms.queue.backlog()).depth == 1
+
+
+@pytest.mark.parametrize("media_type", ["video/webm", "audio/wav", "application/octet-stream"])
+async def test_a_raw_body_is_stored_and_queued(address: str, rooms: Rooms, media_type: str) -> None:
+    headers = {
+        "Content-Type": media_type,
+        "Content-Disposition": 'attachment; filename="face.webm"',
+    }
+
+    answer = await post(address, content=chunks_of(CLIP, CLIP), headers=headers)
+
+    assert answer.status_code == 202
+    job = answer.json()
+    told = {"filename": "face.webm", "media_type": media_type, "bytes": 2 * len(CLIP)}
+    assert told == job["clip"]
+    assert await content_of(rooms.store, f"clips/{job['id']}") == CLIP + CLIP
+
+
+async def test_a_form_in_tiny_pieces_is_read_like_one_in_a_single_piece(
+    address: str, rooms: Rooms
+) -> None:
+    body = (
+        b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a.mp4"\r\n\r\n'
+        b"first\r\n--x\r\nlast\r\n--xx--\r\n"
+    )
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 3):
+            yield body[start : start + 3]
+            await asyncio.sleep(0)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=xx"}
+    answer = await post(address, content=pieces(), headers=headers)
+
+    assert answer.status_code == 202
+    stored = await content_of(rooms.store, f"clips/{answer.json()['id']}")
+    assert stored == b"first\r\n--x\r\nlast"
+
+
+async def test_ten_posts_at_once_become_ten_jobs_with_results(address: str, rooms: Rooms) -> None:
+    async with rooms.worker(analysis_of(5)):
+        answers = await asyncio.gather(
+            *(post(address, files={"clip": CLIP + bytes([n])}) for n in range(10))
+        )
+        ids = [answer.json()["id"] for answer in answers]
+        records = await asyncio.gather(*map(rooms.finished, ids))
+
+    assert len(set(ids)) == 10
+    assert {JobState.SUCCEEDED} == {record.state for record in records}
+    for number, job_id in enumerate(ids):
+        assert CLIP + bytes([number]) == await content_of(rooms.store, f"clips/{job_id}")
+
+
+async def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(
+    address: str, gateway: Gateway, rooms: Rooms
+) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    length = gateway.settings.max_upload_bytes + 1
+    writer.write(
+        f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: video/mp4\r\n"
+        f"Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n".encode()
+    )
+
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.1 413")
+    assert json.loads(body)["code"] == "clip_too_large"
+    assert rooms.stored("clips") == []
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+async def test_a_client_that_sends_too_much_hears_so_while_it_still_sends(
+    address: str, rooms: Rooms, as_form: bool
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        if as_form:
+            yield b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a"\r\n\r\n'
+        while sent < 2**23:
+            sent += 2**16
+            yield bytes(2**16)
+
+    kind = "multipart/form-data; boundary=xx" if as_form else "video/mp4"
+    answer = await post(address, content=endless(), headers={"Content-Type": kind})
+
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "clip_too_large"
+    assert rooms.stored("clips") == []
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+async def test_a_client_that_goes_away_leaves_nothing(
+    address: str, rooms: Rooms, as_form: bool
+) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    kind = "multipart/form-data; boundary=xx" if as_form else "video/mp4"
+    part = 'Content-Disposition: form-data; name="clip"; filename="a"'
+    head = f"--xx\r\n{part}\r\n\r\n".encode() if as_form else b""
+    writer.write(
+        f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\n"
+        "Content-Length: 900000\r\n\r\n".encode()
+    )
+    writer.write(head + bytes(500_000))
+    await writer.drain()
+
+    async def began() -> bool | None:
+        return bool(rooms.stored("clips")) or None
+
+    await eventually(began)
+    writer.close()
+
+    async def gone() -> bool | None:
+        told = rooms.metrics.http_request_duration_seconds.labels("POST", "/v1/jobs", "400")
+        return (told._sum.get() > 0) or None  # pyright: ignore[reportPrivateUsage]
+
+    await eventually(gone)
+    assert rooms.stored("clips") == []
+    assert (await rooms.queue.backlog()).depth == 0
+
+
+async def test_a_form_cut_short_leaves_nothing(address: str, rooms: Rooms) -> None:
+    body = b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a"\r\n\r\nbytes'
+    headers = {"Content-Type": "multipart/form-data; boundary=xx"}
+
+    answer = await post(address, content=body, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert rooms.stored("clips") == []
+
+
+async def test_two_clips_in_one_form_are_refused(address: str, rooms: Rooms) -> None:
+    answer = await post(address, files=[("clip", CLIP), ("clip", CLIP)])
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert rooms.stored("clips") == []

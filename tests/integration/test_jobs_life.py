@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from service.domain.clip import Flag
+from service.errors import (
+    AttemptsExhausted,
+    ClipTooLong,
+    InferenceUnavailable,
+    JobUnknown,
+)
+from service.jobs.ledger import AttemptSuperseded
+from service.jobs.record import JobRecord, JobState
+from tests.integration.pretence import analysis_of, failing_with
+from tests.integration.rooms import Rooms, eventually
+
+
+async def test_a_job_is_analysed_and_published(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+
+    async with rooms.worker(analysis_of(10)):
+        record = await rooms.finished(job_id)
+
+    assert (record.state, record.attempt, record.frames_done) == (JobState.SUCCEEDED, 1, 10)
+    content = b"".join([part async for part in await rooms.store.get(record.result_key("json"))])
+    assert json.loads(content)["flags"] == [Flag.NO_AUDIO]
+    assert rooms.stored("results") == ["1.csv", "1.json"]
+    assert (await rooms.queue.backlog()).depth == 0
+
+
+async def test_progress_is_seen_while_the_job_runs(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+
+    async def half_done() -> JobRecord | None:
+        record = await rooms.ledger.find(job_id)
+        return record if 0 < record.frames_done < 20 else None
+
+    async with rooms.worker(analysis_of(20, frame_seconds=0.05)):
+        record = await eventually(half_done)
+        assert record.frames_total == 20
+        assert record.state == JobState.RUNNING
+        assert record.frames_done / 20 == record.fraction
+        await rooms.finished(job_id)
+
+
+async def test_a_clip_at_fault_fails_its_job_at_once(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+
+    async with rooms.worker(failing_with(ClipTooLong("5 hours"))):
+        record = await rooms.finished(job_id)
+
+    assert (record.state, record.attempt) == (JobState.FAILED, 1)
+    assert isinstance(record.error, ClipTooLong)
+    assert record.error.detail == "5 hours"
+    assert rooms.stored("results") == []
+
+
+async def test_a_defect_fails_the_job_and_tells_no_details(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+
+    async with rooms.worker(failing_with(ZeroDivisionError("secret"))):
+        record = await rooms.finished(job_id)
+
+    assert (record.error_code, record.attempt) == ("internal_error", 1)
+    assert "secret" not in (record.error_detail or "")
+
+
+async def test_a_part_that_comes_back_costs_a_retry_only(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    analyses = iter([failing_with(InferenceUnavailable()), analysis_of(10)])
+
+    async with rooms.worker(lambda clip: next(analyses)(clip)):
+        record = await rooms.finished(job_id)
+
+    assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 0)
+
+
+async def test_a_job_finished_once_is_finished_for_ever(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    claim = await rooms.ledger.claim(job_id)
+    assert claim is not None
+    await rooms.ledger.fail(claim, ClipTooLong())
+    before = await rooms.ledger.find(job_id)
+
+    assert await rooms.ledger.claim(job_id) is None
+    for change in (rooms.ledger.hand_back(claim), rooms.ledger.succeed(claim, 3)):
+        with pytest.raises(AttemptSuperseded):
+            await change
+    assert before == await rooms.ledger.find(job_id)
+
+
+async def test_a_change_whose_answer_was_lost_can_be_sent_again(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    claim = await rooms.ledger.claim(job_id)
+    assert claim is not None
+
+    await rooms.ledger.succeed(claim, 3)
+    await rooms.ledger.succeed(claim, 3)
+
+    assert (await rooms.ledger.find(job_id)).published == 1
+
+
+async def test_a_superseded_attempt_publishes_nothing(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    async with rooms.worker(analysis_of(20, frame_seconds=0.05)):
+
+        async def running() -> JobRecord | None:
+            record = await rooms.ledger.find(job_id)
+            return record if record.state is JobState.RUNNING else None
+
+        await eventually(running)
+        second = await rooms.ledger.claim(job_id)  # as a worker would that took it for lost
+        assert second is not None
+
+        async def superseded() -> bool | None:
+            ended = rooms.metrics.job_duration_seconds.labels("superseded")
+            return ended._sum.get() > 0 or None  # pyright: ignore[reportPrivateUsage]
+
+        await eventually(superseded)
+
+    record = await rooms.ledger.find(job_id)
+    assert (record.state, record.attempt, record.published) == (JobState.RUNNING, 2, None)
+    assert rooms.stored("results") == []
+    await rooms.ledger.succeed(second, 20)
+
+
+async def test_a_clip_that_takes_workers_down_is_given_up(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    attempts = [await rooms.ledger.claim(job_id) for _ in range(3)]
+    assert [claim and claim.attempt for claim in attempts] == [1, 2, 3]
+
+    with pytest.raises(AttemptsExhausted):
+        await rooms.ledger.claim(job_id)
+
+    record = await rooms.ledger.find(job_id)
+    assert (record.state, record.error_code) == (JobState.FAILED, "attempts_exhausted")
+    assert await rooms.ledger.claim(job_id) is None
+
+
+async def test_a_job_handed_back_counts_as_nobodys_fault(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    for _ in range(5):
+        claim = await rooms.ledger.claim(job_id)
+        assert claim is not None
+        await rooms.ledger.hand_back(claim)
+
+    record = await rooms.ledger.find(job_id)
+    assert (record.state, record.attempt, record.lost) == (JobState.QUEUED, 5, 0)
+
+
+async def test_a_job_submitted_twice_is_worked_on_once(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    await rooms.queue.submit(job_id)
+
+    assert (await rooms.queue.backlog()).depth == 1
+
+
+async def test_a_drained_worker_finishes_what_it_has_and_takes_no_more(rooms: Rooms) -> None:
+    first = await rooms.submit()
+    async with rooms.worker(analysis_of(20, frame_seconds=0.05)) as stop:
+
+        async def running() -> JobRecord | None:
+            record = await rooms.ledger.find(first)
+            return record if record.state is JobState.RUNNING else None
+
+        await eventually(running)
+        stop.set()
+        await asyncio.sleep(0.5)
+        second = await rooms.submit()
+
+    assert (await rooms.ledger.find(first)).state == JobState.SUCCEEDED
+    assert (await rooms.ledger.find(second)).state == JobState.QUEUED
+
+
+async def test_a_drain_that_takes_too_long_hands_the_job_to_another(rooms: Rooms) -> None:
+    hasty = Rooms(
+        settings=rooms.settings.model_copy(update={"drain_seconds": 0.3}),
+        ledger=rooms.ledger,
+        queue=rooms.queue,
+        store=rooms.store,
+        metrics=rooms.metrics,
+    )
+    job_id = await rooms.submit()
+    async with hasty.worker(analysis_of(1000, frame_seconds=0.05)) as stop:
+
+        async def running() -> JobRecord | None:
+            record = await rooms.ledger.find(job_id)
+            return record if record.state is JobState.RUNNING else None
+
+        await eventually(running)
+        stop.set()
+    assert (await rooms.ledger.find(job_id)).state == JobState.QUEUED
+
+    async with rooms.worker(analysis_of(5)):
+        record = await rooms.finished(job_id)
+    assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 0)
+
+
+async def test_an_unknown_job_is_unknown(rooms: Rooms) -> None:
+    with pytest.raises(JobUnknown):
+        await rooms.ledger.find("nobody")
+    assert await rooms.ledger.claim("nobody") is None
+
+
+async def test_a_long_job_is_worked_on_once_however_short_the_lease(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    started = time.monotonic()
+
+    async with rooms.worker(analysis_of(40, frame_seconds=0.1)), rooms.worker(analysis_of(1)):
+        record = await rooms.finished(job_id)
+
+    assert record.attempt == 1
+    assert time.monotonic() - started < 10 or record.frames_done == 1

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+
+import httpx
+
+from service.jobs.record import JobRecord, JobState
+from tests.integration.pretence import analysis_of
+from tests.integration.processes import process_of
+from tests.integration.rooms import Rooms, eventually
+
+
+async def _progressing(rooms: Rooms, job_id: str) -> JobRecord:
+    async def look() -> JobRecord | None:
+        record = await rooms.ledger.find(job_id)
+        return record if record.frames_done > 0 else None
+
+    return await eventually(look, 30.0)
+
+
+async def _ended(process: subprocess.Popen[bytes], seconds: float = 20.0) -> int:
+    return await asyncio.to_thread(process.wait, seconds)
+
+
+async def test_a_job_outlives_the_worker_that_is_killed(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    with process_of(rooms.settings, "worker", "1000", "0.05") as process:
+        assert (await _progressing(rooms, job_id)).attempt == 1
+        process.send_signal(signal.SIGKILL)
+        assert await _ended(process) == -signal.SIGKILL
+
+    assert (await rooms.ledger.find(job_id)).state is JobState.RUNNING
+    async with rooms.worker(analysis_of(5)):
+        record = await rooms.finished(job_id)
+
+    assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 1)
+    assert rooms.stored("results") == ["2.csv", "2.json"]
+
+
+async def test_a_worker_that_freezes_comes_back_too_late_to_publish(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    with process_of(rooms.settings, "worker", "40", "0.05") as process:
+        await _progressing(rooms, job_id)
+        process.send_signal(signal.SIGSTOP)
+        async with rooms.worker(analysis_of(5)):
+            record = await rooms.finished(job_id)
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        assert await _ended(process) == 0
+
+    assert (record.attempt, record.published, record.frames_done) == (2, 2, 5)
+    assert await rooms.ledger.find(job_id) == record
+    assert rooms.stored("results") == ["2.csv", "2.json"]
+
+
+async def test_a_worker_told_to_stop_finishes_its_job_and_exits_cleanly(rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    port = rooms.settings.worker_metrics_port
+    with process_of(rooms.settings, "worker", "30", "0.05") as process:
+        await _progressing(rooms, job_id)
+        async with httpx.AsyncClient() as client:
+            metrics = await client.get(f"http://127.0.0.1:{port}/metrics")
+        process.send_signal(signal.SIGTERM)
+        assert await _ended(process) == 0
+
+    assert "circumplex_job_queue_wait_seconds_count 1.0" in metrics.text
+    assert (await rooms.ledger.find(job_id)).state is JobState.SUCCEEDED
