@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.errors import ClipError
+from service.telemetry.metrics import JOB_BUCKETS, REQUEST_BUCKETS, STAGES, Metrics
+
+
+def families(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
+    text = generate_latest(metrics.registry).decode()
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def test_the_catalogue_has_every_metric_with_prefix_and_unit() -> None:
+    assert {
+        "circumplex_http_request_duration_seconds_count",
+        "circumplex_job_queue_wait_seconds_count",
+        "circumplex_job_duration_seconds_count",
+        "circumplex_stage_duration_seconds_count",
+        "circumplex_queue_depth",
+        "circumplex_queue_oldest_age_seconds",
+        "circumplex_frames_total",
+        "circumplex_decode_rejected_total",
+        "circumplex_triton_request_duration_seconds_count",
+        "circumplex_realtime_factor_count",
+    } == {
+        name
+        for name in families(Metrics(CollectorRegistry()))
+        if not name.endswith(("_bucket", "_sum", "_created"))
+    }
+
+
+def test_every_series_exists_before_anything_happens() -> None:
+    found = families(Metrics(CollectorRegistry()))
+
+    stages = [labels["stage"] for labels, _ in found["circumplex_stage_duration_seconds_count"]]
+    assert stages == list(STAGES)
+    reasons = {labels["reason"] for labels, _ in found["circumplex_decode_rejected_total"]}
+    assert reasons == {error.code for error in ClipError.__subclasses__()}
+    models = found["circumplex_triton_request_duration_seconds_count"]
+    assert {"model": "visual_backbone"} in [labels for labels, _ in models]
+
+
+def test_bucket_sets_span_what_they_are_for() -> None:
+    assert (REQUEST_BUCKETS[0], REQUEST_BUCKETS[-1]) == (0.005, 10.0)
+    assert (JOB_BUCKETS[0], JOB_BUCKETS[-1]) == (0.5, 3600.0)
+
+
+def test_a_queue_nobody_has_looked_at_is_not_said_to_be_empty() -> None:
+    metrics = Metrics(CollectorRegistry())
+
+    ((_, unseen),) = families(metrics)["circumplex_queue_depth"]
+    metrics.show_backlog(depth=3, oldest_age_seconds=1.5)
+    ((_, seen),) = families(metrics)["circumplex_queue_depth"]
+
+    assert math.isnan(unseen)
+    assert seen == 3
+
+
+def test_two_processes_in_one_interpreter_do_not_share_series() -> None:
+    first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    first.frames_total.labels(face="found").inc(5)
+
+    assert ({"face": "found"}, 0.0) in families(second)["circumplex_frames_total"]
