@@ -40,7 +40,7 @@ class Sound:
         stream = container.streams.best("audio")
         self._stream = stream if isinstance(stream, AudioStream) else None
         self._pieces: deque[Piece] = deque()
-        self._kept = 0
+        self.kept_samples = 0
         # two ends: one piece with a wild timestamp does not make the sound seem read
         self._ends: deque[int] = deque([-(2**62)] * 2, maxlen=2)
         self._heard_anything = False
@@ -82,9 +82,9 @@ class Sound:
         while min(self._ends) < stop and (piece := next(self._source, None)) is not None:
             self._pieces.append(piece)
             self._ends.append(piece[0] + len(piece[1]))
-            self._kept += len(piece[1])
-            while self._kept - len(self._pieces[0][1]) > KEPT_SAMPLES + stop - start:
-                self._kept -= len(self._pieces.popleft()[1])
+            self.kept_samples += len(piece[1])
+            while self.kept_samples - len(self._pieces[0][1]) > KEPT_SAMPLES + stop - start:
+                self.kept_samples -= len(self._pieces.popleft()[1])
         heard = np.zeros(stop - start, dtype=np.float32)
         for first, samples in self._pieces:
             low, high = max(first, start), min(first + len(samples), stop)

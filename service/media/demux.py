@@ -70,29 +70,29 @@ def open_container(clip: Path) -> Generator[InputContainer]:
 def choose_video(container: InputContainer, clip: Path) -> VideoStream:
     """The best video stream; a cover picture is none.
 
-    Raises: ClipWithoutVideo, ClipTruncated.
+    Raises: ClipWithoutVideo, ClipTruncated, ClipWithoutFrames: no decoder for its codec.
     """
     moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
     stream = next((s for s in moving if best is not None and s.index == best.index), None)
     stream = stream or next(iter(moving), None)
     if stream is None:
-        if not container.streams.audio and lacks_index(clip):
-            raise ClipTruncated()
-        raise ClipWithoutVideo()
+        raise ClipTruncated() if _is_empty(container, clip) else ClipWithoutVideo()
+    if not stream.codec_context or not stream.width:
+        raise ClipTruncated() if lacks_index(clip) else ClipWithoutFrames()
     return stream
+
+
+def _is_empty(container: InputContainer, clip: Path) -> bool:
+    return not container.streams.audio and lacks_index(clip)
 
 
 def check_limits(container: InputContainer, stream: VideoStream, limits: ClipLimits) -> None:
     """Refuse by what the container declares, before a frame is decoded.
 
-    Raises: ClipTooLong, ClipTooManyPixels, ClipWithoutFrames: no decoder for the codec.
+    Raises: ClipTooLong, ClipTooManyPixels.
     """
-    try:
-        context = stream.codec_context
-        coded = context.coded_width * context.coded_height
-    except (AttributeError, RuntimeError) as error:
-        raise ClipWithoutFrames("The video codec is not supported") from error
+    coded = stream.codec_context.coded_width * stream.codec_context.coded_height
     width, height = display_size(stream.width, stream.height, stream.sample_aspect_ratio)
     if max(coded, stream.width * stream.height, width * height) > limits.max_pixels:
         raise ClipTooManyPixels()

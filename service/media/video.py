@@ -62,9 +62,12 @@ class VideoReader:
         self._last_end = 0.0
         self._first_time: float | None = None
         context = stream.codec_context
-        context.thread_type = "AUTO"
+        # Slices, not frames: a decoder that works on several frames at once drops good ones
+        # when the last packet of a cut file fails during the final flush.
+        context.thread_type = "SLICE"
         context.thread_count = threads
-        context.options = {"max_pixels": str(limits.max_pixels)}
+        # the decoder pads what it allocates; frames are held to the exact limit as they come
+        context.options = {"max_pixels": str(2 * limits.max_pixels)}
 
     def read(self) -> Iterator[Picture]:
         """Yield every frame that can be decoded.

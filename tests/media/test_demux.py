@@ -1,0 +1,117 @@
+"""What is opened, and the name of each refusal."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from service.errors import ClipNotMedia, ClipTruncated, ClipWithoutVideo
+from tests.media.factory import PictureTrack, SoundTrack, write
+from tests.media.reading import read_all, read_pictures
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"hello " * 300, bytes(5000), b"\xff\xd8\xff\xe0" * 9]
+)
+def test_bytes_that_are_no_media_are_refused(tmp_path: Path, content: bytes) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(content)
+    with pytest.raises(ClipNotMedia):
+        read_pictures(clip)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_an_mp4_without_its_index_is_truncated(tmp_path: Path, kept: float) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack())
+    clip.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * kept)])
+    with pytest.raises(ClipTruncated):
+        read_pictures(clip)
+
+
+def test_an_mp4_cut_within_its_index_is_truncated(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack(), movflags="faststart")
+    clip.write_bytes(clip.read_bytes()[:400])
+    with pytest.raises(ClipTruncated):
+        read_pictures(clip)
+
+
+def test_a_matroska_file_cut_in_its_head_is_truncated(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mkv", PictureTrack())
+    clip.write_bytes(clip.read_bytes()[:60])
+    with pytest.raises(ClipTruncated):
+        read_pictures(clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus"), ("a.flac", "flac")],
+)
+def test_sound_alone_is_no_video(tmp_path: Path, name: str, codec: str) -> None:
+    clip = write(tmp_path / name, None, SoundTrack(codec=codec))
+    with pytest.raises(ClipWithoutVideo):
+        read_pictures(clip)
+
+
+def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    with wave.open(str(clip), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(np.zeros(16_000, np.int16).tobytes())
+    with pytest.raises(ClipWithoutVideo):
+        read_pictures(clip)
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(clip), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        audio = container.add_stream("aac", rate=48_000, layout="mono")
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        container.mux(cover.encode(picture))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 48_000
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    with pytest.raises(ClipWithoutVideo):
+        read_pictures(clip)
+
+
+def test_a_playlist_never_reaches_the_file_it_names(tmp_path: Path) -> None:
+    target = write(tmp_path / "target.ts", PictureTrack())
+    playlist = tmp_path / "clip.mp4"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{target}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(ClipNotMedia):
+        read_pictures(playlist)
+
+
+def test_a_concatenation_script_never_reaches_the_file_it_names(tmp_path: Path) -> None:
+    target = write(tmp_path / "target.mp4", PictureTrack())
+    script = tmp_path / "clip.mp4"
+    script.write_text(f"ffconcat version 1.0\nfile {target.name}\n")
+    with pytest.raises(ClipNotMedia):
+        read_pictures(script)
+
+
+def test_a_file_name_is_never_taken_for_a_protocol(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(count=3))
+    odd = clip.rename(tmp_path / "concat:a|b.mp4")
+    assert len(read_pictures(odd)[0]) == 3
+
+
+def test_facts_are_what_the_container_says(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack(layout="stereo"))
+    facts = read_all(clip)[3]
+    assert (facts.video_codec, facts.audio_codec) == ("h264", "aac")
+    assert (facts.width, facts.height, facts.rotation_degrees) == (96, 64, 0)
+    assert (facts.average_rate_hz, facts.frames_estimate) == (25.0, 100)
+    assert facts.duration_seconds == pytest.approx(4.0)
+    assert (facts.audio_rate_hz, facts.audio_channels) == (48_000, 2)
+    assert "mp4" in facts.container

@@ -1,0 +1,170 @@
+"""Every decoded frame is one row, at its own time, the way a viewer sees it."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.domain.arrays import Bytes
+from service.domain.clip import Flag
+from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
+from service.media.demux import ClipLimits
+from tests.media.factory import PictureTrack, SoundTrack, write
+from tests.media.reading import plain_times, read_all, read_pictures
+
+UNEVEN = [Fraction(k * k, 700) + Fraction(k, 40) for k in range(80)]
+VP9 = {"deadline": "realtime", "cpu-used": "8"}
+KINDS = {
+    "constant rate": ("clip.mp4", PictureTrack()),
+    "b-frames": ("clip.mp4", PictureTrack(options={"bf": "3", "preset": "medium"})),
+    "variable rate": ("clip.mp4", PictureTrack(times=UNEVEN)),
+    "variable rate, matroska": ("clip.mkv", PictureTrack(times=UNEVEN)),
+    "starts at ten seconds": ("clip.mkv", PictureTrack(starts_at=Fraction(10))),
+    "transport stream": ("clip.ts", PictureTrack()),
+    "webm": ("clip.webm", PictureTrack(codec="libvpx-vp9", options=VP9)),
+    "avi without pts": (
+        "clip.avi",
+        PictureTrack(codec="mpeg4", tick=Fraction(1, 25), options={"bf": "2"}),
+    ),
+    "ntsc rate": ("clip.mov", PictureTrack(rate=Fraction(30000, 1001))),
+    "flash": ("clip.flv", PictureTrack()),
+    "turned": ("clip.mp4", PictureTrack(rotation=90)),
+    "wide pixels": ("clip.mp4", PictureTrack(aspect=Fraction(2))),
+    "one frame": ("clip.mp4", PictureTrack(count=1)),
+}
+
+
+@pytest.mark.parametrize(("name", "track"), KINDS.values(), ids=KINDS.keys())
+def test_rows_and_times_are_those_of_a_plain_decode_loop(
+    tmp_path: Path, name: str, track: PictureTrack
+) -> None:
+    clip = write(tmp_path / name, track, SoundTrack(codec="libopus" if "webm" in name else "aac"))
+    times, pixels, flags, _ = read_all(clip)
+    assert times == plain_times(clip)
+    assert len(times) == len(track.moments()) == len(pixels)
+    assert flags == set()
+
+
+def test_uneven_times_survive(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(times=UNEVEN))
+    times, _ = read_pictures(clip)
+    assert times == pytest.approx([float(moment) for moment in UNEVEN], abs=1e-5)
+
+
+def test_no_start_is_subtracted(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mkv", PictureTrack(starts_at=Fraction(10)))
+    assert read_pictures(clip)[0][0] == 10.0
+
+
+def test_a_file_cut_in_the_middle_gives_its_frames_and_says_so(tmp_path: Path) -> None:
+    whole = write(tmp_path / "clip.mp4", PictureTrack(), movflags="faststart")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    times, _, flags, _ = read_all(cut)
+    assert 20 < len(times) < 80
+    assert times == plain_times(cut)
+    assert Flag.TRUNCATED in flags
+
+
+def test_a_cut_matroska_file_says_so(tmp_path: Path) -> None:
+    whole = write(tmp_path / "clip.mkv", PictureTrack(), SoundTrack())
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    times, _, flags, _ = read_all(cut)
+    assert times == plain_times(cut)
+    assert flags == {Flag.TRUNCATED}
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mkv"])
+def test_flipped_bits_cost_frames_and_are_flagged(tmp_path: Path, name: str) -> None:
+    clip = write(tmp_path / name, PictureTrack(options={"g": "12"}))
+    content = bytearray(clip.read_bytes())
+    random = np.random.default_rng(1)
+    for place in random.integers(len(content) // 8, len(content) * 7 // 8, 40):
+        content[place] ^= 1 << int(random.integers(8))
+    clip.write_bytes(content)
+    times, pixels, flags, _ = read_all(clip)
+    assert len(times) == len(pixels) == len(plain_times(clip)) > 0
+    assert all(math.isfinite(seconds) for seconds in times)
+    assert Flag.DAMAGED in flags
+
+
+def quadrants(width: int, height: int) -> Bytes:
+    """Red at the top left, green at the top right, blue at the bottom left."""
+    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    picture[: height // 2, : width // 2, 0] = 255
+    picture[: height // 2, width // 2 :, 1] = 255
+    picture[height // 2 :, : width // 2, 2] = 255
+    return picture
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_pictures_are_shown_upright(tmp_path: Path, degrees: int) -> None:
+    coded = quadrants(96, 64)
+    track = PictureTrack(count=2, picture=coded, rotation=degrees)
+    _, pixels, _, facts = read_all(write(tmp_path / "clip.mp4", track))
+    # a display matrix turns the coded picture counter-clockwise by its angle
+    upright = np.rot90(coded, degrees // 90 % 4)
+    assert pixels[0].shape == upright.shape
+    assert (facts.width, facts.height) == (upright.shape[1], upright.shape[0])
+    assert facts.rotation_degrees == degrees % 360
+    for row in (0.25, 0.75):
+        for column in (0.25, 0.75):
+            place = int(row * upright.shape[0]), int(column * upright.shape[1])
+            # 4:2:0 and the codec cost a few levels of a saturated colour
+            assert pixels[0][place].astype(int) == pytest.approx(upright[place].astype(int), abs=24)
+
+
+def test_pixels_are_shown_square(tmp_path: Path) -> None:
+    track = PictureTrack(count=2, picture=quadrants(96, 64), aspect=Fraction(2))
+    _, pixels, _, facts = read_all(write(tmp_path / "clip.mp4", track))
+    assert pixels[0].shape == (64, 192, 3)
+    assert (facts.width, facts.height) == (192, 64)
+    assert pixels[0][16, 48].argmax() == 0
+    assert pixels[0][16, 144].argmax() == 1
+
+
+def limits(**changes: float) -> ClipLimits:
+    return ClipLimits(**({"max_seconds": 60, "max_frames": 1000, "max_pixels": 10**6} | changes))
+
+
+def test_more_frames_than_allowed_are_refused(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.ts", PictureTrack())
+    assert len(read_pictures(clip, limits(max_frames=100))[0]) == 100
+    with pytest.raises(ClipTooLong):
+        read_pictures(clip, limits(max_frames=99))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])
+def test_more_seconds_than_allowed_are_refused(tmp_path: Path, name: str) -> None:
+    clip = write(tmp_path / name, PictureTrack())
+    with pytest.raises(ClipTooLong):
+        read_pictures(clip, limits(max_seconds=3.0))
+
+
+def test_seconds_are_counted_where_the_container_declares_none(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mkv", PictureTrack(), live="1")
+    with pytest.raises(ClipTooLong):
+        read_pictures(clip, limits(max_seconds=3.0))
+
+
+@pytest.mark.parametrize("aspect", [None, Fraction(2)])
+def test_more_pixels_than_allowed_are_refused(tmp_path: Path, aspect: Fraction | None) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(aspect=aspect))
+    shown = 96 * 64 * (aspect or 1)
+    assert len(read_pictures(clip, limits(max_pixels=int(shown)))[0]) == 100
+    with pytest.raises(ClipTooManyPixels):
+        read_pictures(clip, limits(max_pixels=int(shown) - 1))
+
+
+def test_a_stream_without_a_decodable_frame_is_refused(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mp4", PictureTrack(count=3), movflags="faststart")
+    content = clip.read_bytes()
+    body = content.index(b"mdat") + 4
+    clip.write_bytes(content[:body] + bytes(len(content) - body))
+    with pytest.raises(ClipWithoutFrames):
+        read_pictures(clip)
