@@ -29,7 +29,8 @@ def draw_face(actor: Actor, expression: Expression, *, height: int, width: int) 
     frame = _Frame(light=light, unit=unit, sway=0.5 * unit * expression.yaw)
     head = frame.window(1.05, (-1.22, 1.16), turn=expression.roll)
     skull = shape_skull(head, actor, expression)
-    draw_back_hair(frame.window(1.2, (-1.22, 1.65), turn=expression.roll), actor)
+    behind = (-0.8, 0.45 + 1.25 * actor.hair_length)
+    draw_back_hair(frame.window(1.1, behind, turn=expression.roll), actor)
     draw_shoulders(frame.window(2.2, (0.55, 2.0), turn=0.0), actor)
     draw_ears(head, actor)
     draw_skin(head, skull, actor, expression)
@@ -68,7 +69,10 @@ class _Frame:
 
 
 def _developed(light: Light) -> Bytes:
-    """Linear light to bytes; a gamma of 2 is near enough to that of screens."""
-    bright = np.sqrt(np.clip(light, 0, 1, dtype=np.float32))
-    red, green, blue = (255 * bright + 0.5).astype(np.uint8)
+    """Linear light, which is used up, to bytes; a gamma of 2 is near enough to that of screens."""
+    np.clip(light, 0, 1, out=light)
+    np.sqrt(light, out=light)
+    light *= 255
+    light += 0.5
+    red, green, blue = light.astype(np.uint8)
     return np.asarray(cv2.merge([red, green, blue]), dtype=np.uint8)
