@@ -11,7 +11,8 @@ import json
 import platform
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,9 +68,14 @@ def export_repository(preset: Preset, *, repository: Path, seed: int) -> dict[st
 
 def script(model: nn.Module) -> torch.jit.ScriptModule:
     """The model as the server runs it: scripted and frozen, batch norms folded."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
+    with _deprecation_known():
         return torch.jit.freeze(torch.jit.script(model))
+
+
+def load(file: Path) -> torch.jit.ScriptModule:
+    """An exported model, on the CPU."""
+    with _deprecation_known():
+        return torch.jit.load(file, map_location="cpu").eval()
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -94,9 +100,15 @@ def _export_model(model: nn.Module, folder: Path) -> ModelProvenance:
 
 
 def _save(frozen: torch.jit.ScriptModule, part: Path) -> None:
+    with _deprecation_known():
+        torch.jit.save(frozen, part)
+
+
+@contextmanager
+def _deprecation_known() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
-        torch.jit.save(frozen, part)
+        yield
 
 
 def _replace(target: Path, write: Callable[[Path], object]) -> None:

@@ -15,7 +15,7 @@ from service.embedded.process import LOOPBACK, free_ports, require_free, run_pro
 from service.errors import PartNotStarted
 
 _START_SECONDS: Final = 180.0
-_EXIT_SECONDS: Final = 2
+_EXIT_SECONDS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from training.networks.log_mel import LogMel, LogMelConfig, mel_matrix
+
+NETWORK = LogMel(LogMelConfig()).eval()
+
+
+def naive_log_mel(samples: np.ndarray) -> np.ndarray:
+    """One spectrum of 400 samples, by the definition, in float64."""
+    windowed = [
+        sample * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n, sample in enumerate(samples)
+    ]
+    grid = np.exp(-2j * np.pi * np.outer(np.arange(257), np.arange(400)) / 512)
+    magnitude = np.abs(grid @ np.array(windowed))
+
+    def mel(hertz: float) -> float:
+        return 1127 * math.log(1 + hertz / 700)
+
+    edges = np.linspace(mel(125), mel(7500), 66)
+    bands = []
+    for low, centre, high in zip(edges, edges[1:], edges[2:], strict=False):
+        energy = 0.0
+        for k in range(1, 257):  # the bin of 0 Hz is left out
+            position = mel(k * 16_000 / 512)
+            slope = min((position - low) / (centre - low), (high - position) / (high - centre))
+            energy += max(0.0, slope) * magnitude[k]
+        bands.append(math.log(energy + 0.01))
+    return np.array(bands)
+
+
+def sound(seconds: float) -> torch.Tensor:
+    samples = torch.randn(int(seconds * 16_000), generator=torch.Generator().manual_seed(0))
+    return 0.1 * samples
+
+
+def test_every_step_of_a_patch_is_the_log_mel_of_its_25_ms() -> None:
+    waveform = sound(1.5)
+    patches = NETWORK(waveform, torch.tensor([7]))
+    assert tuple(patches.shape) == (1, 96, 64)
+    for step in (0, 1, 50, 95):
+        start = (7 + step) * 160
+        expected = naive_log_mel(waveform[start : start + 400].double().numpy())
+        # float32 sums over 257 bins, then a logarithm of numbers of order 1
+        np.testing.assert_allclose(patches[0, step].numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_patches_share_their_spectra() -> None:
+    patches = NETWORK(sound(3), torch.tensor([0, 4, 100]))
+    assert torch.equal(patches[0, 4:], patches[1, :-4])
+    assert torch.equal(patches[2], NETWORK(sound(3)[16_000:], torch.tensor([0]))[0])
+
+
+def test_patches_do_not_depend_on_how_a_clip_is_cut() -> None:
+    starts = torch.arange(0, 400, 4)
+    whole = NETWORK(sound(6), starts)
+    for first, count in ((0, 1), (8, 3), (31, 32), (60, 40)):
+        hop = int(starts[first])
+        cut = NETWORK(sound(6)[hop * 160 :], starts[first : first + count] - hop)
+        assert torch.equal(whole[first : first + count], cut)
+
+
+def test_silence_follows_a_waveform_that_is_too_short() -> None:
+    short = sound(0.5)
+    padded = torch.cat([short, torch.zeros(16_000)])
+    starts = torch.tensor([0, 30, 60])
+    assert torch.equal(NETWORK(padded, starts), NETWORK(short, starts))
+    assert torch.allclose(NETWORK(torch.zeros(0), starts), torch.tensor(math.log(0.01)))
+
+
+def test_every_band_hears_something_and_none_hears_a_constant() -> None:
+    matrix = mel_matrix(LogMelConfig())
+    assert tuple(matrix.shape) == (257, 64)
+    assert (matrix.sum(dim=0) > 0).all()
+    assert matrix[0].sum() == 0
