@@ -40,7 +40,7 @@ class RedisServer:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         with redis.Redis(port=self.port, decode_responses=True) as client:
             while True:
-                with suppress(redis.exceptions.ConnectionError):
+                with suppress(redis.ConnectionError):
                     client.ping()
                     return
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -167,7 +168,7 @@ async def test_without_redis_a_job_is_refused_and_its_clip_deleted(
 
 
 async def _lose_redis_after_upload(client: httpx.AsyncClient, server: RedisServer) -> None:
-    async def body() -> Any:
+    async def body() -> AsyncIterator[bytes]:
         yield b"first half"
         server.stop()
         yield b"second half"

@@ -66,7 +66,8 @@ def made() -> list[TimelinePoint]:
     """More than two slices, of every magnitude a float32 has."""
     noise = np.random.default_rng(7)
     magnitudes = 10.0 ** noise.uniform(-40, 5, size=9_000)
-    return points(np.float32(noise.choice([-1, 1], size=9_000) * magnitudes).tolist())
+    values = noise.choice([-1, 1], size=9_000) * magnitudes
+    return points(values.astype(np.float32).tolist())
 
 
 def test_json_floats_read_back_as_the_same_float32(made: list[TimelinePoint]) -> None:

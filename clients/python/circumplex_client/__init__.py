@@ -1,0 +1,30 @@
+"""Client of Circumplex: valence and arousal for every frame of a clip."""
+
+from circumplex_client.client import Client
+from circumplex_client.errors import (
+    ClientError,
+    JobFailed,
+    Problem,
+    ProblemError,
+    RequestRefused,
+    ServiceTroubled,
+    Unreachable,
+    WaitTimedOut,
+)
+from circumplex_client.values import Faces, Job, Progress, Result
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "Faces",
+    "Job",
+    "JobFailed",
+    "Problem",
+    "ProblemError",
+    "Progress",
+    "RequestRefused",
+    "Result",
+    "ServiceTroubled",
+    "Unreachable",
+    "WaitTimedOut",
+]

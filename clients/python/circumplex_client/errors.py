@@ -1,0 +1,74 @@
+"""What can go wrong, as the caller can act on it.
+
+ClientError
+├── ProblemError        the server says what is wrong
+│   ├── RequestRefused      4xx: change the request
+│   ├── ServiceTroubled     5xx: try again later
+│   └── JobFailed           the job ended with an error
+├── Unreachable         no answer, or not one of Circumplex
+└── WaitTimedOut        the job is still under way
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """RFC 9457 problem details, as the server sent them."""
+
+    code: str
+    title: str
+    status: int
+    detail: str
+    retryable: bool
+    trace_id: str | None = None
+    document: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the JSON object; raises KeyError if it is no problem of Circumplex."""
+        return cls(
+            code=document["code"],
+            title=document["title"],
+            status=document["status"],
+            detail=document["detail"],
+            retryable=document["retryable"],
+            trace_id=document.get("trace_id"),
+            document=document,
+        )
+
+
+class ClientError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class ProblemError(ClientError):
+    """The server says what is wrong, in `problem`."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(f"{problem.title}: {problem.detail} [{problem.code}]")
+
+
+class RequestRefused(ProblemError):
+    """The request is at fault."""
+
+
+class ServiceTroubled(ProblemError):
+    """The service is at fault; `problem.retryable` says whether to try again."""
+
+
+class JobFailed(ProblemError):
+    """The job ended with an error."""
+
+
+class Unreachable(ClientError):
+    """No answer came, or one that is not Circumplex's."""
+
+
+class WaitTimedOut(ClientError):
+    """The job is still under way."""

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from circumplex_client import (
+    Client,
+    Job,
+    JobFailed,
+    RequestRefused,
+    Unreachable,
+    WaitTimedOut,
+)
+from circumplex_client.__main__ import main
+
+from service.errors import ClipNotMedia
+from tests.integration.pretence import analysis_of, failing_with
+from tests.integration.rooms import Rooms
+from tests.integration.servers import free_port
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / 'Ünïque "clip".mp4'
+    path.write_bytes(bytes(600_000))
+    return path
+
+
+async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
+    address: str, rooms: Rooms, clip: Path
+) -> None:
+    uploads: list[tuple[int, int]] = []
+    jobs: list[Job] = []
+    with Client(address) as client:
+        async with rooms.worker(analysis_of(20, frame_seconds=0.05)):
+            result = await asyncio.to_thread(
+                client.annotate,
+                clip,
+                on_upload=lambda sent, size: uploads.append((sent, size)),
+                on_progress=jobs.append,
+            )
+
+    assert len(result) == len(result.valence) == len(result.face.left) == 20
+    assert result.valence[:3] == [None, None, 0.2]
+    assert result.flags == ["no_audio"]
+    assert uploads[-1] == (600_000, 600_000)
+    assert len(uploads) > 1
+    assert jobs[-1].progress.fraction == 1.0
+    assert any(0 < (job.progress.fraction or 0) < 1 for job in jobs)
+    record = await rooms.ledger.find(jobs[0].id)
+    assert (record.filename, record.media_type) == ("Ünïque _clip_.mp4", "video/mp4")
+
+
+async def test_a_failed_job_raises_its_problem(address: str, rooms: Rooms, clip: Path) -> None:
+    with Client(address) as client:
+        async with rooms.worker(failing_with(ClipNotMedia("a text file"))):
+            with pytest.raises(JobFailed, match="a text file") as raised:
+                await asyncio.to_thread(client.annotate, clip)
+
+    assert raised.value.problem.code == "clip_not_media"
+
+
+async def test_a_clip_that_is_too_large_is_refused_and_said_so(
+    address: str, rooms: Rooms, clip: Path
+) -> None:
+    content = bytes(rooms.settings.max_upload_bytes + 1)
+    await asyncio.to_thread(clip.write_bytes, content)
+    with Client(address) as client, pytest.raises(RequestRefused) as raised:
+        await asyncio.to_thread(client.submit, clip)
+
+    assert raised.value.problem.code == "clip_too_large"
+
+
+async def test_waiting_ends_when_its_time_is_up(address: str, rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    with Client(address) as client, pytest.raises(WaitTimedOut):
+        await asyncio.to_thread(client.wait, job_id, timeout_seconds=0.3)
+
+
+def test_a_gateway_that_is_not_there_is_unreachable(clip: Path) -> None:
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable):
+        client.submit(clip)
+
+
+async def test_a_folder_is_annotated_once(
+    address: str, rooms: Rooms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    for name in ("a.mp4", "b/a.mp4", "b/a.MOV", "notes.txt"):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        (videos / name).write_bytes(b"clip")
+    arguments = ["annotate", str(videos), "--url", address, "-o", str(out)]
+    async with rooms.worker(analysis_of(5)):
+        assert await asyncio.to_thread(main, arguments) == 0
+        assert await asyncio.to_thread(main, arguments) == 0
+
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert made == ["a.mp4.csv", "b/a.MOV.csv", "b/a.mp4.csv"]
+    assert (out / "a.mp4.csv").read_text().count("\n") == 6
+    assert "3 clips, 3 already done" in capsys.readouterr().err
+    assert len(rooms.stored("clips")) == 3
