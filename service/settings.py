@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -20,93 +20,123 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CIRCUMPLEX_", frozen=True, extra="ignore")
 
     # addresses
-    host: str = Field("127.0.0.1", description="Address the gateway listens on.")
-    http_port: Port = Field(8080, description="REST port of the gateway.")
-    worker_metrics_port: Port = Field(9091, description="Port of the worker's /metrics.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis that holds the jobs.")
-    triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC endpoint.")
+    host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
+    http_port: Port = Field(default=8080, description="REST port of the gateway.")
+    worker_metrics_port: Port = Field(default=9091, description="Port of the worker's /metrics.")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", description="Redis that holds the jobs."
+    )
+    triton_url: str = Field(
+        default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint."
+    )
 
     # folders
     runtime_dir: Path = Field(
-        Path(".runtime"),
+        default=Path(".runtime"),
         description="What set-up unpacks and the embedded stack writes: Triton, face models, logs.",
     )
-    store_dir: Path = Field(Path(".runtime/store"), description="Blob store: clips and results.")
+    store_dir: Path = Field(
+        default=Path(".runtime/store"), description="Blob store: clips and results."
+    )
     face_models_dir: Path = Field(
-        Path(".runtime/faces"), description="The two face models (hash-checked at start)."
+        default=Path(".runtime/faces"), description="The two face models (hash-checked at start)."
     )
     yunet_file: Path | None = Field(
-        None, description="Your own YuNet ONNX file: used instead of the two face models."
+        default=None, description="Your own YuNet ONNX file: used instead of the two face models."
     )
     model_repository: Path = Field(
-        Path("model_repository"), description="What Triton serves; provenance is read from here."
+        default=Path("model_repository"),
+        description="What Triton serves; provenance is read from here.",
     )
 
     # what is accepted
     max_upload_bytes: int = Field(
-        2 * 2**30, ge=1, description="Largest upload, bytes; more is refused with 413."
+        default=2 * 2**30, ge=1, description="Largest upload, bytes; more is refused with 413."
     )
     max_clip_seconds: float = Field(
-        4 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
+        default=4 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
     )
-    max_clip_frames: int = Field(1_000_000, ge=1, description="Most frames of one clip.")
+    max_clip_frames: int = Field(default=1_000_000, ge=1, description="Most frames of one clip.")
     max_frame_pixels: int = Field(
-        8192 * 4320, ge=1, description="Most pixels of one frame, as coded."
+        default=8192 * 4320, ge=1, description="Most pixels of one frame, as coded."
     )
 
     # decoding
-    decode_threads: int = Field(2, ge=1, le=64, description="Decoder threads of one clip.")
+    decode_threads: int = Field(default=2, ge=1, le=64, description="Decoder threads of one clip.")
     decode_memory_bytes: int = Field(
-        4 * 2**30, ge=2**28, description="Address-space headroom of the decode child, bytes."
+        default=4 * 2**30,
+        ge=2**28,
+        description="Address-space headroom of the decode child, bytes.",
     )
     decode_stall_seconds: float = Field(
-        60.0, gt=0, description="A decode child that yields nothing for so long is killed."
+        default=60.0, gt=0, description="A decode child that yields nothing for so long is killed."
     )
     chunk_frames: int = Field(
-        32, ge=1, le=300, description="Frames that travel to the backbones together."
+        default=32, ge=1, le=300, description="Frames that travel to the backbones together."
     )
 
     # method
-    window_frames: Literal[300] = Field(300, description="Frames the fusion sees at once.")
-    hop_frames: int = Field(200, ge=1, le=300, description="Frames from one window to the next.")
+    window_frames: int = Field(
+        default=300, ge=2, le=3000, description="Frames the fusion sees at once."
+    )
+    hop_frames: int = Field(
+        default=200,
+        ge=1,
+        le=3000,
+        description="Frames from one window to the next, at most a window.",
+    )
     smoothing_seconds: float = Field(
-        0.2, ge=0, le=10, description="Sigma of the Gaussian that smooths the points; 0 is off."
+        default=0.2,
+        ge=0,
+        le=10,
+        description="Sigma of the Gaussian that smooths the points; 0 is off.",
     )
 
     # inference
     triton_timeout_seconds: float = Field(
-        120.0, gt=0, description="Deadline of one inference request."
+        default=120.0, gt=0, description="Deadline of one inference request."
     )
     triton_shared_memory: Literal["auto", "on", "off"] = Field(
-        "auto", description="Crops through system shared memory; auto: when Triton is on loopback."
+        default="auto",
+        description="Crops through system shared memory; auto: when Triton is on loopback.",
     )
     chunks_in_flight: int = Field(
-        3, ge=1, le=32, description="Chunks of one clip at the backbones at the same time."
+        default=3, ge=1, le=32, description="Chunks of one clip at the backbones at the same time."
     )
 
     # jobs
-    queue_name: str = Field("circumplex", description="Prefix of every key in Redis.")
+    queue_name: str = Field(default="circumplex", description="Prefix of every key in Redis.")
     worker_concurrency: int = Field(
-        2, ge=1, le=64, description="Clips one worker works on at once."
+        default=2, ge=1, le=64, description="Clips one worker works on at once."
     )
     redelivery_seconds: float = Field(
-        10.0, ge=1, description="A job whose worker has been silent so long goes to another."
+        default=10.0,
+        ge=1,
+        description="A job whose worker has been silent so long goes to another.",
     )
     max_attempts: int = Field(
-        3, ge=1, le=20, description="Workers a clip may take down before it is given up."
+        default=3, ge=1, le=20, description="Workers a clip may take down before it is given up."
     )
     drain_seconds: float = Field(
-        30.0, ge=0, description="Time a stopping process gives to what it is doing."
+        default=30.0, ge=0, description="Time a stopping process gives to what it is doing."
     )
 
     # embedded stack
-    embedded_redis_port: Port = Field(16379, description="Port of the embedded Redis.")
-    embedded_triton_http_port: Port = Field(18000, description="Embedded Triton, HTTP.")
-    embedded_triton_grpc_port: Port = Field(18001, description="Embedded Triton, gRPC.")
-    embedded_triton_metrics_port: Port = Field(18002, description="Embedded Triton, metrics.")
+    embedded_redis_port: Port = Field(default=16379, description="Port of the embedded Redis.")
+    embedded_triton_http_port: Port = Field(default=18000, description="Embedded Triton, HTTP.")
+    embedded_triton_grpc_port: Port = Field(default=18001, description="Embedded Triton, gRPC.")
+    embedded_triton_metrics_port: Port = Field(
+        default=18002, description="Embedded Triton, metrics."
+    )
 
     # telemetry
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged."
+        default="info", description="Least level that is logged."
     )
-    log_format: Literal["text", "json"] = Field("text", description="Shape of a log line.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Shape of a log line.")
+
+    @model_validator(mode="after")
+    def _windows_leave_no_gap(self) -> Self:
+        if self.hop_frames > self.window_frames:
+            raise ValueError("hop_frames must not exceed window_frames")
+        return self
