@@ -29,7 +29,7 @@ from tests.media.reading import locate, plain_times
 from training.synthetic.clip import render_demo_clip
 
 SETTINGS = Settings()
-LONG = PictureTrack(size=(128, 128), count=600)
+LONG = PictureTrack(size=(128, 128), count=320)
 
 
 def settings(**changes: object) -> Settings:
@@ -196,7 +196,7 @@ async def test_cancelling_leaves_no_process(long: Path) -> None:
 
 async def test_a_child_waits_for_a_slow_reader(long: Path) -> None:
     """The pipe is the bound: an unread child comes to rest, and goes on when read."""
-    async with extract(long, settings(chunk_frames=300)) as messages:
+    async with extract(long, settings(chunk_frames=64)) as messages:
         await anext(messages)
         (child,) = children()
         used, before = _cpu_ticks(child), -1
@@ -205,7 +205,7 @@ async def test_a_child_waits_for_a_slow_reader(long: Path) -> None:
             await asyncio.sleep(0.5)
             used = _cpu_ticks(child)
         chunks = [message async for message in messages]
-    assert sum(len(chunk.frames) for chunk in chunks if isinstance(chunk, Chunk)) == 600
+    assert sum(len(chunk.frames) for chunk in chunks if isinstance(chunk, Chunk)) == 320
 
 
 def _cpu_ticks(pid: int) -> int:
@@ -214,7 +214,7 @@ def _cpu_ticks(pid: int) -> int:
 
 
 async def test_too_little_memory_is_a_typed_error(tmp_path: Path) -> None:
-    track = PictureTrack(size=(8192, 4320), count=3, options={"preset": "ultrafast"})
+    track = PictureTrack(size=(8192, 4320), count=1, options={"preset": "ultrafast"})
     clip = write(tmp_path / "clip.mp4", track)
     with pytest.raises(DecoderCrashed, match="memory"):
         await read(clip, settings(decode_memory_bytes=2**28))

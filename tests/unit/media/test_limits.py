@@ -1,0 +1,49 @@
+"""What a confined process can no longer do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PREAMBLE = "import os, numpy as np; from service.media import limits; "
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_confined_process_cannot_write_a_file(tmp_path) -> None:
+    target = tmp_path / "file"
+    ended = run(
+        f"limits.confine(memory_bytes=2**28); file = open({str(target)!r}, 'wb', buffering=0)\n"
+        "try: file.write(b'x')\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    assert "File too large" in ended.stdout
+    assert target.read_bytes() == b""
+
+
+def test_a_confined_process_has_memory_up_to_its_limit() -> None:
+    ended = run(
+        "limits.confine(memory_bytes=2**28); np.ones(2**24, np.uint8); print('some')\n"
+        "try: np.ones(2**29, np.uint8)\n"
+        "except MemoryError: print('no more')"
+    )
+    assert ended.stdout.split("\n")[:2] == ["some", "no more"]
+
+
+def test_a_confined_process_runs_out_of_handles() -> None:
+    ended = run(
+        "limits.confine(memory_bytes=2**28)\n"
+        "try: held = [os.dup(0) for _ in range(100)]\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    assert "Too many open files" in ended.stdout
+
+
+def test_a_process_whose_parent_is_gone_ends_itself() -> None:
+    ended = run("limits.die_with_parent(1 << 22); print('alive')")
+    assert ended.returncode == -9
+    assert ended.stdout == ""

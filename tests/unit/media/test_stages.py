@@ -1,0 +1,45 @@
+"""A stage that works ahead, and no further than it may."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from service.media.stages import work_ahead
+
+
+def test_items_keep_their_order() -> None:
+    assert list(work_ahead(iter(range(100)), 3)) == list(range(100))
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise LookupError("two")
+
+    stage = work_ahead(items(), 3)
+    assert next(stage) == 1
+    with pytest.raises(LookupError, match="two"):
+        next(stage)
+
+
+def test_a_stage_is_at_most_its_depth_and_two_ahead() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(50):
+            made.append(item)
+            yield item
+
+    for item in work_ahead(items(), 3):
+        assert len(made) <= item + 1 + 3 + 2
+    assert len(made) == 50
+
+
+def test_a_stage_that_is_left_ends_its_thread() -> None:
+    stage = work_ahead(iter(range(1000)), 2)
+    assert next(stage) == 0
+    stage.close()  # type: ignore[attr-defined]
+    assert "decode" not in {thread.name for thread in threading.enumerate()}

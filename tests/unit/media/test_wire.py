@@ -1,0 +1,158 @@
+"""The child's messages: what is sent arrives, and nonsense is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from service.domain.clip import (
+    Chunk,
+    ClipClosed,
+    ClipOpened,
+    Extract,
+    FaceBox,
+    Flag,
+    Frame,
+    MediaFacts,
+    Missing,
+)
+from service.errors import CircumplexError, ClipTooLong, DecoderCrashed, InternalError
+from service.media import wire
+
+FACTS = MediaFacts(
+    container="mov,mp4",
+    video_codec="h264",
+    width=640,
+    height=360,
+    rotation_degrees=90,
+    average_rate_hz=30000 / 1001,
+    duration_seconds=None,
+    frames_estimate=None,
+    audio_codec="aac",
+    audio_rate_hz=44_100,
+    audio_channels=2,
+)
+
+
+def make_chunk() -> Chunk:
+    random = np.random.default_rng(0)
+    box = FaceBox(left=-1.5, top=2.25, width=30.1, height=40.0, score=0.9)
+    return Chunk(
+        frames=(
+            Frame(index=64, time_seconds=1 / 3, face=box),
+            Frame(index=65, time_seconds=0.1 + 0.2, missing=Missing.FACE_NOT_FOUND),
+        ),
+        crops=random.integers(0, 256, (1, 3, 112, 112), dtype=np.uint8),
+        waveform=random.uniform(-1, 1, 102 * 160).astype(np.float32),
+        patch_starts=np.array([0, 4], dtype=np.int64),
+        stage_seconds={"decode": 0.25},
+    )
+
+
+def carry(message: Extract) -> Extract:
+    return read_back(b"".join(wire.encode(message)))
+
+
+def read_back(content: bytes) -> Extract:
+    lengths = wire.read_prefix(content[: wire.PREFIX.size], most_frames=32)
+    parts, place = [], wire.PREFIX.size
+    for length in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
+        parts.append(content[place : place + length])
+        place += length
+    assert place == len(content)
+    return wire.decode(*parts)
+
+
+def test_a_chunk_arrives_as_it_was_sent() -> None:
+    sent, received = make_chunk(), carry(make_chunk())
+    assert isinstance(received, Chunk)
+    assert received.frames == sent.frames
+    assert received.stage_seconds == sent.stage_seconds
+    for name in ("crops", "waveform", "patch_starts"):
+        assert np.array_equal(getattr(received, name), getattr(sent, name))
+        assert getattr(received, name).dtype == getattr(sent, name).dtype
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ClipOpened(media=FACTS),
+        ClipClosed(frames=7, flags=(Flag.DAMAGED, Flag.NO_AUDIO)),
+        ClipClosed(frames=0),
+    ],
+)
+def test_opening_and_closing_arrive_as_they_were_sent(message: Extract) -> None:
+    assert carry(message) == message
+
+
+def test_an_error_arrives_as_itself() -> None:
+    with pytest.raises(ClipTooLong, match="five hours"):
+        read_back(b"".join(wire.encode_error(ClipTooLong("five hours"))))
+
+
+@pytest.mark.parametrize("error", [InternalError("x"), CircumplexError("x")])
+def test_only_errors_of_the_clip_are_believed(error: CircumplexError) -> None:
+    with pytest.raises(DecoderCrashed):
+        read_back(b"".join(wire.encode_error(error)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (b"HTTP", 10, 0, 0, 0),
+        (wire.MAGIC, 2**31, 0, 0, 0),
+        (wire.MAGIC, 10, 33 * wire.CROP_BYTES, 0, 0),
+        (wire.MAGIC, 10, wire.CROP_BYTES - 1, 0, 0),
+        (wire.MAGIC, 10, 0, 2**30, 0),
+        (wire.MAGIC, 10, 0, 3, 0),
+        (wire.MAGIC, 10, 0, 0, 33 * 8),
+    ],
+)
+def test_lengths_that_no_chunk_has_are_refused_unread(values: tuple[object, ...]) -> None:
+    with pytest.raises(DecoderCrashed):
+        wire.read_prefix(struct.pack("<4s4I", *values), most_frames=32)
+
+
+NONSENSE = {
+    "first": -1,
+    "times": [0.0, float("nan")],
+    "faces": [None, None],
+    "missing": [None, None],
+    "stages": {"decode": "soon"},
+    "kind": "surprise",
+}
+
+
+@pytest.mark.parametrize(("field", "value"), NONSENSE.items(), ids=NONSENSE.keys())
+def test_headers_that_contradict_their_arrays_are_refused(field: str, value: object) -> None:
+    _, header, *arrays = wire.encode(make_chunk())
+    fields = json.loads(header) | {field: value}
+    with pytest.raises(DecoderCrashed):
+        wire.decode(json.dumps(fields).encode(), *arrays)
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"kind":"opened"}']
+)
+def test_headers_that_are_no_message_are_refused(header: bytes) -> None:
+    with pytest.raises(DecoderCrashed):
+        wire.decode(header, b"", b"", b"")
+
+
+def test_patches_outside_the_sound_are_refused() -> None:
+    _, header, crops, waveform, _ = wire.encode(make_chunk())
+    for starts in ([0, 5], [-1, 0], [0, 2**62]):
+        with pytest.raises(DecoderCrashed):
+            wire.decode(header, crops, waveform, np.array(starts, np.int64).tobytes())
+
+
+@pytest.mark.parametrize("sample", [float("nan"), float("inf"), 1.5])
+def test_sound_out_of_range_is_refused(sample: float) -> None:
+    _, header, crops, waveform, starts = wire.encode(make_chunk())
+    loud = np.frombuffer(waveform, np.float32).copy()
+    loud[100] = sample
+    with pytest.raises(DecoderCrashed):
+        wire.decode(header, crops, loud.tobytes(), starts)
