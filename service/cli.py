@@ -94,18 +94,18 @@ def annotate(
 
 @app.command()
 def settings() -> None:
-    """Show every setting: its variable, its value now and what it is for."""
+    """Print every setting as a line of an env file, what it is for above it."""
     with _failing_clearly():
         now = _settings()
-        table = Table(box=None, highlight=True)
-        table.add_column("variable", no_wrap=True)
-        table.add_column("value", overflow="fold")
-        table.add_column("meaning", min_width=30)
         for name, field in Settings.model_fields.items():
-            value = getattr(now, name)
-            mark = "" if value == field.default else " *"
-            table.add_row(f"CIRCUMPLEX_{name.upper()}", f"{value}{mark}", field.description)
-        Console().print(table, "* differs from the default", sep="\n")
+            value, default = getattr(now, name), field.default
+            changed = "" if value == default else f" (default: {_written(default)})"
+            typer.echo(f"# {field.description}{changed}")
+            typer.echo(f"CIRCUMPLEX_{name.upper()}={_written(value)}")
+
+
+def _written(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 async def _annotate(

@@ -14,10 +14,12 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 class Settings(BaseSettings):
     """Settings of gateway, worker and embedded stack.
 
-    Each field is read from the environment variable `CIRCUMPLEX_<FIELD>`.
+    Each field is read from the environment variable `CIRCUMPLEX_<FIELD>`; an empty one is not set.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CIRCUMPLEX_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CIRCUMPLEX_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     # addresses
     host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
