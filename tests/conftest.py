@@ -1,0 +1,70 @@
+"""Real servers and exported models, started once a session by the tests that ask for them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.embedded.redis import run_redis
+from service.embedded.triton import TritonPorts, run_triton
+from service.settings import Settings
+from training.export import export_repository
+from training.presets import MINI, PAPER, Preset
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED = 0
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis."""
+    folder = tmp_path_factory.mktemp("redis")
+    with run_redis(data_dir=folder, logs_dir=folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def triton_dir() -> Path:
+    """The unpacked Triton, with the stand-in backend as it is in the tree."""
+    folder = ROOT / Settings().runtime_dir / "triton"
+    unpacked = folder / "backends" / "pytorch" / "model.py"
+    stand_in = ROOT / "deploy" / "triton" / "pytorch" / "model.py"
+    assert unpacked.is_file(), "Triton is not unpacked: run `make setup`"
+    assert unpacked.read_bytes() == stand_in.read_bytes(), "outdated: run `make setup`"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mini_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed configs with the small preset exported into them."""
+    return _export(MINI, tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="session")
+def paper_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The committed configs with the paper's preset exported into them, half a gigabyte."""
+    repository = _export(PAPER, tmp_path_factory.mktemp("paper"))
+    yield repository
+    shutil.rmtree(repository)
+
+
+@pytest.fixture(scope="session")
+def triton_server(
+    triton_dir: Path, mini_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonPorts]:
+    """A real Triton that serves the small preset."""
+    logs = tmp_path_factory.mktemp("triton")
+    with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=logs) as ports:
+        yield ports
+
+
+def _export(preset: Preset, repository: Path) -> Path:
+    for config in (ROOT / "model_repository").glob("*/config.pbtxt"):
+        target = repository / config.parent.name
+        (target / "1").mkdir(parents=True)
+        shutil.copy(config, target)
+    export_repository(preset, repository=repository, seed=SEED)
+    return repository

@@ -1,0 +1,55 @@
+"""The exported files, against the signatures that configs and service share; both presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from service.domain.signatures import SCRIPTED, ModelSignature, Tensor
+from training.export import load
+
+TYPES = {
+    "UINT8": torch.uint8,
+    "FP32": torch.float32,
+    "INT64": torch.int64,
+    "BOOL": torch.bool,
+}
+FRAMES = 3
+SAMPLES = 20_000
+SCRIPTED_BY_NAME = [pytest.param(signature, id=signature.name) for signature in SCRIPTED]
+
+
+@pytest.fixture(params=["mini_repository", "paper_repository"], ids=["mini", "paper"])
+def repository(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def example(signature: ModelSignature, tensor: Tensor) -> torch.Tensor:
+    """Zeros of the tensor's type and shape, -1 being so many frames, or samples of sound."""
+    is_waveform = signature.name == "log_mel" and tensor.data_type == "FP32"
+    length = SAMPLES if is_waveform else FRAMES
+    shape = [length if side == -1 else side for side in tensor.shape]
+    return torch.zeros(shape, dtype=TYPES[tensor.data_type])
+
+
+@pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
+def test_forward_takes_and_returns_what_the_signature_says(
+    repository: Path, signature: ModelSignature
+) -> None:
+    model = load(repository / signature.name / "1" / "model.pt")
+    schema = model.forward.schema
+    assert [str(one.type) for one in schema.arguments[1:]] == ["Tensor"] * len(signature.inputs)
+    with torch.inference_mode():
+        answer = model(*(example(signature, tensor) for tensor in signature.inputs))
+    outputs = (answer,) if isinstance(answer, torch.Tensor) else answer
+    assert [(one.dtype, tuple(one.shape)) for one in outputs] == [
+        (TYPES[tensor.data_type], (FRAMES, *tensor.shape[1:])) for tensor in signature.outputs
+    ]
+
+
+@pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
+def test_the_file_is_frozen(mini_repository: Path, signature: ModelSignature) -> None:
+    model = load(mini_repository / signature.name / "1" / "model.pt")
+    assert list(model.parameters()) == []

@@ -1,0 +1,77 @@
+"""What clients that call at the same time must not notice, and what the stand-in refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from service.domain.signatures import SERVED
+from service.embedded.triton import TritonPorts
+from tests.integration.test_triton_answers import ask
+
+
+@pytest.fixture(scope="module")
+def client(triton_server: TritonPorts) -> Iterator[InferenceServerClient]:
+    with InferenceServerClient(triton_server.grpc_url) as one:
+        yield one
+
+
+def test_every_model_is_ready(client: InferenceServerClient) -> None:
+    assert client.is_server_ready()
+    for signature in SERVED:
+        assert client.is_model_ready(signature.name)
+
+
+def test_clips_that_share_batches_get_the_bits_they_get_alone(
+    client: InferenceServerClient,
+) -> None:
+    random = np.random.default_rng(1)
+    crops = [
+        random.integers(0, 256, (size, 3, 112, 112), dtype=np.uint8)
+        for size in (1, 2, 3, 7, 16, 31, 32, 33)
+    ]
+    alone = [ask(client, "visual_backbone", one)[0] for one in crops]
+    with ThreadPoolExecutor(len(crops)) as callers:
+        together = list(callers.map(lambda one: ask(client, "visual_backbone", one)[0], crops))
+    statistics = client.get_inference_statistics("visual_backbone").model_stats[0]
+    assert statistics.execution_count < statistics.inference_stats.success.count
+    for expected, actual in zip(alone, together, strict=True):
+        assert np.array_equal(expected, actual)
+
+
+def test_asking_twice_gives_the_same_bits(client: InferenceServerClient) -> None:
+    random = np.random.default_rng(2)
+    window = (
+        random.normal(size=(300, 512)).astype(np.float32),
+        random.normal(size=(300, 128)).astype(np.float32),
+        np.arange(300) < 250,
+    )
+    first, again = (ask(client, "fusion", *window) for _ in range(2))
+    assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+
+
+def test_a_batch_above_the_limit_is_refused(client: InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="batch-size must be <= 512"):
+        ask(client, "audio_backbone", np.zeros((513, 96, 64), np.float32))
+
+
+def test_an_input_of_another_type_is_refused(client: InferenceServerClient) -> None:
+    wrong = InferInput("INPUT__0", [1, 96, 64], "FP64")
+    wrong.set_data_from_numpy(np.zeros((1, 96, 64)))
+    with pytest.raises(InferenceServerException, match="data-type"):
+        client.infer("audio_backbone", [wrong])
+
+
+def test_an_error_inside_the_model_is_answered_and_the_model_lives_on(
+    client: InferenceServerClient,
+) -> None:
+    waveform = np.zeros(16_000, np.float32)
+    with pytest.raises(InferenceServerException, match="PyTorch execute failure"):
+        ask(client, "log_mel", waveform, np.array([-1_000]))
+    [patches] = ask(client, "log_mel", waveform, np.array([0]))
+    assert patches.shape == (1, 96, 64)

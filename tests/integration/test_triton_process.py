@@ -1,0 +1,129 @@
+"""Servers run as children: what they leave behind, and how they say that they cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from service.embedded.process import LOOPBACK, free_ports, run_process
+from service.embedded.redis import run_redis
+from service.embedded.triton import TritonPorts, run_triton
+from service.errors import PartNotStarted
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from service.embedded.redis import run_redis
+folder = Path(sys.argv[1])
+with run_redis(data_dir=folder, logs_dir=folder) as url:
+    print(url, flush=True)
+    time.sleep(600)
+"""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.02)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def test_a_killed_parent_takes_its_server_along(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline().rstrip("/0\n").rpartition(":")[2])
+        assert is_listening(port)
+        os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: not is_listening(port))
+
+
+def test_redis_keeps_what_it_was_told_over_a_restart(tmp_path: Path) -> None:
+    for expected in (None, b"1"):
+        with (
+            run_redis(data_dir=tmp_path / "data", logs_dir=tmp_path) as url,
+            redis.Redis.from_url(url) as client,
+        ):
+            assert client.get("kept") == expected
+            client.set("kept", 1)
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_redis_listens_on_the_port_it_was_given_and_leaves_it(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    with run_redis(data_dir=tmp_path, logs_dir=tmp_path, port=port) as url:
+        assert url == f"redis://127.0.0.1:{port}/0"
+    assert not is_listening(port)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind((LOOPBACK, 0))
+        held.listen()
+        port = held.getsockname()[1]
+        with (
+            pytest.raises(PartNotStarted, match=f"port {port} is in use"),
+            run_redis(data_dir=tmp_path, logs_dir=tmp_path, port=port),
+        ):
+            pass
+
+
+def test_a_server_that_dies_at_its_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PartNotStarted, match=r"(?s)Broken ended with status 3.*no such luck"),
+        run_process(
+            "Broken",
+            ["sh", "-c", "echo no such luck; exit 3"],
+            is_ready=lambda: False,
+            log_file=tmp_path / "logs" / "broken.log",
+            start_seconds=30,
+        ),
+    ):
+        pass
+
+
+def test_a_server_that_never_gets_ready_is_stopped_and_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PartNotStarted, match="Slow was not ready after 0 s"),
+        run_process(
+            "Slow",
+            ["sleep", "600"],
+            is_ready=lambda: False,
+            log_file=tmp_path / "slow.log",
+            start_seconds=0.2,
+        ),
+    ):
+        pass
+
+
+def test_triton_that_is_not_unpacked_says_what_to_do(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PartNotStarted, match="make setup"),
+        run_triton(server_dir=tmp_path, repository=tmp_path, logs_dir=tmp_path),
+    ):
+        pass
+
+
+def test_a_repository_without_exports_says_what_to_do(triton_dir: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(PartNotStarted, match="no exported model"),
+        run_triton(
+            server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path, ports=TritonPorts()
+        ),
+    ):
+        pass

@@ -1,0 +1,59 @@
+"""The stand-in refuses at load what the libtorch backend would refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from service.embedded.triton import run_triton
+from service.errors import PartNotStarted
+from training.export import script
+
+CONFIG = """
+name: "{name}"
+backend: "pytorch"
+max_batch_size: 8
+input [ {{ name: "{input}" data_type: TYPE_FP32 dims: [ 2 ] }} ]
+output [ {{ name: "{output}" data_type: {output_type} dims: [ 2 ] }} ]
+instance_group [ {{ kind: KIND_AUTO count: 1 }} ]
+model_warmup {{
+  name: "one"
+  batch_size: 1
+  inputs {{ key: "{input}" value {{ data_type: TYPE_FP32 dims: [ 2 ] zero_data: true }} }}
+}}
+"""
+RIGHT = {"input": "INPUT__0", "output": "OUTPUT__0", "output_type": "TYPE_FP32"}
+FAULTS = {
+    "one_based": RIGHT | {"input": "INPUT__1"},
+    "free_name": RIGHT | {"output": "answer"},
+    "other_type": RIGHT | {"output_type": "TYPE_INT64"},
+    "bfloat": RIGHT | {"output_type": "TYPE_BF16"},
+}
+
+
+class Doubling(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def test_wrong_names_and_types_keep_a_model_from_loading(triton_dir: Path, tmp_path: Path) -> None:
+    for name, fault in {"right": RIGHT, "by_argument": RIGHT | {"input": "x"}, **FAULTS}.items():
+        folder = tmp_path / "repository" / name
+        (folder / "1").mkdir(parents=True)
+        (folder / "config.pbtxt").write_text(CONFIG.format(name=name, **fault))
+        script(Doubling().eval()).save(folder / "1" / "model.pt")
+    with (
+        pytest.raises(PartNotStarted, match="Triton ended with status 1"),
+        run_triton(server_dir=triton_dir, repository=tmp_path / "repository", logs_dir=tmp_path),
+    ):
+        pass
+    log = (tmp_path / "triton.log").read_text()
+    for name in ("right", "by_argument"):
+        assert f"successfully loaded '{name}'" in log
+    for name in FAULTS:
+        assert f"failed to load '{name}' version 1" in log
+    assert "tensors must be named ['INPUT__0'] from 0 without a gap" in log
+    assert "output OUTPUT__0 is torch.float32, the config says TYPE_INT64" in log
+    assert "TYPE_BF16 is not supported" in log
