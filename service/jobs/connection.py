@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import RedisError
 
 from service.errors import QueueUnavailable
 
 ANSWER_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
+RETRIES: Final = 2
+RETRY_PAUSE_SECONDS: Final = 0.1
 
 
 def connect(url: str) -> Redis:
-    """A client that connects when first used; every answer is due within ANSWER_SECONDS."""
+    """A client that connects when first used; every answer is due within ANSWER_SECONDS.
+
+    A command that meets a broken connection is sent again, so commands must bear repetition.
+    """
     return Redis.from_url(
         url,
         decode_responses=True,
         encoding_errors="replace",  # docket's messages are pickles; only their ids are read here
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(ConstantBackoff(RETRY_PAUSE_SECONDS), RETRIES),
     )
+
+
+async def repeat(command: Callable[[], Awaitable[object]]) -> None:
+    """Send a command of docket's again that met a broken connection, as our own clients do."""
+    for _ in range(RETRIES):
+        try:
+            await command()
+        except BrokenConnection:
+            await asyncio.sleep(RETRY_PAUSE_SECONDS)
+        else:
+            return
+    await command()
 
 
 @asynccontextmanager

