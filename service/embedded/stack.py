@@ -6,7 +6,7 @@ import http.client
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,27 +88,24 @@ def open_triton(
         yield settings
         return
     on_start(f"No Triton answers at {settings.triton_url}; a private one starts (about 15 s) ...")
-    with _triton(settings.model_copy(update=ANY_PORT)) as ports:
+    with _triton(on_free_ports(settings)) as ports:
         yield settings.model_copy(update={"triton_url": ports.grpc_url})
-
-
-ANY_PORT: Final[Mapping[str, int]] = {
-    "embedded_redis_port": 0,
-    "embedded_triton_http_port": 0,
-    "embedded_triton_grpc_port": 0,
-    "embedded_triton_metrics_port": 0,
-}
-"""An update of settings with which the embedded servers take free ports."""
 
 
 def on_free_ports(settings: Settings) -> Settings:
     """The settings of a stack that runs beside any other."""
-    http_port, worker_port = free_ports(2)
-    update = {**ANY_PORT, "http_port": http_port, "worker_metrics_port": worker_port}
-    return settings.model_copy(update=update)
+    names = (
+        "http_port",
+        "worker_metrics_port",
+        "embedded_redis_port",
+        "embedded_triton_http_port",
+        "embedded_triton_grpc_port",
+        "embedded_triton_metrics_port",
+    )
+    return settings.model_copy(update=dict(zip(names, free_ports(len(names)), strict=True)))
 
 
-def _triton(settings: Settings):
+def _triton(settings: Settings) -> AbstractContextManager[TritonPorts]:
     return run_triton(
         server_dir=settings.runtime_dir / "triton",
         repository=settings.model_repository,

@@ -1,0 +1,114 @@
+"""What each part of the pipeline could do alone on this machine, in frames a second.
+
+Each ceiling runs the production code of its stage with nothing beside it, over the same clip.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+
+from service.domain.signatures import (
+    AUDIO_BACKBONE,
+    FACE_FEATURES,
+    FUSION,
+    VISUAL_BACKBONE,
+    VOICE_FEATURES,
+    ModelSignature,
+)
+from service.features.alignment import align_crop
+from service.features.finder import open_finder
+from service.media.demux import ClipLimits, choose_video, open_container
+from service.media.video import Picture, VideoReader
+from service.settings import Settings
+
+SECONDS_EACH: Final = 5.0
+BATCH: Final = 32
+
+
+def measure_decode(clip: Path, settings: Settings) -> float:
+    """Decode to RGB and throw away, with the decoder's threads."""
+    return _rate(lambda: sum(1 for _ in _pictures(clip, settings)))
+
+
+def measure_face(clip: Path, settings: Settings) -> float:
+    """Find, follow and cut out the face in pictures that are already decoded; one thread."""
+    cv2.setNumThreads(1)
+    finder = open_finder(settings.face_models_dir, settings.yunet_file)
+    pictures = [picture.pixels for _, picture in zip(range(100), _pictures(clip, settings))]
+
+    def find_all() -> int:
+        for pixels in pictures:
+            face = finder.find(pixels)
+            if face is not None:
+                align_crop(pixels, face.points)
+        return len(pictures)
+
+    return _rate(find_all)
+
+
+def measure_visual_backbone(settings: Settings) -> float:
+    """TorchScript called directly on batches of crops, with every core."""
+    crops = torch.randint(0, 256, (BATCH, 3, 112, 112), dtype=torch.uint8)
+    return _model_rate(VISUAL_BACKBONE, settings, (crops,), BATCH)
+
+
+def measure_audio_backbone(settings: Settings) -> float:
+    """TorchScript called directly on batches of patches, with every core."""
+    return _model_rate(AUDIO_BACKBONE, settings, (torch.randn(BATCH, 96, 64),), BATCH)
+
+
+def measure_fusion(settings: Settings) -> float:
+    """TorchScript called directly on whole windows; each brings `hop_frames` new frames."""
+    frames = settings.window_frames
+    inputs = (
+        torch.randn(frames, FACE_FEATURES),
+        torch.randn(frames, VOICE_FEATURES),
+        torch.ones(frames, dtype=torch.bool),
+    )
+    return _model_rate(FUSION, settings, inputs, settings.hop_frames)
+
+
+def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
+    limits = ClipLimits(
+        max_seconds=settings.max_clip_seconds,
+        max_frames=settings.max_clip_frames,
+        max_pixels=settings.max_frame_pixels,
+    )
+    with open_container(clip) as container:
+        stream = choose_video(container, clip)
+        yield from VideoReader(
+            container, stream, limits=limits, threads=settings.decode_threads
+        ).read()
+
+
+def _model_rate(
+    model: ModelSignature, settings: Settings, inputs: tuple[torch.Tensor, ...], frames: int
+) -> float:
+    file = settings.model_repository / model.name / "1" / "model.pt"
+    scripted = torch.jit.load(file).eval()
+
+    def call() -> int:
+        with torch.inference_mode():
+            scripted(*inputs)
+        return frames
+
+    return _rate(call)
+
+
+def _rate(work: Callable[[], int]) -> float:
+    """Frames a second of `work`, which returns how many it did, over SECONDS_EACH; one warm-up."""
+    work()
+    rates: list[float] = []
+    end = time.perf_counter() + SECONDS_EACH
+    while time.perf_counter() < end or len(rates) < 3:
+        started = time.perf_counter()
+        frames = work()
+        rates.append(frames / (time.perf_counter() - started))
+    return float(np.median(rates))

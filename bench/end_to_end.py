@@ -1,0 +1,34 @@
+"""The whole service under load: clips POSTed together, timed from the first byte to the last result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from circumplex_client import Client
+
+from service.embedded.stack import on_free_ports, run_stack
+from service.settings import Settings
+
+
+def measure_end_to_end(clip: Path, settings: Settings, *, copies: int) -> float:
+    """Frames a second through REST, queue, decode child and Triton.
+
+    `copies` uploads of one clip are under way together, after one that is not counted.
+    """
+    with (
+        run_stack(on_free_ports(settings)) as stack,
+        Client(f"http://{stack.settings.host}:{stack.settings.http_port}") as client,
+        ThreadPoolExecutor(copies) as threads,
+    ):
+        _annotate(client, clip)
+        started = time.perf_counter()
+        frames: Sequence[int] = list(threads.map(lambda _: _annotate(client, clip), range(copies)))
+        return sum(frames) / (time.perf_counter() - started)
+
+
+def _annotate(client: Client, clip: Path) -> int:
+    job = client.wait(client.submit(clip).id)
+    return len(client.result(job.id).time)
