@@ -27,8 +27,6 @@ class Flag(StrEnum):
     """The file ends before its declared duration."""
     AUDIO_UNREADABLE = "audio_unreadable"
     """A sound stream is there and could not be decoded; taken as silence from there on."""
-    FACE_DETECTOR_HAAR = "face_detector_haar"
-    """Faces were found by the last-resort detector: crops are less exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
