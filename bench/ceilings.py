@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -30,18 +32,27 @@ from service.settings import Settings
 
 SECONDS_EACH: Final = 5.0
 BATCH: Final = 32
+PICTURES: Final = 100
 
 
-def measure_decode(clip: Path, settings: Settings) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How fast a stage is alone, and what a frame costs it over all cores."""
+
+    frames_per_second: float
+    cpu_seconds_per_frame: float
+
+
+def measure_decode(clip: Path, settings: Settings) -> Speed:
     """Decode to RGB and throw away, with the decoder's threads."""
-    return _rate(lambda: sum(1 for _ in _pictures(clip, settings)))
+    return _speed(lambda: sum(1 for _ in _pictures(clip, settings)))
 
 
-def measure_face(clip: Path, settings: Settings) -> float:
+def measure_face(clip: Path, settings: Settings) -> Speed:
     """Find, follow and cut out the face in pictures that are already decoded; one thread."""
     cv2.setNumThreads(1)
     finder = open_finder(settings.face_models_dir, settings.yunet_file)
-    pictures = [picture.pixels for _, picture in zip(range(100), _pictures(clip, settings))]
+    pictures = [picture.pixels for picture in islice(_pictures(clip, settings), PICTURES)]
 
     def find_all() -> int:
         for pixels in pictures:
@@ -50,21 +61,21 @@ def measure_face(clip: Path, settings: Settings) -> float:
                 align_crop(pixels, face.points)
         return len(pictures)
 
-    return _rate(find_all)
+    return _speed(find_all)
 
 
-def measure_visual_backbone(settings: Settings) -> float:
+def measure_visual_backbone(settings: Settings) -> Speed:
     """TorchScript called directly on batches of crops, with every core."""
     crops = torch.randint(0, 256, (BATCH, 3, 112, 112), dtype=torch.uint8)
-    return _model_rate(VISUAL_BACKBONE, settings, (crops,), BATCH)
+    return _model_speed(VISUAL_BACKBONE, settings, (crops,), BATCH)
 
 
-def measure_audio_backbone(settings: Settings) -> float:
+def measure_audio_backbone(settings: Settings) -> Speed:
     """TorchScript called directly on batches of patches, with every core."""
-    return _model_rate(AUDIO_BACKBONE, settings, (torch.randn(BATCH, 96, 64),), BATCH)
+    return _model_speed(AUDIO_BACKBONE, settings, (torch.randn(BATCH, 96, 64),), BATCH)
 
 
-def measure_fusion(settings: Settings) -> float:
+def measure_fusion(settings: Settings) -> Speed:
     """TorchScript called directly on whole windows; each brings `hop_frames` new frames."""
     frames = settings.window_frames
     inputs = (
@@ -72,7 +83,7 @@ def measure_fusion(settings: Settings) -> float:
         torch.randn(frames, VOICE_FEATURES),
         torch.ones(frames, dtype=torch.bool),
     )
-    return _model_rate(FUSION, settings, inputs, settings.hop_frames)
+    return _model_speed(FUSION, settings, inputs, settings.hop_frames)
 
 
 def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
@@ -88,9 +99,9 @@ def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
         ).read()
 
 
-def _model_rate(
+def _model_speed(
     model: ModelSignature, settings: Settings, inputs: tuple[torch.Tensor, ...], frames: int
-) -> float:
+) -> Speed:
     file = settings.model_repository / model.name / "1" / "model.pt"
     scripted = torch.jit.load(file).eval()
 
@@ -99,16 +110,21 @@ def _model_rate(
             scripted(*inputs)
         return frames
 
-    return _rate(call)
+    return _speed(call)
 
 
-def _rate(work: Callable[[], int]) -> float:
-    """Frames a second of `work`, which returns how many it did, over SECONDS_EACH; one warm-up."""
+def _speed(work: Callable[[], int]) -> Speed:
+    """Median speed of `work`, which returns how many frames it did; one call to warm up."""
     work()
     rates: list[float] = []
+    cpu_seconds: list[float] = []
     end = time.perf_counter() + SECONDS_EACH
     while time.perf_counter() < end or len(rates) < 3:
-        started = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         frames = work()
-        rates.append(frames / (time.perf_counter() - started))
-    return float(np.median(rates))
+        rates.append(frames / (time.perf_counter() - wall))
+        cpu_seconds.append((time.process_time() - cpu) / frames)
+    return Speed(
+        frames_per_second=float(np.median(rates)),
+        cpu_seconds_per_frame=float(np.median(cpu_seconds)),
+    )

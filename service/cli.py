@@ -18,7 +18,6 @@ from rich.table import Table
 
 from service import offline
 from service.domain.timeline import FramesSeen
-from service.embedded.stack import open_triton, run_stack
 from service.errors import CircumplexError
 from service.results.columns import Result
 from service.results.formats import format_named
@@ -54,6 +53,8 @@ def worker() -> None:
 @app.command()
 def up() -> None:
     """Run Redis, Triton, a worker and the gateway here until Ctrl-C."""
+    from service.embedded.stack import run_stack  # an extra that the image leaves out
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         _failing_clearly(),
@@ -81,6 +82,8 @@ def annotate(
 
     Uses the Triton at CIRCUMPLEX_TRITON_URL; where none answers, a private one runs meanwhile.
     """
+    from service.embedded.stack import open_triton  # an extra that the image leaves out
+
     with _failing_clearly():
         format_named(output.suffix)
         with open_triton(_settings(), on_start=_say) as settings, _progress_bar() as on_progress:
