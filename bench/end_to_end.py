@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from circumplex_client import Client
 
-from service.embedded.stack import on_free_ports, run_stack
+from service.embedded.stack import run_stack, stand_apart
 from service.settings import Settings
 
 
@@ -18,7 +19,8 @@ def measure_end_to_end(clip: Path, settings: Settings, *, copies: int) -> float:
     `copies` uploads of one clip are under way together, after one that is not counted.
     """
     with (
-        run_stack(on_free_ports(settings)) as stack,
+        TemporaryDirectory() as folder,
+        run_stack(stand_apart(settings, Path(folder))) as stack,
         Client(f"http://{stack.settings.host}:{stack.settings.http_port}") as client,
         ThreadPoolExecutor(copies) as threads,
     ):

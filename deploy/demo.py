@@ -6,6 +6,7 @@ python -m deploy.demo
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from service.embedded.stack import on_free_ports, run_stack
+from service.embedded.stack import run_stack, stand_apart
 from service.errors import CircumplexError
 from service.results.plot import plot_result
 from service.results.sparkline import sparkline
@@ -44,9 +45,10 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     _say(f"Drawing a face and a voice: {CLIP} ...")
     render_demo_clip(CLIP)
-    with run_stack(
-        on_free_ports(Settings()), on_start=lambda p: _say(f"Starting {p} ...")
-    ) as stack:
+    settings = Settings()
+    apart = stand_apart(settings, settings.runtime_dir / "demo")
+    shutil.rmtree(apart.state_dir, ignore_errors=True)
+    with run_stack(apart, on_start=lambda part: _say(f"Starting {part} ...")) as stack:
         with Client(f"http://{stack.settings.host}:{stack.settings.http_port}") as client:
             job_id = _annotate(client)
             client.save(job_id, OUT / "demo.json", format="json")

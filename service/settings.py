@@ -35,7 +35,11 @@ class Settings(BaseSettings):
     # folders
     runtime_dir: Path = Field(
         default=Path(".runtime"),
-        description="What set-up unpacks and the embedded stack writes: Triton, face models, logs.",
+        description="What set-up unpacks: Triton and the face models.",
+    )
+    state_dir: Path = Field(
+        default=Path(".runtime/state"),
+        description="What the embedded stack writes: Redis' data and every part's log.",
     )
     store_dir: Path = Field(
         default=Path(".runtime/store"), description="Blob store: clips and results."

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from tritonclient.grpc import InferenceServerClient
@@ -43,7 +44,7 @@ class Stack:
                 name: 0 if answers() else missed[name] + 1 for name, answers in self.parts.items()
             }
         gone = ", ".join(name for name, count in missed.items() if count)
-        raise PartNotStarted(f"{gone} stopped; see {self.settings.runtime_dir / 'logs'}")
+        raise PartNotStarted(f"{gone} stopped; see {_logs(self.settings)}")
 
 
 @contextmanager
@@ -54,13 +55,12 @@ def run_stack(
 
     Raises: PartNotStarted: with the end of that part's log.
     """
-    logs = settings.runtime_dir / "logs"
     with ExitStack() as parts:
         on_start("Redis")
         redis_url = parts.enter_context(
             run_redis(
-                data_dir=settings.runtime_dir / "redis",
-                logs_dir=logs,
+                data_dir=settings.state_dir / "redis",
+                logs_dir=_logs(settings),
                 port=settings.embedded_redis_port,
             )
         )
@@ -88,12 +88,15 @@ def open_triton(
         yield settings
         return
     on_start(f"No Triton answers at {settings.triton_url}; a private one starts (about 15 s) ...")
-    with _triton(on_free_ports(settings)) as ports:
+    with (
+        TemporaryDirectory(prefix="circumplex-") as folder,
+        _triton(stand_apart(settings, Path(folder))) as ports,
+    ):
         yield settings.model_copy(update={"triton_url": ports.grpc_url})
 
 
-def on_free_ports(settings: Settings) -> Settings:
-    """The settings of a stack that runs beside any other."""
+def stand_apart(settings: Settings, state_dir: Path) -> Settings:
+    """The settings of a stack that shares no port and no file with any other."""
     names = (
         "http_port",
         "worker_metrics_port",
@@ -102,14 +105,16 @@ def on_free_ports(settings: Settings) -> Settings:
         "embedded_triton_grpc_port",
         "embedded_triton_metrics_port",
     )
-    return settings.model_copy(update=dict(zip(names, free_ports(len(names)), strict=True)))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    folders = {"state_dir": state_dir, "store_dir": state_dir / "store"}
+    return settings.model_copy(update={**ports, **folders})
 
 
 def _triton(settings: Settings) -> AbstractContextManager[TritonPorts]:
     return run_triton(
         server_dir=settings.runtime_dir / "triton",
         repository=settings.model_repository,
-        logs_dir=settings.runtime_dir / "logs",
+        logs_dir=_logs(settings),
         ports=TritonPorts(
             http=settings.embedded_triton_http_port,
             grpc=settings.embedded_triton_grpc_port,
@@ -130,7 +135,7 @@ def _service(name: str, settings: Settings, port: int, path: str) -> Generator[C
         name,
         [sys.executable, "-m", "service", name],
         is_ready=answers,
-        log_file=settings.runtime_dir / "logs" / f"{name}.log",
+        log_file=_logs(settings) / f"{name}.log",
         start_seconds=_START_SECONDS,
         environment=as_environment(settings),
     ):
@@ -141,6 +146,10 @@ def as_environment(settings: Settings) -> dict[str, str]:
     """The variables under which another process reads these very settings."""
     values = settings.model_dump(mode="json", exclude_none=True)
     return {f"CIRCUMPLEX_{name.upper()}": str(value) for name, value in values.items()}
+
+
+def _logs(settings: Settings) -> Path:
+    return settings.state_dir / "logs"
 
 
 def _addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
@@ -154,7 +163,7 @@ def _addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
         "metrics (Triton)": f"http://{LOOPBACK}:{ports.metrics}/metrics",
         "Triton": f"http://{ports.http_url}, grpc://{ports.grpc_url}",
         "Redis": settings.redis_url,
-        "logs": str(Path(settings.runtime_dir, "logs").absolute()),
+        "logs": str(_logs(settings).absolute()),
     }
 
 

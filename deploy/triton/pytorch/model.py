@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import triton_python_backend_utils as pb_utils
+import triton_python_backend_utils as pb_utils  # pyright: ignore[reportMissingImports]
 from torch.utils.dlpack import from_dlpack
 
 _TYPES = {
@@ -122,14 +122,14 @@ class Options:
             torch.set_num_interop_threads(int(self._values["INTER_OP_THREAD_COUNT"]))
 
     @contextmanager
-    def execution(self) -> Iterator[None]:
+    def execution(self) -> Generator[None]:
         """Set what holds for one call."""
         inference = self._flag("INFERENCE_MODE", default=True)
         optimised = not self._flag("DISABLE_OPTIMIZED_EXECUTION", default=False)
         with (
             torch.inference_mode(inference),
             torch.no_grad(),
-            torch.jit.optimized_execution(optimised),
+            torch.jit.optimized_execution(optimised),  # pyright: ignore[reportPrivateImportUsage]
         ):
             yield
 
@@ -139,7 +139,8 @@ class Options:
 
 def argument_names(model: torch.jit.ScriptModule) -> list[str]:
     """The names of forward's arguments, without self."""
-    return [argument.name for argument in model.forward.schema.arguments][1:]
+    forward: Any = model.forward
+    return [argument.name for argument in forward.schema.arguments][1:]
 
 
 def ordered(

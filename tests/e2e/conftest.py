@@ -1,0 +1,52 @@
+"""One whole stack, the way `make up` runs it, for every end-to-end test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from circumplex_client import Client
+
+from service.embedded.stack import Stack, run_stack, stand_apart
+from service.settings import Settings
+from training.synthetic.clip import render_demo_clip
+
+CLIP_SECONDS = 3.0
+MAX_UPLOAD_BYTES = 4 * 2**20
+MAX_CLIP_SECONDS = 30.0
+
+
+@pytest.fixture(scope="session")
+def stack(
+    triton_dir: Path, mini_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    limited = Settings(
+        runtime_dir=triton_dir.parent,
+        face_models_dir=triton_dir.parent / "faces",
+        model_repository=mini_repository,
+        max_upload_bytes=MAX_UPLOAD_BYTES,
+        max_clip_seconds=MAX_CLIP_SECONDS,
+        redelivery_seconds=3.0,
+    )
+    with run_stack(stand_apart(limited, tmp_path_factory.mktemp("stack"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def address(stack: Stack) -> str:
+    return f"http://{stack.settings.host}:{stack.settings.http_port}"
+
+
+@pytest.fixture(scope="session")
+def client(address: str) -> Iterator[Client]:
+    with Client(address) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of a drawn face and its voice."""
+    path = tmp_path_factory.mktemp("clips") / "talking.mp4"
+    render_demo_clip(path, seconds=CLIP_SECONDS)
+    return path

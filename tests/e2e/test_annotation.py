@@ -1,0 +1,180 @@
+"""The main job through every real part: REST, Redis, worker, decode child, Triton, store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+from circumplex_client import Client
+
+from service.embedded.stack import Stack, as_environment
+from tests.media.factory import PictureTrack, SoundTrack, write
+
+
+def decoded_times(clip: Path) -> list[float]:
+    with av.open(str(clip)) as container:
+        return [float(frame.time) for frame in container.decode(video=0) if frame.time is not None]
+
+
+def result_of(client: Client, address: str, clip: Path) -> dict:
+    job = client.wait(client.submit(clip).id)
+    return httpx.get(f"{address}/v1/jobs/{job.id}/result").json()
+
+
+def test_every_frame_of_a_talking_face_gets_its_time_and_an_estimate(
+    client: Client, address: str, talking_clip: Path
+) -> None:
+    result = result_of(client, address, talking_clip)
+    frames = result["frames"]
+    assert frames["time"] == decoded_times(talking_clip)
+    assert frames["index"] == list(range(75))
+    assert all(frames["observed"])
+    for name in ("valence", "arousal", "valence_smoothed", "arousal_smoothed"):
+        assert all(-1 <= value <= 1 for value in frames[name])
+        assert len(set(frames[name])) > 50, "an answer that hardly moves was not computed"
+    assert all(0 <= spread <= 1 for spread in frames["valence_std"])
+    assert result["flags"] == []
+    assert result["media"]["audio_codec"] == "aac"
+    assert result["provenance"]["training"] == "untrained"
+    assert len(result["provenance"]["models"]["visual_backbone"]["weights_sha256"]) == 64
+
+
+def test_smoothed_values_move_less_than_raw_ones(
+    client: Client, address: str, talking_clip: Path
+) -> None:
+    frames = result_of(client, address, talking_clip)["frames"]
+    for name in ("valence", "arousal"):
+        raw, smoothed = np.diff(frames[name]), np.diff(frames[f"{name}_smoothed"])
+        assert np.abs(smoothed).mean() < np.abs(raw).mean() / 2
+
+
+def test_csv_and_json_hold_the_same_numbers(
+    client: Client, address: str, talking_clip: Path
+) -> None:
+    job = client.wait(client.submit(talking_clip).id)
+    url = f"{address}/v1/jobs/{job.id}/result"
+    rows = list(csv.DictReader(io.StringIO(httpx.get(url, params={"format": "csv"}).text)))
+    frames = httpx.get(url, headers={"Accept": "application/json"}).json()["frames"]
+    assert [float(row["valence"]) for row in rows] == frames["valence"]
+    assert [float(row["time"]) for row in rows] == frames["time"]
+    assert [float(row["face_left"]) for row in rows] == frames["face"]["left"]
+
+
+def test_ten_clips_at_once_all_succeed_with_the_same_numbers(
+    client: Client, address: str, talking_clip: Path
+) -> None:
+    with ThreadPoolExecutor(10) as threads:
+        results = list(threads.map(lambda _: result_of(client, address, talking_clip), range(10)))
+    first = results[0]["frames"]
+    assert all(result["frames"] == first for result in results)
+
+
+def test_offline_command_gives_the_same_file_as_the_service(
+    stack: Stack, client: Client, address: str, talking_clip: Path, tmp_path: Path
+) -> None:
+    job = client.wait(client.submit(talking_clip).id)
+    served = httpx.get(f"{address}/v1/jobs/{job.id}/result", params={"format": "csv"}).content
+    output, plot = tmp_path / "points.csv", tmp_path / "points.png"
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "annotate", talking_clip, "-o", output, "--plot", plot],
+        env=as_environment(stack.settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == served
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "75 frames" in done.stderr
+
+
+def test_clip_longer_than_a_window_has_a_row_for_every_frame(
+    client: Client, address: str, tmp_path: Path
+) -> None:
+    clip = write(tmp_path / "long.mp4", PictureTrack(count=731, rate=Fraction(60)), SoundTrack())
+    result = result_of(client, address, clip)
+    assert result["frames"]["time"] == decoded_times(clip)
+    assert result["flags"] == ["no_face"]
+
+
+def test_clip_without_a_face_has_rows_without_numbers(
+    client: Client, address: str, tmp_path: Path
+) -> None:
+    clip = write(
+        tmp_path / "wall.mp4", PictureTrack(count=40), SoundTrack(seconds=1.6, claps_at=(1.0,))
+    )
+    result = result_of(client, address, clip)
+    assert result["flags"] == ["no_face"]
+    assert result["frames"]["valence"] == [None] * 40
+    assert result["frames"]["observed"] == [False] * 40
+    assert result["frames"]["missing"] == ["face_not_found"] * 40
+
+
+def test_clip_without_sound_is_estimated_from_the_face_and_flagged(
+    client: Client, address: str, talking_clip: Path, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent.mp4"
+    with av.open(str(talking_clip)) as source, av.open(str(silent), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    result = result_of(client, address, silent)
+    assert result["flags"] == ["no_audio"]
+    assert None not in result["frames"]["valence"]
+
+
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_metrics_of_each_process_show_the_work_done(
+    stack: Stack, client: Client, address: str, talking_clip: Path, name: str
+) -> None:
+    client.wait(client.submit(talking_clip).id)
+    settings = stack.settings
+    port = {"gateway": settings.http_port, "worker": settings.worker_metrics_port}[name]
+    text = httpx.get(f"http://{settings.host}:{port}/metrics").text
+    shown = {
+        "gateway": (
+            'circumplex_http_request_duration_seconds_count{method="POST",route="/v1/jobs",'
+            'status="202"}',
+            'circumplex_stage_duration_seconds_count{stage="upload"}',
+        ),
+        "worker": (
+            *(
+                f'circumplex_stage_duration_seconds_count{{stage="{stage}"}}'
+                for stage in ("decode", "face", "sound", "embed_faces", "embed_voice", "fuse")
+            ),
+            'circumplex_job_duration_seconds_count{outcome="succeeded"}',
+            'circumplex_triton_request_duration_seconds_count{model="fusion"}',
+            'circumplex_frames_total{face="found"}',
+        ),
+    }[name]
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert all(float(lines[series]) > 0 for series in shown)
+
+
+def test_crops_go_to_triton_through_shared_memory(
+    stack: Stack, client: Client, talking_clip: Path
+) -> None:
+    client.wait(client.submit(talking_clip).id)
+    triton = stack.addresses["Triton"].partition(",")[0]
+    regions = httpx.get(f"{triton}/v2/systemsharedmemory/status").json()
+    assert [region["name"].partition("-")[0] for region in regions] == ["circumplex"]
+
+
+def test_result_survives_as_plain_json_without_nan(
+    client: Client, address: str, talking_clip: Path
+) -> None:
+    job = client.wait(client.submit(talking_clip).id)
+    text = httpx.get(f"{address}/v1/jobs/{job.id}/result").text
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

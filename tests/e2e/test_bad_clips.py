@@ -1,0 +1,129 @@
+"""What cannot be annotated gets its own typed error over REST, and nothing else breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import httpx
+import pytest
+from circumplex_client import Client, JobFailed
+
+from tests.e2e.conftest import MAX_CLIP_SECONDS, MAX_UPLOAD_BYTES
+from tests.media.factory import PictureTrack, SoundTrack, write
+
+
+def text_file(folder: Path) -> Path:
+    path = folder / "clip.mp4"
+    path.write_text("This is not a video.\n" * 50)
+    return path
+
+
+def truncated(folder: Path) -> Path:
+    """An mp4 whose index, at its end, is cut off."""
+    whole = write(folder / "whole.mp4", PictureTrack(count=100))
+    path = folder / "cut.mp4"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    return path
+
+
+def sound_only(folder: Path) -> Path:
+    return write(folder / "voice.m4a", sound=SoundTrack())
+
+
+def without_frames(folder: Path) -> Path:
+    """A whole container whose only video packets hold no picture."""
+    whole = write(
+        folder / "whole.mkv", PictureTrack(count=5, codec="mpeg4", tick=Fraction(1, 25), options={})
+    )
+    path = folder / "void.mkv"
+    body = whole.read_bytes()
+    marker = b"\x00\x00\x01\xb6"  # where an MPEG-4 picture starts
+    assert marker in body
+    path.write_bytes(body.replace(marker, b"\x00\x00\x00\x00"))
+    return path
+
+
+def too_long(folder: Path) -> Path:
+    track = PictureTrack(count=int(MAX_CLIP_SECONDS) + 5, rate=Fraction(1))
+    return write(folder / "long.mp4", track)
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (text_file, "clip_not_media"),
+        (truncated, "clip_truncated"),
+        (sound_only, "clip_without_video"),
+        (without_frames, "clip_without_frames"),
+        (too_long, "clip_too_long"),
+    ],
+)
+def test_bad_clip_fails_its_job_with_its_own_problem(
+    client: Client, address: str, tmp_path: Path, make: Callable[[Path], Path], code: str
+) -> None:
+    job = client.submit(make(tmp_path))
+    with pytest.raises(JobFailed) as failure:
+        client.wait(job.id)
+    assert failure.value.problem.code == code
+
+    shown = httpx.get(f"{address}/v1/jobs/{job.id}").json()
+    assert shown["state"] == "failed"
+    assert shown["error"]["code"] == code
+    result = httpx.get(f"{address}/v1/jobs/{job.id}/result")
+    assert result.status_code == 422
+    assert result.headers["content-type"] == "application/problem+json"
+    assert result.json()["code"] == code
+    assert result.json()["job_id"] == job.id
+
+
+def test_cut_clip_that_can_still_be_read_is_annotated_and_flagged(
+    client: Client, address: str, tmp_path: Path
+) -> None:
+    whole = write(tmp_path / "whole.mkv", PictureTrack(count=100), SoundTrack())
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    job = client.wait(client.submit(cut).id)
+    result = httpx.get(f"{address}/v1/jobs/{job.id}/result").json()
+    assert 0 < len(result["frames"]["index"]) < 100
+    assert "truncated" in result["flags"]
+
+
+def post(address: str, **request: object) -> httpx.Response:
+    return httpx.post(f"{address}/v1/jobs", **request)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("request_body", "status", "code"),
+    [
+        ({"files": {"clip": ("a.mp4", b"", "video/mp4")}}, 422, "clip_empty"),
+        ({"files": {"video": ("a.mp4", b"x", "video/mp4")}}, 422, "clip_field_missing"),
+        ({"json": {"clip": "a.mp4"}}, 415, "media_type_unsupported"),
+        (
+            {"files": {"clip": ("a.mp4", bytes(MAX_UPLOAD_BYTES + 1), "video/mp4")}},
+            413,
+            "clip_too_large",
+        ),
+    ],
+)
+def test_upload_that_cannot_become_a_job_is_refused_at_once(
+    address: str, request_body: dict[str, object], status: int, code: str
+) -> None:
+    answer = post(address, **request_body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_unknown_job_is_not_found(address: str) -> None:
+    for path in ("", "/result"):
+        answer = httpx.get(f"{address}/v1/jobs/00000000-0000-4000-8000-000000000000{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "job_unknown")
+
+
+def test_result_of_a_job_under_way_is_not_ready(address: str, talking_clip: Path) -> None:
+    with talking_clip.open("rb") as clip:
+        job = post(address, files={"clip": clip}).json()
+    answer = httpx.get(f"{address}/v1/jobs/{job['id']}/result")
+    assert (answer.status_code, answer.json()["code"]) == (409, "result_not_ready")
+    assert int(answer.headers["retry-after"]) >= 1
