@@ -1,7 +1,8 @@
 """IResNet: the face recognition network whose features carry the expression.
 
 State-dict keys are those of the public ArcFace weights, so that they load as
-they are; LA-SE lives under `attention.*` and can be left out.
+they are; LA-SE lives under `attention.*` and can be left out. The older IR-50
+of the lineage's emotion weights is the same network with other settings.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from service.domain.signatures import CROP_SIDE, FACE_FEATURES
 from training.networks.attention import LocalThenChannelAttention
@@ -25,21 +27,46 @@ class IResNetConfig:
     """LA-SE after the last stage's map, before the embedding layer (place [I])."""
     attention_reduction: int = 16
     dropout: float = 0.0
+    scaled_side: int = CROP_SIDE
+    """Side that a crop is scaled to before its middle is taken."""
+    input_side: int = CROP_SIDE
+    """Side of the middle that the first convolution sees."""
+    first_stride: int = 2
+    inner_norm: bool = True
+    """A batch norm between a block's first convolution and its PReLU."""
+    unit_length: bool = False
+    """Embeddings of length 1."""
 
     @property
     def map_side(self) -> int:
-        """Side of the last map: every stage halves it."""
-        return CROP_SIDE // 2 ** len(self.blocks)
+        """Side of the last map: every stage after the first halves it."""
+        return self.input_side // (self.first_stride * 2 ** (len(self.blocks) - 1))
+
+
+class Middle(nn.Module):
+    """Scale crops down, then keep their middle."""
+
+    def __init__(self, scaled_side: int, side: int) -> None:
+        super().__init__()
+        self.scaled_side = scaled_side
+        self.side = side
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, 3, side, side)."""
+        size = [self.scaled_side, self.scaled_side]
+        scaled = functional.interpolate(crops, size=size, mode="bilinear", antialias=True)
+        margin = (self.scaled_side - self.side) // 2
+        return scaled[:, :, margin : margin + self.side, margin : margin + self.side]
 
 
 class Block(nn.Module):
     """Pre-activation residual block: BN, conv, BN, PReLU, strided conv, BN."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, inner_norm: bool) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = nn.BatchNorm2d(outputs) if inner_norm else nn.Identity()
         self.prelu = nn.PReLU(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
@@ -61,13 +88,13 @@ class IResNet(nn.Module):
     def __init__(self, config: IResNetConfig) -> None:
         super().__init__()
         stem = config.widths[0]
+        self.middle: nn.Module = nn.Identity()
+        if (config.scaled_side, config.input_side) != (CROP_SIDE, CROP_SIDE):
+            self.middle = Middle(config.scaled_side, config.input_side)
         self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.prelu = nn.PReLU(stem)
-        inputs = (stem, *config.widths[:-1])
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(*sizes) for sizes in zip(inputs, config.widths, config.blocks, strict=True)
-        )
+        self.layer1, self.layer2, self.layer3, self.layer4 = _stages(config)
         last = config.widths[-1]
         self.attention: nn.Module = nn.Identity()
         if config.attention:
@@ -76,15 +103,24 @@ class IResNet(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(last * config.map_side**2, config.features)
         self.features = nn.BatchNorm1d(config.features)
+        self.unit_length = config.unit_length
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 112, 112) float32 in [-1, 1] to (B, features)."""
-        x = self.prelu(self.bn1(self.conv1(x)))
+        x = self.prelu(self.bn1(self.conv1(self.middle(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = self.dropout(self.bn2(self.attention(x)).flatten(1))
-        return self.features(self.fc(x))
+        embedding = self.features(self.fc(x))
+        return functional.normalize(embedding) if self.unit_length else embedding
 
 
-def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
-    first = Block(inputs, outputs, stride=2)
-    return nn.Sequential(first, *(Block(outputs, outputs, stride=1) for _ in range(1, blocks)))
+def _stages(config: IResNetConfig) -> list[nn.Sequential]:
+    stages: list[nn.Sequential] = []
+    inputs, stride = config.widths[0], config.first_stride
+    for outputs, blocks in zip(config.widths, config.blocks, strict=True):
+        sizes = [(inputs, outputs, stride), *[(outputs, outputs, 1)] * (blocks - 1)]
+        stages.append(
+            nn.Sequential(*(Block(*size, inner_norm=config.inner_norm) for size in sizes))
+        )
+        inputs, stride = outputs, 2
+    return stages

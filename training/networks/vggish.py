@@ -1,13 +1,14 @@
 """VGGish: a log-mel patch to what its sound is like.
 
 State-dict keys are those of the public torchvggish weights. Its PCA
-post-processing is not used [L].
+post-processing is not used [L], but can be had.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from service.domain.signatures import VOICE_FEATURES
@@ -24,12 +25,28 @@ class VggishConfig:
     features: int = VOICE_FEATURES
     final_relu: bool = False
     """torchvggish ends with a ReLU; the affect pipelines remove it [L]."""
+    whitened: bool = False
+    """torchvggish's PCA post-processing, to whole numbers from 0 to 255."""
 
     @property
     def flat_features(self) -> int:
         """Length of the last map once flattened: every stage halves both sides."""
         halvings = 2 ** len(self.stages)
         return (PATCH_HOPS // halvings) * (MEL_BANDS // halvings) * self.stages[-1][-1]
+
+
+class Whitening(nn.Module):
+    """PCA with whitening, clipped to 2 deviations, in 256 steps. Source: torchvggish [L]."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.axes = nn.Buffer(torch.eye(features))
+        self.means = nn.Buffer(torch.zeros(features))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(B, features) to the same shape, whole numbers from 0 to 255."""
+        whitened = (embeddings - self.means) @ self.axes.T
+        return ((whitened.clamp(-2.0, 2.0) + 2.0) * (255.0 / 4.0)).round()
 
 
 class Vggish(nn.Module):
@@ -47,6 +64,7 @@ class Vggish(nn.Module):
             nn.Linear(second, config.features),
         ]
         self.embeddings = nn.Sequential(*layers, *([nn.ReLU()] if config.final_relu else []))
+        self.whitening = Whitening(config.features) if config.whitened else nn.Identity()
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, 96, 64) log-mel to (B, features).
@@ -55,7 +73,7 @@ class Vggish(nn.Module):
         original TensorFlow weights expect.
         """
         maps = self.features(patches.unsqueeze(1))
-        return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+        return self.whitening(self.embeddings(maps.permute(0, 2, 3, 1).flatten(1)))
 
 
 def _convolutions(stages: tuple[tuple[int, ...], ...]) -> nn.Sequential:
