@@ -34,6 +34,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── InferenceFailed           Triton answered with an error
         ├── FaceModelsMissing         the face models are not installed
         ├── PartNotStarted            a server of the embedded stack did not start
+        ├── PartStopped               a server of the embedded stack stopped
         └── InternalError             a defect of ours
 """
 
@@ -276,6 +277,13 @@ class PartNotStarted(ServiceError):
     """A server of the embedded stack did not start."""
 
     code = "part_not_started"
+
+
+class PartStopped(ServiceError):
+    """A server of the embedded stack stopped."""
+
+    code = "part_stopped"
+    retryable = False
 
 
 class InternalError(ServiceError):

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NoReturn
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
-from service.embedded.redis import run_redis
-from service.embedded.triton import TritonPorts, run_triton
-from service.errors import PartNotStarted
+from service.embedded.redis import is_redis_ready, run_redis
+from service.embedded.triton import TritonPorts, is_triton_ready, run_triton
+from service.errors import PartStopped
 from service.settings import Settings
 
 _START_SECONDS: Final = 30.0
@@ -29,22 +30,22 @@ _FAILED_LOOKS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What runs, and where."""
+    """What runs, where, and how to ask each part whether it still does."""
 
     settings: Settings
     addresses: Mapping[str, str]
     parts: Mapping[str, Callable[[], bool]]
 
-    def wait(self) -> None:
-        """Return never, but raise PartNotStarted when a part has stopped answering."""
+    def wait(self) -> NoReturn:
+        """Wait until a part no longer answers; raises PartStopped."""
         missed = dict.fromkeys(self.parts, 0)
         while max(missed.values()) < _FAILED_LOOKS:
             time.sleep(_LOOK_SECONDS)
             missed = {
                 name: 0 if answers() else missed[name] + 1 for name, answers in self.parts.items()
             }
-        gone = ", ".join(name for name, count in missed.items() if count)
-        raise PartNotStarted(f"{gone} stopped; see {_logs(self.settings)}")
+        gone = ", ".join(name for name, count in missed.items() if count == _FAILED_LOOKS)
+        raise PartStopped(f"{gone} no longer answers; see {_logs(self.settings)}")
 
 
 @contextmanager
@@ -69,14 +70,22 @@ def run_stack(
         settings = settings.model_copy(
             update={"redis_url": redis_url, "triton_url": ports.grpc_url}
         )
-        looks: dict[str, Callable[[], bool]] = {}
         for name, port, path in (
             ("worker", settings.worker_metrics_port, "/metrics"),
             ("gateway", settings.http_port, "/health/ready"),
         ):
             on_start(name)
-            looks[name] = parts.enter_context(_service(name, settings, port, path))
-        yield Stack(settings=settings, addresses=_addresses(settings, ports), parts=looks)
+            parts.enter_context(_service(name, settings, port, path))
+        yield Stack(
+            settings=settings,
+            addresses=_addresses(settings, ports),
+            parts={
+                "Redis": partial(is_redis_ready, settings.embedded_redis_port),
+                "Triton": partial(is_triton_ready, ports.http),
+                "worker": partial(_is_ok, settings.host, settings.worker_metrics_port, "/metrics"),
+                "gateway": partial(_is_ok, settings.host, settings.http_port, "/health/live"),
+            },
+        )
 
 
 @contextmanager
@@ -84,7 +93,7 @@ def open_triton(
     settings: Settings, *, on_start: Callable[[str], None] = lambda _: None
 ) -> Generator[Settings]:
     """Settings that reach a Triton: the one they name, else one that runs for this context."""
-    if _is_triton_ready(settings.triton_url):
+    if _answers_at(settings.triton_url):
         yield settings
         return
     on_start(f"No Triton answers at {settings.triton_url}; a private one starts (about 15 s) ...")
@@ -123,23 +132,17 @@ def _triton(settings: Settings) -> AbstractContextManager[TritonPorts]:
     )
 
 
-@contextmanager
-def _service(name: str, settings: Settings, port: int, path: str) -> Generator[Callable[[], bool]]:
+def _service(name: str, settings: Settings, port: int, path: str) -> AbstractContextManager[None]:
     """One process of the service, started the way anybody would start it."""
-
-    def answers() -> bool:
-        return _is_ok(settings.host, port, path)
-
     require_free(f"The {name}", port)
-    with run_process(
+    return run_process(
         name,
         [sys.executable, "-m", "service", name],
-        is_ready=answers,
+        is_ready=partial(_is_ok, settings.host, port, path),
         log_file=_logs(settings) / f"{name}.log",
         start_seconds=_START_SECONDS,
         environment=as_environment(settings),
-    ):
-        yield answers
+    )
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
@@ -178,7 +181,7 @@ def _is_ok(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _is_triton_ready(url: str) -> bool:
+def _answers_at(url: str) -> bool:
     with InferenceServerClient(url) as client:
         try:
             return client.is_server_ready(client_timeout=2.0) is True

@@ -50,7 +50,7 @@ def run_triton(
     with run_process(
         "Triton",
         _command(server_dir.resolve(), repository.resolve(), chosen),
-        is_ready=lambda: _is_ready(chosen.http),
+        is_ready=lambda: is_triton_ready(chosen.http),
         log_file=logs_dir / "triton.log",
         start_seconds=_START_SECONDS,
         environment=_environment(server_dir.resolve()),
@@ -101,7 +101,8 @@ def _environment(server_dir: Path) -> dict[str, str]:
     }
 
 
-def _is_ready(port: int) -> bool:
+def is_triton_ready(port: int) -> bool:
+    """Whether every model is loaded and warm."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
     try:
         connection.request("GET", "/v2/health/ready")

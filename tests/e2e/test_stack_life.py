@@ -1,0 +1,85 @@
+"""`circumplex up` as a process: what it starts it ends, however it ends itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.embedded.stack import as_environment, stand_apart
+from service.settings import Settings
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def up(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A running `circumplex up` that has said so."""
+    settings = Settings(runtime_dir=triton_dir.parent, model_repository=mini_repository)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "up"],
+        env=os.environ | as_environment(stand_apart(settings, tmp_path / "state")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert "Circumplex is up" in process.stdout.readline()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def family(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
+    """The parts by what is in their command line; Triton's own children too."""
+    found = psutil.Process(process.pid).children(recursive=True)
+    names = ("redis-server", "tritonserver", "worker", "gateway", "triton_python_backend_stub")
+    family = {name: part for part in found for name in names if name in " ".join(part.cmdline())}
+    assert family.keys() == set(names)
+    return family
+
+
+def have_ended(parts: dict[str, psutil.Process]) -> Callable[[], bool]:
+    return lambda: (
+        not any(
+            part.is_running() and part.status() != psutil.STATUS_ZOMBIE for part in parts.values()
+        )
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stack_that_is_told_to_stop_ends_every_part_and_exits_cleanly(
+    up: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    parts = family(up)
+    up.send_signal(number)
+    assert up.wait(timeout=60) == 0
+    assert have_ended(parts)()
+
+
+def test_stack_that_is_killed_takes_every_part_with_it(up: subprocess.Popen[str]) -> None:
+    parts = family(up)
+    up.kill()
+    wait_until(have_ended(parts), seconds=60)
+
+
+def test_part_that_dies_is_named_and_ends_the_stack(up: subprocess.Popen[str]) -> None:
+    parts = family(up)
+    parts["worker"].kill()
+    assert up.wait(timeout=60) == 1
+    assert up.stderr is not None
+    assert "worker no longer answers" in up.stderr.read()
+    assert have_ended(parts)()
