@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag, Missing
@@ -47,16 +48,14 @@ async def drain(messages: AsyncIterator[Extract]) -> None:
 
 
 def children() -> set[int]:
-    """Processes that this one started and that are not reaped."""
-    found: set[int] = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if entry.name.isdigit() and int(fields[1]) == os.getpid():
-            found.add(int(entry.name))
-    return found
+    """The decode children that this process started and has not reaped."""
+    found = psutil.Process().children()
+    return {child.pid for child in found if is_decoder(child)}
+
+
+def is_decoder(child: psutil.Process) -> bool:
+    """A zombie has no command line left, and counts: it should have been reaped."""
+    return child.status() == psutil.STATUS_ZOMBIE or "service.extraction" in child.cmdline()
 
 
 @pytest.fixture(scope="module")
