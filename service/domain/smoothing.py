@@ -13,6 +13,9 @@ from typing import Final
 
 REACH_SIGMAS: Final = 3.0
 """Beyond three sigmas a neighbour weighs less than .012 of the frame itself."""
+DENSEST_HZ: Final = 1000.0
+"""Up to so many frames a second every neighbour within reach counts. Where times are denser, stand
+still or jump back, the nearest in order do: the work on a frame stays bounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +35,25 @@ class Smoother:
     def __init__(self, *, sigma_seconds: float) -> None:
         self._sigma_seconds = sigma_seconds
         self._reach_seconds = REACH_SIGMAS * sigma_seconds
-        self._past: deque[Sample] = deque()
+        self._most_neighbours = math.ceil(self._reach_seconds * DENSEST_HZ)
+        self._past: deque[Sample] = deque(maxlen=self._most_neighbours)
         self._waiting: deque[Sample] = deque()
 
     def add(self, sample: Sample) -> Iterator[Sample]:
         """Takes the next frame; yields, in order, the smoothed frames that are now settled."""
         self._waiting.append(sample)
-        while self._waiting[0].time_seconds + self._reach_seconds < sample.time_seconds:
+        while self._waiting and self._is_settled(sample):
             yield self._settle()
-        if self._reach_seconds == 0:
-            yield from self.close()
 
     def close(self) -> Iterator[Sample]:
         """The frames still waiting for neighbours that will not come."""
         while self._waiting:
             yield self._settle()
+
+    def _is_settled(self, latest: Sample) -> bool:
+        """Whether the frame that waits longest has all the neighbours it gets."""
+        reached = self._waiting[0].time_seconds + self._reach_seconds
+        return reached < latest.time_seconds or len(self._waiting) > self._most_neighbours
 
     def _settle(self) -> Sample:
         sample = self._waiting[0]

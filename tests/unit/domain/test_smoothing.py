@@ -1,7 +1,7 @@
 import math
 import random
 
-from service.domain.smoothing import REACH_SIGMAS, Sample, Smoother
+from service.domain.smoothing import DENSEST_HZ, REACH_SIGMAS, Sample, Smoother
 
 
 def smooth(samples: list[Sample], sigma_seconds: float) -> list[Sample]:
@@ -69,3 +69,18 @@ def test_times_that_jump_back_lose_no_sample() -> None:
     times = [0.0, 0.04, 5.0, 0.08, 0.12, 5.04]
     samples = [Sample(time_seconds=time, values=(0.5, 0.5)) for time in times]
     assert [s.time_seconds for s in smooth(samples, 0.2)] == times
+
+
+def test_times_that_stand_still_are_smoothed_over_a_bounded_number_of_frames() -> None:
+    sigma, count = 0.01, 200
+    most = math.ceil(REACH_SIGMAS * sigma * DENSEST_HZ)
+    smoother, smoothed = Smoother(sigma_seconds=sigma), list[Sample]()
+    for index in range(count):
+        smoothed += smoother.add(Sample(time_seconds=1.0, values=(index / count, 0.0)))
+        assert index + 1 - len(smoothed) <= most
+    smoothed += smoother.close()
+    for index, sample in enumerate(smoothed):
+        near = range(max(index - most, 0), min(index + most + 1, count))
+        assert sample.values is not None
+        # a mean of equal weights, summed in another order
+        assert abs(sample.values[0] - sum(near) / len(near) / count) < 1e-12
