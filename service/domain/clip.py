@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from service.domain.arrays import Bytes, Floats, Integers
+
+EXTRACTION_STAGES: Final = ("decode", "face", "sound")
+"""What is done to a frame before it reaches a backbone."""
 
 
 class Missing(StrEnum):
@@ -76,7 +80,7 @@ class Chunk:
     crops: (N, 3, 112, 112) uint8 RGB, one for each frame that has a face, in order.
     waveform: (S,) float32 in [-1, 1], mono 16 kHz, on a 10 ms grid, covering every patch.
     patch_starts: (T,) int64, where each frame's patch starts in `waveform`, in 10 ms hops.
-    stage_seconds: busy time of the stages that made this chunk, by stage name.
+    stage_seconds: busy time of each of the EXTRACTION_STAGES that made this chunk.
     """
 
     frames: tuple[Frame, ...]

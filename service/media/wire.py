@@ -20,6 +20,7 @@ import numpy as np
 
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import (
+    EXTRACTION_STAGES,
     Chunk,
     ClipClosed,
     ClipOpened,
@@ -157,7 +158,7 @@ def _decode_chunk(
         crops=np.frombuffer(crops, np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE),
         waveform=np.frombuffer(waveform, np.float32),
         patch_starts=np.frombuffer(patch_starts, np.int64),
-        stage_seconds={str(name): _finite(value) for name, value in fields["stages"].items()},
+        stage_seconds={name: _duration(fields["stages"][name]) for name in EXTRACTION_STAGES},
     )
     _check_chunk(chunk)
     return chunk
@@ -225,6 +226,13 @@ def _finite(value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("not a number")
     return float(value)
+
+
+def _duration(value: object) -> float:
+    seconds = _finite(value)
+    if seconds < 0:
+        raise ValueError("not a duration")
+    return seconds
 
 
 def _nonsense(what: str) -> DecoderCrashed:

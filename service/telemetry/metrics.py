@@ -11,6 +11,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.domain.clip import EXTRACTION_STAGES
 from service.domain.signatures import SERVED
 from service.errors import ClipError
 
@@ -23,9 +24,7 @@ SPEED_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.
 
 STAGES: Final = (
     "upload",
-    "decode",
-    "face",
-    "sound",
+    *EXTRACTION_STAGES,
     "embed_faces",
     "embed_voice",
     "fuse",

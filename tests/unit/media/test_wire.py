@@ -48,7 +48,7 @@ def make_chunk() -> Chunk:
         crops=random.integers(0, 256, (1, 3, 112, 112), dtype=np.uint8),
         waveform=random.uniform(-1, 1, 102 * 160).astype(np.float32),
         patch_starts=np.array([0, 4], dtype=np.int64),
-        stage_seconds={"decode": 0.25},
+        stage_seconds={"decode": 0.25, "face": 0.5, "sound": 0.0},
     )
 
 
@@ -132,6 +132,23 @@ def test_headers_that_contradict_their_arrays_are_refused(field: str, value: obj
     fields = json.loads(header) | {field: value}
     with pytest.raises(DecoderCrashed):
         wire.decode(json.dumps(fields).encode(), *arrays)
+
+
+@pytest.mark.parametrize("stages", [{"decode": 0.1}, {"decode": 0.1, "face": 0.1, "sound": -1}])
+def test_stages_that_took_no_known_time_are_refused(stages: dict[str, float]) -> None:
+    _, header, *arrays = wire.encode(make_chunk())
+    fields = json.loads(header) | {"stages": stages}
+    with pytest.raises(DecoderCrashed):
+        wire.decode(json.dumps(fields).encode(), *arrays)
+
+
+def test_a_stage_nobody_knows_never_becomes_a_label() -> None:
+    _, header, *arrays = wire.encode(make_chunk())
+    fields = json.loads(header)
+    fields["stages"] |= {f"stage {number}": 1.0 for number in range(100)}
+    received = wire.decode(json.dumps(fields).encode(), *arrays)
+    assert isinstance(received, Chunk)
+    assert received.stage_seconds == make_chunk().stage_seconds
 
 
 @pytest.mark.parametrize(
