@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Final
 
 _MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
+_MATROSKA_CLUSTER: Final = b"\x1f\x43\xb6\x75"
+"""Begins the frames; what the tracks are stands before it."""
+_MOST_HEAD_BYTES: Final = 2**20
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _MOST_BOXES: Final = 4096
 
@@ -17,7 +20,8 @@ def lacks_index(clip: Path) -> bool:
     with clip.open("rb") as file:
         head = file.read(12)
         if head.startswith(_MATROSKA_MAGIC):
-            return True
+            rest = file.read(_MOST_HEAD_BYTES)
+            return len(rest) < _MOST_HEAD_BYTES and _MATROSKA_CLUSTER not in rest
         if head[4:8] not in _FIRST_BOXES:
             return False
         position = 0

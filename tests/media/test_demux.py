@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from service.errors import ClipNotMedia, ClipTruncated, ClipWithoutVideo
+from service.errors import ClipNotMedia, ClipTruncated, ClipWithoutFrames, ClipWithoutVideo
 from tests.media.factory import PictureTrack, SoundTrack, write
 from tests.media.reading import read_all, read_pictures
 
@@ -64,6 +64,16 @@ def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
         file.setframerate(16_000)
         file.writeframes(np.zeros(16_000, np.int16).tobytes())
     with pytest.raises(ClipWithoutVideo):
+        read_pictures(clip)
+
+
+def test_a_codec_without_a_decoder_is_no_truncation(tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mkv", PictureTrack())
+    known = b"V_MPEG4/ISO/AVC"
+    content = clip.read_bytes()
+    assert content.count(known) == 1
+    clip.write_bytes(content.replace(known, b"V_OTHER/ISO/AVC"))
+    with pytest.raises(ClipWithoutFrames):
         read_pictures(clip)
 
 
