@@ -1,7 +1,9 @@
 """The VGGish front end: sound to log-mel patches.
 
 Every spectrum is computed once, and the patches that overlap on it gather it;
-the original cuts the waveform first, which gives the same numbers.
+the original cuts the waveform first, which gives the same numbers. Like the
+original it counts in float64: beside a loud band the rounding of float32 shows
+in a quiet one, where the logarithm is steep (5e-5 on speech).
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ class LogMel(nn.Module):
         self.fft_length = config.fft_length
         self.log_offset = config.log_offset
         self.patch_hops = config.patch_hops
-        window = torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
-        self.window = nn.Buffer(window.float())
-        self.bands = nn.Buffer(mel_matrix(config).float())
+        self.window = nn.Buffer(
+            torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
+        )
+        self.bands = nn.Buffer(mel_matrix(config))
 
     def forward(self, waveform: Tensor, patch_starts: Tensor) -> Tensor:
         """Cut one patch from each start, as if silence followed the waveform.
@@ -60,11 +63,12 @@ class LogMel(nn.Module):
         return self.spectra(frames)[patch_starts[:, None] + steps]
 
     def spectra(self, frames: Tensor) -> Tensor:
-        """(H, 400) samples to (H, 64) log-mel."""
-        spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window, n=self.fft_length))
+        """(H, 400) samples to (H, 64) log-mel, float32."""
+        windowed = frames.double() * self.window
+        spectrum = torch.view_as_real(torch.fft.rfft(windowed, n=self.fft_length))
         # Not abs(): its rounding depends on where in the tensor a number stands.
         magnitude = (spectrum[..., 0].square() + spectrum[..., 1].square()).sqrt()
-        return torch.log(magnitude @ self.bands + self.log_offset)
+        return torch.log(magnitude @ self.bands + self.log_offset).float()
 
 
 def mel_matrix(config: LogMelConfig) -> Tensor:
