@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
     triton_shared_memory: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Crops through system shared memory; auto: when Triton is on loopback.",
+        description="Crops through shared memory; auto: if Triton is on loopback and can open it.",
     )
     chunks_in_flight: int = Field(
         default=3, ge=1, le=32, description="Chunks of one clip at the backbones at the same time."

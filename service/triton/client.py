@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -26,7 +27,9 @@ from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.triton.calls import ModelCalls, numpy_inputs, typed_errors
-from service.triton.memory import CropMemory
+from service.triton.memory import CropMemory, MemoryNotShared
+
+_log = logging.getLogger(__name__)
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _READY_TIMEOUT_SECONDS: Final = 2.0
@@ -51,6 +54,7 @@ async def connect(settings: Settings, metrics: Metrics) -> AsyncGenerator[Triton
                 client, timeout_seconds=settings.triton_timeout_seconds, metrics=metrics
             ),
             memory=_crop_memory(client, settings),
+            insists_on_memory=settings.triton_shared_memory == "on",
         )
         try:
             yield inference
@@ -75,21 +79,30 @@ class TritonInference:
     """Satisfies the Inference port against one Triton server."""
 
     def __init__(
-        self, client: InferenceServerClient, *, calls: ModelCalls, memory: CropMemory | None
+        self,
+        client: InferenceServerClient,
+        *,
+        calls: ModelCalls,
+        memory: CropMemory | None,
+        insists_on_memory: bool,
     ) -> None:
         self._client = client
         self._calls = calls
         self._memory = memory
+        self._insists_on_memory = insists_on_memory
 
     async def embed_faces(self, crops: Bytes) -> Floats:
         """(N, 3, 112, 112) uint8 to (N, 512)."""
         if not len(crops):
             return np.zeros((0, FACE_FEATURES), np.float32)
-        if self._memory is None:
-            inputs = numpy_inputs(VISUAL_BACKBONE, [crops])
-            (faces,) = await self._calls.uncancelled(self._calls.infer(VISUAL_BACKBONE, inputs))
-            return faces
-        return await self._calls.uncancelled(self._embed_shared(self._memory, crops))
+        if self._memory is not None:
+            try:
+                return await self._calls.uncancelled(self._embed_shared(self._memory, crops))
+            except MemoryNotShared as error:
+                self._do_without_memory(error)
+        inputs = numpy_inputs(VISUAL_BACKBONE, [crops])
+        (faces,) = await self._calls.uncancelled(self._calls.infer(VISUAL_BACKBONE, inputs))
+        return faces
 
     async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
         """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
@@ -124,6 +137,14 @@ class TritonInference:
         await self._calls.drain()
         if self._memory is not None:
             await self._memory.close()
+
+    def _do_without_memory(self, error: MemoryNotShared) -> None:
+        """Loopback does not mean one machine: containers may share a network and nothing else."""
+        if self._insists_on_memory:
+            raise InferenceFailed(f"Shared memory is not shared: {error}") from error
+        if self._memory is not None:
+            _log.warning("crops go to Triton through gRPC: %s", error)
+        self._memory = None
 
     async def _embed_patches(self, waveform: Floats, patch_starts: Integers) -> Floats:
         (patches,) = await self._calls.infer(

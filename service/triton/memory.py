@@ -17,12 +17,16 @@ import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient
 
 from service.domain.arrays import Bytes
-from service.errors import InferenceUnavailable
+from service.errors import InferenceFailed, InferenceUnavailable
 from service.triton.calls import typed_errors
 
 _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "circumplex"
+
+
+class MemoryNotShared(Exception):
+    """Triton cannot open what this process puts into shared memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,10 @@ class CropMemory:
 
     @asynccontextmanager
     async def holding(self, crops: Bytes) -> AsyncGenerator[Slot]:
-        """The crops in a slot of their own; waits while all slots are taken."""
+        """The crops in a slot of their own; waits while all slots are taken.
+
+        Raises: MemoryNotShared.
+        """
         number = await self._free.get()
         try:
             yield await self._place(number, crops, lost=None)
@@ -85,8 +92,8 @@ class CropMemory:
             if self._region is None or self._region.name == lost:
                 with typed_errors():
                     await self._forget_dead_workers()
-                    self._drop()
-                    self._region = await self._register()
+                self._drop()
+                self._region = await self._register()
             return self._region
 
     async def close(self) -> None:
@@ -106,11 +113,14 @@ class CropMemory:
         memory = SharedMemory(create=True, size=self._slot_bytes * self._slots)
         name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            await self._client.register_system_shared_memory(
-                name, f"/{memory.name}", memory.size, client_timeout=self._timeout_seconds
-            )
-        except BaseException:
+            with typed_errors():
+                await self._client.register_system_shared_memory(
+                    name, f"/{memory.name}", memory.size, client_timeout=self._timeout_seconds
+                )
+        except BaseException as error:
             memory.close()
+            if isinstance(error, InferenceFailed):
+                raise MemoryNotShared(error.detail) from error
             raise
         finally:
             memory.unlink()

@@ -1,0 +1,160 @@
+"""The worker's door to Triton: the same numbers by both ways in, and what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from tritonclient.grpc.aio import InferenceServerClient
+
+from service.domain.arrays import Bytes
+from service.embedded.process import free_ports
+from service.embedded.triton import TritonPorts
+from service.errors import InferenceFailed, InferenceUnavailable
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.triton.calls import ModelCalls
+from service.triton.client import TritonInference, connect
+from service.triton.memory import CropMemory
+
+NOBODY = 2**22 + 1
+"""Above the largest process id that Linux gives."""
+
+
+@pytest.fixture
+def settings(triton_server: TritonPorts) -> Settings:
+    return Settings(triton_url=triton_server.grpc_url)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def crops() -> Bytes:
+    return np.random.default_rng(0).integers(0, 256, (7, 3, 112, 112), dtype=np.uint8)
+
+
+async def regions(url: str) -> Sequence[str]:
+    async with InferenceServerClient(url) as client:
+        status = await client.get_system_shared_memory_status()
+        return sorted(status.regions)
+
+
+async def test_shared_memory_and_grpc_give_the_same_bits(
+    settings: Settings, metrics: Metrics, crops: Bytes
+) -> None:
+    answers = []
+    for mode in ("on", "off"):
+        chosen = settings.model_copy(update={"triton_shared_memory": mode})
+        async with connect(chosen, metrics) as inference:
+            answers.append(await inference.embed_faces(crops))
+            assert bool(await regions(settings.triton_url)) == (mode == "on")
+    assert np.array_equal(*answers)
+    assert await regions(settings.triton_url) == []
+
+
+async def test_more_requests_than_slots_keep_their_own_crops(
+    settings: Settings, metrics: Metrics
+) -> None:
+    random = np.random.default_rng(1)
+    clips = [random.integers(0, 256, (n, 3, 112, 112), dtype=np.uint8) for n in range(1, 17)]
+    async with connect(settings, metrics) as inference:
+        alone = [await inference.embed_faces(clip) for clip in clips]
+        together = await asyncio.gather(*map(inference.embed_faces, clips))
+    assert all(map(np.array_equal, alone, together))
+
+
+async def test_a_triton_that_forgot_the_region_is_told_a_new_one(
+    settings: Settings, metrics: Metrics, crops: Bytes
+) -> None:
+    async with connect(settings, metrics) as inference:
+        before = await inference.embed_faces(crops)
+        async with InferenceServerClient(settings.triton_url) as other:
+            await other.unregister_system_shared_memory()
+        again = await asyncio.gather(*(inference.embed_faces(crops) for _ in range(8)))
+        assert len(await regions(settings.triton_url)) == 1
+    assert all(np.array_equal(before, after) for after in again)
+
+
+async def test_what_a_killed_worker_left_is_let_go(
+    settings: Settings, metrics: Metrics, crops: Bytes
+) -> None:
+    names = [f"circumplex-{NOBODY}-left", "another-1-left"]
+    async with InferenceServerClient(settings.triton_url) as client:
+        for name in names:
+            memory = SharedMemory(create=True, size=4096)
+            await client.register_system_shared_memory(name, f"/{memory.name}", memory.size)
+            memory.close()
+            memory.unlink()
+        async with connect(settings, metrics) as inference:
+            await inference.embed_faces(crops)
+        assert await regions(settings.triton_url) == names[1:]
+        await client.unregister_system_shared_memory()
+
+
+async def test_a_caller_who_leaves_does_not_cancel_the_request(
+    settings: Settings, metrics: Metrics, crops: Bytes
+) -> None:
+    async with connect(settings, metrics) as inference:
+        call = asyncio.create_task(inference.embed_faces(crops))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    answered = "circumplex_triton_request_duration_seconds_count"
+    assert metrics.registry.get_sample_value(answered, {"model": "visual_backbone"}) == 1
+
+
+async def test_a_triton_that_is_away_is_not_ready_and_worth_another_try(
+    metrics: Metrics, crops: Bytes
+) -> None:
+    [port] = free_ports(1)
+    settings = Settings(triton_url=f"127.0.0.1:{port}")
+    async with connect(settings, metrics) as inference:
+        assert not await inference.is_ready()
+        with pytest.raises(InferenceUnavailable):
+            await inference.embed_faces(crops)
+
+
+async def test_nothing_is_asked_for_nothing(metrics: Metrics) -> None:
+    [port] = free_ports(1)
+    settings = Settings(triton_url=f"127.0.0.1:{port}")
+    async with connect(settings, metrics) as inference:
+        faces = await inference.embed_faces(np.zeros((0, 3, 112, 112), np.uint8))
+        voice = await inference.embed_voice(np.zeros(0, np.float32), np.zeros(0, np.int64))
+    assert (faces.shape, voice.shape) == ((0, 512), (0, 128))
+
+
+class Apart(InferenceServerClient):
+    """A client whose Triton sees other shared memory than this process does."""
+
+    async def register_system_shared_memory(
+        self, name: str, key: str, byte_size: int, **options: Any
+    ) -> None:
+        await super().register_system_shared_memory(name, f"{key}-elsewhere", byte_size, **options)
+
+
+@pytest.mark.parametrize("insists", [False, True])
+async def test_memory_that_is_not_shared_is_done_without_unless_it_is_asked_for(
+    settings: Settings, metrics: Metrics, crops: Bytes, insists: bool
+) -> None:
+    async with connect(settings, metrics) as inference:
+        expected = await inference.embed_faces(crops)
+    async with Apart(settings.triton_url) as client:
+        memory = CropMemory(client, slot_bytes=crops.nbytes, slots=1, timeout_seconds=5)
+        calls = ModelCalls(client, timeout_seconds=30, metrics=metrics)
+        apart = TritonInference(client, calls=calls, memory=memory, insists_on_memory=insists)
+        if insists:
+            with pytest.raises(InferenceFailed, match="shared memory"):
+                await apart.embed_faces(crops)
+        else:
+            answers = await asyncio.gather(*(apart.embed_faces(crops) for _ in range(3)))
+            assert all(np.array_equal(expected, answer) for answer in answers)
+        await apart.close()
