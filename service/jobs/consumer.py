@@ -15,9 +15,11 @@ from docket.dependencies import ExponentialRetry
 from service.jobs.queue import TASK, JobQueue
 from service.settings import Settings
 
-TRIES: Final = 5
-"""Times a job is tried while a part of the service is away: 2 + 4 + 8 + 16 s apart."""
+TRIES: Final = 12
+"""Times a job is tried while a part of the service is away: 2, 4, 8 ... and at most 64 s apart,
+seven minutes in all. A server that loads large models anew must not cost the jobs that wait."""
 FIRST_RETRY_SECONDS: Final = 2.0
+LONGEST_RETRY_SECONDS: Final = 64.0
 RECONNECT_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.1
 
@@ -91,7 +93,9 @@ class Consumer:
 
     def _task(self) -> Callable[..., Awaitable[None]]:
         back_off = ExponentialRetry(
-            attempts=TRIES, minimum_delay=timedelta(seconds=FIRST_RETRY_SECONDS)
+            attempts=TRIES,
+            minimum_delay=timedelta(seconds=FIRST_RETRY_SECONDS),
+            maximum_delay=timedelta(seconds=LONGEST_RETRY_SECONDS),
         )
 
         async def annotate(job_id: str, retry: ExponentialRetry = back_off) -> None:
