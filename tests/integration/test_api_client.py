@@ -100,3 +100,12 @@ async def test_a_folder_is_annotated_once(
     assert (out / "a.mp4.csv").read_text().count("\n") == 6
     assert "3 clips, 3 already done" in capsys.readouterr().err
     assert len(rooms.stored("clips")) == 3
+
+
+def test_clips_of_one_name_never_overwrite_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = [tmp_path / "monday" / "a.mp4", tmp_path / "tuesday" / "a.mp4"]
+    assert main(["annotate", *map(str, clips), "-o", str(tmp_path / "out")]) == 2
+    assert "same name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -17,11 +17,14 @@ SUFFIXES: Final = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 if every clip has its result."""
+    """Returns 0 if every clip has its result, 2 if the clips cannot be told apart."""
     told = _parser().parse_args(arguments)
     out: Path = told.out
     clips = dict(_find_clips(told.clips))
     targets = {clip: out / f"{name}.{told.format}" for clip, name in clips.items()}
+    if len(set(targets.values())) < len(targets):
+        _say("some of these clips have the same name: annotate them into different folders")
+        return 2
     waiting = [clip for clip, target in targets.items() if not target.exists()]
     _say(f"{len(clips)} clips, {len(clips) - len(waiting)} already done")
     failures = 0
