@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded.redis import run_redis
 from service.embedded.triton import TritonPorts, run_triton
 from service.settings import Settings
 from training.export import export_repository
@@ -16,14 +15,6 @@ from training.presets import MINI, PAPER, Preset
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real Redis."""
-    folder = tmp_path_factory.mktemp("redis")
-    with run_redis(data_dir=folder, logs_dir=folder) as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

