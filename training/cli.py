@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 
 from training.export import export_repository
+from training.importers.command import import_command
 from training.presets import PRESETS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command("import-backbone")(import_command)
 
 
 class PresetName(StrEnum):

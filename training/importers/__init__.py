@@ -1,0 +1,1 @@
+"""Public pre-trained backbones, read into the networks of this project."""

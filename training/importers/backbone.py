@@ -1,0 +1,96 @@
+"""An imported backbone: our own safetensors file, and a record of where it came from beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from training.importers.errors import BackboneFileInvalid
+from training.importers.layouts import Flags, Kind, configure, outline
+from training.networks.iresnet import IResNet, IResNetConfig
+from training.networks.vggish import Vggish, VggishConfig
+
+FORMAT: Final = 1
+_UNTRAINED: Final = "attention."
+"""LA-SE, which no public file has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """Weights under our network's keys, and their record: kind, source, flags, unmatched keys."""
+
+    kind: Kind
+    flags: Flags
+    state: dict[str, Tensor]
+    record: dict[str, Any]
+
+    @property
+    def config(self) -> IResNetConfig | VggishConfig:
+        """The settings under which our network is the public one."""
+        return configure(self.kind, self.flags)
+
+    def build(self) -> IResNet | Vggish:
+        """The public network as it was, in evaluation mode; without LA-SE."""
+        network = outline(self.config)
+        network.load_state_dict(self.state, assign=True)
+        return network.eval()
+
+    def load_into(self, network: nn.Module) -> None:
+        """Copy the weights into a network of these settings, which may have LA-SE besides.
+
+        Raises: BackboneFileInvalid: the network has other keys or shapes.
+        """
+        wanted = {k: v.shape for k, v in network.state_dict().items() if _UNTRAINED not in k}
+        if wanted != {key: value.shape for key, value in self.state.items()}:
+            raise BackboneFileInvalid(f"{self.kind} weights do not fit this network's settings.")
+        network.load_state_dict(self.state, strict=False)
+
+
+def write_backbone(backbone: Backbone, folder: Path) -> Path:
+    """Write `<kind>.safetensors` and, last, `<kind>.json`, each whole or not at all.
+
+    Returns: the weights' file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{backbone.kind}.safetensors"
+    part = folder / f".{weights.name}.part"
+    safetensors.torch.save_file(backbone.state, part, metadata={"kind": str(backbone.kind)})
+    record = {"format": FORMAT, **backbone.record, "file_sha256": _sha256(part)}
+    part.replace(weights)
+    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    part.replace(weights.with_suffix(".json"))
+    return weights
+
+
+def read_backbone(file: Path) -> Backbone:
+    """Read what `write_backbone` wrote.
+
+    Raises: BackboneFileInvalid: a file is missing, the record is of other weights, or
+        the keys are not the network's.
+    """
+    try:
+        record = json.loads(file.with_suffix(".json").read_bytes())
+        kind, flags = Kind(record["kind"]), Flags(**record["flags"])
+        if (record["format"], record["file_sha256"]) != (FORMAT, _sha256(file)):
+            raise BackboneFileInvalid(f"{file.name} is not the file that its record describes.")
+        state = safetensors.torch.load_file(file)
+    except OSError as error:
+        raise BackboneFileInvalid(f"{error.filename}: {error.strerror}.") from error
+    except (LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise BackboneFileInvalid(f"{file.name} or its record is damaged: {error}.") from error
+    expected = outline(configure(kind, flags)).state_dict()
+    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
+        raise BackboneFileInvalid(f"The keys of {file.name} are not those of {kind}.")
+    return Backbone(kind=kind, flags=flags, state=state, record=record)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,58 @@
+"""Why a file is not imported, as one tree.
+
+The tree follows the file: its bytes cannot be read, what is inside is not this
+kind of weights, or a file that was imported before is no longer what it was.
+
+    ImportRefused
+    ├── CheckpointUnreadable      neither safetensors nor a PyTorch checkpoint
+    ├── CheckpointDamaged         bytes are missing or changed
+    ├── CheckpointHoldsCode       a pickle that asks for more than data
+    ├── CheckpointWithoutTensors  nothing in it is a state dict
+    ├── LayoutMismatch            other keys or shapes than this kind's
+    ├── WeightsNotFinite          NaN or infinity among the weights
+    └── BackboneFileInvalid       an imported file that is incomplete or was changed
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ImportRefused(Exception):
+    """The file is not imported."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or (self.__doc__ or "").splitlines()[0])
+
+
+class CheckpointUnreadable(ImportRefused):
+    """The file is neither safetensors nor a PyTorch checkpoint."""
+
+
+class CheckpointDamaged(ImportRefused):
+    """Bytes are missing or changed: the file was not downloaded or copied whole."""
+
+
+class CheckpointHoldsCode(ImportRefused):
+    """The pickle asks for code to be run. Only plain state dicts are read."""
+
+
+class CheckpointWithoutTensors(ImportRefused):
+    """The file holds no state dict."""
+
+
+class LayoutMismatch(ImportRefused):
+    """The file's keys or shapes are not those of this kind of weights."""
+
+    def __init__(self, detail: str | None = None, *, report: dict[str, Any] | None = None) -> None:
+        self.report = report or {}
+        """Every key that found no partner, see `matching.KeyReport`."""
+        super().__init__(detail)
+
+
+class WeightsNotFinite(ImportRefused):
+    """Some weights are NaN or infinite."""
+
+
+class BackboneFileInvalid(ImportRefused):
+    """The imported file is incomplete, or was changed after it was imported."""
