@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -120,14 +120,14 @@ def produce(options: Options, finder: FaceFinder) -> Iterator[Extract]:
         check_limits(container, stream, bounds)
         reader = VideoReader(container, stream, limits=bounds, threads=options.threads)
         sound = Sound(sound_container)
-        pictures = work_ahead(reader.read(), PICTURES_AHEAD)
-        first = next(pictures)
-        yield ClipOpened(media=read_facts(container, stream, first.rotation_degrees))
-        frames = faces = 0
-        for chunk in _gather(_chain(first, pictures), finder, sound, options.chunk_frames):
-            frames += len(chunk.frames)
-            faces += len(chunk.crops)
-            yield chunk
+        with closing(work_ahead(reader.read(), PICTURES_AHEAD)) as pictures:
+            first = next(pictures)
+            yield ClipOpened(media=read_facts(container, stream, first.rotation_degrees))
+            frames = faces = 0
+            for chunk in _gather(_chain(first, pictures), finder, sound, options.chunk_frames):
+                frames += len(chunk.frames)
+                faces += len(chunk.crops)
+                yield chunk
         flags = reader.flags() | sound.flags() | (set[Flag]() if faces else {Flag.NO_FACE})
         yield ClipClosed(frames=frames, flags=tuple(sorted(flags)))
 

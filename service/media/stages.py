@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,8 +17,8 @@ class _End:
         self.error = error
 
 
-def work_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
-    """Yield the items of an iterator that another thread advances.
+def work_ahead(items: Iterator[Item], depth: int) -> Generator[Item]:
+    """Yield the items of an iterator that another thread advances; closed, it ends that thread.
 
     Args: depth: most items that wait, >= 1; with one in the making and one in use,
         depth + 2 exist at a time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from service.domain.arrays import Bytes
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag, Missing
 from service.domain.time import patch_start_hop
 from service.errors import (
@@ -23,7 +25,8 @@ from service.errors import (
     DecoderTimedOut,
     FaceModelsMissing,
 )
-from service.extraction import extract
+from service.extraction import Options, extract, produce
+from service.features.sighting import Sighting
 from service.settings import Settings
 from tests.media.factory import PictureTrack, SoundTrack, clap, write
 from tests.media.reading import locate, plain_times
@@ -210,6 +213,21 @@ async def test_a_child_waits_for_a_slow_reader(long: Path) -> None:
 def _cpu_ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+class Failing:
+    """A face finder with a defect."""
+
+    def find(self, picture: Bytes) -> Sighting | None:
+        raise ZeroDivisionError(picture.shape)
+
+
+def test_a_defect_ends_the_decode_thread_before_the_clip_is_closed(long: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(produce(Options.of(long, SETTINGS), Failing()))
+    # the traceback still holds the chain, so nothing but `produce` itself can have ended it
+    assert raised.tb is not None
+    assert [thread for thread in threading.enumerate() if thread.name == "decode"] == []
 
 
 async def test_too_little_memory_is_a_typed_error(tmp_path: Path) -> None:
