@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.settings import Settings
+
+
+@pytest.fixture
+def command() -> Iterator[CliRunner]:
+    """Runs the command line, and takes back the logging that it configures."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield CliRunner()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_variable_sets_its_field_and_an_empty_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CIRCUMPLEX_HTTP_PORT", "9000")
+    monkeypatch.setenv("CIRCUMPLEX_HOST", "")
+    assert Settings().http_port == 9000
+    assert Settings().host == Settings.model_fields["host"].default
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().http_port = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("http_port", 0), ("max_upload_bytes", 0), ("chunk_frames", 301), ("hop_frames", 301)],
+)
+def test_what_is_out_of_bounds_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**{name: value})
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_printed_settings_are_an_env_file_that_reads_back_the_same(
+    monkeypatch: pytest.MonkeyPatch, command: CliRunner
+) -> None:
+    changed = {"CIRCUMPLEX_HOP_FRAMES": "150", "CIRCUMPLEX_YUNET_FILE": "/models/faces.onnx"}
+    for name, value in changed.items():
+        monkeypatch.setenv(name, value)
+    expected = Settings()
+    printed = command.invoke(app, ["settings"])
+    assert printed.exit_code == 0
+    lines = [line for line in printed.stdout.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(Settings.model_fields)
+    for line in lines:
+        monkeypatch.setenv(*line.split("=", 1))
+    assert Settings() == expected
+
+
+def test_a_setting_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, command: CliRunner
+) -> None:
+    monkeypatch.setenv("CIRCUMPLEX_HTTP_PORT", "eighty")
+    refused = command.invoke(app, ["settings"])
+    assert refused.exit_code == 2
+    assert "CIRCUMPLEX_HTTP_PORT" in refused.output
