@@ -7,6 +7,8 @@ from typing import Final, Self
 
 import numpy as np
 
+from training.synthetic.speech import Timbre
+
 Colour = tuple[float, float, float]
 """Linear RGB reflectance in [0, 1]."""
 
@@ -46,6 +48,13 @@ _ROOMS: Final[tuple[Colour, ...]] = (
     (0.28, 0.24, 0.32),
 )
 
+_RIMS: Final[tuple[Colour, ...]] = (
+    (0.01, 0.01, 0.012),
+    (0.10, 0.04, 0.02),
+    (0.35, 0.30, 0.22),
+    (0.05, 0.06, 0.12),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
@@ -56,25 +65,44 @@ class Actor:
     iris: Colour
     clothes: Colour
     room: Colour
+    room_brightness: float
+    furniture: int
+    stripes: float
+    """Of the shirt."""
     face_width: float
+    chin_length: float
     jaw_width: float
     """0 is a pointed chin, 1 a square jaw."""
     eye_distance: float
     eye_size: float
+    eye_slant: float
     brow_weight: float
+    brow_arch: float
     nose_length: float
     nose_width: float
     mouth_width: float
     lip_fullness: float
+    lip_redness: float
     hair_length: float
     """0 is cropped, 1 falls to the shoulders."""
     parting: float
+    hairline: float
+    """Up is more forehead."""
+    curl: float
+    baldness: float
+    """1 is without a hair on the head."""
+    beard: float
+    freckles: float
+    tiredness: float
+    spectacles: float
+    """0 is none; the weight of the rims."""
+    rims: Colour
+    marks_seed: int
+    """Of everything that is scattered: freckles, hairs, furniture."""
     light_azimuth: float
     """Radians; negative is a lamp on the picture's left."""
     light_warmth: float
-    pitch_hz: float
-    formant_scale: float
-    """Formants relative to an adult male vocal tract."""
+    timbre: Timbre
 
     @classmethod
     def of_seed(cls, seed: int) -> Self:
@@ -87,30 +115,62 @@ class Actor:
         def one_of(choices: tuple[Colour, ...]) -> Colour:
             return choices[int(random.integers(len(choices)))]
 
+        def at_times(share: float, low: float, high: float) -> float:
+            """For this share of people something between low and high, 0 for the others."""
+            value = between(low, high)
+            return value if random.random() < share else 0.0
+
         skin_tone = random.uniform(0, len(_SKINS) - 1)
-        voice = random.uniform(0, 1)
+        voice = float(random.uniform(0, 1))
+        bearded = 0.45 if voice < 0.5 else 0.0
         return cls(
             skin=_between_skins(float(skin_tone)),
-            hair=one_of(_HAIRS[: 3 if skin_tone > 2.5 else None]),
+            hair=_varied(one_of(_HAIRS[: 3 if skin_tone > 2.5 else None]), random, 0.06),
             iris=one_of(_IRISES[: 2 if skin_tone > 2.5 else None]),
-            clothes=one_of(_CLOTHES),
-            room=one_of(_ROOMS),
-            face_width=between(0.70, 0.78),
-            jaw_width=between(0.15, 0.85),
-            eye_distance=between(0.285, 0.325),
-            eye_size=between(0.155, 0.178),
-            brow_weight=between(0.7, 1.3),
-            nose_length=between(0.36, 0.43),
-            nose_width=between(0.125, 0.16),
-            mouth_width=between(0.27, 0.32),
-            lip_fullness=between(0.85, 1.4),
-            hair_length=between(0.0, 1.0),
-            parting=between(-0.35, 0.35),
-            light_azimuth=between(0.35, 0.8) * float(random.choice((-1, 1))),
+            clothes=_varied(one_of(_CLOTHES), random, 0.35),
+            room=_varied(one_of(_ROOMS), random, 0.16),
+            room_brightness=between(0.3, 1.35),
+            furniture=int(random.integers(0, 6)),
+            stripes=at_times(0.3, 0.4, 1.0),
+            face_width=between(0.66, 0.82),
+            chin_length=between(0.95, 1.05),
+            jaw_width=between(0.05, 0.95),
+            eye_distance=between(0.275, 0.335),
+            eye_size=between(0.145, 0.185),
+            eye_slant=between(-0.012, 0.040),
+            brow_weight=between(0.5, 1.6),
+            brow_arch=between(0.02, 0.08),
+            nose_length=between(0.34, 0.44),
+            nose_width=between(0.11, 0.18),
+            mouth_width=between(0.25, 0.34),
+            lip_fullness=between(0.6, 1.6),
+            lip_redness=between(0.0, 1.2),
+            hair_length=between(0.0, 1.0) ** (1.6 if voice < 0.5 else 0.8),
+            parting=between(-0.4, 0.4),
+            hairline=between(-0.10, 0.14),
+            curl=at_times(0.4, 0.3, 1.0),
+            baldness=1.0 if bearded and random.random() < 0.15 else 0.0,
+            beard=at_times(bearded, 0.25, 0.95),
+            freckles=at_times(0.3, 0.3, 1.0),
+            tiredness=between(0.0, 1.0),
+            spectacles=at_times(0.25, 0.1, 1.0),
+            rims=one_of(_RIMS),
+            marks_seed=int(random.integers(1 << 30)),
+            light_azimuth=between(0.05, 1.0) * float(random.choice((-1, 1))),
             light_warmth=between(0.0, 1.0),
-            pitch_hz=105.0 * 2.0**voice,
-            formant_scale=1.0 + 0.17 * float(voice),
+            timbre=Timbre(
+                pitch_hz=92.0 * 2.0 ** (1.25 * voice + between(-0.15, 0.15)),
+                formant_scale=0.97 + 0.20 * voice + between(-0.02, 0.02),
+                breathiness=between(-0.06, 0.10),
+                tilt=between(0.75, 1.15),
+            ),
         )
+
+
+def _varied(colour: Colour, random: np.random.Generator, share: float) -> Colour:
+    """A colour like it."""
+    red, green, blue = (float(each * np.exp(random.normal(0, share))) for each in colour)
+    return red, green, blue
 
 
 def _between_skins(tone: float) -> Colour:

@@ -1,8 +1,8 @@
-"""An actor who lives through a trajectory: the pictures and the voice of it."""
+"""Real clips of a performance: pictures and sound in a file, at any camera's times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -10,17 +10,25 @@ from typing import Final
 import numpy as np
 
 from service.domain.arrays import Bytes, Floats
-from service.domain.time import SAMPLE_RATE_HZ
-from training.synthetic.actor import Actor
+from training.synthetic.camera import Camera
 from training.synthetic.container import write_clip
-from training.synthetic.expression import Expression
-from training.synthetic.face import draw_face
-from training.synthetic.latent import Trajectory, wander
-from training.synthetic.voice import speak
+from training.synthetic.latent import Doubles
+from training.synthetic.performance import Performance
+from training.synthetic.studio import Studio
+from training.synthetic.voice import Microphone, voice
 
-__all__ = ["perform", "render_demo_clip", "write_clip"]
+__all__ = [
+    "demo_performance",
+    "film",
+    "render_clip",
+    "render_demo_clip",
+    "sound_of",
+    "write_clip",
+    "write_truth",
+]
 
-_SYLLABLE_SECONDS: Final = 0.08
+DEMO_TAKE: Final = 26
+"""One of actor 7's ten seconds that go to both sides of both axes."""
 
 
 def render_demo_clip(
@@ -33,39 +41,60 @@ def render_demo_clip(
     width: int = 640,
 ) -> None:
     """Write a clip of one actor, speaking and feeling; the same seed writes the same clip."""
-    actor = Actor.of_seed(seed)
-    feeling = wander(seconds=seconds, rate_hz=float(rate), seed=seed)
-    waveform = speak(
-        feeling.valence,
-        feeling.arousal,
-        rate_hz=float(rate),
-        pitch_hz=actor.pitch_hz,
-        formant_scale=actor.formant_scale,
-        seed=seed,
+    performance = demo_performance(seed=seed, seconds=seconds)
+    times = [index / rate for index in range(round(seconds * rate))]
+    render_clip(path, performance, times, rate=rate, height=height, width=width)
+
+
+def demo_performance(*, seed: int = 7, seconds: float = 10.0) -> Performance:
+    """What is felt in the demo's clip; nothing hides the face."""
+    return Performance.of_seed(seed, seconds=seconds, take=DEMO_TAKE, disturbed=False)
+
+
+def render_clip(
+    path: Path,
+    performance: Performance,
+    times: Sequence[Fraction],
+    *,
+    rate: Fraction,
+    height: int = 360,
+    width: int = 640,
+) -> None:
+    """Write pictures at the times, from the actor's own camera, with the sound."""
+    studio = Studio(performance, Camera.of_seed(performance.seed), height=height, width=width)
+    seconds = np.array([float(each) for each in times])
+    write_clip(
+        path,
+        film(performance, studio, seconds),
+        rate=rate,
+        times=None if _is_steady(times, rate) else times,
+        waveform=sound_of(performance),
     )
-    pictures = perform(actor, feeling, waveform, height=height, width=width)
-    write_clip(path, pictures, rate=rate, waveform=waveform)
 
 
-def perform(
-    actor: Actor, feeling: Trajectory, waveform: Floats, *, height: int, width: int
-) -> Iterator[Bytes]:
-    """(H, W, 3) uint8 RGB for every moment of the trajectory; the lips follow the voice."""
-    loudness = _loudness(waveform, feeling.times)
-    moments = zip(feeling.times, feeling.valence, feeling.arousal, loudness, strict=True)
-    for seconds, valence, arousal, speech in moments:
-        expression = Expression.of_affect(
-            float(valence), float(arousal), seconds=float(seconds), speech=float(speech)
-        )
-        yield draw_face(actor, expression, height=height, width=width)
+def film(performance: Performance, studio: Studio, times: Doubles) -> Iterator[Bytes]:
+    """(H, W, 3) uint8 RGB at each of the times."""
+    for seconds, expression in zip(times, performance.expressions.at(times), strict=True):
+        yield studio.picture(expression, float(seconds))
 
 
-def _loudness(waveform: Floats, times: Floats) -> Floats:
-    """(N,) in [0, 1]: how loud a syllable is heard at each time."""
-    reach = round(_SYLLABLE_SECONDS * SAMPLE_RATE_HZ / 2)
-    power = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
-    middle = np.round(times * SAMPLE_RATE_HZ).astype(np.int64)
-    first = np.clip(middle - reach, 0, len(waveform))
-    last = np.clip(middle + reach, 0, len(waveform))
-    level = np.sqrt((power[last] - power[first]) / np.maximum(last - first, 1))
-    return np.clip(3.2 * level**0.8, 0, 1).astype(np.float32)
+def sound_of(performance: Performance) -> Floats:
+    """(S,) the performance's sound, as its microphone hears it, as long as the performance."""
+    waveform = voice(
+        performance.speech,
+        performance.actor.timbre,
+        Microphone.of_seed(performance.seed),
+        seed=performance.seed,
+    )
+    return waveform[: performance.samples]
+
+
+def write_truth(path: Path, performance: Performance, times: Doubles) -> None:
+    """Write what is felt as rows of time, valence, arousal."""
+    rows = zip(times, performance.truth(times), strict=True)
+    lines = [f"{seconds:.6f},{v:.6f},{a:.6f}" for seconds, (v, a) in rows]
+    path.write_text("\n".join(["time,valence,arousal", *lines]) + "\n")
+
+
+def _is_steady(times: Sequence[Fraction], rate: Fraction) -> bool:
+    return all(each == index / rate for index, each in enumerate(times))

@@ -1,19 +1,24 @@
-"""What a face does at one moment, and what a feeling makes it do."""
+"""What a face does at one moment."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
+
+import numpy as np
+
+from training.synthetic.latent import Doubles, at_times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
-    """What the face does at one moment; 0 everywhere is at rest."""
+    """What the face does at one moment; 0 everywhere is at rest, but for the lids."""
 
     smile: float = 0.0
     """-1 corners down, 1 corners up."""
     mouth_opening: float = 0.0
+    mouth_spread: float = 0.0
+    """-1 rounded, 1 drawn wide, as vowels do."""
     brow_raise: float = 0.0
     brow_frown: float = 0.0
     """Inner ends together and down."""
@@ -22,48 +27,39 @@ class Expression:
     lid_opening: float = 1.0
     """0 closed, 1 relaxed, 1.4 wide."""
     cheek_raise: float = 0.0
-    blush: float = 0.0
+    blush: float = 0.25
+    gaze: float = 0.0
+    """-1 to the picture's left, 1 to its right."""
     yaw: float = 0.0
     """Radians, to the picture's right; pitch is downwards, roll clockwise."""
     pitch: float = 0.0
     roll: float = 0.0
 
-    @classmethod
-    def of_affect(
-        cls, valence: float, arousal: float, *, seconds: float = 0.0, speech: float = 0.0
-    ) -> Self:
-        """The face of a feeling at a moment; `speech` in [0, 1] is how loud the voice is."""
-        gladness, sadness = max(valence, 0.0), max(-valence, 0.0)
-        alertness, calm = max(arousal, 0.0), max(-arousal, 0.0)
-        liveliness = 0.5 + 0.5 * arousal
-        sway = _sway(seconds * (0.7 + 0.2 * liveliness))
-        return cls(
-            smile=0.12 + 0.88 * valence,
-            mouth_opening=min(
-                1.0, 0.75 * speech + 0.22 * alertness * (1 - 0.5 * sadness) + 0.08 * gladness
-            ),
-            brow_raise=0.9 * alertness * (0.4 + 0.6 * gladness) - 0.15 * calm,
-            brow_frown=sadness * (0.25 + 0.75 * alertness),
-            brow_sorrow=sadness * (1 - alertness),
-            lid_opening=(1.0 + 0.30 * alertness - 0.28 * calm - 0.14 * gladness) * _blink(seconds),
-            cheek_raise=gladness,
-            blush=0.25 + 0.75 * alertness,
-            yaw=(0.05 + 0.10 * liveliness) * sway[0],
-            pitch=0.05 * calm - 0.03 * gladness + (0.02 + 0.05 * liveliness) * sway[1],
-            roll=(0.02 + 0.05 * liveliness) * sway[2],
-        )
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpressionTracks:
+    """Every field of `Expression`, (N,) on the control grid."""
 
-def _sway(seconds: float) -> tuple[float, float, float]:
-    """Three unrelated slow motions in [-1, 1]."""
-    return (
-        0.6 * math.sin(1.30 * seconds) + 0.4 * math.sin(2.90 * seconds + 1.0),
-        0.6 * math.sin(1.70 * seconds + 2.0) + 0.4 * math.sin(3.70 * seconds),
-        0.6 * math.sin(0.90 * seconds + 4.0) + 0.4 * math.sin(2.30 * seconds + 2.0),
-    )
+    smile: Doubles
+    mouth_opening: Doubles
+    mouth_spread: Doubles
+    brow_raise: Doubles
+    brow_frown: Doubles
+    brow_sorrow: Doubles
+    lid_opening: Doubles
+    cheek_raise: Doubles
+    blush: Doubles
+    gaze: Doubles
+    yaw: Doubles
+    pitch: Doubles
+    roll: Doubles
 
+    def at(self, times: Doubles) -> list[Expression]:
+        """What the face does at each of the times."""
+        names = [field.name for field in fields(self)]
+        rows = np.stack([at_times(getattr(self, name), times) for name in names], axis=1)
+        return [Expression(**dict(zip(names, map(float, row), strict=True))) for row in rows]
 
-def _blink(seconds: float) -> float:
-    """The lids' opening: a blink of 0.2 s every 3.3 s."""
-    since = (seconds + 1.6) % 3.3
-    return 1.0 if since >= 0.2 else 1.0 - math.sin(math.pi * since / 0.2)
+    def cut(self, start: int, stop: int) -> Self:
+        """The control steps [start, stop)."""
+        return type(self)(**{f.name: getattr(self, f.name)[start:stop] for f in fields(self)})

@@ -16,12 +16,14 @@ from training.synthetic.shapes import Canvas, Plane, bump, planes, ridge, scaled
 class _Opening:
     """Where one eye is and how its lids stand.
 
-    along: (H, W), -1 at the nose and 1 at the temple. across: from the eye's middle.
+    along: (H, W), -1 at the nose and 1 at the temple.
+    across, iris: from the middles of eye and iris.
     height, upper, lower: v of the pixel and of the lids, from the eye's middle.
     """
 
     along: Plane
     across: Plane
+    iris: Plane
     height: Plane
     upper: Plane
     lower: Plane
@@ -37,7 +39,8 @@ def draw_eyes(face: Canvas, actor: Actor, expression: Expression) -> None:
         opening = _Opening(
             along=along,
             across=part.u - centre,
-            height=part.v - EYE_HEIGHT + 0.018 * along,
+            iris=part.u - centre - 0.35 * actor.eye_size * expression.gaze,
+            height=part.v - EYE_HEIGHT + actor.eye_slant * along,
             upper=upper,
             lower=lower,
         )
@@ -53,7 +56,9 @@ def draw_brows(face: Canvas, actor: Actor, expression: Expression) -> None:
         part = face.around(side * middle, -0.22, 0.34, 0.24)
         along = (part.u * side - middle) * (1 / 0.20)
         inner = np.clip(0.5 - 0.5 * along, 0, 1.2)
-        line = -0.175 - 0.055 * (1 - np.square(along - 0.25)) - 0.085 * expression.brow_raise
+        line = (
+            -0.175 - actor.brow_arch * (1 - np.square(along - 0.25)) - 0.085 * expression.brow_raise
+        )
         line += (0.065 * expression.brow_frown - 0.11 * expression.brow_sorrow) * inner**1.5
         line += 0.035 * expression.brow_sorrow * (1 - inner)
         thickness = actor.brow_weight * (0.018 + 0.016 * np.clip(inner, 0, 1))
@@ -76,7 +81,7 @@ def _draw_ball(part: Canvas, opening: _Opening, actor: Actor, expression: Expres
     roundness = 0.60 * (1 - 0.45 * np.square(across / size))
     white = planes((1.0, 0.96, 0.93)) * roundness
     ball = Canvas(light=white, u=part.u, v=part.v, pixel=part.pixel)
-    radius = np.hypot(across, down)
+    radius = np.hypot(opening.iris, down)
     ball.paint(scaled(actor.iris, 0.25), ball.inside(radius - 0.47 * size))
     glow = planes(actor.iris) * (0.75 + 1.1 * np.clip(down / size + 0.2, 0, 1))
     ball.paint(glow, ball.inside(radius - 0.41 * size, 0.12 * size))
@@ -84,7 +89,7 @@ def _draw_ball(part: Canvas, opening: _Opening, actor: Actor, expression: Expres
     ball.paint((0.004, 0.004, 0.005), ball.inside(radius - pupil))
     ball.dim(0.55 * ridge(opening.height - opening.upper, 0.22 * size))
     glint = -0.16 * size if actor.light_azimuth < 0 else 0.16 * size
-    shine = np.hypot(across - glint, down + 0.18 * size) - 0.075 * size
+    shine = np.hypot(opening.iris - glint, down + 0.18 * size) - 0.075 * size
     ball.paint((1.0, 1.0, 1.0), ball.inside(shine))
     lids = np.maximum(opening.upper - opening.height, opening.height - opening.lower)
     part.paint(ball.light, part.inside(np.maximum(lids, np.abs(across) - 0.99 * size)))

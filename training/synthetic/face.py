@@ -3,76 +3,113 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from service.domain.arrays import Bytes
 from training.synthetic.actor import Actor
+from training.synthetic.camera import Camera, View
+from training.synthetic.complexion import draw_complexion
 from training.synthetic.expression import Expression
 from training.synthetic.eyes import draw_brows, draw_eyes
-from training.synthetic.hair import draw_back_hair, draw_front_hair
+from training.synthetic.hair import draw_back_hair, draw_front_hair, draw_strands
 from training.synthetic.head import draw_skin, shape_skull
 from training.synthetic.mouth import draw_mouth
-from training.synthetic.scene import draw_ears, draw_shoulders, room_light
+from training.synthetic.room import room_light
 from training.synthetic.shapes import Canvas, Light
+from training.synthetic.spectacles import draw_spectacles
+from training.synthetic.sprite import Sprite
+from training.synthetic.torso import draw_ears, draw_shoulders
 
 
-def draw_face(actor: Actor, expression: Expression, *, height: int, width: int) -> Bytes:
+def draw_face(
+    actor: Actor, expression: Expression, *, height: int, width: int, camera: Camera | None = None
+) -> Bytes:
     """Draw head and shoulders, looking at the camera.
 
-    Returns: (H, W, 3) uint8 RGB, the head about two thirds of the height.
+    Returns: (H, W, 3) uint8 RGB; without a camera of its own the head is about two thirds of
+        the height.
     """
+    camera = camera or Camera()
+    view = camera.view(0.0, height=height, width=width)
     light = room_light(actor, height, width)
-    unit = min(0.305 * height, 0.42 * width)
-    frame = _Frame(light=light, unit=unit, sway=0.5 * unit * expression.yaw)
-    head = frame.window(1.05, (-1.22, 1.16), turn=expression.roll)
-    skull = shape_skull(head, actor, expression)
-    behind = (-0.8, 0.45 + 1.25 * actor.hair_length)
-    draw_back_hair(frame.window(1.1, behind, turn=expression.roll), actor)
-    draw_shoulders(frame.window(2.2, (0.55, 2.0), turn=0.0), actor)
-    draw_ears(head, actor)
-    draw_skin(head, skull, actor, expression)
-    draw_eyes(skull.turned, actor, expression)
-    draw_mouth(skull.turned, actor, expression)
-    draw_brows(skull.turned, actor, expression)
-    draw_front_hair(head, skull, actor)
-    return _developed(light)
+    Puppet(actor, density=view.unit).draw(light, view, expression)
+    return camera.develop(light, blur_pixels=0.0, grain=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Frame:
-    """The whole picture. unit: pixels of half a head height. sway: pixels to the right."""
+class Puppet:
+    """An actor, of whom everything that does not move has been drawn already."""
 
-    light: Light
-    unit: float
-    sway: float
-
-    def window(self, reach: float, heights: tuple[float, float], *, turn: float) -> Canvas:
-        """The part of the picture within `reach` of the middle line, tilted by `turn`."""
-        _, height, width = self.light.shape
-        middle_row, middle_column = 0.475 * height, 0.5 * width + (self.sway if turn else 0)
-        top = max(0, int(middle_row + heights[0] * self.unit))
-        bottom = min(height, int(middle_row + heights[1] * self.unit))
-        left = max(0, int(middle_column - reach * self.unit))
-        right = min(width, int(middle_column + reach * self.unit))
-        down = (np.arange(top, bottom, dtype=np.float32)[:, None] - middle_row) / self.unit
-        across = (np.arange(left, right, dtype=np.float32)[None, :] - middle_column) / self.unit
-        cosine, sine = math.cos(turn), math.sin(turn)
-        return Canvas(
-            light=self.light[:, top:bottom, left:right],
-            u=across * cosine + down * sine,
-            v=down * cosine - across * sine,
-            pixel=1 / self.unit,
+    def __init__(self, actor: Actor, *, density: float) -> None:
+        """density: pixels a half head height of the pictures to come."""
+        self._actor = actor
+        back = (-1.3, -1.3, 1.3, 0.45 + 1.25 * actor.hair_length)
+        self._back_hair = Sprite.of(lambda to: draw_back_hair(to, actor), back, density)
+        self._body = Sprite.of(lambda to: draw_shoulders(to, actor), (-3.4, 0.5, 3.4, 3.2), density)
+        head = (-1.7, -1.4, 1.7, 1.5)
+        self._ears = Sprite.of(lambda to: draw_ears(to, actor), (-1.1, -0.3, 1.1, 0.5), density)
+        self._complexion = Sprite.of(lambda to: draw_complexion(to, actor), head, density)
+        self._strands = Sprite.of(lambda to: draw_strands(to, actor), head, density)
+        self._spectacles = (
+            Sprite.of(lambda to: draw_spectacles(to, actor), (-0.8, -0.4, 0.8, 0.5), density)
+            if actor.spectacles
+            else None
         )
 
+    def stand_before(self, light: Light, view: View, expression: Expression) -> Canvas:
+        """A canvas of all that may come before the head, with the head's u and v."""
+        return _window(light, view, (1.9, -1.5, 3.0), expression)
 
-def _developed(light: Light) -> Bytes:
-    """Linear light, which is used up, to bytes; a gamma of 2 is near enough to that of screens."""
-    np.clip(light, 0, 1, out=light)
-    np.sqrt(light, out=light)
-    light *= 255
-    light += 0.5
-    red, green, blue = light.astype(np.uint8)
-    return np.asarray(cv2.merge([red, green, blue]), dtype=np.uint8)
+    def draw(self, light: Light, view: View, expression: Expression) -> None:
+        """Draw into the (3, H, W) linear light."""
+        actor = self._actor
+        head = _window(light, view, (1.08, -1.22, 1.16), expression)
+        back_reach = 0.45 + 1.25 * actor.hair_length
+        self._back_hair.lay(_window(light, view, (1.25, -1.22, back_reach), expression))
+        self._body.lay(_window(light, view, (3.4, 0.55, 3.2), None))
+        self._ears.lay(head)
+        skull = shape_skull(head, actor, expression)
+        behind = head.light.copy()
+        draw_skin(head, skull, actor, expression, self._complexion)
+        draw_eyes(skull.turned, actor, expression)
+        draw_mouth(skull.turned, actor, expression)
+        draw_brows(skull.turned, actor, expression)
+        if self._spectacles is not None:
+            self._spectacles.lay(skull.turned)
+        head.paint(behind, head.inside(-skull.outline))
+        draw_front_hair(head, skull, actor, self._strands)
+
+
+def _window(
+    light: Light, view: View, reach: tuple[float, float, float], expression: Expression | None
+) -> Canvas:
+    """The part of the picture within `reach` (aside, above, below) of the head's middle.
+
+    It turns and sways with the head; without an expression it stands as the body does.
+    """
+    _, height, width = light.shape
+    x, y, turn = head_of(view, expression)
+    aside, above, below = (each * view.unit for each in reach)
+    top, bottom = max(0, int(y + above)), max(0, min(height, int(y + below)))
+    left, right = max(0, int(x - aside)), max(0, min(width, int(x + aside)))
+    down = (np.arange(top, max(top, bottom), dtype=np.float32)[:, None] - y) / view.unit
+    across = (np.arange(left, max(left, right), dtype=np.float32)[None, :] - x) / view.unit
+    cosine, sine = math.cos(turn), math.sin(turn)
+    return Canvas(
+        light=light[:, top : max(top, bottom), left : max(left, right)],
+        u=across * cosine + down * sine,
+        v=down * cosine - across * sine,
+        pixel=1 / view.unit,
+    )
+
+
+def head_of(view: View, expression: Expression | None) -> tuple[float, float, float]:
+    """x, y in pixels of the middle and turn of the head, or of the body without an expression."""
+    if expression is None:
+        return view.x, view.y, view.turn
+    sway = 0.5 * view.unit * min(max(expression.yaw, -0.4), 0.4)
+    return (
+        view.x + sway * math.cos(view.turn),
+        view.y + sway * math.sin(view.turn),
+        view.turn + expression.roll,
+    )

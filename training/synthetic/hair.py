@@ -7,10 +7,13 @@ import numpy as np
 from training.synthetic.actor import Actor
 from training.synthetic.head import Skull, lamp_of
 from training.synthetic.shapes import Canvas, Light, Plane, planes, ridge
+from training.synthetic.sprite import Sprite
 
 
 def draw_back_hair(head: Canvas, actor: Actor) -> None:
     """The hair behind the head, down to the shoulders when it is long."""
+    if actor.baldness:
+        return
     reach = 0.15 + 1.25 * actor.hair_length
     width = actor.face_width + 0.06 + 0.10 * actor.hair_length
     wave = 0.025 * np.sin(head.v * 6 + np.sign(head.u))
@@ -21,13 +24,21 @@ def draw_back_hair(head: Canvas, actor: Actor) -> None:
     head.paint(_strands(head, actor, 0.5), head.inside(shape, 0.03))
 
 
-def draw_front_hair(head: Canvas, skull: Skull, actor: Actor) -> None:
+def draw_strands(head: Canvas, actor: Actor) -> None:
+    """Cover the canvas with hair, whatever the haircut."""
+    head.light[:] = _strands(head, actor, 1.0)
+
+
+def draw_front_hair(head: Canvas, skull: Skull, actor: Actor, strands: Sprite) -> None:
     """The hair over forehead and temples, parted, with its shade on the skin."""
+    if actor.baldness:
+        return
     face = skull.turned
     width = actor.face_width + 0.06 + 0.05 * actor.hair_length
     apart = np.abs(face.u - actor.parting)
     wisps = 0.010 * np.sin(face.u * 47 + 9 * face.v) + 0.006 * np.sin(face.u * 101)
-    fringe = face.v + 0.70 - 0.55 * np.square(apart) - 0.10 * apart - wisps
+    wisps += 0.030 * actor.curl * np.sin(face.u * 23 + 2) * np.sin(face.v * 19)
+    fringe = face.v + 0.70 + actor.hairline - 0.55 * np.square(apart) - 0.10 * apart - wisps
     cheek = actor.face_width - 0.05 - 0.30 * np.square(np.clip(head.v + 0.05, -1, 0))
     reach = -0.05 + 0.9 * max(actor.hair_length - 0.35, 0.0)
     beside = np.maximum(cheek + 0.3 * wisps - np.abs(head.u), head.v - reach)
@@ -36,7 +47,7 @@ def draw_front_hair(head: Canvas, skull: Skull, actor: Actor) -> None:
     outer = np.where(head.v < 0, _crown(head, width), np.abs(head.u) - width - 0.05 * below)
     cover = head.inside(np.maximum(outer, edge), 0.035)
     head.dim(0.35 * head.inside(edge - 0.04, 0.12) * head.inside(skull.outline) * (1 - cover))
-    head.paint(_strands(head, actor, 1.0), cover)
+    head.paint(strands.sample(head.u, head.v)[:3], cover)
 
 
 def _crown(head: Canvas, width: float) -> Plane:
@@ -46,6 +57,7 @@ def _crown(head: Canvas, width: float) -> Plane:
 def _strands(head: Canvas, actor: Actor, brightness: float) -> Light:
     """(3, H, W) hair: strands that fall from the parting, with a band of shine."""
     fall = (head.u - actor.parting) / (1.15 + 0.5 * np.clip(head.v + 1, 0, 2))
+    fall = fall + actor.curl * 0.035 * np.sin(head.v * 14 + 3 * np.sin(head.u * 9))
     strands = np.sin(fall * 90) + 0.7 * np.sin(fall * 157 + 2) + 0.5 * np.sin(fall * 263)
     across, _, _ = lamp_of(actor)
     lit = np.clip(0.62 + 0.45 * (head.u * across - 0.3 * head.v), 0.25, 1.3)

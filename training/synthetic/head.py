@@ -12,6 +12,7 @@ from training.synthetic.actor import Actor, Colour
 from training.synthetic.expression import Expression
 from training.synthetic.relief import EYE_HEIGHT, relief_of
 from training.synthetic.shapes import Canvas, Light, Plane, bump, planes
+from training.synthetic.sprite import Sprite
 
 _DEPTH: Final = 0.85
 
@@ -33,14 +34,7 @@ class Skull:
 
 def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
     """Lay the egg on the canvas and turn the face on it."""
-    below = np.clip(canvas.v, 0, 1.2)
-    taper = 0.34 - 0.20 * actor.jaw_width
-    half_width = actor.face_width * (1 - taper * below * below)
-    chin = 1.0 + 0.05 * expression.mouth_opening
-    across = canvas.u / half_width
-    down = canvas.v - (1 - 1 / chin) * below
-    corners = 0.45 * actor.jaw_width * np.square(across * below)
-    radius = across * across + down * down - corners
+    half_width, radius = _egg(canvas.u, canvas.v, actor, expression)
     depth = _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
     turned = Canvas(
         light=canvas.light,
@@ -52,7 +46,27 @@ def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
     return Skull(outline=outline, depth=depth, half_width=half_width, turned=turned)
 
 
-def draw_skin(canvas: Canvas, skull: Skull, actor: Actor, expression: Expression) -> None:
+def depth_at(u: Plane, v: Plane, actor: Actor, expression: Expression) -> Plane:
+    """How far the head reaches towards the viewer at places on it."""
+    _, radius = _egg(u, v, actor, expression)
+    return _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
+
+
+def _egg(u: Plane, v: Plane, actor: Actor, expression: Expression) -> tuple[Plane, Plane]:
+    """The head's half width at each height, and the squared radius, 1 on the outline."""
+    below = np.clip(v, 0, 1.2)
+    taper = 0.34 - 0.20 * actor.jaw_width
+    half_width = actor.face_width * (1 - taper * below * below)
+    chin = actor.chin_length + 0.05 * expression.mouth_opening
+    across = u / half_width
+    down = v - (1 - 1 / chin) * below
+    corners = 0.45 * actor.jaw_width * np.square(across * below)
+    return half_width, across * across + down * down - corners
+
+
+def draw_skin(
+    canvas: Canvas, skull: Skull, actor: Actor, expression: Expression, complexion: Sprite
+) -> None:
     """Paint the lit skin over everything inside the outline."""
     relief = relief_of(skull.turned, actor, expression)
     slope_v, slope_u = np.gradient(relief, canvas.pixel)
@@ -61,7 +75,8 @@ def draw_skin(canvas: Canvas, skull: Skull, actor: Actor, expression: Expression
     normal_z = skull.depth * (1 / _DEPTH**2) + 0.05
     length = np.sqrt(normal_u * normal_u + normal_v * normal_v + normal_z * normal_z)
     normal_u, normal_v, normal_z = normal_u / length, normal_v / length, normal_z / length
-    skin = _complexion(skull.turned, actor, expression)
+    skin = complexion.sample(skull.turned.u, skull.turned.v)[:3]
+    skin[1:] *= 1 - 0.22 * _blood(skull.turned, expression)
     skin *= light_of(actor, normal_u, normal_v, normal_z)
     skin += _gloss(actor, normal_u, normal_v, normal_z)
     canvas.paint(skin, canvas.inside(skull.outline))
@@ -89,18 +104,11 @@ def light_of(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) ->
     return light
 
 
-def _complexion(face: Canvas, actor: Actor, expression: Expression) -> Light:
-    """(3, H, W) reflectance: redder cheeks, nose and chin, darker sockets."""
-    u, v = face.u, face.v
-    side = np.abs(u)
-    red = bump(side, v, at=(0.42, 0.34), size=(0.22, 0.17)) * (0.25 + 0.75 * expression.blush)
-    red += 0.5 * bump(u, v, at=(0, 0.40), size=(0.12, 0.10))
-    red += 0.2 * bump(u, v, at=(0, 0.93), size=(0.2, 0.12))
-    tired = bump(side, v, at=(actor.eye_distance, EYE_HEIGHT + 0.02), size=(0.20, 0.13))
-    skin = np.empty((3, *u.shape), dtype=np.float32)
-    for channel, (tint, shadow) in enumerate(((0.02, 0.10), (-0.20, 0.16), (-0.18, 0.12))):
-        skin[channel] = actor.skin[channel] * (1 + tint * red - shadow * tired)
-    return skin
+def _blood(face: Canvas, expression: Expression) -> Plane:
+    """Where blood takes green and blue away."""
+    cheeks = bump(np.abs(face.u), face.v, at=(0.42, 0.34), size=(0.24, 0.19))
+    nose = bump(face.u, face.v, at=(0, 0.40), size=(0.12, 0.10))
+    return expression.blush * (cheeks + 0.4 * nose)
 
 
 def _gloss(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Plane:

@@ -30,7 +30,7 @@ class _Lips:
 def draw_mouth(face: Canvas, actor: Actor, expression: Expression) -> None:
     """The mouth at its place: curved by the smile, opened by voice and arousal."""
     smile, opening = expression.smile, expression.mouth_opening
-    half_width = actor.mouth_width * (1 + 0.18 * smile - 0.14 * opening)
+    half_width, corner = corner_of(actor, expression)
     part = face.around(0, MOUTH_HEIGHT + 0.06, half_width + 0.12, 0.34)
     along = part.u * (1 / half_width)
     arch = np.clip(1 - along * along, 0, 1)
@@ -46,8 +46,14 @@ def draw_mouth(face: Canvas, actor: Actor, expression: Expression) -> None:
     _draw_cavity(part, lips)
     _draw_upper_lip(part, lips, actor, smile)
     _draw_lower_lip(part, lips, actor, smile)
-    corner = MOUTH_HEIGHT - 0.047 * smile
     part.dim(0.35 * bump(np.abs(part.u), part.v, at=(half_width, corner), size=(0.030, 0.022)))
+
+
+def corner_of(actor: Actor, expression: Expression) -> tuple[float, float]:
+    """u and v of the mouth's corners."""
+    spread = 0.18 * expression.smile + 0.14 * expression.mouth_spread
+    half_width = actor.mouth_width * (1 + spread - 0.14 * expression.mouth_opening)
+    return half_width, MOUTH_HEIGHT - 0.047 * expression.smile
 
 
 def _draw_cavity(part: Canvas, lips: _Lips) -> None:
@@ -86,4 +92,9 @@ def _fullness(actor: Actor, smile: float) -> float:
 
 
 def _red(actor: Actor) -> Colour:
-    return actor.skin[0] * 0.84, actor.skin[1] * 0.50, actor.skin[2] * 0.56
+    red = actor.lip_redness
+    return (
+        actor.skin[0] * (0.80 + 0.08 * red),
+        actor.skin[1] * (0.62 - 0.24 * red),
+        actor.skin[2] * (0.64 - 0.16 * red),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -9,9 +10,14 @@ import numpy as np
 import pytest
 
 from service.domain.arrays import Bytes
+from training.synthetic.acting import act
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
 from training.synthetic.face import draw_face
+from training.synthetic.latent import Trajectory
+from training.synthetic.manner import Manner
+from training.synthetic.performance import Performance
+from training.synthetic.speech import Timbre, utter
 
 FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
@@ -30,13 +36,9 @@ def face_score(picture: Bytes) -> float:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_face_detector_finds_every_actor_in_every_mood(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    for _ in range(3):
-        valence, arousal = random.uniform(-1, 1, size=2)
-        expression = Expression.of_affect(
-            float(valence), float(arousal), seconds=float(random.uniform(0, 30)), speech=0.5
-        )
-        picture = draw_face(Actor.of_seed(seed), expression, height=360, width=640)
+    performance = Performance.of_seed(seed, seconds=20, disturbed=False)
+    for expression in performance.expressions.at(np.array([3.0, 9.0, 15.0])):
+        picture = draw_face(performance.actor, expression, height=360, width=640)
         assert face_score(picture) > 0.7
 
 
@@ -52,7 +54,7 @@ def test_picture_has_the_size_that_was_asked_for(height: int, width: int) -> Non
 
 
 def test_same_actor_and_expression_draw_the_same_picture() -> None:
-    actor, expression = Actor.of_seed(3), Expression.of_affect(0.4, -0.2, seconds=2.0)
+    actor, expression = Actor.of_seed(3), Expression(smile=0.4, brow_raise=-0.2, yaw=0.1)
     first = draw_face(actor, expression, height=120, width=160)
     assert np.array_equal(first, draw_face(actor, expression, height=120, width=160))
 
@@ -62,15 +64,28 @@ def test_actors_of_different_seeds_look_different() -> None:
     assert np.abs(first.astype(int) - second).mean() > 3
 
 
+def shown(valence: float, arousal: float) -> Expression:
+    """The mean face of a minute of one feeling, without its blinks."""
+    steps = np.ones(6_000)
+    feeling = Trajectory(valence=valence * steps, arousal=arousal * steps)
+    random = np.random.default_rng(0)
+    speech = utter(feeling, Timbre(pitch_hz=120, formant_scale=1), 0.7, random)
+    tracks = act(feeling, speech, Manner.of_seed(0), random)
+    means = {field.name: float(np.median(getattr(tracks, field.name))) for field in fields(tracks)}
+    return Expression(**means)
+
+
 def test_smile_opens_with_valence_and_eyes_with_arousal() -> None:
-    glad, sad = Expression.of_affect(0.8, 0), Expression.of_affect(-0.8, 0)
-    alert, calm = Expression.of_affect(0, 0.8), Expression.of_affect(0, -0.8)
-    assert glad.smile > 0 > sad.smile
-    assert alert.lid_opening > 1 > calm.lid_opening
-    assert sad.brow_sorrow > 0 == glad.brow_sorrow
+    glad, sad = shown(0.8, 0), shown(-0.8, 0)
+    alert, calm = shown(0, 0.8), shown(0, -0.8)
+    assert glad.smile > 0.4 > -0.4 > sad.smile
+    assert alert.lid_opening > 1.1 > 0.9 > calm.lid_opening
+    assert alert.blush > calm.blush + 0.4
+    assert sad.brow_sorrow > 0.2 > glad.brow_sorrow
 
 
 def test_eyes_blink_and_open_again() -> None:
-    openings = [Expression.of_affect(0, 0, seconds=k / 50).lid_opening for k in range(200)]
-    assert min(openings) < 0.1
-    assert openings[0] == openings[199] == 1.0
+    lids = Performance.of_seed(1, seconds=30).expressions.lid_opening
+    assert lids.min() < 0.1
+    assert np.median(lids) > 0.5
+    assert 2 <= int(np.count_nonzero(np.diff((lids < 0.2).astype(int)) == 1)) <= 20

@@ -1,24 +1,12 @@
-"""What is round the face: the room, neck and shoulders, ears."""
+"""What is round the face: neck and shoulders, ears."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from training.synthetic.actor import Actor
 from training.synthetic.head import lamp_of, light_of
-from training.synthetic.shapes import Canvas, Light, bump, planes
-
-
-def room_light(actor: Actor, height: int, width: int) -> Light:
-    """(3, H, W) linear light of a wall out of focus, brighter on the lamp's side."""
-    across = np.linspace(-1, 1, 16, dtype=np.float32)[None, :]
-    down = np.linspace(-1, 1, 9, dtype=np.float32)[:, None]
-    lamp = -float(np.sign(actor.light_azimuth))
-    glow = 0.75 + 0.55 * np.exp(-np.square(across - 0.5 * lamp) * 2 - np.square(down + 0.2) * 1.2)
-    glow = glow * (1 - 0.18 * (across * across + down * down))
-    wall = cv2.resize(glow, (width, height), interpolation=cv2.INTER_CUBIC)
-    return planes(actor.room) * np.asarray(wall, dtype=np.float32)
+from training.synthetic.shapes import Canvas, bump, planes
 
 
 def draw_shoulders(body: Canvas, actor: Actor) -> None:
@@ -32,6 +20,7 @@ def draw_shoulders(body: Canvas, actor: Actor) -> None:
     facing = np.sqrt(np.clip(0.9 - across * across, 0.1, 1))
     shade = light_of(actor, across * 0.9, np.full_like(across, -0.35), facing)
     weave = 1 + 0.03 * np.sin(body.u * 130) * np.sin(body.v * 110)
+    weave += actor.stripes * 0.35 * np.tanh(4 * np.sin(body.v * 26 + 0.4 * body.u**2))
     body.dim(0.35 * body.inside(cloth - 0.05, 0.10) * (side < 0.6))
     body.paint(shade * planes(actor.clothes) * weave, body.inside(cloth, 0.015))
     hem = np.abs(collar - 0.045) - 0.006

@@ -1,0 +1,145 @@
+"""How much of the truth can be read, without any network, from faces, voices, both, and time.
+
+Ridge regression on what faces and voices really do, tested on actors that it has not met.
+`python -m training.synthetic.ceiling` prints the table of docs/synthetic-world.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from service.domain.time import PATCH_SAMPLES, SAMPLE_RATE_HZ
+from training.synthetic.expression import ExpressionTracks
+from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, at_times
+from training.synthetic.performance import Performance
+
+RATE_HZ: Final = 12.5
+CONTEXT_SECONDS: Final = 2.0
+
+_FACE_TRACKS: Final = tuple(field.name for field in fields(ExpressionTracks))
+_CONTEXT_STEP: Final = 2
+"""Frames between the neighbours that a context takes in."""
+_RIDGE: Final = 3.0
+
+
+def measure_ceilings(
+    train: Sequence[int], test: Sequence[int], *, seconds: float = 60.0
+) -> dict[str, tuple[float, float]]:
+    """CCC of valence and arousal on the test actors, by what may be looked at."""
+    learnt, met = (_observe(actors, seconds) for actors in (train, test))
+    views = {
+        "face, one frame": ("face", 0),
+        "voice, one moment": ("voice", 0),
+        "both, one moment": ("both", 0),
+        "face, ±2 s": ("face", 1),
+        "voice, ±2 s": ("voice", 1),
+        "both, ±2 s": ("both", 1),
+    }
+    return {
+        name: _score(_view(learnt, *view), _view(met, *view), learnt, met)
+        for name, view in views.items()
+    }
+
+
+def concordance(estimate: Doubles, truth: Doubles) -> float:
+    """Lin's concordance correlation coefficient."""
+    shared = 2 * np.mean((estimate - estimate.mean()) * (truth - truth.mean()))
+    total = estimate.var() + truth.var() + (estimate.mean() - truth.mean()) ** 2
+    return float(shared / total)
+
+
+_Clip = dict[str, Doubles]
+
+
+def _observe(actors: Sequence[int], seconds: float) -> list[_Clip]:
+    return [_features(Performance.of_seed(seed, seconds=seconds), seconds) for seed in actors]
+
+
+def _features(performance: Performance, seconds: float) -> _Clip:
+    """face: (N, D), 0 where it is hidden; voice: (N, D) as one patch hears it; truth: (N, 2)."""
+    times = np.arange(0, seconds, 1 / RATE_HZ)
+    seen = performance.visible(times).astype(np.float64)[:, None]
+    face = face_parameters(performance.expressions, times)
+    voice = _heard(performance, times)
+    return {
+        "face": np.concatenate([face * seen, seen], axis=1),
+        "voice": voice,
+        "both": np.concatenate([face * seen, seen, voice], axis=1),
+        "truth": performance.truth(times),
+    }
+
+
+def face_parameters(tracks: ExpressionTracks, times: Doubles) -> Doubles:
+    """(N, 13) what the face does at the times."""
+    return np.stack([at_times(getattr(tracks, name), times) for name in _FACE_TRACKS], axis=1)
+
+
+def _heard(performance: Performance, times: Doubles) -> Doubles:
+    """(N, 6) loudness, pitch, breath, rate, formants and speech over the patch at each time."""
+    speech = performance.speech
+    loud = np.maximum(speech.loudness, 1e-6)
+    columns = [
+        np.log10(loud),
+        np.log2(speech.pitch_hz / 120),
+        speech.breath,
+        speech.rate_hz,
+        np.full(len(loud), performance.actor.timbre.formant_scale),
+    ]
+    weight = speech.loudness > 0.15 * speech.loudness.max()
+    share = _patch_mean(weight.astype(np.float64), times)
+    means = [_patch_mean(c * weight, times) / np.maximum(share, 1e-9) for c in columns]
+    audible = share > 0.1
+    columns = [*(mean * audible for mean in means), audible.astype(np.float64), share]
+    return np.stack(columns, axis=1)
+
+
+def _patch_mean(track: Doubles, times: Doubles) -> Doubles:
+    total = np.concatenate([[0.0], np.cumsum(track)])
+    length = round(PATCH_SAMPLES / SAMPLE_RATE_HZ * CONTROL_RATE_HZ)
+    first = np.minimum(np.round(times * CONTROL_RATE_HZ).astype(np.int64), len(track) - 1)
+    last = np.minimum(first + length, len(track))
+    return (total[last] - total[first]) / np.maximum(last - first, 1)
+
+
+def _view(clips: list[_Clip], part: str, context: int) -> Doubles:
+    reach = round(CONTEXT_SECONDS * RATE_HZ) * context
+    return np.concatenate([_with_context(clip[part], reach) for clip in clips])
+
+
+def _with_context(rows: Doubles, reach: int) -> Doubles:
+    padded = np.pad(rows, ((reach, reach), (0, 0)), mode="edge")
+    offsets = range(0, 2 * reach + 1, _CONTEXT_STEP)
+    return np.concatenate([padded[k : k + len(rows)] for k in offsets], axis=1)
+
+
+def _score(
+    learnt: Doubles, met: Doubles, train: list[_Clip], test: list[_Clip]
+) -> tuple[float, float]:
+    truth = np.concatenate([clip["truth"] for clip in train])
+    expected = np.concatenate([clip["truth"] for clip in test])
+    middle, spread = learnt.mean(axis=0), learnt.std(axis=0) + 1e-9
+    x = (learnt - middle) / spread
+    weights = np.linalg.solve(
+        x.T @ x + _RIDGE * np.eye(x.shape[1]) * len(x) / 1_000, x.T @ (truth - truth.mean(axis=0))
+    )
+    estimate = (met - middle) / spread @ weights + truth.mean(axis=0)
+    valence, arousal = (concordance(estimate[:, k], expected[:, k]) for k in range(2))
+    return valence, arousal
+
+
+def main() -> None:
+    """Print the table."""
+    table = Table("seen", "valence", "arousal", "mean")
+    for name, (valence, arousal) in measure_ceilings(range(120), range(1_000, 1_040)).items():
+        table.add_row(name, *(f"{x:.3f}" for x in (valence, arousal, (valence + arousal) / 2)))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

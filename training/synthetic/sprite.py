@@ -1,0 +1,68 @@
+"""What does not change from frame to frame: drawn once, then laid into every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+
+from training.synthetic.shapes import Canvas, Light, Plane
+
+Extent = tuple[float, float, float, float]
+"""left, top, right, bottom in half head heights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sprite:
+    """A drawing without its background.
+
+    texture: (H, W, 4) float32, linear RGB times its cover, and 1 - cover.
+    left, top: u and v of the first pixel's centre. density: pixels a unit.
+    """
+
+    texture: Light
+    left: float
+    top: float
+    density: float
+
+    @classmethod
+    def of(cls, draw: Callable[[Canvas], None], extent: Extent, density: float) -> Self:
+        """Draw on black and on white: what differs is what shines through."""
+        left, top, right, bottom = extent
+        u = np.arange(left, right, 1 / density, dtype=np.float32)[None, :]
+        v = np.arange(top, bottom, 1 / density, dtype=np.float32)[:, None]
+        u, v = np.broadcast_arrays(u, v)
+        grounds: list[Light] = []
+        for ground in (0.0, 1.0):
+            light = np.full((3, *u.shape), ground, dtype=np.float32)
+            draw(Canvas(light=light, u=u, v=v, pixel=1 / density))
+            grounds.append(light)
+        black, white = grounds
+        through = (white - black).mean(axis=0, keepdims=True)
+        texture = np.concatenate([black, through]).transpose(1, 2, 0)
+        return cls(texture=np.ascontiguousarray(texture), left=left, top=top, density=density)
+
+    def lay(self, canvas: Canvas) -> None:
+        """Lay it over the canvas at the canvas's own u and v."""
+        if not canvas.light.size:
+            return
+        seen = self.sample(canvas.u, canvas.v)
+        canvas.light[:] *= seen[3]
+        canvas.light[:] += seen[:3]
+
+    def sample(self, u: Plane, v: Plane) -> Light:
+        """(4, H, W) colour and what shines through, at the places u, v."""
+        across = ((u - self.left) * self.density).astype(np.float32)
+        down = ((v - self.top) * self.density).astype(np.float32)
+        seen = cv2.remap(
+            np.asarray(self.texture, dtype=np.float32),
+            across,
+            down,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(0, 0, 0, 1),
+        )
+        return np.stack(cv2.split(seen)).astype(np.float32, copy=False)
