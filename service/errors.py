@@ -40,7 +40,7 @@ line) translates the class attributes once; nothing else decides a status.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 
 class CircumplexError(Exception):
@@ -64,10 +64,6 @@ class CircumplexError(Exception):
     def of_code(cls, code: str, detail: str | None = None) -> CircumplexError:
         """The error a stored or transmitted `code` stands for; InternalError if unknown."""
         return _by_code(cls).get(code, InternalError)(detail)
-
-    def with_detail(self, detail: str) -> Self:
-        """The same error with another detail."""
-        return type(self)(detail)
 
 
 def _by_code(root: type[CircumplexError]) -> dict[str, type[CircumplexError]]:
