@@ -68,6 +68,7 @@ class Options:
     max_pixels: int
     threads: int
     memory_bytes: int
+    cpu_seconds: int
     chunk_frames: int
     parent_pid: int
 
@@ -84,6 +85,7 @@ class Options:
             max_pixels=settings.max_frame_pixels,
             threads=settings.decode_threads,
             memory_bytes=settings.decode_memory_bytes,
+            cpu_seconds=settings.decode_cpu_seconds,
             chunk_frames=settings.chunk_frames,
             parent_pid=os.getpid(),
         )
@@ -198,7 +200,7 @@ def _speak(options: Options, pipe: BinaryIO) -> None:
     try:
         yunet = None if options.yunet_file is None else Path(options.yunet_file)
         finder = open_finder(Path(options.face_models_dir), yunet)
-        limits.confine(memory_bytes=options.memory_bytes)
+        limits.confine(memory_bytes=options.memory_bytes, cpu_seconds=options.cpu_seconds)
         for message in produce(options, finder):
             pipe.writelines(wire.encode(message))
             pipe.flush()

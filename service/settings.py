@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     decode_stall_seconds: float = Field(
         default=60.0, gt=0, description="A decode child that yields nothing for so long is killed."
     )
+    decode_cpu_seconds: int = Field(
+        default=12 * 3600, ge=1, description="Processor time that one clip's decode child may take."
+    )
     chunk_frames: int = Field(
         default=32, ge=1, le=300, description="Frames that travel to the backbones together."
     )

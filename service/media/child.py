@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
-from service.errors import DecoderCrashed, DecoderTimedOut
+from service.errors import ClipError, DecoderCrashed, DecoderTimedOut
 from service.media import wire
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ async def _listen(
         except TimeoutError as error:
             raise DecoderTimedOut() from error
         except asyncio.IncompleteReadError as error:
-            raise DecoderCrashed(await _describe_end(process, complaints)) from error
+            raise await _reason_of_end(process, complaints) from error
         match message:
             case ClipOpened():
                 in_order, opened = not opened, True
@@ -100,20 +100,22 @@ async def _read_message(reader: asyncio.StreamReader, most_frames: int) -> Extra
     return wire.decode(header, crops, waveform, await reader.readexactly(lengths.patch_starts))
 
 
-async def _describe_end(process: Process, complaints: asyncio.Task[bytes]) -> str:
+async def _reason_of_end(process: Process, complaints: asyncio.Task[bytes]) -> ClipError:
     """How a child ended that did not say so itself; what it complained of goes to the log."""
     try:
         async with asyncio.timeout(_LAST_WORDS_SECONDS):
             status = await process.wait()
             said = await asyncio.shield(complaints)
     except TimeoutError:
-        return "The decoder process closed its pipe and went on"
+        return DecoderCrashed("The decoder process closed its pipe and went on")
     _log.warning(
         "decode child ended", extra={"status": status, "said": said.decode(errors="replace")}
     )
+    if status == -signal.SIGXCPU:
+        return DecoderTimedOut("Decoding the clip takes more processor time than allowed")
     if status < 0:
-        return f"The decoder process was ended by {signal.Signals(-status).name}"
-    return f"The decoder process ended with status {status}"
+        return DecoderCrashed(f"The decoder process was ended by {signal.Signals(-status).name}")
+    return DecoderCrashed(f"The decoder process ended with status {status}")
 
 
 async def _keep_tail(reader: asyncio.StreamReader) -> bytes:

@@ -7,13 +7,17 @@ opened. This is the place where a narrower sandbox is added: `confine` is the on
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
 MOST_OPEN_FILES: Final = 64
+LAST_SECONDS: Final = 5
+"""Processor time between SIGXCPU and SIGKILL."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -26,21 +30,27 @@ def die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def confine(*, memory_bytes: int) -> None:
-    """Limit this process from here on: no files written, no core, few handles, so much memory.
+def confine(*, memory_bytes: int, cpu_seconds: int) -> None:
+    """Limit this process from here on: no files written, no core, few handles, memory and time.
 
-    Args: memory_bytes: address space beyond what is mapped now.
+    Args: memory_bytes: address space beyond what is mapped now; cpu_seconds: processor time of
+        all threads beyond what is used now; SIGXCPU ends the process that takes more.
     """
+    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_seconds, grace=LAST_SECONDS)
     _limit(resource.RLIMIT_AS, _mapped_bytes() + memory_bytes)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
 
 
-def _limit(kind: int, most: int) -> None:
+def _limit(kind: int, most: int, grace: int = 0) -> None:
+    """Set a limit, and `grace` above it the one that even a handler of the signal cannot pass."""
     hard = resource.getrlimit(kind)[1]
-    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (allowed, allowed))
+    soft, top = (
+        wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        for wanted in (most, most + grace)
+    )
+    resource.setrlimit(kind, (soft, top))
 
 
 def _mapped_bytes() -> int:

@@ -169,6 +169,12 @@ async def test_a_child_that_stands_still_is_ended(long: Path) -> None:
     assert not children()
 
 
+async def test_a_clip_that_takes_too_much_processor_time_is_given_up(tmp_path: Path) -> None:
+    clip = write(tmp_path / "long.mp4", PictureTrack(size=(640, 480), count=4000))
+    with pytest.raises(DecoderTimedOut, match="processor time"):
+        await read(clip, settings(decode_cpu_seconds=1))
+
+
 async def test_leaving_early_leaves_no_process(long: Path) -> None:
     async with extract(long, SETTINGS) as messages:
         await anext(messages)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
-PREAMBLE = "import os, numpy as np; from service.media import limits; "
+PREAMBLE = """
+import os, numpy as np
+from service.media import limits
+def confine(cpu_seconds=60): limits.confine(memory_bytes=2**28, cpu_seconds=cpu_seconds)
+"""
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -17,7 +22,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_a_confined_process_cannot_write_a_file(tmp_path) -> None:
     target = tmp_path / "file"
     ended = run(
-        f"limits.confine(memory_bytes=2**28); file = open({str(target)!r}, 'wb', buffering=0)\n"
+        f"confine(); file = open({str(target)!r}, 'wb', buffering=0)\n"
         "try: file.write(b'x')\n"
         "except OSError as error: print(error.strerror)"
     )
@@ -27,7 +32,7 @@ def test_a_confined_process_cannot_write_a_file(tmp_path) -> None:
 
 def test_a_confined_process_has_memory_up_to_its_limit() -> None:
     ended = run(
-        "limits.confine(memory_bytes=2**28); np.ones(2**24, np.uint8); print('some')\n"
+        "confine(); np.ones(2**24, np.uint8); print('some')\n"
         "try: np.ones(2**29, np.uint8)\n"
         "except MemoryError: print('no more')"
     )
@@ -36,11 +41,16 @@ def test_a_confined_process_has_memory_up_to_its_limit() -> None:
 
 def test_a_confined_process_runs_out_of_handles() -> None:
     ended = run(
-        "limits.confine(memory_bytes=2**28)\n"
+        "confine()\n"
         "try: held = [os.dup(0) for _ in range(100)]\n"
         "except OSError as error: print(error.strerror)"
     )
     assert "Too many open files" in ended.stdout
+
+
+def test_a_confined_process_runs_out_of_time() -> None:
+    ended = run("confine(1)\nwhile True: pass")
+    assert ended.returncode == -signal.SIGXCPU
 
 
 def test_a_process_whose_parent_is_gone_ends_itself() -> None:
