@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 
@@ -50,7 +49,6 @@ def measure_decode(clip: Path, settings: Settings) -> Speed:
 
 def measure_face(clip: Path, settings: Settings) -> Speed:
     """Find, follow and cut out the face in pictures that are already decoded; one thread."""
-    cv2.setNumThreads(1)
     finder = open_finder(settings.face_models_dir, settings.yunet_file)
     pictures = [picture.pixels for picture in islice(_pictures(clip, settings), PICTURES)]
 
