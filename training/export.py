@@ -15,12 +15,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from service.domain.signatures import SCRIPTED
+from training.importers.backbone import Backbone, read_backbone
 from training.presets import Preset, build_networks
 from training.serving import serve
 
@@ -36,20 +38,55 @@ class ModelProvenance:
     weights_sha256: str
     file_sha256: str
     parameters: int
+    origin: dict[str, Any]
+    """Where the weights came from: `training` is untrained, imported or, without weights, none."""
 
 
-def export_repository(preset: Preset, *, repository: Path, seed: int) -> dict[str, ModelProvenance]:
+def export_repository(
+    preset: Preset,
+    *,
+    repository: Path,
+    seed: int,
+    visual: Path | None = None,
+    audio: Path | None = None,
+) -> dict[str, ModelProvenance]:
     """Write every `<model>/1/model.pt` and, last, `provenance.json`; each file whole or not at all.
 
     The same preset and seed give the same weights; TorchScript orders a frozen
-    file's constants anew each time, so file_sha256 may differ.
+    file's constants anew each time, so file_sha256 may differ. `visual` and
+    `audio` are imported backbones to serve instead of untrained ones. The fusion
+    is untrained all the same, and so is the whole in its `training`.
+    Raises: BackboneFileInvalid: an imported file is damaged, or of the other kind.
     """
-    models = serve(build_networks(preset, seed))
+    face = read_backbone(visual) if visual else None
+    voice = read_backbone(audio) if audio else None
+    networks = build_networks(
+        preset, seed, visual=face and face.build_visual(), audio=voice and voice.build_audio()
+    )
+    models, origins = serve(networks), _origins(seed, face, voice)
     exported = {
-        signature.name: _export_model(models[signature.name], repository / signature.name)
+        signature.name: _export_model(
+            models[signature.name], repository / signature.name, origins[signature.name]
+        )
         for signature in SCRIPTED
     }
-    provenance = {
+    text = json.dumps(_provenance(preset, seed, exported), indent=2) + "\n"
+    _replace(repository / PROVENANCE, lambda part: part.write_text(text, encoding="utf-8"))
+    return exported
+
+
+def _origins(seed: int, face: Backbone | None, voice: Backbone | None) -> dict[str, dict[str, Any]]:
+    untrained = {"training": "untrained", "seed": seed}
+    return {
+        "visual_backbone": face.origin if face else untrained,
+        "log_mel": {"training": "none"},
+        "audio_backbone": voice.origin if voice else untrained,
+        "fusion": untrained,
+    }
+
+
+def _provenance(preset: Preset, seed: int, exported: dict[str, ModelProvenance]) -> dict[str, Any]:
+    return {
         "preset": preset.name,
         "training": "untrained",
         "seed": seed,
@@ -61,9 +98,6 @@ def export_repository(preset: Preset, *, repository: Path, seed: int) -> dict[st
             "python": platform.python_version(),
         },
     }
-    text = json.dumps(provenance, indent=2) + "\n"
-    _replace(repository / PROVENANCE, lambda part: part.write_text(text, encoding="utf-8"))
-    return exported
 
 
 def script(model: nn.Module) -> torch.jit.ScriptModule:
@@ -88,7 +122,7 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _export_model(model: nn.Module, folder: Path) -> ModelProvenance:
+def _export_model(model: nn.Module, folder: Path, origin: dict[str, Any]) -> ModelProvenance:
     target = folder / "1" / "model.pt"
     frozen = script(model)
     _replace(target, lambda part: _save(frozen, part))
@@ -96,6 +130,7 @@ def _export_model(model: nn.Module, folder: Path) -> ModelProvenance:
         weights_sha256=weights_sha256(model),
         file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        origin=origin,
     )
 
 

@@ -49,15 +49,22 @@ class Networks:
     fusion: FoldEnsemble
 
 
-def build_networks(preset: Preset, seed: int) -> Networks:
-    """Untrained networks whose weights follow from the seed alone."""
+def build_networks(
+    preset: Preset, seed: int, *, visual: IResNet | None = None, audio: Vggish | None = None
+) -> Networks:
+    """Untrained networks whose weights follow from the seed alone; backbones may be given instead.
+
+    A backbone that is given is used as it is, whatever the preset says of its size.
+    """
     networks = Networks(
-        visual=IResNet(preset.visual).eval(),
+        visual=visual or IResNet(preset.visual).eval(),
         log_mel=LogMel(preset.log_mel).eval(),
-        audio=Vggish(preset.audio).eval(),
+        audio=audio or Vggish(preset.audio).eval(),
         fusion=FoldEnsemble(preset.fusion).eval(),
     )
-    seed_weights(networks.visual, seed, "visual")
-    seed_weights(networks.audio, seed, "audio")
+    if visual is None:
+        seed_weights(networks.visual, seed, "visual")
+    if audio is None:
+        seed_weights(networks.audio, seed, "audio")
     seed_weights(networks.fusion, seed, "fusion")
     return networks

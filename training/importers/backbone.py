@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,18 +36,51 @@ class Backbone:
         """The settings under which our network is the public one."""
         return configure(self.kind, self.flags)
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where served weights came from, for the provenance."""
+        sources = {key: source for key, source in self.record.items() if key.endswith("source")}
+        return {
+            "training": "imported",
+            "kind": str(self.kind),
+            **sources,
+            "settings": asdict(self.config),
+        }
+
     def build(self) -> IResNet | Vggish:
         """The public network as it was, in evaluation mode; without LA-SE."""
         network = outline(self.config)
         network.load_state_dict(self.state, assign=True)
         return network.eval()
 
+    def build_visual(self) -> IResNet:
+        """The network, which is to see faces.
+
+        Raises: BackboneFileInvalid: it hears voices.
+        """
+        network = self.build()
+        if not isinstance(network, IResNet):
+            raise BackboneFileInvalid(f"{self.kind} is no visual backbone.")
+        return network
+
+    def build_audio(self) -> Vggish:
+        """The network, which is to hear voices.
+
+        Raises: BackboneFileInvalid: it sees faces.
+        """
+        network = self.build()
+        if not isinstance(network, Vggish):
+            raise BackboneFileInvalid(f"{self.kind} is no audio backbone.")
+        return network
+
     def load_into(self, network: nn.Module) -> None:
         """Copy the weights into a network of these settings, which may have LA-SE besides.
 
         Raises: BackboneFileInvalid: the network has other keys or shapes.
         """
-        wanted = {k: v.shape for k, v in network.state_dict().items() if _UNTRAINED not in k}
+        wanted = {
+            k: v.shape for k, v in network.state_dict().items() if not k.startswith(_UNTRAINED)
+        }
         if wanted != {key: value.shape for key, value in self.state.items()}:
             raise BackboneFileInvalid(f"{self.kind} weights do not fit this network's settings.")
         network.load_state_dict(self.state, strict=False)
@@ -75,6 +108,11 @@ def read_backbone(file: Path) -> Backbone:
     Raises: BackboneFileInvalid: a file is missing, the record is of other weights, or
         the keys are not the network's.
     """
+    if not file.with_suffix(".json").is_file():
+        raise BackboneFileInvalid(
+            f"{file.name} has no record beside it. Public files are imported first: "
+            "python -m training import-backbone."
+        )
     try:
         record = json.loads(file.with_suffix(".json").read_bytes())
         kind, flags = Kind(record["kind"]), Flags(**record["flags"])

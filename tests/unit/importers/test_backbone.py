@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.importers.backbone import Backbone, read_backbone, write_backbone
+from training.importers.errors import BackboneFileInvalid
+from training.importers.intake import import_backbone
+from training.importers.layouts import ARCFACE, Kind
+from training.networks.iresnet import IResNet
+from training.presets import MINI
+
+
+@pytest.fixture(scope="module")
+def backbone(arcface_file: Path) -> Backbone:
+    return import_backbone(Kind.ARCFACE, arcface_file)
+
+
+@pytest.fixture
+def weights(backbone: Backbone, tmp_path: Path) -> Path:
+    return write_backbone(backbone, tmp_path)
+
+
+def test_what_is_written_is_read_again(backbone: Backbone, weights: Path) -> None:
+    again = read_backbone(weights)
+    assert (again.kind, again.flags) == (backbone.kind, backbone.flags)
+    assert again.state.keys() == backbone.state.keys()
+    assert all(torch.equal(again.state[key], backbone.state[key]) for key in again.state)
+    names = {"arcface-iresnet50.safetensors", "arcface-iresnet50.json"}
+    assert {file.name for file in weights.parent.iterdir()} == names
+
+
+def test_the_record_names_the_source_and_the_file(weights: Path, arcface_file: Path) -> None:
+    record = json.loads(weights.with_suffix(".json").read_text())
+    assert record["source"] == {
+        "file": arcface_file.name,
+        "sha256": hashlib.sha256(arcface_file.read_bytes()).hexdigest(),
+        "bytes": arcface_file.stat().st_size,
+    }
+    assert record["file_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert record["keys"]["matched"] == 475
+
+
+def test_a_changed_file_is_not_read(weights: Path) -> None:
+    with weights.open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x55")
+    with pytest.raises(BackboneFileInvalid, match="not the file that its record describes"):
+        read_backbone(weights)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"kind": "other", "flags": {}}', "[]"])
+def test_a_damaged_record_is_not_read(weights: Path, text: str) -> None:
+    weights.with_suffix(".json").write_text(text)
+    with pytest.raises(BackboneFileInvalid, match="damaged"):
+        read_backbone(weights)
+
+
+def test_a_public_file_given_as_an_imported_one_is_refused_with_what_to_do(
+    arcface_file: Path,
+) -> None:
+    with pytest.raises(BackboneFileInvalid, match="import-backbone"):
+        read_backbone(arcface_file)
+
+
+def test_training_starts_from_the_weights_with_attention_of_its_own(backbone: Backbone) -> None:
+    network = IResNet(replace(ARCFACE, attention=True))
+    attention = network.attention.state_dict()
+    before = {key: value.clone() for key, value in attention.items()}
+    backbone.load_into(network)
+    assert torch.equal(network.fc.weight, backbone.state["fc.weight"])
+    assert all(torch.equal(value, before[key]) for key, value in attention.items())
+
+
+def test_a_network_of_another_size_does_not_take_the_weights(backbone: Backbone) -> None:
+    with pytest.raises(BackboneFileInvalid, match="do not fit"):
+        backbone.load_into(IResNet(MINI.visual))
+
+
+def test_the_network_can_be_trained_on(backbone: Backbone) -> None:
+    assert all(parameter.requires_grad for parameter in backbone.build().parameters())
