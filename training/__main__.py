@@ -1,5 +1,10 @@
-"""`python -m training export --preset mini`."""
+"""`python -m training export --preset mini`; the synthetic world does not wait for torch."""
 
-from training.cli import app
+import sys
+
+if sys.argv[1:2] == ["synthesise"]:
+    from training.synthetic.command import app
+else:
+    from training.cli import app
 
 app()

@@ -13,9 +13,11 @@ from training.export import export_repository
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
 from training.presets import PRESETS
+from training.synthetic.command import synthesise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
+app.command()(synthesise)
 
 
 class PresetName(StrEnum):

@@ -1,0 +1,56 @@
+"""Drawn crops against those that the service's own finder and alignment cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from service.domain.arrays import Bytes
+from service.features.finder import open_finder
+from training.synthetic.camera import Camera
+from training.synthetic.order import Order, Piece
+from training.synthetic.performance import Performance
+from training.synthetic.recording import write_piece
+from training.synthetic.studio import Studio
+
+FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
+
+
+def read_crop(file: Path) -> Bytes:
+    crop = cv2.imread(str(file))
+    assert crop is not None
+    return crop.astype(np.uint8)
+
+
+def test_served_crops_are_cut_where_drawn_ones_are(tmp_path: Path) -> None:
+    piece = Piece(actor=500_000, name="actor", part="Test_Set", rate="25")
+    for folder, as_served in (("drawn", False), ("served", True)):
+        order = Order(seed=5, seconds=4, rates=("25",), clips=False, as_served=as_served)
+        write_piece(tmp_path / folder, order, piece, FACE_MODELS)
+    differences = [
+        np.abs(read_crop(served).astype(int) - read_crop(drawn)).mean()
+        for served in tmp_path.glob("served/cropped_aligned/actor/*.jpg")
+        if (drawn := tmp_path / "drawn/cropped_aligned/actor" / served.name).exists()
+    ]
+    assert len(differences) > 60
+    # unrelated faces differ by more than 30 levels
+    assert float(np.median(differences)) < 12
+
+
+def test_default_finder_finds_the_faces_that_are_to_be_seen() -> None:
+    times = np.arange(0, 4, 0.16)
+    seen = found = 0
+    for seed in range(20, 28):
+        performance = Performance.of_seed(seed, seconds=4.0)
+        studio = Studio(performance, Camera.of_seed(performance.seed))
+        finder = open_finder(FACE_MODELS, None)
+        moments = zip(
+            times, performance.expressions.at(times), performance.visible(times), strict=True
+        )
+        for seconds, expression, visible in moments:
+            face = finder.find(studio.picture(expression, float(seconds)))
+            seen += bool(visible)
+            found += bool(visible) and face is not None
+    assert found >= 0.97 * seen > 100
