@@ -94,7 +94,8 @@ def write_backbone(backbone: Backbone, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{backbone.kind}.safetensors"
     part = folder / f".{weights.name}.part"
-    safetensors.torch.save_file(backbone.state, part, metadata={"kind": str(backbone.kind)})
+    # Not save_file: its files are for their owner alone, whatever the umask.
+    part.write_bytes(safetensors.torch.save(backbone.state, {"kind": str(backbone.kind)}))
     record = {"format": FORMAT, **backbone.record, "file_sha256": _sha256(part)}
     part.replace(weights)
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
