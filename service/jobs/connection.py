@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
@@ -19,6 +19,8 @@ ANSWER_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
 RETRIES: Final = 2
 RETRY_PAUSE_SECONDS: Final = 0.1
+MOST_CONNECTIONS: Final = 32
+"""Of one client. An exchange takes a millisecond: a burst waits its turn, and none is refused."""
 
 
 def connect(url: str) -> Redis:
@@ -26,14 +28,17 @@ def connect(url: str) -> Redis:
 
     A command that meets a broken connection is sent again, so commands must bear repetition.
     """
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=MOST_CONNECTIONS,
+        timeout=ANSWER_SECONDS,
         decode_responses=True,
         encoding_errors="replace",  # docket's messages are pickles; only their ids are read here
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(ConstantBackoff(RETRY_PAUSE_SECONDS), RETRIES),
     )
+    return Redis.from_pool(pool)
 
 
 async def repeat(command: Callable[[], Awaitable[object]]) -> None:

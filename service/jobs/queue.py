@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from docket import Docket
 from redis.asyncio import Redis
 
 from service.errors import InternalError
-from service.jobs.connection import connect, reaching_redis, repeat
+from service.jobs.connection import MOST_CONNECTIONS, connect, reaching_redis, repeat
 from service.settings import Settings
 
 TASK: Final = "annotate"
@@ -37,6 +38,8 @@ class JobQueue:
     def __init__(self, docket: Docket, redis: Redis) -> None:
         self.docket = docket
         self._redis = redis
+        # docket's own pool raises where ours waits
+        self._turns = asyncio.Semaphore(MOST_CONNECTIONS)
 
     @classmethod
     @asynccontextmanager
@@ -53,7 +56,7 @@ class JobQueue:
 
     async def submit(self, job_id: str) -> None:
         """Queue a job, once for each id; raises QueueUnavailable."""
-        async with reaching_redis():
+        async with reaching_redis(), self._turns:
             await repeat(lambda: self.docket.add(TASK, key=job_id)(job_id))
 
     async def backlog(self) -> Backlog:

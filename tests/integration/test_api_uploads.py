@@ -92,6 +92,29 @@ async def test_ten_posts_at_once_become_ten_jobs_with_results(address: str, room
         assert CLIP + bytes([number]) == await content_of(rooms.store, f"clips/{job_id}")
 
 
+async def test_a_burst_of_posts_waits_for_redis_and_none_is_refused(
+    address: str, rooms: Rooms
+) -> None:
+    answers = await asyncio.gather(*(_post_raw(address) for _ in range(300)))
+
+    assert {b"HTTP/1.1 202 Accepted"} == {answer.partition(b"\r\n")[0] for answer in answers}
+    assert (await rooms.queue.backlog()).depth == 300
+
+
+async def _post_raw(address: str) -> bytes:
+    """On a bare socket: a client library takes more of the one event loop than the gateway."""
+    host, port = address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+        f"Content-Type: video/mp4\r\nContent-Length: {len(CLIP)}\r\n\r\n"
+    )
+    writer.write(head.encode() + CLIP)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
 async def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(
     address: str, gateway: Gateway, rooms: Rooms
 ) -> None:
