@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from toy_world import SMALL, Take, write_world
+
+from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
+from service.domain.time import PATCH_HOPS, patch_start_hop
+from service.domain.windows import Features, Windower
+from service.media.audio import Sound
+from service.media.demux import ClipLimits, choose_video, open_container
+from service.media.video import VideoReader
+from training.data.augmentation import Augmentation
+from training.data.crops import read_crop
+from training.data.embeddings import Embeddings, fill_faces
+from training.data.errors import (
+    AnnotationUnreadable,
+    CropsNotFound,
+    CropUnreadable,
+    LayoutNotFound,
+    RecordingTwice,
+    SplitEmpty,
+    VideoUnreadable,
+)
+from training.data.layout import Recording, Split, fingerprint, of_split, read_dataset
+from training.data.samples import EpochBatches, FrameSamples, Source
+from training.data.sound import read_video, stretch_times
+from training.data.tracks import Tracks
+from training.data.windows import Grid
+from training.networks.log_mel import LogMel, LogMelConfig
+from training.synthetic.container import write_clip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def recordings(world: Path) -> dict[str, Recording]:
+    return {recording.name: recording for recording in read_dataset(world)}
+
+
+@pytest.fixture(scope="module")
+def log_mel() -> LogMel:
+    return LogMel(LogMelConfig()).eval()
+
+
+def test_every_recording_is_read_with_its_split_and_video(
+    world: Path, recordings: dict[str, Recording]
+) -> None:
+    assert set(recordings) == {take.name for take in SMALL}
+    tested = {r.name for r in of_split(tuple(recordings.values()), Split.TEST)}
+    assert tested == {"test0", "test1"}
+    assert recordings["duo_left"].video == recordings["duo_right"].video == world / "videos/duo.mp4"
+    assert recordings["duo_left"].subject == recordings["duo_right"].subject == "duo"
+
+
+def test_rows_without_annotation_keep_their_place(recordings: dict[str, Recording]) -> None:
+    duo = recordings["duo_left"]
+    assert len(duo) == 50
+    assert np.flatnonzero(~duo.annotated).tolist() == [3, 4]
+    assert np.isnan(duo.targets[3:5]).all()
+    assert np.abs(duo.targets[duo.annotated]).max() <= 1
+
+
+def test_a_missing_crop_is_a_frame_without_a_face(recordings: dict[str, Recording]) -> None:
+    assert np.flatnonzero(~recordings["duo_left"].faces).tolist() == [0, 1, 20]
+
+
+def test_a_gap_is_filled_with_the_last_face_and_masked_before_the_first(
+    recordings: dict[str, Recording],
+) -> None:
+    faces = recordings["duo_left"].faces
+    found = np.arange(1, faces.sum() + 1, dtype=np.float32)[:, None] * np.ones(FACE_FEATURES)
+    visual, known = fill_faces(faces, np.arange(50) / 25, found.astype(np.float32))
+    assert known.tolist() == [False, False, *[True] * 48]
+    assert visual[19:22, 0].tolist() == [18, 18, 19]
+
+
+def break_layout(root: Path, fault: str) -> None:
+    rows = root / "VA_Estimation_Challenge" / "Train_Set" / "train0.txt"
+    if fault == "crops":
+        (root / "cropped_aligned" / "train0").rename(root / "cropped_aligned" / "other")
+    elif fault == "twice":
+        rows.with_name("train1.txt").rename(root / "VA_Estimation_Challenge/Test_Set/train0.txt")
+    elif fault == "no split":
+        for file in (root / "VA_Estimation_Challenge" / "Validation_Set").iterdir():
+            file.unlink()
+    elif fault == "no annotations":
+        (root / "VA_Estimation_Challenge").rename(root / "VA")
+    else:
+        rows.write_text(fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "says"),
+    [
+        ("crops", CropsNotFound, "train0"),
+        ("twice", RecordingTwice, "train0: training and test"),
+        ("no split", SplitEmpty, "Validation_Set"),
+        ("no annotations", LayoutNotFound, "VA_Estimation_Challenge"),
+        ("0.1,0.2\n", AnnotationUnreadable, "line 1: the header"),
+        ("valence,arousal\n0.1,0.2\n0.3\n", AnnotationUnreadable, "line 3: '0.3'"),
+        ("valence,arousal\n0.1,x\n", AnnotationUnreadable, "line 2"),
+        ("valence,arousal\n0.1,1.5\n", AnnotationUnreadable, "neither in"),
+        ("valence,arousal\n\n0.1,0.5\n", AnnotationUnreadable, "line 2"),
+    ],
+)
+def test_a_wrong_layout_is_refused_by_name(
+    tmp_path: Path, fault: str, error: type[Exception], says: str
+) -> None:
+    takes = tuple(take for take in SMALL if take.name in ("train0", "train1", "check0", "test0"))
+    root = write_world(tmp_path, takes, videos=False)
+    break_layout(root, fault)
+    with pytest.raises(error, match=says):
+        read_dataset(root)
+
+
+def test_the_fingerprint_follows_annotations_and_faces(tmp_path: Path, world: Path) -> None:
+    takes = (Take(name="a", folder="Train_Set"), Take(name="b", folder="Validation_Set"))
+    root = write_world(tmp_path, takes, videos=False)
+    before = fingerprint(read_dataset(root))
+    assert before == fingerprint(read_dataset(root))
+    (root / "cropped_aligned" / "a" / "00007.jpg").unlink()
+    assert before != fingerprint(read_dataset(root))
+
+
+def test_a_crop_comes_as_rgb_of_the_served_size(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "00001.jpg"), np.full((224, 224, 3), (10, 20, 200), np.uint8))
+    crop = read_crop(tmp_path, 0)
+    assert crop.shape == (112, 112, 3)
+    # JPEG rounds colours
+    np.testing.assert_allclose(crop[50, 50], [200, 20, 10], atol=3)
+    (tmp_path / "00002.jpg").write_bytes(b"no picture")
+    with pytest.raises(CropUnreadable, match="00002"):
+        read_crop(tmp_path, 1)
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30_000, 1_001)])
+def test_training_sees_and_hears_what_serving_does(tmp_path: Path, rate: Fraction) -> None:
+    clip = tmp_path / "clip.mp4"
+    draw = np.random.default_rng(0)
+    waveform = (0.3 * draw.standard_normal(40_000)).astype(np.float32)
+    pictures = [draw.integers(0, 255, (48, 48, 3), np.uint8) for _ in range(60)]
+    write_clip(clip, iter(pictures), rate=rate, waveform=waveform)
+    times, heard = read_video(clip)
+    limits = ClipLimits(max_seconds=60, max_frames=1_000, max_pixels=10_000)
+    with open_container(clip) as container:
+        reader = VideoReader(container, choose_video(container, clip), limits=limits, threads=1)
+        assert times.tolist() == [picture.time_seconds for picture in reader.read()]
+    with open_container(clip) as container:
+        served, starts = Sound(container).cut([patch_start_hop(seconds) for seconds in times])
+    assert starts[0] == 0
+    longest = min(len(served), len(heard))
+    assert longest > 39_000
+    np.testing.assert_array_equal(served[:longest], heard[:longest])
+
+
+def test_a_video_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"nothing" * 100)
+    with pytest.raises(VideoUnreadable, match=r"clip\.mp4"):
+        read_video(tmp_path / "clip.mp4")
+
+
+def test_rows_past_the_video_go_on_at_its_pace() -> None:
+    times = np.array([0.0, 0.5, 1.0])
+    assert stretch_times(times, 5, 30.0).tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert stretch_times(times, 2, 30.0).tolist() == [0.0, 0.5]
+    assert stretch_times(np.zeros(0), 3, 4.0).tolist() == [0.0, 0.25, 0.5]
+
+
+def test_patches_from_stored_spectra_are_those_of_the_served_front_end(
+    tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
+) -> None:
+    recording = recordings["duo_right"]
+    assert recording.video is not None
+    times, waveform = read_video(recording.video)
+    track = Tracks(tmp_path, log_mel).read(recording)
+    assert track.row_times(45, 30.0).tolist() == times[:45].tolist()
+    starts = torch.tensor([patch_start_hop(seconds) for seconds in times[:45]])
+    expected = log_mel(torch.from_numpy(waveform), starts)
+    torch.testing.assert_close(track.patches(times[:45], PATCH_HOPS), expected, rtol=0, atol=1e-5)
+
+
+def test_a_recording_without_video_is_silent_and_runs_at_the_rate(
+    tmp_path: Path, log_mel: LogMel, caplog: pytest.LogCaptureFixture
+) -> None:
+    takes = (Take(name="a", folder="Train_Set"), Take(name="b", folder="Validation_Set"))
+    recording = read_dataset(write_world(tmp_path / "world", takes, videos=False))[0]
+    tracks = Tracks(tmp_path / "tracks", log_mel)
+    tracks.prepare([recording])
+    assert "a has no video: silence" in caplog.text
+    track = tracks.read(recording)
+    times = track.row_times(len(recording), 20.0)
+    assert times[-1] == pytest.approx(49 / 20)
+    patches = track.patches(times, PATCH_HOPS)
+    assert patches.shape == (50, PATCH_HOPS, 64)
+    silence = log_mel(torch.zeros(16_000), torch.zeros(1, dtype=torch.int64))
+    assert torch.equal(silence.expand_as(patches), patches)
+
+
+def test_windows_start_where_serving_starts_them() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(300):
+        window = int(draw.integers(2, 40))
+        hop, frames = int(draw.integers(1, window + 1)), int(draw.integers(0, 150))
+        features = Features(
+            visual=np.zeros((frames, FACE_FEATURES), np.float32),
+            audio=np.zeros((frames, VOICE_FEATURES), np.float32),
+            known=np.ones(frames, np.bool_),
+        )
+        windower = Windower(window_frames=window, hop_frames=hop)
+        expected = [cut.start for cut in (*windower.add(features), *windower.close())]
+        assert expected == Grid(window_frames=window, hop_frames=hop).starts(frames)
+
+
+def samples(recordings: dict[str, Recording], tracks: Tracks, seed: int = 0) -> FrameSamples:
+    return FrameSamples(
+        [recordings["duo_left"], recordings["train0"]],
+        Source(modality="visual", tracks=tracks, rate_hz=25),
+        grid=Grid(window_frames=30, hop_frames=20),
+        frames_per_window=4,
+        augmentation=Augmentation(),
+        seed=seed,
+    )
+
+
+def test_a_draw_depends_on_seed_epoch_and_window_alone(
+    tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
+) -> None:
+    tracks = Tracks(tmp_path, log_mel)
+    first, again, other = (samples(recordings, tracks, seed) for seed in (0, 0, 1))
+    later = first[1, 2]
+    assert torch.equal(later[0], again[1, 2][0])
+    assert not torch.equal(first[0, 2][0], later[0])
+    assert not torch.equal(other[1, 2][0], later[0])
+    assert torch.isfinite(torch.cat([first[0, window][1] for window in range(4)])).all()
+
+
+def test_a_window_moves_as_one() -> None:
+    crops = np.repeat(np.random.default_rng(0).integers(0, 255, (1, 112, 112, 3), np.uint8), 3, 0)
+    moved = [Augmentation().apply(crops, np.random.default_rng(seed)) for seed in range(20)]
+    for window in moved:
+        assert (window == window[0]).all()
+        assert window.flags.c_contiguous
+    still = Augmentation(shift_pixels=0, rotation_degrees=0, scale=0, flip=1.0)
+    mirrored = still.apply(crops, np.random.default_rng(0))
+    np.testing.assert_array_equal(crops[:, :, ::-1], mirrored)
+    assert len({window.tobytes() for window in moved}) == 20
+
+
+def test_processes_share_an_epoch_without_a_gap() -> None:
+    def batches(rank: int, ranks: int) -> list[list[tuple[int, int]]]:
+        return list(EpochBatches(23, epoch=4, batch=3, seed=1, rank=rank, ranks=ranks))
+
+    alone = [window for batch in batches(0, 1) for _, window in batch]
+    assert sorted(alone) == list(range(23))
+    shared = [batches(rank, 2) for rank in range(2)]
+    assert len(shared[0]) == len(shared[1]) == 4
+    assert {window for part in shared for batch in part for _, window in batch} == set(range(23))
+
+
+class Reading(torch.nn.Module):
+    """Stands in for a backbone: how bright a crop, how loud a patch is, and how often asked."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.asked = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        return inputs.float().flatten(1).mean(dim=1, keepdim=True).expand(-1, self.features)
+
+
+def test_every_frame_is_embedded_once_and_kept(
+    tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
+) -> None:
+    recording, tracks = recordings["duo_left"], Tracks(tmp_path / "tracks", log_mel)
+    face, voice = Reading(FACE_FEATURES), Reading(VOICE_FEATURES)
+
+    def prepare(weights: str) -> Embeddings:
+        embeddings = Embeddings(tmp_path, weights=weights, tracks=tracks, rate_hz=25)
+        device = torch.device("cpu")
+        list(embeddings.prepare([recording], visual=face, audio=voice, device=device))
+        return embeddings
+
+    embeddings = prepare("a")
+    whole = embeddings.features(recording)
+    assert (whole.visual.shape, whole.audio.shape) == ((50, FACE_FEATURES), (50, VOICE_FEATURES))
+    assert whole.visual[20, 0] == whole.visual[19, 0] != whole.visual[21, 0]
+    assert whole.known.tolist() == [False, False, *[True] * 48]
+    part = embeddings.features(recording, 10, 20)
+    np.testing.assert_array_equal(whole.visual[10:20], part.visual)
+    asked = face.asked
+    prepare("a")
+    assert asked == face.asked
+    prepare("b")
+    assert asked < face.asked
+    assert embeddings.times(recording)[-1] == pytest.approx(49 / 25)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from training.losses import concordance_loss
+from training.metrics import concordance, coverage, score
+
+
+def draws(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).tanh()
+
+
+def naive_ccc(x: np.ndarray, y: np.ndarray) -> float:
+    """As the paper's lineage writes it, one frame after the other."""
+    n = len(x)
+    mean_x, mean_y = sum(x) / n, sum(y) / n
+    covariance = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / n
+    variance_x = sum((a - mean_x) ** 2 for a in x) / n
+    variance_y = sum((b - mean_y) ** 2 for b in y) / n
+    return 2 * covariance / (variance_x + variance_y + (mean_x - mean_y) ** 2)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 301])
+def test_identical_inputs_cost_exactly_nothing(frames: int) -> None:
+    truth = draws(4, frames, 2)
+    mask = torch.ones(4, frames, dtype=torch.bool)
+    assert concordance_loss(truth, truth.clone(), mask).item() == 0.0
+    assert concordance(truth[..., 0].numpy().ravel(), truth[..., 0].numpy().ravel()) == 1.0
+
+
+def test_a_constant_that_is_right_costs_nothing_and_has_no_gradient() -> None:
+    constant = torch.full((1, 9, 2), 0.3, requires_grad=True)
+    mask = torch.ones(1, 9, dtype=torch.bool)
+    loss = concordance_loss(constant, constant.detach().clone(), mask)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(torch.zeros_like(constant), constant.grad)
+
+
+def test_the_loss_is_one_minus_ccc_for_each_target_summed() -> None:
+    estimate, truth = draws(3, 50, 2), draws(3, 50, 2, seed=1)
+    mask = draws(3, 50, seed=2) > 0
+    x, y = estimate[mask].double().numpy(), truth[mask].double().numpy()
+    expected = sum(1 - naive_ccc(x[:, target], y[:, target]) for target in range(2))
+    # single precision of sums over 75 numbers below 1
+    assert concordance_loss(estimate, truth, mask).item() == pytest.approx(expected, abs=1e-6)
+    scores = score(x, y)
+    assert 2 - scores.valence - scores.arousal == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("poison", [9.0, float("nan"), float("inf")])
+def test_masked_frames_have_no_influence_on_loss_or_gradient(poison: float) -> None:
+    estimate, truth = draws(2, 30, 2).requires_grad_(), draws(2, 30, 2, seed=1)
+    mask = torch.ones(2, 30, dtype=torch.bool)
+    mask[0, 5:20] = False
+    clean = concordance_loss(estimate, truth, mask)
+    truth[~mask] = poison
+    dirty = concordance_loss(estimate, truth, mask)
+    dirty.backward()
+    assert torch.equal(clean, dirty)
+    assert estimate.grad.isfinite().all()
+    assert (estimate.grad[~mask] == 0).all()
+
+
+def test_a_worst_estimate_costs_two_for_each_target() -> None:
+    truth = draws(1, 400, 2)
+    truth = truth - truth.mean(dim=1, keepdim=True)
+    mask = torch.ones(1, 400, dtype=torch.bool)
+    # single precision
+    assert concordance_loss(-truth, truth, mask).item() == pytest.approx(4.0, abs=1e-5)
+
+
+def test_coverage_is_the_share_of_truths_in_the_interval() -> None:
+    truth = np.array([[0.0, 0.0], [1.0, 0.5], [2.0, 3.0], [1.6, 1.7]])
+    ones = np.ones_like(truth)
+    assert coverage(np.zeros_like(truth), ones, truth).as_dict() == {
+        "valence": 0.75,
+        "arousal": 0.5,
+        "mean": 0.625,
+    }

@@ -1,0 +1,108 @@
+"""A few seconds of Aff-Wild2's layout: grey faces and tones that carry valence and arousal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.data.windows import Grid
+from training.loop.options import Options, Schedule
+from training.networks.encoder import EncoderConfig
+from training.networks.fusion import FusionConfig
+from training.networks.iresnet import IResNetConfig
+from training.networks.tcn import TcnConfig
+from training.networks.vggish import VggishConfig
+from training.presets import Preset
+from training.synthetic.container import write_clip
+
+RATE = Fraction(25)
+TINY = Preset(
+    name="tiny",
+    visual=IResNetConfig(blocks=(1, 1, 1, 1), widths=(16, 16, 16, 16)),
+    audio=VggishConfig(stages=((8,), (8,), (8,), (8,)), hidden=(16, 16)),
+    fusion=FusionConfig(
+        visual=TcnConfig(inputs=512, widths=(8, 8), kernel=3),
+        audio=TcnConfig(inputs=128, widths=(8, 8), kernel=3),
+        encoder=EncoderConfig(width=8, layers=1, heads=2, feedforward=8),
+    ),
+)
+QUICK = Options(
+    grid=Grid(window_frames=30, hop_frames=20),
+    backbone=Schedule(epochs=2, learning_rate=3e-3, batch_windows=6, warm_up_epochs=1),
+    fold=Schedule(epochs=3, learning_rate=3e-3, batch_windows=6, warm_up_epochs=1),
+    calibration_share=0.15,
+    frames_per_window=4,
+    validation_stride=4,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """One recording to write; `gaps` are rows without a crop, `unknown` rows of -5."""
+
+    name: str
+    folder: str
+    rows: int = 50
+    gaps: tuple[int, ...] = ()
+    unknown: tuple[int, ...] = ()
+
+
+SMALL = (
+    *(Take(name=f"train{i}", folder="Train_Set") for i in range(6)),
+    Take(name="duo_left", folder="Train_Set", gaps=(0, 1, 20), unknown=(3, 4)),
+    Take(name="duo_right", folder="Train_Set", rows=45),
+    Take(name="check0", folder="Validation_Set", gaps=(0,), unknown=(10,)),
+    Take(name="check1", folder="Validation_Set", rows=25),
+    Take(name="test0", folder="Test_Set", gaps=(0, 1, 30), unknown=(7,)),
+    Take(name="test1", folder="Test_Set"),
+)
+
+
+def write_world(root: Path, takes: tuple[Take, ...] = SMALL, *, videos: bool = True) -> Path:
+    """Write the takes; the same takes give the same files."""
+    for number, take in enumerate(takes):
+        _write_take(root, take, np.random.default_rng(number))
+        subject = take.name.removesuffix("_left").removesuffix("_right")
+        video = root / "videos" / f"{subject}.mp4"
+        if videos and not video.exists():
+            video.parent.mkdir(exist_ok=True)
+            _write_video(video, take.rows, np.random.default_rng(number))
+    return root
+
+
+def feelings(rows: int, draw: np.random.Generator) -> np.ndarray:
+    """(T, 2) smooth valence and arousal."""
+    time = np.arange(rows)[:, None] / rows
+    phases = draw.uniform(0, 2 * np.pi, 2)
+    return (0.8 * np.sin(2 * np.pi * time * draw.uniform(1, 2, 2) + phases)).astype(np.float32)
+
+
+def _write_take(root: Path, take: Take, draw: np.random.Generator) -> None:
+    felt = feelings(take.rows, draw)
+    lines = [
+        "-5,-5" if row in take.unknown else f"{valence:.4f},{arousal:.4f}"
+        for row, (valence, arousal) in enumerate(felt.tolist())
+    ]
+    file = root / "VA_Estimation_Challenge" / take.folder / f"{take.name}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(["valence,arousal", *lines]) + "\n")
+    crops = root / "cropped_aligned" / take.name
+    crops.mkdir(parents=True)
+    for row, (valence, arousal) in enumerate(felt.tolist()):
+        if row not in take.gaps:
+            crop = np.full((112, 112, 3), 128 + 90 * valence, np.uint8)
+            crop[: int(56 + 50 * arousal)] //= 2
+            cv2.imwrite(str(crops / f"{row + 1:05d}.jpg"), crop)
+
+
+def _write_video(file: Path, rows: int, draw: np.random.Generator) -> None:
+    arousal = feelings(rows, draw)[:, 1]
+    time = np.arange(int(16_000 * (rows / RATE + 1))) / 16_000
+    loudness = 0.3 + 0.2 * np.interp(time, np.arange(rows) / float(RATE), arousal)
+    waveform = (loudness * np.sin(2 * np.pi * 300 * time)).astype(np.float32)
+    pictures = (np.zeros((32, 32, 3), np.uint8) for _ in range(rows))
+    write_clip(file, pictures, rate=RATE, waveform=waveform)

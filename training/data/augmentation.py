@@ -1,0 +1,41 @@
+"""A window's faces, moved a little: one change for the whole window, so that motion stays motion.
+
+Source: random crop and horizontal flip, consistent over a window [L]; rotation and scale [I].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from service.domain.arrays import Bytes
+from service.domain.signatures import CROP_SIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How far a face may move; each is the most to either side, drawn evenly."""
+
+    shift_pixels: float = 4.0
+    rotation_degrees: float = 3.0
+    scale: float = 0.06
+    flip: float = 0.5
+    """How often a window is mirrored."""
+
+    def apply(self, crops: Bytes, draw: np.random.Generator) -> Bytes:
+        """(K, 112, 112, 3) of one window to the same shape, all moved alike."""
+        right, down, turn, grow = draw.uniform(-1.0, 1.0, 4)
+        mirrored = draw.random() < self.flip
+        middle = (CROP_SIDE - 1) / 2
+        matrix = cv2.getRotationMatrix2D(
+            (middle, middle), turn * self.rotation_degrees, 1 + grow * self.scale
+        )
+        matrix[:, 2] += np.array([right, down]) * self.shift_pixels
+        moved = [
+            cv2.warpAffine(crop, matrix, (CROP_SIDE, CROP_SIDE), borderMode=cv2.BORDER_REPLICATE)
+            for crop in crops
+        ]
+        stacked = np.array(moved, np.uint8).reshape(crops.shape)
+        return np.ascontiguousarray(stacked[:, :, ::-1]) if mirrored else stacked

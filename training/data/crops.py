@@ -1,0 +1,47 @@
+"""Aligned crops, one file a frame; a frame without a file has no face."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from service.domain.arrays import Booleans, Bytes
+from service.domain.signatures import CROP_SIDE
+from training.data.errors import CropUnreadable
+
+_NAME: Final = re.compile(r"(\d{5,})\.jpg")
+
+
+def crop_name(row: int) -> str:
+    """The file of row i is i + 1, five digits or more."""
+    return f"{row + 1:05d}.jpg"
+
+
+def list_faces(folder: Path, rows: int) -> Booleans:
+    """(T,) which of the rows have a crop; files past the last row belong to no frame."""
+    faces = np.zeros(rows, np.bool_)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _NAME.fullmatch(entry.name)
+            if match is not None and 0 < int(match[1]) <= rows:
+                faces[int(match[1]) - 1] = True
+    return faces
+
+
+def read_crop(folder: Path, row: int) -> Bytes:
+    """(112, 112, 3) uint8 RGB; a crop of another size is scaled to this one.
+
+    Raises: CropUnreadable.
+    """
+    file = folder / crop_name(row)
+    pixels = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise CropUnreadable(str(file))
+    if pixels.shape[:2] != (CROP_SIDE, CROP_SIDE):
+        pixels = cv2.resize(pixels, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(pixels, np.uint8)

@@ -1,0 +1,133 @@
+"""What the backbones make of every frame, computed once and kept on disk.
+
+By the exported modules, so that a fold learns from what it is served with. Frames without
+a face take the last one's, by the service's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from service.domain.arrays import Booleans, Floats
+from service.domain.carry import LastFace
+from service.domain.clip import FaceBox, Frame
+from service.domain.signatures import CROP_SIDE, FACE_FEATURES, VOICE_FEATURES
+from service.domain.time import PATCH_HOPS
+from service.domain.windows import Features
+from training.data.crops import read_crop
+from training.data.files import replace_file
+from training.data.layout import Recording
+from training.data.sound import Seconds
+from training.data.tracks import Tracks
+
+_CROPS_AT_ONCE: Final = 64
+_PATCHES_AT_ONCE: Final = 128
+_WHOLE_CROP: Final = FaceBox(left=0, top=0, width=CROP_SIDE, height=CROP_SIDE, score=1.0)
+
+
+class Embeddings:
+    """The features of recordings; a file that other weights have written is written anew."""
+
+    def __init__(self, folder: Path, *, weights: str, tracks: Tracks, rate_hz: float) -> None:
+        self._folder = folder
+        self._weights = f"{weights} at {rate_hz}"
+        self._tracks = tracks
+        self._rate_hz = rate_hz
+
+    def prepare(
+        self,
+        recordings: Sequence[Recording],
+        *,
+        visual: nn.Module,
+        audio: nn.Module,
+        device: torch.device,
+    ) -> Iterator[Recording]:
+        """Embed what is not there yet, yielding every recording once it is.
+
+        Args: visual, audio: as served, (N, 3, 112, 112) uint8 and (N, 96, 64) to features.
+        """
+        for recording in recordings:
+            if not self._is_there(recording):
+                faces = _embed(visual, _crops(recording), FACE_FEATURES, device)
+                times, patches = self._sound(recording)
+                voice = _embed(audio, patches, VOICE_FEATURES, device)
+                self._write(recording, faces, voice, times)
+            yield recording
+
+    def features(self, recording: Recording, start: int = 0, stop: int | None = None) -> Features:
+        """The frames [start, stop), as the fusion gets them."""
+        with safe_open(self._file(recording), framework="np") as stored:
+            return Features(
+                visual=stored.get_slice("visual")[start:stop],
+                audio=stored.get_slice("audio")[start:stop],
+                known=stored.get_slice("known")[start:stop],
+            )
+
+    def times(self, recording: Recording) -> Seconds:
+        """(T,) seconds of every row."""
+        with safe_open(self._file(recording), framework="np") as stored:
+            return stored.get_tensor("times")
+
+    def _sound(self, recording: Recording) -> tuple[Seconds, Iterator[Tensor]]:
+        track = self._tracks.read(recording)
+        times = track.row_times(len(recording), self._rate_hz)
+        parts = range(0, len(times), _PATCHES_AT_ONCE)
+        cuts = (times[first : first + _PATCHES_AT_ONCE] for first in parts)
+        return times, (track.patches(cut, PATCH_HOPS) for cut in cuts)
+
+    def _write(self, recording: Recording, faces: Floats, voice: Floats, times: Seconds) -> None:
+        visual, known = fill_faces(recording.faces, times, faces)
+        tensors = {
+            "visual": torch.from_numpy(visual),
+            "audio": torch.from_numpy(voice),
+            "known": torch.from_numpy(known),
+            "times": torch.from_numpy(times.copy()),
+        }
+        metadata = {"weights": self._weights}
+        replace_file(self._file(recording), lambda part: save_file(tensors, part, metadata))
+
+    def _is_there(self, recording: Recording) -> bool:
+        if not self._file(recording).is_file():
+            return False
+        with safe_open(self._file(recording), framework="np") as stored:
+            return stored.metadata()["weights"] == self._weights
+
+    def _file(self, recording: Recording) -> Path:
+        return self._folder / f"{recording.name}.safetensors"
+
+
+def rows_as_frames(faces: Booleans, times: Seconds) -> list[Frame]:
+    """The rows of a recording as the service's frames."""
+    return [
+        Frame(index=row, time_seconds=seconds, face=_WHOLE_CROP if seen else None)
+        for row, (seconds, seen) in enumerate(zip(times.tolist(), faces.tolist(), strict=True))
+    ]
+
+
+def fill_faces(faces: Booleans, times: Seconds, found: Floats) -> tuple[Floats, Booleans]:
+    """Spread the (N, 512) faces found over the (T,) rows, as the service does."""
+    return LastFace().fill(rows_as_frames(faces, times), found)
+
+
+def _crops(recording: Recording) -> Iterator[Tensor]:
+    rows = np.flatnonzero(recording.faces)
+    for first in range(0, len(rows), _CROPS_AT_ONCE):
+        part = rows[first : first + _CROPS_AT_ONCE]
+        crops = np.stack([read_crop(recording.crops, int(row)) for row in part])
+        yield torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
+
+
+@torch.inference_mode()
+def _embed(
+    backbone: nn.Module, parts: Iterator[Tensor], features: int, device: torch.device
+) -> Floats:
+    embedded = [backbone(part.to(device)).cpu().numpy() for part in parts]
+    return np.concatenate([np.zeros((0, features), np.float32), *embedded])

@@ -1,0 +1,138 @@
+"""Aff-Wild2 on disk: annotation files, crops and videos, real or synthetic.
+
+    VA_Estimation_Challenge/{Train_Set,Validation_Set[,Test_Set]}/<recording>.txt
+    cropped_aligned/<recording>/00001.jpg     row i is file i + 1; no file: no face
+    videos/<subject>.mp4                      sound and frame times; may be missing
+
+`_left` and `_right` mark two faces of one video: two recordings of one subject. Source [L].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from service.domain.arrays import Booleans, Floats
+from training.data.annotations import read_annotations
+from training.data.crops import list_faces
+from training.data.errors import CropsNotFound, LayoutNotFound, RecordingTwice, SplitEmpty
+
+ANNOTATIONS: Final = "VA_Estimation_Challenge"
+CROPS: Final = "cropped_aligned"
+VIDEOS: Final = "videos"
+VIDEO_SUFFIXES: Final = (".mp4", ".avi", ".mkv", ".webm", ".mov")
+
+_SIDE: Final = re.compile(r"_(left|right)$")
+
+
+class Split(StrEnum):
+    """The parts of the official split."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+_FOLDERS: Final = {
+    Split.TRAINING: "Train_Set",
+    Split.VALIDATION: "Validation_Set",
+    Split.TEST: "Test_Set",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recording:
+    """One face of one video.
+
+    targets: (T, 2) valence and arousal, NaN where a frame is not annotated.
+    faces: (T,) whether a frame has a crop of its own.
+    """
+
+    name: str
+    split: Split
+    targets: Floats
+    faces: Booleans
+    crops: Path
+    video: Path | None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def subject(self) -> str:
+        """Who is seen, as far as the names tell: the video's own name."""
+        return subject_of(self.name)
+
+    @property
+    def annotated(self) -> Booleans:
+        """(T,) whether a frame has a valence and an arousal."""
+        return np.logical_not(np.isnan(self.targets).any(axis=1))
+
+
+def subject_of(recording: str) -> str:
+    """The video's name: both sides of one picture, and everything of one take, belong together."""
+    return _SIDE.sub("", recording)
+
+
+def read_dataset(root: Path) -> tuple[Recording, ...]:
+    """Every annotated recording, in the order of split and name.
+
+    Raises: LayoutNotFound, SplitEmpty, RecordingTwice, AnnotationUnreadable, CropsNotFound.
+    """
+    annotations, crops = root / ANNOTATIONS, root / CROPS
+    for folder in (root, annotations, crops):
+        if not folder.is_dir():
+            raise LayoutNotFound(f"{folder} is not a folder")
+    recordings: dict[str, Recording] = {}
+    for split, folder in _FOLDERS.items():
+        files = sorted((annotations / folder).glob("*.txt"))
+        if not files and split is not Split.TEST:
+            raise SplitEmpty(f"no *.txt in {annotations / folder}")
+        for file in files:
+            if file.stem in recordings:
+                raise RecordingTwice(f"{file.stem}: {recordings[file.stem].split} and {split}")
+            recordings[file.stem] = _read_recording(root, file, split)
+    return tuple(recordings.values())
+
+
+def of_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
+    """The recordings of one part of the official split."""
+    return tuple(recording for recording in recordings if recording.split is split)
+
+
+def fingerprint(recordings: Sequence[Recording]) -> str:
+    """SHA-256 of names, split, annotations and which frames have a face; not of pictures."""
+    digest = hashlib.sha256()
+    for recording in recordings:
+        digest.update(f"{recording.split} {recording.name} {len(recording)}\n".encode())
+        digest.update(recording.targets.astype("<f4").tobytes())
+        digest.update(recording.faces.tobytes())
+    return digest.hexdigest()
+
+
+def _read_recording(root: Path, file: Path, split: Split) -> Recording:
+    targets = read_annotations(file)
+    crops = root / CROPS / file.stem
+    if not crops.is_dir():
+        raise CropsNotFound(f"{crops} is not a folder, {file} needs it")
+    video = next(_videos(root / VIDEOS, subject_of(file.stem)), None)
+    return Recording(
+        name=file.stem,
+        split=split,
+        targets=targets,
+        faces=list_faces(crops, len(targets)),
+        crops=crops,
+        video=video,
+    )
+
+
+def _videos(folder: Path, subject: str) -> Iterator[Path]:
+    candidates = (folder / f"{subject}{suffix}" for suffix in VIDEO_SUFFIXES)
+    return (file for file in candidates if file.is_file())

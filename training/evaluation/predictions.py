@@ -1,0 +1,92 @@
+"""Predictions as files: one CSV for each recording, and what the ABAW challenge takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from service.domain.arrays import Floats
+from training.data.crops import crop_name
+from training.data.files import replace_text
+from training.data.layout import Recording
+from training.evaluation.timelines import Timeline
+
+COLUMNS: Final = (
+    "frame",
+    "time_seconds",
+    "valence_truth",
+    "arousal_truth",
+    "valence",
+    "arousal",
+    "valence_std",
+    "arousal_std",
+    "valence_smoothed",
+    "arousal_smoothed",
+)
+SUBMISSION_HEADER: Final = "image_location,valence,arousal"
+
+
+def write_predictions(
+    folder: Path,
+    recordings: Sequence[Recording],
+    timelines: Sequence[Timeline],
+    spreads: Sequence[Floats],
+    folds: Sequence[int],
+) -> None:
+    """`<recording>.csv`: every frame, empty where nothing is annotated or estimated.
+
+    Numbers have all the digits of their float32, so figures can be computed from them again.
+
+    Args: spreads: (T, 2) each, calibrated.
+    """
+    each = [f"fold{fold}_{target}" for fold in folds for target in ("valence", "arousal")]
+    header = ",".join((*COLUMNS, *each))
+    for recording, timeline, spread in zip(recordings, timelines, spreads, strict=True):
+        rows = _rows(recording, timeline, spread)
+        text = "".join(f"{line}\n" for line in (header, *rows))
+        replace_text(folder / f"{recording.name}.csv", text)
+
+
+def write_submission(
+    file: Path, recordings: Sequence[Recording], timelines: Sequence[Timeline]
+) -> None:
+    """The challenge's file: smoothed valence and arousal of every frame of every recording."""
+    lines = [SUBMISSION_HEADER]
+    for recording, timeline in zip(recordings, timelines, strict=True):
+        for row, (valence, arousal) in enumerate(submitted(timeline).tolist()):
+            lines.append(f"{recording.name}/{crop_name(row)},{valence:.9g},{arousal:.9g}")
+    replace_text(file, "".join(f"{line}\n" for line in lines))
+
+
+def submitted(timeline: Timeline) -> Floats:
+    """(T, 2) without a gap, since the challenge takes none.
+
+    Frames before the first face take the first estimate; a recording without any face is 0.
+    """
+    known = np.flatnonzero(timeline.known)
+    if not len(known):
+        return np.zeros_like(timeline.smoothed)
+    filled = timeline.smoothed.copy()
+    filled[: known[0]] = filled[known[0]]
+    return np.clip(filled, -1.0, 1.0)
+
+
+def _rows(recording: Recording, timeline: Timeline, spread: Floats) -> Iterator[str]:
+    unknown = ~timeline.known[:, None]
+    estimated = np.concatenate((timeline.mean, spread, timeline.smoothed), axis=1)
+    folds = timeline.folds.transpose(1, 0, 2).reshape(len(recording), -1)
+    table = np.concatenate(
+        (
+            recording.targets,
+            np.where(unknown, np.nan, estimated),
+            np.where(unknown, np.nan, folds),
+        ),
+        axis=1,
+    )
+    for row, values in enumerate(table.tolist()):
+        cells = ("" if math.isnan(value) else f"{value:.9g}" for value in values)
+        yield ",".join((str(row), f"{timeline.times[row]:.6f}", *cells))

@@ -1,0 +1,154 @@
+"""First stage: a backbone learns to tell valence and arousal from single frames.
+
+The regression on top of it is thrown away; the embedding under it is what the folds get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from service.domain.arrays import Floats
+from service.domain.signatures import TARGETS
+from training.data.layout import Recording
+from training.data.samples import EpochBatches, FrameSamples, Modality, Source
+from training.loop.options import Options
+from training.loop.ranks import Ranks
+from training.losses import concordance_loss
+from training.metrics import Scores, score_parts
+
+_FRAMES_AT_ONCE: Final = 64
+
+STAGES: Final[dict[Modality, tuple[tuple[str, ...], ...]]] = {
+    "visual": (
+        ("head.", "backbone.features.", "backbone.fc.", "backbone.bn2.", "backbone.attention."),
+        ("backbone.layer4.",),
+        ("backbone.layer3.",),
+        ("backbone.layer2.",),
+    ),
+    "audio": (
+        ("head.", "backbone.embeddings.4."),
+        ("backbone.embeddings.",),
+        ("backbone.features.11.", "backbone.features.13."),
+        ("backbone.features.6.", "backbone.features.8."),
+    ),
+}
+"""What thaws, in this order, in a backbone that starts from weights of its own [L]."""
+
+
+class Regression(nn.Module):
+    """A backbone and one linear map to valence and arousal."""
+
+    def __init__(self, backbone: nn.Module, modality: Modality, features: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.modality = modality
+        self.head = nn.Linear(features, len(TARGETS))
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, 3, 112, 112) uint8 crops or (N, 96, 64) patches to (N, 2) in [-1, 1]."""
+        if self.modality == "visual":
+            scaled = (inputs.float() / 255.0 - 0.5) / 0.5
+            inputs = scaled.contiguous(memory_format=torch.channels_last)
+        return torch.tanh(self.head(self.backbone(inputs)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a backbone is taught and validated with."""
+
+    training: Sequence[Recording]
+    validation: Sequence[Recording]
+    source: Source
+    workers: int = 0
+
+
+class BackbonePart:
+    """A backbone as a part to fit."""
+
+    def __init__(
+        self,
+        model: Regression,
+        material: Material,
+        *,
+        options: Options,
+        ranks: Ranks,
+        gradually: bool,
+    ) -> None:
+        self.name = f"{model.modality} backbone"
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._material = material
+        self._options = options
+        self._ranks = ranks
+        self._stages = STAGES[material.source.modality] if gradually else None
+        self._samples = FrameSamples(
+            material.training,
+            material.source,
+            grid=options.grid,
+            frames_per_window=options.frames_per_window,
+            augmentation=options.augmentation,
+            seed=options.seed,
+        )
+
+    def thaw(self, epoch: int) -> None:
+        """Every stage from scratch; one more every few epochs where weights are there already."""
+        self.model.train()
+        if self._stages is None:
+            return
+        opened = self._stages[: 1 + epoch // self._options.unfreeze_epochs]
+        prefixes = tuple(prefix for stage in opened for prefix in stage)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name.startswith(prefixes))
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.train(module.weight.requires_grad)
+
+    def batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """Inputs (W, K, ...) and targets (W, K, 2)."""
+        return DataLoader(
+            self._samples, batch_sampler=self._sampler(epoch), num_workers=self._material.workers
+        )
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return len(self._sampler(0))
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """The concordance loss over all frames of the batch."""
+        inputs, targets = (part.to(self._ranks.device).flatten(0, 1) for part in batch)
+        every = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+        return concordance_loss(model(inputs), targets, every)
+
+    @torch.inference_mode()
+    def validate(self) -> Scores:
+        """Frame by frame, over every so manieth usable frame of every held-out recording."""
+        self.model.eval()
+        estimates: list[Floats] = []
+        truths: list[Floats] = []
+        source = self._material.source
+        for recording in self._material.validation:
+            rows = np.flatnonzero(source.usable(recording))[:: self._options.validation_stride]
+            for first in range(0, len(rows), _FRAMES_AT_ONCE):
+                part = rows[first : first + _FRAMES_AT_ONCE]
+                inputs = source.read(recording, part.tolist(), None, (0, 0, 0))
+                estimates.append(self.model(inputs.to(self._ranks.device)).cpu().numpy())
+                truths.append(recording.targets[part])
+        return score_parts(estimates, truths)
+
+    def _sampler(self, epoch: int) -> EpochBatches:
+        return EpochBatches(
+            len(self._samples),
+            epoch=epoch,
+            batch=self._options.backbone.batch_windows,
+            seed=self._options.seed,
+            rank=self._ranks.rank,
+            ranks=self._ranks.size,
+        )

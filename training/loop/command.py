@@ -1,0 +1,95 @@
+"""The `train` command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from service.domain.signatures import FOLDS
+from training.data.errors import DatasetError
+from training.importers.errors import ImportRefused
+from training.loop.errors import RunError
+from training.loop.journal import Journal
+from training.loop.options import Ablation, Options
+from training.loop.ranks import join_ranks
+from training.loop.training import Start, train
+from training.presets import PRESETS
+
+
+class PresetName(StrEnum):
+    """The presets of `training.presets`, as choices of the command line."""
+
+    MINI = "mini"
+    PAPER = "paper"
+
+
+def train_command(
+    data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout.")],
+    out: Annotated[Path, typer.Option(help="The run: started, or gone on with, here.")],
+    preset: Annotated[PresetName, typer.Option(help="Size of the networks.")] = PresetName.MINI,
+    seed: Annotated[int, typer.Option(help="Of weights, folds, order and dropout.")] = 0,
+    folds: Annotated[str, typer.Option(help="Which folds, such as 0,1; all six otherwise.")] = "",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a fold.")] = None,
+    backbone_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Most epochs of a backbone.")
+    ] = None,
+    ablate: Annotated[Ablation | None, typer.Option(help="Leave a part out.")] = None,
+    visual: Annotated[Path | None, typer.Option(help="Imported visual backbone.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Imported audio backbone.")] = None,
+    backbones: Annotated[
+        Path | None, typer.Option(help="Take the backbones of this run over the same data.")
+    ] = None,
+    calibration_share: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Training subjects kept back for the spread.")
+    ] = 0.1,
+    rate: Annotated[float, typer.Option(help="Frames per second where there is no video.")] = 30.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read crops.")] = 0,
+) -> None:
+    """Train backbones and folds; the same command goes on after an interruption."""
+    if threads:
+        torch.set_num_threads(threads)
+    options = Options(
+        seed=seed,
+        folds=_parse_folds(folds),
+        ablation=ablate,
+        rate_hz=rate,
+        calibration_share=calibration_share,
+    )
+    if epochs is not None:
+        options = replace(options, fold=replace(options.fold, epochs=epochs))
+    if backbone_epochs is not None:
+        options = replace(options, backbone=replace(options.backbone, epochs=backbone_epochs))
+    console = Console()
+    try:
+        with join_ranks(device) as ranks:
+            train(
+                data,
+                out,
+                preset=PRESETS[preset],
+                options=options,
+                ranks=ranks,
+                journal=Journal(console if ranks.leads else None),
+                start=Start(visual=visual, audio=audio, backbones=backbones),
+                workers=workers,
+            )
+    except (DatasetError, RunError, ImportRefused) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+
+
+def _parse_folds(text: str) -> tuple[int, ...]:
+    try:
+        folds = tuple(sorted({int(part) for part in text.split(",")})) if text else range(FOLDS)
+    except ValueError:
+        raise typer.BadParameter(f"--folds {text}: numbers, separated by commas") from None
+    if not set(folds) <= set(range(FOLDS)):
+        raise typer.BadParameter(f"--folds {text}: folds are 0 to {FOLDS - 1}")
+    return tuple(folds)

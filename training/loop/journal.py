@@ -1,0 +1,86 @@
+"""What a training says while it runs: a progress bar, a line an epoch, metrics.jsonl, curves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.data.files import replace_file, replace_text
+
+T = TypeVar("T")
+
+
+class Journal:
+    """Speaks on the console; silent in every process but the first."""
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console or Console(quiet=True)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(text, highlight=False)
+
+    def follow(self, steps: Iterable[T], *, total: int, title: str) -> Iterator[T]:
+        """The steps, with a bar that grows as they are taken where there is a terminal."""
+        if not self._console.is_terminal:
+            yield from steps
+            return
+        with self._bar() as bar:
+            task = bar.add_task(title, total=total)
+            for step in steps:
+                yield step
+                bar.advance(task)
+
+    @contextmanager
+    def _bar(self) -> Generator[Progress]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            yield bar
+
+
+def describe(part: str, record: dict[str, Any]) -> str:
+    """An epoch's record as a line to read."""
+    return (
+        f"{part} epoch {record['epoch']}: loss {record['loss']:.3f}, "
+        f"CCC V {record['valence']:.3f} A {record['arousal']:.3f}, "
+        f"rate {record['learning_rate']:.1e}, {record['seconds']:.0f} s"
+        + (" *" if record["is_best"] else "")
+    )
+
+
+def write_metrics(file: Path, history: Sequence[dict[str, Any]]) -> None:
+    """One JSON object a line, one line an epoch."""
+    replace_text(file, "".join(f"{json.dumps(record)}\n" for record in history))
+
+
+def draw_curves(file: Path, histories: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+    """A picture: for each part its loss, and the CCCs it was validated with, over the epochs."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(histories))
+    rows = math.ceil(len(histories) / columns)
+    with mpl.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(3.6 * columns, 2.6 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for place, axis in enumerate(axes.flat):
+            axis.set_visible(place < len(histories))
+        for axis, (part, history) in zip(axes.flat, histories.items(), strict=False):
+            epochs = [record["epoch"] for record in history]
+            for name in ("valence", "arousal", "loss"):
+                axis.plot(epochs, [record[name] for record in history], label=name)
+            axis.set(title=part, xlabel="epoch", ylim=(-0.2, 2.0))
+            axis.legend(loc="upper right")
+        replace_file(file, lambda part: figure.savefig(part, dpi=110))

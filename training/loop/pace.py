@@ -1,0 +1,76 @@
+"""The learning rate over the epochs, and when to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from training.loop.options import Schedule
+
+
+class Pace:
+    """Rises for the warm-up's epochs, then falls whenever the validation CCC stays on a plateau."""
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule, learning_rate: float) -> None:
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._peak = learning_rate
+        self._plateau = ReduceLROnPlateau(
+            optimizer,
+            mode="max",
+            factor=schedule.plateau_factor,
+            patience=schedule.plateau_epochs,
+            threshold=0.0,
+        )
+        self._best = -float("inf")
+        self._since_best = 0
+        self._warm_up(0)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the current epoch."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing has become better for too long."""
+        return self._since_best >= self._schedule.stop_epochs
+
+    def step(self, epoch: int, ccc: float) -> bool:
+        """Takes the CCC of an epoch, sets the rate of the next; returns whether it is the best."""
+        is_best = ccc > self._best
+        self._best = max(ccc, self._best)
+        self._since_best = 0 if is_best else self._since_best + 1
+        if epoch + 1 < self._schedule.warm_up_epochs:
+            self._warm_up(epoch + 1)
+        else:
+            self._plateau.step(ccc)
+        return is_best
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs, as JSON can hold it."""
+        return {
+            "best": self._best,
+            "since_best": self._since_best,
+            "learning_rate": self.learning_rate,
+            "plateau": {
+                name: value
+                for name, value in self._plateau.state_dict().items()
+                if isinstance(value, int | float | str)
+            },
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._best, self._since_best = state["best"], state["since_best"]
+        self._plateau.load_state_dict(state["plateau"])
+        self._set(state["learning_rate"])
+
+    def _warm_up(self, epoch: int) -> None:
+        self._set(self._peak * min(1.0, (epoch + 1) / max(1, self._schedule.warm_up_epochs)))
+
+    def _set(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate

@@ -1,0 +1,79 @@
+"""One process or several: what torch's own launch (`torchrun`) says, gloo on CPU, NCCL on GPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed
+
+T = TypeVar("T")
+
+_LONGEST_WAIT = timedelta(hours=12)
+"""Processes wait for the one that validates, and for folds longer than their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among its peers."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what all share."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Every size-th item, from this process's own."""
+        return items[self.rank :: self.size]
+
+    def meet(self) -> None:
+        """Wait for the others."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def ask_leader(self, answer: Callable[[], T]) -> T:
+        """The leader's answer, in every process."""
+        if self.size == 1:
+            return answer()
+        box: list[Any] = [answer() if self.leads else None]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+@contextmanager
+def join_ranks(device: str = "auto") -> Generator[Ranks]:
+    """Take part in the launch that started this process; alone without one.
+
+    Args: device: "auto" is a GPU where torch sees one, a device's name otherwise.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1:
+        yield Ranks(rank=0, size=1, device=chosen)
+        return
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+    try:
+        yield Ranks(rank=rank, size=size, device=chosen)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cuda":
+        return torch.device(name)
+    torch.cuda.set_device(local_rank)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return torch.device("cuda", local_rank)
