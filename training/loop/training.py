@@ -104,9 +104,8 @@ class _Training:
 
     def run_all(self, imported: dict[Modality, Backbone], backbones: Path | None) -> None:
         for modality in _FEATURES:
-            if backbones is not None:
-                self._take_backbone(modality, backbones)
-            else:
+            taken = backbones is not None and self._take_backbone(modality, backbones)
+            if not taken:
                 self._fit_backbone(modality, imported.get(modality))
         embeddings = self._embed()
         for fold in self._ranks.share(self._run.options.folds):
@@ -145,13 +144,16 @@ class _Training:
         )
         fit(part, run.backbone(modality), conditions)
 
-    def _take_backbone(self, modality: Modality, folder: Path) -> None:
-        """Another run's backbone, if it is one of the same network over the same folds."""
+    def _take_backbone(self, modality: Modality, folder: Path) -> bool:
+        """Another run's backbone over the same folds; False where its network is another."""
         other, run = open_run(folder), self._run
         config = {"visual": run.preset.visual, "audio": run.preset.audio}[modality]
         theirs = {"visual": other.preset.visual, "audio": other.preset.audio}[modality]
-        if (config, run.plan, run.config["data"]) != (theirs, other.plan, other.config["data"]):
-            raise RunOfOtherChoices(f"the {modality} backbone of {folder} cannot be taken")
+        if (run.plan, run.config["data"]) != (other.plan, other.config["data"]):
+            raise RunOfOtherChoices(f"{folder} learnt from other data or was dealt other folds")
+        if config != theirs:
+            self._journal.say(f"the {modality} backbone of {folder.name} is another network")
+            return False
         if not (other.backbone(modality) / WEIGHTS).is_file():
             raise RunUnfinished(f"{other.backbone(modality)} has no {WEIGHTS} yet")
         if self._ranks.leads:
@@ -159,6 +161,7 @@ class _Training:
             for name in (METRICS, WEIGHTS):
                 shutil.copy(other.backbone(modality) / name, run.backbone(modality) / name)
         self._ranks.meet()
+        return True
 
     def _embed(self) -> Embeddings:
         mine = self._ranks.share(self._recordings)
