@@ -51,7 +51,7 @@ class Envelope:
         try:
             await self._app(scope, receive, send_traced)
         except Exception:
-            log.exception("%s %s: a defect", scope["method"], scope["path"])
+            log.exception("%s %s: no whole answer", scope["method"], scope["path"])
             if status:
                 raise  # the answer has begun: all that is left is to break the connection
             await answer(Request(scope), InternalError())(scope, receive, send_traced)

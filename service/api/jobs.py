@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from service.api.documents import TRACE_HEADER_DOCUMENT, UPLOAD_BODY, problems_of
 from service.api.gateway import Gateway, GatewayOfApp
 from service.api.negotiation import choose_format
+from service.api.problems import answer
 from service.api.schemas import JOBS_PATH, Job, show_job
 from service.api.uploads import open_upload
 from service.errors import (
@@ -122,12 +123,12 @@ async def get_result(
     format: str | None = Query(  # noqa: A002
         None, description=f"{' or '.join(FORMATS)}; without it, Accept decides."
     ),
-) -> StreamingResponse:
+) -> Response:
     """The result in the format asked for; a failed job answers its own problem."""
     chosen = choose_format(format, request.headers.get("accept"))
     record = await _find(gateway, job_id)
     if record.error is not None:
-        raise record.error
+        return answer(request, record.error)  # not raised: nothing is wrong with this request
     if record.state is not JobState.SUCCEEDED:
         raise ResultNotReady(f"the job is {record.state}")
     try:

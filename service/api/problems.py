@@ -13,10 +13,12 @@ from starlette.exceptions import HTTPException
 
 from service.errors import (
     CircumplexError,
+    InternalError,
     MethodNotAllowed,
     RequestError,
     RequestInvalid,
     RouteUnknown,
+    ServiceError,
 )
 from service.telemetry.logs import TRACE_ID
 
@@ -69,8 +71,10 @@ def translate_errors(app: FastAPI) -> None:
 
 async def _answer_ours(request: Request, error: Exception) -> JSONResponse:
     ours = cast(CircumplexError, error)
-    if ours.http_status >= 500:
-        log.error("%s %s: %s", request.method, request.url.path, ours.detail, exc_info=ours)
+    if isinstance(ours, InternalError):
+        log.error("%s %s: a defect", request.method, request.url.path, exc_info=ours)
+    elif isinstance(ours, ServiceError):
+        log.warning("%s %s: %s: %s", request.method, request.url.path, ours.code, ours.detail)
     return answer(request, ours)
 
 

@@ -1,12 +1,19 @@
-"""Logs on standard error, as text for people or JSON lines for machines, each with its trace id."""
+"""Logs on standard error, as text for people or JSON lines for machines, each with its trace id.
+
+A part that is away is expected: one line at warning. Tracebacks are for defects.
+"""
 
 from __future__ import annotations
 
 import logging
+import textwrap
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Final, Literal
 
 from pythonjsonlogger.json import JsonFormatter
+
+from service.errors import InternalError, ServiceError
 
 TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="-")
 """The W3C trace id of the request or job that is being worked on."""
@@ -16,20 +23,66 @@ JSON_FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(trace_id)s %(message)
 QUIET: Final = ("docket", "httpx", "httpcore", "python_multipart", "uvicorn.access")
 """Libraries that log each message they handle; only their warnings are of interest."""
 
+OWN_LOGGERS: Final = "service"
+AWAY_NAMES: Final = frozenset({"ConnectionError", "TimeoutError"})
+"""Errors of libraries, Python's and Redis' alike, that say that a server is away."""
+_CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_BIDI: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+ESCAPES: Final = {code: ascii(chr(code))[1:-1] for code in (*_CONTROLS, *_BIDI)}
+"""What could end a line, steer a terminal or turn text around, and how it is shown instead."""
+TRACEBACK_ESCAPES: Final = {code: text for code, text in ESCAPES.items() if code != ord("\n")}
+
+Raised = tuple[type[BaseException], BaseException, TracebackType | None]
+
 
 def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa: A002
     """Send every log record of this process to standard error; replaces what was configured."""
     handler = logging.StreamHandler()
     handler.addFilter(_add_trace_id)
-    handler.setFormatter(_json() if format == "json" else logging.Formatter(TEXT_FORMAT))
+    handler.addFilter(_shorten_outage)
+    handler.setFormatter(_json() if format == "json" else TextFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
+class TextFormatter(logging.Formatter):
+    """One line for a record, whatever its text holds; below it an indented traceback, if any."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line itself."""
+        return super().formatMessage(record).translate(ESCAPES)
+
+    def formatException(self, ei: Raised | tuple[None, None, None]) -> str:  # noqa: N802
+        """The traceback: no line of it can pass for a record."""
+        return textwrap.indent(super().formatException(ei).translate(TRACEBACK_ESCAPES), "  ")
+
+
 def _add_trace_id(record: logging.LogRecord) -> bool:
     record.trace_id = TRACE_ID.get()
     return True
+
+
+def _shorten_outage(record: logging.LogRecord) -> bool:
+    """Make one warning of a record with the traceback of a part that is away."""
+    raised = record.exc_info[1] if record.exc_info else None
+    outage = _outage_behind(raised, is_ours=record.name.split(".")[0] == OWN_LOGGERS)
+    if outage is None:
+        return True
+    record.msg = f"{record.getMessage()}: {type(outage).__name__}: {outage}"
+    record.args = record.exc_info = record.exc_text = None
+    record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    return record.levelno >= logging.getLogger().level
+
+
+def _outage_behind(error: BaseException | None, *, is_ours: bool) -> BaseException | None:
+    """The outage that an error is or was made of; in our own records only a typed one counts."""
+    while error is not None and not isinstance(error, InternalError):
+        names = {each.__name__ for each in type(error).__mro__}
+        if isinstance(error, ServiceError) or (not is_ours and names & AWAY_NAMES):
+            return error
+        error = error.__cause__
+    return None
 
 
 def _json() -> logging.Formatter:

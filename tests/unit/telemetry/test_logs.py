@@ -3,9 +3,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from service.errors import (
+    InferenceUnavailable,
+    InternalError,
+    QueueUnavailable,
+    StoreUnavailable,
+)
 from service.telemetry.logs import TRACE_ID, configure_logs
 
 
@@ -39,3 +47,78 @@ def test_a_text_line_is_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert err.endswith("WARNING room [-] said\n")
     assert err.count("\n") == 1
+
+
+def _raised(error: Exception, cause: Exception | None = None) -> Exception:
+    try:
+        raise error from cause
+    except type(error) as raised:
+        return raised
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+@pytest.mark.parametrize(
+    ("logger", "error"),
+    [
+        ("service.api.problems", _raised(QueueUnavailable("Redis is away"))),
+        ("docket.worker", _raised(InferenceUnavailable("Triton is away"))),
+        ("docket.worker", _raised(RedisConnectionError("nobody answers"))),
+        ("uvicorn.error", _raised(RuntimeError("answer begun"), StoreUnavailable("disk away"))),
+    ],
+)
+def test_an_expected_outage_is_one_warning(
+    capsys: pytest.CaptureFixture[str],
+    format: Literal["text", "json"],  # noqa: A002
+    logger: str,
+    error: Exception,
+) -> None:
+    configure_logs("info", format)
+    logging.getLogger(logger).error("could %s", "not", exc_info=error)
+
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "WARNING" in err
+    assert f"could not: {type(error.__cause__ or error).__name__}: " in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _raised(ZeroDivisionError("defect")),
+        _raised(InternalError("defect"), QueueUnavailable()),
+        _raised(TimeoutError("a time-out that nobody translated")),
+    ],
+)
+def test_a_defect_keeps_its_traceback(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    configure_logs("info", "text")
+    logging.getLogger("service.api").error("a defect", exc_info=error)
+
+    err = capsys.readouterr().err
+    assert "ERROR" in err
+    assert "\n  Traceback (most recent call last):\n" in err
+
+
+def test_an_outage_is_not_said_where_warnings_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("error", "text")
+    logging.getLogger("service").error("away", exc_info=_raised(QueueUnavailable()))
+
+    assert capsys.readouterr().err == ""
+
+
+def test_no_text_can_forge_a_line_or_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info", "text")
+    logging.getLogger("room").info("GET /%s 200", "a\nERROR\r\x1b[31m\x00\x85\u2028\u202eü")
+
+    err = capsys.readouterr().err
+    assert err.endswith(r"GET /a\nERROR\r\x1b[31m\x00\x85\u2028\u202eü 200" + "\n")
+    assert err.count("\n") == 1
+
+
+def test_no_line_of_a_traceback_passes_for_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info", "text")
+    error = _raised(ValueError("first\n2026-01-01 INFO forged\x1b[2J"))
+    logging.getLogger("room").error("a defect", exc_info=error)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert lines[-1] == r"  2026-01-01 INFO forged\x1b[2J"
