@@ -30,8 +30,6 @@ def draw_complexion(face: Canvas, actor: Actor) -> None:
     face.dim(0.10 * (_speckle(face, actor.marks_seed + 1, coarseness=7.0) * 0.5))
     hairs = 0.75 + 0.25 * np.clip(_speckle(face, actor.marks_seed + 2, coarseness=0.8), -1, 1)
     face.paint(scaled(actor.hair, 0.8), actor.beard * _beard(u, v) * hairs)
-    temples = np.clip((side - 0.98) * 8, 0, 1) * np.clip((0.45 - v) * 6, 0, 1)
-    face.paint(scaled(actor.hair, 0.7), temples * (1 - actor.baldness))
 
 
 def _beard(u: Plane, v: Plane) -> Plane:

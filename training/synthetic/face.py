@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from training.synthetic.camera import Camera, View
 from training.synthetic.complexion import draw_complexion
 from training.synthetic.expression import Expression
 from training.synthetic.eyes import draw_brows, draw_eyes
-from training.synthetic.hair import draw_back_hair, draw_front_hair, draw_strands
+from training.synthetic.hair import draw_back_hair, draw_front_hair, draw_side, draw_strands
 from training.synthetic.head import draw_skin, shape_skull
 from training.synthetic.mouth import draw_mouth
 from training.synthetic.room import room_light
@@ -20,6 +21,9 @@ from training.synthetic.shapes import Canvas, Light
 from training.synthetic.spectacles import draw_spectacles
 from training.synthetic.sprite import Sprite
 from training.synthetic.torso import draw_ears, draw_shoulders
+
+_SIDE_YAW: Final = 0.6
+"""Radians beyond which the side of the head is drawn."""
 
 
 def draw_face(
@@ -67,7 +71,9 @@ class Puppet:
         back_reach = 0.45 + 1.25 * actor.hair_length
         self._back_hair.lay(_window(light, view, (1.25, -1.22, back_reach), expression))
         self._body.lay(_window(light, view, (3.4, 0.55, 3.2), None))
-        self._ears.lay(head)
+        away = abs(expression.yaw) > _SIDE_YAW
+        if not away:
+            self._ears.lay(head)
         skull = shape_skull(head, actor, expression)
         behind = head.light.copy()
         draw_skin(head, skull, actor, expression, self._complexion)
@@ -76,6 +82,8 @@ class Puppet:
         draw_brows(skull.turned, actor, expression)
         if self._spectacles is not None:
             self._spectacles.lay(skull.turned)
+        if away:
+            draw_side(head, skull, actor, self._strands)
         head.paint(behind, head.inside(-skull.outline))
         draw_front_hair(head, skull, actor, self._strands)
 

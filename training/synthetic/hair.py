@@ -50,6 +50,20 @@ def draw_front_hair(head: Canvas, skull: Skull, actor: Actor, strands: Sprite) -
     head.paint(strands.sample(head.u, head.v)[:3], cover)
 
 
+def draw_side(head: Canvas, skull: Skull, actor: Actor, strands: Sprite) -> None:
+    """The side of a head that turns away: hair behind the temple, and the ear."""
+    inside = head.inside(skull.outline)
+    if not actor.baldness:
+        edge = np.maximum(skull.front - 0.16 - 0.25 * np.clip(-head.v, 0, 1), head.v - 0.42)
+        head.paint(strands.sample(head.u, head.v)[:3], inside * head.inside(edge, 0.04))
+    if actor.hair_length > 0.5 and not actor.baldness:
+        return
+    ear = np.hypot((skull.front - 0.02) * (1 / 0.10), (head.v - 0.14) * (1 / 0.20))
+    head.dim(0.25 * inside * head.inside((ear - 1.15) * 0.1, 0.05))
+    tone = planes(actor.skin) * planes((1.0, 0.86, 0.83)) * (0.75 + 0.2 * ear)
+    head.paint(tone, inside * head.inside((ear - 1) * 0.1))
+
+
 def _crown(head: Canvas, width: float) -> Plane:
     return (np.hypot(head.u * (1 / width), (head.v + 0.04) * (1 / 1.10)) - 1) * 0.9
 

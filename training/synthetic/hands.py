@@ -79,7 +79,7 @@ def _draw_thing(to: Canvas, colour: Colour) -> None:
     to.paint(planes(colour) * shade, to.inside(distance))
     lines = np.maximum(np.abs(to.u) - 0.5, np.abs(np.abs(to.v + 0.35) - 0.12) - 0.04)
     to.paint(scaled((0.8, 0.75, 0.6), 0.8), 0.8 * to.inside(lines))
-    to.dim(0.3 * to.inside(np.abs(to.u + 0.68) - 0.012))
+    to.dim(0.3 * to.inside(np.maximum(np.abs(to.u + 0.68) - 0.012, distance)))
 
 
 def _draw_mug(to: Canvas, colour: Colour, actor: Actor) -> None:

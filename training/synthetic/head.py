@@ -23,12 +23,14 @@ class Skull:
 
     outline: (H, W) negative inside. depth: (H, W), towards the viewer.
     half_width: (H, W), of the head at this height.
+    front: (H, W), how far forward on the head, towards its own nose; 0 at the ears.
     turned: the canvas with u and v on the turned face.
     """
 
     outline: Plane
     depth: Plane
     half_width: Plane
+    front: Plane
     turned: Canvas
 
 
@@ -43,7 +45,8 @@ def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
         pixel=canvas.pixel,
     )
     outline = (np.sqrt(radius) - 1) * half_width
-    return Skull(outline=outline, depth=depth, half_width=half_width, turned=turned)
+    front = canvas.u * math.sin(expression.yaw) + depth * math.cos(expression.yaw)
+    return Skull(outline=outline, depth=depth, half_width=half_width, front=front, turned=turned)
 
 
 def depth_at(u: Plane, v: Plane, actor: Actor, expression: Expression) -> Plane:

@@ -39,6 +39,7 @@ class Studio:
         self._camera = camera
         self._height, self._width = height, width
         self._room = room_light(performance.actor, height, width)
+        self._interleaved_room = np.ascontiguousarray(self._room.transpose(1, 2, 0))
         self._grain = _grain_plate(max(height, CROP_SIDE), max(width, CROP_SIDE), performance.seed)
         self._whole: _Cast | None = None
         self._close: _Cast | None = None
@@ -61,7 +62,7 @@ class Studio:
         seen = view.through(matrix)
         if self._close is None:
             self._close = _Cast(self._performance, _CROP_DENSITY)
-        light = _warped(self._room, matrix)
+        light = _warped(self._interleaved_room, matrix)
         self._close.draw(light, seen, expression, seconds)
         blur_pixels = self._camera.blur * self._height / 360 * seen.unit / view.unit
         blur_pixels = float(np.hypot(blur_pixels, _SAMPLING_BLUR))
@@ -104,8 +105,8 @@ class _Cast:
 
 def _warped(room: Light, matrix: Floats) -> Light:
     size = (CROP_SIDE, CROP_SIDE)
-    planes = [cv2.warpAffine(plane, matrix, size, borderValue=0.0) for plane in room]
-    return np.stack(planes).astype(np.float32, copy=False)
+    seen = cv2.warpAffine(room, matrix, size, borderValue=(0.0, 0.0, 0.0))
+    return np.stack(cv2.split(seen)).astype(np.float32, copy=False)
 
 
 def _grain_plate(height: int, width: int, seed: int) -> Floats:
