@@ -1,7 +1,6 @@
 # Circumplex: `make demo` shows it, `make test` proves it. Every target sets up what it needs.
 
 PYTHON  ?= python3
-PRESET  ?= mini
 RUNTIME := .runtime
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -9,7 +8,9 @@ BIN     := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TRITON    := $(RUNTIME)/triton/.ready
 FACES     := $(RUNTIME)/faces/.ready
-EXPORTED  := $(RUNTIME)/.exported-$(PRESET)
+EXPORTED  := $(RUNTIME)/.exported
+SERVED    := $(shell cat $(EXPORTED) 2>/dev/null || echo mini)
+PRESET    ?= $(SERVED)
 SOURCES   := service training deploy bench tests clients/python
 
 .DEFAULT_GOAL := help
@@ -46,8 +47,8 @@ bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/ben
 	@$(BIN)/python -m bench
 
 export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).
-	@rm -f $(RUNTIME)/.exported-*
-	@$(MAKE) --no-print-directory $(EXPORTED)
+	@rm -f $(EXPORTED)
+	@$(MAKE) --no-print-directory $(EXPORTED) PRESET=$(PRESET)
 
 lock: ## Renew requirements/constraints.txt from pyproject.toml (see docs/dependencies.md).
 	@deploy/provision/lock.sh "$(PYTHON)"
@@ -68,6 +69,10 @@ $(FACES): $(INSTALLED) deploy/provision/face_models.py
 	@touch $@
 
 $(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py)
-	@rm -f $(RUNTIME)/.exported-*
 	@$(BIN)/python -m training export --preset $(PRESET)
-	@touch $@
+	@echo $(PRESET) > $@
+
+# Another preset than the one that is exported: export it, whatever the dates say.
+ifneq ($(PRESET),$(SERVED))
+.PHONY: $(EXPORTED)
+endif

@@ -65,7 +65,10 @@ def up() -> None:
         for name, address in stack.addresses.items():
             table.add_row(name, address)
         Console().print("Circumplex is up; Ctrl-C stops it.", table, sep="\n")
-        stack.wait()
+        try:
+            stack.wait()
+        finally:
+            _say("stopping ...")
 
 
 @app.command()
@@ -86,6 +89,7 @@ def annotate(
 
     with _failing_clearly():
         format_named(output.suffix)
+        offline.check_plot(plot)
         with open_triton(_settings(), on_start=_say) as settings, _progress_bar() as on_progress:
             result = asyncio.run(_annotate(clip, settings, on_progress))
         offline.write(result, output)

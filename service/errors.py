@@ -33,6 +33,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── InferenceUnavailable      Triton is away or not warm
         ├── InferenceFailed           Triton answered with an error
         ├── FaceModelsMissing         the face models are not installed
+        ├── ModelsMissing             no models are exported where they should be
         ├── PartNotStarted            a server of the embedded stack did not start
         ├── PartStopped               a server of the embedded stack stopped
         └── InternalError             a defect of ours
@@ -266,6 +267,13 @@ class FaceModelsMissing(ServiceError):
     """The face models are not installed."""
 
     code = "face_models_missing"
+    retryable = False
+
+
+class ModelsMissing(ServiceError):
+    """No models are exported where this process looks for them."""
+
+    code = "models_missing"
     retryable = False
 
 

@@ -8,10 +8,11 @@ from contextlib import aclosing
 from pathlib import Path
 
 from service.domain.timeline import FramesSeen
+from service.errors import ResultFormatUnknown
 from service.provenance import read_provenance
 from service.results.columns import Result, ResultBuilder
 from service.results.formats import JSON, format_named
-from service.results.plot import plot_result
+from service.results.plot import PLOT_SUFFIXES, plot_result
 from service.settings import Settings
 from service.wiring import Analyst
 
@@ -38,6 +39,13 @@ def write(result: Result, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.writelines(result_format.write(result))
+
+
+def check_plot(path: Path | None) -> None:
+    """Raises ResultFormatUnknown where no plot could be written to a file of this name."""
+    if path is not None and path.suffix.lower() not in PLOT_SUFFIXES:
+        offered = ", ".join(PLOT_SUFFIXES)
+        raise ResultFormatUnknown(f"plots are drawn as {offered}, not as {path.suffix!r}")
 
 
 def plot(result: Result, path: Path) -> None:

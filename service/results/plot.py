@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from service.results.circle import draw_circumplex, draw_path
 from service.results.tracks import COLOURS, INK, QUIET, Tracks, calm_frame, read_tracks, spans_of
+
+PLOT_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 
 class PlottingNotInstalled(ImportError):

@@ -76,10 +76,36 @@ def test_stack_that_is_killed_takes_every_part_with_it(up: subprocess.Popen[str]
     wait_until(have_ended(parts), seconds=60)
 
 
-def test_part_that_dies_is_named_and_ends_the_stack(up: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize(
+    ("victim", "name"),
+    [("worker", "worker"), ("triton_python_backend_stub", "Triton"), ("redis-server", "Redis")],
+)
+def test_part_that_dies_is_named_and_ends_the_stack(
+    up: subprocess.Popen[str], victim: str, name: str
+) -> None:
     parts = family(up)
-    parts["worker"].kill()
+    parts[victim].kill()
     assert up.wait(timeout=60) == 1
     assert up.stderr is not None
-    assert "worker no longer answers" in up.stderr.read()
+    assert f"{name}: a process ended" in up.stderr.read()
     assert have_ended(parts)()
+
+
+def triton_memory() -> set[Path]:
+    return set(Path("/dev/shm").glob("circumplex-triton-*"))
+
+
+def test_stack_that_is_interrupted_while_triton_starts_leaves_no_shared_memory(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path
+) -> None:
+    settings = Settings(runtime_dir=triton_dir.parent, model_repository=mini_repository)
+    before = triton_memory()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "up"],
+        env=os.environ | as_environment(stand_apart(settings, tmp_path / "state")),
+        start_new_session=True,
+    )
+    wait_until(lambda: bool(triton_memory() - before), seconds=60)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert triton_memory() <= before

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import InferenceUnavailable
+from service.errors import ModelsMissing
 from service.provenance import read_provenance
 from service.settings import Settings
 
@@ -28,5 +28,5 @@ def test_provenance_names_weights_method_faces_and_software(tmp_path: Path) -> N
 
 
 def test_models_that_were_never_exported_are_named_as_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(InferenceUnavailable, match="No models are exported"):
+    with pytest.raises(ModelsMissing, match="CIRCUMPLEX_MODEL_REPOSITORY"):
         read_provenance(settings_with(tmp_path))

@@ -1,0 +1,47 @@
+"""`python -m deploy.demo`, which is what `make demo` runs after set-up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+
+from service.embedded.stack import as_environment
+from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_demo_annotates_its_clip_and_leaves_all_it_promises(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        runtime_dir=triton_dir.parent,
+        face_models_dir=triton_dir.parent / "faces",
+        model_repository=mini_repository,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.demo"],
+        cwd=tmp_path,
+        env=os.environ | as_environment(settings) | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    with av.open(str(out / "demo.mp4")) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+        codecs = {stream.codec_context.name for stream in container.streams}
+    assert {"h264", "aac"} == codecs
+    result = json.loads((out / "demo.json").read_bytes())
+    rows = list(csv.reader((out / "demo.csv").open()))
+    assert len(result["frames"]["index"]) == frames == len(rows) - 1
+    assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert "valence" in done.stdout
+    assert "█" in done.stdout or "▅" in done.stdout or "▄" in done.stdout
