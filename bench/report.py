@@ -1,0 +1,49 @@
+"""What a bench run found: `out/bench.json`, and the same as a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.ceilings import Speed
+
+
+def build_report(
+    speeds: Mapping[str, Speed], end_to_end: float, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Frames a second of every part and of the whole, and what the whole makes of the parts.
+
+    ratio: of the slowest part, which had the machine to itself when it was measured.
+    shared_ceiling: what the cores could do if they did these stages and nothing else.
+    """
+    ceilings = {name: speed.frames_per_second for name, speed in speeds.items()}
+    cores = len(os.sched_getaffinity(0))
+    shared_ceiling = cores / sum(speed.cpu_seconds_per_frame for speed in speeds.values())
+    return {
+        **facts,
+        "cores": cores,
+        "ceilings": ceilings,
+        "end_to_end": end_to_end,
+        "ratio": end_to_end / min(ceilings.values()),
+        "shared_ceiling": shared_ceiling,
+        "shared_ratio": end_to_end / shared_ceiling,
+    }
+
+
+def show_report(report: Mapping[str, Any], console: Console) -> None:
+    """Print a report."""
+    ceilings, end_to_end = report["ceilings"], report["end_to_end"]
+    table = Table("frames/s", "alone", "end to end / alone")
+    for name, rate in ceilings.items():
+        table.add_row(name, f"{rate:.0f}", f"{end_to_end / rate:.2f}")
+    table.add_row("end to end", f"{end_to_end:.0f}", "")
+    console.print(table)
+    console.print(f"{report['ratio']:.2f} of the lowest ceiling, which has the machine to itself")
+    console.print(
+        f"{report['shared_ratio']:.2f} of {report['shared_ceiling']:.0f} frames/s, "
+        "what the cores could do if they did these stages and nothing else"
+    )
