@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
+import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -17,6 +21,14 @@ from service.errors import StoreUnavailable
 
 CHUNK_BYTES: Final = 2**20
 WRITES_IN_FLIGHT: Final = 2
+PARTIAL_NAME: Final = re.compile(r".+#\d+")
+"""How LocalStore names the file of a blob that is not whole yet; no key of ours looks like it."""
+ABANDONED_SECONDS: Final = 3600.0
+"""A partial file that nobody has written to for so long has lost its writer. Files grow by whole
+chunks, so a shorter time could take the file from under a slow upload."""
+SWEEP_SECONDS: Final = 600.0
+
+log = logging.getLogger(__name__)
 
 
 class FolderStore:
@@ -79,6 +91,33 @@ class FolderStore:
             return False
         return True
 
+    @asynccontextmanager
+    async def kept_tidy(self) -> AsyncGenerator[None]:
+        """Sweep now and every ten minutes, for as long as the context lasts."""
+        sweeping = asyncio.create_task(self._sweep_forever(), name="store sweep")
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+
+    async def sweep(self) -> int:
+        """Remove what killed writers left half-written; returns how many files.
+
+        Safe beside the writers and sweepers of other processes.
+        """
+        return await asyncio.to_thread(_remove_abandoned, self._folder)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                if found := await self.sweep():
+                    log.info("removed %d partial files that nobody writes to", found)
+            except OSError as error:
+                log.warning("partial files cannot be swept: %s", error)
+            await asyncio.sleep(SWEEP_SECONDS)
+
     def _blobs(self) -> LocalStore:
         if self._opened is None or not self._folder.is_dir():
             self._opened = LocalStore(self._folder, mkdir=True)
@@ -101,6 +140,17 @@ class _Counted:
         except Exception as failure:
             self.failure = failure
             raise
+
+
+def _remove_abandoned(folder: Path) -> int:
+    found = 0
+    for path in folder.rglob("*#*"):
+        with suppress(FileNotFoundError):  # finished, or swept by another
+            age_seconds = time.time() - path.stat().st_mtime
+            if PARTIAL_NAME.fullmatch(path.name) and age_seconds > ABANDONED_SECONDS:
+                path.unlink()
+                found += 1
+    return found
 
 
 async def _stream(found: obstore.GetResult, key: str) -> AsyncGenerator[bytes]:

@@ -58,7 +58,9 @@ async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[A
 @asynccontextmanager
 async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[FastAPI]:
     """The REST application with its connections open; it starts while Redis and Triton are away."""
+    store = FolderStore(settings.store_dir)
     async with (
+        store.kept_tidy(),
         Ledger.open(settings) as ledger,
         JobQueue.open(settings) as queue,
         connect(settings, metrics) as inference,
@@ -66,7 +68,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
         yield create_app(
             Gateway(
                 settings=settings,
-                store=FolderStore(settings.store_dir),
+                store=store,
                 ledger=ledger,
                 queue=queue,
                 inference_ready=inference.is_ready,

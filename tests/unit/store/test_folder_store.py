@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from service.errors import StoreUnavailable, UploadInterrupted
-from service.store import FolderStore
+from service.store import ABANDONED_SECONDS, FolderStore
 
 
 @pytest.fixture
@@ -128,3 +132,60 @@ async def test_a_folder_that_vanishes_is_made_again(store: FolderStore, folder: 
     await asyncio.to_thread(shutil.rmtree, folder)
 
     assert await store.put("clips/b", megabytes(1)) == 1_000_003
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from service.store import FolderStore
+
+async def endless():
+    while True:
+        yield bytes(3_000_000)
+        await asyncio.sleep(0.05)
+
+asyncio.run(FolderStore(Path(sys.argv[1])).put("clips/a", endless()))
+"""
+
+
+async def _kill_a_writer(folder: Path) -> Path:
+    """What a process leaves that is killed in the middle of a clip."""
+    process = await asyncio.to_thread(subprocess.Popen, [sys.executable, "-c", _WRITER, folder])
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    process.kill()
+    await asyncio.to_thread(process.wait)
+    (left,) = await asyncio.to_thread(files_in, folder)
+    return folder / left
+
+
+async def _age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    await asyncio.to_thread(os.utime, path, (then, then))
+
+
+async def test_what_a_killed_writer_left_is_swept_once_it_is_old(
+    store: FolderStore, folder: Path
+) -> None:
+    partial = await _kill_a_writer(folder)
+    await store.put("clips/whole", megabytes(1))
+    await _age(folder / "clips" / "whole", 10 * ABANDONED_SECONDS)
+
+    assert await store.sweep() == 0  # it may still have a writer
+    await _age(partial, ABANDONED_SECONDS + 1)
+    assert await store.sweep() == 1
+
+    assert files_in(folder) == ["clips/whole"]
+
+
+async def test_a_store_is_tidied_while_it_is_open(store: FolderStore, folder: Path) -> None:
+    await _age(await _kill_a_writer(folder), ABANDONED_SECONDS + 1)
+
+    async with store.kept_tidy(), asyncio.timeout(5):
+        while await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_folder_that_is_not_there_yet_needs_no_sweeping(store: FolderStore) -> None:
+    assert await store.sweep() == 0
