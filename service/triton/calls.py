@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 _AWAY: Final = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
+_STUB_DIED: Final = "is not healthy"
+"""What Triton says of a Python model whose process is gone: true until Triton is restarted."""
+
 
 class ModelCalls:
     """Calls models by their signatures through one client."""
@@ -86,7 +89,7 @@ def typed_errors() -> Generator[None]:
     try:
         yield
     except InferenceServerException as error:
-        if str(error.status()) in _AWAY:
+        if str(error.status()) in _AWAY or _STUB_DIED in str(error.message()):
             raise InferenceUnavailable(f"Triton: {error.message()}") from error
         raise InferenceFailed(f"Triton: {error.message()}") from error
     except grpc.RpcError as error:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 
 from service.domain.arrays import Bytes
 from service.embedded.process import free_ports
-from service.embedded.triton import TritonPorts
+from service.embedded.triton import TritonPorts, run_triton
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -158,3 +160,17 @@ async def test_memory_that_is_not_shared_is_done_without_unless_it_is_asked_for(
             answers = await asyncio.gather(*(apart.embed_faces(crops) for _ in range(3)))
             assert all(np.array_equal(expected, answer) for answer in answers)
         await apart.close()
+
+
+async def test_model_process_that_died_is_a_part_that_is_away(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: Bytes
+) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
+        started = set(psutil.Process().children(recursive=True)) - before
+        (stub,) = (part for part in started if any("visual" in a for a in part.cmdline()))
+        async with connect(Settings(triton_url=ports.grpc_url), metrics) as inference:
+            assert len(await inference.embed_faces(crops)) == len(crops)
+            stub.kill()
+            with pytest.raises(InferenceUnavailable):
+                await inference.embed_faces(crops)
