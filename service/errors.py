@@ -11,7 +11,7 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── MediaTypeUnsupported      a body that is no upload
     │   ├── ClipEmpty                 zero bytes
     │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
-    │   ├── UploadInterrupted         the client went away
+    │   ├── UploadInterrupted         the client went away or fell silent
     │   ├── RouteUnknown              no such path
     │   ├── MethodNotAllowed          the path exists, the method does not
     │   ├── JobUnknown                no such job
@@ -122,6 +122,7 @@ class UploadInterrupted(RequestError):
     """The upload ended before its last byte."""
 
     code = "upload_interrupted"
+    http_status = 408
     grpc_status = "CANCELLED"
     retryable = True
 

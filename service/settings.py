@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=2 * 2**30, ge=1, description="Largest upload, bytes; more is refused with 413."
     )
+    upload_idle_seconds: float = Field(
+        default=30.0, gt=0, description="An upload that brings nothing for so long is ended: 408."
+    )
     max_clip_seconds: float = Field(
         default=4 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
     )

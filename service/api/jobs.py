@@ -65,7 +65,12 @@ router = APIRouter(tags=["jobs"])
 async def submit_job(request: Request, response: Response, gateway: GatewayOfApp) -> Job:
     """Streams the clip to the blob store and queues a job; the answer says where to watch it."""
     started = time.perf_counter()
-    upload = await open_upload(request, gateway.settings.max_upload_bytes)
+    settings = gateway.settings
+    upload = await open_upload(
+        request,
+        max_bytes=settings.max_upload_bytes,
+        idle_seconds=settings.upload_idle_seconds,
+    )
     await gateway.ledger.is_ready()  # before gigabytes are taken in for nothing
     job_id = new_job_id()
     size_bytes = await gateway.store.put(clip_key(job_id), upload.content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -38,17 +39,20 @@ class Upload:
     """Raises ClipEmpty, ClipTooLarge, UploadInterrupted or RequestInvalid while it is read."""
 
 
-async def open_upload(request: Request, max_bytes: int) -> Upload:
+async def open_upload(request: Request, *, max_bytes: int, idle_seconds: float) -> Upload:
     """Find the clip in a request and refuse what can be refused before it is read.
 
+    Args: idle_seconds: how long a part of the body may be in coming.
+
     Raises: MediaTypeUnsupported, ClipFieldMissing, RequestInvalid,
-        ClipTooLarge (by its Content-Length).
+        ClipTooLarge (by its Content-Length), UploadInterrupted (in a form, before the clip).
     """
+    body = _body(request, idle_seconds)
     kind, options = parse_options_header(request.headers.get("content-type"))
     media_type = kind.decode("latin-1").lower()
     if media_type == FORM:
         _refuse_length(request, max_bytes, margin_bytes=FORM_MARGIN_BYTES)
-        return await _open_form(request, options.get(b"boundary"), max_bytes)
+        return await _open_form(body, options.get(b"boundary"), max_bytes)
     if media_type != ANY_BYTES and not media_type.startswith(("video/", "audio/")):
         raise MediaTypeUnsupported(
             f"send {FORM} with a file field 'clip', or the clip itself as video/*, audio/* or "
@@ -59,14 +63,14 @@ async def open_upload(request: Request, max_bytes: int) -> Upload:
     return Upload(
         filename=_plain_name(disposition.get(b"filename", b"").decode(errors="replace")),
         media_type=media_type[:MEDIA_TYPE_LENGTH],
-        content=_bounded(_body(request), max_bytes),
+        content=_bounded(body, max_bytes),
     )
 
 
-async def _open_form(request: Request, boundary: bytes | None, max_bytes: int) -> Upload:
+async def _open_form(body: AsyncIterator[bytes], boundary: bytes | None, max_bytes: int) -> Upload:
     if not boundary:
         raise RequestInvalid("the form's content type names no boundary")
-    form, body = ClipForm(boundary), _body(request)
+    form = ClipForm(boundary)
     clip = await form.find_clip(body)
     return Upload(
         filename=_plain_name(clip.filename),
@@ -85,12 +89,19 @@ def _too_large(max_bytes: int) -> ClipTooLarge:
     return ClipTooLarge(f"a clip may have {max_bytes} bytes, and this one has more")
 
 
-async def _body(request: Request) -> AsyncGenerator[bytes]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect as error:
-        raise UploadInterrupted from error
+async def _body(request: Request, idle_seconds: float) -> AsyncGenerator[bytes]:
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                chunk = await anext(stream, None)
+        except ClientDisconnect as error:
+            raise UploadInterrupted from error
+        except TimeoutError as error:
+            raise UploadInterrupted(f"nothing came for {idle_seconds:g} s") from error
+        if chunk is None:
+            return
+        yield chunk
 
 
 async def _bounded(content: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:

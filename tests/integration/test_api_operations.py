@@ -80,7 +80,7 @@ async def test_openapi_documents_uploads_and_problems(address: str) -> None:
     assert {"multipart/form-data", "application/octet-stream", "video/*", "audio/*"} == set(
         post["requestBody"]["content"]
     )
-    assert {"202", "400", "413", "415", "422", "500", "503"} == set(post["responses"])
+    assert {"202", "408", "413", "415", "422", "500", "503"} == set(post["responses"])
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]
     assert {"200", "404", "406", "409", "422", "500", "503"} == set(result["responses"])
     assert {"application/json", "text/csv"} == set(result["responses"]["200"]["content"])

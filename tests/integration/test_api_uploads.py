@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from service.api.app import create_app
 from service.api.gateway import Gateway
 from service.jobs.record import JobState
 from service.store import FolderStore
 from tests.integration.pretence import analysis_of, chunks_of
 from tests.integration.rooms import Rooms, eventually
+from tests.integration.servers import serving
 
 CLIP = bytes(range(256)) * 40
 
@@ -179,12 +182,57 @@ async def test_a_client_that_goes_away_leaves_nothing(
     writer.close()
 
     async def gone() -> bool | None:
-        told = rooms.metrics.http_request_duration_seconds.labels("POST", "/v1/jobs", "400")
+        told = rooms.metrics.http_request_duration_seconds.labels("POST", "/v1/jobs", "408")
         return (told._sum.get() > 0) or None  # pyright: ignore[reportPrivateUsage]
 
     await eventually(gone)
     assert rooms.stored("clips") == []
     assert (await rooms.queue.backlog()).depth == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"--xx\r\nContent-Disposition: form-data; na",
+        b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a"\r\n\r\n' + CLIP,
+    ],
+)
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=xx", "video/mp4"])
+async def test_a_client_that_falls_silent_is_told_and_leaves_nothing(
+    gateway: Gateway, rooms: Rooms, kind: str, sent: bytes
+) -> None:
+    settings = rooms.settings.model_copy(update={"upload_idle_seconds": 0.3})
+    async with serving(create_app(dataclasses.replace(gateway, settings=settings))) as address:
+        host, port = address.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\n"
+            "Content-Length: 900000\r\n\r\n".encode()
+            + sent
+        )
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+            problem = json.loads(await reader.readuntil(b"}"))
+        writer.close()
+
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in head.lower()
+    assert (problem["code"], problem["retryable"]) == ("upload_interrupted", True)
+    assert rooms.stored("clips") == []
+
+
+async def test_an_upload_may_be_slow_as_long_as_it_goes_on(gateway: Gateway, rooms: Rooms) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield CLIP
+            await asyncio.sleep(0.2)
+
+    settings = rooms.settings.model_copy(update={"upload_idle_seconds": 1.0})
+    async with serving(create_app(dataclasses.replace(gateway, settings=settings))) as address:
+        answer = await post(address, content=slow(), headers={"Content-Type": "video/mp4"})
+
+    assert answer.status_code == 202
 
 
 async def test_a_form_cut_short_leaves_nothing(address: str, rooms: Rooms) -> None:
