@@ -63,14 +63,30 @@ def export_repository(
     networks = build_networks(
         preset, seed, visual=face and face.build_visual(), audio=voice and voice.build_audio()
     )
-    models, origins = serve(networks), _origins(seed, face, voice)
+    facts = {"preset": preset.name, "training": "untrained", "seed": seed}
+    return write_repository(
+        serve(networks), repository=repository, origins=_origins(seed, face, voice), facts=facts
+    )
+
+
+def write_repository(
+    models: dict[str, nn.Module],
+    *,
+    repository: Path,
+    origins: dict[str, dict[str, Any]],
+    facts: dict[str, Any],
+) -> dict[str, ModelProvenance]:
+    """Write served models and, last, `provenance.json`, which begins with the facts.
+
+    Args: models, origins: by the names of `signatures.SCRIPTED`.
+    """
     exported = {
         signature.name: _export_model(
             models[signature.name], repository / signature.name, origins[signature.name]
         )
         for signature in SCRIPTED
     }
-    text = json.dumps(_provenance(preset, seed, exported), indent=2) + "\n"
+    text = json.dumps(_provenance(facts, exported), indent=2) + "\n"
     _replace(repository / PROVENANCE, lambda part: part.write_text(text, encoding="utf-8"))
     return exported
 
@@ -85,11 +101,9 @@ def _origins(seed: int, face: Backbone | None, voice: Backbone | None) -> dict[s
     }
 
 
-def _provenance(preset: Preset, seed: int, exported: dict[str, ModelProvenance]) -> dict[str, Any]:
+def _provenance(facts: dict[str, Any], exported: dict[str, ModelProvenance]) -> dict[str, Any]:
     return {
-        "preset": preset.name,
-        "training": "untrained",
-        "seed": seed,
+        **facts,
         "preprocessing_version": PREPROCESSING_VERSION,
         "models": {name: asdict(model) for name, model in exported.items()},
         "software": {

@@ -86,17 +86,37 @@ class ServedAudioBackbone(nn.Module):
         return torch.cat([self.network(part) for part in padded.split(size)])[:count]
 
 
-class ServedFusion(nn.Module):
-    """The embeddings of one window to the folds' mean and spread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadCalibration:
+    """sqrt((scale spread)^2 + floor^2) for (valence, arousal): as it is, unless it was fitted."""
 
-    def __init__(self, network: FoldEnsemble) -> None:
+    scale: tuple[float, float] = (1.0, 1.0)
+    floor: tuple[float, float] = (0.0, 0.0)
+
+
+UNCALIBRATED = SpreadCalibration()
+
+
+class ServedFusion(nn.Module):
+    """The embeddings of one window to the folds' mean and calibrated spread.
+
+    A root of squares, since the windows' spreads are merged as one: calibrating before the
+    merge or after it is the same.
+    """
+
+    def __init__(
+        self, network: FoldEnsemble, calibration: SpreadCalibration = UNCALIBRATED
+    ) -> None:
         super().__init__()
         self.network = network
+        self.spread_scale = nn.Buffer(torch.tensor(calibration.scale))
+        self.spread_floor = nn.Buffer(torch.tensor(calibration.floor))
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(T, 512), (T, 128) float32 and (T,) bool to (T, 2) twice."""
         mean, spread = self.network(visual.unsqueeze(0), audio.unsqueeze(0), mask.unsqueeze(0))
-        return mean.squeeze(0), spread.squeeze(0)
+        scaled = (spread * self.spread_scale).square() + self.spread_floor.square()
+        return mean.squeeze(0), scaled.sqrt().squeeze(0)
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
@@ -104,11 +124,13 @@ def _channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def serve(networks: Networks) -> dict[str, nn.Module]:
+def serve(
+    networks: Networks, calibration: SpreadCalibration = UNCALIBRATED
+) -> dict[str, nn.Module]:
     """The served model of each name in `signatures.SCRIPTED`, in evaluation mode."""
     return {
         "visual_backbone": ServedVisualBackbone(networks.visual).eval(),
         "log_mel": ServedLogMel(networks.log_mel).eval(),
         "audio_backbone": ServedAudioBackbone(networks.audio).eval(),
-        "fusion": ServedFusion(networks.fusion).eval(),
+        "fusion": ServedFusion(networks.fusion, calibration).eval(),
     }

@@ -53,7 +53,7 @@ def evaluate(
         "recordings": len(chosen),
         "subjects": len({recording.subject for recording in chosen}),
         **_figures(run, chosen, timelines),
-        "cross_validation": _cross_validation(run),
+        "cross_validation": cross_validation(run),
         "ablations": {
             name: _ensemble(open_run(other), chosen, device, journal)
             for name, other in ((_name(other), other) for other in ablations)
@@ -136,7 +136,7 @@ def _is_held_out(run: Run, recordings: Sequence[Recording], folds: Sequence[int]
     return not taught & {recording.name for recording in recordings}
 
 
-def _cross_validation(run: Run) -> dict[str, Any]:
+def cross_validation(run: Run) -> dict[str, Any]:
     """Each fold's best figures on its own held-out subjects, as training chose it by.
 
     The backbones learnt from fold 0's training set: only fold 0 was validated on people

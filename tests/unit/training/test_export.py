@@ -13,7 +13,7 @@ from training.serving import serve
 GOLDEN = {
     "visual_backbone": "f84e021abab0763ad9e4d85b842b419cffddb58bdae5b1f8ebd6cc04dee19130",
     "audio_backbone": "816a7e772296b574e6aff57d36bd8bf86e2ce3621ad0b62f19eb8d3543a4eff9",
-    "fusion": "50af72a42ad7c80eaebf423cfc5eee21b820e3fb6b9ae104452ea022c3a92585",
+    "fusion": "9763858bc3843803907f2390a0c45d5fc69bdd23eed4095949e44fb0f4b65ceb",
 }
 
 

@@ -1,0 +1,57 @@
+"""A trained run to the server: its networks, its calibration, and what is known of both."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.calibration import read_calibration
+from training.evaluation.report import cross_validation
+from training.export import ModelProvenance, write_repository
+from training.loop.errors import RunNotServable
+from training.loop.options import Ablation
+from training.runs import Run, check_folds, open_run
+from training.serving import SpreadCalibration, serve
+
+
+def export_run(folder: Path, *, repository: Path) -> dict[str, ModelProvenance]:
+    """Write a run's models and their provenance, as `export_repository` does.
+
+    Raises: RunNotFound, RunUnfinished: a part or a fold is missing; RunNotServable.
+    """
+    run = open_run(folder)
+    if run.options.ablation in (Ablation.FACE_ONLY, Ablation.VOICE_ONLY):
+        raise RunNotServable(f"{folder} learnt {run.options.ablation}; the server has both")
+    check_folds(run)
+    networks = run.load_networks()
+    fitted = read_calibration(run)
+    calibration = SpreadCalibration(scale=fitted.scale, floor=fitted.floor)
+    return write_repository(
+        serve(networks, calibration),
+        repository=repository,
+        origins=_origins(run),
+        facts=_facts(run) | {"calibration": asdict(fitted)},
+    )
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    return {
+        "preset": run.preset.name,
+        "training": "trained",
+        "seed": run.options.seed,
+        "ablation": run.options.ablation,
+        "data": run.config["data"],
+        "ccc": cross_validation(run),
+    }
+
+
+def _origins(run: Run) -> dict[str, dict[str, Any]]:
+    imported = run.config["initial"]["imported"]
+    trained: dict[str, Any] = {"training": "trained", "seed": run.options.seed}
+    return {
+        "visual_backbone": trained | {"started_from": imported.get("visual")},
+        "log_mel": {"training": "none"},
+        "audio_backbone": trained | {"started_from": imported.get("audio")},
+        "fusion": trained,
+    }
