@@ -16,7 +16,7 @@ from training.data.errors import DatasetError
 from training.importers.errors import ImportRefused
 from training.loop.errors import RunError
 from training.loop.journal import Journal
-from training.loop.options import Ablation, Options
+from training.loop.options import Ablation, Options, Schedule
 from training.loop.ranks import join_ranks
 from training.loop.training import Start, train
 from training.presets import PRESETS
@@ -38,6 +38,12 @@ def train_command(
     epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a fold.")] = None,
     backbone_epochs: Annotated[
         int | None, typer.Option(min=1, help="Most epochs of a backbone.")
+    ] = None,
+    batch_windows: Annotated[
+        int | None, typer.Option(min=1, help="Windows of a batch; 12 otherwise.")
+    ] = None,
+    frames_per_window: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a window that teach a backbone.")
     ] = None,
     ablate: Annotated[Ablation | None, typer.Option(help="Leave a part out.")] = None,
     visual: Annotated[Path | None, typer.Option(help="Imported visual backbone.")] = None,
@@ -63,10 +69,12 @@ def train_command(
         rate_hz=rate,
         calibration_share=calibration_share,
     )
-    if epochs is not None:
-        options = replace(options, fold=replace(options.fold, epochs=epochs))
-    if backbone_epochs is not None:
-        options = replace(options, backbone=replace(options.backbone, epochs=backbone_epochs))
+    options = replace(
+        options,
+        frames_per_window=frames_per_window or options.frames_per_window,
+        backbone=_shorten(options.backbone, backbone_epochs, batch_windows),
+        fold=_shorten(options.fold, epochs, batch_windows),
+    )
     console = Console()
     try:
         with join_ranks(device) as ranks:
@@ -83,6 +91,14 @@ def train_command(
     except (DatasetError, RunError, ImportRefused) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
+
+
+def _shorten(schedule: Schedule, epochs: int | None, batch_windows: int | None) -> Schedule:
+    return replace(
+        schedule,
+        epochs=epochs or schedule.epochs,
+        batch_windows=batch_windows or schedule.batch_windows,
+    )
 
 
 def _parse_folds(text: str) -> tuple[int, ...]:
