@@ -60,6 +60,10 @@ class MediaFacts:
     """What the container says of the clip, sizes as displayed."""
 
     container: str
+    video_streams: int
+    """Moving pictures in the file, cover pictures not counted; one of them is analysed."""
+    video_stream_index: int
+    """The analysed one's place among all streams of the file, as ffprobe counts them."""
     video_codec: str
     width: int
     height: int

@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from service.domain.arrays import Floats, Integers
 from service.domain.clip import Flag
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE_HZ
+from service.media.demux import best_sound
 from service.media.resample import Piece, place
 
 PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
@@ -37,8 +38,7 @@ class Sound:
 
     def __init__(self, container: InputContainer) -> None:
         """Read the best sound stream of a container that nobody else reads."""
-        stream = container.streams.best("audio")
-        self._stream = stream if isinstance(stream, AudioStream) else None
+        self._stream = best_sound(container)
         self._pieces: deque[Piece] = deque()
         self.kept_samples = 0
         # two ends: one piece with a wild timestamp does not make the sound seem read

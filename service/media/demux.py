@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -68,19 +69,27 @@ def open_container(clip: Path) -> Generator[InputContainer]:
 
 
 def choose_video(container: InputContainer, clip: Path) -> VideoStream:
-    """The best video stream; a cover picture is none.
+    """The first video stream, as tools count that take a file's video 0; a cover picture is none.
+
+    Streams that have no decoder, or none of whose pictures was found, come last.
 
     Raises: ClipWithoutVideo, ClipTruncated, ClipWithoutFrames: no decoder for its codec.
     """
-    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    best = container.streams.best("video")
-    stream = next((s for s in moving if best is not None and s.index == best.index), None)
-    stream = stream or next(iter(moving), None)
-    if stream is None:
+    moving = _moving(container)
+    if not moving:
         raise ClipTruncated() if _is_empty(container, clip) else ClipWithoutVideo()
-    if not stream.codec_context or not stream.width:
+    stream = next(filter(_can_be_read, moving), None)
+    if stream is None:
         raise ClipTruncated() if lacks_index(clip) else ClipWithoutFrames()
     return stream
+
+
+def _moving(container: InputContainer) -> list[VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _can_be_read(stream: VideoStream) -> bool:
+    return bool(stream.codec_context and stream.width)
 
 
 def _is_empty(container: InputContainer, clip: Path) -> bool:
@@ -121,10 +130,12 @@ def read_facts(container: InputContainer, stream: VideoStream, rotation: int) ->
     rate: Fraction | None = stream.average_rate
     seconds = declared_seconds(container, stream)
     expected = round(seconds * rate) if seconds and rate else None
-    sound = next(iter(container.streams.audio), None)
+    sound = best_sound(container)
     codec = sound.codec_context if sound is not None else None
     return MediaFacts(
         container=container.format.name,
+        video_streams=len(_moving(container)),
+        video_stream_index=stream.index,
         video_codec=stream.codec_context.codec.canonical_name,
         width=width,
         height=height,
@@ -136,6 +147,12 @@ def read_facts(container: InputContainer, stream: VideoStream, rotation: int) ->
         audio_rate_hz=codec.sample_rate if codec else None,
         audio_channels=codec.channels if codec else None,
     )
+
+
+def best_sound(container: InputContainer) -> AudioStream | None:
+    """The sound stream that is heard: FFmpeg's choice, by disposition, then by bit rate."""
+    stream = container.streams.best("audio")
+    return stream if isinstance(stream, AudioStream) else None
 
 
 def _parse_clock(text: str) -> float | None:

@@ -196,6 +196,8 @@ def _decode_media(fields: dict[str, Any]) -> MediaFacts:
 
     return MediaFacts(
         container=text("container"),
+        video_streams=_whole(fields["video_streams"]),
+        video_stream_index=_whole(fields["video_stream_index"]),
         video_codec=text("video_codec"),
         width=_whole(fields["width"]),
         height=_whole(fields["height"]),

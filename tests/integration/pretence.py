@@ -19,6 +19,8 @@ from service.jobs.annotator import Analyse
 
 MEDIA = MediaFacts(
     container="mp4",
+    video_streams=1,
+    video_stream_index=0,
     video_codec="h264",
     width=64,
     height=48,

@@ -45,7 +45,7 @@ def plain_times(clip: Path) -> list[float | None]:
     """pts * time base of a plain decode loop, flush included; failing packets are passed over."""
     times: list[float | None] = []
     with av.open(str(clip)) as container:
-        stream = container.streams.best("video")
+        stream = container.streams.video[0]
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from service.errors import ClipNotMedia, ClipTruncated, ClipWithoutFrames, ClipWithoutVideo
 from tests.media.factory import PictureTrack, SoundTrack, write
@@ -82,7 +83,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     with av.open(str(clip), "w") as container:
         cover = container.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = Disposition.attached_pic
         audio = container.add_stream("aac", rate=48_000, layout="mono")
         picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
         container.mux(cover.encode(picture))
@@ -116,10 +117,61 @@ def test_a_file_name_is_never_taken_for_a_protocol(tmp_path: Path) -> None:
     assert len(read_pictures(odd)[0]) == 3
 
 
+def _write_streams(clip: Path, sizes: list[tuple[int, int]], sounds: list[str]) -> Path:
+    """Videos of 5, 10, 15... pictures in these sizes; the last of the sounds is the default."""
+    with av.open(str(clip), "w") as container:
+        videos = [container.add_stream("libx264", rate=25) for _ in sizes]
+        audios = [container.add_stream("aac", rate=48_000, layout=layout) for layout in sounds]
+        for video, (width, height) in zip(videos, sizes, strict=True):
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        for audio in audios[-1:]:
+            audio.disposition = Disposition.default
+        for number, (video, (width, height)) in enumerate(zip(videos, sizes, strict=True), 1):
+            picture = np.full((height, width, 3), 40 * number, np.uint8)
+            for index in range(5 * number):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = index
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+        for audio, layout in zip(audios, sounds, strict=True):
+            silence = np.zeros((audio.layout.nb_channels, 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, "fltp", layout)
+            frame.sample_rate, frame.pts = 48_000, 0
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return clip
+
+
+def test_of_several_videos_the_first_is_read(tmp_path: Path) -> None:
+    clip = _write_streams(tmp_path / "clip.mkv", [(64, 48), (128, 96), (96, 64)], [])
+    times, pictures, _, facts = read_all(clip)
+
+    assert len(times) == 5
+    assert pictures[0].shape == (48, 64, 3)
+    assert (facts.width, facts.height) == (64, 48)
+    assert (facts.video_streams, facts.video_stream_index) == (3, 0)
+
+
+def test_a_video_without_a_decoder_gives_way_to_the_next(tmp_path: Path) -> None:
+    clip = _write_streams(tmp_path / "clip.mkv", [(64, 48), (128, 96)], [])
+    clip.write_bytes(clip.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_OTHER/ISO/AVC", 1))
+    times, _, _, facts = read_all(clip)
+
+    assert len(times) == 10
+    assert (facts.video_streams, facts.video_stream_index) == (2, 1)
+
+
+def test_facts_are_of_the_sound_that_is_heard(tmp_path: Path) -> None:
+    clip = _write_streams(tmp_path / "clip.mkv", [(64, 48)], ["mono", "5.1"])
+
+    assert read_all(clip)[3].audio_channels == 6
+
+
 def test_facts_are_what_the_container_says(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack(layout="stereo"))
     facts = read_all(clip)[3]
     assert (facts.video_codec, facts.audio_codec) == ("h264", "aac")
+    assert (facts.video_streams, facts.video_stream_index) == (1, 0)
     assert (facts.width, facts.height, facts.rotation_degrees) == (96, 64, 0)
     assert (facts.average_rate_hz, facts.frames_estimate) == (25.0, 100)
     assert facts.duration_seconds == pytest.approx(4.0)

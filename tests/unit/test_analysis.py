@@ -33,6 +33,8 @@ from service.telemetry.metrics import Metrics
 FACE = FaceBox(left=0, top=0, width=10, height=10, score=1)
 MEDIA = MediaFacts(
     container="mp4",
+    video_streams=1,
+    video_stream_index=0,
     video_codec="h264",
     width=64,
     height=64,

@@ -24,6 +24,8 @@ from service.media import wire
 
 FACTS = MediaFacts(
     container="mov,mp4",
+    video_streams=2,
+    video_stream_index=3,
     video_codec="h264",
     width=640,
     height=360,

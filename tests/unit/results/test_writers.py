@@ -22,6 +22,8 @@ from service.results.formats import CSV, FORMATS, JSON, Format, format_named
 
 MEDIA = MediaFacts(
     container="mov,mp4",
+    video_streams=2,
+    video_stream_index=3,
     video_codec="h264",
     width=640,
     height=480,
