@@ -32,6 +32,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── StoreUnavailable          the blob store is away or full
         ├── InferenceUnavailable      Triton is away or not warm
         ├── InferenceFailed           Triton answered with an error
+        ├── DecoderKilled             somebody else killed the decode child
         ├── FaceModelsMissing         the face models are not installed
         ├── ModelsMissing             no models are exported where they should be
         ├── PartNotStarted            a server of the embedded stack did not start
@@ -262,6 +263,12 @@ class InferenceFailed(ServiceError):
     code = "inference_failed"
     http_status = 502
     retryable = False
+
+
+class DecoderKilled(ServiceError):
+    """The process that decoded the clip was killed from outside."""
+
+    code = "decoder_killed"
 
 
 class FaceModelsMissing(ServiceError):

@@ -96,12 +96,13 @@ def extract(clip: Path, settings: Settings) -> AbstractAsyncContextManager[Async
 
     The child works ahead until its pipe is full. Leaving the context ends it, read or not.
 
-    Raises, while reading: ClipError, FaceModelsMissing.
+    Raises, while reading: ClipError, DecoderKilled, FaceModelsMissing.
     """
     return run_child(
         __name__,
         [json.dumps(asdict(Options.of(clip, settings)))],
         stall_seconds=settings.decode_stall_seconds,
+        cpu_seconds=settings.decode_cpu_seconds,
         most_frames=settings.chunk_frames,
     )
 

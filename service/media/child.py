@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
-from service.errors import ClipError, DecoderCrashed, DecoderTimedOut
+from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
 from service.media import wire
 
 _log = logging.getLogger(__name__)
@@ -36,13 +37,21 @@ _LAST_WORDS_SECONDS: Final = 5.0
 
 @contextlib.asynccontextmanager
 async def run_child(
-    module: str, arguments: Sequence[str], *, stall_seconds: float, most_frames: int
+    module: str,
+    arguments: Sequence[str],
+    *,
+    stall_seconds: float,
+    cpu_seconds: int,
+    most_frames: int,
 ) -> AsyncGenerator[AsyncIterator[Extract]]:
     """Run `python -m module arguments` and listen to its messages; kill and reap it on leaving.
 
-    Args: stall_seconds: how long a message may take; most_frames: frames of one chunk.
-    Raises, while listening: DecoderCrashed, DecoderTimedOut, and what the child reports.
+    Args: stall_seconds: how long a message may take; cpu_seconds: the processor time that the
+        child allows itself; most_frames: frames of one chunk.
+    Raises, while listening: DecoderCrashed, DecoderTimedOut, DecoderKilled, and what the child
+        reports.
     """
+    cpu_limit = _cpu_seconds_of_ended() + cpu_seconds
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, *arguments),
         stdin=DEVNULL,
@@ -55,7 +64,8 @@ async def run_child(
     )
     complaints = asyncio.create_task(_keep_tail(_reader(process.stderr)))
     try:
-        yield _listen(process, complaints, stall_seconds=stall_seconds, most_frames=most_frames)
+        heard = _listen(process, stall_seconds=stall_seconds, most_frames=most_frames)
+        yield _explain_end(heard, process, complaints, cpu_limit=cpu_limit)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -63,10 +73,28 @@ async def run_child(
         await asyncio.shield(_reap(process, complaints))
 
 
-async def _listen(
-    process: Process, complaints: asyncio.Task[bytes], *, stall_seconds: float, most_frames: int
+async def _explain_end(
+    heard: AsyncIterator[Extract],
+    process: Process,
+    complaints: asyncio.Task[bytes],
+    *,
+    cpu_limit: float,
 ) -> AsyncIterator[Extract]:
-    """Messages in the only order that makes sense: opened, chunks without a gap, closed."""
+    """The same messages; an end in the middle of them becomes the error that it stands for."""
+    try:
+        async for message in heard:
+            yield message
+    except asyncio.IncompleteReadError as error:
+        raise await _reason_of_end(process, complaints, cpu_limit=cpu_limit) from error
+
+
+async def _listen(
+    process: Process, *, stall_seconds: float, most_frames: int
+) -> AsyncIterator[Extract]:
+    """Messages in the only order that makes sense: opened, chunks without a gap, closed.
+
+    Raises: IncompleteReadError: the child has ended without having said so.
+    """
     frames, opened = 0, False
     while True:
         try:
@@ -74,8 +102,6 @@ async def _listen(
                 message = await _read_message(_reader(process.stdout), most_frames)
         except TimeoutError as error:
             raise DecoderTimedOut() from error
-        except asyncio.IncompleteReadError as error:
-            raise await _reason_of_end(process, complaints) from error
         match message:
             case ClipOpened():
                 in_order, opened = not opened, True
@@ -100,8 +126,14 @@ async def _read_message(reader: asyncio.StreamReader, most_frames: int) -> Extra
     return wire.decode(header, crops, waveform, await reader.readexactly(lengths.patch_starts))
 
 
-async def _reason_of_end(process: Process, complaints: asyncio.Task[bytes]) -> ClipError:
-    """How a child ended that did not say so itself; what it complained of goes to the log."""
+async def _reason_of_end(
+    process: Process, complaints: asyncio.Task[bytes], *, cpu_limit: float
+) -> CircumplexError:
+    """How a child ended that did not say so itself; what it complained of goes to the log.
+
+    The kernel's SIGKILL comes for memory that others take as well, and is then not the clip's
+    fault; only one that follows on a SIGXCPU that was not heeded is.
+    """
     try:
         async with asyncio.timeout(_LAST_WORDS_SECONDS):
             status = await process.wait()
@@ -111,11 +143,20 @@ async def _reason_of_end(process: Process, complaints: asyncio.Task[bytes]) -> C
     _log.warning(
         "decode child ended", extra={"status": status, "said": said.decode(errors="replace")}
     )
-    if status == -signal.SIGXCPU:
+    out_of_time = status == -signal.SIGKILL and _cpu_seconds_of_ended() >= cpu_limit
+    if status == -signal.SIGXCPU or out_of_time:
         return DecoderTimedOut("Decoding the clip takes more processor time than allowed")
+    if status == -signal.SIGKILL:
+        return DecoderKilled()
     if status < 0:
         return DecoderCrashed(f"The decoder process was ended by {signal.Signals(-status).name}")
     return DecoderCrashed(f"The decoder process ended with status {status}")
+
+
+def _cpu_seconds_of_ended() -> float:
+    """Processor time of all children that have ended and been reaped so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 async def _keep_tail(reader: asyncio.StreamReader) -> bytes:

@@ -18,15 +18,18 @@ from service.domain.arrays import Bytes
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag, Missing
 from service.domain.time import patch_start_hop
 from service.errors import (
+    CircumplexError,
     ClipNotMedia,
     ClipTooLong,
     ClipWithoutVideo,
     DecoderCrashed,
+    DecoderKilled,
     DecoderTimedOut,
     FaceModelsMissing,
 )
 from service.extraction import Options, extract, produce
 from service.features.sighting import Sighting
+from service.media.child import run_child
 from service.settings import Settings
 from tests.media.factory import PictureTrack, SoundTrack, clap, write
 from tests.media.reading import locate, plain_times
@@ -150,14 +153,34 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("clips") / "long.mp4", LONG)
 
 
-async def test_a_killed_child_is_a_crash(long: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGKILL, DecoderKilled),
+        (signal.SIGSEGV, DecoderCrashed),
+        (signal.SIGABRT, DecoderCrashed),
+        (signal.SIGXCPU, DecoderTimedOut),
+    ],
+)
+async def test_a_signal_that_ends_the_child_says_whose_fault_it_was(
+    long: Path, number: signal.Signals, error: type[CircumplexError]
+) -> None:
     async with extract(long, SETTINGS) as messages:
         await anext(messages)
         assert isinstance(await anext(messages), Chunk)
-        os.kill(*children(), signal.SIGKILL)
-        with pytest.raises(DecoderCrashed, match="SIGKILL"):
+        os.kill(*children(), number)
+        with pytest.raises(error) as raised:
             await drain(messages)
+    assert raised.value.retryable is (error is DecoderKilled)
     assert not children()
+
+
+async def test_a_child_that_does_not_heed_its_last_warning_is_at_fault() -> None:
+    async with run_child(
+        "tests.media.heedless", [], stall_seconds=60.0, cpu_seconds=1, most_frames=32
+    ) as messages:
+        with pytest.raises(DecoderTimedOut, match="processor time"):
+            await drain(messages)
 
 
 async def test_a_child_that_stands_still_is_ended(long: Path) -> None:
@@ -170,7 +193,9 @@ async def test_a_child_that_stands_still_is_ended(long: Path) -> None:
 
 
 async def test_a_clip_that_takes_too_much_processor_time_is_given_up(tmp_path: Path) -> None:
-    clip = write(tmp_path / "long.mp4", PictureTrack(size=(640, 480), count=4000))
+    grey = np.full((480, 640, 3), 128, np.uint8)
+    track = PictureTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
+    clip = write(tmp_path / "long.mp4", track)
     with pytest.raises(DecoderTimedOut, match="processor time"):
         await read(clip, settings(decode_cpu_seconds=1))
 
