@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def report(world: Path, run: Run) -> dict[str, object]:
     return evaluate(run.folder, world, split=Split.TEST, device=CPU, journal=Journal(None))
+
+
+@pytest.fixture(scope="module")
+def repository(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    export_run(run.folder, repository=folder)
+    return folder
 
 
 def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
@@ -130,20 +138,18 @@ def test_what_is_held_out_is_said_fold_by_fold(
     ]
 
 
-def test_a_test_set_without_annotations_still_gets_its_submission(
-    tmp_path: Path, world: Path, run: Run
-) -> None:
+def test_a_test_set_without_annotations_still_gets_its_submission(tmp_path: Path, run: Run) -> None:
     blind = (
         *(Take(name=f"t{i}", folder=folder) for i, folder in enumerate(("Train_Set",) * 2)),
         Take(name="v", folder="Validation_Set"),
         Take(name="blind", folder="Test_Set", rows=20, unknown=tuple(range(20))),
     )
-    root = write_world(tmp_path, blind)
-    report = evaluate(run.folder, root, split=Split.TEST, device=CPU, journal=Journal(None))
+    root = write_world(tmp_path / "world", blind)
+    copy = shutil.copytree(run.folder, tmp_path / "run")
+    report = evaluate(copy, root, split=Split.TEST, device=CPU, journal=Journal(None))
     assert report["ensemble"] is None
-    submission = (run.folder / "evaluation" / "test" / "submission.txt").read_text()
+    submission = (copy / "evaluation" / "test" / "submission.txt").read_text()
     assert submission.count("blind/") == 20
-    evaluate(run.folder, world, split=Split.TEST, device=CPU, journal=Journal(None))
 
 
 def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndarray]:
@@ -178,11 +184,10 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndar
 
 
 def test_an_exported_run_gives_what_was_evaluated(
-    tmp_path: Path, world: Path, run: Run, report: object
+    repository: Path, world: Path, run: Run, report: object
 ) -> None:
-    export_run(run.folder, repository=tmp_path)
     recording = next(r for r in read_dataset(world) if r.name == "test0")
-    served = serve_recording(tmp_path, recording)
+    served = serve_recording(repository, recording)
     file = run.folder / "evaluation" / "test" / "predictions" / "test0.csv"
     rows = list(csv.DictReader(file.read_text().splitlines()))
     for name, values in served.items():
@@ -192,10 +197,9 @@ def test_an_exported_run_gives_what_was_evaluated(
 
 
 def test_the_provenance_of_a_run_says_trained_on_what_and_how_well(
-    tmp_path: Path, run: Run
+    repository: Path, run: Run
 ) -> None:
-    export_run(run.folder, repository=tmp_path)
-    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    provenance = json.loads((repository / "provenance.json").read_text())
     assert (provenance["preset"], provenance["training"]) == ("tiny", "trained")
     assert provenance["data"] == run.config["data"]
     assert set(provenance["ccc"]) == {str(fold) for fold in range(6)}

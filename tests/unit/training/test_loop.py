@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,14 +61,38 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
-def teach(world: Path, folder: Path, options: Options = FEW, start: Start | None = None) -> Run:
+class Interrupted(Exception):
+    """Stands in for a second kill, in the middle of an epoch."""
+
+
+class Interrupting(Journal):
+    """Interrupts after the first step of an epoch."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(None)
+        self._title = title
+
+    def follow(self, steps: Iterable[object], *, total: int, title: str) -> Iterator[object]:
+        for step in steps:
+            yield step
+            if title == self._title:
+                raise Interrupted
+
+
+def teach(
+    world: Path,
+    folder: Path,
+    options: Options = FEW,
+    start: Start | None = None,
+    journal: Journal | None = None,
+) -> Run:
     return train(
         world,
         folder,
         preset=TINY,
         options=options,
         ranks=ALONE,
-        journal=Journal(None),
+        journal=journal or Journal(None),
         start=start,
     )
 
@@ -123,12 +147,10 @@ def test_what_is_killed_at_any_step_ends_as_if_it_had_not_been(
     wait_until(lambda: backbone.is_file(), process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (folder / "fold_4" / WEIGHTS).exists()
-    process = run_script(world, folder)
-    fold = folder / "fold_0" / CHECKPOINT
-    wait_until(lambda: fold.is_file(), process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert not (folder / "fold_0").exists()
+    with pytest.raises(Interrupted):
+        teach(world, folder, journal=Interrupting("fold 0 epoch 1"))
+    assert not (folder / "fold_0" / WEIGHTS).exists()
     resumed = teach(world, folder)
     assert weights(run.folder) == weights(folder)
     for part, records in run.histories().items():
