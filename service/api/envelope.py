@@ -1,4 +1,7 @@
-"""Around every request: its trace id, its duration, its line in the log, and the last resort."""
+"""Around every request: its trace id, its duration, its line in the log, and the last resort.
+
+HEAD is served here too, as GET without its body, so that no route has to know of it.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,8 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_head = scope["method"] == "HEAD"
+        inner: Scope = {**scope, "method": "GET"} if is_head else scope
         TRACE_ID.set(_trace_id(Headers(scope=scope).get("traceparent", "")))
         started = time.perf_counter()
         status = 0
@@ -46,21 +51,23 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[TRACE_HEADER] = TRACE_ID.get()
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self._app(scope, receive, send_traced)
+            await self._app(inner, receive, send_traced)
         except Exception:
             log.exception("%s %s: no whole answer", scope["method"], scope["path"])
             if status:
                 raise  # the answer has begun: all that is left is to break the connection
             await answer(Request(scope), InternalError())(scope, receive, send_traced)
         finally:
-            self._observe(scope, status or 499, time.perf_counter() - started)
+            route = getattr(inner.get("route"), "path", "unmatched")
+            self._observe(scope, route, status or 499, time.perf_counter() - started)
 
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+    def _observe(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else "other"
-        route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.http_request_duration_seconds.labels(method, route, str(status)).observe(
             seconds
         )

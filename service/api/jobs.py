@@ -130,7 +130,7 @@ async def get_result(
     ),
 ) -> Response:
     """The result in the format asked for; a failed job answers its own problem."""
-    chosen = choose_format(format, request.headers.get("accept"))
+    chosen = choose_format(format, ", ".join(request.headers.getlist("accept")))
     record = await _find(gateway, job_id)
     if record.error is not None:
         return answer(request, record.error)  # not raised: nothing is wrong with this request

@@ -7,7 +7,10 @@ from service.results.formats import FORMATS, Format, format_named
 
 
 def choose_format(wanted: str | None, accept: str | None) -> Format:
-    """The format asked for by name, else the best one accepted; raises ResultFormatUnknown."""
+    """The format asked for by name, else the best one accepted; raises ResultFormatUnknown.
+
+    Args: accept: every Accept header of the request, joined by commas.
+    """
     if wanted is not None:
         return format_named(wanted)
     ranges = _ranges(accept or "*/*")

@@ -86,14 +86,16 @@ async def _answer_validation(request: Request, error: Exception) -> JSONResponse
 
 async def _answer_framework(request: Request, error: Exception) -> JSONResponse:
     found = cast(HTTPException, error)
-    ours = _of_status(request, found)
-    return answer(request, ours, headers=found.headers)
+    headers = dict(found.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # the envelope's
+    return answer(request, _of_status(request, found, headers), headers=headers)
 
 
-def _of_status(request: Request, found: HTTPException) -> RequestError:
+def _of_status(request: Request, found: HTTPException, headers: Mapping[str, str]) -> RequestError:
     if found.status_code == RouteUnknown.http_status:
         return RouteUnknown(f"there is nothing at {request.url.path[:200]}")
     if found.status_code == MethodNotAllowed.http_status:
-        allowed = (found.headers or {}).get("Allow", "other methods")
+        allowed = headers.get("Allow", "other methods")
         return MethodNotAllowed(f"this path takes {allowed}, not {request.method[:20]}")
     return RequestInvalid(str(found.detail))

@@ -53,6 +53,34 @@ async def test_json_and_csv_say_the_same(address: str, job_id: str) -> None:
             assert column == [cell or None for cell in cells]
 
 
+async def test_accept_may_come_in_several_lines(address: str, job_id: str) -> None:
+    lines = [("Accept", "image/png"), ("Accept", "text/csv")]
+    async with httpx.AsyncClient(base_url=address) as client:
+        request = client.build_request("GET", f"/v1/jobs/{job_id}/result")
+        del request.headers["accept"]
+        request.headers = httpx.Headers([*request.headers.multi_items(), *lines])
+        answer = await client.send(request)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/csv")
+
+
+async def test_head_answers_as_get_does_without_the_body(address: str, job_id: str) -> None:
+    paths = [f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/result?format=csv", "/v1/jobs/what"]
+    paths += ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/nowhere"]
+    passing = {"x-trace-id", "date", "content-length", "transfer-encoding"}
+    async with httpx.AsyncClient(base_url=address) as client:
+        for path in paths:
+            get, head = await client.get(path), await client.head(path)
+            assert (get.status_code, b"") == (head.status_code, head.content), path
+            for name in {*get.headers} - passing:
+                assert get.headers[name] == head.headers[name], (path, name)
+        metrics = (await client.get("/metrics")).text
+
+    assert 'method="HEAD",route="/v1/jobs/{job_id}",status="200"' in metrics
+    assert 'method="HEAD",route="unmatched",status="404"' in metrics
+
+
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
