@@ -23,7 +23,13 @@ Every error is an RFC 9457 problem with a stable `code`; `X-Trace-Id` names each
 
 def create_app(gateway: Gateway) -> FastAPI:
     """The ASGI application that serves `gateway`; it opens and closes nothing itself."""
-    app = FastAPI(title="Circumplex", version=version("circumplex"), description=DESCRIPTION)
+    app = FastAPI(
+        title="Circumplex",
+        version=version("circumplex"),
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
     app.state.gateway = gateway
     app.include_router(jobs.router)
     app.include_router(health.router)

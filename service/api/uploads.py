@@ -48,6 +48,7 @@ async def open_upload(request: Request, *, max_bytes: int, idle_seconds: float) 
         ClipTooLarge (by its Content-Length), UploadInterrupted (in a form, before the clip).
     """
     body = _body(request, idle_seconds)
+    _refuse_encoding(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
     media_type = kind.decode("latin-1").lower()
     if media_type == FORM:
@@ -77,6 +78,14 @@ async def _open_form(body: AsyncIterator[bytes], boundary: bytes | None, max_byt
         media_type=clip.media_type[:MEDIA_TYPE_LENGTH] or ANY_BYTES,
         content=_bounded(form.rest(body), max_bytes),
     )
+
+
+def _refuse_encoding(request: Request) -> None:
+    encodings = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
+    if encodings not in ("", "identity"):
+        raise MediaTypeUnsupported(
+            f"send the clip without Content-Encoding; this is {encodings[:MEDIA_TYPE_LENGTH]!r}"
+        )
 
 
 def _refuse_length(request: Request, max_bytes: int, margin_bytes: int) -> None:

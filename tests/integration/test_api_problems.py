@@ -58,6 +58,23 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
         422,
         "request_invalid",
     ),
+    (
+        "POST",
+        "/v1/jobs",
+        {"content": b"x", "headers": {"Content-Type": "video/mp4", "Content-Encoding": "gzip"}},
+        415,
+        "media_type_unsupported",
+    ),
+    (
+        "POST",
+        "/v1/jobs",
+        {"files": {"clip": b"x"}, "headers": {"Content-Encoding": "br"}},
+        415,
+        "media_type_unsupported",
+    ),
+    ("POST", "/v1/jobs/", {"files": {"clip": b"x"}}, 404, "route_unknown"),
+    ("GET", "/health/live/", {}, 404, "route_unknown"),
+    ("GET", "/redoc", {}, 404, "route_unknown"),
     ("POST", "/v2/jobs", {"content": b"body"}, 404, "route_unknown"),
     ("GET", "/", {}, 404, "route_unknown"),
     ("PUT", "/v1/jobs", {"content": b"body"}, 405, "method_not_allowed"),
@@ -98,6 +115,24 @@ def test_every_request_error_has_a_test() -> None:
     assert {error.code for error in RequestError.__subclasses__()} == elsewhere | {
         refusal[-1] for refusal in REFUSALS
     }
+
+
+async def test_a_method_that_is_refused_hears_of_those_that_are_not(address: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        put = await client.put(UNKNOWN)
+        head = await client.head("/v1/jobs")
+
+    assert "GET, HEAD" in assert_is_problem(put, 405, "method_not_allowed")["detail"]
+    assert put.headers["allow"] == "GET, HEAD"
+    assert (head.status_code, head.headers["allow"], head.content) == (405, "POST", b"")
+
+
+async def test_a_clip_may_say_that_it_is_not_encoded(address: str) -> None:
+    headers = {"Content-Type": "video/mp4", "Content-Encoding": "Identity"}
+    async with httpx.AsyncClient(base_url=address) as client:
+        answer = await client.post("/v1/jobs", content=b"clip", headers=headers)
+
+    assert answer.status_code == 202
 
 
 async def test_a_form_without_a_clip_is_told_what_it_has(address: str) -> None:
