@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,24 @@ async def test_waiting_ends_when_its_time_is_up(address: str, rooms: Rooms) -> N
 
 
 def test_a_gateway_that_is_not_there_is_unreachable(clip: Path) -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable):
-        client.submit(clip)
+    url = f"http://127.0.0.1:{free_port()}"
+    with Client(url) as client:
+        for ask in (client.submit, lambda path: client.save("some-job", path)):
+            with pytest.raises(Unreachable, match=re.escape(url)):
+                ask(clip)
+
+
+async def test_what_a_problem_says_is_said_once(address: str, clip: Path) -> None:
+    await asyncio.to_thread(clip.write_bytes, b"")
+    with Client(address) as client:
+        with pytest.raises(RequestRefused) as plain:
+            await asyncio.to_thread(client.submit, clip)
+        with pytest.raises(RequestRefused) as detailed:
+            await asyncio.to_thread(client.job, "what")
+
+    assert str(plain.value) == "The clip has no bytes [clip_empty]"
+    told = "There is no job with this id: 'what' is no job id [job_unknown]"
+    assert str(detailed.value) == told
 
 
 async def test_a_folder_is_annotated_once(

@@ -117,7 +117,7 @@ class Client:
                     file.writelines(answer.iter_bytes(CHUNK_BYTES))
             partial.replace(target)
         except httpx.TransportError as error:
-            raise Unreachable(str(error) or repr(error)) from error
+            raise self._unreachable(error) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -137,10 +137,13 @@ class Client:
         try:
             answer = self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            raise Unreachable(str(error) or repr(error)) from error
+            raise self._unreachable(error) from error
         if not answer.is_success:
             _raise_for(answer)
         return answer
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}")
 
 
 def _chunks(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:

@@ -51,7 +51,10 @@ class ProblemError(ClientError):
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        super().__init__(f"{problem.title}: {problem.detail} [{problem.code}]")
+        told = problem.detail
+        if not told.casefold().startswith(problem.title.casefold()):
+            told = f"{problem.title}: {told}"
+        super().__init__(f"{told} [{problem.code}]")
 
 
 class RequestRefused(ProblemError):
