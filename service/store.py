@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import obstore
@@ -53,6 +53,9 @@ class FolderStore:
                     chunk_size=CHUNK_BYTES,
                     max_concurrency=WRITES_IN_FLIGHT,
                 )
+        except asyncio.CancelledError:
+            await counted.stop()
+            raise
         except Exception:
             if counted.failure is not None:
                 raise counted.failure from None
@@ -131,15 +134,26 @@ class _Counted:
         self._content = content
         self.size_bytes = 0
         self.failure: Exception | None = None
+        self._reading: asyncio.Task[Any] | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         try:
-            async for chunk in self._content:
+            while True:
+                self._reading = asyncio.current_task()  # the library reads in tasks of its own
+                chunk = await anext(self._content, None)
+                if chunk is None:
+                    return
                 self.size_bytes += len(chunk)
                 yield chunk
         except Exception as failure:
             self.failure = failure
             raise
+
+    async def stop(self) -> None:
+        """End a read that is under way and that nobody waits for any more."""
+        if self._reading is not None and not self._reading.done():
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
 
 
 def _remove_abandoned(folder: Path) -> int:

@@ -74,6 +74,7 @@ async def test_a_cancelled_put_leaves_nothing(store: FolderStore, folder: Path) 
     with pytest.raises(asyncio.CancelledError):
         await putting
 
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     async with asyncio.timeout(5):
         while await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
