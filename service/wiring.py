@@ -15,7 +15,7 @@ from service.analysis import Method, analyse
 from service.api.app import create_app
 from service.api.gateway import Gateway
 from service.domain.ports import Inference
-from service.extraction import extract
+from service.extraction.door import extract
 from service.jobs.annotator import Analyse, Annotator
 from service.jobs.ledger import Ledger
 from service.jobs.queue import JobQueue

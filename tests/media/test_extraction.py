@@ -27,7 +27,9 @@ from service.errors import (
     DecoderTimedOut,
     FaceModelsMissing,
 )
-from service.extraction import Options, extract, produce
+from service.extraction.chain import produce
+from service.extraction.door import extract
+from service.extraction.options import Options
 from service.features.sighting import Sighting
 from service.media.child import run_child
 from service.settings import Settings

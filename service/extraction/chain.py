@@ -1,22 +1,16 @@
-"""From a clip file to chunks of frames: the parent's door, and the chain inside the decode child.
+"""The chain of stages inside the decode child, from a clip file to chunks of frames.
 
-    decode (own thread) ─▶ face track and crop ─▶ sound of the same frames ─▶ pipe
-
-`extract` runs this module as a child process and yields what it says. The child holds the
-hostile media; the parent only ever sees checked messages of bounded size.
+decode (own thread) ─▶ face track and crop ─▶ sound of the same frames ─▶ chunk
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, closing
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import Final
 
 import numpy as np
 
@@ -32,13 +26,10 @@ from service.domain.clip import (
 )
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import patch_start_hop
-from service.errors import ClipError, DecoderCrashed, FaceModelsMissing
+from service.extraction.options import Options
 from service.features.alignment import align_crop
-from service.features.finder import open_finder
 from service.features.sighting import FaceFinder
-from service.media import limits, wire
 from service.media.audio import Sound
-from service.media.child import run_child
 from service.media.demux import (
     ClipLimits,
     check_limits,
@@ -49,62 +40,8 @@ from service.media.demux import (
 from service.media.stages import work_ahead
 from service.media.video import Picture, VideoReader
 
-if TYPE_CHECKING:  # the child starts without pydantic
-    from service.settings import Settings
-
 PICTURES_AHEAD: Final = 3
 """Decoded frames that wait for the face stage: what bounds the child's memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """All the child is told, as the JSON of its only argument."""
-
-    clip: str
-    face_models_dir: str
-    yunet_file: str | None
-    max_seconds: float
-    max_frames: int
-    max_pixels: int
-    threads: int
-    memory_bytes: int
-    cpu_seconds: int
-    chunk_frames: int
-    parent_pid: int
-
-    @staticmethod
-    def of(clip: Path, settings: Settings) -> Options:
-        """What the child needs of the settings."""
-        yunet = settings.yunet_file
-        return Options(
-            clip=str(clip.absolute()),
-            face_models_dir=str(settings.face_models_dir.absolute()),
-            yunet_file=None if yunet is None else str(yunet.absolute()),
-            max_seconds=settings.max_clip_seconds,
-            max_frames=settings.max_clip_frames,
-            max_pixels=settings.max_frame_pixels,
-            threads=settings.decode_threads,
-            memory_bytes=settings.decode_memory_bytes,
-            cpu_seconds=settings.decode_cpu_seconds,
-            chunk_frames=settings.chunk_frames,
-            parent_pid=os.getpid(),
-        )
-
-
-def extract(clip: Path, settings: Settings) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
-    """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
-
-    The child works ahead until its pipe is full. Leaving the context ends it, read or not.
-
-    Raises, while reading: ClipError, DecoderKilled, FaceModelsMissing.
-    """
-    return run_child(
-        __name__,
-        [json.dumps(asdict(Options.of(clip, settings)))],
-        stall_seconds=settings.decode_stall_seconds,
-        cpu_seconds=settings.decode_cpu_seconds,
-        most_frames=settings.chunk_frames,
-    )
 
 
 def produce(options: Options, finder: FaceFinder) -> Iterator[Extract]:
@@ -194,34 +131,3 @@ def _gather(
             batch = _Batch()
     if batch.frames:
         yield batch.close(sound)
-
-
-def _speak(options: Options, pipe: BinaryIO) -> None:
-    """Write every message of an extraction; its last one may be the error that ended it."""
-    try:
-        yunet = None if options.yunet_file is None else Path(options.yunet_file)
-        finder = open_finder(Path(options.face_models_dir), yunet)
-        limits.confine(memory_bytes=options.memory_bytes, cpu_seconds=options.cpu_seconds)
-        for message in produce(options, finder):
-            pipe.writelines(wire.encode(message))
-            pipe.flush()
-    except (ClipError, FaceModelsMissing) as error:
-        pipe.writelines(wire.encode_error(error))
-    except MemoryError:
-        error = DecoderCrashed("Decoding the clip needs more memory than allowed")
-        pipe.writelines(wire.encode_error(error))
-    pipe.flush()
-
-
-def main() -> None:
-    """The child: speak on what was standard output, which then joins standard error."""
-    options = Options(**json.loads(sys.argv[1]))
-    limits.die_with_parent(options.parent_pid)
-    with os.fdopen(os.dup(1), "wb") as pipe:
-        os.dup2(2, 1)
-        _speak(options, pipe)
-    os._exit(0)  # no teardown of decoder threads that may be in the middle of hostile media
-
-
-if __name__ == "__main__":
-    main()

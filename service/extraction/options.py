@@ -1,0 +1,46 @@
+"""What the decode child is told: JSON, as its only argument."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the child starts without pydantic
+    from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """All the child is told, as the JSON of its only argument."""
+
+    clip: str
+    face_models_dir: str
+    yunet_file: str | None
+    max_seconds: float
+    max_frames: int
+    max_pixels: int
+    threads: int
+    memory_bytes: int
+    cpu_seconds: int
+    chunk_frames: int
+    parent_pid: int
+
+    @staticmethod
+    def of(clip: Path, settings: Settings) -> Options:
+        """What the child needs of the settings."""
+        yunet = settings.yunet_file
+        return Options(
+            clip=str(clip.absolute()),
+            face_models_dir=str(settings.face_models_dir.absolute()),
+            yunet_file=None if yunet is None else str(yunet.absolute()),
+            max_seconds=settings.max_clip_seconds,
+            max_frames=settings.max_clip_frames,
+            max_pixels=settings.max_frame_pixels,
+            threads=settings.decode_threads,
+            memory_bytes=settings.decode_memory_bytes,
+            cpu_seconds=settings.decode_cpu_seconds,
+            chunk_frames=settings.chunk_frames,
+            parent_pid=os.getpid(),
+        )
