@@ -9,8 +9,9 @@ INSTALLED := $(VENV)/.installed
 TRITON    := $(RUNTIME)/triton/.ready
 FACES     := $(RUNTIME)/faces/.ready
 EXPORTED  := $(RUNTIME)/.exported
-SERVED    := $(shell cat $(EXPORTED) 2>/dev/null || echo mini)
+SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
+PROVENANCE := model_repository/provenance.json
 SOURCES   := service training deploy bench tests clients/python
 
 .DEFAULT_GOAL := help
@@ -48,13 +49,13 @@ bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/ben
 
 export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).
 	@rm -f $(EXPORTED)
-	@$(MAKE) --no-print-directory $(EXPORTED) PRESET=$(PRESET)
+	@$(MAKE) --no-print-directory $(EXPORTED) PRESET=$(PRESET) REPLACE=yes
 
 lock: ## Renew requirements/constraints.txt from pyproject.toml (see docs/dependencies.md).
 	@deploy/provision/lock.sh "$(PYTHON)"
 
 clean: ## Remove the environment, everything unpacked and every output.
-	rm -rf $(VENV) $(RUNTIME) out model_repository/*/1/model.pt model_repository/provenance.json
+	rm -rf $(VENV) $(RUNTIME) out model_repository/*/1/model.pt $(PROVENANCE)
 
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements/constraints.txt
 	@$(PYTHON) deploy/provision/environment.py $(VENV) requirements/constraints.txt
@@ -68,9 +69,15 @@ $(FACES): $(INSTALLED) deploy/provision/face_models.py
 	@$(BIN)/python -m deploy.provision.face_models $(RUNTIME)/faces
 	@touch $@
 
+# What somebody else exported, a trained run say, stays until `make export` is asked for.
 $(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py)
-	@$(BIN)/python -m training export --preset $(PRESET)
-	@echo $(PRESET) > $@
+	@if [ -e $(PROVENANCE) ] && [ -z "$(REPLACE)" ] && \
+	    [ "$$(sha256sum < $(PROVENANCE))" != "$$(tail -n 1 $@ 2>/dev/null)" ]; then \
+	  echo "model_repository/ holds an export of your own: kept. 'make export' replaces it."; touch $@; \
+	else \
+	  $(BIN)/python -m training export --preset $(PRESET) && \
+	  { echo $(PRESET); sha256sum < $(PROVENANCE); } > $@; \
+	fi
 
 # Another preset than the one that is exported: export it, whatever the dates say.
 ifneq ($(PRESET),$(SERVED))
