@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _AWAY: Final = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
+_DRAIN_SECONDS: Final = 5.0
 _STUB_DIED: Final = "is not healthy"
 """What Triton says of a Python model whose process is gone: true until Triton is restarted."""
 
@@ -64,8 +65,9 @@ class ModelCalls:
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait for every request that still runs."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        """Wait a little for the requests that still run; nobody waits for their answers any more."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
