@@ -65,7 +65,7 @@ class ModelCalls:
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait a little for the requests that still run; nobody waits for their answers any more."""
+        """Wait a little for the requests that still run; nobody waits for their answers."""
         if self._running:
             await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
 
