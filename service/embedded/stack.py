@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What runs, where, and the processes of each part, Triton's model processes included."""
+    """What runs, where, and the processes of each part that have to last as long as it does."""
 
     settings: Settings
     addresses: Mapping[str, str]
@@ -62,7 +62,7 @@ def run_stack(settings: Settings, *, on_start: Say = lambda _: None) -> Generato
             port=settings.embedded_redis_port,
         )
         redis_url = parts.start("Redis", redis)
-        ports = parts.start("Triton", _triton(settings))
+        ports = parts.start("Triton", _triton(settings), with_children=True)
         settings = settings.model_copy(
             update={"redis_url": redis_url, "triton_url": ports.grpc_url}
         )
@@ -81,16 +81,18 @@ class _Parts(ExitStack):
         self._on_start = on_start
         self.processes: dict[str, frozenset[psutil.Process]] = {}
 
-    def start(self, name: str, part: AbstractContextManager[T]) -> T:
+    def start(
+        self, name: str, part: AbstractContextManager[T], *, with_children: bool = False
+    ) -> T:
+        """Enter a part; `with_children`: its children last, unlike a worker's decode children."""
         self._on_start(name)
-        before = _descendants()
+        before = set(psutil.Process().children())
         entered = self.enter_context(part)
-        self.processes[name] = _descendants() - before
+        started = set(psutil.Process().children()) - before
+        if with_children:
+            started |= {child for one in started for child in one.children(recursive=True)}
+        self.processes[name] = frozenset(started)
         return entered
-
-
-def _descendants() -> frozenset[psutil.Process]:
-    return frozenset(psutil.Process().children(recursive=True))
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from circumplex_client import Client
 
 from service.embedded.stack import as_environment, stand_apart
 from service.settings import Settings
@@ -25,22 +27,40 @@ def wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
 
 
 @pytest.fixture
-def up(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def settings(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Settings:
+    """Settings of a stack of its own, whose state outlives one run."""
+    shared = Settings(
+        runtime_dir=triton_dir.parent,
+        face_models_dir=triton_dir.parent / "faces",
+        model_repository=mini_repository,
+    )
+    return stand_apart(shared, tmp_path / "state")
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A running `circumplex up` that has said so."""
-    settings = Settings(runtime_dir=triton_dir.parent, model_repository=mini_repository)
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
-        env=os.environ | as_environment(stand_apart(settings, tmp_path / "state")),
+        env=os.environ | as_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    assert process.stdout is not None
-    assert "Circumplex is up" in process.stdout.readline()
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        assert process.stdout is not None
+        assert "Circumplex is up" in process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    with running(settings) as process:
+        yield process
 
 
 def family(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
@@ -91,18 +111,34 @@ def test_part_that_dies_is_named_and_ends_the_stack(
     assert have_ended(parts)()
 
 
+def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
+    settings: Settings, talking_clip: Path
+) -> None:
+    """Decode children come and go while the gateway starts: none of them is a part."""
+    address = f"http://{settings.host}:{settings.http_port}"
+    with running(settings) as first, Client(address) as client:
+        parts = family(first)
+        jobs = [client.submit(talking_clip).id for _ in range(8)]
+        first.kill()
+        wait_until(have_ended(parts), seconds=60)
+    with running(settings) as second, Client(address) as client:
+        for job in jobs:
+            client.wait(job, timeout_seconds=120)
+        time.sleep(2)  # longer than the stack takes to look at every part
+        assert second.poll() is None
+
+
 def triton_memory() -> set[Path]:
     return set(Path("/dev/shm").glob("circumplex-triton-*"))
 
 
 def test_stack_that_is_interrupted_while_triton_starts_leaves_no_shared_memory(
-    triton_dir: Path, mini_repository: Path, tmp_path: Path
+    settings: Settings,
 ) -> None:
-    settings = Settings(runtime_dir=triton_dir.parent, model_repository=mini_repository)
     before = triton_memory()
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
-        env=os.environ | as_environment(stand_apart(settings, tmp_path / "state")),
+        env=os.environ | as_environment(settings),
         start_new_session=True,
     )
     wait_until(lambda: bool(triton_memory() - before), seconds=60)
