@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
-from service.domain.clip import FaceBox, Flag, Frame, MediaFacts, Missing
+from service.domain.clip import FaceBox, Flag, Frame, Missing
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
@@ -16,22 +16,8 @@ from service.domain.timeline import (
     TimelinePoint,
 )
 from service.jobs.annotator import Analyse
+from tests.facts import MEDIA
 
-MEDIA = MediaFacts(
-    container="mp4",
-    video_streams=1,
-    video_stream_index=0,
-    video_codec="h264",
-    width=64,
-    height=48,
-    rotation_degrees=0,
-    average_rate_hz=25.0,
-    duration_seconds=0.4,
-    frames_estimate=10,
-    audio_codec=None,
-    audio_rate_hz=None,
-    audio_channels=None,
-)
 FACE = FaceBox(left=1.5, top=2.25, width=30.1, height=31.7, score=0.93)
 
 

@@ -17,7 +17,6 @@ from service.domain.clip import (
     FaceBox,
     Flag,
     Frame,
-    MediaFacts,
     Missing,
 )
 from service.domain.timeline import (
@@ -29,23 +28,9 @@ from service.domain.timeline import (
 )
 from service.errors import ClipTooLong, InferenceUnavailable
 from service.telemetry.metrics import Metrics
+from tests.facts import MEDIA
 
 FACE = FaceBox(left=0, top=0, width=10, height=10, score=1)
-MEDIA = MediaFacts(
-    container="mp4",
-    video_streams=1,
-    video_stream_index=0,
-    video_codec="h264",
-    width=64,
-    height=64,
-    rotation_degrees=0,
-    average_rate_hz=25,
-    duration_seconds=None,
-    frames_estimate=500,
-    audio_codec=None,
-    audio_rate_hz=None,
-    audio_channels=None,
-)
 
 
 def chunk(first: int, frames: int, *, face: bool) -> Chunk:

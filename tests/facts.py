@@ -1,0 +1,21 @@
+"""Facts of a small made-up clip, for tests that need some and care little which."""
+
+from __future__ import annotations
+
+from service.domain.clip import MediaFacts
+
+MEDIA = MediaFacts(
+    container="mp4",
+    video_streams=1,
+    video_stream_index=0,
+    video_codec="h264",
+    width=64,
+    height=48,
+    rotation_degrees=0,
+    average_rate_hz=25.0,
+    duration_seconds=0.4,
+    frames_estimate=10,
+    audio_codec=None,
+    audio_rate_hz=None,
+    audio_channels=None,
+)
