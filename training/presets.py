@@ -28,7 +28,9 @@ class Preset:
 PAPER: Final = Preset(name="paper")
 MINI: Final = Preset(
     name="mini",
-    visual=IResNetConfig(blocks=(2, 2, 2, 2), widths=(16, 32, 64, 64)),
+    visual=IResNetConfig(
+        blocks=(2, 2, 2, 2), widths=(16, 32, 64, 64), scaled_side=64, input_side=64
+    ),
     audio=VggishConfig(stages=((8,), (16,), (32, 32), (32, 32)), hidden=(128, 128)),
     fusion=FusionConfig(
         visual=TcnConfig(inputs=512, widths=(64, 64, 32, 32), kernel=3),

@@ -60,12 +60,15 @@ class Piece:
 
 
 def pieces_of(order: Order, actors: int) -> Iterator[Piece]:
-    """A data set has one rate an actor, in turn; clips have every rate of every actor."""
+    """A data set has one rate an actor, in turn; clips have every rate of every actor.
+
+    The turn shifts with every round of the split, so that each part meets every rate.
+    """
     for index in range(actors):
         actor = order.seed * _ACTORS_PER_SEED + index
         part = PARTS["TVX".index(_SPLIT[index % len(_SPLIT)])]
         if not order.clips:
-            rate = order.rates[index % len(order.rates)]
+            rate = order.rates[(index + index // len(_SPLIT)) % len(order.rates)]
             yield Piece(actor=actor, name=f"actor{actor:07d}", part=part, rate=rate)
             continue
         for rate in order.rates:
