@@ -29,7 +29,7 @@ PAPER: Final = Preset(name="paper")
 MINI: Final = Preset(
     name="mini",
     visual=IResNetConfig(
-        blocks=(2, 2, 2, 2), widths=(16, 32, 64, 64), scaled_side=64, input_side=64
+        blocks=(2, 2, 2, 2), widths=(16, 32, 64, 64), scaled_side=56, input_side=48
     ),
     audio=VggishConfig(stages=((8,), (16,), (32, 32), (32, 32)), hidden=(128, 128)),
     fusion=FusionConfig(

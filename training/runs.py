@@ -28,7 +28,7 @@ from training.folds import FoldPlan, Plan
 from training.loop.checkpoint import State
 from training.loop.errors import RunNotFound, RunOfOtherChoices, RunUnfinished
 from training.loop.fitting import METRICS, WEIGHTS
-from training.loop.options import Ablation, Options, Schedule
+from training.loop.options import Ablation, Decay, Options, Schedule
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FusionConfig
 from training.networks.iresnet import IResNetConfig
@@ -163,11 +163,16 @@ def _options(values: dict[str, Any]) -> Options:
     parts: dict[str, Any] = {
         "ablation": None if ablation is None else Ablation(ablation),
         "grid": Grid(**values["grid"]),
-        "backbone": Schedule(**values["backbone"]),
-        "fold": Schedule(**values["fold"]),
+        "backbone": _schedule(values["backbone"]),
+        "fold": _schedule(values["fold"]),
         "augmentation": Augmentation(**values["augmentation"]),
     }
     return Options(**(_tuples(values) | parts))
+
+
+def _schedule(values: dict[str, Any]) -> Schedule:
+    decay: dict[str, Any] = {"decay": Decay(values["decay"])}
+    return Schedule(**(values | decay))
 
 
 def _plan(values: dict[str, Any]) -> Plan:

@@ -1,6 +1,6 @@
 """A window's faces, moved a little: one change for the whole window, so that motion stays motion.
 
-Source: random crop and horizontal flip, consistent over a window [L]; rotation and scale [I].
+Source: random crop and horizontal flip, consistent over a window [L]; turn, scale and light [I].
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from service.domain.signatures import CROP_SIDE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How far a face may move; each is the most to either side, drawn evenly."""
+    """How far a face and its light may move; each is the most to either side, drawn evenly."""
 
     shift_pixels: float = 4.0
     rotation_degrees: float = 3.0
     scale: float = 0.06
     flip: float = 0.5
     """How often a window is mirrored."""
+    contrast: float = 0.2
+    tint: float = 0.3
+    """Contrast of each channel on its own."""
+    brightness: float = 25.0
+    """Steps of 255."""
 
     def apply(self, crops: Bytes, draw: np.random.Generator) -> Bytes:
         """(K, 112, 112, 3) of one window to the same shape, all moved alike."""
         right, down, turn, grow = draw.uniform(-1.0, 1.0, 4)
         mirrored = draw.random() < self.flip
+        light = self._draw_light(draw)
         middle = (CROP_SIDE - 1) / 2
         matrix = cv2.getRotationMatrix2D(
             (middle, middle), turn * self.rotation_degrees, 1 + grow * self.scale
@@ -37,5 +43,14 @@ class Augmentation:
             cv2.warpAffine(crop, matrix, (CROP_SIDE, CROP_SIDE), borderMode=cv2.BORDER_REPLICATE)
             for crop in crops
         ]
-        stacked = np.array(moved, np.uint8).reshape(crops.shape)
+        stacked = np.array([cv2.LUT(crop, light) for crop in moved], np.uint8).reshape(crops.shape)
         return np.ascontiguousarray(stacked[:, :, ::-1]) if mirrored else stacked
+
+    def _draw_light(self, draw: np.random.Generator) -> Bytes:
+        """(256, 1, 3): what each step of each channel becomes."""
+        gain = (1 + draw.uniform(-self.contrast, self.contrast)) * (
+            1 + draw.uniform(-self.tint, self.tint, 3)
+        )
+        offset = draw.uniform(-self.brightness, self.brightness)
+        steps = np.arange(256.0)[:, None, None] * gain + offset
+        return np.clip(steps, 0, 255).astype(np.uint8)

@@ -16,7 +16,7 @@ from training.data.errors import DatasetError
 from training.importers.errors import ImportRefused
 from training.loop.errors import RunError
 from training.loop.journal import Journal
-from training.loop.options import Ablation, Options, Schedule
+from training.loop.options import Ablation, Decay, Options
 from training.loop.ranks import join_ranks
 from training.loop.training import Start, train
 from training.presets import PRESETS
@@ -33,7 +33,8 @@ def train_command(
     data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout.")],
     out: Annotated[Path, typer.Option(help="The run: started, or gone on with, here.")],
     preset: Annotated[PresetName, typer.Option(help="Size of the networks.")] = PresetName.MINI,
-    seed: Annotated[int, typer.Option(help="Of weights, folds, order and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
+    deal: Annotated[int, typer.Option(help="Seed of who is in which fold, or kept back.")] = 0,
     folds: Annotated[str, typer.Option(help="Which folds, such as 0,1; all six otherwise.")] = "",
     epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a fold.")] = None,
     backbone_epochs: Annotated[
@@ -45,6 +46,15 @@ def train_command(
     frames_per_window: Annotated[
         int | None, typer.Option(min=1, help="Frames of a window that teach a backbone.")
     ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Highest rate of a fold; 1e-3 otherwise.")
+    ] = None,
+    backbone_learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Highest rate of a backbone from scratch.")
+    ] = None,
+    decay: Annotated[
+        Decay, typer.Option(help="How rates fall: on plateaus, or as a cosine.")
+    ] = Decay.PLATEAU,
     ablate: Annotated[Ablation | None, typer.Option(help="Leave a part out.")] = None,
     visual: Annotated[Path | None, typer.Option(help="Imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="Imported audio backbone.")] = None,
@@ -64,6 +74,7 @@ def train_command(
         torch.set_num_threads(threads)
     options = Options(
         seed=seed,
+        deal_seed=deal,
         folds=_parse_folds(folds),
         ablation=ablate,
         rate_hz=rate,
@@ -72,8 +83,20 @@ def train_command(
     options = replace(
         options,
         frames_per_window=frames_per_window or options.frames_per_window,
-        backbone=_shorten(options.backbone, backbone_epochs, batch_windows),
-        fold=_shorten(options.fold, epochs, batch_windows),
+        backbone=replace(
+            options.backbone,
+            decay=decay,
+            epochs=backbone_epochs or options.backbone.epochs,
+            batch_windows=batch_windows or options.backbone.batch_windows,
+            learning_rate=backbone_learning_rate or options.backbone.learning_rate,
+        ),
+        fold=replace(
+            options.fold,
+            decay=decay,
+            epochs=epochs or options.fold.epochs,
+            batch_windows=batch_windows or options.fold.batch_windows,
+            learning_rate=learning_rate or options.fold.learning_rate,
+        ),
     )
     console = Console()
     try:
@@ -91,14 +114,6 @@ def train_command(
     except (DatasetError, RunError, ImportRefused) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
-
-
-def _shorten(schedule: Schedule, epochs: int | None, batch_windows: int | None) -> Schedule:
-    return replace(
-        schedule,
-        epochs=epochs or schedule.epochs,
-        batch_windows=batch_windows or schedule.batch_windows,
-    )
 
 
 def _parse_folds(text: str) -> tuple[int, ...]:

@@ -23,6 +23,15 @@ class Ablation(StrEnum):
     VOICE_ONLY = "voice_only"
 
 
+class Decay(StrEnum):
+    """How the learning rate falls after the warm-up."""
+
+    PLATEAU = "plateau"
+    """By steps, whenever the validation CCC stays where it is [L]."""
+    COSINE = "cosine"
+    """Along half a cosine over all epochs, none of which is left out [I]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """How long one part is trained, and how fast."""
@@ -32,6 +41,7 @@ class Schedule:
     batch_windows: int = 12
     """Windows of a batch, for each process [L]."""
     weight_decay: float = 1e-3
+    decay: Decay = Decay.PLATEAU
     warm_up_epochs: int = 5
     plateau_epochs: int = 5
     """Epochs without a better validation CCC before the rate falls [L]."""
@@ -47,6 +57,8 @@ class Options:
     """What a run is made of, besides the preset and the data."""
 
     seed: int = 0
+    deal_seed: int = 0
+    """Who is in which fold, and who is kept back: runs with the same deal can be compared."""
     folds: tuple[int, ...] = tuple(range(FOLDS))
     ablation: Ablation | None = None
     grid: Grid = field(default_factory=Grid)
@@ -62,7 +74,7 @@ class Options:
     """Such a backbone thaws by one stage, from the last, every so many epochs [L]."""
     frames_per_window: int = 8
     """Frames of a window that teach a backbone in one epoch [I]."""
-    validation_stride: int = 10
+    validation_stride: int = 30
     """Every so manieth frame validates a backbone [I]."""
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from training.loop.options import Schedule
+from training.loop.options import Decay, Schedule
 
 
 class Pace:
-    """Rises for the warm-up's epochs, then falls whenever the validation CCC stays on a plateau."""
+    """Rises for the warm-up's epochs, then falls: on every plateau of the CCC, or as a cosine."""
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule, learning_rate: float) -> None:
         self._optimizer = optimizer
@@ -35,8 +36,9 @@ class Pace:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing has become better for too long."""
-        return self._since_best >= self._schedule.stop_epochs
+        """Whether nothing has become better for too long; a cosine is followed to its end."""
+        on_plateau = self._schedule.decay is Decay.PLATEAU
+        return on_plateau and self._since_best >= self._schedule.stop_epochs
 
     def step(self, epoch: int, ccc: float) -> bool:
         """Takes the CCC of an epoch, sets the rate of the next; returns whether it is the best."""
@@ -45,6 +47,8 @@ class Pace:
         self._since_best = 0 if is_best else self._since_best + 1
         if epoch + 1 < self._schedule.warm_up_epochs:
             self._warm_up(epoch + 1)
+        elif self._schedule.decay is Decay.COSINE:
+            self._set(self._peak * _cosine(epoch + 1, self._schedule))
         else:
             self._plateau.step(ccc)
         return is_best
@@ -74,3 +78,9 @@ class Pace:
     def _set(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+
+
+def _cosine(epoch: int, schedule: Schedule) -> float:
+    """The share of the peak rate in an epoch after the warm-up, from 1 to nearly 0."""
+    falling = max(1, schedule.epochs - schedule.warm_up_epochs)
+    return 0.5 * (1.0 + math.cos(math.pi * (epoch - schedule.warm_up_epochs) / falling))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from training.data.layout import Recording
 from training.data.samples import Modality, Source
 from training.data.tracks import Tracks
 from training.evaluation.calibration import calibrate_run
-from training.evaluation.embedding import embed_recordings
+from training.evaluation.embedding import EMBEDDINGS, embed_recordings
 from training.importers.backbone import Backbone
 from training.loop.backbones import BackbonePart, Material, Regression
 from training.loop.errors import RunOfOtherChoices, RunUnfinished
@@ -59,6 +60,8 @@ class Stages:
             taken = backbones is not None and self._take_backbone(modality, backbones)
             if not taken:
                 self._fit_backbone(modality, imported.get(modality))
+        if backbones is not None:
+            self._share_embeddings(backbones)
         embeddings = self._embed()
         for fold in self._ranks.share(self._run.options.folds):
             self._fit_fold(fold, embeddings)
@@ -107,6 +110,14 @@ class Stages:
                 shutil.copy(other.backbone(modality) / name, run.backbone(modality) / name)
         self._ranks.meet()
         return True
+
+    def _share_embeddings(self, folder: Path) -> None:
+        """Read and write the other run's embeddings where the backbones are the same."""
+        mine, theirs = self._run.folder / EMBEDDINGS, folder / EMBEDDINGS
+        same = self._run.preset.visual == open_run(folder).preset.visual
+        if self._ranks.leads and same and not mine.exists():
+            mine.symlink_to(os.path.relpath(theirs, mine.parent))
+        self._ranks.meet()
 
     def _embed(self) -> Embeddings:
         mine = self._ranks.share(self._recordings)

@@ -57,7 +57,9 @@ def train(
     """
     start = start or Start()
     recordings = read_dataset(data)
-    plan = plan_folds(recordings, seed=options.seed, calibration_share=options.calibration_share)
+    plan = plan_folds(
+        recordings, seed=options.deal_seed, calibration_share=options.calibration_share
+    )
     imported = _imported(start)
     built = _adopt(ablate(preset, options.ablation), imported)
     facts = _facts(recordings, imported, start)

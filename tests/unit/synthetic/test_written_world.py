@@ -141,6 +141,13 @@ def test_split_is_the_officials_and_parts_share_no_actor() -> None:
     assert not {p.actor for p in pieces} & {p.actor for p in pieces_of(other, 150)}
 
 
+def test_every_part_of_the_split_meets_every_rate() -> None:
+    rates = ("24", "25", "30", "60", "variable")
+    order = Order(seed=0, seconds=1, rates=rates, clips=False, as_served=False)
+    met = {(piece.part, piece.rate) for piece in pieces_of(order, 75)}
+    assert len(met) == 3 * len(rates)
+
+
 def test_synthesising_needs_no_torch() -> None:
     check = "import sys, training.synthetic.command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -249,10 +249,21 @@ def test_a_window_moves_as_one() -> None:
     for window in moved:
         assert (window == window[0]).all()
         assert window.flags.c_contiguous
-    still = Augmentation(shift_pixels=0, rotation_degrees=0, scale=0, flip=1.0)
+    still = Augmentation(
+        shift_pixels=0, rotation_degrees=0, scale=0, flip=1.0, contrast=0, tint=0, brightness=0
+    )
     mirrored = still.apply(crops, np.random.default_rng(0))
     np.testing.assert_array_equal(crops[:, :, ::-1], mirrored)
     assert len({window.tobytes() for window in moved}) == 20
+
+
+def test_light_changes_by_at_most_what_is_said() -> None:
+    lit = Augmentation(shift_pixels=0, rotation_degrees=0, scale=0, flip=0)
+    crops = np.full((1, 112, 112, 3), 100, np.uint8)
+    seen = np.array([lit.apply(crops, np.random.default_rng(seed))[0, 0, 0] for seed in range(300)])
+    assert 100 * 0.8 * 0.7 - 26 <= seen.min() < 50
+    assert 160 < seen.max() <= 100 * 1.2 * 1.3 + 25
+    assert (np.ptp(seen, axis=1) > 10).any()
 
 
 def test_processes_share_an_epoch_without_a_gap() -> None:

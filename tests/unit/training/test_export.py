@@ -11,7 +11,7 @@ from training.presets import MINI, build_networks
 from training.serving import serve
 
 GOLDEN = {
-    "visual_backbone": "8c2520a8c8c32c09b5d677ec9931cc264cddfb6de4256d584c6d06a9e3092047",
+    "visual_backbone": "363ff54b0f0d4f83508ef9905fc4f5616585632b4f1121ff9058a5e63f85f753",
     "audio_backbone": "816a7e772296b574e6aff57d36bd8bf86e2ce3621ad0b62f19eb8d3543a4eff9",
     "fusion": "9763858bc3843803907f2390a0c45d5fc69bdd23eed4095949e44fb0f4b65ceb",
 }

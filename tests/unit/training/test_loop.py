@@ -22,7 +22,7 @@ from training.loop.checkpoint import Checkpoint, load_optimizer_state, optimizer
 from training.loop.errors import RunOfOtherChoices, RunUnfinished
 from training.loop.fitting import CHECKPOINT, METRICS, WEIGHTS
 from training.loop.journal import Journal
-from training.loop.options import Ablation, Options, Schedule, ablate
+from training.loop.options import Ablation, Decay, Options, Schedule, ablate
 from training.loop.pace import Pace
 from training.loop.ranks import Ranks
 from training.loop.training import Start, train
@@ -189,7 +189,14 @@ def test_an_ablation_takes_the_backbones_of_the_full_run(
     assert {
         key: value for key, value in weights(run.folder).items() if "backbone" in key.split()[0]
     }.items() <= weights(ablated.folder).items()
-    other_folds = replace(options, seed=1)
+    assert (ablated.folder / "embeddings").samefile(run.folder / "embeddings")
+    other_seed = teach(
+        world, tmp_path / "seed", replace(FEW, folds=(0,), seed=5), Start(backbones=run.folder)
+    )
+    differing = weights(other_seed.folder).items() ^ weights(run.folder).items()
+    assert {key.split()[0] for key, _ in differing} >= {"fold_0"}
+    assert not any("backbone" in key.split()[0] for key, _ in differing)
+    other_folds = replace(options, deal_seed=1)
     with pytest.raises(RunOfOtherChoices, match="other folds"):
         teach(world, tmp_path / "other", other_folds, Start(backbones=run.folder))
 
@@ -249,6 +256,20 @@ def test_pace_warms_up_falls_on_a_plateau_and_stops() -> None:
         if pace.is_over:
             break
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1])
+
+
+def test_pace_follows_a_cosine_to_its_end() -> None:
+    schedule = Schedule(
+        epochs=8, learning_rate=1.0, warm_up_epochs=2, stop_epochs=1, decay=Decay.COSINE
+    )
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    pace = Pace(optimizer, schedule, 1.0)
+    rates: list[float] = []
+    for epoch in range(8):
+        rates.append(pace.learning_rate)
+        pace.step(epoch, 0.5)
+        assert not pace.is_over
+    assert rates == pytest.approx([0.5, 1, 1, 0.933, 0.75, 0.5, 0.25, 0.067], abs=1e-3)
 
 
 def test_pace_goes_on_from_its_state() -> None:
