@@ -12,10 +12,10 @@ EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
 PROVENANCE := model_repository/provenance.json
-SOURCES   := service training deploy bench tests clients/python
+SOURCES   := service training deploy bench proof tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format bench export lock clean
+.PHONY: help setup demo up test check lint format bench eval export lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ format: $(INSTALLED) ## Rewrite the sources the way `make lint` wants them.
 
 bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/bench.json.
 	@$(BIN)/python -m bench
+
+eval: setup ## Prove it end to end on held-out actors; writes out/eval.json (ACTORS= SECONDS= SEED= URL=).
+	@$(BIN)/python -m proof $(if $(ACTORS),--actors $(ACTORS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
 
 export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).
 	@rm -f $(EXPORTED)

@@ -1,0 +1,56 @@
+"""What is asked of the figures, and which of it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from proof.frames import Matched
+from proof.scores import Figures
+from service.domain.signatures import TARGETS
+
+LEAST_CCC: Final = 0.80
+MOST_DIFFERENCE: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A plain sentence that ought to be true, with its figure."""
+
+    sentence: str
+    figure: float
+    holds: bool
+
+
+def check_targets(
+    clips: Sequence[Matched], whole: Figures, rates: Mapping[str, Figures]
+) -> list[Target]:
+    """Everything that is asked, of all clips and of each rate alone."""
+    named = {"all clips": whole} | {f"rate {rate}": figures for rate, figures in rates.items()}
+    figures = [target for name, each in named.items() for target in _of(name, each)]
+    missing = sum(clip.lost + clip.strange for clip in clips)
+    every = Target(
+        sentence=f"every frame has exactly one row, offline and served: {missing} do not",
+        figure=missing,
+        holds=missing == 0,
+    )
+    return [every, *figures]
+
+
+def _of(name: str, figures: Figures) -> Iterator[Target]:
+    for target in TARGETS:
+        served = getattr(figures.served, target)
+        yield Target(
+            sentence=f"{name}: served {target} has CCC {served:.3f}, "
+            f"at least {LEAST_CCC:.2f} is asked",
+            figure=served,
+            holds=served >= LEAST_CCC,
+        )
+        difference = getattr(figures.difference, target)
+        yield Target(
+            sentence=f"{name}: served {target} is {difference:+.3f} from offline, "
+            f"at most {MOST_DIFFERENCE:.2f} either way is asked",
+            figure=difference,
+            holds=abs(difference) <= MOST_DIFFERENCE,
+        )

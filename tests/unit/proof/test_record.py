@@ -1,0 +1,114 @@
+"""Which run the exported weights came from, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from proof.record import read_record
+from service.domain.signatures import FOLDS
+from training.folds import FoldPlan, Plan
+from training.loop.options import Options
+from training.presets import MINI, build_networks
+from training.runs import Run, begin_run
+from training.runs_served import export_run
+
+TAUGHT = FoldPlan(training=("actor0000000", "actor0000001_left"), validation=("actor0000002",))
+PLAN = Plan(folds=(TAUGHT,) * FOLDS, calibration=("actor0000003",), left_out=("actor0000009",))
+CCC = {"valence": 0.8, "arousal": 0.9, "mean": 0.85}
+
+
+def write_run(folder: Path, seed: int) -> Run:
+    """A run as training leaves it; its weights follow from the seed."""
+    facts = {"data": {"fingerprint": ""}, "initial": {"imported": {}, "backbones_of": None}}
+    run = begin_run(folder, preset=MINI, options=Options(seed=seed), plan=PLAN, facts=facts)
+    networks = build_networks(MINI, seed)
+    parts = {"visual": networks.visual, "audio": networks.audio}
+    for modality, network in parts.items():
+        file = folder / f"{modality}_backbone" / "weights.safetensors"
+        file.parent.mkdir(parents=True)
+        save_file({f"backbone.{k}": v for k, v in network.state_dict().items()}, file)
+    for fold, network in enumerate(networks.fusion.folds):
+        file = run.fold(fold) / "weights.safetensors"
+        file.parent.mkdir()
+        save_file({**network.state_dict()}, file)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return write_run(tmp_path_factory.mktemp("run"), seed=3)
+
+
+@pytest.fixture(scope="module")
+def provenance(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    repository = tmp_path_factory.mktemp("repository")
+    export_run(run.folder, repository=repository)
+    return json.loads((repository / "provenance.json").read_text())
+
+
+def write_report(run: Run, split: str, ablations: dict[str, Any]) -> None:
+    file = run.folder / "evaluation" / split / "report.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"ensemble": CCC, "ablations": ablations}))
+
+
+def test_run_that_was_exported_is_known_by_its_weights(
+    run: Run, provenance: Mapping[str, Any]
+) -> None:
+    record = read_record(run.folder, provenance)
+    assert record.ablations is None
+    assert record.why_not is not None
+    assert record.why_not.endswith("has not been evaluated")
+    assert record.taught == {f"actor000000{actor}" for actor in range(4)}
+
+
+def test_ablations_are_those_of_the_test_set_before_any_other(
+    run: Run, provenance: Mapping[str, Any]
+) -> None:
+    write_report(run, "validation", {"no_tcn": CCC | {"mean": 0.1}})
+    write_report(run, "test", {"no_tcn": CCC | {"mean": 0.7}, "face_only": None})
+    record = read_record(run.folder, provenance)
+    assert record.ablations == {
+        "no_la_se": None,
+        "no_tcn": 0.7,
+        "no_transformer": None,
+        "face_only": None,
+        "voice_only": None,
+    }
+    assert record.full == 0.85
+    assert record.source == (run.folder / "evaluation" / "test" / "report.json").as_posix()
+
+
+def test_run_of_other_weights_has_nothing_to_say(
+    provenance: Mapping[str, Any], tmp_path: Path
+) -> None:
+    other = write_run(tmp_path / "other", seed=4)
+    write_report(other, "test", {"no_tcn": CCC})
+    record = read_record(other.folder, provenance)
+    assert (record.ablations, record.taught) == (None, frozenset())
+    assert record.why_not is not None
+    assert record.why_not.endswith("is not the run that is exported")
+
+
+def test_calibration_is_part_of_what_was_exported(
+    provenance: Mapping[str, Any], tmp_path: Path
+) -> None:
+    same = write_run(tmp_path / "same", seed=3)
+    values = {"scale": [2.0, 2.0], "floor": [0.1, 0.1], "frames": 9, "subjects": 1}
+    (same.folder / "calibration.json").write_text(json.dumps(values))
+    assert read_record(same.folder, provenance).why_not is not None
+
+
+def test_folder_without_a_run_and_run_without_weights_say_so(
+    run: Run, provenance: Mapping[str, Any], tmp_path: Path
+) -> None:
+    assert "holds no run" in str(read_record(tmp_path, provenance).why_not)
+    begun = write_run(tmp_path / "begun", seed=3)
+    (begun.fold(5) / "weights.safetensors").unlink()
+    assert "has not come to its end" in str(read_record(begun.folder, provenance).why_not)
