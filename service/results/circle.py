@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from service.domain.arrays import Booleans
-from service.results.tracks import COLOURS, INK, Tracks, calm_frame
+from service.results.tracks import COLOURS, INK, TRUTH_LINE, Tracks, calm_frame
 
 _QUADRANTS: Final = (
     (0.52, 0.52, "excited"),
@@ -40,7 +40,10 @@ def draw_circumplex(axes: Any) -> None:
 
 
 def draw_path(figure: Any, axes: Any, tracks: Tracks) -> None:
-    """The smoothed points joined in order, coloured by time, with start and end."""
+    """The smoothed points joined in order, coloured by time, with start and end; the true path."""
+    truth: list[Any] = []
+    if tracks.truth:
+        truth = axes.plot(tracks.truth["valence"], tracks.truth["arousal"], **TRUTH_LINE)
     points = np.stack([tracks.curves[f"{name}_smoothed"] for name in COLOURS], axis=1)
     known: Booleans = np.isfinite(points[:, 0] + points[:, 1])
     if not known.any():
@@ -54,10 +57,11 @@ def draw_path(figure: Any, axes: Any, tracks: Tracks) -> None:
     line.set_capstyle("round")
     axes.add_collection(line)
     first, last = points[known][0], points[known][-1]
-    axes.plot(*first, "o", color="white", markeredgecolor=INK, markersize=9, label="start")
-    axes.plot(*last, "s", color=INK, markersize=8, label="end")
-    axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=INK, ncols=2,
-                bbox_to_anchor=(1.02, 1.09), handletextpad=0.2)  # fmt: skip
+    ends = axes.plot(*first, "o", color="white", markeredgecolor=INK, markersize=9, label="start")
+    ends += axes.plot(*last, "s", color=INK, markersize=8, label="end")
+    axes.legend(handles=[*ends, *truth], loc="upper right", frameon=False, fontsize=9,
+                labelcolor=INK, ncols=3, bbox_to_anchor=(1.02, 1.09),
+                handletextpad=0.4)  # fmt: skip
     if whole.any():
         bar = figure.colorbar(line, ax=axes, fraction=0.04, pad=0.03)
         bar.ax.set_title("s", color=INK, fontsize=9)

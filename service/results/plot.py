@@ -10,7 +10,17 @@ from typing import Any, Final
 import numpy as np
 
 from service.results.circle import draw_circumplex, draw_path
-from service.results.tracks import COLOURS, INK, QUIET, Tracks, calm_frame, read_tracks, spans_of
+from service.results.tracks import (
+    COLOURS,
+    INK,
+    QUIET,
+    TRUTH_LINE,
+    Tracks,
+    Truth,
+    calm_frame,
+    read_tracks,
+    spans_of,
+)
 
 PLOT_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
@@ -19,13 +29,15 @@ class PlottingNotInstalled(ImportError):
     """Plots need matplotlib: install circumplex with its `plot` extra."""
 
 
-def plot_result(result: Mapping[str, object], path: Path) -> None:
+def plot_result(result: Mapping[str, object], path: Path, *, truth: Truth | None = None) -> None:
     """Draw the public JSON result into the image file that the suffix names (png, svg, pdf).
+
+    Args: truth: what the estimates are to be compared with, where it is known.
 
     Raises: PlottingNotInstalled: matplotlib is missing.
     """
     figure = _figure()
-    tracks = read_tracks(result)
+    tracks = read_tracks(result, truth)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.75, 1), wspace=0.16, hspace=0.12)
     upper = figure.add_subplot(grid[0, 0])
     lower = figure.add_subplot(grid[1, 0], sharex=upper)
@@ -62,7 +74,12 @@ def _draw_curve(axes: Any, tracks: Tracks, name: str) -> None:
         axes.axvspan(time[start], last, color="#eceef2", linewidth=0, zorder=0)
     axes.fill_between(time, raw - spread, raw + spread, color=colour, alpha=0.16, linewidth=0)
     axes.plot(time, raw, color=colour, alpha=0.55, linewidth=0.8)
-    axes.plot(time, tracks.curves[f"{name}_smoothed"], color=colour, linewidth=2.2)
+    axes.plot(
+        time, tracks.curves[f"{name}_smoothed"], color=colour, linewidth=2.2, label="estimate"
+    )
+    if tracks.truth:
+        axes.plot(time, tracks.truth[name], **TRUTH_LINE)
+        axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=INK, ncols=2)
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks((-1, -0.5, 0, 0.5, 1))
     if len(time) > 1:

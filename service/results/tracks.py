@@ -14,20 +14,33 @@ from service.results.columns import Doubles
 INK: Final = "#1f2430"
 QUIET: Final = "#8a91a0"
 COLOURS: Final = {"valence": "#2f6fde", "arousal": "#e0663a"}
+TRUTH_LINE: Final[Mapping[str, Any]] = {
+    "color": INK,
+    "linewidth": 1.3,
+    "linestyle": (0, (4, 2)),
+    "label": "truth",
+}
 _MOST_POINTS: Final = 4_000
+
+Truth = Mapping[str, Sequence[float]]
+"""Valence and arousal as they are known to be, one value for every frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracks:
-    """The columns that are drawn: (T,) each, NaN where unknown; by name in `curves`."""
+    """The columns that are drawn: (T,) each, NaN where unknown; by name in `curves`.
+
+    truth: by the names of COLOURS, where it is known.
+    """
 
     time: Doubles
     curves: Mapping[str, Doubles]
     observed: Booleans
+    truth: Mapping[str, Doubles]
 
 
-def read_tracks(result: Mapping[str, Any]) -> Tracks:
-    """The columns, thinned to what a picture can show."""
+def read_tracks(result: Mapping[str, Any], truth: Truth | None = None) -> Tracks:
+    """The columns, thinned to what a picture can show; truth has a value for every frame."""
     frames: Mapping[str, Sequence[Any]] = result["frames"]
     step = max(1, len(frames["time"]) // _MOST_POINTS)
     names = [name + ending for name in COLOURS for ending in ("", "_std", "_smoothed")]
@@ -35,6 +48,10 @@ def read_tracks(result: Mapping[str, Any]) -> Tracks:
         time=np.array(frames["time"][::step], dtype=np.float64),
         curves={name: np.array(frames[name][::step], dtype=np.float64) for name in names},
         observed=np.array(frames["observed"][::step], dtype=np.bool_),
+        truth={
+            name: np.array(values[::step], dtype=np.float64)
+            for name, values in (truth or {}).items()
+        },
     )
 
 

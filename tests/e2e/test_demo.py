@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import av
+import numpy as np
 
+from deploy.demo import ACTOR
 from service.embedded.stack import as_environment
 from service.results.sparkline import BLOCKS
 from service.settings import Settings
+from training.synthetic.clip import demo_performance
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,5 +47,10 @@ def test_demo_annotates_its_clip_and_leaves_all_it_promises(
     rows = list(csv.reader((out / "demo.csv").read_text().splitlines()))
     assert len(result["frames"]["index"]) == frames == len(rows) - 1
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
-    assert "valence" in done.stdout
+    estimate = np.array([result["frames"][name] for name in ("valence", "arousal")])
+    truth = demo_performance(seed=ACTOR).truth(np.array(result["frames"]["time"])).T
+    for name, ours, felt in zip(("valence", "arousal"), estimate, truth, strict=True):
+        (xx, xy), (_, yy) = np.cov(ours, felt, bias=True)
+        ccc = 2 * xy / (xx + yy + (ours.mean() - felt.mean()) ** 2)
+        assert f"CCC of {name} with the truth, {frames} frames: {ccc:.3f}" in done.stdout
     assert any(block in done.stdout for block in BLOCKS)

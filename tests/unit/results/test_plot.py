@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from service.results.plot import PlottingNotInstalled, plot_result
@@ -48,6 +49,31 @@ def test_picture_says_when_the_weights_are_untrained(
 ) -> None:
     plot_result(result_of(20, training=training), tmp_path / "result.svg")
     assert said == ("untrained weights" in (tmp_path / "result.svg").read_text())
+
+
+@pytest.mark.parametrize("frames", [1, 20, 9_001])
+def test_truth_is_drawn_and_named_in_all_three_pictures(tmp_path: Path, frames: int) -> None:
+    truth = {name: [0.4] * frames for name in ("valence", "arousal")}
+    plot_result(result_of(frames), tmp_path / "result.svg", truth=truth)
+    plot_result(result_of(frames), tmp_path / "without.svg")
+    assert (tmp_path / "result.svg").read_text().count("<!-- truth -->") == 3
+    assert "<!-- truth -->" not in (tmp_path / "without.svg").read_text()
+
+
+def test_truth_stands_where_it_is(tmp_path: Path) -> None:
+    result = result_of(50)
+    for height, bottom, top in ((0.9, 0, 0.35), (-0.9, 0.65, 1)):
+        truth = {name: [height] * 50 for name in ("valence", "arousal")}
+        plot_result(result, tmp_path / "with.png", truth=truth)
+        plot_result(result, tmp_path / "without.png")
+        pictures = [cv2.imread(str(tmp_path / f"{name}.png")) for name in ("with", "without")]
+        assert pictures[0] is not None
+        assert pictures[1] is not None
+        # inside the upper curve's axes, right of nothing and left of the legend
+        changed = (pictures[0] != pictures[1]).any(axis=2)[91:314, 100:600]
+        rows = np.flatnonzero(changed.any(axis=1)) / len(changed)
+        assert len(rows)
+        assert bottom < rows.min() <= rows.max() < top
 
 
 def test_missing_matplotlib_names_the_extra_to_install(
