@@ -35,7 +35,14 @@ MINI: Final = Preset(
     fusion=FusionConfig(
         visual=TcnConfig(inputs=512, widths=(64, 64, 32, 32), kernel=3),
         audio=TcnConfig(inputs=128, widths=(32, 32, 32, 32), kernel=3),
-        encoder=EncoderConfig(width=64, layers=2, feedforward=64),
+        encoder=EncoderConfig(
+            width=64,
+            layers=2,
+            feedforward=64,
+            dropout=0.1,
+            attention_dropout=0.0,
+            directed=True,
+        ),
     ),
 )
 PRESETS: Final = {preset.name: preset for preset in (MINI, PAPER)}
