@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.calibration import read_calibration
-from training.evaluation.report import cross_validation
+from training.evaluation.evidence import read_evidence
+from training.evaluation.figures import cross_validation
 from training.export import ModelProvenance, write_repository
 from training.loop.errors import RunNotServable
 from training.loop.options import Ablation
@@ -39,9 +40,11 @@ def _facts(run: Run) -> dict[str, Any]:
     return {
         "preset": run.preset.name,
         "training": "trained",
+        "run": run.folder.resolve().name,
         "seed": run.options.seed,
         "ablation": run.options.ablation,
         "data": run.config["data"],
+        "held_out": read_evidence(run),
         "ccc": cross_validation(run),
     }
 

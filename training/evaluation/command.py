@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from training.data.errors import DatasetError
 from training.data.layout import Split
+from training.evaluation.evidence import EVALUATION
 from training.evaluation.report import evaluate
+from training.evaluation.table import draw_table
 from training.loop.errors import RunError
 from training.loop.journal import Journal
 from training.loop.ranks import join_ranks
@@ -24,9 +26,18 @@ def evaluate_command(
     ablation: Annotated[
         list[Path] | None, typer.Option(help="A run that was ablated, for the table; repeatable.")
     ] = None,
+    seed_run: Annotated[
+        list[Path] | None, typer.Option(help="The same model from another seed; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where all of it goes; otherwise RUN/evaluation.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
 ) -> None:
-    """Score a run and write report, predictions and submission to RUN/evaluation."""
+    """Score a run and write report, predictions and submission to OUT."""
+    if threads:
+        torch.set_num_threads(threads)
     console = Console()
     try:
         with join_ranks(device) as ranks:
@@ -37,25 +48,11 @@ def evaluate_command(
                 device=ranks.device,
                 journal=Journal(console),
                 ablations=ablation or (),
+                seeds=seed_run or (),
+                out=out,
             )
     except (DatasetError, RunError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
-    console.print(_table(report))
-    console.print(f"{run / 'evaluation' / split}", markup=False, highlight=False)
-
-
-def _table(report: dict[str, Any]) -> Table:
-    title = f"CCC, {report['subjects']} subjects, {report['scored']} frames"
-    table = Table("", "valence", "arousal", "mean", "held out", title=title)
-    rows = {f"fold {fold}": figures for fold, figures in report["folds"].items()}
-    rows |= {"ensemble": report["ensemble"], "smoothed": report.get("ensemble_smoothed")}
-    rows |= report["ablations"]
-    rows |= {"90 % coverage": report.get("coverage_90")}
-    for name, figures in rows.items():
-        if figures is not None:
-            numbers = (f"{figures[key]:.3f}" for key in ("valence", "arousal", "mean"))
-            table.add_row(
-                name, *numbers, {True: "yes", False: "no"}.get(figures.get("held_out"), "")
-            )
-    return table
+    console.print(draw_table(report))
+    console.print(f"{(out or run / EVALUATION) / split}", markup=False, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -20,9 +21,9 @@ TRACKS: Final = "tracks"
 EMBEDDINGS: Final = "embeddings"
 
 
-def open_tracks(run: Run) -> Tracks:
-    """The sound of the recordings that a run meets."""
-    return Tracks(run.folder / TRACKS, LogMel(run.preset.log_mel).eval())
+def open_tracks(run: Run, cache: Path | None = None) -> Tracks:
+    """The sound of the recordings that a run meets. cache: a folder; the run's own otherwise."""
+    return Tracks((cache or run.folder) / TRACKS, LogMel(run.preset.log_mel).eval())
 
 
 def embed_recordings(
@@ -31,15 +32,20 @@ def embed_recordings(
     tracks: Tracks,
     device: torch.device,
     journal: Journal,
+    cache: Path | None = None,
 ) -> Embeddings:
     """Embed every frame with the trained backbones, as they are exported.
 
+    Args: cache: a folder; the run's own otherwise.
     Raises: RunUnfinished, CropUnreadable, VideoUnreadable.
     """
     networks = run.load_networks(folds=False)
     hashes = f"{weights_sha256(networks.visual)} {weights_sha256(networks.audio)}"
     embeddings = Embeddings(
-        run.folder / EMBEDDINGS, weights=hashes, tracks=tracks, rate_hz=run.options.rate_hz
+        (cache or run.folder) / EMBEDDINGS,
+        weights=hashes,
+        tracks=tracks,
+        rate_hz=run.options.rate_hz,
     )
     steps = embeddings.prepare(
         recordings,

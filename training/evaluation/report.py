@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from service.domain.arrays import Floats
 from training.data.errors import SplitEmpty
 from training.data.files import replace_text
-from training.data.layout import Recording, Split, fingerprint, of_split, read_dataset
-from training.evaluation.calibration import gather_scored, read_calibration
-from training.evaluation.embedding import embed_recordings, open_tracks
-from training.evaluation.predictions import submitted, write_predictions, write_submission
-from training.evaluation.timelines import Estimator, Timeline
-from training.loop.heads import mute
+from training.data.layout import Split, fingerprint, of_split, read_dataset
+from training.evaluation.calibration import read_calibration
+from training.evaluation.comparison import Contender, compare_ablations, compare_seeds
+from training.evaluation.estimation import Estimation
+from training.evaluation.evidence import EVALUATION, REPORT, weight_hashes
+from training.evaluation.figures import cross_validation, ensemble_of, figures_of
+from training.evaluation.predictions import write_predictions, write_submission
+from training.loop.errors import RunOfOtherChoices
 from training.loop.journal import Journal
-from training.metrics import coverage, score
+from training.machine import describe_machine
 from training.runs import Run, open_run
-
-REPORT = "report.json"
+from training.synthetic.order import ORDER_FILE
 
 
 def evaluate(
@@ -34,9 +33,13 @@ def evaluate(
     device: torch.device,
     journal: Journal,
     ablations: Sequence[Path] = (),
+    seeds: Sequence[Path] = (),
+    out: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run, and runs that were ablated beside it; write RUN/evaluation/<split>/.
+    """Evaluate a run, other seeds of it and ablations of it; write OUT/<split>/.
 
+    Args: out: where everything goes, caches too; otherwise RUN/evaluation, and each run's
+        caches to its own folder.
     Raises: DatasetError, RunError.
     """
     recordings = read_dataset(data)
@@ -44,124 +47,88 @@ def evaluate(
     if not chosen:
         raise SplitEmpty(f"{data} has no {split} set")
     run = open_run(folder)
-    timelines = _estimate(run, chosen, device, journal)
-    report = {
-        "run": run.config["preset"]["name"],
-        "ablation": run.options.ablation,
-        "split": split,
-        "data_fingerprint": fingerprint(recordings),
-        "recordings": len(chosen),
-        "subjects": len({recording.subject for recording in chosen}),
-        **_figures(run, chosen, timelines),
-        "cross_validation": cross_validation(run),
-        "ablations": {
-            name: _ensemble(open_run(other), chosen, device, journal)
-            for name, other in ((_name(other), other) for other in ablations)
-        },
-    }
-    out = run.folder / "evaluation" / split
+    others = [_open_seed(other, run) for other in seeds]
+    ablated = [open_run(other) for other in ablations]
+    estimation = Estimation(
+        split=split,
+        recordings=chosen,
+        fingerprint=fingerprint(recordings),
+        data=data,
+        out=out,
+        device=device,
+        journal=journal,
+    )
+    timelines = estimation.estimate(run, run)
+    report = _facts(run, estimation) | figures_of(run, chosen, timelines)
+    report |= {"cross_validation": cross_validation(run)}
+    report |= _compare(estimation, run, report["ensemble"], others, ablated)
+    report |= {"machine": describe_machine()}
+    target = (out or run.folder / EVALUATION) / split
     spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
-    write_predictions(out / "predictions", chosen, timelines, spreads, run.options.folds)
-    write_submission(out / "submission.txt", chosen, timelines)
-    replace_text(out / REPORT, json.dumps(report, indent=2) + "\n")
+    write_predictions(target / "predictions", chosen, timelines, spreads, run.options.folds)
+    write_submission(target / "submission.txt", chosen, timelines)
+    replace_text(target / REPORT, json.dumps(report, indent=2) + "\n")
     return report
 
 
-def _estimate(
-    run: Run, recordings: Sequence[Recording], device: torch.device, journal: Journal
-) -> list[Timeline]:
-    embeddings = embed_recordings(run, recordings, open_tracks(run), device, journal)
-    networks = run.load_networks()
-    folds = [networks.fusion.folds[fold].to(device) for fold in run.options.folds]
-    options = run.options
-    estimator = Estimator(
-        embeddings, options.grid, device, lambda part: mute(part, options.ablation)
-    )
-    steps = journal.follow(recordings, total=len(recordings), title="estimating every frame")
-    return [estimator.estimate(folds, recording) for recording in steps]
-
-
-def _figures(
-    run: Run, recordings: Sequence[Recording], timelines: Sequence[Timeline]
-) -> dict[str, Any]:
-    """Every figure, on all recordings' frames one after the other; null without annotations."""
-    estimate, spread, truth = gather_scored(recordings, timelines)
-    frames: dict[str, Any] = {
-        "frames": sum(map(len, recordings)),
-        "annotated": sum(int(recording.annotated.sum()) for recording in recordings),
-        "scored": len(truth),
-    }
-    if not len(truth):
-        return {**frames, "folds": {}, "ensemble": None}
-    scored = [r.annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
-    smoothed = _pick([timeline.smoothed for timeline in timelines], scored)
-    calibration = read_calibration(run)
-    annotated = [recording.annotated for recording in recordings]
-    sent = _pick([submitted(timeline) for timeline in timelines], annotated)
-    asked = _pick([recording.targets for recording in recordings], annotated)
+def _facts(run: Run, estimation: Estimation) -> dict[str, Any]:
+    """Which weights, and what they are put through."""
     return {
-        **frames,
-        "folds": _folds(run, recordings, timelines, scored, truth),
-        "ensemble": score(estimate, truth).as_dict()
-        | {"held_out": _is_held_out(run, recordings, run.options.folds)},
-        "ensemble_smoothed": score(smoothed, truth).as_dict(),
-        "as_submitted": score(sent, asked).as_dict(),
-        "coverage_90": coverage(estimate, calibration.apply(spread), truth).as_dict(),
-        "coverage_90_uncalibrated": coverage(estimate, spread, truth).as_dict(),
-        "calibration": {
-            "scale": calibration.scale,
-            "floor": calibration.floor,
-            "subjects": calibration.subjects,
-        },
+        "run": run.config["preset"]["name"],
+        "ablation": run.options.ablation,
+        "seed": run.options.seed,
+        "weights": weight_hashes(run),
+        "split": estimation.split,
+        "data_fingerprint": estimation.fingerprint,
+        "world": _world(estimation.data),
+        "recordings": len(estimation.recordings),
+        "subjects": len({recording.subject for recording in estimation.recordings}),
     }
 
 
-def _folds(
+def _compare(
+    estimation: Estimation,
     run: Run,
-    recordings: Sequence[Recording],
-    timelines: Sequence[Timeline],
-    scored: Sequence[Any],
-    truth: Floats,
+    figures: dict[str, Any] | None,
+    others: list[Run],
+    ablated: list[Run],
 ) -> dict[str, Any]:
-    return {
-        str(fold): score(_pick([t.folds[place] for t in timelines], scored), truth).as_dict()
-        | {"held_out": _is_held_out(run, recordings, (fold,))}
-        for place, fold in enumerate(run.options.folds)
-    }
+    """`seeds` and `ablations`; without annotations there is nothing to compare."""
+    if figures is None:
+        return {"seeds": None, "ablations": {}}
+    full = [_contender(run, figures), *(_measure(estimation, other, run) for other in others)]
+    seeds = compare_seeds(full)
+    measured = [_measure(estimation, other, run) for other in ablated]
+    return {"seeds": seeds, "ablations": compare_ablations(measured, full, seeds)}
 
 
-def _is_held_out(run: Run, recordings: Sequence[Recording], folds: Sequence[int]) -> bool:
-    """Whether neither these folds nor the backbones learnt from any of the recordings."""
-    taught = {name for fold in (0, *folds) for name in run.plan.folds[fold].training}
-    return not taught & {recording.name for recording in recordings}
+def _measure(estimation: Estimation, run: Run, first: Run) -> Contender:
+    return _contender(
+        run, ensemble_of(run, estimation.recordings, estimation.estimate(run, first)) or {}
+    )
 
 
-def cross_validation(run: Run) -> dict[str, Any]:
-    """Each fold's best figures on its own held-out subjects, as training chose it by.
-
-    The backbones learnt from fold 0's training set: only fold 0 was validated on people
-    new to both.
-    """
-    figures: dict[str, Any] = {}
-    for part, history in run.histories().items():
-        if part.startswith("fold") and history:
-            best = max(history, key=lambda record: record["mean"])
-            chosen = {name: best[name] for name in ("valence", "arousal", "mean")}
-            figures[part.removeprefix("fold ")] = chosen | {"backbones_held_out": part == "fold 0"}
-    return figures
+def _contender(run: Run, figures: dict[str, Any]) -> Contender:
+    name = run.folder.resolve().name
+    return Contender(
+        name=run.options.ablation or name, run=name, seed=run.options.seed, figures=figures
+    )
 
 
-def _ensemble(
-    run: Run, recordings: Sequence[Recording], device: torch.device, journal: Journal
-) -> dict[str, float] | None:
-    timelines = _estimate(run, recordings, device, journal)
-    estimate, _, truth = gather_scored(recordings, timelines)
-    return score(estimate, truth).as_dict() if len(truth) else None
+def _open_seed(folder: Path, first: Run) -> Run:
+    """Raises: RunOfOtherChoices: it differs in more than the seed, or not in the seed."""
+    run = open_run(folder)
+    same = (run.preset, run.options.ablation) == (first.preset, first.options.ablation)
+    if not same or run.config["data"] != first.config["data"]:
+        raise RunOfOtherChoices(
+            f"{folder} is another network than {first.folder}, or of other data"
+        )
+    if run.options.seed == first.options.seed:
+        raise RunOfOtherChoices(f"{folder} has the seed of {first.folder}, {run.options.seed}")
+    return run
 
 
-def _name(folder: Path) -> str:
-    return open_run(folder).options.ablation or folder.name
-
-
-def _pick(values: Sequence[Floats], rows: Sequence[Any]) -> Floats:
-    return np.concatenate([value[chosen] for value, chosen in zip(values, rows, strict=True)])
+def _world(data: Path) -> dict[str, Any] | None:
+    """What the synthetic world was asked for; null for other data."""
+    order = data / ORDER_FILE
+    return json.loads(order.read_text(encoding="utf-8")) if order.is_file() else None

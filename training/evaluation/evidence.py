@@ -1,0 +1,52 @@
+"""Which weights a report speaks of, so that no figure is told of others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from training.data.layout import Split
+from training.loop.fitting import WEIGHTS
+from training.runs import CALIBRATION, Run
+
+REPORT: Final = "report.json"
+EVALUATION: Final = "evaluation"
+
+
+def weight_hashes(run: Run) -> dict[str, str]:
+    """SHA-256 of every file that a run's figures follow from, by its place in the run."""
+    files = [*(part / WEIGHTS for part in run.parts.values()), run.folder / CALIBRATION]
+    return {
+        file.relative_to(run.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
+
+
+def report_file(run: Run) -> Path:
+    """The report on the test set: as evaluation writes it, or as it was shipped."""
+    written = run.folder / EVALUATION / Split.TEST / REPORT
+    return written if written.is_file() else run.folder / REPORT
+
+
+def read_evidence(run: Run) -> dict[str, Any] | None:
+    """What the run is worth on people whom it has not seen, where a report on its weights says so.
+
+    Returns: CCC and coverage of the ensemble, and on how much.
+    """
+    file = report_file(run)
+    if not file.is_file():
+        return None
+    report = json.loads(file.read_text(encoding="utf-8"))
+    if report.get("weights") != weight_hashes(run) or not is_held_out(report):
+        return None
+    ccc = {name: report["ensemble"][name] for name in ("valence", "arousal", "mean")}
+    kept = ("coverage_90", "subjects", "scored", "data_fingerprint")
+    return {"ccc": ccc, **{name: report[name] for name in kept}}
+
+
+def is_held_out(report: dict[str, Any]) -> bool:
+    """Whether a report has figures, on people whom neither folds nor backbones have seen."""
+    return report["split"] == Split.TEST and bool((report["ensemble"] or {}).get("held_out"))

@@ -1,0 +1,52 @@
+"""A report as a table to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from training.evaluation.comparison import NAMES
+
+_COLUMNS = ("", *NAMES, "held out", "behind", "beyond seeds")
+
+
+def draw_table(report: Mapping[str, Any]) -> Table:
+    """CCC of folds, ensemble, seeds and ablations, and the coverage.
+
+    behind: how much lower than the full model; beyond seeds: whether its seeds differ by less.
+    """
+    title = f"CCC, {report['subjects']} subjects, {report['scored']} frames"
+    table = Table(*_COLUMNS, title=title)
+    for name, figures in _rows(report):
+        if figures is not None:
+            margin = figures.get("margin")
+            table.add_row(
+                name,
+                *(f"{figures[key]:.3f}" for key in NAMES),
+                _yes_or_no(figures.get("held_out")),
+                "" if margin is None else f"{margin['mean']:+.3f}",
+                _yes_or_no((figures.get("beyond_seeds") or {}).get("mean")),
+            )
+    return table
+
+
+def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    for fold, figures in report["folds"].items():
+        yield f"fold {fold}", figures
+    yield "ensemble", report["ensemble"]
+    yield "smoothed", report.get("ensemble_smoothed")
+    seeds = report["seeds"]
+    if seeds is not None:
+        for run in seeds["runs"]:
+            yield f"seed {run['seed']}", run
+        yield "mean of seeds", seeds["mean"]
+        yield "deviation of seeds", seeds["spread"]["deviation"]
+        yield "range of seeds", seeds["spread"]["range"]
+    yield from report["ablations"].items()
+    yield "90 % coverage", report.get("coverage_90")
+
+
+def _yes_or_no(value: bool | None) -> str:
+    return "" if value is None else "yes" if value else "no"
