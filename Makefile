@@ -12,10 +12,12 @@ EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
 PROVENANCE := model_repository/provenance.json
+# The folder too: it is newer when a preset's weights came or went.
+WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench proof tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format bench eval export lock clean
+.PHONY: help setup demo up test check lint format bench eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +57,9 @@ export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).
 	@rm -f $(EXPORTED)
 	@$(MAKE) --no-print-directory $(EXPORTED) PRESET=$(PRESET) REPLACE=yes
 
+weights: $(INSTALLED) ## Make the shipped weights again, from nothing, in out/weights (hours).
+	@$(BIN)/python -m training reproduce --out out/weights
+
 lock: ## Renew requirements/constraints.txt from pyproject.toml (see docs/dependencies.md).
 	@deploy/provision/lock.sh "$(PYTHON)"
 
@@ -74,7 +79,7 @@ $(FACES): $(INSTALLED) deploy/provision/face_models.py
 	@touch $@
 
 # What somebody else exported, a trained run say, stays until `make export` is asked for.
-$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py)
+$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py) $(WEIGHTS)
 	@if [ -e $(PROVENANCE) ] && [ -z "$(REPLACE)" ] && \
 	    [ "$$(sha256sum < $(PROVENANCE))" != "$$(tail -n 1 $@ 2>/dev/null)" ]; then \
 	  echo "model_repository/ holds an export of your own: kept. 'make export' replaces it."; touch $@; \

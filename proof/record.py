@@ -10,7 +10,7 @@ from typing import Any
 
 from training.data.layout import Split, subject_of
 from training.evaluation.calibration import read_calibration
-from training.evaluation.report import REPORT
+from training.evaluation.evidence import EVALUATION, REPORT, report_file
 from training.export import weights_sha256
 from training.loop.errors import RunError
 from training.loop.options import Ablation
@@ -42,8 +42,7 @@ def read_record(folder: Path, provenance: Mapping[str, Any]) -> Record:
     except RunError as error:
         return Record(why_not=str(error))
     taught = _taught(run)
-    for split in (Split.TEST, Split.VALIDATION):
-        file = run.folder / "evaluation" / split / REPORT
+    for file in (report_file(run), run.folder / EVALUATION / Split.VALIDATION / REPORT):
         if file.is_file():
             report = json.loads(file.read_text(encoding="utf-8"))
             return Record(

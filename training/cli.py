@@ -15,7 +15,9 @@ from training.importers.errors import ImportRefused
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
+from training.runs import CONFIG
 from training.runs_served import export_run
+from training.shipping.command import reproduce_command, ship_command
 from training.synthetic.command import synthesise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -23,40 +25,56 @@ app.command("import-backbone")(import_command)
 app.command()(synthesise)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
+app.command("ship")(ship_command)
+app.command("reproduce")(reproduce_command)
 
 
 @app.callback()
 def training() -> None:
-    """Make, train, evaluate, import and export what the service serves."""
+    """Make, train, evaluate, import, ship and export what the service serves."""
 
 
 @app.command()
 def export(
     preset: Annotated[
-        PresetName | None, typer.Option(help="Untrained networks of this size.")
+        PresetName | None, typer.Option(help="This size: WEIGHTS/<preset>, else untrained.")
     ] = None,
     run: Annotated[Path | None, typer.Option(help="A trained run.")] = None,
     repository: Annotated[Path, typer.Option(help="What Triton serves.")] = Path(
         "model_repository"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of the untrained weights.")] = 0,
+    weights: Annotated[Path, typer.Option(help="Where shipped weights are.")] = Path("weights"),
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Random weights, whatever is shipped.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Of untrained weights; 0 otherwise.")] = None,
     visual: Annotated[Path | None, typer.Option(help="An imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="An imported audio backbone.")] = None,
 ) -> None:
     """Write the weights that Triton serves, and where they came from."""
-    if (preset is None) == (run is None) or (run and (visual or audio)):
-        raise typer.BadParameter("Either --run alone, or --preset, maybe with --visual, --audio.")
+    untrained = untrained or seed is not None or visual is not None or audio is not None
+    if (preset is None) == (run is None) or (run and untrained):
+        raise typer.BadParameter("Either --run alone, or --preset and what may go with it.")
     console = Console()
+    trained = run or (None if untrained else _shipped(weights, preset))
     try:
-        if run is not None:
-            exported = export_run(run, repository=repository)
+        if trained is not None:
+            exported = export_run(trained, repository=repository)
         else:
             chosen = PRESETS[preset or PresetName.MINI]
             exported = export_repository(
-                chosen, repository=repository, seed=seed, visual=visual, audio=audio
+                chosen, repository=repository, seed=seed or 0, visual=visual, audio=audio
             )
     except (ImportRefused, RunError) as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
+    origin = f"{preset}, untrained" if trained is None else f"{trained}, trained"
+    console.print(origin, markup=False, highlight=False)
     for name, model in exported.items():
         console.print(f"{name}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")
+
+
+def _shipped(weights: Path, preset: PresetName | None) -> Path | None:
+    """The folder of the preset's shipped weights, if there are any."""
+    folder = weights / (preset or "")
+    return folder if (folder / CONFIG).is_file() else None

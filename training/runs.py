@@ -7,6 +7,10 @@ RUN/metrics.jsonl, RUN/curves.png                every part, every epoch
 RUN/calibration.json                             the spread's scale and floor
 RUN/tracks/, RUN/embeddings/                     caches; may be deleted
 RUN/evaluation/<split>/                          report.json, predictions/, submission.txt
+RUN/evaluation/cache/                            tracks and embeddings of other data
+
+A run that was shipped has no scratch: no checkpoints, caches or RUN/evaluation; its report.json
+stands beside config.json.
 """
 
 from __future__ import annotations

@@ -12,16 +12,20 @@ NAMES: Final = ("valence", "arousal", "mean")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A run and its ensemble's figures. name: its folder's, or the ablation's."""
+    """A run and its ensemble's figures.
+
+    name: its folder's, or the ablation's; backbones: the run that they are from.
+    """
 
     name: str
     run: str
     seed: int
+    backbones: str
     figures: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """One line of a report."""
-        return {"run": self.run, "seed": self.seed, **self.figures}
+        return {"run": self.run, "seed": self.seed, "backbones": self.backbones, **self.figures}
 
 
 def compare_seeds(full: Sequence[Contender]) -> dict[str, Any] | None:

@@ -26,9 +26,9 @@ def weight_hashes(run: Run) -> dict[str, str]:
 
 
 def report_file(run: Run) -> Path:
-    """The report on the test set: as evaluation writes it, or as it was shipped."""
-    written = run.folder / EVALUATION / Split.TEST / REPORT
-    return written if written.is_file() else run.folder / REPORT
+    """The report on the test set: the shipped one, or what evaluation left in the run."""
+    shipped = run.folder / REPORT
+    return shipped if shipped.is_file() else run.folder / EVALUATION / Split.TEST / REPORT
 
 
 def read_evidence(run: Run) -> dict[str, Any] | None:

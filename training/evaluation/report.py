@@ -111,7 +111,11 @@ def _measure(estimation: Estimation, run: Run, first: Run) -> Contender:
 def _contender(run: Run, figures: dict[str, Any]) -> Contender:
     name = run.folder.resolve().name
     return Contender(
-        name=run.options.ablation or name, run=name, seed=run.options.seed, figures=figures
+        name=run.options.ablation or name,
+        run=name,
+        seed=run.options.seed,
+        backbones=run.config["initial"]["backbones_of"] or name,
+        figures=figures,
     )
 
 

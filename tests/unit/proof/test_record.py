@@ -112,3 +112,15 @@ def test_folder_without_a_run_and_run_without_weights_say_so(
     begun = write_run(tmp_path / "begun", seed=3)
     (begun.fold(5) / "weights.safetensors").unlink()
     assert "has not come to its end" in str(read_record(begun.folder, provenance).why_not)
+
+
+def test_a_shipped_run_has_its_report_beside_its_weights(
+    provenance: Mapping[str, Any], tmp_path: Path
+) -> None:
+    shipped = write_run(tmp_path / "shipped", seed=3)
+    write_report(shipped, "test", {})
+    report = {"ensemble": CCC, "ablations": {"no_tcn": CCC | {"mean": 0.7}}}
+    (shipped.folder / "report.json").write_text(json.dumps(report))
+    record = read_record(shipped.folder, provenance)
+    assert (record.ablations or {})["no_tcn"] == 0.7
+    assert record.source == (shipped.folder / "report.json").as_posix()

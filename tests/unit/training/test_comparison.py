@@ -9,7 +9,9 @@ from training.evaluation.comparison import Contender, compare_ablations, compare
 
 def contender(name: str, seed: int, valence: float, arousal: float) -> Contender:
     figures = {"valence": valence, "arousal": arousal, "mean": (valence + arousal) / 2}
-    return Contender(name=name, run=f"{name}_{seed}", seed=seed, figures=figures)
+    return Contender(
+        name=name, run=f"{name}_{seed}", seed=seed, backbones="full_0", figures=figures
+    )
 
 
 FULL = [

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_world import QUICK, TINY, write_world
+from typer.testing import CliRunner
+
+from training.cli import app
+from training.data.layout import Split
+from training.evaluation.report import evaluate
+from training.loop.errors import RunError, RunNotServable, RunOfOtherChoices, RunUnfinished
+from training.loop.journal import Journal
+from training.loop.ranks import Ranks
+from training.loop.training import train
+from training.runs import Run
+from training.shipping import shipment
+from training.shipping.errors import (
+    FolderTaken,
+    ReportOfOtherWeights,
+    RunNotCalibrated,
+    RunNotEvaluated,
+    RunOfOtherWorlds,
+    ShipmentTooLarge,
+)
+from training.shipping.shipment import ship_run
+from training.synthetic.order import Order
+
+CPU = torch.device("cpu")
+OPTIONS = replace(
+    QUICK, backbone=replace(QUICK.backbone, epochs=1), fold=replace(QUICK.fold, epochs=1)
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> object:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def teach(world: Path, folder: Path, seed: int) -> Run:
+    options, alone = replace(OPTIONS, seed=seed), Ranks(rank=0, size=1, device=CPU)
+    return train(world, folder, preset=TINY, options=options, ranks=alone, journal=Journal(None))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_world(tmp_path_factory.mktemp("world"))
+    Order(seed=3, seconds=2.0, rates=("25",), clips=False, as_served=False).write(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def other_seed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return teach(world, tmp_path_factory.mktemp("runs") / "second", seed=1)
+
+
+@pytest.fixture(scope="module")
+def run(world: Path, other_seed: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A trained run, evaluated beside another seed."""
+    run = teach(world, tmp_path_factory.mktemp("runs") / "first", seed=0)
+    evaluate(
+        run.folder,
+        world,
+        split=Split.TEST,
+        device=CPU,
+        journal=Journal(None),
+        seeds=[other_seed.folder],
+    )
+    return run
+
+
+@pytest.fixture(scope="module")
+def shipped(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "mini"
+    ship_run(run.folder, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(run: Run, tmp_path: Path) -> Path:
+    """The run, to be spoilt."""
+    return shutil.copytree(run.folder, tmp_path / "copy")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_shipment_is_a_run_without_its_scratch(run: Run, shipped: Path) -> None:
+    parts = [path.name for path in run.parts.values()]
+    of_parts = {
+        f"{part}/{name}" for part in parts for name in ("metrics.jsonl", "weights.safetensors")
+    }
+    beside = {"README.md", "config.json", "report.json", "calibration.json", "curves.png"}
+    assert set(files_of(shipped)) == beside | of_parts
+
+
+def test_shipping_twice_gives_the_same_bytes_in_place_of_the_old(run: Run, shipped: Path) -> None:
+    before = files_of(shipped)
+    ship_run(run.folder, shipped)
+    assert files_of(shipped) == before
+
+
+def test_a_shipment_evaluates_to_its_own_figures_and_elsewhere(
+    shipped: Path, world: Path, tmp_path: Path
+) -> None:
+    before = files_of(shipped)
+    arguments = ["--run", str(shipped), "--data", str(world), "--split", "test"]
+    result = CliRunner().invoke(app, ["evaluate", *arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "test" / "report.json").read_text())
+    assert report["ensemble"] == json.loads((shipped / "report.json").read_text())["ensemble"]
+    assert files_of(shipped) == before
+
+
+def test_data_of_the_same_names_is_not_mistaken_for_what_was_embedded_before(
+    run: Run, world: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(world, tmp_path / "other")
+    for crop in (other / "cropped_aligned" / "test0").glob("*.jpg"):
+        shutil.copy(other / "cropped_aligned" / "test1" / "00001.jpg", crop)
+    (other / "VA_Estimation_Challenge" / "Test_Set" / "test1.txt").unlink()
+    figures = [
+        evaluate(run.folder, data, split=Split.TEST, device=CPU, journal=Journal(None), out=out)
+        for data, out in ((world, tmp_path / "out"), (other, tmp_path / "out"))
+    ]
+    fresh = evaluate(
+        run.folder,
+        other,
+        split=Split.TEST,
+        device=CPU,
+        journal=Journal(None),
+        out=tmp_path / "fresh",
+    )
+    assert figures[1]["ensemble"] == fresh["ensemble"] != figures[0]["ensemble"]
+
+
+def test_the_card_tells_the_figures_of_the_report_and_the_hash_of_every_file(shipped: Path) -> None:
+    card, report = (shipped / "README.md").read_text(), files_of(shipped)["report.json"]
+    figures = json.loads(report)
+    cells = (f"{figures['ensemble'][name]:.3f}" for name in ("valence", "arousal", "mean"))
+    assert f"| ensemble, as served | {' | '.join(cells)} |" in card
+    spread = figures["seeds"]["spread"]["range"]
+    assert f"| their range | {spread['valence']:.3f} | {spread['arousal']:.3f} |" in card
+    assert "seed 3, 2 s of each person" in card
+    hashes = dict(re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.MULTILINE))
+    expected = {
+        hashlib.sha256(content).hexdigest(): name
+        for name, content in files_of(shipped).items()
+        if name != "README.md"
+    }
+    assert hashes == expected
+
+
+def test_no_place_on_the_machine_is_shipped(copy: Path, tmp_path: Path) -> None:
+    change(copy / "config.json", machine={"folder": str(tmp_path), "processor": "x", "cores": 1,
+                                          "gpu": None, "torch": "2", "python": "3"})  # fmt: skip
+    ship_run(copy, tmp_path / "shipped")
+    assert json.loads((tmp_path / "shipped" / "config.json").read_text())["machine"]["folder"] == (
+        tmp_path.name
+    )
+    for name, content in files_of(tmp_path / "shipped").items():
+        assert str(tmp_path.parent).encode() not in content, name
+
+
+def test_seeds_stand_in_the_report_with_their_spread(run: Run, other_seed: Run) -> None:
+    report = json.loads((run.folder / "evaluation" / "test" / "report.json").read_text())
+    seeds = report["seeds"]
+    assert [one["seed"] for one in seeds["runs"]] == [0, 1]
+    assert seeds["runs"][0]["mean"] == report["ensemble"]["mean"]
+    assert seeds["runs"][1]["run"] == other_seed.folder.name
+    means = [one["mean"] for one in seeds["runs"]]
+    assert seeds["spread"]["range"]["mean"] == pytest.approx(max(means) - min(means))
+
+
+def test_the_same_seed_again_is_no_other_seed(run: Run, world: Path, copy: Path) -> None:
+    with pytest.raises(RunOfOtherChoices, match="seed"):
+        evaluate(
+            run.folder, world, split=Split.TEST, device=CPU, journal=Journal(None), seeds=[copy]
+        )
+
+
+def without_calibration(copy: Path) -> None:
+    (copy / "calibration.json").unlink()
+
+
+def without_report(copy: Path) -> None:
+    shutil.rmtree(copy / "evaluation")
+
+
+def with_a_report_on_who_was_seen(copy: Path) -> None:
+    file = copy / "evaluation" / "test" / "report.json"
+    ensemble = json.loads(file.read_text())["ensemble"]
+    change(file, ensemble=ensemble | {"held_out": False})
+
+
+def with_other_weights(copy: Path) -> None:
+    shutil.copy(copy / "fold_1" / "weights.safetensors", copy / "fold_0" / "weights.safetensors")
+
+
+def with_a_report_on_other_data(copy: Path) -> None:
+    change(copy / "evaluation" / "test" / "report.json", data_fingerprint="0")
+
+
+def with_a_report_on_real_data(copy: Path) -> None:
+    change(copy / "evaluation" / "test" / "report.json", world=None)
+
+
+def without_a_fold(copy: Path) -> None:
+    (copy / "fold_3" / "weights.safetensors").unlink()
+
+
+def as_an_ablation(copy: Path) -> None:
+    file = copy / "config.json"
+    change(file, options=json.loads(file.read_text())["options"] | {"ablation": "no_tcn"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (without_calibration, RunNotCalibrated),
+        (without_report, RunNotEvaluated),
+        (with_a_report_on_who_was_seen, RunNotEvaluated),
+        (with_other_weights, ReportOfOtherWeights),
+        (with_a_report_on_other_data, RunOfOtherWorlds),
+        (with_a_report_on_real_data, RunOfOtherWorlds),
+        (without_a_fold, RunUnfinished),
+        (as_an_ablation, RunNotServable),
+    ],
+)
+def test_what_is_not_fit_is_not_shipped(
+    copy: Path, tmp_path: Path, spoil: object, error: type[RunError]
+) -> None:
+    spoil(copy)  # type: ignore[operator]
+    with pytest.raises(error):
+        ship_run(copy, tmp_path / "shipped")
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_more_than_git_shall_hold_is_not_shipped(run: Run, copy: Path, tmp_path: Path) -> None:
+    (copy / "curves.png").write_bytes(bytes(shipment.LIMIT_BYTES))
+    with pytest.raises(ShipmentTooLarge):
+        ship_run(copy, tmp_path / "shipped")
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(FolderTaken):
+        ship_run(run.folder, tmp_path)
+    with pytest.raises(FolderTaken):
+        ship_run(run.folder, run.folder)
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+    arguments = ["--run", str(tmp_path), "--out", str(tmp_path / "shipped")]
+    result = CliRunner().invoke(app, ["ship", *arguments])
+    assert (result.exit_code, "RunNotFound" in result.stderr) == (1, True)
+
+
+def export(repository: Path, weights: Path, *arguments: str) -> dict[str, object]:
+    options = ["--preset", "mini", "--repository", str(repository), "--weights", str(weights)]
+    result = CliRunner().invoke(app, ["export", *options, *arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads((repository / "provenance.json").read_text())
+
+
+def test_a_preset_is_served_with_the_weights_that_are_shipped(
+    shipped: Path, tmp_path: Path
+) -> None:
+    provenance = export(tmp_path, shipped.parent)
+    report = json.loads((shipped / "report.json").read_text())
+    assert (provenance["training"], provenance["run"]) == ("trained", "mini")
+    assert provenance["data"]["fingerprint"] == report["data_fingerprint"]
+    assert provenance["held_out"]["ccc"]["mean"] == report["ensemble"]["mean"]
+    assert provenance["held_out"]["coverage_90"] == report["coverage_90"]
+
+
+def test_figures_of_other_weights_are_not_told(copy: Path, tmp_path: Path) -> None:
+    with_other_weights(copy)
+    result = CliRunner().invoke(app, ["export", "--run", str(copy), "--repository", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "provenance.json").read_text())["held_out"] is None
+
+
+@pytest.mark.parametrize("arguments", [["--untrained"], ["--seed", "5"]])
+def test_untrained_weights_are_served_when_they_are_asked_for(
+    shipped: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    provenance = export(tmp_path, shipped.parent, *arguments)
+    seed = 5 if "--seed" in arguments else 0
+    assert (provenance["training"], provenance["seed"]) == ("untrained", seed)
+
+
+def test_a_preset_without_shipped_weights_is_untrained(tmp_path: Path) -> None:
+    assert export(tmp_path, tmp_path / "none")["training"] == "untrained"
+
+
+def test_a_run_is_not_asked_to_be_untrained(shipped: Path) -> None:
+    result = CliRunner().invoke(app, ["export", "--run", str(shipped), "--untrained"])
+    assert result.exit_code == 2

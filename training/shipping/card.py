@@ -1,0 +1,129 @@
+"""The model card: the template's prose with the figures of a run and of its report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from string import Template
+from typing import Any
+
+from training.evaluation.calibration import read_calibration
+from training.evaluation.comparison import NAMES
+from training.presets import Networks
+from training.runs import Run
+from training.shipping.template import CARD
+
+Report = Mapping[str, Any]
+
+
+def write_card(run: Run, networks: Networks, report: Report, contents: Mapping[str, bytes]) -> str:
+    """Markdown. contents: the files beside the card."""
+    first, fitted = run.plan.folds[0], read_calibration(run)
+    histories = run.histories()
+    seconds = sum(record["seconds"] for history in histories.values() for record in history)
+    values = {
+        "preset": run.preset.name,
+        "folder": f"weights/{run.preset.name}",
+        "networks": _lines(_networks(networks)),
+        "bytes": f"{sum(map(len, contents.values())):,}",
+        "world": _world(report["world"]),
+        "recordings": run.config["data"]["recordings"],
+        "training": len(first.training),
+        "validation": len(first.validation),
+        "calibration": len(run.plan.calibration),
+        "parts": _lines(_parts(histories)),
+        "seed": run.options.seed,
+        "hours": f"{seconds / 3600:.2f}",
+        "machine": _machine(run.config.get("machine") or report["machine"]),
+        "scored": f"{report['scored']:,}",
+        "subjects": report["subjects"],
+        "figures": _lines(_figures(report)),
+        "coverage": _both(_percent(report["coverage_90"]), "{:.1f} %"),
+        "calibrated": f"{fitted.frames:,} frames of {fitted.subjects} people",
+        "ablations": _lines(_ablations(report)),
+        "files": _lines(_files(contents)),
+    }
+    return Template(CARD).substitute(values)
+
+
+def _world(world: Mapping[str, Any]) -> str:
+    rates = ", ".join(world["rates"])
+    drawn = "cut from decoded video" if world["as_served"] else "drawn as crops"
+    return (
+        f"[The synthetic world](../../docs/synthetic-world.md), version {world['world']}, seed "
+        f"{world['seed']}, {world['seconds']:g} s of each person,\n"
+        f"{rates} frames a second in turn, faces {drawn}."
+    )
+
+
+def _networks(networks: Networks) -> Iterator[str]:
+    for title, network in (
+        ("visual backbone", networks.visual),
+        ("audio backbone", networks.audio),
+        ("fusion, six folds", networks.fusion),
+    ):
+        yield f"| {title} | {sum(each.numel() for each in network.parameters()):,} |"
+
+
+def _parts(histories: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    for part, history in histories.items():
+        best = max(history, key=lambda record: record["mean"])
+        yield f"| {part} | {len(history)} | {best['epoch'] + 1} | {_both(best)} |"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    device = machine["gpu"] or f"{machine['cores']} cores, no GPU"
+    return f"{machine['processor']}, {device}, torch {machine['torch']}, Python {machine['python']}"
+
+
+def _figures(report: Report) -> Iterator[str]:
+    yield f"| ensemble, as served | {_cells(report['ensemble'])} |"
+    yield f"| ensemble, smoothed | {_cells(report['ensemble_smoothed'])} |"
+    folds = report["folds"].values()
+    for title, pick in (("lowest", min), ("highest", max)):
+        yield f"| {title} fold | {_cells({n: pick(fold[n] for fold in folds) for n in NAMES})} |"
+    seeds = report["seeds"]
+    if seeds is not None:
+        yield f"| mean of {len(seeds['runs'])} seeds | {_cells(seeds['mean'])} |"
+        yield f"| their standard deviation | {_cells(seeds['spread']['deviation'])} |"
+        yield f"| their range | {_cells(seeds['spread']['range'])} |"
+
+
+def _ablations(report: Report) -> Iterator[str]:
+    if not report["ablations"]:
+        yield "No ablation stands beside it."
+        return
+    yield "Without a part, the rest trained anew. Behind: how much lower the mean is than of the"
+    yield "full model of the same seed; more than seeds differ: than the range of its seeds."
+    if report["seeds"] is not None:
+        runs = report["seeds"]["runs"]
+        yield f"Its {len(runs)} seeds learnt {len({run['backbones'] for run in runs})} pairs of"
+        yield "backbones between them; the folds always learnt anew."
+    yield ""
+    yield "| without | valence | arousal | mean | behind | more than seeds differ |"
+    yield "|---|---|---|---|---|---|"
+    for name, figures in report["ablations"].items():
+        beyond = figures["beyond_seeds"]
+        said = "one seed only" if beyond is None else "yes" if beyond["mean"] else "**no**"
+        yield f"| `{name}` | {_cells(figures)} | {figures['margin']['mean']:+.3f} | {said} |"
+
+
+def _files(contents: Mapping[str, bytes]) -> Iterator[str]:
+    for name, content in contents.items():
+        yield f"| `{hashlib.sha256(content).hexdigest()}` | {name} |"
+
+
+def _cells(figures: Mapping[str, float]) -> str:
+    return " | ".join(f"{figures[name]:.3f}" for name in NAMES)
+
+
+def _both(figures: Mapping[str, float], form: str = "{:.3f}") -> str:
+    return " and ".join(f"{form.format(figures[name])} ({name})" for name in NAMES[:2])
+
+
+def _percent(shares: Mapping[str, float]) -> dict[str, float]:
+    return {name: 100 * share for name, share in shares.items()}
+
+
+def _lines(lines: Iterator[str]) -> str:
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""The commands `ship` and `reproduce`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import torch
+import typer
+from rich.console import Console
+
+from training.loop.errors import RunError
+from training.loop.journal import Journal
+from training.recipe import SHIPPED
+from training.shipping.reproduction import build_command, reproduce
+from training.shipping.shipment import ship_run
+
+
+def ship_command(
+    run: Annotated[Path, typer.Option(help="A trained, calibrated and evaluated run.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or one that was shipped before.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Of the test set; otherwise what evaluate left in RUN.")
+    ] = None,
+) -> None:
+    """Copy what is needed of a run to a folder for git, with its report and a model card."""
+    console = Console()
+    try:
+        size = ship_run(run, out, report=report)
+    except RunError as error:
+        _refuse(error)
+    console.print(f"{out}: {size:,} bytes", markup=False, highlight=False)
+
+
+def reproduce_command(
+    out: Annotated[Path, typer.Option(help="Everything goes here; the weights to OUT/mini.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="That learn together; 1 on a GPU, 2 otherwise.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the commands, do nothing.")] = False,
+) -> None:
+    """Make the shipped weights again, from nothing; started again it goes on where it was."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    count = processes or (1 if torch.cuda.is_available() else 2)
+    console = Console(soft_wrap=True)
+    if show:
+        for step in SHIPPED.steps(out):
+            command = " ".join(["python", *build_command(step, count)[1:]])
+            console.print(command, markup=False, highlight=False)
+        return
+    try:
+        reproduce(SHIPPED, out, processes=count, journal=Journal(console))
+    except RunError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _refuse(error: RunError) -> NoReturn:
+    Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+    raise typer.Exit(1) from error
