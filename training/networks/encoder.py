@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor, nn
-
-_NEVER: Final = -1e9
-"""A score that nothing outweighs; finite, so that a window without a frame is not NaN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +40,7 @@ class Nearness(nn.Module):
         """(B, H, T, T) scores of queries and keys to the same shape."""
         places = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
         back = (places[:, None] - places) * self.side[:, None, None]
-        near = (-back / self.reach[:, None, None]).masked_fill(back < 0, _NEVER)
+        near = (-back / self.reach[:, None, None]).masked_fill(back < 0, -1e9)
         return scores + near
 
 
@@ -65,7 +61,8 @@ class SelfAttention(nn.Module):
         split = self.projection(x).view(batch, frames, 3, self.heads, width // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
         scores = self.nearness(query @ key.transpose(-2, -1) * (width // self.heads) ** -0.5)
-        scores = scores.masked_fill(~mask[:, None, None, :], _NEVER)
+        # A finite floor: a window without any frame must not become NaN.
+        scores = scores.masked_fill(~mask[:, None, None, :], -1e9)
         weights = self.dropout(torch.softmax(scores, dim=-1))
         return self.output((weights @ value).transpose(1, 2).reshape(batch, frames, width))
 
