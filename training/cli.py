@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.evaluation.command import evaluate_command
+from training.evaluation.command import calibrate_command, evaluate_command
 from training.export import export_repository
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
 app.command()(synthesise)
 app.command("train")(train_command)
+app.command("calibrate")(calibrate_command)
 app.command("evaluate")(evaluate_command)
 app.command("ship")(ship_command)
 app.command("reproduce")(reproduce_command)

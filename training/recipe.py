@@ -22,12 +22,14 @@ class Step:
 class Recipe:
     """Options of `synthesise` and `train`, and what stands beside the full model.
 
+    world, strangers: who is learnt from and tested on, and who the spread is calibrated on.
     seed: the full model's. seeds: others, of the folds alone, on the full model's backbones, as the
     ablations are. whole_seeds: others, of backbones and folds.
     """
 
     preset: str
     world: tuple[str, ...]
+    strangers: tuple[str, ...]
     learning: tuple[str, ...]
     seed: int
     seeds: tuple[int, ...]
@@ -53,6 +55,8 @@ class Recipe:
                 self._train(f"seed {seed}", run, data, seed, *(taken if seed in self.seeds else ()))
                 for seed, run in others.items()
             ),
+            _step("draw strangers", "synthesise", "--out", out / "strangers", *self.strangers),
+            _step("calibrate", "calibrate", "--run", full, "--data", out / "strangers"),
             _step(
                 "evaluate on the test set", "evaluate", "--run", full, "--data", data,
                 "--split", "test", "--threads", 1, *(part for pair in beside for part in pair),
@@ -69,14 +73,15 @@ def _step(title: str, *arguments: object, spread: bool = False) -> Step:
     return Step(title=title, arguments=tuple(map(str, arguments)), spread=spread)
 
 
+_RATES: Final = tuple(f"--rate={rate}" for rate in ("24", "25", "30", "60", "variable"))
 SHIPPED: Final = Recipe(
     preset="mini",
     world=(
-        "--actors", "330", "--seconds", "15", "--seed", "1",
-        "--rate", "24", "--rate", "25", "--rate", "30", "--rate", "60", "--rate", "variable",
+        "--actors", "330", "--seconds", "15", "--seed", "1", *_RATES,
     ),
+    strangers=("--actors", "120", "--seconds", "8", "--seed", "2", *_RATES),
     learning=(
-        "--backbone-epochs", "120", "--epochs", "14", "--batch-windows", "8",
+        "--backbone-epochs", "120", "--epochs", "10", "--batch-windows", "8",
         "--frames-per-window", "6", "--backbone-learning-rate", "3e-3", "--decay", "cosine",
     ),
     seed=0,

@@ -79,10 +79,15 @@ def calibrate_run(
         embeddings, options.grid, device, lambda part: mute(part, options.ablation)
     )
     timelines = [estimator.estimate(folds, recording) for recording in kept_back]
-    estimate, spread, truth = gather_scored(kept_back, timelines)
+    return calibrate_with(run, kept_back, timelines)
+
+
+def calibrate_with(run: Run, recordings: Sequence[Recording], timelines: Sequence[Timeline]) -> str:
+    """Fit on recordings that nothing of the run has met, write calibration.json; says what came."""
+    estimate, spread, truth = gather_scored(recordings, timelines)
     if not len(truth):
         return "the spread is not calibrated: no frame that was kept back is annotated"
-    subjects = len({recording.subject for recording in kept_back})
+    subjects = len({recording.subject for recording in recordings})
     fitted = fit_calibration(estimate, spread, truth, subjects=subjects)
     before = coverage(estimate, spread, truth).as_dict()
     _write(run.folder / CALIBRATION, fitted, before)

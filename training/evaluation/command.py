@@ -1,4 +1,4 @@
-"""The `evaluate` command."""
+"""The `evaluate` and `calibrate` commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from training.data.errors import DatasetError
 from training.data.layout import Split
 from training.evaluation.evidence import EVALUATION
+from training.evaluation.recalibration import recalibrate
 from training.evaluation.report import evaluate
 from training.evaluation.table import draw_table
 from training.loop.errors import RunError
@@ -56,3 +57,22 @@ def evaluate_command(
         raise typer.Exit(1) from error
     console.print(draw_table(report))
     console.print(f"{(out or run / EVALUATION) / split}", markup=False, highlight=False)
+
+
+def calibrate_command(
+    run: Annotated[Path, typer.Option(help="A trained run; its calibration is replaced.")],
+    data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout, of other people.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+) -> None:
+    """Fit the spread of a run anew, on everybody in a data set of people it has not met."""
+    if threads:
+        torch.set_num_threads(threads)
+    console = Console()
+    try:
+        with join_ranks(device) as ranks:
+            fitted = recalibrate(run, data, device=ranks.device, journal=Journal(console))
+    except (DatasetError, RunError) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    console.print(fitted, markup=False, highlight=False)

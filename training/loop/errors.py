@@ -6,6 +6,7 @@ RunError
 ├── RunUnfinished        a part that is asked for has not been trained to its end
 ├── WeightsUnfit         a file of weights does not fit the network
 ├── TrainingDiverged     the loss is no number any more
+├── SubjectsMet          the run has met the people that it should be calibrated on
 └── RunNotServable       an ablated modality: the served fusion would see it all the same
 """
 
@@ -38,6 +39,10 @@ class WeightsUnfit(RunError):
 
 class TrainingDiverged(RunError):
     """The loss is no number any more."""
+
+
+class SubjectsMet(RunError):
+    """The run has met these people."""
 
 
 class RunNotServable(RunError):

@@ -20,16 +20,17 @@ from training.data.crops import read_crop
 from training.data.layout import Recording, Split, read_dataset
 from training.data.sound import read_video
 from training.evaluation.calibration import Calibration, fit_calibration, read_calibration
+from training.evaluation.recalibration import recalibrate
 from training.evaluation.report import evaluate
 from training.export import load, script
-from training.loop.errors import RunNotServable, RunUnfinished
+from training.loop.errors import RunNotServable, RunUnfinished, SubjectsMet
 from training.loop.journal import Journal
 from training.loop.options import Ablation
 from training.loop.ranks import Ranks
 from training.loop.training import Start, train
 from training.networks.fusion import FoldEnsemble
 from training.presets import build_networks
-from training.runs import Run, begin_run
+from training.runs import Run, begin_run, open_run
 from training.runs_served import export_run
 from training.serving import ServedFusion, SpreadCalibration
 
@@ -276,6 +277,22 @@ def test_the_served_fusion_calibrates_as_the_evaluation_does(run: Run) -> None:
     expected = calibration.apply(spread.numpy())
     np.testing.assert_allclose(expected, calibrated.numpy(), rtol=1e-6)
     assert read_calibration(run).subjects == 1
+
+
+def test_a_run_is_calibrated_anew_on_strangers_alone(world: Path, run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "run"
+    shutil.copytree(run.folder, mine)
+    with pytest.raises(SubjectsMet, match="check0"):
+        recalibrate(mine, world, device=CPU, journal=Journal(None))
+    assert read_calibration(open_run(mine)) == read_calibration(run)
+    takes = tuple(Take(name=f"stranger{i}", folder="Test_Set", rows=30) for i in range(3))
+    takes += (Take(name="another", folder="Train_Set"), Take(name="third", folder="Validation_Set"))
+    strangers = write_world(tmp_path / "strangers", takes)
+    recalibrate(mine, strangers, device=CPU, journal=Journal(None))
+    fitted = read_calibration(open_run(mine))
+    assert fitted.subjects == 5
+    figures = evaluate(mine, strangers, split=Split.TEST, device=CPU, journal=Journal(None))
+    assert 0.75 < figures["coverage_90"]["mean"] < 1
 
 
 def test_an_uncalibrated_spread_is_that_of_the_folds() -> None:

@@ -15,6 +15,7 @@ from training.shipping.reproduction import STEPS, build_command, reproduce, stan
 SMALL = Recipe(
     preset="mini",
     world=("--actors", "10", "--seconds", "1", "--seed", "4", "--workers", "1"),
+    strangers=("--actors", "3", "--seconds", "1", "--seed", "5", "--workers", "1"),
     learning=(
         "--epochs",
         "1",
@@ -47,19 +48,21 @@ def test_a_small_recipe_goes_from_nothing_to_a_shipment_and_is_not_cooked_twice(
     reproduce(SMALL, tmp_path, processes=1, journal=Journal(None))
     report = json.loads((tmp_path / "mini" / "report.json").read_text())
     assert set(report["ablations"]) == {"face_only"}
+    assert report["calibration"]["subjects"] == 3
     assert (tmp_path / "mini" / "README.md").is_file()
     records = [json.loads(line) for line in (tmp_path / STEPS).read_text().splitlines()]
     assert [(record["step"], record["finished"]) for record in records] == [
-        (number, True) for number in range(1, 6)
+        (number, True) for number in range(1, 8)
     ]
     reproduce(SMALL, tmp_path, processes=1, journal=Journal(None))
-    assert len((tmp_path / STEPS).read_text().splitlines()) == 5
+    assert len((tmp_path / STEPS).read_text().splitlines()) == 7
 
 
 def test_a_step_that_fails_ends_it_and_is_taken_again(tmp_path: Path) -> None:
     recipe = Recipe(
         preset="mini",
         world=("--rate", "7"),
+        strangers=(),
         learning=(),
         seed=0,
         seeds=(),
