@@ -34,7 +34,7 @@ def report_file(run: Run) -> Path:
 def read_evidence(run: Run) -> dict[str, Any] | None:
     """What the run is worth on people whom it has not seen, where a report on its weights says so.
 
-    Returns: CCC and coverage of the ensemble, and on how much.
+    Returns: CCC and coverage of the ensemble, on how much, and of which synthetic world, if any.
     """
     file = report_file(run)
     if not file.is_file():
@@ -43,7 +43,7 @@ def read_evidence(run: Run) -> dict[str, Any] | None:
     if report.get("weights") != weight_hashes(run) or not is_held_out(report):
         return None
     ccc = {name: report["ensemble"][name] for name in ("valence", "arousal", "mean")}
-    kept = ("coverage_90", "subjects", "scored", "data_fingerprint")
+    kept = ("coverage_90", "subjects", "scored", "data_fingerprint", "world")
     return {"ccc": ccc, **{name: report[name] for name in kept}}
 
 

@@ -292,6 +292,7 @@ def test_a_preset_is_served_with_the_weights_that_are_shipped(
     assert provenance["data"]["fingerprint"] == report["data_fingerprint"]
     assert provenance["held_out"]["ccc"]["mean"] == report["ensemble"]["mean"]
     assert provenance["held_out"]["coverage_90"] == report["coverage_90"]
+    assert provenance["held_out"]["world"]["seed"] == 3
 
 
 def test_figures_of_other_weights_are_not_told(copy: Path, tmp_path: Path) -> None:
