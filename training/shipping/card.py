@@ -97,8 +97,8 @@ def _ablations(report: Report) -> Iterator[str]:
     yield "full model of the same seed; more than seeds differ: than the range of its seeds."
     if report["seeds"] is not None:
         runs = report["seeds"]["runs"]
-        yield f"Its {len(runs)} seeds learnt {len({run['backbones'] for run in runs})} pairs of"
-        yield "backbones between them; the folds always learnt anew."
+        pairs = len({run["backbones"] for run in runs})
+        yield f"Different pairs of backbones among its {len(runs)} seeds: {pairs}."
     yield ""
     yield "| without | valence | arousal | mean | behind | more than seeds differ |"
     yield "|---|---|---|---|---|---|"

@@ -34,7 +34,7 @@ This folder is a run without its scratch. From the project's folder:
 
 $world
 Of $recordings recordings $training taught fold 0 and the backbones, $validation validated them,
-$calibration calibrated the spread. Who is in which fold: `config.json`, `plan`.
+$calibration were kept back from all learning. Who is in which fold: `config.json`, `plan`.
 
 | part | epochs | best | CCC then, on its own validation |
 |---|---|---|---|

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,11 @@ def test_a_small_recipe_goes_from_nothing_to_a_shipment_and_is_not_cooked_twice(
     report = json.loads((tmp_path / "mini" / "report.json").read_text())
     assert set(report["ablations"]) == {"face_only"}
     assert report["calibration"]["subjects"] == 3
-    assert (tmp_path / "mini" / "README.md").is_file()
+    margin = report["ablations"]["face_only"]["margin"]["mean"]
+    card = (tmp_path / "mini" / "README.md").read_text()
+    assert re.search(
+        rf"^\| `face_only` \|.*\| {re.escape(f'{margin:+.3f}')} \|", card, re.MULTILINE
+    )
     records = [json.loads(line) for line in (tmp_path / STEPS).read_text().splitlines()]
     assert [(record["step"], record["finished"]) for record in records] == [
         (number, True) for number in range(1, 8)
