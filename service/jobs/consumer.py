@@ -22,6 +22,8 @@ FIRST_RETRY_SECONDS: Final = 2.0
 LONGEST_RETRY_SECONDS: Final = 64.0
 RECONNECT_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.1
+END_SECONDS: Final = 5.0
+"""What the loop gets to end once it is cancelled; handing a job back takes 2 s of it at most."""
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +78,12 @@ class Consumer:
                 loop.cancel()
                 for task in tuple(self._at_work):
                     task.cancel()
-                await asyncio.gather(loop, stopping, return_exceptions=True)
-            if not loop.cancelled() and (failure := loop.exception()):
-                raise failure
+                insisting = asyncio.create_task(_insist_on_end(loop), name="queue loop's end")
+        # Leaving has told docket to stop: a cancelled loop that meets a Redis that is
+        # away takes that for an outage like any other, and would wait for its end.
+        await insisting
+        if not loop.cancelled() and (failure := loop.exception()):
+            raise failure
 
     async def _drain(self) -> None:
         self._worker.concurrency = 0
@@ -108,3 +113,10 @@ class Consumer:
                 self._at_work.discard(task)
 
         return annotate
+
+
+async def _insist_on_end(loop: asyncio.Task[None]) -> None:
+    """Cancel the loop again where it waits: docket says goodbye to Redis without a time-out."""
+    while not (await asyncio.wait((loop,), timeout=END_SECONDS))[0]:
+        log.warning("the queue loop waits for Redis: it is interrupted")
+        loop.cancel()

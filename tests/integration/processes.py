@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -27,6 +28,8 @@ from service.store import FolderStore
 from service.telemetry.metrics import Metrics
 from tests.integration.pretence import analysis_of
 
+STOP_SECONDS: Final = 60.0
+
 
 @contextmanager
 def process_of(settings: Settings, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
@@ -40,7 +43,12 @@ def process_of(settings: Settings, *arguments: str) -> Generator[subprocess.Pope
         yield process
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
 
 
 async def serve_gateway(settings: Settings) -> None:

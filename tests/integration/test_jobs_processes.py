@@ -4,9 +4,14 @@ import asyncio
 import dataclasses
 import signal
 import subprocess
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+import redis
 
 from service.jobs.ledger import Ledger
 from service.jobs.queue import JobQueue
@@ -14,7 +19,7 @@ from service.jobs.record import JobRecord, JobState
 from tests.integration.pretence import analysis_of
 from tests.integration.processes import process_of
 from tests.integration.rooms import Rooms, eventually
-from tests.integration.servers import running_redis
+from tests.integration.servers import RedisServer, running_redis
 
 
 async def _progressing(rooms: Rooms, job_id: str) -> JobRecord:
@@ -72,6 +77,44 @@ async def test_a_worker_told_to_stop_finishes_its_job_and_exits_cleanly(rooms: R
 
     assert "circumplex_job_queue_wait_seconds_count 1.0" in metrics.text
     assert (await rooms.ledger.find(job_id)).state is JobState.SUCCEEDED
+
+
+@contextmanager
+def _stopped(server: RedisServer) -> Generator[None]:
+    server.stop()
+    yield
+
+
+@contextmanager
+def _frozen(server: RedisServer) -> Generator[None]:
+    """Redis keeps its connections and says nothing: what a lost network looks like."""
+    with redis.Redis.from_url(server.url) as client:
+        process = psutil.Process(client.info("server")["process_id"])
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+@pytest.mark.parametrize("away", [_stopped, _frozen])
+async def test_a_worker_told_to_stop_ends_in_time_though_redis_is_away(
+    rooms: Rooms,
+    tmp_path: Path,
+    away: Callable[[RedisServer], AbstractContextManager[None]],
+) -> None:
+    with running_redis(tmp_path) as server:
+        # its only job keeps the worker from asking Redis for more, and so from seeing the outage
+        update = {"redis_url": server.url, "worker_concurrency": 1, "drain_seconds": 8.0}
+        settings = rooms.settings.model_copy(update=update)
+        async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, queue=queue)
+            job_id = await moved.submit()
+            with process_of(settings, "worker", "40", "0.05") as process:
+                await _progressing(moved, job_id)
+                with away(server):
+                    process.send_signal(signal.SIGTERM)
+                    assert await _ended(process, settings.drain_seconds + 15.0) == 0
 
 
 async def test_a_job_outlives_a_restart_of_redis(
