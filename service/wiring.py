@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -25,6 +28,11 @@ from service.settings import Settings
 from service.store import FolderStore
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect
+
+CLOSE_SECONDS: Final = 8.0
+"""What a process that has done its work gives to the leave it takes of Triton and Redis."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,8 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
 
 async def run_gateway(settings: Settings) -> None:
     """Serve REST until SIGTERM or SIGINT, then finish the requests under way."""
-    async with open_gateway(settings, Metrics(REGISTRY)) as app:
+    async with _closed_in_time() as connections:
+        app = await connections.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -94,11 +103,10 @@ async def run_gateway(settings: Settings) -> None:
 async def run_worker(settings: Settings) -> None:
     """Work on queued jobs until SIGTERM or SIGINT, then finish or hand back."""
     metrics = Metrics(REGISTRY)
-    async with (
-        Ledger.open(settings) as ledger,
-        JobQueue.open(settings) as queue,
-        open_analyst(settings, metrics) as analyst,
-    ):
+    async with _closed_in_time() as connections:
+        ledger = await connections.enter_async_context(Ledger.open(settings))
+        queue = await connections.enter_async_context(JobQueue.open(settings))
+        analyst = await connections.enter_async_context(open_analyst(settings, metrics))
         annotator = Annotator(
             ledger=ledger,
             store=FolderStore(settings.store_dir),
@@ -107,3 +115,21 @@ async def run_worker(settings: Settings) -> None:
             metrics=metrics,
         )
         await work_until_stopped(settings=settings, queue=queue, work=annotator, metrics=metrics)
+
+
+@asynccontextmanager
+async def _closed_in_time() -> AsyncGenerator[AsyncExitStack]:
+    """Connections that keep no process from its end: they are closed in time, or dropped."""
+    patience = asyncio.timeout(None)
+    has_worked = False
+    try:
+        async with patience, AsyncExitStack() as connections:
+            try:
+                yield connections
+                has_worked = True
+            finally:
+                patience.reschedule(asyncio.get_running_loop().time() + CLOSE_SECONDS)
+    except TimeoutError:
+        if not (has_worked and patience.expired()):
+            raise
+        log.warning("closing took more than %.0f s: connections are dropped", CLOSE_SECONDS)

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 _START_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.5
-_STOP_MARGIN_SECONDS: Final = 5.0
-"""What a process gets beyond the time it takes itself to drain."""
+_STOP_MARGIN_SECONDS: Final = 15.0
+"""What a process gets beyond the time it takes itself to drain: it hands back, then closes."""
 
 Say = Callable[[str], None]
 

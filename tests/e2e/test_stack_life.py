@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def settings(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Setting
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+def running(settings: Settings) -> Generator[subprocess.Popen[str]]:
     """A running `circumplex up` that has said so."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
@@ -72,12 +72,23 @@ def family(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
     return family
 
 
-def have_ended(parts: dict[str, psutil.Process]) -> Callable[[], bool]:
-    return lambda: (
-        not any(
-            part.is_running() and part.status() != psutil.STATUS_ZOMBIE for part in parts.values()
-        )
-    )
+def living(parts: dict[str, psutil.Process]) -> list[str]:
+    """The names of the parts that have not ended."""
+    return [name for name, part in parts.items() if is_alive(part)]
+
+
+def is_alive(part: psutil.Process) -> bool:
+    try:
+        return part.is_running() and part.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for_end(parts: dict[str, psutil.Process], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while left := living(parts):
+        assert time.monotonic() < end, f"still there after {seconds:.0f} s: {', '.join(left)}"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -87,13 +98,13 @@ def test_stack_that_is_told_to_stop_ends_every_part_and_exits_cleanly(
     parts = family(up)
     up.send_signal(number)
     assert up.wait(timeout=60) == 0
-    assert have_ended(parts)()
+    assert not living(parts)
 
 
 def test_stack_that_is_killed_takes_every_part_with_it(up: subprocess.Popen[str]) -> None:
     parts = family(up)
     up.kill()
-    wait_until(have_ended(parts), seconds=60)
+    wait_for_end(parts, seconds=60)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,7 @@ def test_part_that_dies_is_named_and_ends_the_stack(
     assert up.wait(timeout=60) == 1
     assert up.stderr is not None
     assert f"{name}: a process ended" in up.stderr.read()
-    assert have_ended(parts)()
+    assert not living(parts)
 
 
 def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
@@ -120,12 +131,32 @@ def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
         parts = family(first)
         jobs = [client.submit(talking_clip).id for _ in range(8)]
         first.kill()
-        wait_until(have_ended(parts), seconds=60)
+        wait_for_end(parts, seconds=60)
     with running(settings) as second, Client(address) as client:
         for job in jobs:
             client.wait(job, timeout_seconds=120)
         time.sleep(2)  # longer than the stack takes to look at every part
         assert second.poll() is None
+
+
+def test_stack_that_is_killed_ends_in_time_though_triton_hangs(
+    settings: Settings, talking_clip: Path
+) -> None:
+    settings = settings.model_copy(update={"drain_seconds": 2.0})
+    address = f"http://{settings.host}:{settings.http_port}"
+    with running(settings) as stack, Client(address) as client:
+        parts = family(stack)
+        triton = parts["tritonserver"]
+        client.wait(client.submit(talking_clip).id, timeout_seconds=120)  # now they share memory
+        triton.suspend()
+        try:
+            client.submit(talking_clip)
+            stack.kill()
+            ours = {name: parts[name] for name in ("worker", "gateway")}
+            wait_for_end(ours, seconds=settings.drain_seconds + 30)
+        finally:
+            triton.resume()
+        wait_for_end(parts, seconds=60)
 
 
 def triton_memory() -> set[Path]:
