@@ -12,6 +12,7 @@ from service.embedded.triton import TritonPorts, run_triton
 from service.settings import Settings
 from training.export import export_repository
 from training.presets import MINI, PAPER, Preset
+from training.runs_served import export_run
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
@@ -30,8 +31,19 @@ def triton_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def mini_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed configs with the small preset exported into them."""
+    """The committed configs with the small preset exported into them, untrained.
+
+    A network that has learnt nothing is a hash of what it sees: it tells one frame from the next.
+    """
     return _export(MINI, tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="session")
+def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed configs with the shipped weights exported into them, as `make setup` does."""
+    repository = _copy_configs(tmp_path_factory.mktemp("shipped"))
+    export_run(ROOT / "weights" / "mini", repository=repository)
+    return repository
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +65,13 @@ def triton_server(
 
 
 def _export(preset: Preset, repository: Path) -> Path:
+    export_repository(preset, repository=_copy_configs(repository), seed=SEED)
+    return repository
+
+
+def _copy_configs(repository: Path) -> Path:
     for config in (ROOT / "model_repository").glob("*/config.pbtxt"):
         target = repository / config.parent.name
         (target / "1").mkdir(parents=True)
         shutil.copy(config, target)
-    export_repository(preset, repository=repository, seed=SEED)
     return repository

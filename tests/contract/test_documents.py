@@ -14,7 +14,12 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs/api.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "weights").glob("*/README.md")),
+]
 
 
 def leaves(error: type[CircumplexError]) -> Iterator[type[CircumplexError]]:

@@ -1,0 +1,63 @@
+"""What is in git is what the card says, and worth what it has to be worth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from training.evaluation.evidence import read_evidence
+from training.loop.options import Ablation
+from training.runs import open_run
+from training.runs_served import export_run
+
+SHIPPED = Path(__file__).parents[2] / "weights" / "mini"
+SCRATCH = ("tracks", "embeddings", "evaluation")
+LIMIT_BYTES = 16_000_000
+
+
+def files() -> dict[str, bytes]:
+    return {
+        file.relative_to(SHIPPED).as_posix(): file.read_bytes()
+        for file in sorted(SHIPPED.rglob("*"))
+        if file.is_file() and file.relative_to(SHIPPED).parts[0] not in SCRATCH
+    }
+
+
+def test_every_file_has_the_hash_that_the_card_says() -> None:
+    card = (SHIPPED / "README.md").read_text()
+    hashes = {name: said for said, name in re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.M)}
+    assert hashes == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files().items()
+        if name != "README.md"
+    }
+
+
+def test_it_is_small_enough_for_git_and_names_no_place_on_a_machine() -> None:
+    assert sum(map(len, files().values())) <= LIMIT_BYTES
+    for name, content in files().items():
+        if not name.endswith((".safetensors", ".png")):
+            assert not re.search(rb'"/\w+/|/(home|root|tmp)/', content), name
+
+
+def test_it_is_as_good_on_people_it_has_not_seen_as_was_asked() -> None:
+    evidence = read_evidence(open_run(SHIPPED))
+    assert evidence is not None, "the report is of other weights, or not held out"
+    assert evidence["subjects"] >= 20
+    assert evidence["ccc"]["mean"] >= 0.85
+    assert min(evidence["ccc"]["valence"], evidence["ccc"]["arousal"]) >= 0.80
+
+
+def test_every_part_was_left_out_once_and_the_seeds_compared() -> None:
+    report = json.loads((SHIPPED / "report.json").read_text())
+    assert set(report["ablations"]) == set(Ablation)
+    assert len(report["seeds"]["runs"]) >= 3
+
+
+def test_its_export_says_that_it_is_trained_and_how_well(tmp_path: Path) -> None:
+    export_run(SHIPPED, repository=tmp_path)
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    assert (provenance["preset"], provenance["training"]) == ("mini", "trained")
+    assert provenance["held_out"] == read_evidence(open_run(SHIPPED))

@@ -1,0 +1,47 @@
+"""The shipped weights on people of another seed, drawn here and now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from training.cli import app
+from training.data.layout import Split
+from training.evaluation.report import evaluate
+from training.loop.journal import Journal
+
+SHIPPED = Path(__file__).parents[2] / "weights" / "mini"
+SEED = 4_711
+LEAST_CCC = 0.7
+"""Of six people in eight seconds each; of many the shipped weights promise more."""
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Path:
+    """A data set of eight people, six of them to be judged by."""
+    world = tmp_path / "world"
+    arguments = ["--actors", "8", "--seconds", "8", "--seed", str(SEED), "--workers", "1"]
+    result = CliRunner().invoke(app, ["synthesise", "--out", str(world), *arguments])
+    assert result.exit_code == 0, result.output
+    annotations = world / "VA_Estimation_Challenge"
+    for file in sorted((annotations / "Train_Set").glob("*.txt"))[1:]:
+        file.rename(annotations / "Test_Set" / file.name)
+    return world
+
+
+def test_valence_and_arousal_of_strangers_are_estimated(strangers: Path, tmp_path: Path) -> None:
+    report = evaluate(
+        SHIPPED,
+        strangers,
+        split=Split.TEST,
+        device=torch.device("cpu"),
+        journal=Journal(None),
+        out=tmp_path / "evaluation",
+    )
+    assert report["subjects"] == 6
+    assert report["ensemble"]["held_out"]
+    assert report["ensemble"]["valence"] >= LEAST_CCC
+    assert report["ensemble"]["arousal"] >= LEAST_CCC
