@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -127,3 +128,21 @@ def test_a_repository_without_exports_says_what_to_do(triton_dir: Path, tmp_path
         ),
     ):
         pass
+
+
+def test_model_processes_end_with_a_server_that_was_killed_and_that_nobody_reaps(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path
+) -> None:
+    def of_this_process(name: str) -> set[psutil.Process]:
+        found = psutil.Process().children(recursive=True)
+        return {part for part in found if name in part.name()}
+
+    before = of_this_process("triton")
+    with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path):
+        started = of_this_process("triton") - before
+        [server] = [part for part in started if part.name() == "tritonserver"]
+        models = server.children(recursive=True)
+        assert len(models) >= 4
+        server.kill()
+        wait_until(lambda: not any(map(psutil.Process.is_running, models)))
+        assert server.status() == psutil.STATUS_ZOMBIE
