@@ -56,7 +56,10 @@ class Recipe:
                 for seed, run in others.items()
             ),
             _step("draw strangers", "synthesise", "--out", out / "strangers", *self.strangers),
-            _step("calibrate", "calibrate", "--run", full, "--data", out / "strangers"),
+            _step(
+                "calibrate", "calibrate", "--run", full, "--data", out / "strangers",
+                "--threads", 1,
+            ),
             _step(
                 "evaluate on the test set", "evaluate", "--run", full, "--data", data,
                 "--split", "test", "--threads", 1, *(part for pair in beside for part in pair),
