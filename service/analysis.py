@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from service.domain.arrays import Floats
+from service.domain.choices import Choices
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
 from service.domain.points import PointMaker
 from service.domain.ports import Extractor, Inference
@@ -42,7 +43,13 @@ class Method:
 
 
 async def analyse(
-    clip: Path, *, extractor: Extractor, inference: Inference, method: Method, metrics: Metrics
+    clip: Path,
+    choices: Choices,
+    *,
+    extractor: Extractor,
+    inference: Inference,
+    method: Method,
+    metrics: Metrics,
 ) -> AsyncGenerator[AnalysisEvent]:
     """Put every frame of a clip on the circumplex.
 
@@ -50,7 +57,7 @@ async def analyse(
     Raises: ClipError for the clip, ServiceError for a part of the service.
     """
     analysis = _Analysis(inference=inference, method=method, metrics=metrics)
-    async with extractor(clip) as extracts, aclosing(analysis.follow(extracts)) as events:
+    async with extractor(clip, choices) as extracts, aclosing(analysis.follow(extracts)) as events:
         async for event in events:
             yield event
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service import offline
+from service.domain.choices import Choices, Faces
 from service.domain.timeline import FramesSeen
 from service.errors import CircumplexError
 from service.results.columns import Result
@@ -80,6 +81,15 @@ def annotate(
     plot: Annotated[
         Path | None, typer.Option(help="Also draw them: valence and arousal over time.")
     ] = None,
+    faces: Annotated[Faces, typer.Option(help="The face that is there most, or all.")] = (
+        Faces.PRIMARY
+    ),
+    video_stream: Annotated[
+        int | None, typer.Option(min=0, help="Which stream to look at, as ffprobe counts them.")
+    ] = None,
+    audio_stream: Annotated[
+        int | None, typer.Option(min=0, help="Which stream to listen to, as ffprobe counts them.")
+    ] = None,
 ) -> None:
     """Annotate one clip without a gateway.
 
@@ -87,11 +97,12 @@ def annotate(
     """
     from service.embedded.stack import open_triton  # an extra that the image leaves out
 
+    choices = Choices(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
     with _failing_clearly():
         format_named(output.suffix)
         offline.check_plot(plot)
         with open_triton(_settings(), on_start=_say) as settings, _progress_bar() as on_progress:
-            result = asyncio.run(_annotate(clip, settings, on_progress))
+            result = asyncio.run(_annotate(clip, choices, settings, on_progress))
         offline.write(result, output)
         if plot is not None:
             offline.plot(result, plot)
@@ -116,11 +127,11 @@ def _written(value: object) -> str:
 
 
 async def _annotate(
-    clip: Path, settings: Settings, on_progress: Callable[[FramesSeen], None]
+    clip: Path, choices: Choices, settings: Settings, on_progress: Callable[[FramesSeen], None]
 ) -> Result:
     async with open_analyst(settings, Metrics(CollectorRegistry())) as analyst:
         return await offline.annotate(
-            clip, analyst=analyst, settings=settings, on_progress=on_progress
+            clip, choices, analyst=analyst, settings=settings, on_progress=on_progress
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
+from service.domain.choices import Choices
 from service.domain.timeline import FramesSeen
 from service.errors import ResultFormatUnknown
 from service.provenance import read_provenance
@@ -18,14 +19,19 @@ from service.wiring import Analyst
 
 
 async def annotate(
-    clip: Path, *, analyst: Analyst, settings: Settings, on_progress: Callable[[FramesSeen], None]
+    clip: Path,
+    choices: Choices,
+    *,
+    analyst: Analyst,
+    settings: Settings,
+    on_progress: Callable[[FramesSeen], None],
 ) -> Result:
     """Analyse a clip here and now.
 
     Raises: ClipError for the clip, ServiceError for a part of the service.
     """
     builder = ResultBuilder(read_provenance(settings))
-    async with aclosing(analyst.analyse(clip)) as events:
+    async with aclosing(analyst.analyse(clip, choices)) as events:
         async for event in events:
             if isinstance(event, FramesSeen):
                 on_progress(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -13,7 +13,7 @@ from service.api.documents import TRACE_HEADER_DOCUMENT, UPLOAD_BODY, problems_o
 from service.api.gateway import Gateway, GatewayOfApp
 from service.api.negotiation import choose_format
 from service.api.problems import answer
-from service.api.schemas import JOBS_PATH, Job, show_job
+from service.api.schemas import JOBS_PATH, ChoicesMade, Job, show_job
 from service.api.uploads import open_upload
 from service.errors import (
     ClipEmpty,
@@ -62,7 +62,12 @@ router = APIRouter(tags=["jobs"])
         ),
     },
 )
-async def submit_job(request: Request, response: Response, gateway: GatewayOfApp) -> Job:
+async def submit_job(
+    request: Request,
+    response: Response,
+    gateway: GatewayOfApp,
+    choices: Annotated[ChoicesMade, Query()],
+) -> Job:
     """Streams the clip to the blob store and queues a job; the answer says where to watch it."""
     started = time.perf_counter()
     settings = gateway.settings
@@ -83,6 +88,9 @@ async def submit_job(request: Request, response: Response, gateway: GatewayOfApp
         clip_bytes=size_bytes,
         trace_id=TRACE_ID.get(),
         created_at=time.time(),
+        faces=choices.faces,
+        video_stream=choices.video_stream,
+        audio_stream=choices.audio_stream,
     )
     await _queue(gateway, record)
     response.headers["Location"] = f"{JOBS_PATH}/{job_id}"

@@ -8,10 +8,12 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.problems import problem
+from service.domain.choices import Faces
 from service.jobs.record import JobRecord, JobState
 from service.results.formats import FORMATS
 
 JOBS_PATH: Final = "/v1/jobs"
+MOST_STREAM: Final = 999
 
 
 class Problem(BaseModel):
@@ -46,6 +48,23 @@ class Clip(BaseModel):
     bytes: int
 
 
+class ChoicesMade(BaseModel):
+    """What a client may choose for a clip; the rest is chosen by the rules of docs/api.md."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    faces: Faces = Field(
+        Faces.PRIMARY,
+        description="`primary`: the face that is there most; `all`: a result for every face.",
+    )
+    video_stream: int | None = Field(
+        None, ge=0, le=MOST_STREAM, description="Which stream to look at, as ffprobe counts them."
+    )
+    audio_stream: int | None = Field(
+        None, ge=0, le=MOST_STREAM, description="Which stream to listen to, as ffprobe counts them."
+    )
+
+
 class Job(BaseModel):
     """A job as it stands."""
 
@@ -53,6 +72,7 @@ class Job(BaseModel):
     state: JobState
     progress: Progress
     clip: Clip
+    choices: ChoicesMade
     attempts: int = Field(description="How often a worker has taken the job.")
     created_at: datetime
     started_at: datetime | None
@@ -87,6 +107,7 @@ def show_job(record: JobRecord) -> Job:
             frames_total=record.frames_total,
         ),
         clip=Clip(filename=record.filename, media_type=record.media_type, bytes=record.clip_bytes),
+        choices=ChoicesMade.model_validate(record.choices),
         attempts=record.attempt,
         created_at=_moment(record.created_at),
         started_at=None if record.started_at is None else _moment(record.started_at),

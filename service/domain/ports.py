@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.choices import Choices
 from service.domain.clip import Extract
 
 
@@ -34,7 +35,9 @@ class Inference(Protocol):
 class Extractor(Protocol):
     """Opens a clip and yields ClipOpened, chunks and ClipClosed; raises ClipError."""
 
-    def __call__(self, clip: Path) -> AbstractAsyncContextManager[AsyncIterator[Extract]]: ...
+    def __call__(
+        self, clip: Path, choices: Choices
+    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]: ...
 
 
 class Store(Protocol):

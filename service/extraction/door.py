@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from service.domain.choices import Choices
 from service.domain.clip import Extract
 from service.extraction.options import Options
 from service.media.child import run_child
@@ -21,7 +22,9 @@ _CHILD: Final = "service.extraction"
 """The package's `__main__`."""
 
 
-def extract(clip: Path, settings: Settings) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
+def extract(
+    clip: Path, choices: Choices, settings: Settings
+) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
     """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
 
     The child works ahead until its pipe is full. Leaving the context ends it, read or not.
@@ -30,7 +33,7 @@ def extract(clip: Path, settings: Settings) -> AbstractAsyncContextManager[Async
     """
     return run_child(
         _CHILD,
-        [json.dumps(asdict(Options.of(clip, settings)))],
+        [json.dumps(asdict(Options.of(clip, choices, settings)))],
         stall_seconds=settings.decode_stall_seconds,
         cpu_seconds=settings.decode_cpu_seconds,
         most_frames=settings.chunk_frames,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.domain.choices import Choices
+
 if TYPE_CHECKING:  # the child starts without pydantic
     from service.settings import Settings
 
@@ -16,6 +18,9 @@ class Options:
     """All the child is told, as the JSON of its only argument."""
 
     clip: str
+    faces: str
+    video_stream: int | None
+    audio_stream: int | None
     face_models_dir: str
     yunet_file: str | None
     max_seconds: float
@@ -28,11 +33,14 @@ class Options:
     parent_pid: int
 
     @staticmethod
-    def of(clip: Path, settings: Settings) -> Options:
-        """What the child needs of the settings."""
+    def of(clip: Path, choices: Choices, settings: Settings) -> Options:
+        """What the child needs of the choices and the settings."""
         yunet = settings.yunet_file
         return Options(
             clip=str(clip.absolute()),
+            faces=choices.faces,
+            video_stream=choices.video_stream,
+            audio_stream=choices.audio_stream,
             face_models_dir=str(settings.face_models_dir.absolute()),
             yunet_file=None if yunet is None else str(yunet.absolute()),
             max_seconds=settings.max_clip_seconds,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from service.domain.choices import Choices
 from service.domain.ports import Store
 from service.domain.timeline import AnalysisEvent, FramesSeen
 from service.errors import (
@@ -34,8 +35,8 @@ HAND_BACK_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
-Analyse = Callable[[Path], AsyncGenerator[AnalysisEvent]]
-"""`service.analysis.analyse`, bound to everything but the clip."""
+Analyse = Callable[[Path, Choices], AsyncGenerator[AnalysisEvent]]
+"""`service.analysis.analyse`, bound to everything but the clip and its choices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class Annotator:
         due = time.monotonic()
         async with (
             self.store.open_file(record.clip_key) as clip,
-            aclosing(self.analyse(clip)) as events,
+            aclosing(self.analyse(clip, record.choices)) as events,
         ):
             async for event in events:
                 builder.add(event)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from service.domain.choices import Choices, Faces
 from service.errors import CircumplexError, InternalError
 
 SCHEMA: Final = 1
@@ -44,6 +45,9 @@ class JobRecord:
     media_type: str
     clip_bytes: int
     trace_id: str
+    faces: Faces = Faces.PRIMARY
+    video_stream: int | None = None
+    audio_stream: int | None = None
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
@@ -59,6 +63,13 @@ class JobRecord:
     def clip_key(self) -> str:
         """Where the clip is in the store."""
         return clip_key(self.id)
+
+    @property
+    def choices(self) -> Choices:
+        """What was chosen for the clip."""
+        return Choices(
+            faces=self.faces, video_stream=self.video_stream, audio_stream=self.audio_stream
+        )
 
     @property
     def error(self) -> CircumplexError | None:
@@ -127,6 +138,9 @@ def from_fields(found: Mapping[str, str]) -> JobRecord:
 _READERS: Final[Mapping[str, Any]] = {
     "state": JobState,
     "clip_bytes": int,
+    "faces": Faces,
+    "video_stream": int,
+    "audio_stream": int,
     "created_at": float,
     "started_at": float,
     "finished_at": float,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
+from service.domain.choices import Choices
 from service.domain.clip import FaceBox, Flag, Frame, Missing
 from service.domain.timeline import (
     AnalysisClosed,
@@ -42,7 +43,7 @@ def point(index: int) -> TimelinePoint:
 def analysis_of(frames: int, frame_seconds: float = 0.0) -> Analyse:
     """An analysis of so many frames that takes so long for each."""
 
-    async def analyse(clip: Path) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(clip: Path, _: Choices) -> AsyncGenerator[AnalysisEvent]:
         assert await asyncio.to_thread(clip.read_bytes)
         yield AnalysisOpened(media=MEDIA)
         for index in range(frames):
@@ -57,7 +58,7 @@ def analysis_of(frames: int, frame_seconds: float = 0.0) -> Analyse:
 def failing_with(error: Exception) -> Analyse:
     """An analysis that opens the clip and fails."""
 
-    async def analyse(clip: Path) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(clip: Path, _: Choices) -> AsyncGenerator[AnalysisEvent]:
         assert await asyncio.to_thread(clip.read_bytes)
         yield AnalysisOpened(media=MEDIA)
         raise error

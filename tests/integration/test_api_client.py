@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 from circumplex_client import (
+    Choices,
     Client,
     Job,
     JobFailed,
@@ -15,6 +17,8 @@ from circumplex_client import (
 )
 from circumplex_client.__main__ import main
 
+from service.domain import choices as domain
+from service.domain.timeline import AnalysisEvent
 from service.errors import ClipNotMedia
 from tests.integration.pretence import analysis_of, failing_with
 from tests.integration.rooms import Rooms
@@ -51,6 +55,26 @@ async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
     assert any(0 < (job.progress.fraction or 0) < 1 for job in jobs)
     record = await rooms.ledger.find(jobs[0].id)
     assert (record.filename, record.media_type) == ("Ünïque _clip_.mp4", "video/mp4")
+
+
+async def test_what_is_chosen_for_a_clip_reaches_its_analysis(
+    address: str, rooms: Rooms, clip: Path
+) -> None:
+    chosen: list[domain.Choices] = []
+    choices = Choices(faces="all", video_stream=1, audio_stream=0)
+
+    async def analyse(path: Path, told: domain.Choices) -> AsyncGenerator[AnalysisEvent]:
+        chosen.append(told)
+        async for event in analysis_of(2)(path, told):
+            yield event
+
+    with Client(address) as client:
+        job = await asyncio.to_thread(client.submit, clip, choices)
+        async with rooms.worker(analyse):
+            await rooms.finished(job.id)
+
+    assert job.choices == choices
+    assert chosen == [domain.Choices(faces=domain.Faces.ALL, video_stream=1, audio_stream=0)]
 
 
 async def test_a_failed_job_raises_its_problem(address: str, rooms: Rooms, clip: Path) -> None:

@@ -40,6 +40,10 @@ def assert_is_problem(answer: httpx.Response, status: int, code: str) -> dict[st
 REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/v1/jobs", {"json": {"clip": 1}}, 415, "media_type_unsupported"),
     ("POST", "/v1/jobs", {}, 415, "media_type_unsupported"),
+    ("POST", "/v1/jobs?faces=every", {"files": {"clip": b"x"}}, 422, "request_invalid"),
+    ("POST", "/v1/jobs?video_stream=-1", {"files": {"clip": b"x"}}, 422, "request_invalid"),
+    ("POST", "/v1/jobs?audio_stream=x", {"files": {"clip": b"x"}}, 422, "request_invalid"),
+    ("POST", "/v1/jobs?face=all", {"files": {"clip": b"x"}}, 422, "request_invalid"),
     ("POST", "/v1/jobs", {"files": {"video": b"x"}}, 422, "clip_field_missing"),
     ("POST", "/v1/jobs", {"files": {"clip": b""}}, 422, "clip_empty"),
     ("POST", "/v1/jobs", {"headers": {"Content-Type": "video/mp4"}}, 422, "clip_empty"),

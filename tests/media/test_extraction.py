@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from service.domain.arrays import Bytes
+from service.domain.choices import Choices
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag, Missing
 from service.domain.time import patch_start_hop
 from service.errors import (
@@ -46,7 +47,7 @@ def settings(**changes: object) -> Settings:
 
 
 async def read(clip: Path, options: Settings = SETTINGS) -> list[Extract]:
-    async with extract(clip, options) as messages:
+    async with extract(clip, Choices(), options) as messages:
         return [message async for message in messages]
 
 
@@ -167,7 +168,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_signal_that_ends_the_child_says_whose_fault_it_was(
     long: Path, number: signal.Signals, error: type[CircumplexError]
 ) -> None:
-    async with extract(long, SETTINGS) as messages:
+    async with extract(long, Choices(), SETTINGS) as messages:
         await anext(messages)
         assert isinstance(await anext(messages), Chunk)
         os.kill(*children(), number)
@@ -186,7 +187,7 @@ async def test_a_child_that_does_not_heed_its_last_warning_is_at_fault() -> None
 
 
 async def test_a_child_that_stands_still_is_ended(long: Path) -> None:
-    async with extract(long, settings(decode_stall_seconds=1.5)) as messages:
+    async with extract(long, Choices(), settings(decode_stall_seconds=1.5)) as messages:
         await anext(messages)
         os.kill(*children(), signal.SIGSTOP)
         with pytest.raises(DecoderTimedOut):
@@ -203,11 +204,11 @@ async def test_a_clip_that_takes_too_much_processor_time_is_given_up(tmp_path: P
 
 
 async def test_leaving_early_leaves_no_process(long: Path) -> None:
-    async with extract(long, SETTINGS) as messages:
+    async with extract(long, Choices(), SETTINGS) as messages:
         await anext(messages)
         assert len(children()) == 1
     assert not children()
-    async with extract(long, SETTINGS):
+    async with extract(long, Choices(), SETTINGS):
         pass
     assert not children()
 
@@ -216,7 +217,7 @@ async def test_cancelling_leaves_no_process(long: Path) -> None:
     started = asyncio.Event()
 
     async def read_on() -> None:
-        async with extract(long, SETTINGS) as messages:
+        async with extract(long, Choices(), SETTINGS) as messages:
             async for _ in messages:
                 started.set()
 
@@ -231,7 +232,7 @@ async def test_cancelling_leaves_no_process(long: Path) -> None:
 
 async def test_a_child_waits_for_a_slow_reader(long: Path) -> None:
     """The pipe is the bound: an unread child comes to rest, and goes on when read."""
-    async with extract(long, settings(chunk_frames=64)) as messages:
+    async with extract(long, Choices(), settings(chunk_frames=64)) as messages:
         await anext(messages)
         (child,) = children()
         used, before = _cpu_ticks(child), -1
@@ -257,7 +258,7 @@ class Failing:
 
 def test_a_defect_ends_the_decode_thread_before_the_clip_is_closed(long: Path) -> None:
     with pytest.raises(ZeroDivisionError) as raised:
-        list(produce(Options.of(long, SETTINGS), Failing()))
+        list(produce(Options.of(long, Choices(), SETTINGS), Failing()))
     # the traceback still holds the chain, so nothing but `produce` itself can have ended it
     assert raised.tb is not None
     assert [thread for thread in threading.enumerate() if thread.name == "decode"] == []

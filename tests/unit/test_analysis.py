@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from service.analysis import Method, ahead, analyse
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.choices import Choices
 from service.domain.clip import (
     Chunk,
     ClipClosed,
@@ -83,7 +84,9 @@ class ClipOfChunks:
         self.is_closed = False
 
     @asynccontextmanager
-    async def __call__(self, clip: Path) -> AsyncGenerator[AsyncIterator[Extract]]:
+    async def __call__(
+        self, clip: Path, choices: Choices
+    ) -> AsyncGenerator[AsyncIterator[Extract]]:
         try:
             yield self._run()
         finally:
@@ -101,6 +104,7 @@ async def events_of(extractor: ClipOfChunks, models: EchoModels) -> list[Analysi
         event
         async for event in analyse(
             Path("clip.mp4"),
+            Choices(),
             extractor=extractor,
             inference=models,
             method=Method(smoothing_seconds=0),
@@ -170,6 +174,7 @@ async def test_analysis_that_is_left_early_closes_the_extractor() -> None:
     extractor = whole_clip(5000)
     events = analyse(
         Path("clip.mp4"),
+        Choices(),
         extractor=extractor,
         inference=EchoModels(),
         method=Method(),

@@ -11,9 +11,10 @@ from circumplex_client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from circumplex_client.values import Faces, Job, Progress, Result
+from circumplex_client.values import Choices, Faces, Job, Progress, Result
 
 __all__ = [
+    "Choices",
     "Client",
     "ClientError",
     "Faces",

@@ -11,7 +11,7 @@ from typing import Final
 
 from circumplex_client.client import Client
 from circumplex_client.errors import ClientError
-from circumplex_client.values import Job
+from circumplex_client.values import Choices, Job
 
 SUFFIXES: Final = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
 
@@ -30,8 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     failures = 0
     with Client(told.url) as client, ThreadPoolExecutor(told.at_once) as threads:
         running = {
-            threads.submit(_annotate, client, clip, targets[clip], told.format): clip
-            for clip in waiting
+            threads.submit(_annotate, client, clip, targets[clip], told): clip for clip in waiting
         }
         for number, done in enumerate(as_completed(running), start=1):
             clip = running[done]
@@ -43,11 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _annotate(client: Client, clip: Path, target: Path, format_name: str) -> int:
+def _annotate(client: Client, clip: Path, target: Path, told: argparse.Namespace) -> int:
     """Returns the number of frames."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    job = client.wait(client.submit(clip).id, on_progress=_Announcer(clip))
-    client.save(job.id, target, format=format_name)
+    choices = Choices(
+        faces=told.faces, video_stream=told.video_stream, audio_stream=told.audio_stream
+    )
+    job = client.wait(client.submit(clip, choices).id, on_progress=_Announcer(clip))
+    client.save(job.id, target, format=told.format)
     return job.progress.frames_done
 
 
@@ -88,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--url", default="http://127.0.0.1:8080", help="the gateway's address")
     annotate.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     annotate.add_argument("--format", choices=("json", "csv"), default="csv")
+    annotate.add_argument(
+        "--faces", choices=("primary", "all"), default="primary", help="the one there most, or all"
+    )
+    for kind in ("video", "audio"):
+        annotate.add_argument(
+            f"--{kind}-stream", type=int, metavar="N", help="which stream, as ffprobe counts them"
+        )
     annotate.add_argument("--at-once", type=int, default=4, help="clips under way together")
     return parser
 

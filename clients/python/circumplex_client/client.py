@@ -19,7 +19,7 @@ from circumplex_client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from circumplex_client.values import Job, Result
+from circumplex_client.values import Choices, Job, Result
 
 CHUNK_BYTES: Final = 2**18
 FIRST_POLL_SECONDS: Final = 0.1
@@ -47,7 +47,13 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, path: str | os.PathLike[str], *, on_upload: OnUpload | None = None) -> Job:
+    def submit(
+        self,
+        path: str | os.PathLike[str],
+        choices: Choices | None = None,
+        *,
+        on_upload: OnUpload | None = None,
+    ) -> Job:
         """Stream a clip to the service; returns its queued job."""
         clip = Path(path)
         media_type, _ = mimetypes.guess_type(clip.name)
@@ -60,7 +66,9 @@ class Client:
             b"Content-Disposition": f'attachment; filename="{name}"'.encode(errors="replace"),
         }
         content = _chunks(clip, on_upload)
-        return Job.read(self._ask("POST", "/v1/jobs", content=content, headers=headers).json())
+        query = (choices or Choices()).to_query()
+        answer = self._ask("POST", "/v1/jobs", params=query, content=content, headers=headers)
+        return Job.read(answer.json())
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""
@@ -124,12 +132,13 @@ class Client:
     def annotate(
         self,
         path: str | os.PathLike[str],
+        choices: Choices | None = None,
         *,
         on_upload: OnUpload | None = None,
         on_progress: OnProgress | None = None,
     ) -> Result:
         """Submit a clip, wait for its job and fetch its result."""
-        job = self.submit(path, on_upload=on_upload)
+        job = self.submit(path, choices, on_upload=on_upload)
         self.wait(job.id, on_progress=on_progress)
         return self.result(job.id)
 

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from circumplex_client.errors import Problem
 
 Column = list[float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What may be chosen for a clip; what is None the service chooses.
+
+    faces: "primary", the face that is there most, or "all".
+    video_stream, audio_stream: places among all streams of the file, as ffprobe counts them.
+    """
+
+    faces: str = "primary"
+    video_stream: int | None = None
+    audio_stream: int | None = None
+
+    def to_query(self) -> dict[str, str]:
+        """The parameters of a submission."""
+        return {name: str(value) for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +44,7 @@ class Job:
     id: str
     state: str
     progress: Progress
+    choices: Choices
     attempts: int
     error: Problem | None
     links: Mapping[str, str]
@@ -43,6 +61,7 @@ class Job:
             id=document["id"],
             state=document["state"],
             progress=Progress(**document["progress"]),
+            choices=Choices(**document["choices"]),
             attempts=document["attempts"],
             error=Problem.read(document["error"]) if document["error"] else None,
             links=document["links"],

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from service.domain.choices import Choices, Faces
 from service.errors import ClipTooLong, InternalError
 from service.jobs.record import (
     JobRecord,
@@ -25,6 +26,7 @@ RECORD = JobRecord(
     [
         {},
         {"filename": "Ünïque.mp4", "started_at": 2.5, "attempt": 2, "lost": 1},
+        {"faces": Faces.ALL, "video_stream": 0, "audio_stream": 3},
         {"state": JobState.SUCCEEDED, "frames_done": 9, "frames_total": 9, "published": 2},
         {"state": JobState.FAILED, "error_code": "clip_too_long", "error_detail": "5 hours"},
     ],
@@ -33,6 +35,13 @@ def test_a_record_is_read_back_as_it_was_written(changes: dict[str, object]) -> 
     record = dataclasses.replace(RECORD, **changes)  # pyright: ignore[reportArgumentType]
 
     assert from_fields(to_fields(record)) == record
+
+
+def test_a_record_from_before_there_were_choices_is_read() -> None:
+    fields = to_fields(RECORD)
+    del fields["faces"]
+
+    assert from_fields(fields).choices == Choices()
 
 
 def test_a_record_of_another_schema_is_not_read() -> None:
