@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -37,24 +39,18 @@ def evaluate_command(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
 ) -> None:
     """Score a run and write report, predictions and submission to OUT."""
-    if threads:
-        torch.set_num_threads(threads)
     console = Console()
-    try:
-        with join_ranks(device) as ranks:
-            report = evaluate(
-                run,
-                data,
-                split=split,
-                device=ranks.device,
-                journal=Journal(console),
-                ablations=ablation or (),
-                seeds=seed_run or (),
-                out=out,
-            )
-    except (DatasetError, RunError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
+    with _working(console, device, threads) as chosen:
+        report = evaluate(
+            run,
+            data,
+            split=split,
+            device=chosen,
+            journal=Journal(console),
+            ablations=ablation or (),
+            seeds=seed_run or (),
+            out=out,
+        )
     console.print(draw_table(report))
     console.print(f"{(out or run / EVALUATION) / split}", markup=False, highlight=False)
 
@@ -66,13 +62,20 @@ def calibrate_command(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
 ) -> None:
     """Fit the spread of a run anew, on everybody in a data set of people it has not met."""
+    console = Console()
+    with _working(console, device, threads) as chosen:
+        fitted = recalibrate(run, data, device=chosen, journal=Journal(console))
+    console.print(fitted, markup=False, highlight=False)
+
+
+@contextmanager
+def _working(console: Console, device: str, threads: int) -> Generator[torch.device]:
+    """The device to work on; an error of the data or the run is printed and ends the command."""
     if threads:
         torch.set_num_threads(threads)
-    console = Console()
     try:
         with join_ranks(device) as ranks:
-            fitted = recalibrate(run, data, device=ranks.device, journal=Journal(console))
+            yield ranks.device
     except (DatasetError, RunError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
-    console.print(fitted, markup=False, highlight=False)
