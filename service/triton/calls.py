@@ -25,8 +25,9 @@ T = TypeVar("T")
 _AWAY: Final = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
 _DRAIN_SECONDS: Final = 5.0
-_STUB_DIED: Final = "is not healthy"
-"""What Triton says of a Python model whose process is gone: true until Triton is restarted."""
+_GONE: Final = ("is not healthy", "has no available versions")
+"""What Triton says of a Python model whose process is gone, true until Triton is restarted, and
+of any model once it was told to stop."""
 
 
 class ModelCalls:
@@ -91,7 +92,8 @@ def typed_errors() -> Generator[None]:
     try:
         yield
     except InferenceServerException as error:
-        if str(error.status()) in _AWAY or _STUB_DIED in str(error.message()):
+        said = str(error.message())
+        if str(error.status()) in _AWAY or any(sign in said for sign in _GONE):
             raise InferenceUnavailable(f"Triton: {error.message()}") from error
         raise InferenceFailed(f"Triton: {error.message()}") from error
     except grpc.RpcError as error:

@@ -23,6 +23,8 @@ from service.triton.calls import typed_errors
 _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "circumplex"
+_LEAVE_SECONDS: Final = 2.0
+"""What Triton gets to let go of a region; the next worker sees to one it kept."""
 
 
 class MemoryNotShared(Exception):
@@ -103,7 +105,7 @@ class CropMemory:
         try:
             with typed_errors():
                 await self._client.unregister_system_shared_memory(
-                    self._region.name, client_timeout=self._timeout_seconds
+                    self._region.name, client_timeout=min(self._timeout_seconds, _LEAVE_SECONDS)
                 )
         except InferenceUnavailable as error:
             _log.info("Triton is away and needs no unregistering: %s", error.detail)

@@ -174,3 +174,20 @@ async def test_model_process_that_died_is_a_part_that_is_away(
             stub.kill()
             with pytest.raises(InferenceUnavailable):
                 await inference.embed_faces(crops)
+
+
+async def test_a_triton_told_to_stop_is_a_part_that_is_away(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: Bytes
+) -> None:
+    before = set(psutil.Process().children())
+    with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
+        (server,) = set(psutil.Process().children()) - before
+        async with connect(Settings(triton_url=ports.grpc_url), metrics) as inference:
+            errors: list[BaseException] = []
+            server.terminate()
+            while psutil.pid_exists(server.pid) and server.status() != psutil.STATUS_ZOMBIE:
+                answers = [inference.embed_faces(crops) for _ in range(4)]
+                found = await asyncio.gather(*answers, return_exceptions=True)
+                errors += [each for each in found if isinstance(each, BaseException)]
+        assert errors
+        assert [each for each in errors if not isinstance(each, InferenceUnavailable)] == []
