@@ -18,7 +18,7 @@ from service.analysis import Method, analyse
 from service.api.app import create_app
 from service.api.gateway import Gateway
 from service.domain.ports import Inference
-from service.extraction.door import extract
+from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
 from service.jobs.ledger import Ledger
 from service.jobs.queue import JobQueue
@@ -46,7 +46,7 @@ class Analyst:
 @asynccontextmanager
 async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[Analyst]:
     """The story of analysis.py, told with the real extraction and the real Triton."""
-    async with connect(settings, metrics) as inference:
+    async with connect(settings, metrics) as inference, open_extraction(settings) as extractor:
         method = Method(
             window_frames=settings.window_frames,
             hop_frames=settings.hop_frames,
@@ -55,7 +55,7 @@ async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[A
         )
         bound = partial(
             analyse,
-            extractor=partial(extract, settings=settings),
+            extractor=extractor,
             inference=inference,
             method=method,
             metrics=metrics,

@@ -6,35 +6,62 @@ The child holds the hostile media; the parent only ever sees checked messages of
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from service.domain.choices import Choices
 from service.domain.clip import Extract
-from service.extraction.options import Options
+from service.errors import ServiceError
+from service.extraction.options import Options, Stock
 from service.media.child import run_child
+from service.media.nursery import Nursery
 from service.settings import Settings
 
-_CHILD: Final = "service.extraction"
+_log = logging.getLogger(__name__)
+
+_NURSERY: Final = "service.extraction"
 """The package's `__main__`."""
 
 
-def extract(
-    clip: Path, choices: Choices, settings: Settings
-) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
-    """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """The extractor: a nursery, and what its children may do."""
 
-    The child works ahead until its pipe is full. Leaving the context ends it, read or not.
+    nursery: Nursery
+    settings: Settings
 
-    Raises, while reading: ClipError, DecoderKilled, FaceModelsMissing.
-    """
-    return run_child(
-        _CHILD,
-        [json.dumps(asdict(Options.of(clip, choices, settings)))],
-        stall_seconds=settings.decode_stall_seconds,
-        cpu_seconds=settings.decode_cpu_seconds,
-        most_frames=settings.chunk_frames,
-    )
+    def __call__(
+        self, clip: Path, choices: Choices
+    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
+        """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
+
+        The child works ahead until its pipe is full. Leaving the context ends it, read or not.
+
+        Raises, entering or reading: ClipError, DecoderKilled, FaceModelsMissing.
+        """
+        return run_child(
+            self.nursery,
+            json.dumps(asdict(Options.of(clip, choices, self.settings))).encode(),
+            [],
+            stall_seconds=self.settings.decode_stall_seconds,
+            cpu_seconds=self.settings.decode_cpu_seconds,
+            most_frames=self.settings.chunk_frames,
+        )
+
+
+@asynccontextmanager
+async def open_extraction(settings: Settings) -> AsyncGenerator[Extraction]:
+    """An extractor whose nursery is ready, or is tried again with the first clip."""
+    nursery = Nursery(_NURSERY, [json.dumps(asdict(Stock.of(settings)))])
+    try:
+        try:
+            await nursery.start()
+        except ServiceError as error:
+            _log.warning("clips cannot be decoded now: %s", error.detail)
+        yield Extraction(nursery=nursery, settings=settings)
+    finally:
+        await nursery.close()

@@ -1,4 +1,4 @@
-"""What the decode child is told: JSON, as its only argument."""
+"""What nursery and decode child are told, as JSON: one its only argument, the other its request."""
 
 from __future__ import annotations
 
@@ -14,15 +14,32 @@ if TYPE_CHECKING:  # the child starts without pydantic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """All that the nursery is told: what it loads for its children, and who owns it."""
+
+    face_models_dir: str
+    yunet_file: str | None
+    owner_pid: int
+
+    @staticmethod
+    def of(settings: Settings) -> Stock:
+        """What this process's nursery needs of the settings."""
+        yunet = settings.yunet_file
+        return Stock(
+            face_models_dir=str(settings.face_models_dir.absolute()),
+            yunet_file=None if yunet is None else str(yunet.absolute()),
+            owner_pid=os.getpid(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """All the child is told, as the JSON of its only argument."""
+    """All that the child of one clip is told."""
 
     clip: str
     faces: str
     video_stream: int | None
     audio_stream: int | None
-    face_models_dir: str
-    yunet_file: str | None
     max_seconds: float
     max_frames: int
     max_pixels: int
@@ -30,19 +47,15 @@ class Options:
     memory_bytes: int
     cpu_seconds: int
     chunk_frames: int
-    parent_pid: int
 
     @staticmethod
     def of(clip: Path, choices: Choices, settings: Settings) -> Options:
         """What the child needs of the choices and the settings."""
-        yunet = settings.yunet_file
         return Options(
             clip=str(clip.absolute()),
             faces=choices.faces,
             video_stream=choices.video_stream,
             audio_stream=choices.audio_stream,
-            face_models_dir=str(settings.face_models_dir.absolute()),
-            yunet_file=None if yunet is None else str(yunet.absolute()),
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_frame_pixels,
@@ -50,5 +63,4 @@ class Options:
             memory_bytes=settings.decode_memory_bytes,
             cpu_seconds=settings.decode_cpu_seconds,
             chunk_frames=settings.chunk_frames,
-            parent_pid=os.getpid(),
         )

@@ -8,88 +8,59 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
 from service.media import wire
+from service.media.lifeline import Child
+from service.media.nursery import Nursery
 
 _log = logging.getLogger(__name__)
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
-_ENVIRONMENT: Final = {
-    "PYTHONPATH": str(_ROOT),
-    "LANG": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}
-"""All of the child's environment: none of the service's keys and passwords."""
-_READ_AHEAD_BYTES: Final = 1 << 18
-_KEPT_COMPLAINT_BYTES: Final = 4096
 _LAST_WORDS_SECONDS: Final = 5.0
 
 
 @contextlib.asynccontextmanager
 async def run_child(
-    module: str,
-    arguments: Sequence[str],
+    nursery: Nursery,
+    request: bytes,
+    files: Sequence[int],
     *,
     stall_seconds: float,
     cpu_seconds: int,
     most_frames: int,
 ) -> AsyncGenerator[AsyncIterator[Extract]]:
-    """Run `python -m module arguments` and listen to its messages; kill and reap it on leaving.
+    """Have a child work on a request and listen to its messages; kill and reap it on leaving.
 
     Args: stall_seconds: how long a message may take; cpu_seconds: the processor time that the
         child allows itself; most_frames: frames of one chunk.
-    Raises, while listening: DecoderCrashed, DecoderTimedOut, DecoderKilled, and what the child
-        reports.
+    Raises: DecoderKilled, FaceModelsMissing; while listening: DecoderCrashed, DecoderTimedOut,
+        DecoderKilled, and what the child reports.
     """
-    cpu_limit = _cpu_seconds_of_ended() + cpu_seconds
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", module, *arguments),
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        env=_ENVIRONMENT,
-        close_fds=True,
-        start_new_session=True,
-        limit=_READ_AHEAD_BYTES,
-    )
-    complaints = asyncio.create_task(_keep_tail(_reader(process.stderr)))
-    try:
-        heard = _listen(process, stall_seconds=stall_seconds, most_frames=most_frames)
-        yield _explain_end(heard, process, complaints, cpu_limit=cpu_limit)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        # a killed child is reaped even if this wait is cancelled in its turn
-        await asyncio.shield(_reap(process, complaints))
+    async with nursery.child(request, files) as child:
+        heard = _listen(child, stall_seconds=stall_seconds, most_frames=most_frames)
+        yield _explain_end(heard, nursery, child, cpu_seconds=cpu_seconds)
 
 
 async def _explain_end(
-    heard: AsyncIterator[Extract],
-    process: Process,
-    complaints: asyncio.Task[bytes],
-    *,
-    cpu_limit: float,
+    heard: AsyncIterator[Extract], nursery: Nursery, child: Child, *, cpu_seconds: float
 ) -> AsyncIterator[Extract]:
     """The same messages; an end in the middle of them becomes the error that it stands for."""
     try:
         async for message in heard:
             yield message
     except asyncio.IncompleteReadError as error:
-        raise await _reason_of_end(process, complaints, cpu_limit=cpu_limit) from error
+        reason = await _reason_of_end(child, cpu_seconds=cpu_seconds)
+        if isinstance(reason, DecoderCrashed):
+            nursery.renew()
+        raise reason from error
 
 
 async def _listen(
-    process: Process, *, stall_seconds: float, most_frames: int
+    child: Child, *, stall_seconds: float, most_frames: int
 ) -> AsyncIterator[Extract]:
     """Messages in the only order that makes sense: opened, chunks without a gap, closed.
 
@@ -99,7 +70,7 @@ async def _listen(
     while True:
         try:
             async with asyncio.timeout(stall_seconds):
-                message = await _read_message(_reader(process.stdout), most_frames)
+                message = await _read_message(child.messages, most_frames)
         except TimeoutError as error:
             raise DecoderTimedOut() from error
         match message:
@@ -126,9 +97,7 @@ async def _read_message(reader: asyncio.StreamReader, most_frames: int) -> Extra
     return wire.decode(header, crops, waveform, await reader.readexactly(lengths.patch_starts))
 
 
-async def _reason_of_end(
-    process: Process, complaints: asyncio.Task[bytes], *, cpu_limit: float
-) -> CircumplexError:
+async def _reason_of_end(child: Child, *, cpu_seconds: float) -> CircumplexError:
     """How a child ended that did not say so itself; what it complained of goes to the log.
 
     The kernel's SIGKILL comes for memory that others take as well, and is then not the clip's
@@ -136,45 +105,20 @@ async def _reason_of_end(
     """
     try:
         async with asyncio.timeout(_LAST_WORDS_SECONDS):
-            status = await process.wait()
-            said = await asyncio.shield(complaints)
+            end = await child.end()
+            said = await child.complaints()
     except TimeoutError:
         return DecoderCrashed("The decoder process closed its pipe and went on")
-    _log.warning(
-        "decode child ended", extra={"status": status, "said": said.decode(errors="replace")}
-    )
-    out_of_time = status == -signal.SIGKILL and _cpu_seconds_of_ended() >= cpu_limit
-    if status == -signal.SIGXCPU or out_of_time:
+    if end is None:
+        return DecoderKilled("The process that the decoder was started by has ended")
+    _log.warning("decode child ended", extra={"status": end.status, "said": said})
+    out_of_time = end.status == -signal.SIGKILL and end.cpu_seconds >= cpu_seconds
+    if end.status == -signal.SIGXCPU or out_of_time:
         return DecoderTimedOut("Decoding the clip takes more processor time than allowed")
-    if status == -signal.SIGKILL:
+    if end.status == -signal.SIGKILL:
         return DecoderKilled()
-    if status < 0:
-        return DecoderCrashed(f"The decoder process was ended by {signal.Signals(-status).name}")
-    return DecoderCrashed(f"The decoder process ended with status {status}")
-
-
-def _cpu_seconds_of_ended() -> float:
-    """Processor time of all children that have ended and been reaped so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-async def _keep_tail(reader: asyncio.StreamReader) -> bytes:
-    tail = b""
-    while read := await reader.read(_READ_AHEAD_BYTES):
-        tail = (tail + read)[-_KEPT_COMPLAINT_BYTES:]
-    return tail
-
-
-async def _reap(process: Process, complaints: asyncio.Task[bytes]) -> None:
-    stdout = _reader(process.stdout)
-    while await stdout.read(_READ_AHEAD_BYTES):
-        continue  # a paused pipe would never report its end
-    await process.wait()
-    await complaints
-
-
-def _reader(reader: asyncio.StreamReader | None) -> asyncio.StreamReader:
-    if reader is None:
-        raise RuntimeError("the child was started without pipes")
-    return reader
+    if end.status < 0:
+        return DecoderCrashed(
+            f"The decoder process was ended by {signal.Signals(-end.status).name}"
+        )
+    return DecoderCrashed(f"The decoder process ended with status {end.status}")

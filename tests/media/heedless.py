@@ -1,12 +1,22 @@
-"""A decode child that passes over SIGXCPU, so that the kernel kills it."""
+"""A nursery whose children pass over SIGXCPU, so that the kernel kills them."""
 
 from __future__ import annotations
 
 import resource
 import signal
+from collections.abc import Sequence
 
-if __name__ == "__main__":
+from service.media import cradle
+
+
+def spin(request: bytes, messages: int, files: Sequence[int]) -> None:
     signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CPU, (1, 2))
     while True:
         pass
+
+
+if __name__ == "__main__":
+    door = cradle.take_door()
+    cradle.greet(door)
+    cradle.tend(door, spin)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import pytest_asyncio
 
 from service.domain.arrays import Bytes
 from service.domain.choices import Choices
@@ -29,10 +34,11 @@ from service.errors import (
     FaceModelsMissing,
 )
 from service.extraction.chain import produce
-from service.extraction.door import extract
+from service.extraction.door import Extraction, open_extraction
 from service.extraction.options import Options
 from service.features.sighting import Sighting
 from service.media.child import run_child
+from service.media.nursery import Nursery
 from service.settings import Settings
 from tests.media.factory import PictureTrack, SoundTrack, clap, write
 from tests.media.reading import locate, plain_times
@@ -46,9 +52,32 @@ def settings(**changes: object) -> Settings:
     return SETTINGS.model_copy(update=changes)
 
 
-async def read(clip: Path, options: Settings = SETTINGS) -> list[Extract]:
-    async with extract(clip, Choices(), options) as messages:
-        return [message async for message in messages]
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def extraction() -> AsyncIterator[Extraction]:
+    async with open_extraction(SETTINGS) as extraction:
+        yield extraction
+
+
+class Reader:
+    """Reads clips by one nursery, each with settings of its own."""
+
+    def __init__(self, extraction: Extraction) -> None:
+        self.nursery = extraction.nursery
+        self._extraction = extraction
+
+    def open(
+        self, clip: Path, **changes: object
+    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
+        return replace(self._extraction, settings=settings(**changes))(clip, Choices())
+
+    async def read(self, clip: Path, **changes: object) -> list[Extract]:
+        async with self.open(clip, **changes) as messages:
+            return [message async for message in messages]
+
+
+@pytest.fixture
+def reader(extraction: Extraction) -> Reader:
+    return Reader(extraction)
 
 
 async def drain(messages: AsyncIterator[Extract]) -> None:
@@ -56,15 +85,19 @@ async def drain(messages: AsyncIterator[Extract]) -> None:
         continue
 
 
-def children() -> set[int]:
-    """The decode children that this process started and has not reaped."""
-    found = psutil.Process().children()
-    return {child.pid for child in found if is_decoder(child)}
+def nurses() -> list[psutil.Process]:
+    """The nurseries that this process started and has not reaped."""
+    return [child for child in psutil.Process().children() if is_nurse(child)]
 
 
-def is_decoder(child: psutil.Process) -> bool:
+def is_nurse(child: psutil.Process) -> bool:
     """A zombie has no command line left, and counts: it should have been reaped."""
     return child.status() == psutil.STATUS_ZOMBIE or "service.extraction" in child.cmdline()
+
+
+def children() -> set[int]:
+    """The decode children that are there, and those that were not reaped."""
+    return {child.pid for nurse in nurses() for child in nurse.children()}
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +107,8 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip
 
 
-async def test_a_speaking_face_arrives_whole_and_in_order(spoken: Path) -> None:
-    opened, *chunks, closed = await read(spoken)
+async def test_a_speaking_face_arrives_whole_and_in_order(reader: Reader, spoken: Path) -> None:
+    opened, *chunks, closed = await reader.read(spoken)
     assert isinstance(opened, ClipOpened)
     assert isinstance(closed, ClipClosed)
     frames = [frame for chunk in chunks if isinstance(chunk, Chunk) for frame in chunk.frames]
@@ -86,9 +119,9 @@ async def test_a_speaking_face_arrives_whole_and_in_order(spoken: Path) -> None:
     assert (opened.media.width, opened.media.height) == (320, 240)
 
 
-async def test_chunks_hold_what_the_backbones_need(spoken: Path) -> None:
+async def test_chunks_hold_what_the_backbones_need(reader: Reader, spoken: Path) -> None:
     chunks = [
-        item for item in await read(spoken, settings(chunk_frames=32)) if isinstance(item, Chunk)
+        item for item in await reader.read(spoken, chunk_frames=32) if isinstance(item, Chunk)
     ]
     assert [len(chunk.frames) for chunk in chunks] == [32, 32, 11]
     for chunk in chunks:
@@ -104,11 +137,11 @@ async def test_chunks_hold_what_the_backbones_need(spoken: Path) -> None:
         assert all(seconds > 0 for seconds in chunk.stage_seconds.values())
 
 
-async def test_a_clap_is_in_the_patch_of_its_frame(tmp_path: Path) -> None:
+async def test_a_clap_is_in_the_patch_of_its_frame(reader: Reader, tmp_path: Path) -> None:
     clip = write(
         tmp_path / "clip.mkv", PictureTrack(), SoundTrack(codec="pcm_s16le", claps_at=[2.0])
     )
-    for chunk in await read(clip):
+    for chunk in await reader.read(clip):
         if isinstance(chunk, Chunk):
             for frame, start in zip(chunk.frames, chunk.patch_starts, strict=True):
                 patch = chunk.waveform[start * 160 : start * 160 + 15_600]
@@ -120,8 +153,8 @@ async def test_a_clap_is_in_the_patch_of_its_frame(tmp_path: Path) -> None:
                     )
 
 
-async def test_a_clip_without_face_and_sound_says_both(tmp_path: Path) -> None:
-    messages = await read(write(tmp_path / "clip.mp4", PictureTrack(count=20)))
+async def test_a_clip_without_face_and_sound_says_both(reader: Reader, tmp_path: Path) -> None:
+    messages = await reader.read(write(tmp_path / "clip.mp4", PictureTrack(count=20)))
     chunk, closed = messages[1:]
     assert isinstance(chunk, Chunk)
     assert isinstance(closed, ClipClosed)
@@ -131,24 +164,29 @@ async def test_a_clip_without_face_and_sound_says_both(tmp_path: Path) -> None:
     assert set(closed.flags) == {Flag.NO_AUDIO, Flag.NO_FACE}
 
 
-async def test_the_child_names_what_is_wrong_with_a_clip(tmp_path: Path) -> None:
+async def test_the_child_names_what_is_wrong_with_a_clip(reader: Reader, tmp_path: Path) -> None:
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"no clip at all" * 50)
     with pytest.raises(ClipNotMedia):
-        await read(junk)
+        await reader.read(junk)
     with pytest.raises(ClipWithoutVideo):
-        await read(write(tmp_path / "sound.m4a", None, SoundTrack()))
+        await reader.read(write(tmp_path / "sound.m4a", None, SoundTrack()))
     with pytest.raises(ClipTooLong):
-        await read(write(tmp_path / "long.mp4", PictureTrack()), settings(max_clip_seconds=2.0))
+        await reader.read(write(tmp_path / "long.mp4", PictureTrack()), max_clip_seconds=2.0)
     assert not children()
 
 
-async def test_absent_face_models_are_named(tmp_path: Path) -> None:
+async def test_absent_face_models_are_named_until_they_are_there(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.mp4", PictureTrack(count=2))
-    with pytest.raises(FaceModelsMissing):
-        await read(clip, settings(face_models_dir=tmp_path))
-    with pytest.raises(FaceModelsMissing):
-        await read(clip, settings(yunet_file=tmp_path / "absent.onnx"))
+    async with open_extraction(settings(yunet_file=tmp_path / "absent.onnx")) as extraction:
+        with pytest.raises(FaceModelsMissing, match="YuNet"):
+            await Reader(extraction).read(clip)
+    async with open_extraction(settings(face_models_dir=tmp_path)) as extraction:
+        with pytest.raises(FaceModelsMissing):
+            await Reader(extraction).read(clip)
+        for model in SETTINGS.face_models_dir.glob("*.tflite"):
+            (tmp_path / model.name).write_bytes(model.read_bytes())
+        assert len(await Reader(extraction).read(clip)) == 3
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +204,9 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 async def test_a_signal_that_ends_the_child_says_whose_fault_it_was(
-    long: Path, number: signal.Signals, error: type[CircumplexError]
+    reader: Reader, long: Path, number: signal.Signals, error: type[CircumplexError]
 ) -> None:
-    async with extract(long, Choices(), SETTINGS) as messages:
+    async with reader.open(long) as messages:
         await anext(messages)
         assert isinstance(await anext(messages), Chunk)
         os.kill(*children(), number)
@@ -179,15 +217,93 @@ async def test_a_signal_that_ends_the_child_says_whose_fault_it_was(
 
 
 async def test_a_child_that_does_not_heed_its_last_warning_is_at_fault() -> None:
-    async with run_child(
-        "tests.media.heedless", [], stall_seconds=60.0, cpu_seconds=1, most_frames=32
-    ) as messages:
+    async with (
+        _closing(Nursery("tests.media.heedless", [])) as nursery,
+        run_child(nursery, b"-", [], stall_seconds=60.0, cpu_seconds=1, most_frames=32) as messages,
+    ):
         with pytest.raises(DecoderTimedOut, match="processor time"):
             await drain(messages)
 
 
-async def test_a_child_that_stands_still_is_ended(long: Path) -> None:
-    async with extract(long, Choices(), settings(decode_stall_seconds=1.5)) as messages:
+@asynccontextmanager
+async def _closing(nursery: Nursery) -> AsyncIterator[Nursery]:
+    try:
+        yield nursery
+    finally:
+        await nursery.close()
+
+
+async def test_a_lost_nursery_takes_its_child_along_and_is_replaced(
+    reader: Reader, long: Path
+) -> None:
+    async with reader.open(long) as messages:
+        await anext(messages)
+        (lost,), (child,) = nurses(), children()
+        lost.kill()
+        with pytest.raises(DecoderKilled) as raised:
+            await drain(messages)
+    assert raised.value.retryable
+    assert len(await reader.read(long)) > 2
+    assert not psutil.pid_exists(child)
+    assert not children()
+
+
+async def test_a_nursery_that_does_not_answer_is_ended(reader: Reader, long: Path) -> None:
+    async with reader.open(long) as messages:
+        await anext(messages)
+        (stopped,) = nurses()
+        stopped.suspend()
+    assert not stopped.is_running()
+    assert len(await reader.read(long)) > 2
+
+
+async def test_a_crash_renews_the_nursery_and_spares_the_clips_beside_it(
+    reader: Reader, long: Path
+) -> None:
+    async with reader.open(long) as messages:
+        await anext(messages)
+        before = children()
+        async with reader.open(long) as others:
+            await anext(others)
+            (child,) = children() - before
+            os.kill(child, signal.SIGSEGV)
+            with pytest.raises(DecoderCrashed):
+                await drain(others)
+        first = {nurse.pid for nurse in nurses()}
+        assert len(await reader.read(long)) > 2
+        assert {nurse.pid for nurse in nurses()} > first
+        await drain(messages)
+    assert not children()
+
+
+async def test_a_child_holds_nothing_but_its_own_pipes(reader: Reader, long: Path) -> None:
+    async with reader.open(long) as messages:
+        await anext(messages)
+        (child,) = children()
+        kinds = sorted(name.partition(":")[0] for name in _held_by(child))
+        assert kinds == ["/dev/null", str(long), str(long), *["pipe"] * 3]
+
+
+def _held_by(pid: int) -> list[str]:
+    return [str(handle.readlink()) for handle in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+async def test_an_owner_that_is_gone_leaves_nobody_behind(long: Path) -> None:
+    owner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.media.owner", str(long)), stdout=PIPE
+    )
+    assert owner.stdout is not None
+    assert (await owner.stdout.readline()).strip() == b"opened"
+    family = psutil.Process(owner.pid).children(recursive=True)
+    assert len(family) == 2
+    owner.kill()
+    await owner.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, family, 60)
+    assert not alive
+
+
+async def test_a_child_that_stands_still_is_ended(reader: Reader, long: Path) -> None:
+    async with reader.open(long, decode_stall_seconds=1.5) as messages:
         await anext(messages)
         os.kill(*children(), signal.SIGSTOP)
         with pytest.raises(DecoderTimedOut):
@@ -195,29 +311,31 @@ async def test_a_child_that_stands_still_is_ended(long: Path) -> None:
     assert not children()
 
 
-async def test_a_clip_that_takes_too_much_processor_time_is_given_up(tmp_path: Path) -> None:
+async def test_a_clip_that_takes_too_much_processor_time_is_given_up(
+    reader: Reader, tmp_path: Path
+) -> None:
     grey = np.full((480, 640, 3), 128, np.uint8)
     track = PictureTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
     clip = write(tmp_path / "long.mp4", track)
     with pytest.raises(DecoderTimedOut, match="processor time"):
-        await read(clip, settings(decode_cpu_seconds=1))
+        await reader.read(clip, decode_cpu_seconds=1)
 
 
-async def test_leaving_early_leaves_no_process(long: Path) -> None:
-    async with extract(long, Choices(), SETTINGS) as messages:
+async def test_leaving_early_leaves_no_process(reader: Reader, long: Path) -> None:
+    async with reader.open(long) as messages:
         await anext(messages)
         assert len(children()) == 1
     assert not children()
-    async with extract(long, Choices(), SETTINGS):
+    async with reader.open(long):
         pass
     assert not children()
 
 
-async def test_cancelling_leaves_no_process(long: Path) -> None:
+async def test_cancelling_leaves_no_process(reader: Reader, long: Path) -> None:
     started = asyncio.Event()
 
     async def read_on() -> None:
-        async with extract(long, Choices(), SETTINGS) as messages:
+        async with reader.open(long) as messages:
             async for _ in messages:
                 started.set()
 
@@ -230,9 +348,9 @@ async def test_cancelling_leaves_no_process(long: Path) -> None:
     assert not children()
 
 
-async def test_a_child_waits_for_a_slow_reader(long: Path) -> None:
+async def test_a_child_waits_for_a_slow_reader(reader: Reader, long: Path) -> None:
     """The pipe is the bound: an unread child comes to rest, and goes on when read."""
-    async with extract(long, Choices(), settings(chunk_frames=64)) as messages:
+    async with reader.open(long, chunk_frames=64) as messages:
         await anext(messages)
         (child,) = children()
         used, before = _cpu_ticks(child), -1
@@ -264,18 +382,18 @@ def test_a_defect_ends_the_decode_thread_before_the_clip_is_closed(long: Path) -
     assert [thread for thread in threading.enumerate() if thread.name == "decode"] == []
 
 
-async def test_too_little_memory_is_a_typed_error(tmp_path: Path) -> None:
+async def test_too_little_memory_is_a_typed_error(reader: Reader, tmp_path: Path) -> None:
     track = PictureTrack(size=(8192, 4320), count=1, options={"preset": "ultrafast"})
     clip = write(tmp_path / "clip.mp4", track)
     with pytest.raises(DecoderCrashed, match="memory"):
-        await read(clip, settings(decode_memory_bytes=2**28))
-    assert len(await read(clip)) == 3
+        await reader.read(clip, decode_memory_bytes=2**28)
+    assert len(await reader.read(clip)) == 3
 
 
-async def test_clips_are_read_side_by_side(spoken: Path, tmp_path: Path) -> None:
+async def test_clips_are_read_side_by_side(reader: Reader, spoken: Path, tmp_path: Path) -> None:
     times = [Fraction(k, 7) for k in range(9)]
     other = write(tmp_path / "clip.mkv", PictureTrack(times=times))
-    one, two = await asyncio.gather(read(spoken), read(other))
+    one, two = await asyncio.gather(reader.read(spoken), reader.read(other))
     assert isinstance(one[-1], ClipClosed)
     assert isinstance(two[-1], ClipClosed)
     assert (one[-1].frames, two[-1].frames) == (75, 9)

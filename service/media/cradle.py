@@ -1,0 +1,163 @@
+"""The inside of a nursery: a process of one thread that forks a child for each clip.
+
+    owner ── door: request + handles ──▶ nursery ── fork ──▶ child ── messages, complaints ──▶ owner
+      └───────────── lifeline: cut by the owner: kill; the child's end ◀──┘
+
+It never touches a clip's bytes. A cut lifeline kills the child at its other end; a closed door
+ends the nursery once its last child has ended. Whoever dies takes the next ones along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Final, NoReturn
+
+from service.media.limits import die_with_parent
+
+MOST_REQUEST_BYTES: Final = 1 << 15
+MOST_HANDLES: Final = 16
+STANDARD_HANDLES: Final = 3
+
+Work = Callable[[bytes, int, Sequence[int]], None]
+"""What a child does: with the request, the pipe for its messages, and the request's files."""
+
+
+def take_door() -> socket.socket:
+    """The door that the owner has put on standard input, which is then empty."""
+    door = socket.socket(fileno=os.dup(0))
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a handle is all that is wanted
+        os.dup2(nothing.fileno(), 0)
+    return door
+
+
+def greet(door: socket.socket, **facts: str) -> None:
+    """Tell the owner that everything is loaded, or with `code` and `detail` why it cannot be."""
+    door.send(json.dumps(facts).encode())
+
+
+def tend(door: socket.socket, work: Work) -> None:
+    """Fork a child for each request, until the door is closed and the last child has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the owner drains first; it ends this process
+    Cradle(door, work).run()
+
+
+class Cradle:
+    """The children under way, each with its lifeline."""
+
+    def __init__(self, door: socket.socket, work: Work) -> None:
+        self._door = door
+        self._work = work
+        self._is_open = True
+        self._lifelines: dict[int, socket.socket] = {}
+        self._doomed: set[int] = set()
+        self._pid = os.getpid()
+
+    def run(self) -> None:
+        """Serve until there is nothing left to do.
+
+        Raises: RuntimeError: other threads run here, whose locks a fork would tear.
+        """
+        if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - the number is all
+            raise RuntimeError("a nursery must have one thread only")
+        bell, rung = socket.socketpair()
+        rung.setblocking(False)
+        bell.setblocking(False)
+        signal.signal(signal.SIGCHLD, _hear)
+        signal.set_wakeup_fd(rung.fileno(), warn_on_full_buffer=False)
+        with bell, rung:
+            while self._is_open or self._lifelines:
+                ready = self._wait(bell.fileno())
+                if bell.fileno() in ready:
+                    bell.recv(1 << 12)
+                    self._reap()
+                self._end_abandoned(ready)
+                if self._is_open and self._door.fileno() in ready:
+                    self._answer_door()
+
+    def _wait(self, bell: int) -> set[int]:
+        poll = select.poll()
+        poll.register(bell, select.POLLIN)
+        if self._is_open:
+            poll.register(self._door, select.POLLIN)
+        for pid, lifeline in self._lifelines.items():
+            if pid not in self._doomed:
+                poll.register(lifeline, select.POLLIN)
+        return {handle for handle, _ in poll.poll()}
+
+    def _reap(self) -> None:
+        while self._lifelines:
+            pid, status, used = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self._doomed.discard(pid)
+            with self._lifelines.pop(pid) as lifeline:
+                _tell(
+                    lifeline,
+                    status=os.waitstatus_to_exitcode(status),
+                    cpu_seconds=used.ru_utime + used.ru_stime,
+                )
+
+    def _end_abandoned(self, ready: set[int]) -> None:
+        """Kill the children whose lifeline was cut; nothing else is ever said on one."""
+        for pid, lifeline in self._lifelines.items():
+            if lifeline.fileno() in ready:
+                os.kill(pid, signal.SIGKILL)
+                self._doomed.add(pid)
+
+    def _answer_door(self) -> None:
+        request, handles, flags, _ = socket.recv_fds(self._door, MOST_REQUEST_BYTES, MOST_HANDLES)
+        if not request:
+            self._is_open = False
+            return
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise ValueError("a request does not fit the door")
+        lifeline = socket.socket(fileno=handles[0])
+        pid = os.fork()
+        if pid == 0:
+            self._be_child(request, handles[1:])
+        self._lifelines[pid] = lifeline
+        for handle in handles[1:]:
+            os.close(handle)
+
+    def _be_child(self, request: bytes, handles: Sequence[int]) -> NoReturn:
+        """Work, and end without the teardown of threads that may be in hostile media."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            die_with_parent(self._pid)
+            messages, complaints, *files = handles
+            os.dup2(complaints, 1)
+            os.dup2(complaints, 2)
+            _close_all_but({messages, *files})
+            self._work(request, messages, files)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    """Do nothing: a signal that has a handler rings the bell."""
+
+
+def _tell(lifeline: socket.socket, **end: float) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        lifeline.send(json.dumps(end).encode())
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close every handle but the standard ones and these."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are all that is wanted
+        if int(name) >= STANDARD_HANDLES and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the one that listed them
+                os.close(int(name))
