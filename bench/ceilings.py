@@ -25,7 +25,8 @@ from service.domain.signatures import (
 )
 from service.features.alignment import align_crop
 from service.features.finder import open_finder
-from service.media.demux import ClipLimits, choose_video, open_container
+from service.media.demux import ClipLimits, open_container
+from service.media.streams import choose_video
 from service.media.video import Picture, VideoReader
 from service.settings import Settings
 

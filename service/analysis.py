@@ -108,7 +108,7 @@ class _Analysis:
                     yield point
                 for point in self._points.finish():
                     yield point
-                yield AnalysisClosed(frames=self._seen, flags=item.flags)
+                yield AnalysisClosed(frames=self._seen, flags=item.flags, anomalies=item.anomalies)
 
     async def _embed(self, extract: Extract) -> ClipOpened | ClipClosed | _Embedded:
         """Both backbones at once, for one chunk; chunks do not depend on each other."""

@@ -22,6 +22,7 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── ClipTruncated             the container's index is missing
     │   ├── ClipWithoutVideo          sound only
     │   ├── ClipWithoutFrames         a video stream, and not one frame in it
+    │   ├── StreamUnknown             the stream asked for is not there, or of another kind
     │   ├── ClipTooLong               more seconds or frames than allowed
     │   ├── ClipTooManyPixels         frames larger than allowed
     │   ├── DecoderCrashed            the decode child died
@@ -198,6 +199,12 @@ class ClipWithoutFrames(ClipError):
     """The video stream holds no frame that can be decoded."""
 
     code = "clip_without_frames"
+
+
+class StreamUnknown(ClipError):
+    """The file has no such stream of that kind."""
+
+    code = "stream_unknown"
 
 
 class ClipTooLong(ClipError):

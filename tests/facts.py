@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.domain.clip import MediaFacts
+from service.domain.media import MediaFacts
 
 MEDIA = MediaFacts(
     container="mp4",

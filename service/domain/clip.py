@@ -1,4 +1,4 @@
-"""What is known of a clip: its media facts, its frames, its faces and the chunks they travel in."""
+"""What is known of a clip: its frames, its faces and the chunks they travel in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from service.domain.arrays import Bytes, Floats, Integers
+from service.domain.media import Anomalies, Flag, MediaFacts
 
 EXTRACTION_STAGES: Final = ("decode", "face", "sound")
 """What is done to a frame before it reaches a backbone."""
@@ -16,21 +17,6 @@ class Missing(StrEnum):
     """Why a frame has no face of its own."""
 
     FACE_NOT_FOUND = "face_not_found"
-
-
-class Flag(StrEnum):
-    """What a reader of the result should know about the clip."""
-
-    NO_AUDIO = "no_audio"
-    """No sound: the voice is taken as silence."""
-    NO_FACE = "no_face"
-    """Not one face: valence and arousal are null throughout."""
-    DAMAGED = "damaged"
-    """Some packets could not be decoded; the rows are the frames that could."""
-    TRUNCATED = "truncated"
-    """The file ends before its declared duration."""
-    AUDIO_UNREADABLE = "audio_unreadable"
-    """A sound stream is there and could not be decoded; taken as silence from there on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,28 +39,6 @@ class Frame:
     time_seconds: float
     face: FaceBox | None = None
     missing: Missing | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaFacts:
-    """What the container says of the clip, sizes as displayed."""
-
-    container: str
-    video_streams: int
-    """Moving pictures in the file, cover pictures not counted; one of them is analysed."""
-    video_stream_index: int
-    """The analysed one's place among all streams of the file, as ffprobe counts them."""
-    video_codec: str
-    width: int
-    height: int
-    rotation_degrees: int
-    average_rate_hz: float | None
-    duration_seconds: float | None
-    frames_estimate: int | None
-    """Frames the container promises; for progress only, never for the rows."""
-    audio_codec: str | None
-    audio_rate_hz: int | None
-    audio_channels: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +71,7 @@ class ClipClosed:
 
     frames: int
     flags: tuple[Flag, ...] = ()
+    anomalies: Anomalies = field(default_factory=Anomalies)
 
 
 Extract = ClipOpened | Chunk | ClipClosed

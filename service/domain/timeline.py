@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from service.domain.clip import Flag, Frame, MediaFacts
+from service.domain.clip import Frame
+from service.domain.media import Anomalies, Flag, MediaFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class AnalysisClosed:
 
     frames: int
     flags: tuple[Flag, ...]
+    anomalies: Anomalies = field(default_factory=Anomalies)
 
 
 AnalysisEvent = AnalysisOpened | FramesSeen | TimelinePoint | AnalysisClosed

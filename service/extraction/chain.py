@@ -20,10 +20,10 @@ from service.domain.clip import (
     ClipClosed,
     ClipOpened,
     Extract,
-    Flag,
     Frame,
     Missing,
 )
+from service.domain.media import Flag
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import patch_start_hop
 from service.extraction.options import Options
@@ -33,11 +33,11 @@ from service.media.audio import Sound
 from service.media.demux import (
     ClipLimits,
     check_limits,
-    choose_video,
     open_container,
-    read_facts,
 )
+from service.media.facts import read_facts
 from service.media.stages import work_ahead
+from service.media.streams import choose_sound, choose_video
 from service.media.video import Picture, VideoReader
 
 PICTURES_AHEAD: Final = 3
@@ -56,20 +56,22 @@ def produce(options: Options, finder: FaceFinder) -> Iterator[Extract]:
         max_pixels=options.max_pixels,
     )
     with open_container(clip) as container, open_container(clip) as sound_container:
-        stream = choose_video(container, clip)
+        stream = choose_video(container, clip, options.video_stream)
         check_limits(container, stream, bounds)
         reader = VideoReader(container, stream, limits=bounds, threads=options.threads)
-        sound = Sound(sound_container)
+        heard = choose_sound(sound_container, options.audio_stream)
+        sound = Sound(sound_container, heard)
         with closing(work_ahead(reader.read(), PICTURES_AHEAD)) as pictures:
             first = next(pictures)
-            yield ClipOpened(media=read_facts(container, stream, first.rotation_degrees))
+            yield ClipOpened(media=read_facts(container, stream, heard, first.look))
             frames = faces = 0
             for chunk in _gather(_chain(first, pictures), finder, sound, options.chunk_frames):
                 frames += len(chunk.frames)
                 faces += len(chunk.crops)
                 yield chunk
         flags = reader.flags() | sound.flags() | (set[Flag]() if faces else {Flag.NO_FACE})
-        yield ClipClosed(frames=frames, flags=tuple(sorted(flags)))
+        anomalies = sound.report(reader.anomalies())
+        yield ClipClosed(frames=frames, flags=tuple(sorted(flags)), anomalies=anomalies)
 
 
 def _chain(first: Picture, rest: Iterator[Picture]) -> Iterator[Picture]:

@@ -6,6 +6,7 @@ matters, and only as far as the frames have come, so memory does not grow with t
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,33 +21,34 @@ from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 
 from service.domain.arrays import Floats, Integers
-from service.domain.clip import Flag
+from service.domain.media import Anomalies, Flag
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE_HZ
-from service.media.demux import best_sound
-from service.media.resample import Piece, place
+from service.media.packets import PacketReader
+from service.media.resample import Piece, Seams, place
 
 PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
 """98 hops hold a patch."""
 KEPT_SAMPLES: Final = 2 * SAMPLE_RATE_HZ
 """Sound kept beyond what one chunk hears: the last second, and what decoding runs ahead."""
-MOST_BAD_PACKETS: Final = 50
-"""Failing packets in a row after which a sound stream is given up."""
 
 
 class Sound:
     """The sound of one clip; silence where there is none."""
 
-    def __init__(self, container: InputContainer) -> None:
-        """Read the best sound stream of a container that nobody else reads."""
-        self._stream = best_sound(container)
+    def __init__(self, container: InputContainer, stream: AudioStream | None) -> None:
+        """Read a sound stream of a container that nobody else reads; None: silence."""
+        self._stream = stream
+        self._packets = None if stream is None else PacketReader(container, stream)
         self._pieces: deque[Piece] = deque()
         self.kept_samples = 0
         # two ends: one piece with a wild timestamp does not make the sound seem read
         self._ends: deque[int] = deque([-(2**62)] * 2, maxlen=2)
-        self._heard_anything = False
-        self._bad_packets = 0
+        self._first_sample: int | None = None
+        self._last_sample = 0
+        self._seams = Seams()
+        self._failures = 0
         self._given_up = False
-        self._source = self._read(container)
+        self._source = self._read()
         self.busy_seconds = 0.0
 
     def cut(self, hops: Sequence[int]) -> tuple[Floats, Integers]:
@@ -73,16 +75,43 @@ class Sound:
         """What is known of the sound so far."""
         if self._stream is None:
             return {Flag.NO_AUDIO}
-        damaged = {Flag.DAMAGED} if self._bad_packets else set[Flag]()
-        unreadable = self._given_up or (self._bad_packets and not self._heard_anything)
-        return damaged | ({Flag.AUDIO_UNREADABLE} if unreadable else set[Flag]())
+        silent = self._first_sample is None
+        found = {
+            Flag.DAMAGED: self._bad_packets,
+            Flag.AUDIO_UNREADABLE: self._given_up or (self._bad_packets and silent),
+            Flag.AUDIO_GAPS: self._seams.gaps + self._seams.overlaps,
+        }
+        return {flag for flag, is_so in found.items() if is_so}
+
+    def report(self, pictures: Anomalies) -> Anomalies:
+        """Add what is known of the sound so far to what is known of the pictures."""
+        seams, first = self._seams, self._first_sample
+        heard = (
+            {}
+            if first is None
+            else {
+                "audio_first_seconds": first / SAMPLE_RATE_HZ,
+                "audio_last_seconds": self._last_sample / SAMPLE_RATE_HZ,
+            }
+        )
+        return dataclasses.replace(
+            pictures,
+            audio_bad_packets=self._bad_packets,
+            audio_gaps=seams.gaps,
+            audio_gap_seconds=seams.gap_samples / SAMPLE_RATE_HZ,
+            audio_overlaps=seams.overlaps,
+            audio_format_changes=seams.format_changes,
+            **heard,
+        )
+
+    @property
+    def _bad_packets(self) -> int:
+        return self._failures + (self._packets.bad_packets if self._packets else 0)
 
     def _hear(self, start: int, stop: int) -> Floats:
         """(stop - start,) samples; zeros outside the sound; where pieces overlap the later one."""
         while min(self._ends) < stop and (piece := next(self._source, None)) is not None:
-            self._pieces.append(piece)
-            self._ends.append(piece[0] + len(piece[1]))
-            self.kept_samples += len(piece[1])
+            self._keep(piece)
             while self.kept_samples - len(self._pieces[0][1]) > KEPT_SAMPLES + stop - start:
                 self.kept_samples -= len(self._pieces.popleft()[1])
         heard = np.zeros(stop - start, dtype=np.float32)
@@ -92,36 +121,37 @@ class Sound:
                 heard[low - start : high - start] = samples[low - first : high - first]
         return heard
 
-    def _read(self, container: InputContainer) -> Iterator[Piece]:
+    def _keep(self, piece: Piece) -> None:
+        first, samples = piece
+        self._pieces.append(piece)
+        self._ends.append(first + len(samples))
+        self.kept_samples += len(samples)
+        if self._first_sample is None:
+            self._first_sample = first
+        self._last_sample = max(self._last_sample, first + len(samples))
+
+    def _read(self) -> Iterator[Piece]:
         stream = self._stream
-        if stream is None:
+        if stream is None or self._packets is None:
             return
         try:
-            yield from place(self._decode(container, stream), stream.time_base or Fraction(1))
+            base = stream.time_base or Fraction(1)
+            yield from place(self._decode(stream, self._packets), base, self._seams)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
             self._given_up = True
 
-    def _decode(self, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-        failures = 0
-        for packet in container.demux(stream):
+    def _decode(self, stream: AudioStream, packets: PacketReader) -> Iterator[AudioFrame]:
+        for packet in packets:
             try:
-                frames = stream.decode(packet)
+                yield from stream.decode(packet)
             except EndOfFile:
                 return
             except FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
-                self._bad_packets += 1
-                failures += 1
-                self._given_up = failures >= MOST_BAD_PACKETS
-                if self._given_up:
-                    return
-                continue
-            if frames:
-                self._heard_anything, failures = True, 0
-            yield from frames
+                self._failures += 1
 
 
 def _spans(hops: Sequence[int]) -> Iterator[list[int]]:

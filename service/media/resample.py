@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
@@ -14,28 +15,53 @@ from service.domain.arrays import Floats
 from service.domain.time import SAMPLE_RATE_HZ
 
 JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
-"""Timestamps may stray 5 ms (containers round them to 1 ms) before sound is moved to them."""
+"""A timestamp may stray 5 ms (containers round them to 1 ms) before sound is moved to it."""
+DRIFT_SAMPLES: Final = SAMPLE_RATE_HZ // 400
+"""Timestamps may stray 2.5 ms on average, over some `_DRIFT_FRAMES`."""
+_DRIFT_FRAMES: Final = 16
+SEAM_SAMPLES: Final = SAMPLE_RATE_HZ // 100
+"""Sound that is moved by more than 10 ms has a gap or an overlap there."""
 
 Piece = tuple[int, Floats]
 """The ordinal of a first sample, n at n / 16000 seconds, and the samples from there."""
 
 
-def place(frames: Iterable[AudioFrame], time_base: Fraction) -> Iterator[Piece]:
+@dataclass(slots=True)
+class Seams:
+    """Where sound did not follow on, so far."""
+
+    gaps: int = 0
+    gap_samples: float = 0.0
+    overlaps: int = 0
+    format_changes: int = 0
+
+    def note(self, before: _Run, frame: AudioFrame, begin: float) -> None:
+        """Count the place where a frame that begins a run follows on an earlier run."""
+        jump = begin - before.expected
+        self.format_changes += before.format != _format_of(frame)
+        self.overlaps += jump < -SEAM_SAMPLES
+        if jump > SEAM_SAMPLES:
+            self.gaps += 1
+            self.gap_samples += jump
+
+
+def place(frames: Iterable[AudioFrame], time_base: Fraction, seams: Seams) -> Iterator[Piece]:
     """Resample frames and place them by their timestamps.
 
-    Within a run of frames that follow one another samples are counted; where a timestamp
-    leaves the count by more than 5 ms, or the format changes, a new run starts at it.
+    Within a run of frames that follow one another samples are counted; where timestamps leave the
+    count, one by 5 ms or many by 2.5 ms, or the format changes, a new run starts at them.
 
-    Args: frames: in decoding order; time_base: seconds of one pts tick.
+    Args: frames: in decoding order; time_base: seconds of one pts tick; seams: written.
     Yields: pieces of mono samples in [-1, 1].
     """
     run: _Run | None = None
     for frame in frames:
         at = None if frame.pts is None else float(frame.pts * time_base * SAMPLE_RATE_HZ)
         if run is None or not run.continues_with(frame, at):
+            begin = at if at is not None else (run.expected if run is not None else 0.0)
             if run is not None:
                 yield from run.push(None)
-            begin = at if at is not None else (run.expected if run is not None else 0.0)
+                seams.note(run, frame, begin)
             run = _Run(frame, begin)
         yield from run.push(frame)
     if run is not None:
@@ -50,15 +76,20 @@ class _Run:
         self._resampler = AudioResampler(
             format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
         )
-        self._format = _format_of(frame)
+        self.format = _format_of(frame)
         self.expected = begin
+        self._drift = 0.0
         self._next_sample = round(begin)
 
     def continues_with(self, frame: AudioFrame, at: float | None) -> bool:
         """Whether the frame follows on, `at` being its own idea of its place in samples."""
-        if _format_of(frame) != self._format:
+        if _format_of(frame) != self.format:
             return False
-        return at is None or abs(at - self.expected) <= JITTER_SAMPLES
+        if at is None:
+            return True
+        astray = at - self.expected
+        self._drift += (astray - self._drift) / _DRIFT_FRAMES
+        return abs(astray) <= JITTER_SAMPLES and abs(self._drift) <= DRIFT_SAMPLES
 
     def push(self, frame: AudioFrame | None) -> Iterator[Piece]:
         """Resample the next frame; None: the rest."""

@@ -1,35 +1,35 @@
 """Every frame of a clip, once, in presentation order, with its own time.
 
 A damaged packet is counted and skipped; the frames around it stay. A frame's time is its
-presentation timestamp, edit lists applied by the demuxer, no start subtracted: what ffprobe
+best presentation timestamp, edit lists applied by the demuxer, no start subtracted: what FFmpeg
 lists as `pts_time`. Never index divided by rate.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
-import av
-import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.domain.arrays import Bytes
-from service.domain.clip import Flag
+from service.domain.media import Anomalies, Flag
 from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
-from service.media.demux import ClipLimits, declared_seconds
-from service.media.display import display_size, show
+from service.media.clock import Clock
+from service.media.conversion import Converter
+from service.media.demux import ClipLimits
+from service.media.display import show, shown_size
+from service.media.duration import declared_seconds, own_seconds, start_seconds
+from service.media.look import Look, read_aspect, read_look, shows_bottom_first
+from service.media.packets import PacketReader
 
-MOST_BAD_READS: Final = 1000
-"""Failing reads in a row after which the rest of a damaged file is given up."""
 SHORTFALL_SECONDS: Final = 0.5
 """A clip whose frames end so much before their declared end was cut."""
 
@@ -39,13 +39,26 @@ class Picture:
     """One decoded frame as displayed.
 
     pixels: (H, W, 3) uint8 RGB, upright, square pixels.
+    look: what it was before; the same object as long as nothing changes.
     busy_seconds: what decoding and converting it took.
     """
 
     time_seconds: float
     pixels: Bytes
-    rotation_degrees: int
+    look: Look
     busy_seconds: float
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What went wrong, or was odd, so far."""
+
+    frames: int = 0
+    failures: int = 0
+    corrupt_frames: int = 0
+    interlaced_frames: int = 0
+    size_changes: int = 0
+    tone_mapped: bool = False
 
 
 class VideoReader:
@@ -57,8 +70,12 @@ class VideoReader:
         self._container = container
         self._stream = stream
         self._limits = limits
-        self._aspect = stream.sample_aspect_ratio
-        self._bad_packets = 0
+        self._container_aspect = read_aspect(stream)
+        self._packets = PacketReader(container, stream)
+        self._converter = Converter(threads=threads)
+        self._clock = Clock(stream)
+        self._counts = _Counts()
+        self._look: Look | None = None
         self._last_end = 0.0
         self._first_time: float | None = None
         context = stream.codec_context
@@ -74,36 +91,77 @@ class VideoReader:
 
         Raises: ClipTooLong, ClipTooManyPixels, ClipWithoutFrames.
         """
-        clock = _Clock(self._stream)
         began = time.perf_counter()
-        count = 0
         for frame in self._frames():
-            seconds = clock.read(frame)
-            self._check(frame, seconds, count)
-            self._bad_packets += frame.is_corrupt
-            pixels = show(
-                np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame.rotation, self._aspect
-            )
-            self._last_end = max(self._last_end, seconds + clock.step_seconds)
+            look = self._note(frame)
+            self._check_size(look)
+            pixels = self._draw(frame, look)
+            if pixels is None:
+                continue
+            seconds = self._clock.read(frame)
+            self._check_time(seconds)
+            self._counts.frames += 1
             busy = time.perf_counter() - began
-            yield Picture(
-                time_seconds=seconds,
-                pixels=pixels,
-                rotation_degrees=frame.rotation,
-                busy_seconds=busy,
-            )
-            count += 1
+            yield Picture(time_seconds=seconds, pixels=pixels, look=look, busy_seconds=busy)
             began = time.perf_counter()
-        if not count:
+        if not self._counts.frames:
             raise ClipWithoutFrames()
 
     def flags(self) -> set[Flag]:
         """What is known of the file once it has been read to its end."""
-        flags = {Flag.DAMAGED} if self._bad_packets else set[Flag]()
-        return flags | ({Flag.TRUNCATED} if self._ends_early() else set[Flag]())
+        counts, times = self._counts, self._clock.anomalies()
+        odd_times = times.times_inferred + times.times_repeated + times.times_backward
+        found = {
+            Flag.DAMAGED: self._bad_packets + counts.corrupt_frames,
+            Flag.TRUNCATED: self._ends_early(),
+            Flag.TIMES_IRREGULAR: odd_times,
+            Flag.INTERLACED: counts.interlaced_frames,
+            Flag.TONE_MAPPED: counts.tone_mapped,
+            Flag.SIZE_CHANGES: counts.size_changes,
+        }
+        return {flag for flag, is_so in found.items() if is_so}
+
+    def anomalies(self) -> Anomalies:
+        """What is known of the pictures so far; nothing of the sound."""
+        return dataclasses.replace(
+            self._clock.anomalies(),
+            bad_packets=self._bad_packets,
+            corrupt_frames=self._counts.corrupt_frames,
+            interlaced_frames=self._counts.interlaced_frames,
+            size_changes=self._counts.size_changes,
+        )
+
+    @property
+    def _bad_packets(self) -> int:
+        return self._packets.bad_packets + self._counts.failures
+
+    def _note(self, frame: VideoFrame) -> Look:
+        """Count what is odd about a frame; its look."""
+        look = read_look(frame, self._stream, self._container_aspect)
+        counts, before = self._counts, self._look
+        if before is not None:
+            counts.size_changes += look.shape != before.shape
+            look = before if look == before else look
+        counts.corrupt_frames += frame.is_corrupt
+        counts.interlaced_frames += frame.interlaced_frame
+        counts.tone_mapped |= look.colours.hdr is not None
+        self._look = look
+        return look
+
+    def _draw(self, frame: VideoFrame, look: Look) -> Bytes | None:
+        """The frame as displayed; None where its pixel format leads nowhere."""
+        bottom_first = frame.interlaced_frame and shows_bottom_first(self._stream)
+        try:
+            coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            self._counts.failures += 1
+            return None
+        return show(coded, look.aspect, look.pose)
 
     def _frames(self) -> Iterator[VideoFrame]:
-        for packet in self._packets():
+        for packet in self._packets:
             try:
                 yield from self._stream.decode(packet)
             except EndOfFile:
@@ -111,57 +169,26 @@ class VideoReader:
             except FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
-                self._bad_packets += 1
+                self._counts.failures += 1
 
-    def _packets(self) -> Iterator[Packet]:
-        """Packets to the end, past reads that fail; the last, empty one flushes the decoder."""
-        failures = 0
-        while failures < MOST_BAD_READS:
-            try:
-                for packet in self._container.demux(self._stream):
-                    failures = 0
-                    self._bad_packets += packet.is_corrupt
-                    yield packet
-            except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                self._bad_packets += 1
-                failures += 1
-            else:
-                return
-        yield Packet()
+    def _check_size(self, look: Look) -> None:
+        width, height = shown_size(look.width, look.height, look.aspect, look.pose)
+        if max(width * height, look.width * look.height) > self._limits.max_pixels:
+            raise ClipTooManyPixels()
 
-    def _check(self, frame: VideoFrame, seconds: float, count: int) -> None:
+    def _check_time(self, seconds: float) -> None:
         if self._first_time is None:
             self._first_time = seconds
-        if count >= self._limits.max_frames:
+        if self._counts.frames >= self._limits.max_frames:
             raise ClipTooLong()
         if seconds - self._first_time > self._limits.max_seconds:
             raise ClipTooLong()
-        width, height = display_size(frame.width, frame.height, self._aspect)
-        if max(width * height, frame.width * frame.height) > self._limits.max_pixels:
-            raise ClipTooManyPixels()
+        self._last_end = max(self._last_end, seconds + self._clock.step_seconds)
 
     def _ends_early(self) -> bool:
         declared = declared_seconds(self._container, self._stream)
-        only_container = self._stream.duration is None and "DURATION" not in self._stream.metadata
+        only_container = own_seconds(self._stream) is None
         if declared is None or (only_container and self._container.streams.audio):
             return False
-        begins = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
+        begins = start_seconds(self._stream) or 0.0
         return begins + declared - self._last_end > SHORTFALL_SECONDS
-
-
-class _Clock:
-    """Times of frames in seconds; a frame without a timestamp follows the one before it."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-        self.step_seconds = float(1 / rate)
-        self._base = stream.time_base or Fraction(1, av.time_base)
-        self._next_seconds = float((stream.start_time or 0) * self._base)
-
-    def read(self, frame: VideoFrame) -> float:
-        """pts * time base; without pts: one frame of the guessed rate after the last frame."""
-        seconds = self._next_seconds if frame.pts is None else float(frame.pts * self._base)
-        self._next_seconds = seconds + self.step_seconds
-        return seconds

@@ -10,7 +10,6 @@ before a byte of it is read, every value before it is used, and nothing is ever 
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,14 +25,14 @@ from service.domain.clip import (
     ClipOpened,
     Extract,
     FaceBox,
-    Flag,
     Frame,
-    MediaFacts,
     Missing,
 )
+from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
 from service.errors import CircumplexError, ClipError, DecoderCrashed, FaceModelsMissing
+from service.media.belief import check_duration, check_finite, check_record, check_whole
 
 MAGIC: Final = b"CPX1"
 PREFIX: Final = struct.Struct("<4s4I")
@@ -58,8 +57,9 @@ def encode(extract: Extract) -> Sequence[bytes]:
     match extract:
         case ClipOpened(media=media):
             return _frame({"kind": "opened", "media": asdict(media)})
-        case ClipClosed(frames=frames, flags=flags):
-            return _frame({"kind": "closed", "frames": frames, "flags": list(flags)})
+        case ClipClosed(frames=frames, flags=flags, anomalies=anomalies):
+            fields = {"kind": "closed", "frames": frames, "flags": list(flags)}
+            return _frame(fields | {"anomalies": asdict(anomalies)})
         case Chunk():
             return _encode_chunk(extract)
 
@@ -100,12 +100,15 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
         fields = json.loads(header)
         match fields["kind"]:
             case "opened":
-                return ClipOpened(media=_decode_media(fields["media"]))
+                return ClipOpened(media=check_record(MediaFacts, fields["media"]))
             case "chunk":
                 return _decode_chunk(fields, crops, waveform, patch_starts)
             case "closed":
-                flags = tuple(Flag(flag) for flag in fields["flags"])
-                return ClipClosed(frames=_whole(fields["frames"]), flags=flags)
+                return ClipClosed(
+                    frames=check_whole(fields["frames"]),
+                    flags=tuple(Flag(flag) for flag in fields["flags"]),
+                    anomalies=check_record(Anomalies, fields["anomalies"]),
+                )
             case "failed":
                 error = _decode_error(str(fields["code"]), str(fields["detail"])[:_MOST_TEXT])
             case _:
@@ -142,12 +145,12 @@ def _encode_chunk(chunk: Chunk) -> Sequence[bytes]:
 def _decode_chunk(
     fields: dict[str, Any], crops: bytes, waveform: bytes, patch_starts: bytes
 ) -> Chunk:
-    first = _whole(fields["first"])
+    first = check_whole(fields["first"])
     rows = zip(fields["times"], fields["faces"], fields["missing"], strict=True)
     frames = tuple(
         Frame(
             index=first + offset,
-            time_seconds=_finite(seconds),
+            time_seconds=check_finite(seconds),
             face=None if face is None else _decode_box(face),
             missing=None if missing is None else Missing(missing),
         )
@@ -158,7 +161,7 @@ def _decode_chunk(
         crops=np.frombuffer(crops, np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE),
         waveform=np.frombuffer(waveform, np.float32),
         patch_starts=np.frombuffer(patch_starts, np.int64),
-        stage_seconds={name: _duration(fields["stages"][name]) for name in EXTRACTION_STAGES},
+        stage_seconds={name: check_duration(fields["stages"][name]) for name in EXTRACTION_STAGES},
     )
     _check_chunk(chunk)
     return chunk
@@ -180,35 +183,8 @@ def _check_chunk(chunk: Chunk) -> None:
 
 
 def _decode_box(values: list[object]) -> FaceBox:
-    left, top, width, height, score = (_finite(value) for value in values)
+    left, top, width, height, score = (check_finite(value) for value in values)
     return FaceBox(left=left, top=top, width=width, height=height, score=score)
-
-
-def _decode_media(fields: dict[str, Any]) -> MediaFacts:
-    def text(name: str) -> str:
-        return str(fields[name])[:_MOST_TEXT]
-
-    def count(name: str) -> int | None:
-        return None if fields[name] is None else _whole(fields[name])
-
-    def measure(name: str) -> float | None:
-        return None if fields[name] is None else _finite(fields[name])
-
-    return MediaFacts(
-        container=text("container"),
-        video_streams=_whole(fields["video_streams"]),
-        video_stream_index=_whole(fields["video_stream_index"]),
-        video_codec=text("video_codec"),
-        width=_whole(fields["width"]),
-        height=_whole(fields["height"]),
-        rotation_degrees=_whole(fields["rotation_degrees"]),
-        average_rate_hz=measure("average_rate_hz"),
-        duration_seconds=measure("duration_seconds"),
-        frames_estimate=count("frames_estimate"),
-        audio_codec=None if fields["audio_codec"] is None else text("audio_codec"),
-        audio_rate_hz=count("audio_rate_hz"),
-        audio_channels=count("audio_channels"),
-    )
 
 
 def _decode_error(code: str, detail: str) -> CircumplexError:
@@ -216,25 +192,6 @@ def _decode_error(code: str, detail: str) -> CircumplexError:
     if isinstance(error, ClipError | FaceModelsMissing):
         return error
     return _nonsense("error")
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**53:
-        raise ValueError("not a count")
-    return value
-
-
-def _finite(value: object) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("not a number")
-    return float(value)
-
-
-def _duration(value: object) -> float:
-    seconds = _finite(value)
-    if seconds < 0:
-        raise ValueError("not a duration")
-    return seconds
 
 
 def _nonsense(what: str) -> DecoderCrashed:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.domain.arrays import Booleans, Floats, Integers
-from service.domain.clip import Flag, Frame, MediaFacts, Missing
+from service.domain.clip import Frame, Missing
+from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
@@ -66,6 +67,7 @@ class Result:
     """What a finished analysis hands out, before it takes a format."""
 
     media: MediaFacts
+    anomalies: Anomalies
     provenance: Mapping[str, Any]
     flags: tuple[Flag, ...]
     frames: FrameColumns
@@ -108,6 +110,7 @@ class ResultBuilder:
             )
         return Result(
             media=self._media,
+            anomalies=self._closed.anomalies,
             provenance=self._provenance,
             flags=self._closed.flags,
             frames=FrameColumns(

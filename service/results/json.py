@@ -23,7 +23,7 @@ def write_json(result: Result) -> Iterator[bytes]:
     """One object: schema, media, provenance, flags, and `frames` as columns; null where unknown."""
     head: dict[str, Any] = {
         "schema": SCHEMA,
-        "media": asdict(result.media),
+        "media": asdict(result.media) | {"anomalies": asdict(result.anomalies)},
         "provenance": dict(result.provenance),
         "flags": list(result.flags),
     }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
-from service.domain.clip import Flag
+from service.domain.media import Anomalies, Flag, MediaFacts
 from service.errors import CircumplexError
 from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS
 from service.settings import Settings
@@ -43,6 +44,12 @@ def test_error_table_is_the_error_tree() -> None:
 def test_flag_table_lists_every_flag() -> None:
     table = API.partition("## Flags")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(Flag)
+
+
+def test_every_fact_and_anomaly_is_described() -> None:
+    table = API.partition("## The media block")[2].partition("\n## ")[0]
+    for each in (*fields(MediaFacts), *fields(Anomalies)):
+        assert f"`{each.name}`" in table
 
 
 def test_every_column_of_a_result_is_described() -> None:

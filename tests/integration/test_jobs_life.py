@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from service.domain.clip import Flag
+from service.domain.media import Flag
 from service.errors import (
     AttemptsExhausted,
     ClipTooLong,

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 
 from service.domain.arrays import Bytes, Floats
-from service.domain.clip import Flag, MediaFacts
+from service.domain.media import Anomalies, Flag, MediaFacts
 from service.media.audio import Sound
-from service.media.demux import (
-    ClipLimits,
-    check_limits,
-    choose_video,
-    open_container,
-    read_facts,
-)
+from service.media.demux import ClipLimits, check_limits, open_container
+from service.media.facts import read_facts
+from service.media.streams import choose_sound, choose_video
 from service.media.video import VideoReader
 
 GENEROUS = ClipLimits(max_seconds=3600, max_frames=100_000, max_pixels=4096 * 4096)
@@ -29,16 +26,38 @@ def read_pictures(clip: Path, limits: ClipLimits = GENEROUS) -> tuple[list[float
 
 
 def read_all(
-    clip: Path, limits: ClipLimits = GENEROUS
+    clip: Path, limits: ClipLimits = GENEROUS, *, video_stream: int | None = None
 ) -> tuple[list[float], list[Bytes], set[Flag], MediaFacts]:
+    reading = read_video(clip, limits, video_stream=video_stream)
+    return reading.times, reading.pixels, reading.flags, reading.facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """All that the service learns of a clip's pictures."""
+
+    times: list[float]
+    pixels: list[Bytes]
+    flags: set[Flag]
+    facts: MediaFacts
+    anomalies: Anomalies
+
+
+def read_video(
+    clip: Path, limits: ClipLimits = GENEROUS, *, video_stream: int | None = None
+) -> Reading:
     with open_container(clip) as container:
-        stream = choose_video(container, clip)
+        stream = choose_video(container, clip, video_stream)
         check_limits(container, stream, limits)
         reader = VideoReader(container, stream, limits=limits, threads=2)
         pictures = list(reader.read())
-        facts = read_facts(container, stream, pictures[0].rotation_degrees)
-        times = [picture.time_seconds for picture in pictures]
-        return times, [picture.pixels for picture in pictures], reader.flags(), facts
+        return Reading(
+            times=[picture.time_seconds for picture in pictures],
+            pixels=[picture.pixels for picture in pictures],
+            flags=reader.flags(),
+            facts=read_facts(container, stream, choose_sound(container), pictures[0].look),
+            anomalies=reader.anomalies(),
+        )
 
 
 def plain_times(clip: Path) -> list[float | None]:
@@ -56,18 +75,27 @@ def plain_times(clip: Path) -> list[float | None]:
     return times
 
 
-def hear(clip: Path, *, seconds: float) -> tuple[Floats, set[Flag]]:
+def hear(
+    clip: Path, *, seconds: float, audio_stream: int | None = None
+) -> tuple[Floats, set[Flag]]:
     """The clip's sound from time 0, read the way chunks read it, 16 kHz."""
+    waveform, flags, _ = listen(clip, seconds=seconds, audio_stream=audio_stream)
+    return waveform, flags
+
+
+def listen(
+    clip: Path, *, seconds: float, audio_stream: int | None = None
+) -> tuple[Floats, set[Flag], Anomalies]:
     hops = range(round(100 * seconds))
     heard: list[Floats] = []
     with open_container(clip) as container:
-        sound = Sound(container)
+        sound = Sound(container, choose_sound(container, audio_stream))
         for first in range(0, len(hops), 64):
             part = list(hops[first : first + 64])
             waveform, starts = sound.cut(part)
             assert starts.tolist() == list(range(len(part)))
             heard.append(waveform[: len(part) * 160])
-        return np.concatenate(heard), sound.flags()
+        return np.concatenate(heard), sound.flags(), sound.report(Anomalies())
 
 
 def locate(waveform: Floats, pattern: Floats, *, near: float) -> float:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.domain.clip import Flag
+from service.domain.media import Flag
 from service.media.audio import Sound
 from service.media.demux import open_container
+from service.media.streams import choose_sound
 from tests.media.factory import PictureTrack, SoundTrack, clap, write
-from tests.media.reading import hear, locate, read_pictures
+from tests.media.reading import hear, listen, locate, read_pictures
 
 PICTURES = PictureTrack()
 VP9 = PictureTrack(codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"})
@@ -51,10 +52,13 @@ def test_sound_moves_with_pictures_where_the_muxer_moves_both(tmp_path: Path, na
 
 def test_a_pause_is_silent_and_moves_nothing(tmp_path: Path) -> None:
     sound = SoundTrack(codec="pcm_s16le", pauses=[(1.2, 2.0)])
-    waveform, flags = hear(write(tmp_path / "clip.mkv", PICTURES, sound), seconds=4.0)
+    clip = write(tmp_path / "clip.mkv", PICTURES, sound)
+    waveform, flags, anomalies = listen(clip, seconds=4.0)
     assert locate(waveform, CLAP, near=2.5) == pytest.approx(2.5, abs=0.001)
     assert not waveform[round(1.3 * 16_000) : round(1.9 * 16_000)].any()
-    assert flags == set()
+    assert flags == {Flag.AUDIO_GAPS}
+    assert (anomalies.audio_gaps, anomalies.audio_overlaps) == (1, 0)
+    assert anomalies.audio_gap_seconds == pytest.approx(0.8, abs=0.001)
 
 
 def test_there_is_silence_before_and_after_the_sound(tmp_path: Path) -> None:
@@ -92,7 +96,7 @@ def test_sound_that_cannot_be_decoded_is_silent_and_flagged(tmp_path: Path) -> N
 
 def cut(clip: Path, *requests: list[int]) -> list[tuple[np.ndarray, list[int]]]:
     with open_container(clip) as container:
-        sound = Sound(container)
+        sound = Sound(container, choose_sound(container))
         return [(waveform, starts.tolist()) for waveform, starts in map(sound.cut, requests)]
 
 
@@ -126,7 +130,7 @@ def test_memory_for_sound_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.mp4", PICTURES, SoundTrack(seconds=60.0))
     kept: list[int] = []
     with open_container(clip) as container:
-        sound = Sound(container)
+        sound = Sound(container, choose_sound(container))
         for first in range(0, 5600, 32):
             sound.cut(list(range(first, first + 32)))
             kept.append(sound.kept_samples)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.domain.arrays import Bytes
-from service.domain.clip import Flag
+from service.domain.media import Flag
 from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
 from service.media.demux import ClipLimits
 from tests.media.factory import PictureTrack, SoundTrack, write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 
@@ -14,11 +15,10 @@ from service.domain.clip import (
     ClipOpened,
     Extract,
     FaceBox,
-    Flag,
     Frame,
-    MediaFacts,
     Missing,
 )
+from service.domain.media import Anomalies, Flag, MediaFacts
 from service.errors import CircumplexError, ClipTooLong, DecoderCrashed, InternalError
 from service.media import wire
 
@@ -84,10 +84,45 @@ def test_a_chunk_arrives_as_it_was_sent() -> None:
         ClipOpened(media=FACTS),
         ClipClosed(frames=7, flags=(Flag.DAMAGED, Flag.NO_AUDIO)),
         ClipClosed(frames=0),
+        ClipClosed(
+            frames=7,
+            anomalies=Anomalies(variable_rate=True, shortest_step_seconds=1 / 3, audio_gaps=2),
+        ),
+        ClipOpened(
+            media=dataclasses.replace(
+                FACTS,
+                container_seconds=1.5,
+                hdr="pq",
+                bit_depth=10,
+                mirrored=True,
+                video_start_seconds=-0.021,
+            )
+        ),
     ],
 )
 def test_opening_and_closing_arrive_as_they_were_sent(message: Extract) -> None:
     assert carry(message) == message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("container", None),
+        ("container", 7),
+        ("width", 640.5),
+        ("width", True),
+        ("mirrored", 1),
+        ("bit_depth", -8),
+        ("video_start_seconds", float("inf")),
+        ("average_rate_hz", "25"),
+    ],
+)
+def test_facts_of_another_kind_than_theirs_are_refused(field: str, value: object) -> None:
+    _, header = wire.encode(ClipOpened(media=FACTS))
+    fields = json.loads(header)
+    fields["media"][field] = value
+    with pytest.raises(DecoderCrashed):
+        wire.decode(json.dumps(fields).encode(), b"", b"", b"")
 
 
 def test_an_error_arrives_as_itself() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from service.domain.clip import FaceBox, Flag, Frame, MediaFacts, Missing
+from service.domain.clip import FaceBox, Frame, Missing
+from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisOpened,
@@ -55,7 +56,11 @@ def result_of(made: list[TimelinePoint]) -> Result:
     for point in made:
         builder.add(point)
         builder.add(FramesSeen(done=point.frame.index + 1, expected=None))
-    builder.add(AnalysisClosed(frames=len(made), flags=(Flag.NO_AUDIO,)))
+    builder.add(
+        AnalysisClosed(
+            frames=len(made), flags=(Flag.NO_AUDIO,), anomalies=Anomalies(times_repeated=3)
+        )
+    )
     return builder.build()
 
 
@@ -131,6 +136,7 @@ def test_a_result_says_what_it_is_and_where_it_comes_from() -> None:
     assert whole["flags"] == ["no_audio"]
     assert whole["media"]["rotation_degrees"] == 90
     assert whole["media"]["duration_seconds"] is None
+    assert whole["media"]["anomalies"]["times_repeated"] == 3
 
 
 def test_a_result_without_frames_is_still_a_result() -> None:

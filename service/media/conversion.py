@@ -1,0 +1,117 @@
+"""From a decoded frame to 8-bit RGB as an ordinary screen shows it.
+
+What a frame leaves open is taken as players take it: BT.709 for high definition, BT.601
+below, limited range. High dynamic range is brought to BT.709 with its reference white (203 cd/m2,
+ITU-R BT.2408) as white, so that faces look as in ordinary pictures; what is brighter is clipped.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from av.filter import Graph
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    VideoReformatter,
+)
+
+from service.domain.arrays import Bytes
+from service.media.colour import Colours, read_colours
+
+_MATRICES: Final = {
+    "bt709": Colorspace.ITU709,
+    "fcc": Colorspace.FCC,
+    "bt470bg": Colorspace.ITU601,
+    "smpte170m": Colorspace.ITU601,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020nc": Colorspace.BT2020,
+    "bt2020c": Colorspace.BT2020,
+}
+_LARGEST_SD: Final = (1024, 576)
+
+
+class Converter:
+    """Makes RGB of the frames of one stream."""
+
+    def __init__(self, *, threads: int) -> None:
+        self._threads = threads
+        self._reformatter = VideoReformatter()
+        self._fields = _FirstField()
+
+    def to_rgb(self, frame: VideoFrame, *, bottom_first: bool) -> Bytes:
+        """(H, W, 3) uint8 as coded: neither turned nor with square pixels.
+
+        An interlaced frame shows its first field, which is what a viewer sees at its time.
+
+        Raises: FFmpegError: no way from its pixel format.
+        """
+        height, colours = frame.height, read_colours(frame)
+        source = frame
+        if frame.interlaced_frame and height > 1:
+            source = self._fields.take(frame, bottom=bottom_first)
+        wide = colours.hdr is not None or colours.primaries == "bt2020"
+        if wide and colours.primaries is None:
+            source.color_primaries = ColorPrimaries.BT2020
+        converted = self._reformatter.reformat(
+            source,
+            width=frame.width,
+            height=height,
+            format="rgb24",
+            src_colorspace=_matrix_of(frame, colours),
+            src_color_range=ColorRange.UNSPECIFIED,
+            dst_color_trc=ColorTrc.BT709 if wide else None,
+            dst_color_primaries=ColorPrimaries.BT709 if wide else None,
+            threads=self._threads,
+        )
+        return np.asarray(converted.to_ndarray(), np.uint8)
+
+
+def _matrix_of(frame: VideoFrame, colours: Colours) -> Colorspace | None:
+    """The matrix that made this frame's luma and chroma; None: it has RGB samples."""
+    if frame.format.is_rgb:
+        return None
+    if colours.matrix in _MATRICES:
+        return _MATRICES[colours.matrix]
+    if colours.hdr is not None:
+        return Colorspace.BT2020
+    width, height = _LARGEST_SD
+    small = frame.width <= width and frame.height <= height
+    return Colorspace.ITU601 if small else Colorspace.ITU709
+
+
+class _FirstField:
+    """Cuts one field out of interlaced frames, chroma and all."""
+
+    def __init__(self) -> None:
+        self._graphs: dict[tuple[int, int, str, bool], Graph] = {}
+
+    def take(self, frame: VideoFrame, *, bottom: bool) -> VideoFrame:
+        """The field as a frame of half the height."""
+        key = (frame.width, frame.height, frame.format.name, bottom)
+        if key not in self._graphs:
+            self._graphs = {key: _build(*key)}
+        graph = self._graphs[key]
+        graph.push(frame)
+        field = graph.pull()
+        if not isinstance(field, VideoFrame):
+            raise TypeError("a picture went in and something else came out")
+        return field
+
+
+def _build(width: int, height: int, pixel_format: str, bottom: bool) -> Graph:
+    graph = Graph()
+    shape = VideoFormat(pixel_format, width, height)
+    source = graph.add_buffer(width=width, height=height, format=shape, time_base=Fraction(1))
+    field = graph.add("field", "bottom" if bottom else "top")
+    sink = graph.add("buffersink")
+    source.link_to(field)
+    field.link_to(sink)
+    graph.configure()
+    return graph

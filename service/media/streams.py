@@ -1,0 +1,64 @@
+"""Which of a file's streams is looked at, and which is listened to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, StreamUnknown
+from service.media.layout import lacks_index
+
+
+def choose_video(container: InputContainer, clip: Path, wanted: int | None = None) -> VideoStream:
+    """The stream wanted, or the first, as tools count that take a file's video 0.
+
+    A cover picture is no video. Without a wish, streams that have no decoder, or none of whose
+    pictures was found, come last.
+
+    Args: wanted: its place among all streams of the file.
+    Raises: ClipWithoutVideo, ClipTruncated, StreamUnknown: what is wanted is no video,
+        ClipWithoutFrames: no decoder for its codec.
+    """
+    moving = moving_pictures(container)
+    if not moving:
+        raise ClipTruncated() if _is_empty(container, clip) else ClipWithoutVideo()
+    if wanted is not None:
+        moving = [stream for stream in moving if stream.index == wanted]
+        if not moving:
+            raise StreamUnknown(f"Stream {wanted} of the file is not a video")
+    stream = next(filter(_can_be_read, moving), None)
+    if stream is None:
+        raise ClipTruncated() if lacks_index(clip) else ClipWithoutFrames()
+    return stream
+
+
+def choose_sound(container: InputContainer, wanted: int | None = None) -> AudioStream | None:
+    """The stream wanted, or FFmpeg's choice: by disposition, packets seen, then bit rate.
+
+    Args: wanted: its place among all streams of the file.
+    Raises: StreamUnknown: what is wanted is no sound.
+    """
+    if wanted is not None:
+        for stream in container.streams.audio:
+            if stream.index == wanted:
+                return stream
+        raise StreamUnknown(f"Stream {wanted} of the file is not sound")
+    stream = container.streams.best("audio")
+    return stream if isinstance(stream, AudioStream) else None
+
+
+def moving_pictures(container: InputContainer) -> list[VideoStream]:
+    """Video streams that are no cover picture."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _can_be_read(stream: VideoStream) -> bool:
+    return bool(stream.codec_context and stream.width)
+
+
+def _is_empty(container: InputContainer, clip: Path) -> bool:
+    return not container.streams.audio and lacks_index(clip)
