@@ -27,7 +27,18 @@ from service.media.display import square_size
 from service.media.duration import declared_seconds
 from service.media.layout import lacks_index
 
-VIDEO_FORMATS: Final = ("mov", "matroska", "mpegts", "avi", "flv", "mpeg", "asf", "ogg")
+VIDEO_FORMATS: Final = (
+    "mov",
+    "matroska",
+    "mpegts",
+    "avi",
+    "flv",
+    "mpeg",
+    "asf",
+    "ogg",
+    "dv",
+    "mxf",
+)
 SOUND_FORMATS: Final = ("wav", "mp3", "flac", "aac")
 """Accepted only so that a sound file is refused for what it is."""
 

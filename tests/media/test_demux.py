@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -177,3 +178,15 @@ def test_facts_are_what_the_container_says(tmp_path: Path) -> None:
     assert facts.duration_seconds == pytest.approx(4.0)
     assert (facts.audio_rate_hz, facts.audio_channels) == (48_000, 2)
     assert "mp4" in facts.container
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "size"),
+    [("tape.dv", "dvvideo", (720, 576)), ("broadcast.mxf", "mpeg2video", (96, 64))],
+)
+def test_tapes_and_broadcast_masters_are_read(
+    tmp_path: Path, name: str, codec: str, size: tuple[int, int]
+) -> None:
+    track = PictureTrack(codec=codec, size=size, count=5, tick=Fraction(1, 25), options={})
+    times, _ = read_pictures(write(tmp_path / name, track))
+    assert times == [k / 25 for k in range(5)]
