@@ -13,7 +13,13 @@ from circumplex_client.client import Client
 from circumplex_client.errors import ClientError
 from circumplex_client.values import Choices, Job
 
-SUFFIXES: Final = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
+SUFFIXES: Final = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".ts", ".mts", ".m2ts"),
+        *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".dv", ".mxf"),
+    }
+)
+"""What counts as a clip in a folder."""
 
 
 def main(arguments: list[str] | None = None) -> int:
