@@ -55,8 +55,7 @@ def measure_face(clip: Path, settings: Settings) -> Speed:
 
     def find_all() -> int:
         for pixels in pictures:
-            face = finder.find(pixels)
-            if face is not None:
+            for face in finder.find(pixels):
                 align_crop(pixels, face.points)
         return len(pictures)
 

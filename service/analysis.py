@@ -2,7 +2,8 @@
 
 Every door (REST job, offline command, bench) tells it through `analyse`, so their numbers agree.
 
-    extract ─▶ embed, several chunks at once ─▶ carry ─▶ window ─▶ fuse ─▶ merge ─▶ smooth ─▶ point
+    extract ─▶ embed, several chunks at once ─▶ for each track:
+                                      carry ─▶ window ─▶ fuse ─▶ merge ─▶ smooth ─▶ point
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,20 @@ from typing import TypeVar
 import numpy as np
 
 from service.domain.arrays import Floats
+from service.domain.cast import Cast, Work
 from service.domain.choices import Choices
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
-from service.domain.points import PointMaker
+from service.domain.media import Flag
 from service.domain.ports import Extractor, Inference
 from service.domain.signatures import TARGETS
-from service.domain.timeline import AnalysisClosed, AnalysisEvent, AnalysisOpened, FramesSeen
+from service.domain.timeline import (
+    AnalysisClosed,
+    AnalysisEvent,
+    AnalysisOpened,
+    FramesDecoded,
+    FramesSeen,
+    TrackDropped,
+)
 from service.domain.windows import Answer, Window
 from service.telemetry.metrics import Metrics
 
@@ -53,7 +62,8 @@ async def analyse(
 ) -> AsyncGenerator[AnalysisEvent]:
     """Put every frame of a clip on the circumplex.
 
-    Yields: AnalysisOpened; points in frame order, FramesSeen between them; AnalysisClosed.
+    Yields: AnalysisOpened; for each chunk FramesDecoded, the points that are settled, in frame
+        order within their track, and FramesSeen; TrackDropped at any time; AnalysisClosed.
     Raises: ClipError for the clip, ServiceError for a part of the service.
     """
     analysis = _Analysis(inference=inference, method=method, metrics=metrics)
@@ -76,7 +86,7 @@ class _Analysis:
         self._inference = inference
         self._metrics = metrics
         self._chunks_in_flight = method.chunks_in_flight
-        self._points = PointMaker(
+        self._cast = Cast(
             window_frames=method.window_frames,
             hop_frames=method.hop_frames,
             smoothing_seconds=method.smoothing_seconds,
@@ -99,16 +109,15 @@ class _Analysis:
                 self._expected = media.frames_estimate
                 yield AnalysisOpened(media=media)
             case _Embedded():
-                windows = self._points.add(item.chunk.frames, item.faces, item.voice)
-                async for point in self._answered(windows):
-                    yield point
+                frames = item.chunk.frames
+                yield FramesDecoded(times_seconds=tuple(each.time_seconds for each in frames))
+                async for event in self._answered(self._cast.add(frames, item.faces, item.voice)):
+                    yield event
                 yield self._progress(item)
             case ClipClosed():
-                async for point in self._answered(self._points.close()):
-                    yield point
-                for point in self._points.finish():
-                    yield point
-                yield AnalysisClosed(frames=self._seen, flags=item.flags, anomalies=item.anomalies)
+                async for event in self._answered(self._cast.close()):
+                    yield event
+                yield self._closed(item)
 
     async def _embed(self, extract: Extract) -> ClipOpened | ClipClosed | _Embedded:
         """Both backbones at once, for one chunk; chunks do not depend on each other."""
@@ -117,7 +126,7 @@ class _Analysis:
         for stage, seconds in extract.stage_seconds.items():
             self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
         faces, voice = await asyncio.gather(
-            self._timed("embed_faces", self._inference.embed_faces(extract.crops)),
+            self._timed("embed_faces", self._embed_faces(extract)),
             self._timed(
                 "embed_voice",
                 self._inference.embed_voice(extract.waveform, extract.patch_starts),
@@ -125,10 +134,23 @@ class _Analysis:
         )
         return _Embedded(chunk=extract, faces=faces, voice=voice)
 
-    async def _answered(self, windows: Iterator[Window]) -> AsyncGenerator[AnalysisEvent]:
-        for window in windows:
-            for point in self._points.answer(await self._fuse(window)):
+    async def _embed_faces(self, chunk: Chunk) -> Floats:
+        """At most as many crops at once as there are frames: what the models were warmed with."""
+        at_once = len(chunk.frames)
+        parts = [
+            await self._inference.embed_faces(chunk.crops[first : first + at_once])
+            for first in range(0, max(len(chunk.crops), 1), at_once)
+        ]
+        return np.concatenate(parts)
+
+    async def _answered(self, work: Work) -> AsyncGenerator[AnalysisEvent]:
+        for maker, window in work:
+            for point in maker.answer(await self._fuse(window)):
                 yield point
+        for point in self._cast.take_settled():
+            yield point
+        for track in self._cast.take_dropped():
+            yield TrackDropped(track=track)
 
     async def _fuse(self, window: Window) -> Answer:
         features = window.features
@@ -148,11 +170,23 @@ class _Analysis:
         return done
 
     def _progress(self, embedded: _Embedded) -> FramesSeen:
-        frames, faces = len(embedded.chunk.frames), len(embedded.faces)
-        self._seen += frames
-        self._metrics.frames_total.labels(face="found").inc(faces)
-        self._metrics.frames_total.labels(face="missing").inc(frames - faces)
+        frames = embedded.chunk.frames
+        found = sum(bool(frame.faces) for frame in frames)
+        self._seen += len(frames)
+        self._metrics.frames_total.labels(face="found").inc(found)
+        self._metrics.frames_total.labels(face="missing").inc(len(frames) - found)
         return FramesSeen(done=self._seen, expected=self._expected)
+
+    def _closed(self, clip: ClipClosed) -> AnalysisClosed:
+        primary = self._cast.primary
+        flags = {*clip.flags}
+        if primary is None:
+            flags.add(Flag.NO_FACE)
+        if self._cast.is_crowded:
+            flags.add(Flag.CROWDED)
+        return AnalysisClosed(
+            frames=self._seen, flags=tuple(sorted(flags)), anomalies=clip.anomalies, primary=primary
+        )
 
 
 async def ahead(

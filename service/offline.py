@@ -11,7 +11,8 @@ from service.domain.choices import Choices
 from service.domain.timeline import FramesSeen
 from service.errors import ResultFormatUnknown
 from service.provenance import read_provenance
-from service.results.columns import Result, ResultBuilder
+from service.results.builder import ResultBuilder
+from service.results.columns import Result
 from service.results.formats import JSON, format_named
 from service.results.plot import PLOT_SUFFIXES, plot_result
 from service.settings import Settings
@@ -30,7 +31,7 @@ async def annotate(
 
     Raises: ClipError for the clip, ServiceError for a part of the service.
     """
-    builder = ResultBuilder(read_provenance(settings))
+    builder = ResultBuilder(read_provenance(settings), choices.faces)
     async with aclosing(analyst.analyse(clip, choices)) as events:
         async for event in events:
             if isinstance(event, FramesSeen):

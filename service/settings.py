@@ -87,6 +87,16 @@ class Settings(BaseSettings):
         default=32, ge=1, le=300, description="Frames that travel to the backbones together."
     )
 
+    # faces
+    most_faces: int = Field(
+        default=6, ge=1, le=8, description="Faces followed at a time, the largest; one a track."
+    )
+    least_face_pixels: float = Field(
+        default=20.0,
+        ge=1,
+        description="Height of the smallest face that is followed, pixels of the displayed frame.",
+    )
+
     # method
     window_frames: int = Field(
         default=300, ge=2, le=3000, description="Frames the fusion sees at once."

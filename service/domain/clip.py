@@ -9,12 +9,14 @@ from typing import Final
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.media import Anomalies, Flag, MediaFacts
 
+MOST_FACES: Final = 8
+"""Faces of one frame that are followed at most, whatever the settings say."""
 EXTRACTION_STAGES: Final = ("decode", "face", "sound")
 """What is done to a frame before it reaches a backbone."""
 
 
 class Missing(StrEnum):
-    """Why a frame has no face of its own."""
+    """Why a frame has no face of a track."""
 
     FACE_NOT_FOUND = "face_not_found"
 
@@ -32,20 +34,31 @@ class FaceBox:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedFace:
+    """A face in one frame, and whose it is: a track keeps its number through the clip, from 1."""
+
+    track: int
+    box: FaceBox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One decoded frame: its ordinal, its presentation time and its face."""
+    """One decoded frame: its ordinal, its presentation time and its faces, one a track."""
 
     index: int
     time_seconds: float
-    face: FaceBox | None = None
-    missing: Missing | None = None
+    faces: tuple[TrackedFace, ...] = ()
+
+    def face_of(self, track: int) -> FaceBox | None:
+        """Where this track's face is; None: not found."""
+        return next((face.box for face in self.faces if face.track == track), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """Consecutive frames with what the backbones need of them.
 
-    crops: (N, 3, 112, 112) uint8 RGB, one for each frame that has a face, in order.
+    crops: (N, 3, 112, 112) uint8 RGB, one for each face, frame after frame.
     waveform: (S,) float32 in [-1, 1], mono 16 kHz, on a 10 ms grid, covering every patch.
     patch_starts: (T,) int64, where each frame's patch starts in `waveform`, in 10 ms hops.
     stage_seconds: busy time of each of the EXTRACTION_STAGES that made this chunk.

@@ -13,6 +13,9 @@ class Flag(StrEnum):
     """No sound: the voice is taken as silence."""
     NO_FACE = "no_face"
     """Not one face: valence and arousal are null throughout."""
+    CROWDED = "crowded"
+    """More faces than are followed at a time, or more tracks than are kept: the larger, and the
+    more present, are."""
     DAMAGED = "damaged"
     """Some packets could not be decoded; the rows are the frames that could."""
     TRUNCATED = "truncated"
@@ -28,7 +31,7 @@ class Flag(StrEnum):
     TONE_MAPPED = "tone_mapped"
     """High dynamic range, brought to the range of ordinary pictures."""
     SIZE_CHANGES = "size_changes"
-    """Frames differ in size or shape; boxes are in pixels of their own frame."""
+    """Frames differ in size or shape; boxes are in pixels of the first one's size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

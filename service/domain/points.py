@@ -1,10 +1,12 @@
-"""From features to points: filled, windowed, merged, smoothed. Nothing waits in here."""
+"""One track from features to points: filled, windowed, merged, smoothed. Nothing waits in here."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from service.domain.arrays import Floats
 from service.domain.carry import LastFace
@@ -24,23 +26,39 @@ class _Merged:
 
 
 class PointMaker:
-    """Turns a clip's features into its points, in frame order.
+    """Turns the features of one track into its points, in frame order.
 
     Call `add` for each chunk and `close` once, answering every window they yield
     with `answer`; then `finish`. A frame's point comes once nothing can change it.
     """
 
-    def __init__(self, *, window_frames: int, hop_frames: int, smoothing_seconds: float) -> None:
-        self._last_face = LastFace()
-        self._windower = Windower(window_frames=window_frames, hop_frames=hop_frames)
+    def __init__(
+        self,
+        *,
+        track: int,
+        window_frames: int,
+        hop_frames: int,
+        smoothing_seconds: float,
+        start: int = 0,
+        points_from: int = 0,
+        last_face: LastFace | None = None,
+    ) -> None:
+        """Args: start: the first frame to come, where a window starts; points_from: the first
+        that needs a point; last_face: seen before them.
+        """
+        self._track = track
+        self._points_from = points_from
+        self._last_face = last_face or LastFace()
+        self._windower = Windower(window_frames=window_frames, hop_frames=hop_frames, start=start)
         self._merger = Merger(hop_frames=hop_frames)
         self._smoother = Smoother(sigma_seconds=smoothing_seconds)
         self._unmerged: deque[tuple[Frame, bool]] = deque()
         self._unsmoothed: deque[_Merged] = deque()
 
     def add(self, frames: Sequence[Frame], faces: Floats, voice: Floats) -> Iterator[Window]:
-        """Takes T frames, the (N, 512) faces found in them and their (T, 128) voice."""
-        visual, known = self._last_face.fill(frames, faces)
+        """Takes T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
+        seen = np.array([frame.face_of(self._track) is not None for frame in frames], np.bool_)
+        visual, known = self._last_face.fill(seen, faces)
         self._unmerged.extend(zip(frames, known.tolist(), strict=True))
         yield from self._windower.add(Features(visual=visual, audio=voice, known=known))
 
@@ -55,7 +73,7 @@ class PointMaker:
     def finish(self) -> Iterator[TimelinePoint]:
         """The points that were waiting for neighbours that will not come."""
         yield from self._smooth(self._merger.close())
-        yield from map(self._point, self._smoother.close())
+        yield from self._points(self._smoother.close())
 
     def _smooth(self, answer: Answer) -> Iterator[TimelinePoint]:
         for mean, spread in zip(answer.mean.tolist(), answer.spread.tolist(), strict=True):
@@ -63,13 +81,18 @@ class PointMaker:
             merged = _Merged(frame=frame, mean=tuple(mean) if known else None, spread=tuple(spread))
             self._unsmoothed.append(merged)
             sample = Sample(time_seconds=frame.time_seconds, values=merged.mean)
-            yield from map(self._point, self._smoother.add(sample))
+            yield from self._points(self._smoother.add(sample))
+
+    def _points(self, settled: Iterator[Sample]) -> Iterator[TimelinePoint]:
+        points = map(self._point, settled)
+        return (point for point in points if point.frame.index >= self._points_from)
 
     def _point(self, smoothed: Sample) -> TimelinePoint:
         merged = self._unsmoothed.popleft()
         if merged.mean is None or smoothed.values is None:
-            return TimelinePoint(frame=merged.frame, estimate=None)
+            return TimelinePoint(track=self._track, frame=merged.frame, estimate=None)
         return TimelinePoint(
+            track=self._track,
             frame=merged.frame,
             estimate=Estimate(
                 valence=merged.mean[0],

@@ -1,10 +1,10 @@
-"""The answer: one point for every decoded frame."""
+"""The answer: a row for every decoded frame, and each track's points on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from service.domain.clip import Frame
+from service.domain.clip import FaceBox, Frame
 from service.domain.media import Anomalies, Flag, MediaFacts
 
 
@@ -22,14 +22,20 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelinePoint:
-    """One frame's place on the circumplex.
+    """A track's place on the circumplex in one frame.
 
-    estimate: None where no face has been seen yet: there is nothing to estimate from.
-    A later frame without a face is estimated from the last face seen; `frame.face` is then None.
+    estimate: None where the face has not been seen yet: there is nothing to estimate from.
+    A later frame without the face is estimated from the last one seen; `face` is then None.
     """
 
+    track: int
     frame: Frame
     estimate: Estimate | None
+
+    @property
+    def face(self) -> FaceBox | None:
+        """Where the track's face is in this frame."""
+        return self.frame.face_of(self.track)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,20 @@ class AnalysisOpened:
     """The clip could be opened; its facts are known."""
 
     media: MediaFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesDecoded:
+    """The next frames of the clip; each has a row in the result, whoever is seen in it."""
+
+    times_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackDropped:
+    """A track was too short to be a person's, or there are too many: its points do not count."""
+
+    track: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +69,14 @@ class FramesSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisClosed:
-    """Every frame has its point."""
+    """Every track has its points. primary: the track that was there most; None without any."""
 
     frames: int
     flags: tuple[Flag, ...]
     anomalies: Anomalies = field(default_factory=Anomalies)
+    primary: int | None = None
 
 
-AnalysisEvent = AnalysisOpened | FramesSeen | TimelinePoint | AnalysisClosed
+AnalysisEvent = (
+    AnalysisOpened | FramesDecoded | FramesSeen | TimelinePoint | TrackDropped | AnalysisClosed
+)

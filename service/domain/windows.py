@@ -68,11 +68,12 @@ class Window:
 class Windower:
     """Collects features and yields each window as soon as its last frame is there."""
 
-    def __init__(self, *, window_frames: int, hop_frames: int) -> None:
+    def __init__(self, *, window_frames: int, hop_frames: int, start: int = 0) -> None:
+        """Args: start: the first frame to come, a multiple of the hop."""
         self._window_frames = window_frames
         self._hop_frames = hop_frames
-        self._start = 0
-        self._covered = 0
+        self._start = start
+        self._covered = start + window_frames - hop_frames if start else 0
         self._held = _blank(0)
 
     def add(self, features: Features) -> Iterator[Window]:

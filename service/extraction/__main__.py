@@ -42,7 +42,12 @@ def main() -> None:
     limits.die_with_parent(stock.owner_pid)
     yunet = None if stock.yunet_file is None else Path(stock.yunet_file)
     try:
-        finder = open_finder(Path(stock.face_models_dir), yunet)
+        finder = open_finder(
+            Path(stock.face_models_dir),
+            yunet,
+            most_faces=stock.most_faces,
+            least_pixels=stock.least_face_pixels,
+        )
     except FaceModelsMissing as error:
         cradle.greet(door, code=error.code, detail=error.detail)
         return

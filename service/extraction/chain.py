@@ -1,6 +1,6 @@
 """The chain of stages inside the decode child, from a clip file to chunks of frames.
 
-decode (own thread) ─▶ face track and crop ─▶ sound of the same frames ─▶ chunk
+decode (own thread) ─▶ face tracks and crops ─▶ sound of the same frames ─▶ chunk
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,9 @@ from service.domain.clip import (
     ClipClosed,
     ClipOpened,
     Extract,
+    FaceBox,
     Frame,
-    Missing,
+    TrackedFace,
 )
 from service.domain.media import Flag
 from service.domain.signatures import CROP_SIDE
@@ -65,24 +67,23 @@ def produce(options: Options, finder: FaceFinder) -> Iterator[Extract]:
             first = next(pictures)
             yield ClipOpened(media=read_facts(container, stream, heard, first.look))
             frames = faces = 0
-            for chunk in _gather(_chain(first, pictures), finder, sound, options.chunk_frames):
+            for chunk in _gather(first, pictures, finder, sound, options.chunk_frames):
                 frames += len(chunk.frames)
                 faces += len(chunk.crops)
                 yield chunk
-        flags = reader.flags() | sound.flags() | (set[Flag]() if faces else {Flag.NO_FACE})
+        flags = reader.flags() | sound.flags()
+        flags |= {Flag.CROWDED} if finder.is_crowded else set[Flag]()
+        flags |= set[Flag]() if faces else {Flag.NO_FACE}
         anomalies = sound.report(reader.anomalies())
         yield ClipClosed(frames=frames, flags=tuple(sorted(flags)), anomalies=anomalies)
 
 
-def _chain(first: Picture, rest: Iterator[Picture]) -> Iterator[Picture]:
-    yield first
-    yield from rest
-
-
 @dataclass(slots=True)
 class _Batch:
-    """A chunk in the making; pictures are let go as soon as their face is cut out."""
+    """A chunk in the making; pictures are let go as soon as their faces are cut out."""
 
+    shape: tuple[int, ...]
+    """Height and width that boxes are told in: the first picture's."""
     frames: list[Frame] = field(default_factory=list[Frame])
     crops: list[Bytes] = field(default_factory=list[Bytes])
     decode_seconds: float = 0.0
@@ -90,17 +91,14 @@ class _Batch:
 
     def add(self, index: int, picture: Picture, finder: FaceFinder) -> None:
         began = time.perf_counter()
-        face = finder.find(picture.pixels)
-        if face is not None:
-            self.crops.append(align_crop(picture.pixels, face.points))
-        self.frames.append(
-            Frame(
-                index=index,
-                time_seconds=picture.time_seconds,
-                face=face and face.box,
-                missing=None if face else Missing.FACE_NOT_FOUND,
-            )
+        found = finder.find(picture.pixels)
+        self.crops += [align_crop(picture.pixels, face.points) for face in found]
+        shares = [told / own for told, own in zip(self.shape, picture.pixels.shape, strict=False)]
+        faces = tuple(
+            TrackedFace(track=face.track, box=_scale(face.box, shares[1], shares[0]))
+            for face in found
         )
+        self.frames.append(Frame(index=index, time_seconds=picture.time_seconds, faces=faces))
         self.face_seconds += time.perf_counter() - began
         self.decode_seconds += picture.busy_seconds
 
@@ -122,14 +120,25 @@ class _Batch:
         )
 
 
+def _scale(box: FaceBox, across: float, down: float) -> FaceBox:
+    return FaceBox(
+        left=box.left * across,
+        top=box.top * down,
+        width=box.width * across,
+        height=box.height * down,
+        score=box.score,
+    )
+
+
 def _gather(
-    pictures: Iterable[Picture], finder: FaceFinder, sound: Sound, chunk_frames: int
+    first: Picture, rest: Iterable[Picture], finder: FaceFinder, sound: Sound, chunk_frames: int
 ) -> Iterator[Chunk]:
-    batch = _Batch()
-    for index, picture in enumerate(pictures):
+    shape = first.pixels.shape[:2]
+    batch = _Batch(shape=shape)
+    for index, picture in enumerate(chain([first], rest)):
         batch.add(index, picture, finder)
         if len(batch.frames) == chunk_frames:
             yield batch.close(sound)
-            batch = _Batch()
+            batch = _Batch(shape=shape)
     if batch.frames:
         yield batch.close(sound)

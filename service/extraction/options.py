@@ -19,6 +19,8 @@ class Stock:
 
     face_models_dir: str
     yunet_file: str | None
+    most_faces: int
+    least_face_pixels: float
     owner_pid: int
 
     @staticmethod
@@ -28,6 +30,8 @@ class Stock:
         return Stock(
             face_models_dir=str(settings.face_models_dir.absolute()),
             yunet_file=None if yunet is None else str(yunet.absolute()),
+            most_faces=settings.most_faces,
+            least_face_pixels=settings.least_face_pixels,
             owner_pid=os.getpid(),
         )
 
@@ -37,7 +41,6 @@ class Options:
     """All that the child of one clip is told."""
 
     clip: str
-    faces: str
     video_stream: int | None
     audio_stream: int | None
     max_seconds: float
@@ -53,7 +56,6 @@ class Options:
         """What the child needs of the choices and the settings."""
         return Options(
             clip=str(clip.absolute()),
-            faces=choices.faces,
             video_stream=choices.video_stream,
             audio_stream=choices.audio_stream,
             max_seconds=settings.max_clip_seconds,

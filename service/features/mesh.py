@@ -17,7 +17,6 @@ from service.domain.arrays import Bytes, Floats
 from service.domain.clip import FaceBox
 from service.features.detector import Candidate
 from service.features.models import MESH_FILE, read_network
-from service.features.sighting import Sighting
 
 INPUT_SIDE: Final = 192
 REGION_SHARE: Final = 1.5
@@ -93,17 +92,16 @@ def five_points(points: Floats) -> Floats:
     return np.stack([eye, other_eye, points[1], points[61], points[291]]).astype(np.float32)
 
 
-def sighting_of(mesh: Mesh) -> Sighting:
-    """The measured face as a box around its points and the five points."""
+def box_of(mesh: Mesh) -> FaceBox:
+    """The box around the measured face."""
     (left, top), (right, bottom) = mesh.points.min(axis=0), mesh.points.max(axis=0)
-    box = FaceBox(
+    return FaceBox(
         left=float(left),
         top=float(top),
         width=float(right - left),
         height=float(bottom - top),
         score=mesh.score,
     )
-    return Sighting(box=box, points=five_points(mesh.points))
 
 
 def _turn(eye: Floats, other_eye: Floats) -> float:

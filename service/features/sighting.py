@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,19 +12,26 @@ from service.domain.clip import FaceBox
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A face in a picture.
+    """A face in a picture, and whose it is.
 
+    track: a number from 1; the same face keeps it through the clip.
     points: (5, 2) float32 pixels: the eye and mouth corner on the picture's left, then right,
         in the order of the ArcFace template (eye, eye, nose, mouth corner, mouth corner).
     """
 
+    track: int
     box: FaceBox
     points: Floats
 
 
 class FaceFinder(Protocol):
-    """Follows the primary face through the pictures of one clip, in order."""
+    """Follows the faces through the pictures of one clip, in order."""
 
-    def find(self, picture: Bytes) -> Sighting | None:
-        """The primary face of the next (H, W, 3) RGB picture, or None."""
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there were more faces at a time than are followed."""
+        ...
+
+    def find(self, picture: Bytes) -> Sequence[Sighting]:
+        """The faces of the next (H, W, 3) RGB picture, those that have been there most first."""
         ...

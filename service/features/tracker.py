@@ -1,7 +1,7 @@
-"""Follows the primary face of a clip from picture to picture.
+"""Follows the faces of a clip from picture to picture.
 
-Between looks the face is followed by its mesh alone. A face counts only when the mesh
-verifies it; the detector merely proposes where to measure.
+Between looks each face is followed by its mesh alone. Looks find newcomers: at intervals, at
+a cut, and whenever a face was lost.
 """
 
 from __future__ import annotations
@@ -9,92 +9,115 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from service.domain.arrays import Bytes
-from service.features.detector import Candidate, FaceDetector
-from service.features.mesh import (
-    FaceMesh,
-    Mesh,
-    Region,
-    region_of_candidate,
-    region_of_mesh,
-    sighting_of,
-)
+from service.features.company import Company
+from service.features.lookout import Lookout
+from service.features.mesh import FaceMesh, box_of, five_points, region_of_mesh
 from service.features.sighting import Sighting
 
-RECHECK_PICTURES: Final = 30
-"""A followed face is looked for afresh so often, in case a much larger one came in."""
+LOOK_EVERY: Final = 20
+"""Pictures from one look for newcomers to the next while somebody is followed."""
+SEARCH_LOOKS: Final = 6
+"""Every so many looks small faces are searched for too: that costs ten times a look."""
 SEARCH_EVERY: Final = 2
-"""Without a face only every second picture is searched: searching costs ten times following."""
-TAKEOVER_AREA: Final = 2.0
-"""Another face becomes the primary one when its area is so many times the followed one's."""
-SURE_MESH: Final = 0.98
-SURE_TOGETHER: Final = 0.7
-"""A face is taken up when its mesh alone is this sure, or mesh times detector are. Cartoon
-animals and logos reached 0.96 and 0.62; small faces 1.0 by mesh at a detector's 0.5 to 0.7."""
-MOST_CANDIDATES: Final = 4
-"""Proposals that are measured in one look."""
+"""Without a face only every second picture is searched."""
+DESCRIBE_EVERY: Final = 5
+"""Pictures from one look at everybody's appearance to the next."""
+SMALL_SHARE: Final = 0.15
+"""A face that is less high, as a share of the picture's longer side, is found by a search only."""
+CUT_LEVELS: Final = 28.0
+"""Mean change of a pixel from picture to picture, of 255, that makes a cut."""
+_THUMBNAIL_SIDE: Final = 24
 
 
 class MeshTracker:
-    """The primary face: the largest when first seen, then the same one for as long as it stays."""
+    """Several faces at once, each with its track's number."""
 
-    def __init__(self, models_dir: Path) -> None:
-        """Raises: FaceModelsMissing."""
-        self._detector = FaceDetector(models_dir)
+    def __init__(self, models_dir: Path, *, most_faces: int, least_pixels: float) -> None:
+        """Args: most_faces: followed at a time, the largest; least_pixels: height of a face.
+
+        Raises: FaceModelsMissing.
+        """
         self._mesh = FaceMesh(models_dir)
-        self._region: Region | None = None
-        self._until_recheck = RECHECK_PICTURES
-        self._until_search = 0
+        self._lookout = Lookout(models_dir, self._mesh, least_pixels=least_pixels)
+        self._company = Company(most_faces=most_faces)
+        self._least_pixels = least_pixels
+        self._scene = _Scene()
+        self._number = 0
+        self._until_look = 0
+        self._pause = LOOK_EVERY
+        self._looks = 0
+        self._has_lost_small = False
 
-    def find(self, picture: Bytes) -> Sighting | None:
-        """The primary face of the next (H, W, 3) RGB picture; None: not found or not looked for."""
-        mesh = self._follow(picture)
-        if mesh is None:
-            mesh = self._acquire(picture)
-        self._region = None if mesh is None else region_of_mesh(mesh.points)
-        return None if mesh is None else sighting_of(mesh)
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there were more faces at a time than are followed."""
+        return self._company.is_crowded
 
-    def _follow(self, picture: Bytes) -> Mesh | None:
-        if self._region is None:
-            return None
-        mesh = self._mesh.measure(picture, self._region)
-        if mesh is None:
-            self._until_search = 0
-            return None
-        self._until_recheck -= 1
-        if self._until_recheck > 0:
-            return mesh
-        self._until_recheck = RECHECK_PICTURES
-        return self._recheck(picture, mesh)
-
-    def _recheck(self, picture: Bytes, mesh: Mesh) -> Mesh:
-        """The followed face, or the one that has taken the picture over."""
-        box = sighting_of(mesh).box
-        larger = [
-            face
-            for face in self._detector.detect(picture)
-            if face.area > TAKEOVER_AREA * box.width * box.height
+    def find(self, picture: Bytes) -> list[Sighting]:
+        """The faces of the next (H, W, 3) RGB picture, those that have been there most first."""
+        self._number += 1
+        self._follow(picture)
+        if self._company.part(picture, self._number):
+            self._look_soon()
+        if self._scene.is_cut(picture):
+            self._company.meet_again(picture, self._number)
+            self._look_soon()
+        elif self._number % DESCRIBE_EVERY == 0:
+            self._company.learn(picture)
+        self._until_look -= 1
+        if self._until_look <= 0:
+            self._look(picture)
+        followed = self._company.followed
+        for each in followed:
+            each.person.move(each.box, self._number)
+        followed.sort(key=lambda each: -each.person.pictures)
+        return [
+            Sighting(track=each.person.track, box=each.box, points=five_points(each.mesh.points))
+            for each in followed
         ]
-        return self._verify(picture, larger) or mesh
 
-    def _acquire(self, picture: Bytes) -> Mesh | None:
-        self._until_search -= 1
-        if self._until_search > 0:
-            return None
-        mesh = self._verify(picture, self._detector.detect(picture))
-        if mesh is None:
-            mesh = self._verify(picture, self._detector.search(picture))
-        self._until_search = 0 if mesh else SEARCH_EVERY
-        self._until_recheck = RECHECK_PICTURES
-        return mesh
+    def _follow(self, picture: Bytes) -> None:
+        for each in [*self._company.followed]:
+            mesh = self._mesh.measure(picture, region_of_mesh(each.mesh.points))
+            if mesh is None or box_of(mesh).height < self._least_pixels:
+                self._company.lose(each)
+                self._look_soon()
+                self._has_lost_small |= each.box.height < SMALL_SHARE * max(picture.shape)
+            else:
+                each.mesh, each.box = mesh, box_of(mesh)
 
-    def _verify(self, picture: Bytes, candidates: list[Candidate]) -> Mesh | None:
-        for candidate in candidates[:MOST_CANDIDATES]:
-            mesh = self._mesh.measure(picture, region_of_candidate(candidate))
-            if mesh is not None and _is_sure(mesh.score, candidate.score):
-                return mesh
-        return None
+    def _look_soon(self) -> None:
+        """Now, and then at growing intervals."""
+        self._until_look, self._pause = 0, 1
+
+    def _look(self, picture: Bytes) -> None:
+        boxes = [each.box for each in self._company.followed]
+        self._looks += 1
+        is_searched = not boxes or self._has_lost_small or self._looks % SEARCH_LOOKS == 0
+        self._has_lost_small = False
+        found = self._lookout.look(picture, boxes)
+        if is_searched and not found:
+            found = self._lookout.search(picture, boxes)
+        self._company.welcome(picture, found, self._number)
+        if self._company.followed:
+            self._until_look = self._pause
+            self._pause = min(2 * self._pause, LOOK_EVERY)
+        else:
+            self._until_look, self._pause = SEARCH_EVERY, 1
 
 
-def _is_sure(mesh_score: float, detector_score: float) -> bool:
-    return mesh_score >= SURE_MESH or mesh_score * detector_score >= SURE_TOGETHER
+class _Scene:
+    """Tells where one scene ends and another begins."""
+
+    def __init__(self) -> None:
+        self._last = np.zeros((0, 0, 3), np.int16)
+
+    def is_cut(self, picture: Bytes) -> bool:
+        """Whether this picture and the one before it have little in common."""
+        step = max(1, min(picture.shape[:2]) // _THUMBNAIL_SIDE)
+        now = picture[step // 2 :: step, step // 2 :: step].astype(np.int16)
+        last, self._last = self._last, now
+        return last.shape == now.shape and float(np.abs(now - last).mean()) > CUT_LEVELS

@@ -19,19 +19,24 @@ LEAST_SCORE: Final = 0.7
 
 
 class YuNetFinder:
-    """The largest face of each picture, found anew in each."""
+    """The largest face of each picture, found anew in each; all of them are one track."""
 
-    def __init__(self, file: Path) -> None:
-        """Raises: FaceModelsMissing: the file is absent or is no YuNet."""
+    is_crowded = False
+
+    def __init__(self, file: Path, *, least_pixels: float) -> None:
+        """Args: least_pixels: height of a face.
+
+        Raises: FaceModelsMissing: the file is absent or is no YuNet."""
         if not file.is_file():
             raise FaceModelsMissing("The YuNet file named in the settings cannot be read")
+        self._least_pixels = least_pixels
         try:
             self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), LEAST_SCORE)
         except cv2.error as error:
             raise FaceModelsMissing("The YuNet file named in the settings is no YuNet") from error
 
-    def find(self, picture: Bytes) -> Sighting | None:
-        """The largest face of the (H, W, 3) RGB picture; None where there is none."""
+    def find(self, picture: Bytes) -> list[Sighting]:
+        """The largest face of the (H, W, 3) RGB picture, if there is one."""
         height, width = picture.shape[:2]
         scale = min(1.0, SEARCH_SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -40,10 +45,11 @@ class YuNetFinder:
         found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
         # OpenCV answers None where there is no face, whatever its stubs say
         rows = np.asarray([] if found is None else found, dtype=np.float32).reshape(-1, 15)  # pyright: ignore[reportUnnecessaryComparison]
+        rows = rows[rows[:, 3] >= self._least_pixels * scale]
         if not len(rows):
-            return None
+            return []
         largest = rows[np.argmax(rows[:, 2] * rows[:, 3])]
         left, top, box_width, box_height = (float(value) / scale for value in largest[:4])
         score = float(np.clip(largest[14], 0.0, 1.0))
         box = FaceBox(left=left, top=top, width=box_width, height=box_height, score=score)
-        return Sighting(box=box, points=largest[4:14].reshape(5, 2) / np.float32(scale))
+        return [Sighting(track=1, box=box, points=largest[4:14].reshape(5, 2) / np.float32(scale))]

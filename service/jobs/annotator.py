@@ -25,7 +25,8 @@ from service.errors import (
 from service.jobs.consumer import Delivery
 from service.jobs.ledger import AttemptSuperseded, Claim, Ledger
 from service.jobs.record import JobRecord, result_key
-from service.results.columns import Result, ResultBuilder
+from service.results.builder import ResultBuilder
+from service.results.columns import Result
 from service.results.formats import FORMATS
 from service.telemetry.logs import TRACE_ID
 from service.telemetry.metrics import Metrics
@@ -107,7 +108,7 @@ class Annotator:
         return "succeeded"
 
     async def _follow(self, claim: Claim, record: JobRecord) -> Result:
-        builder = ResultBuilder(self.provenance())
+        builder = ResultBuilder(self.provenance(), record.choices.faces)
         due = time.monotonic()
         async with (
             self.store.open_file(record.clip_key) as clip,

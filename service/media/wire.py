@@ -20,13 +20,14 @@ import numpy as np
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import (
     EXTRACTION_STAGES,
+    MOST_FACES,
     Chunk,
     ClipClosed,
     ClipOpened,
     Extract,
     FaceBox,
     Frame,
-    Missing,
+    TrackedFace,
 )
 from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.signatures import CROP_SIDE
@@ -80,7 +81,7 @@ def read_prefix(prefix: bytes, *, most_frames: int) -> Lengths:
         magic == MAGIC
         and header <= _MOST_HEADER_BYTES
         and crops % CROP_BYTES == 0
-        and crops <= most_frames * CROP_BYTES
+        and crops <= most_frames * MOST_FACES * CROP_BYTES
         and waveform % 4 == 0
         and waveform <= most_frames * _MOST_SAMPLES_PER_FRAME * 4
         and patch_starts % 8 == 0
@@ -126,17 +127,11 @@ def _frame(fields: dict[str, Any], *arrays: Bytes | Floats | Integers) -> Sequen
 
 
 def _encode_chunk(chunk: Chunk) -> Sequence[bytes]:
-    boxes = [
-        frame.face
-        and [getattr(frame.face, name) for name in ("left", "top", "width", "height", "score")]
-        for frame in chunk.frames
-    ]
     fields = {
         "kind": "chunk",
         "first": chunk.frames[0].index,
         "times": [frame.time_seconds for frame in chunk.frames],
-        "faces": boxes,
-        "missing": [frame.missing for frame in chunk.frames],
+        "faces": [[_face_values(face) for face in frame.faces] for frame in chunk.frames],
         "stages": chunk.stage_seconds,
     }
     return _frame(fields, chunk.crops, chunk.waveform, chunk.patch_starts)
@@ -146,15 +141,14 @@ def _decode_chunk(
     fields: dict[str, Any], crops: bytes, waveform: bytes, patch_starts: bytes
 ) -> Chunk:
     first = check_whole(fields["first"])
-    rows = zip(fields["times"], fields["faces"], fields["missing"], strict=True)
+    rows = zip(fields["times"], fields["faces"], strict=True)
     frames = tuple(
         Frame(
             index=first + offset,
             time_seconds=check_finite(seconds),
-            face=None if face is None else _decode_box(face),
-            missing=None if missing is None else Missing(missing),
+            faces=tuple(_decode_face(face) for face in faces),
         )
-        for offset, (seconds, face, missing) in enumerate(rows)
+        for offset, (seconds, faces) in enumerate(rows)
     )
     chunk = Chunk(
         frames=frames,
@@ -168,10 +162,14 @@ def _decode_chunk(
 
 
 def _check_chunk(chunk: Chunk) -> None:
-    faces = sum(frame.face is not None for frame in chunk.frames)
-    marked = all((frame.face is None) == (frame.missing is not None) for frame in chunk.frames)
-    if not chunk.frames or not marked or faces != len(chunk.crops):
+    faces = sum(len(frame.faces) for frame in chunk.frames)
+    if not chunk.frames or faces != len(chunk.crops):
         raise ValueError("frames, faces and crops disagree")
+    for frame in chunk.frames:
+        if len(frame.faces) > MOST_FACES:
+            raise ValueError("too many faces in one frame")
+        if len({face.track for face in frame.faces}) < len(frame.faces):
+            raise ValueError("a track has two faces in one frame")
     starts = chunk.patch_starts
     if len(starts) != len(chunk.frames):
         raise ValueError("frames and patches disagree")
@@ -182,9 +180,16 @@ def _check_chunk(chunk: Chunk) -> None:
         raise ValueError("sound outside [-1, 1]")
 
 
-def _decode_box(values: list[object]) -> FaceBox:
-    left, top, width, height, score = (check_finite(value) for value in values)
-    return FaceBox(left=left, top=top, width=width, height=height, score=score)
+def _face_values(face: TrackedFace) -> list[float]:
+    box = face.box
+    return [face.track, box.left, box.top, box.width, box.height, box.score]
+
+
+def _decode_face(values: list[object]) -> TrackedFace:
+    track, *numbers = values
+    left, top, width, height, score = (check_finite(number) for number in numbers)
+    box = FaceBox(left=left, top=top, width=width, height=height, score=score)
+    return TrackedFace(track=check_whole(track), box=box)
 
 
 def _decode_error(code: str, detail: str) -> CircumplexError:

@@ -1,12 +1,10 @@
-"""The public result as columns of one length, built point by point.
+"""The public result as columns of one length.
 
-Columns are compact arrays while a clip is analysed (64 bytes a frame), so a million
-frames fit; NaN stands for "unknown" inside, and no writer lets it out.
+NaN stands for "unknown" inside, and no writer lets it out.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,17 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.domain.arrays import Booleans, Floats, Integers
-from service.domain.clip import Frame, Missing
+from service.domain.choices import Faces
 from service.domain.media import Anomalies, Flag, MediaFacts
-from service.domain.timeline import (
-    AnalysisClosed,
-    AnalysisEvent,
-    AnalysisOpened,
-    Estimate,
-    FramesSeen,
-    TimelinePoint,
-)
-from service.errors import InternalError
 
 SCHEMA: Final = "circumplex.result.v1"
 ESTIMATE_COLUMNS: Final = (
@@ -36,105 +25,90 @@ ESTIMATE_COLUMNS: Final = (
     "valence_smoothed",
     "arousal_smoothed",
 )
-FACE_COLUMNS: Final = ("left", "top", "width", "height", "score")
+BOX_COLUMNS: Final = ("left", "top", "width", "height", "score")
+SHARE_COLUMNS: Final = ("x", "y", "w", "h")
+FACE_COLUMNS: Final = (*BOX_COLUMNS, *SHARE_COLUMNS)
 
 Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameColumns:
-    """One value per decoded frame in each column.
+    """One value for each of T frames in each column, as one track sees them.
 
     index: (T,) ordinals. time: (T,) seconds.
-    observed: (T,) whether the frame has a face of its own. missing: (T,) why not, or None.
+    observed: (T,) whether the track's face was found in the frame.
     estimates: by ESTIMATE_COLUMNS, (T,) float32 in [-1, 1], NaN where unknown.
-    face: by FACE_COLUMNS, (T,) float32, pixels of the displayed frame and score, NaN without one.
+    box: by BOX_COLUMNS, (T,) float32, pixels of the displayed frame and score, NaN without one.
     """
 
     index: Integers
     time: Doubles
     observed: Booleans
-    missing: tuple[Missing | None, ...]
     estimates: Mapping[str, Floats]
-    face: Mapping[str, Floats]
+    box: Mapping[str, Floats]
 
     def __len__(self) -> int:
         return len(self.index)
 
+    def cut(self, rows: slice) -> FrameColumns:
+        """Some of the rows."""
+        return FrameColumns(
+            index=self.index[rows],
+            time=self.time[rows],
+            observed=self.observed[rows],
+            estimates={name: column[rows] for name, column in self.estimates.items()},
+            box={name: column[rows] for name, column in self.box.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One face through the clip.
+
+    first_time, last_time: seconds of the first and last frame in which it was found.
+    mean_box: by BOX_COLUMNS, (1,) over the frames in which it was found.
+    frames: from the first of these frames to the last, frames of a long absence left out; None
+        where only the primary track's are asked for.
+    """
+
+    id: int
+    primary: bool
+    observed_frames: int
+    first_time: float
+    last_time: float
+    mean_box: dict[str, Floats]
+    frames: FrameColumns | None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a finished analysis hands out, before it takes a format."""
+    """What a finished analysis hands out, before it takes a format.
+
+    frames: every decoded frame, as the primary track sees it.
+    tracks: by their ids; `track` is the primary one's, None where no face was found.
+    """
 
     media: MediaFacts
     anomalies: Anomalies
     provenance: Mapping[str, Any]
     flags: tuple[Flag, ...]
+    faces: Faces
     frames: FrameColumns
+    track: int | None
+    tracks: tuple[Track, ...]
 
 
-class ResultBuilder:
-    """Collects the events of one analysis into a Result."""
+def shares_of(box: Mapping[str, Floats], media: MediaFacts) -> dict[str, Floats]:
+    """The part of each box that is in the picture, by SHARE_COLUMNS, as shares of its sides.
 
-    def __init__(self, provenance: Mapping[str, Any]) -> None:
-        self._provenance = provenance
-        self._media: MediaFacts | None = None
-        self._closed: AnalysisClosed | None = None
-        self._index = array("q")
-        self._time = array("d")
-        self._missing: list[Missing | None] = []
-        self._observed = bytearray()
-        self._estimates = {name: array("f") for name in ESTIMATE_COLUMNS}
-        self._face = {name: array("f") for name in FACE_COLUMNS}
-
-    def add(self, event: AnalysisEvent) -> None:
-        """Take the next event; progress events leave no trace."""
-        match event:
-            case AnalysisOpened():
-                self._media = event.media
-            case TimelinePoint():
-                self._add_frame(event.frame)
-                self._add_estimate(event.estimate)
-            case AnalysisClosed():
-                self._closed = event
-            case FramesSeen():
-                pass
-
-    def build(self) -> Result:
-        """The columns; raises InternalError when the analysis lost a frame or its end."""
-        if self._media is None or self._closed is None:
-            raise InternalError("the analysis ended without its first or last event")
-        if self._closed.frames != len(self._index):
-            raise InternalError(
-                f"{self._closed.frames} frames were decoded and {len(self._index)} have a point"
-            )
-        return Result(
-            media=self._media,
-            anomalies=self._closed.anomalies,
-            provenance=self._provenance,
-            flags=self._closed.flags,
-            frames=FrameColumns(
-                index=np.array(self._index, dtype=np.int64),
-                time=np.array(self._time, dtype=np.float64),
-                observed=np.frombuffer(bytes(self._observed), dtype=np.bool_),
-                missing=tuple(self._missing),
-                estimates=_as_floats(self._estimates),
-                face=_as_floats(self._face),
-            ),
-        )
-
-    def _add_frame(self, frame: Frame) -> None:
-        self._index.append(frame.index)
-        self._time.append(frame.time_seconds)
-        self._missing.append(frame.missing)
-        self._observed.append(frame.face is not None)
-        for name, column in self._face.items():
-            column.append(np.nan if frame.face is None else getattr(frame.face, name))
-
-    def _add_estimate(self, estimate: Estimate | None) -> None:
-        for name, column in self._estimates.items():
-            column.append(np.nan if estimate is None else getattr(estimate, name))
-
-
-def _as_floats(columns: Mapping[str, array[float]]) -> dict[str, Floats]:
-    return {name: np.array(column, dtype=np.float32) for name, column in columns.items()}
+    x and w: of the width, y and h: of the height, all in [0, 1].
+    """
+    shares: dict[str, Doubles] = {}
+    sides = (("x", "w", "left", "width", media.width), ("y", "h", "top", "height", media.height))
+    for start, extent, low, length, pixels in sides:
+        near, extent_pixels = (box[name].astype(np.float64) for name in (low, length))
+        first = np.clip(near / pixels, 0, 1)
+        last = np.clip((near + extent_pixels) / pixels, 0, 1)
+        shares[start], shares[extent] = first, last - first
+    return {name: shares[name].astype(np.float32) for name in SHARE_COLUMNS}

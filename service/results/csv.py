@@ -1,11 +1,25 @@
-"""The CSV of a result: one row per decoded frame, empty cells where unknown."""
+"""The CSV of a result: a row for each frame and track, empty cells where unknown.
+
+First one row for every decoded frame, as the primary track sees it; then, where all faces are
+asked for, the rows of each other track.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS, FrameColumns, Result
+from service.domain.clip import Missing
+from service.domain.media import MediaFacts
+from service.results.columns import (
+    BOX_COLUMNS,
+    ESTIMATE_COLUMNS,
+    FACE_COLUMNS,
+    SHARE_COLUMNS,
+    FrameColumns,
+    Result,
+    shares_of,
+)
 from service.results.numerals import write_booleans, write_floats, write_integers
 
 HEADER: Final = (
@@ -15,6 +29,7 @@ HEADER: Final = (
     "observed",
     "missing",
     *(f"face_{name}" for name in FACE_COLUMNS),
+    "track",
 )
 SLICE_ROWS: Final = 4096
 
@@ -22,17 +37,28 @@ SLICE_ROWS: Final = 4096
 def write_csv(result: Result) -> Iterator[bytes]:
     """RFC 4180 without quotes (no cell needs any), lines ended by LF."""
     yield (",".join(HEADER) + "\n").encode()
-    for start in range(0, len(result.frames), SLICE_ROWS):
-        yield _write_rows(result.frames, slice(start, start + SLICE_ROWS)).encode()
+    tables = [(result.track, result.frames)]
+    tables += [
+        (track.id, track.frames)
+        for track in result.tracks
+        if track.frames is not None and not track.primary
+    ]
+    for track, frames in tables:
+        for start in range(0, len(frames), SLICE_ROWS):
+            part = frames.cut(slice(start, start + SLICE_ROWS))
+            yield _write_rows(part, track, result.media).encode()
 
 
-def _write_rows(frames: FrameColumns, rows: slice) -> str:
+def _write_rows(frames: FrameColumns, track: int | None, media: MediaFacts) -> str:
+    shares = shares_of(frames.box, media)
     columns = [
-        write_integers(frames.index[rows]),
-        write_floats(frames.time[rows], unknown=""),
-        *(write_floats(frames.estimates[name][rows], unknown="") for name in ESTIMATE_COLUMNS),
-        write_booleans(frames.observed[rows]),
-        [reason or "" for reason in frames.missing[rows]],
-        *(write_floats(frames.face[name][rows], unknown="") for name in FACE_COLUMNS),
+        write_integers(frames.index),
+        write_floats(frames.time, unknown=""),
+        *(write_floats(frames.estimates[name], unknown="") for name in ESTIMATE_COLUMNS),
+        write_booleans(frames.observed),
+        ["" if seen else Missing.FACE_NOT_FOUND for seen in frames.observed.tolist()],
+        *(write_floats(frames.box[name], unknown="") for name in BOX_COLUMNS),
+        *(write_floats(shares[name], unknown="") for name in SHARE_COLUMNS),
+        ["" if track is None else str(track)] * len(frames),
     ]
     return "".join(",".join(cells) + "\n" for cells in zip(*columns, strict=True))

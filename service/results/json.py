@@ -3,37 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from service.domain.arrays import Booleans, Floats
 from service.domain.clip import Missing
-from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS, SCHEMA, FrameColumns, Result
+from service.domain.media import MediaFacts
+from service.results.columns import (
+    BOX_COLUMNS,
+    ESTIMATE_COLUMNS,
+    SCHEMA,
+    SHARE_COLUMNS,
+    FrameColumns,
+    Result,
+    Track,
+    shares_of,
+)
 from service.results.numerals import write_booleans, write_floats, write_integers
 
 SLICE_ROWS: Final = 4096
 
-V = TypeVar("V")
-
 
 def write_json(result: Result) -> Iterator[bytes]:
-    """One object: schema, media, provenance, flags, and `frames` as columns; null where unknown."""
+    """One object: what the clip is, its tracks, and `frames` as columns; null where unknown."""
     head: dict[str, Any] = {
         "schema": SCHEMA,
         "media": asdict(result.media) | {"anomalies": asdict(result.anomalies)},
         "provenance": dict(result.provenance),
         "flags": list(result.flags),
+        "faces": result.faces,
+        "track": result.track,
     }
-    text = json.dumps(head, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    yield text[:-1].encode() + b',"frames":{'
-    yield from _write_frames(result.frames)
+    yield _write_open(head) + b',"tracks":['
+    for position, track in enumerate(result.tracks):
+        yield b"," if position else b""
+        yield from _write_track(track, result.media)
+    yield b'],"frames":{'
+    yield from _write_frames(result.frames, result.media)
     yield b"}}\n"
 
 
-def _write_frames(frames: FrameColumns) -> Iterator[bytes]:
+def _write_open(fields: Mapping[str, Any]) -> bytes:
+    """An object that more fields are to follow in."""
+    text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text[:-1].encode()
+
+
+def _write_track(track: Track, media: MediaFacts) -> Iterator[bytes]:
+    fields = {
+        "id": track.id,
+        "primary": track.primary,
+        "observed_frames": track.observed_frames,
+        "first_time": track.first_time,
+        "last_time": track.last_time,
+    }
+    yield _write_open(fields) + b',"mean_face":{'
+    yield b",".join(
+        f'"{name}":{_write_nullable(value)[0]}'.encode()
+        for name, value in (track.mean_box | shares_of(track.mean_box, media)).items()
+    )
+    yield b"}"
+    if track.frames is not None:
+        yield b',"frames":{'
+        yield from _write_frames(track.frames, media)
+        yield b"}"
+    yield b"}"
+
+
+def _write_frames(frames: FrameColumns, media: MediaFacts) -> Iterator[bytes]:
     yield from _write_column("index", frames.index, write_integers)
     yield b","
     yield from _write_column("time", frames.time, _write_nullable)
@@ -43,11 +84,15 @@ def _write_frames(frames: FrameColumns) -> Iterator[bytes]:
     yield b","
     yield from _write_column("observed", frames.observed, write_booleans)
     yield b","
-    yield from _write_column("missing", frames.missing, _write_reasons)
+    yield from _write_column("missing", frames.observed, _write_reasons)
     yield b',"face":{'
-    for position, name in enumerate(FACE_COLUMNS):
+    for name in BOX_COLUMNS:
+        yield from _write_column(name, frames.box[name], _write_nullable)
+        yield b","
+    shares = shares_of(frames.box, media)
+    for position, name in enumerate(SHARE_COLUMNS):
         yield b"," if position else b""
-        yield from _write_column(name, frames.face[name], _write_nullable)
+        yield from _write_column(name, shares[name], _write_nullable)
     yield b"}"
 
 
@@ -59,9 +104,9 @@ def _write_column(name: str, values: Any, write: Callable[[Any], list[str]]) -> 
     yield b"]"
 
 
-def _write_nullable(values: npt.NDArray[np.floating[Any]]) -> list[str]:
+def _write_nullable(values: Floats | npt.NDArray[np.float64]) -> list[str]:
     return write_floats(values, unknown="null")
 
 
-def _write_reasons(reasons: tuple[Missing | None, ...]) -> list[str]:
-    return ["null" if reason is None else f'"{reason}"' for reason in reasons]
+def _write_reasons(observed: Booleans) -> list[str]:
+    return ["null" if seen else f'"{Missing.FACE_NOT_FOUND}"' for seen in observed.tolist()]

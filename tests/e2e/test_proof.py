@@ -116,7 +116,7 @@ def as_the_service_cuts(clip: Clip, settings: Settings, folder: Path) -> Clip:
     finder = open_finder(settings.face_models_dir, settings.yunet_file)
     for chunk in produce(Options.of(clip.file, settings), finder):
         if isinstance(chunk, Chunk):
-            seen = [frame.index for frame in chunk.frames if frame.face is not None]
+            seen = [frame.index for frame in chunk.frames for _ in frame.faces]
             for index, crop in zip(seen, chunk.crops, strict=True):
                 faces[index] = True
                 bgr = np.ascontiguousarray(crop.transpose(1, 2, 0)[..., ::-1])

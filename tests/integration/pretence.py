@@ -7,28 +7,30 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 from service.domain.choices import Choices
-from service.domain.clip import FaceBox, Flag, Frame, Missing
+from service.domain.clip import FaceBox, Flag, Frame, TrackedFace
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
     Estimate,
+    FramesDecoded,
     FramesSeen,
     TimelinePoint,
 )
 from service.jobs.annotator import Analyse
 from tests.facts import MEDIA
 
-FACE = FaceBox(left=1.5, top=2.25, width=30.1, height=31.7, score=0.93)
+FACE = TrackedFace(track=1, box=FaceBox(left=1.5, top=2.25, width=30.1, height=31.7, score=0.93))
 
 
 def point(index: int) -> TimelinePoint:
     """The first two frames have no face and no estimate."""
     if index < 2:
-        frame = Frame(index=index, time_seconds=index / 25, missing=Missing.FACE_NOT_FOUND)
-        return TimelinePoint(frame=frame, estimate=None)
+        frame = Frame(index=index, time_seconds=index / 25)
+        return TimelinePoint(track=1, frame=frame, estimate=None)
     return TimelinePoint(
-        frame=Frame(index=index, time_seconds=index / 25, face=FACE),
+        track=1,
+        frame=Frame(index=index, time_seconds=index / 25, faces=(FACE,)),
         estimate=Estimate(
             valence=0.1 * index,
             arousal=-0.1,
@@ -48,9 +50,12 @@ def analysis_of(frames: int, frame_seconds: float = 0.0) -> Analyse:
         yield AnalysisOpened(media=MEDIA)
         for index in range(frames):
             await asyncio.sleep(frame_seconds)
-            yield point(index)
+            yield FramesDecoded(times_seconds=(index / 25,))
+            if frames > 2:
+                yield point(index)
             yield FramesSeen(done=index + 1, expected=frames)
-        yield AnalysisClosed(frames=frames, flags=(Flag.NO_AUDIO,))
+        primary = 1 if frames > 2 else None
+        yield AnalysisClosed(frames=frames, flags=(Flag.NO_AUDIO,), primary=primary)
 
     return analyse
 

@@ -44,6 +44,7 @@ async def test_json_and_csv_say_the_same(address: str, job_id: str) -> None:
     frames = whole["frames"] | {f"face_{k}": v for k, v in whole["frames"].pop("face").items()}
     rows = list(csv.DictReader(io.StringIO(table)))
     assert len(rows) == 10
+    assert {row.pop("track") for row in rows} == {str(whole["track"])}
     assert {10} == {len(column) for column in frames.values()}
     for name, column in frames.items():
         cells = [row[name] for row in rows]

@@ -72,7 +72,7 @@ async def test_a_part_that_comes_back_costs_a_retry_only(rooms: Rooms) -> None:
     job_id = await rooms.submit()
     analyses = iter([failing_with(InferenceUnavailable()), analysis_of(10)])
 
-    async with rooms.worker(lambda clip: next(analyses)(clip)):
+    async with rooms.worker(lambda *told: next(analyses)(*told)):
         record = await rooms.finished(job_id)
 
     assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 0)

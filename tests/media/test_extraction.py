@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from service.domain.arrays import Bytes
 from service.domain.choices import Choices
-from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag, Missing
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Flag
 from service.domain.time import patch_start_hop
 from service.errors import (
     CircumplexError,
@@ -114,7 +114,7 @@ async def test_a_speaking_face_arrives_whole_and_in_order(reader: Reader, spoken
     frames = [frame for chunk in chunks if isinstance(chunk, Chunk) for frame in chunk.frames]
     assert [frame.index for frame in frames] == list(range(75))
     assert [frame.time_seconds for frame in frames] == plain_times(spoken)
-    assert all(frame.face is not None and frame.missing is None for frame in frames)
+    assert all([face.track for face in frame.faces] == [1] for frame in frames)
     assert (closed.frames, closed.flags) == (75, ())
     assert (opened.media.width, opened.media.height) == (320, 240)
 
@@ -125,7 +125,7 @@ async def test_chunks_hold_what_the_backbones_need(reader: Reader, spoken: Path)
     ]
     assert [len(chunk.frames) for chunk in chunks] == [32, 32, 11]
     for chunk in chunks:
-        faces = sum(frame.face is not None for frame in chunk.frames)
+        faces = sum(len(frame.faces) for frame in chunk.frames)
         assert chunk.crops.shape == (faces, 3, 112, 112)
         assert chunk.crops.dtype == np.uint8
         assert chunk.waveform.dtype == np.float32
@@ -158,7 +158,7 @@ async def test_a_clip_without_face_and_sound_says_both(reader: Reader, tmp_path:
     chunk, closed = messages[1:]
     assert isinstance(chunk, Chunk)
     assert isinstance(closed, ClipClosed)
-    assert {frame.missing for frame in chunk.frames} == {Missing.FACE_NOT_FOUND}
+    assert {frame.faces for frame in chunk.frames} == {()}
     assert chunk.crops.shape == (0, 3, 112, 112)
     assert not chunk.waveform.any()
     assert set(closed.flags) == {Flag.NO_AUDIO, Flag.NO_FACE}
@@ -370,7 +370,9 @@ def _cpu_ticks(pid: int) -> int:
 class Failing:
     """A face finder with a defect."""
 
-    def find(self, picture: Bytes) -> Sighting | None:
+    is_crowded = False
+
+    def find(self, picture: Bytes) -> list[Sighting]:
         raise ZeroDivisionError(picture.shape)
 
 

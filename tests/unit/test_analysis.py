@@ -18,12 +18,13 @@ from service.domain.clip import (
     FaceBox,
     Flag,
     Frame,
-    Missing,
+    TrackedFace,
 )
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
+    FramesDecoded,
     FramesSeen,
     TimelinePoint,
 )
@@ -31,14 +32,13 @@ from service.errors import ClipTooLong, InferenceUnavailable
 from service.telemetry.metrics import Metrics
 from tests.facts import MEDIA
 
-FACE = FaceBox(left=0, top=0, width=10, height=10, score=1)
+FACE = TrackedFace(track=1, box=FaceBox(left=0, top=0, width=10, height=10, score=1))
 
 
 def chunk(first: int, frames: int, *, face: bool) -> Chunk:
     """Frames whose crops hold their own index in every byte."""
-    missing = None if face else Missing.FACE_NOT_FOUND
     seen = tuple(
-        Frame(index=i, time_seconds=i / 25, face=FACE if face else None, missing=missing)
+        Frame(index=i, time_seconds=i / 25, faces=(FACE,) if face else ())
         for i in range(first, first + frames)
     )
     crops = np.zeros((frames if face else 0, 3, 112, 112), np.uint8)
@@ -133,7 +133,9 @@ async def test_events_open_report_progress_and_close() -> None:
     assert events[0] == AnalysisOpened(media=MEDIA)
     progress = [event for event in events if isinstance(event, FramesSeen)]
     assert [seen.done for seen in progress] == [5, 10, 12]
-    assert events[-1] == AnalysisClosed(frames=12, flags=())
+    times = [t for e in events if isinstance(e, FramesDecoded) for t in e.times_seconds]
+    assert times == [index / 25 for index in range(12)]
+    assert events[-1] == AnalysisClosed(frames=12, flags=(), primary=1)
 
 
 class NoFusion(EchoModels):
@@ -147,8 +149,8 @@ async def test_clip_without_faces_keeps_its_rows_and_is_never_fused() -> None:
     clip = ClipOfChunks(ClipOpened(media=MEDIA), *chunks, closed)
     events = await events_of(clip, NoFusion())
     assert events[-1] == AnalysisClosed(frames=400, flags=(Flag.NO_FACE,))
-    assert sum(isinstance(event, TimelinePoint) for event in events) == 400
-    assert all(e.estimate is None for e in events if isinstance(e, TimelinePoint))
+    assert sum(len(e.times_seconds) for e in events if isinstance(e, FramesDecoded)) == 400
+    assert not any(isinstance(event, TimelinePoint) for event in events)
 
 
 async def test_clip_error_reaches_the_caller_and_closes_the_extractor() -> None:

@@ -16,10 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from service.domain.arrays import Booleans, Floats
+from service.domain.arrays import Floats
 from service.domain.carry import LastFace
-from service.domain.clip import FaceBox, Frame
-from service.domain.signatures import CROP_SIDE, FACE_FEATURES, VOICE_FEATURES
+from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.time import PATCH_HOPS
 from service.domain.windows import Features
 from training.data.crops import read_crop
@@ -30,7 +29,6 @@ from training.data.tracks import Tracks
 
 _CROPS_AT_ONCE: Final = 64
 _PATCHES_AT_ONCE: Final = 128
-_WHOLE_CROP: Final = FaceBox(left=0, top=0, width=CROP_SIDE, height=CROP_SIDE, score=1.0)
 
 
 class Embeddings:
@@ -84,7 +82,7 @@ class Embeddings:
         return times, (track.patches(cut, PATCH_HOPS) for cut in cuts)
 
     def _write(self, recording: Recording, faces: Floats, voice: Floats, times: Seconds) -> None:
-        visual, known = fill_faces(recording.faces, times, faces)
+        visual, known = LastFace().fill(recording.faces, faces)
         tensors = {
             "visual": torch.from_numpy(visual),
             "audio": torch.from_numpy(voice),
@@ -102,19 +100,6 @@ class Embeddings:
 
     def _file(self, recording: Recording) -> Path:
         return self._folder / f"{recording.name}.safetensors"
-
-
-def rows_as_frames(faces: Booleans, times: Seconds) -> list[Frame]:
-    """The rows of a recording as the service's frames."""
-    return [
-        Frame(index=row, time_seconds=seconds, face=_WHOLE_CROP if seen else None)
-        for row, (seconds, seen) in enumerate(zip(times.tolist(), faces.tolist(), strict=True))
-    ]
-
-
-def fill_faces(faces: Booleans, times: Seconds, found: Floats) -> tuple[Floats, Booleans]:
-    """Spread the (N, 512) faces found over the (T,) rows, as the service does."""
-    return LastFace().fill(rows_as_frames(faces, times), found)
 
 
 def _crops(recording: Recording) -> Iterator[Tensor]:

@@ -103,8 +103,7 @@ def _cut_crops(video: Path, folder: Path, face_models: Path) -> None:
     with av.open(str(video)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-            face = finder.find(picture)
-            if face is not None:
+            for face in finder.find(picture)[:1]:
                 _write_crop(folder, index, align_crop(picture, face.points).transpose(1, 2, 0))
 
 

@@ -11,13 +11,14 @@ from circumplex_client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from circumplex_client.values import Choices, Faces, Job, Progress, Result
+from circumplex_client.values import Choices, Faces, Frames, Job, Progress, Result, Track
 
 __all__ = [
     "Choices",
     "Client",
     "ClientError",
     "Faces",
+    "Frames",
     "Job",
     "JobFailed",
     "Problem",
@@ -26,6 +27,7 @@ __all__ = [
     "RequestRefused",
     "Result",
     "ServiceTroubled",
+    "Track",
     "Unreachable",
     "WaitTimedOut",
 ]

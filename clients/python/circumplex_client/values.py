@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from circumplex_client.errors import Problem
@@ -70,27 +70,32 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faces:
-    """The face of each frame, in pixels of the displayed frame; None without one."""
+    """The face in each frame; None without one.
+
+    left, top, width, height: pixels of the displayed frame. x, y, w, h: the part inside the
+    picture, as shares of its width and height, in [0, 1].
+    """
 
     left: Column
     top: Column
     width: Column
     height: Column
     score: Column
+    x: Column
+    y: Column
+    w: Column
+    h: Column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One value for every decoded frame in each column.
+class Frames:
+    """One value for each frame in each column, for one track.
 
     time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: the spread of
-    the six folds; `*_smoothed`: over time. observed: whether the frame has a face of its own;
-    missing: why it has none.
+    the six folds; `*_smoothed`: over time. observed: whether the track's face is in the frame;
+    missing: why it is not.
     """
 
-    media: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    flags: list[str]
     index: list[int]
     time: list[float]
     valence: Column
@@ -106,16 +111,61 @@ class Result:
     def __len__(self) -> int:
         return len(self.index)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One face through the clip; times in seconds.
+
+    mean_face: left, top, width, height, score, x, y, w, h, over the frames in which it was found.
+    frames: where all faces were asked for: from the first of these frames to the last, frames of
+    a long absence left out.
+    """
+
+    id: int
+    primary: bool
+    observed_frames: int
+    first_time: float
+    last_time: float
+    mean_face: Mapping[str, float | None]
+    frames: Frames | None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the JSON object."""
+        frames = document.get("frames")
+        columns = None if frames is None else Frames(**_columns_of(frames))
+        known = {
+            field.name: document[field.name] for field in fields(cls) if field.name != "frames"
+        }
+        return cls(frames=columns, **known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Frames):
+    """A result: every decoded frame as the primary track sees it, and who else was seen.
+
+    track: the primary track's id, None where there is no face.
+    """
+
+    media: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    flags: list[str]
+    track: int | None
+    tracks: list[Track]
+
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
         """From the JSON result; columns that a newer server adds are passed over."""
-        frames = {**document["frames"]}
-        face = frames.pop("face")
-        known = {name: column for name, column in frames.items() if name in cls.__slots__}
         return cls(
             media=document["media"],
             provenance=document["provenance"],
             flags=document["flags"],
-            face=Faces(**{name: face[name] for name in Faces.__slots__}),
-            **known,
+            track=document["track"],
+            tracks=[Track.read(track) for track in document["tracks"]],
+            **_columns_of(document["frames"]),
         )
+
+
+def _columns_of(frames: Mapping[str, Any]) -> dict[str, Any]:
+    face = Faces(**{field.name: frames["face"][field.name] for field in fields(Faces)})
+    return {field.name: frames[field.name] for field in fields(Frames)} | {"face": face}

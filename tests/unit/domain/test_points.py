@@ -1,16 +1,15 @@
 import numpy as np
 
-from service.domain.clip import FaceBox, Frame, Missing
+from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.points import PointMaker
 from service.domain.timeline import TimelinePoint
 from service.domain.windows import Answer, Window
 
-FACE = FaceBox(left=1, top=2, width=3, height=4, score=0.9)
+FACE = TrackedFace(track=3, box=FaceBox(left=1, top=2, width=3, height=4, score=0.9))
 
 
 def frame(index: int, *, face: bool) -> Frame:
-    missing = None if face else Missing.FACE_NOT_FOUND
-    return Frame(index=index, time_seconds=index / 25, face=FACE if face else None, missing=missing)
+    return Frame(index=index, time_seconds=index / 25, faces=(FACE,) if face else ())
 
 
 def echo(window: Window) -> Answer:
@@ -21,12 +20,12 @@ def echo(window: Window) -> Answer:
 
 def points_of(present: list[bool]) -> list[TimelinePoint]:
     """Frame i's face, where it has one, is i/1000 throughout."""
-    maker = PointMaker(window_frames=300, hop_frames=200, smoothing_seconds=0)
+    maker = PointMaker(track=3, window_frames=300, hop_frames=200, smoothing_seconds=0)
     points: list[TimelinePoint] = []
     for first in range(0, len(present), 32):
         part = present[first : first + 32]
         frames = [frame(first + k, face=face) for k, face in enumerate(part)]
-        values = [f.index / 1000 for f in frames if f.face]
+        values = [f.index / 1000 for f in frames if f.faces]
         faces = np.repeat(np.array(values, np.float32)[:, None], 512, axis=1)
         for window in maker.add(frames, faces.reshape(-1, 512), np.zeros((len(part), 128), "f4")):
             points += maker.answer(echo(window))
@@ -44,7 +43,7 @@ def test_missing_face_is_filled_from_the_last_face_and_stays_marked() -> None:
     points = points_of([True, True, False, False, True])
     values = [round(p.estimate.valence, 6) for p in points if p.estimate]
     assert values == [0.0, 0.001, 0.001, 0.001, 0.004]
-    assert [p.frame.missing for p in points[2:4]] == [Missing.FACE_NOT_FOUND] * 2
+    assert [p.face is None for p in points] == [False, False, True, True, False]
 
 
 def test_face_is_carried_across_chunks_and_windows() -> None:

@@ -10,8 +10,7 @@ from service.errors import FaceModelsMissing
 from service.features.alignment import ARCFACE_TEMPLATE, align_crop
 from service.features.finder import open_finder
 from service.features.models import MESH_FILE, read_network
-from service.features.sighting import FaceFinder
-from service.features.tracker import RECHECK_PICTURES
+from service.features.sighting import FaceFinder, Sighting
 from service.settings import Settings
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
@@ -36,17 +35,23 @@ def finder() -> FaceFinder:
     return open_finder(SETTINGS.face_models_dir, None)
 
 
+def primary(finder: FaceFinder, picture: Bytes) -> Sighting | None:
+    """The face that has been there most, if any is."""
+    return next(iter(finder.find(picture)), None)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("roll", [0.0, 0.25, -0.25])
 def test_an_aligned_face_has_its_points_on_the_template(
     finder: FaceFinder, seed: int, roll: float
 ) -> None:
-    face = finder.find(draw(seed, roll=roll))
+    face = primary(finder, draw(seed, roll=roll))
     assert face is not None
     crop = align_crop(draw(seed, roll=roll), face.points).transpose(1, 2, 0)
     # measured again in the crop itself, on a margin the detector needs
-    again = open_finder(SETTINGS.face_models_dir, None).find(
-        np.pad(np.ascontiguousarray(crop), ((40, 40), (40, 40), (0, 0)))
+    again = primary(
+        open_finder(SETTINGS.face_models_dir, None),
+        np.pad(np.ascontiguousarray(crop), ((40, 40), (40, 40), (0, 0))),
     )
     assert again is not None
     assert np.abs(again.points[:2] - 40 - ARCFACE_TEMPLATE[:2]).max() < 4.0
@@ -55,7 +60,7 @@ def test_an_aligned_face_has_its_points_on_the_template(
 @pytest.mark.parametrize("seed", range(4))
 def test_eyes_are_where_they_are_drawn(finder: FaceFinder, seed: int) -> None:
     """A face drawn head-on: the eyes are level and on either side of the middle line."""
-    face = finder.find(draw(seed, side=360))
+    face = primary(finder, draw(seed, side=360))
     assert face is not None
     eye, other_eye = face.points[:2]
     assert abs(eye[1] - other_eye[1]) < 5
@@ -67,53 +72,30 @@ def test_eyes_are_where_they_are_drawn(finder: FaceFinder, seed: int) -> None:
 def test_a_moving_face_is_followed_in_every_picture(finder: FaceFinder) -> None:
     lefts: list[float] = []
     for step in range(40):
-        face = finder.find(on_canvas((draw(3, yaw=0.2), 100 + 8 * step, 100)))
+        face = primary(finder, on_canvas((draw(3, yaw=0.2), 100 + 8 * step, 100)))
         assert face is not None
         lefts.append(face.box.left)
     assert np.diff(lefts) == pytest.approx(8, abs=4)
 
 
 def test_a_small_face_in_a_wide_picture_is_found(finder: FaceFinder) -> None:
-    face = finder.find(on_canvas((draw(2, side=110), 60, 300), height=720, width=1280))
+    face = primary(finder, on_canvas((draw(2, side=110), 60, 300), height=720, width=1280))
     assert face is not None
     assert 60 < face.box.left < 170
     assert 300 < face.box.top < 410
 
 
-def test_the_largest_of_several_faces_is_the_primary_one(finder: FaceFinder) -> None:
-    face = finder.find(on_canvas((draw(1, side=200), 20, 20), (draw(4, side=340), 450, 100)))
-    assert face is not None
-    assert face.box.left > 450
-
-
-def test_a_much_larger_face_takes_over_and_a_like_one_does_not(finder: FaceFinder) -> None:
-    first = (draw(1, side=160), 20, 20)
-    like, larger = (draw(4, side=180), 450, 100), (draw(4, side=360), 450, 100)
-
-    def follow(*placed: tuple[Bytes, int, int]) -> float:
-        scene, left = on_canvas(*placed), 0.0
-        for _ in range(RECHECK_PICTURES + 1):
-            face = finder.find(scene)
-            assert face is not None
-            left = face.box.left
-        return left
-
-    assert follow(first) < 200
-    assert follow(first, like) < 200
-    assert follow(first, larger) > 450
-
-
 def test_a_face_that_leaves_and_returns_is_missing_in_between(finder: FaceFinder) -> None:
     scene, empty = on_canvas((draw(5), 300, 100)), on_canvas()
-    found = [finder.find(picture) is not None for picture in [scene] * 3 + [empty] * 4]
+    found = [bool(finder.find(picture)) for picture in [scene] * 3 + [empty] * 4]
     assert found == [True] * 3 + [False] * 4
-    assert any(finder.find(scene) is not None for _ in range(2))
+    assert any(primary(finder, scene) is not None for _ in range(2))
 
 
 def test_pictures_without_a_face_have_none(finder: FaceFinder) -> None:
     random = np.random.default_rng(0)
     for shape in [(1, 1, 3), (2, 300, 3), (360, 640, 3), (700, 90, 3)]:
-        assert finder.find(random.integers(0, 256, shape, dtype=np.uint8)) is None
+        assert finder.find(random.integers(0, 256, shape, dtype=np.uint8)) == []
 
 
 def test_a_changed_model_file_is_refused(tmp_path) -> None:
@@ -125,7 +107,7 @@ def test_a_changed_model_file_is_refused(tmp_path) -> None:
 
 
 def test_absent_model_files_are_named(tmp_path) -> None:
-    with pytest.raises(FaceModelsMissing, match="face_detection"):
+    with pytest.raises(FaceModelsMissing, match="cannot be read"):
         open_finder(tmp_path, None)
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from service.domain.clip import (
+    MOST_FACES,
     Chunk,
     ClipClosed,
     ClipOpened,
     Extract,
     FaceBox,
     Frame,
-    Missing,
+    TrackedFace,
 )
 from service.domain.media import Anomalies, Flag, MediaFacts
 from service.errors import CircumplexError, ClipTooLong, DecoderCrashed, InternalError
@@ -42,14 +44,16 @@ FACTS = MediaFacts(
 def make_chunk() -> Chunk:
     random = np.random.default_rng(0)
     box = FaceBox(left=-1.5, top=2.25, width=30.1, height=40.0, score=0.9)
+    other = TrackedFace(track=1, box=replace(box, left=99.5))
     return Chunk(
         frames=(
-            Frame(index=64, time_seconds=1 / 3, face=box),
-            Frame(index=65, time_seconds=0.1 + 0.2, missing=Missing.FACE_NOT_FOUND),
+            Frame(index=64, time_seconds=1 / 3, faces=(TrackedFace(track=2, box=box), other)),
+            Frame(index=65, time_seconds=0.1 + 0.2),
+            Frame(index=66, time_seconds=0.5, faces=(other,)),
         ),
-        crops=random.integers(0, 256, (1, 3, 112, 112), dtype=np.uint8),
+        crops=random.integers(0, 256, (3, 3, 112, 112), dtype=np.uint8),
         waveform=random.uniform(-1, 1, 102 * 160).astype(np.float32),
-        patch_starts=np.array([0, 4], dtype=np.int64),
+        patch_starts=np.array([0, 2, 4], dtype=np.int64),
         stage_seconds={"decode": 0.25, "face": 0.5, "sound": 0.0},
     )
 
@@ -141,7 +145,7 @@ def test_only_errors_of_the_clip_are_believed(error: CircumplexError) -> None:
     [
         (b"HTTP", 10, 0, 0, 0),
         (wire.MAGIC, 2**31, 0, 0, 0),
-        (wire.MAGIC, 10, 33 * wire.CROP_BYTES, 0, 0),
+        (wire.MAGIC, 10, 32 * (MOST_FACES + 1) * wire.CROP_BYTES, 0, 0),
         (wire.MAGIC, 10, wire.CROP_BYTES - 1, 0, 0),
         (wire.MAGIC, 10, 0, 2**30, 0),
         (wire.MAGIC, 10, 0, 3, 0),
@@ -155,9 +159,8 @@ def test_lengths_that_no_chunk_has_are_refused_unread(values: tuple[object, ...]
 
 NONSENSE = {
     "first": -1,
-    "times": [0.0, float("nan")],
-    "faces": [None, None],
-    "missing": [None, None],
+    "times": [0.0, float("nan"), 0.0],
+    "faces": [[], [], []],
     "stages": {"decode": "soon"},
     "kind": "surprise",
 }
@@ -169,6 +172,38 @@ def test_headers_that_contradict_their_arrays_are_refused(field: str, value: obj
     fields = json.loads(header) | {field: value}
     with pytest.raises(DecoderCrashed):
         wire.decode(json.dumps(fields).encode(), *arrays)
+
+
+FACE = [1, 0.0, 0.0, 1.0, 1.0, 1.0]
+BAD_FACES = {
+    "no faces": [None, [], []],
+    "two of one track": [[FACE, FACE], [FACE], []],
+    "no track": [[[-1, *FACE[1:]]], [FACE], [FACE]],
+    "half a box": [[FACE[:5]], [FACE], [FACE]],
+    "no number": [[[1, float("inf"), 0.0, 1.0, 1.0, 1.0]], [FACE], [FACE]],
+}
+
+
+@pytest.mark.parametrize("faces", BAD_FACES.values(), ids=BAD_FACES.keys())
+def test_faces_that_cannot_be_are_refused(faces: object) -> None:
+    _, header, *arrays = wire.encode(make_chunk())
+    with pytest.raises(DecoderCrashed):
+        wire.decode(json.dumps(json.loads(header) | {"faces": faces}).encode(), *arrays)
+
+
+@pytest.mark.parametrize("count", [MOST_FACES, MOST_FACES + 1])
+def test_a_frame_has_a_bounded_number_of_faces(count: int) -> None:
+    _, header, _, *sound = wire.encode(make_chunk())
+    faces = [[[track, *FACE[1:]] for track in range(count)], [], []]
+    fields = json.loads(header) | {"faces": faces}
+    message = (json.dumps(fields).encode(), bytes(count * wire.CROP_BYTES), *sound)
+    if count > MOST_FACES:
+        with pytest.raises(DecoderCrashed):
+            wire.decode(*message)
+    else:
+        received = wire.decode(*message)
+        assert isinstance(received, Chunk)
+        assert len(received.frames[0].faces) == count
 
 
 @pytest.mark.parametrize("stages", [{"decode": 0.1}, {"decode": 0.1, "face": 0.1, "sound": -1}])
@@ -198,7 +233,7 @@ def test_headers_that_are_no_message_are_refused(header: bytes) -> None:
 
 def test_patches_outside_the_sound_are_refused() -> None:
     _, header, crops, waveform, _ = wire.encode(make_chunk())
-    for starts in ([0, 5], [-1, 0], [0, 2**62]):
+    for starts in ([0, 0, 5], [-1, 0, 0], [0, 0, 2**62]):
         with pytest.raises(DecoderCrashed):
             wire.decode(header, crops, waveform, np.array(starts, np.int64).tobytes())
 

@@ -8,17 +8,21 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from service.domain.clip import FaceBox, Frame, Missing
+from service.domain.choices import Faces
+from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisOpened,
     Estimate,
+    FramesDecoded,
     FramesSeen,
     TimelinePoint,
+    TrackDropped,
 )
 from service.errors import InternalError, ResultFormatUnknown
-from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS, Result, ResultBuilder
+from service.results.builder import ResultBuilder
+from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS, Result
 from service.results.formats import CSV, FORMATS, JSON, Format, format_named
 
 MEDIA = MediaFacts(
@@ -40,27 +44,54 @@ MEDIA = MediaFacts(
 
 def points(values: Iterable[float]) -> list[TimelinePoint]:
     """Frames at odd times with these values in every column; the first has seen no face."""
-    blind = Frame(index=0, time_seconds=0.0, missing=Missing.FACE_NOT_FOUND)
-    found = [TimelinePoint(frame=blind, estimate=None)]
+    found = [TimelinePoint(track=1, frame=Frame(index=0, time_seconds=0.0), estimate=None)]
     for index, value in enumerate(values, start=1):
-        face = FaceBox(left=value, top=value, width=value, height=value, score=value)
-        frame = Frame(index=index, time_seconds=index / 29.97, face=face)
-        estimate = Estimate(**dict.fromkeys(ESTIMATE_COLUMNS, value))
-        found.append(TimelinePoint(frame=frame, estimate=estimate))
+        box = FaceBox(left=value, top=value, width=value, height=value, score=value)
+        found.append(point_of(1, index, box, value))
     return found
+
+
+def point_of(track: int, index: int, box: FaceBox | None, value: float) -> TimelinePoint:
+    faces = () if box is None else (TrackedFace(track=track, box=box),)
+    frame = Frame(index=index, time_seconds=index / 29.97, faces=faces)
+    estimate = Estimate(**dict.fromkeys(ESTIMATE_COLUMNS, value))
+    return TimelinePoint(track=track, frame=frame, estimate=estimate)
 
 
 def result_of(made: list[TimelinePoint]) -> Result:
     builder = ResultBuilder({"weights": "untrained"})
     builder.add(AnalysisOpened(media=MEDIA))
     for point in made:
+        builder.add(FramesDecoded(times_seconds=(point.frame.time_seconds,)))
         builder.add(point)
         builder.add(FramesSeen(done=point.frame.index + 1, expected=None))
+    primary = 1 if made else None
     builder.add(
         AnalysisClosed(
-            frames=len(made), flags=(Flag.NO_AUDIO,), anomalies=Anomalies(times_repeated=3)
+            frames=len(made),
+            flags=(Flag.NO_AUDIO,),
+            anomalies=Anomalies(times_repeated=3),
+            primary=primary,
         )
     )
+    return builder.build()
+
+
+BOX = FaceBox(left=-64, top=120, width=320, height=240, score=0.9)
+
+
+def several(faces: Faces) -> Result:
+    """Seven frames. Track 2 is primary, in all but the first; 5 comes late and rests; 7 goes."""
+    builder = ResultBuilder({}, faces)
+    builder.add(AnalysisOpened(media=MEDIA))
+    builder.add(FramesDecoded(times_seconds=tuple(index / 29.97 for index in range(7))))
+    for index in range(7):
+        builder.add(point_of(2, index, BOX if index else None, index / 10))
+    builder.add(point_of(7, 3, BOX, 0.9))
+    for index, box in ((1, None), (2, BOX), (3, None), (5, None), (6, BOX)):
+        builder.add(point_of(5, index, box, -index / 10))
+    builder.add(TrackDropped(track=7))
+    builder.add(AnalysisClosed(frames=7, flags=(), primary=2))
     return builder.build()
 
 
@@ -93,6 +124,7 @@ def test_csv_and_json_hold_the_same_cells(made: list[TimelinePoint]) -> None:
     result = result_of(made)
     frames = json.loads(text_of(JSON, result), parse_float=str, parse_int=str)["frames"]
     columns = frames | {f"face_{name}": frames["face"][name] for name in FACE_COLUMNS}
+    columns["track"] = ["1"] * len(made)
 
     rows = list(csv.DictReader(io.StringIO(text_of(CSV, result))))
 
@@ -125,7 +157,7 @@ def test_what_is_unknown_is_null_and_never_a_number() -> None:
     assert frames["face"]["left"] == [None, None, 0.25]
     assert frames["observed"] == [False, True, True]
     assert frames["missing"] == ["face_not_found", None, None]
-    assert text_of(CSV, result).splitlines()[1] == "0,0.0,,,,,,,false,face_not_found,,,,,"
+    assert text_of(CSV, result).splitlines()[1] == "0,0.0,,,,,,,false,face_not_found,,,,,,,,,,1"
 
 
 def test_a_result_says_what_it_is_and_where_it_comes_from() -> None:
@@ -149,11 +181,69 @@ def test_a_result_without_frames_is_still_a_result() -> None:
 def test_a_lost_frame_is_a_defect_and_no_result() -> None:
     builder = ResultBuilder({})
     builder.add(AnalysisOpened(media=MEDIA))
-    builder.add(points([])[0])
+    builder.add(FramesDecoded(times_seconds=(0.0,)))
     builder.add(AnalysisClosed(frames=2, flags=()))
 
     with pytest.raises(InternalError, match="2 frames were decoded and 1"):
         builder.build()
+
+
+def test_a_primary_track_without_a_point_is_a_defect() -> None:
+    builder = ResultBuilder({})
+    builder.add(AnalysisOpened(media=MEDIA))
+    builder.add(FramesDecoded(times_seconds=(0.0,)))
+    builder.add(AnalysisClosed(frames=1, flags=(), primary=1))
+
+    with pytest.raises(InternalError, match="no point of its own"):
+        builder.build()
+
+
+def test_frames_are_the_primary_tracks_whole_timeline() -> None:
+    for faces in Faces:
+        whole = json.loads(text_of(JSON, several(faces)))
+        assert (whole["faces"], whole["track"]) == (faces, 2)
+        assert whole["frames"]["index"] == list(range(7))
+        assert whole["frames"]["observed"] == [False] + [True] * 6
+        assert whole["frames"]["missing"] == ["face_not_found"] + [None] * 6
+        assert whole["frames"]["valence"][6] == pytest.approx(0.6)
+
+
+def test_tracks_are_described_and_those_dropped_are_not() -> None:
+    primary, other = json.loads(text_of(JSON, several(Faces.PRIMARY)))["tracks"]
+    assert (primary["id"], primary["primary"], primary["observed_frames"]) == (2, True, 6)
+    assert (other["id"], other["primary"], other["observed_frames"]) == (5, False, 2)
+    assert (other["first_time"], other["last_time"]) == (2 / 29.97, 6 / 29.97)
+    assert other["mean_face"]["width"] == 320
+    assert other["mean_face"]["w"] == 0.4
+    assert "frames" not in other
+
+
+def test_every_track_has_its_own_frames_where_all_are_asked_for() -> None:
+    whole = json.loads(text_of(JSON, several(Faces.ALL)))
+    primary, other = whole["tracks"]
+    assert primary["frames"]["index"] == [1, 2, 3, 4, 5, 6]
+    frames = other["frames"]
+    assert frames["index"] == [2, 3, 5, 6]  # not before it came, nor while it was at rest
+    assert frames["time"] == [index / 29.97 for index in frames["index"]]
+    assert frames["observed"] == [True, False, False, True]
+    assert frames["missing"] == [None, "face_not_found", "face_not_found", None]
+    assert frames["valence"] == pytest.approx([-0.2, -0.3, -0.5, -0.6])
+    assert frames["face"]["left"] == [-64.0, None, None, -64.0]
+
+
+def test_boxes_as_shares_are_the_part_inside_the_picture() -> None:
+    face = json.loads(text_of(JSON, several(Faces.PRIMARY)))["frames"]["face"]
+    shares = {name: face[name][1] for name in ("x", "y", "w", "h")}
+    assert shares == {"x": 0.0, "y": 0.25, "w": 0.4, "h": 0.5}
+    assert [face[name][0] for name in shares] == [None] * 4
+
+
+def test_csv_of_all_faces_begins_with_the_csv_of_the_primary_one() -> None:
+    primary, every = (text_of(CSV, several(faces)) for faces in Faces)
+    assert every.startswith(primary)
+    rows = list(csv.DictReader(io.StringIO(every)))
+    assert [row["track"] for row in rows] == ["2"] * 7 + ["5"] * 4
+    assert [row["index"] for row in rows[7:]] == ["2", "3", "5", "6"]
 
 
 def test_an_analysis_without_its_end_is_a_defect() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy_world import SMALL, Take, write_world
 
+from service.domain.carry import LastFace
 from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.time import PATCH_HOPS, patch_start_hop
 from service.domain.windows import Features, Windower
@@ -17,7 +18,7 @@ from service.media.demux import ClipLimits, choose_video, open_container
 from service.media.video import VideoReader
 from training.data.augmentation import Augmentation
 from training.data.crops import read_crop
-from training.data.embeddings import Embeddings, fill_faces
+from training.data.embeddings import Embeddings
 from training.data.errors import (
     AnnotationUnreadable,
     CropsNotFound,
@@ -78,7 +79,7 @@ def test_a_gap_is_filled_with_the_last_face_and_masked_before_the_first(
 ) -> None:
     faces = recordings["duo_left"].faces
     found = np.arange(1, faces.sum() + 1, dtype=np.float32)[:, None] * np.ones(FACE_FEATURES)
-    visual, known = fill_faces(faces, np.arange(50) / 25, found.astype(np.float32))
+    visual, known = LastFace().fill(faces, found.astype(np.float32))
     assert known.tolist() == [False, False, *[True] * 48]
     assert visual[19:22, 0].tolist() == [18, 18, 19]
 

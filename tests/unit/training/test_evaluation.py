@@ -12,7 +12,7 @@ import torch
 from toy_world import QUICK, TINY, Take, write_world
 from typer.testing import CliRunner
 
-from service.domain.clip import FaceBox, Frame
+from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.points import PointMaker
 from service.domain.windows import Answer
 from training.cli import app
@@ -162,13 +162,14 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndar
     assert recording.video is not None
     times, waveform = read_video(recording.video)
     box = FaceBox(left=0, top=0, width=1, height=1, score=1)
+    faces = (TrackedFace(track=1, box=box),)
     frames = [
-        Frame(index=row, time_seconds=seconds, face=box if recording.faces[row] else None)
+        Frame(index=row, time_seconds=seconds, faces=faces if recording.faces[row] else ())
         for row, seconds in enumerate(times.tolist())
     ]
     crops = np.stack([read_crop(recording.crops, row) for row in np.flatnonzero(recording.faces)])
     starts = torch.tensor([round(100 * seconds) for seconds in times.tolist()])
-    maker = PointMaker(window_frames=30, hop_frames=20, smoothing_seconds=0.2)
+    maker = PointMaker(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)
     with torch.inference_mode():
         faces = served["visual_backbone"](torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()))
         voice = served["audio_backbone"](served["log_mel"](torch.from_numpy(waveform), starts))
