@@ -14,7 +14,8 @@ from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.time import PATCH_HOPS, patch_start_hop
 from service.domain.windows import Features, Windower
 from service.media.audio import Sound
-from service.media.demux import ClipLimits, choose_video, open_container
+from service.media.demux import ClipLimits, open_container
+from service.media.streams import choose_video
 from service.media.video import VideoReader
 from training.data.augmentation import Augmentation
 from training.data.crops import read_crop
