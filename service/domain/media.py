@@ -108,7 +108,7 @@ class Anomalies:
     """Between two frames of rising time, like `longest_step_seconds`."""
     longest_step_seconds: float | None = None
     times_inferred: int = 0
-    """Frames without a timestamp: one frame's duration after the frame before."""
+    """Frames without a timestamp, or whose presentation times fall back again and again."""
     times_repeated: int = 0
     times_backward: int = 0
     bad_packets: int = 0

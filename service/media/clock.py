@@ -42,8 +42,8 @@ class Clock:
     def read(self, frame: VideoFrame) -> float:
         """Presentation time in seconds; ticks times the time base, in one division."""
         ticks = self._guess.best(frame.pts, frame.dts)
+        self._steps.inferred += ticks is None or (frame.pts is not None and ticks != frame.pts)
         if ticks is None:
-            self._steps.inferred += 1
             ticks = 0 if self._last is None else self._last + self._step_ticks
         step = None if self._last is None else ticks - self._last
         if step is not None:

@@ -1,8 +1,7 @@
 """From a decoded frame to 8-bit RGB as an ordinary screen shows it.
 
 What a frame leaves open is taken as players take it: BT.709 for high definition, BT.601
-below, limited range. High dynamic range is brought to BT.709 with its reference white (203 cd/m2,
-ITU-R BT.2408) as white, so that faces look as in ordinary pictures; what is brighter is clipped.
+below, limited range.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import (
-    ColorPrimaries,
     ColorRange,
     Colorspace,
-    ColorTrc,
+    Interpolation,
     VideoReformatter,
 )
 
 from service.domain.arrays import Bytes
 from service.media.colour import Colours, read_colours
+from service.media.tone import ToneMap
 
 _MATRICES: Final = {
     "bt709": Colorspace.ITU709,
@@ -34,6 +33,9 @@ _MATRICES: Final = {
     "bt2020nc": Colorspace.BT2020,
     "bt2020c": Colorspace.BT2020,
 }
+_FAST: Final = Interpolation.BILINEAR
+_EXACT: Final = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
+"""For deep pixels it costs little more, and the fast way is two levels too dark."""
 _LARGEST_SD: Final = (1024, 576)
 
 
@@ -44,6 +46,7 @@ class Converter:
         self._threads = threads
         self._reformatter = VideoReformatter()
         self._fields = _FirstField()
+        self._tones: dict[Colours, ToneMap] = {}
 
     def to_rgb(self, frame: VideoFrame, *, bottom_first: bool) -> Bytes:
         """(H, W, 3) uint8 as coded: neither turned nor with square pixels.
@@ -56,9 +59,6 @@ class Converter:
         source = frame
         if frame.interlaced_frame and height > 1:
             source = self._fields.take(frame, bottom=bottom_first)
-        wide = colours.hdr is not None or colours.primaries == "bt2020"
-        if wide and colours.primaries is None:
-            source.color_primaries = ColorPrimaries.BT2020
         converted = self._reformatter.reformat(
             source,
             width=frame.width,
@@ -66,11 +66,15 @@ class Converter:
             format="rgb24",
             src_colorspace=_matrix_of(frame, colours),
             src_color_range=ColorRange.UNSPECIFIED,
-            dst_color_trc=ColorTrc.BT709 if wide else None,
-            dst_color_primaries=ColorPrimaries.BT709 if wide else None,
+            interpolation=_EXACT if frame.format.components[0].bits > 8 else _FAST,
             threads=self._threads,
         )
-        return np.asarray(converted.to_ndarray(), np.uint8)
+        rgb = np.asarray(converted.to_ndarray(), np.uint8)
+        if colours.hdr is None and colours.primaries != "bt2020":
+            return rgb
+        if colours not in self._tones:
+            self._tones = {colours: ToneMap(colours)}
+        return self._tones[colours].apply(rgb)
 
 
 def _matrix_of(frame: VideoFrame, colours: Colours) -> Colorspace | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import Flags, InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -16,9 +16,14 @@ MOST_BAD_READS: Final = 1000
 
 
 class PacketReader:
-    """Iterates once over a stream's packets; the last, empty one flushes the decoder."""
+    """Iterates once over a stream's packets; the last, empty one flushes the decoder.
+
+    An empty packet on the way means "as before" to some codecs, and would flush others: left out.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
+        # PyAV asks FFmpeg to invent presentation times, which spoils those of reordered frames
+        container.flags &= ~Flags.gen_pts.value
         self._container = container
         self._stream = stream
         self.bad_packets = 0
@@ -31,7 +36,8 @@ class PacketReader:
                 for packet in self._container.demux(self._stream):
                     failures = 0
                     self.bad_packets += packet.is_corrupt
-                    yield packet
+                    if packet.size or packet.dts is None:
+                        yield packet
             except FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -26,10 +28,6 @@ KINDS = {
     "starts at ten seconds": ("clip.mkv", PictureTrack(starts_at=Fraction(10))),
     "transport stream": ("clip.ts", PictureTrack()),
     "webm": ("clip.webm", PictureTrack(codec="libvpx-vp9", options=VP9)),
-    "avi without pts": (
-        "clip.avi",
-        PictureTrack(codec="mpeg4", tick=Fraction(1, 25), options={"bf": "2"}),
-    ),
     "ntsc rate": ("clip.mov", PictureTrack(rate=Fraction(30000, 1001))),
     "flash": ("clip.flv", PictureTrack()),
     "turned": ("clip.mp4", PictureTrack(rotation=90)),
@@ -117,6 +115,57 @@ def test_pictures_are_shown_upright(tmp_path: Path, degrees: int) -> None:
             place = int(row * upright.shape[0]), int(column * upright.shape[1])
             # 4:2:0 and the codec cost a few levels of a saturated colour
             assert pixels[0][place].astype(int) == pytest.approx(upright[place].astype(int), abs=24)
+
+
+def write_posed(path: Path, coded: Bytes, matrix: list[float]) -> Path:
+    """Two lossless frames with (a, b, c, d) as their display matrix."""
+    a, b, c, d = (round(65536 * value) for value in matrix)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("png", rate=25)
+        video.width, video.height, video.pix_fmt = coded.shape[1], coded.shape[0], "rgb24"
+        video.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        for index in range(2):
+            frame = av.VideoFrame.from_ndarray(coded, format="rgb24")
+            frame.pts = index
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+POSES = {
+    "as it is": ([1, 0, 0, 1], lambda p: p),
+    "half as large": ([0.5, 0, 0, 0.5], lambda p: p),
+    "mirrored": ([-1, 0, 0, 1], np.fliplr),
+    "flipped": ([1, 0, 0, -1], np.flipud),
+    "turned right": ([0, 1, -1, 0], lambda p: np.rot90(p, -1)),
+    "along the diagonal": ([0, 1, 1, 0], lambda p: p.transpose(1, 0, 2)),
+    "along the other diagonal": ([0, -1, -1, 0], lambda p: p.transpose(1, 0, 2)[::-1, ::-1]),
+    "no matrix at all": ([0, 0, 0, 0], lambda p: p),
+}
+
+
+@pytest.mark.parametrize(("matrix", "expected"), POSES.values(), ids=POSES.keys())
+def test_every_display_matrix_is_followed_to_the_pixel(
+    tmp_path: Path, matrix: list[float], expected: Callable[[Bytes], Bytes]
+) -> None:
+    coded = quadrants(96, 64)
+    pixels = read_pictures(write_posed(tmp_path / "clip.mov", coded, matrix))[1]
+    assert np.array_equal(pixels[0], expected(coded))
+
+
+def test_an_odd_angle_is_shown_on_black_in_the_box_around_it(tmp_path: Path) -> None:
+    coded = np.full((64, 96, 3), 255, np.uint8)
+    coded[:, :48] = (255, 0, 0)
+    sine, cosine = math.sin(math.radians(30)), math.cos(math.radians(30))
+    clip = write_posed(tmp_path / "clip.mov", coded, [cosine, -sine, sine, cosine])
+    _, pixels, _, facts = read_all(clip)
+    # counter-clockwise: the red left half ends up at the bottom left
+    assert pixels[0].shape == (104, 116, 3)
+    assert (facts.width, facts.height, facts.rotation_degrees) == (116, 104, 30)
+    assert not pixels[0][0, 0].any()
+    assert not pixels[0][-1, -1].any()
+    assert pixels[0][62, 36].tolist() == [255, 0, 0]
+    assert pixels[0][42, 80].tolist() == [255, 255, 255]
 
 
 def test_pixels_are_shown_square(tmp_path: Path) -> None:

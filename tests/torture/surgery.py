@@ -1,0 +1,81 @@
+"""What is done to files that no muxer would do."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+
+def join(*parts: str, into: str) -> Callable[[Path], None]:
+    """Files one after the other, as transport streams may be."""
+
+    def step(folder: Path) -> None:
+        (folder / into).write_bytes(b"".join((folder / part).read_bytes() for part in parts))
+
+    return step
+
+
+def rename(name: str, to: str) -> Callable[[Path], None]:
+    def step(folder: Path) -> None:
+        (folder / name).rename(folder / to)
+
+    return step
+
+
+def cut_head(name: str, share: float) -> Callable[[Path], None]:
+    """A transport stream whose recording began in the middle."""
+
+    def step(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        packets = int(len(content) // 188 * share)
+        (folder / name).write_bytes(content[188 * packets :])
+
+    return step
+
+
+def edit(name: str, *edits: tuple[int, int]) -> Callable[[Path], None]:
+    """Give the first track of an MP4 file these edits: (duration, media time) in their clocks.
+
+    The file must have its index last, and a first track that has an edit list already.
+    """
+
+    def step(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        at = content.index(b"elst") - 4
+        (length,) = struct.unpack_from(">I", content, at)
+        body = struct.pack(">I4sII", 16 + 12 * len(edits), b"elst", 0, len(edits))
+        body += b"".join(struct.pack(">IiI", *each, 1 << 16) for each in edits)
+        grown = bytearray(content[:at] + body + content[at + length :])
+        for box in (b"moov", b"trak", b"edts"):
+            place = grown.index(box) - 4
+            (size,) = struct.unpack_from(">I", grown, place)
+            struct.pack_into(">I", grown, place, size + len(body) - length)
+        (folder / name).write_bytes(grown)
+
+    return step
+
+
+def replace(name: str, old: bytes, new: bytes, *, count: int = 1) -> Callable[[Path], None]:
+    """Bytes for bytes; `old` must be there."""
+
+    def step(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        assert old in content
+        assert len(old) == len(new)
+        (folder / name).write_bytes(content.replace(old, new, count))
+
+    return step
+
+
+def lay(name: str, matrix: tuple[float, float, float, float]) -> Callable[[Path], None]:
+    """Write (a, b, c, d) of the display matrix into an MP4 file's first track header."""
+
+    def step(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        place = content.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # version 0: times, ids, duration
+        a, b, c, d = (round(value * 65536) for value in matrix)
+        struct.pack_into(">9i", content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+        (folder / name).write_bytes(content)
+
+    return step
