@@ -26,6 +26,7 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── ClipTooLong               more seconds or frames than allowed
     │   ├── ClipTooManyPixels         frames larger than allowed
     │   ├── DecoderCrashed            the decode child died
+    │   ├── DecoderOutOfMemory        decoding needs more memory than allowed
     │   ├── DecoderTimedOut           the decode child stood still or ran too long
     │   └── AttemptsExhausted         worker after worker was lost while at it
     └── ServiceError              a part of the service is at fault
@@ -223,6 +224,12 @@ class DecoderCrashed(ClipError):
     """Decoding the clip crashed its decoder process."""
 
     code = "decoder_crashed"
+
+
+class DecoderOutOfMemory(ClipError):
+    """Decoding the clip needs more memory than allowed."""
+
+    code = "decoder_out_of_memory"
 
 
 class DecoderTimedOut(ClipError):

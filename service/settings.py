@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     decode_stall_seconds: float = Field(
         default=60.0, gt=0, description="A decode child that yields nothing for so long is killed."
     )
+    decode_wall_seconds: float = Field(
+        default=12 * 3600.0,
+        gt=0,
+        description="Seconds one clip's decode child may be waited for, all in all.",
+    )
     decode_cpu_seconds: int = Field(
         default=12 * 3600, ge=1, description="Processor time that one clip's decode child may take."
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -38,6 +37,8 @@ from service.media.demux import (
     open_container,
 )
 from service.media.facts import read_facts
+from service.media.shortage import blame_shortage
+from service.media.source import Clip
 from service.media.stages import work_ahead
 from service.media.streams import choose_sound, choose_video
 from service.media.video import Picture, VideoReader
@@ -46,24 +47,29 @@ PICTURES_AHEAD: Final = 3
 """Decoded frames that wait for the face stage: what bounds the child's memory."""
 
 
-def produce(options: Options, finder: FaceFinder) -> Iterator[Extract]:
+def produce(clip: Clip, options: Options, finder: FaceFinder) -> Iterator[Extract]:
     """Decode a clip in this process: the chain of stages.
 
     Raises: ClipError.
     """
-    clip = Path(options.clip)
     bounds = ClipLimits(
         max_seconds=options.max_seconds,
         max_frames=options.max_frames,
         max_pixels=options.max_pixels,
     )
-    with open_container(clip) as container, open_container(clip) as sound_container:
+    with (
+        open_container(clip, options.max_pixels) as container,
+        open_container(clip, options.max_pixels) as sound_container,
+    ):
         stream = choose_video(container, clip, options.video_stream)
         check_limits(container, stream, bounds)
         reader = VideoReader(container, stream, limits=bounds, threads=options.threads)
         heard = choose_sound(sound_container, options.audio_stream)
         sound = Sound(sound_container, heard)
-        with closing(work_ahead(reader.read(), PICTURES_AHEAD)) as pictures:
+        with (
+            blame_shortage(stream.width * stream.height),
+            closing(work_ahead(reader.read(), PICTURES_AHEAD)) as pictures,
+        ):
             first = next(pictures)
             yield ClipOpened(media=read_facts(container, stream, heard, first.look))
             frames = faces = 0

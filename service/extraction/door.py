@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,9 +16,10 @@ from typing import Final
 from service.domain.choices import Choices
 from service.domain.clip import Extract
 from service.errors import ServiceError
-from service.extraction.options import Options, Stock
-from service.media.child import run_child
+from service.extraction.options import CLIP_HANDLES, Options, Stock
+from service.media.child import Patience, run_child
 from service.media.nursery import Nursery
+from service.media.source import hold_clip
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -34,23 +35,28 @@ class Extraction:
     nursery: Nursery
     settings: Settings
 
-    def __call__(
+    @asynccontextmanager
+    async def __call__(
         self, clip: Path, choices: Choices
-    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
+    ) -> AsyncGenerator[AsyncIterator[Extract]]:
         """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
 
         The child works ahead until its pipe is full. Leaving the context ends it, read or not.
 
-        Raises, entering or reading: ClipError, DecoderKilled, FaceModelsMissing.
+        Raises, entering or reading: ClipError, ClipTooLarge, DecoderKilled, FaceModelsMissing.
         """
-        return run_child(
-            self.nursery,
-            json.dumps(asdict(Options.of(clip, choices, self.settings))).encode(),
-            [],
-            stall_seconds=self.settings.decode_stall_seconds,
-            cpu_seconds=self.settings.decode_cpu_seconds,
-            most_frames=self.settings.chunk_frames,
+        settings = self.settings
+        patience = Patience(
+            stall_seconds=settings.decode_stall_seconds,
+            wall_seconds=settings.decode_wall_seconds,
+            cpu_seconds=settings.decode_cpu_seconds,
         )
+        request = json.dumps(asdict(Options.of(choices, settings))).encode()
+        with hold_clip(clip, handles=CLIP_HANDLES, max_bytes=settings.max_upload_bytes) as files:
+            async with run_child(
+                self.nursery, request, files, patience, most_frames=settings.chunk_frames
+            ) as extracts:
+                yield extracts
 
 
 @asynccontextmanager

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.domain.choices import Choices
 
 if TYPE_CHECKING:  # the child starts without pydantic
     from service.settings import Settings
+
+
+CLIP_HANDLES: Final = 2
+"""How often a child opens its clip: for the pictures and for the sound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,6 @@ class Stock:
 class Options:
     """All that the child of one clip is told."""
 
-    clip: str
     video_stream: int | None
     audio_stream: int | None
     max_seconds: float
@@ -52,10 +54,9 @@ class Options:
     chunk_frames: int
 
     @staticmethod
-    def of(clip: Path, choices: Choices, settings: Settings) -> Options:
+    def of(choices: Choices, settings: Settings) -> Options:
         """What the child needs of the choices and the settings."""
         return Options(
-            clip=str(clip.absolute()),
             video_stream=choices.video_stream,
             audio_stream=choices.audio_stream,
             max_seconds=settings.max_clip_seconds,

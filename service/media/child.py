@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
@@ -23,26 +25,33 @@ _log = logging.getLogger(__name__)
 _LAST_WORDS_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a message may take, how long all of them, and the processor time allowed."""
+
+    stall_seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+
+
 @contextlib.asynccontextmanager
 async def run_child(
     nursery: Nursery,
     request: bytes,
     files: Sequence[int],
+    patience: Patience,
     *,
-    stall_seconds: float,
-    cpu_seconds: int,
     most_frames: int,
 ) -> AsyncGenerator[AsyncIterator[Extract]]:
     """Have a child work on a request and listen to its messages; kill and reap it on leaving.
 
-    Args: stall_seconds: how long a message may take; cpu_seconds: the processor time that the
-        child allows itself; most_frames: frames of one chunk.
+    Args: files: handles of the clip; most_frames: frames of one chunk.
     Raises: DecoderKilled, FaceModelsMissing; while listening: DecoderCrashed, DecoderTimedOut,
         DecoderKilled, and what the child reports.
     """
     async with nursery.child(request, files) as child:
-        heard = _listen(child, stall_seconds=stall_seconds, most_frames=most_frames)
-        yield _explain_end(heard, nursery, child, cpu_seconds=cpu_seconds)
+        heard = _listen(child, patience, most_frames)
+        yield _explain_end(heard, nursery, child, cpu_seconds=patience.cpu_seconds)
 
 
 async def _explain_end(
@@ -59,20 +68,21 @@ async def _explain_end(
         raise reason from error
 
 
-async def _listen(
-    child: Child, *, stall_seconds: float, most_frames: int
-) -> AsyncIterator[Extract]:
+async def _listen(child: Child, patience: Patience, most_frames: int) -> AsyncIterator[Extract]:
     """Messages in the only order that makes sense: opened, chunks without a gap, closed.
 
-    Raises: IncompleteReadError: the child has ended without having said so.
+    Raises: DecoderTimedOut; IncompleteReadError: the child has ended without having said so.
     """
     frames, opened = 0, False
+    left_seconds = patience.wall_seconds
     while True:
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(stall_seconds):
+            async with asyncio.timeout(min(patience.stall_seconds, left_seconds)):
                 message = await _read_message(child.messages, most_frames)
         except TimeoutError as error:
             raise DecoderTimedOut() from error
+        left_seconds -= time.monotonic() - began  # what the reader takes is not the clip's fault
         match message:
             case ClipOpened():
                 in_order, opened = not opened, True
@@ -111,7 +121,7 @@ async def _reason_of_end(child: Child, *, cpu_seconds: float) -> CircumplexError
         return DecoderCrashed("The decoder process closed its pipe and went on")
     if end is None:
         return DecoderKilled("The process that the decoder was started by has ended")
-    _log.warning("decode child ended", extra={"status": end.status, "said": said})
+    _log.warning("decode child ended with status %d: %s", end.status, said)
     out_of_time = end.status == -signal.SIGKILL and end.cpu_seconds >= cpu_seconds
     if end.status == -signal.SIGXCPU or out_of_time:
         return DecoderTimedOut("Decoding the clip takes more processor time than allowed")

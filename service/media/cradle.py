@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
-from service.media.limits import die_with_parent
+from service.sandbox.limits import die_with_parent
 
 MOST_REQUEST_BYTES: Final = 1 << 15
 MOST_HANDLES: Final = 16
@@ -38,8 +38,11 @@ def take_door() -> socket.socket:
     return door
 
 
-def greet(door: socket.socket, **facts: str) -> None:
-    """Tell the owner that everything is loaded, or with `code` and `detail` why it cannot be."""
+def greet(door: socket.socket, **facts: object) -> None:
+    """Tell the owner that everything is loaded, or with `code` and `detail` why it cannot be.
+
+    Args: facts: to be known of this process; `lacking`: layers of the sandbox, and why.
+    """
     door.send(json.dumps(facts).encode())
 
 

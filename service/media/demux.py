@@ -1,7 +1,7 @@
-"""Opens a clip with allow-listed demuxers and protocols only, and refuses what cannot be a clip.
+"""Opens a clip with allow-listed demuxers and decoders, and refuses what cannot be a clip.
 
 FFmpeg opens other files and hosts from inside a file (playlists, concatenations, data
-references), so neither those demuxers nor any protocol but `file` is ever reachable.
+references), so neither those demuxers nor any protocol but the clip's own handle is reachable.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import av
@@ -23,9 +22,11 @@ from service.errors import (
     ClipTooManyPixels,
     ClipTruncated,
 )
+from service.media.decoders import SOUND_DECODERS, VIDEO_DECODERS
 from service.media.display import square_size
 from service.media.duration import declared_seconds
 from service.media.layout import lacks_index
+from service.media.source import Clip, open_handle
 
 VIDEO_FORMATS: Final = (
     "mov",
@@ -44,8 +45,10 @@ SOUND_FORMATS: Final = ("wav", "mp3", "flac", "aac")
 
 _OPTIONS: Final = {
     "format_whitelist": ",".join(VIDEO_FORMATS + SOUND_FORMATS),
-    "protocol_whitelist": "file",
+    "codec_whitelist": ",".join(sorted(VIDEO_DECODERS | SOUND_DECODERS)),
+    "protocol_whitelist": "fd",
     "enable_drefs": "0",
+    "max_streams": "256",
 }
 
 
@@ -59,13 +62,17 @@ class ClipLimits:
 
 
 @contextlib.contextmanager
-def open_container(clip: Path) -> Generator[InputContainer]:
-    """Open a file as one of the allowed containers.
+def open_container(clip: Clip, max_pixels: int | None = None) -> Generator[InputContainer]:
+    """Open a clip as one of the allowed containers.
 
+    Args: max_pixels: what no picture may exceed that FFmpeg decodes to learn of its stream.
     Raises: ClipNotMedia, ClipTruncated.
     """
+    probing = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
-        container = av.open(f"file:{clip}", container_options=_OPTIONS)
+        with open_handle(clip) as handle:  # FFmpeg makes itself a second one of it
+            options = {**_OPTIONS, "fd": str(handle)}
+            container = av.open("fd:", options=probing, container_options=options)
     except (FFmpegError, ValueError) as error:
         if isinstance(error, MemoryError):
             raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from pathlib import Path
 from typing import Final
+
+from service.media.source import Clip, peek_handle
 
 _MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
 _MATROSKA_CLUSTER: Final = b"\x1f\x43\xb6\x75"
@@ -14,20 +16,19 @@ _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"p
 _MOST_BOXES: Final = 4096
 
 
-def lacks_index(clip: Path) -> bool:
+def lacks_index(clip: Clip) -> bool:
     """Whether the file begins like MP4 or Matroska, and ends before its index does."""
-    size = clip.stat().st_size
-    with clip.open("rb") as file:
-        head = file.read(12)
+    with peek_handle(clip) as handle:
+        size = os.fstat(handle).st_size
+        head = os.pread(handle, 12, 0)
         if head.startswith(_MATROSKA_MAGIC):
-            rest = file.read(_MOST_HEAD_BYTES)
+            rest = os.pread(handle, _MOST_HEAD_BYTES, len(head))
             return len(rest) < _MOST_HEAD_BYTES and _MATROSKA_CLUSTER not in rest
         if head[4:8] not in _FIRST_BOXES:
             return False
         position = 0
         for _ in range(_MOST_BOXES):
-            file.seek(position)
-            box = file.read(16)
+            box = os.pread(handle, 16, min(position, size))
             if len(box) < 8:
                 return True
             length, kind = _measure_box(box, size - position)

@@ -36,6 +36,8 @@ class Nurse:
         self._process = process
         self._said = said
         self.door = door
+        self.lacking: dict[str, str] = {}
+        """Layers of its sandbox that this machine does not have, and why."""
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> Nurse:
@@ -77,6 +79,7 @@ class Nurse:
         fields = json.loads(greeting)
         if "code" in fields:
             raise CircumplexError.of_code(fields["code"], fields["detail"])
+        self.lacking = fields["lacking"]
 
     def has_ended(self) -> bool:
         """Whether it has been reaped."""

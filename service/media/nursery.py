@@ -31,6 +31,7 @@ class Nursery:
         """Args: module, arguments: `python -m` of a process that greets and then tends."""
         self._command = (sys.executable, "-P", "-m", module, *arguments)
         self._nurse: Nurse | None = None
+        self._lacking: dict[str, str] | None = None
         self._starting = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._dismissed: dict[asyncio.Task[None], Nurse] = {}
@@ -44,6 +45,17 @@ class Nursery:
             if self._nurse is None or self._nurse.has_ended():
                 self.renew()
                 self._nurse = await Nurse.start(self._command)
+                self._report(self._nurse)
+
+    def _report(self, nurse: Nurse) -> None:
+        """Log once how the children are confined, and whenever that changes."""
+        if nurse.lacking != self._lacking:
+            self._lacking = nurse.lacking
+            if nurse.lacking:
+                why = "; ".join(f"{layer}: {reason}" for layer, reason in nurse.lacking.items())
+                _log.warning("decode children lack layers of their sandbox: %s", why)
+            else:
+                _log.info("decode children have every layer of their sandbox")
 
     @contextlib.asynccontextmanager
     async def child(self, request: bytes, files: Sequence[int] = ()) -> AsyncGenerator[Child]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, StreamUnknown
+from service.media.decoders import VIDEO_DECODERS
 from service.media.layout import lacks_index
+from service.media.source import Clip
 
 
-def choose_video(container: InputContainer, clip: Path, wanted: int | None = None) -> VideoStream:
+def choose_video(container: InputContainer, clip: Clip, wanted: int | None = None) -> VideoStream:
     """The stream wanted, or the first, as tools count that take a file's video 0.
 
     A cover picture is no video. Without a wish, streams that have no decoder, or none of whose
@@ -57,8 +57,9 @@ def moving_pictures(container: InputContainer) -> list[VideoStream]:
 
 
 def _can_be_read(stream: VideoStream) -> bool:
-    return bool(stream.codec_context and stream.width)
+    context = stream.codec_context
+    return bool(context and stream.width) and context.codec.name in VIDEO_DECODERS
 
 
-def _is_empty(container: InputContainer, clip: Path) -> bool:
+def _is_empty(container: InputContainer, clip: Clip) -> bool:
     return not container.streams.audio and lacks_index(clip)

@@ -24,6 +24,7 @@ from proof.clips import Cast, Clip, draw, read_clips
 from proof.frames import Estimates
 from proof.offline import estimate_offline, open_exported
 from proof.served import estimate_served
+from service.domain.choices import Choices
 from service.domain.clip import Chunk
 from service.embedded.stack import Stack, as_environment
 from service.extraction.chain import produce
@@ -114,7 +115,7 @@ def as_the_service_cuts(clip: Clip, settings: Settings, folder: Path) -> Clip:
     crops.mkdir(parents=True)
     faces = np.zeros(len(clip.truth), np.bool_)
     finder = open_finder(settings.face_models_dir, settings.yunet_file)
-    for chunk in produce(Options.of(clip.file, settings), finder):
+    for chunk in produce(clip.file, Options.of(Choices(), settings), finder):
         if isinstance(chunk, Chunk):
             seen = [frame.index for frame in chunk.frames for _ in frame.faces]
             for index, crop in zip(seen, chunk.crops, strict=True):

@@ -18,5 +18,5 @@ def spin(request: bytes, messages: int, files: Sequence[int]) -> None:
 
 if __name__ == "__main__":
     door = cradle.take_door()
-    cradle.greet(door)
+    cradle.greet(door, lacking={})
     cradle.tend(door, spin)

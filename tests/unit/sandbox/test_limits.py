@@ -8,8 +8,8 @@ import sys
 
 PREAMBLE = """
 import os, numpy as np
-from service.media import limits
-def confine(cpu_seconds=60): limits.confine(memory_bytes=2**28, cpu_seconds=cpu_seconds)
+from service.sandbox import limits
+def confine(cpu_seconds=60): limits.limit_use(memory_bytes=2**28, cpu_seconds=cpu_seconds)
 """
 
 

@@ -1,12 +1,7 @@
-"""What the decode child may do once it touches the clip.
-
-Applied by the child to itself after its imports and models are loaded and before the clip is
-opened. This is the place where a narrower sandbox is added: `confine` is the only caller's door.
-"""
+"""What a process may use of its machine, and that it does not outlive its parent."""
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import resource
@@ -15,22 +10,21 @@ import time
 from pathlib import Path
 from typing import Final
 
+from service.sandbox.libc import PARENT_DEATH_SIGNAL, control_process
+
 MOST_OPEN_FILES: Final = 64
 LAST_SECONDS: Final = 5
 """Processor time between SIGXCPU and SIGKILL."""
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when the one that started it is gone (Linux)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    control_process(PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it went away before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def confine(*, memory_bytes: int, cpu_seconds: int) -> None:
+def limit_use(*, memory_bytes: int, cpu_seconds: int) -> None:
     """Limit this process from here on: no files written, no core, few handles, memory and time.
 
     Args: memory_bytes: address space beyond what is mapped now; cpu_seconds: processor time of

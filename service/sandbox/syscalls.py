@@ -1,0 +1,80 @@
+"""The system calls that are left to a decode child: what decoders, numpy and Python need.
+
+It reads and writes handles it holds, keeps memory that cannot be executed, starts threads, and
+asks for the time. Found by tracing the test media; names that a machine lacks are passed over.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+from dataclasses import dataclass
+from typing import Final
+
+_CLONE_THREAD: Final = 0x00010000
+_AT_EMPTY_PATH: Final = 0x1000
+_PR_SET_NAME: Final = 15
+
+_ALLOWED: Final = """
+    read readv pread64 preadv write writev lseek _llseek close dup fstat
+    brk munmap mremap madvise membarrier
+    futex futex_waitv set_robust_list get_robust_list rseq exit exit_group restart_syscall
+    sched_yield sched_getaffinity getcpu
+    rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack
+    clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage
+    getpid gettid getppid getuid geteuid getgid getegid getrandom getrlimit uname sysinfo
+    poll ppoll
+"""
+_KILLING: Final = """
+    execve execveat fork vfork ptrace process_vm_readv process_vm_writev
+    socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg
+    open_by_handle_at mount umount2 move_mount open_tree fsopen pivot_root chroot setns unshare
+    init_module finit_module delete_module kexec_load kexec_file_load bpf perf_event_open
+    userfaultfd io_uring_setup keyctl add_key request_key memfd_create
+"""
+"""Nothing innocent calls these: the process ends there, before it tries something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A call's argument, of which the bits of `mask` have to be `value`."""
+
+    argument: int
+    value: int
+    mask: int = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A call that is allowed under conditions; `error`: what it answers instead; `kills`."""
+
+    name: str
+    conditions: tuple[Condition, ...] = ()
+    error: int = 0
+    kills: bool = False
+
+
+def rules(pid: int) -> list[Rule]:
+    """What holds for the process `pid`; every other call answers EPERM."""
+    not_executable = Condition(argument=2, value=0, mask=mmap.PROT_EXEC)
+    is_thread = Condition(argument=0, value=_CLONE_THREAD, mask=_CLONE_THREAD)
+    is_process = Condition(argument=0, value=0, mask=_CLONE_THREAD)
+    no_name = Condition(argument=3, value=_AT_EMPTY_PATH, mask=_AT_EMPTY_PATH)
+    handle_commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD)
+    return [
+        *(Rule(name=name) for name in _ALLOWED.split()),
+        *(Rule(name=name, kills=True) for name in _KILLING.split()),
+        *(Rule(name=name, conditions=(not_executable,)) for name in ("mmap", "mprotect")),
+        Rule(name="clone", conditions=(is_thread,)),
+        Rule(name="clone", conditions=(is_process,), kills=True),
+        Rule(name="clone3", error=errno.ENOSYS),  # its flags cannot be seen; libraries fall back
+        Rule(name="newfstatat", conditions=(no_name,)),
+        *(
+            Rule(name="fcntl", conditions=(Condition(argument=1, value=command),))
+            for command in (*handle_commands, fcntl.F_GETFL)
+        ),
+        Rule(name="prctl", conditions=(Condition(argument=0, value=_PR_SET_NAME),)),
+        Rule(name="prlimit64", conditions=(Condition(argument=2, value=0),)),
+        Rule(name="tgkill", conditions=(Condition(argument=0, value=pid),)),
+    ]
