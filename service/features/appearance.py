@@ -112,3 +112,8 @@ def _proportions(points: Floats) -> Floats:
     nose = max(float(np.hypot(*(points[168] - points[2]))), 1e-3)
     long = max(float(np.hypot(*(points[_TOP] - points[2]))), 1e-3)
     return np.log(np.array([wide / apart, nose / long], dtype=np.float32))
+
+
+def warm_up() -> None:
+    """Describe nobody: OpenCV makes its tables of colours once, 50 ms, and forks share them."""
+    describe(np.zeros((64, 64, 3), np.uint8), np.full((468, 2), 32, np.float32))

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from service.domain.arrays import Bytes, Floats
-from service.features.models import DETECTOR_FILE, read_network
+from service.features.models import DETECTOR_FILE, read_network, warm_up
 
 INPUT_SIDE: Final = 128
 LEAST_SCORE: Final = 0.5
@@ -25,6 +25,10 @@ SEARCH_SIDE: Final = 640
 """Faces are searched in a picture whose longer side is at most so many pixels."""
 TILE_SHARES: Final = (1.0, 0.6)
 """Tile sides, as shares of the picture's shorter side."""
+LEAST_TILE_SHARE: Final = 1 / 8
+"""Of the longer side: a picture of a few rows would be thousands of tiles, seconds of work."""
+_OUTPUTS: Final = ("classificators", "regressors")
+"""The chances of faces, and their boxes and eyes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class FaceDetector:
     def __init__(self, models_dir: Path) -> None:
         """Raises: FaceModelsMissing."""
         self._network = read_network(models_dir, DETECTOR_FILE)
+        warm_up(self._network, INPUT_SIDE, _OUTPUTS)
         self._anchors = _make_anchors()
 
     def detect(self, picture: Bytes) -> list[Candidate]:
@@ -68,13 +73,13 @@ class FaceDetector:
     def search(self, picture: Bytes) -> list[Candidate]:
         """Look at overlapping tiles, for faces too small for one look; largest face first."""
         small, scale = _reduce(picture)
-        found = [face for tile in _tiles(small) for face in self._look(small, tile, scale)]
+        found = [face for tile in tiles_of(small) for face in self._look(small, tile, scale)]
         return _distinct(found)
 
     def _look(self, picture: Bytes, window: tuple[int, int, int], scale: float) -> list[Candidate]:
         left, top, side = window
         self._network.setInput(_square_input(picture, window))
-        scores, boxes = self._network.forward(("classificators", "regressors"))
+        scores, boxes = self._network.forward(_OUTPUTS)
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
         chances = 1.0 / (1.0 + np.exp(-logits))
         kept = np.flatnonzero(chances >= LEAST_SCORE)
@@ -124,18 +129,18 @@ def _whole(picture: Bytes) -> tuple[int, int, int]:
     return (width - side) // 2, (height - side) // 2, side
 
 
-def _tiles(picture: Bytes) -> Iterator[tuple[int, int, int]]:
+def tiles_of(picture: Bytes) -> Iterator[tuple[int, int, int]]:
     """Squares (left, top, side) that cover the picture with a fifth of overlap."""
     height, width = picture.shape[:2]
     for share in TILE_SHARES:
-        side = max(1, int(min(height, width) * share))
+        side = max(1, int(min(height, width) * share), int(max(height, width) * LEAST_TILE_SHARE))
         for top in _starts(height, side):
             for left in _starts(width, side):
                 yield left, top, side
 
 
 def _starts(length: int, side: int) -> list[int]:
-    steps = int(np.ceil((length - side) / (0.8 * side)))
+    steps = max(0, int(np.ceil((length - side) / (0.8 * side))))
     return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]
 
 

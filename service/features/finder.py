@@ -7,6 +7,7 @@ from typing import Final
 
 import cv2
 
+from service.features.appearance import warm_up
 from service.features.sighting import FaceFinder
 from service.features.tracker import MeshTracker
 from service.features.yunet import YuNetFinder
@@ -32,6 +33,7 @@ def open_finder(
     Raises: FaceModelsMissing.
     """
     cv2.setNumThreads(1)
+    warm_up()
     if yunet_file is not None:
         return YuNetFinder(yunet_file, least_pixels=least_pixels)
     return MeshTracker(models_dir, most_faces=most_faces, least_pixels=least_pixels)

@@ -16,7 +16,7 @@ import numpy as np
 from service.domain.arrays import Bytes, Floats
 from service.domain.clip import FaceBox
 from service.features.detector import Candidate
-from service.features.models import MESH_FILE, read_network
+from service.features.models import MESH_FILE, read_network, warm_up
 
 INPUT_SIDE: Final = 192
 REGION_SHARE: Final = 1.5
@@ -26,6 +26,8 @@ LEAST_SCORE: Final = 0.5
 
 _EYES: Final = (33, 263)
 """Outer eye corners: they give a region its turn."""
+_OUTPUTS: Final = ("conv2d_31", "conv2d_21")
+"""The chance of a face, and its points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +54,14 @@ class FaceMesh:
     def __init__(self, models_dir: Path) -> None:
         """Raises: FaceModelsMissing."""
         self._network = read_network(models_dir, MESH_FILE)
+        warm_up(self._network, INPUT_SIDE, _OUTPUTS)
 
     def measure(self, picture: Bytes, region: Region) -> Mesh | None:
         """The mesh of the face in a region of the (H, W, 3) RGB picture; None: no face there."""
         to_input = _map_region(region)
         cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
         self._network.setInput(cv2.dnn.blobFromImage(cut, 1 / 255.0))
-        logit, raw = self._network.forward(("conv2d_31", "conv2d_21"))
+        logit, raw = self._network.forward(_OUTPUTS)
         score = float(1.0 / (1.0 + np.exp(-np.clip(logit.reshape(-1)[0], -80.0, 80.0))))
         if score < LEAST_SCORE:
             return None
