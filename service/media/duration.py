@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -9,7 +11,7 @@ from av.video.stream import VideoStream
 
 
 def declared_seconds(container: InputContainer, stream: VideoStream | AudioStream) -> float | None:
-    """How long the container says a stream lasts; None where it does not say."""
+    """How long the container says a stream lasts; None where it does not say, or says nonsense."""
     own = own_seconds(stream)
     return container_seconds(container) if own is None else own
 
@@ -17,14 +19,14 @@ def declared_seconds(container: InputContainer, stream: VideoStream | AudioStrea
 def own_seconds(stream: VideoStream | AudioStream) -> float | None:
     """What is declared of this stream itself."""
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+        return _believe(float(stream.duration * stream.time_base))
     tagged = _parse_clock(stream.metadata.get("DURATION", ""))
     return None if tagged is None else max(tagged - (start_seconds(stream) or 0.0), 0.0)
 
 
 def container_seconds(container: InputContainer) -> float | None:
     """What is declared of the file as a whole."""
-    return None if container.duration is None else container.duration / av.time_base
+    return None if container.duration is None else _believe(container.duration / av.time_base)
 
 
 def start_seconds(stream: VideoStream | AudioStream) -> float | None:
@@ -43,4 +45,9 @@ def _parse_clock(text: str) -> float | None:
         hours, minutes, seconds = (float(part) for part in parts)
     except ValueError:
         return None
-    return 3600 * hours + 60 * minutes + seconds
+    return _believe(3600 * hours + 60 * minutes + seconds)
+
+
+def _believe(seconds: float) -> float | None:
+    """Nothing lasts for less than no time, or for ever."""
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -51,7 +51,7 @@ def _describe_video(container: InputContainer, stream: VideoStream) -> dict[str,
         "time_base": None if stream.time_base is None else str(stream.time_base),
         "video_start_seconds": start_seconds(stream),
         "duration_seconds": seconds,
-        "frames_estimate": stream.frames or expected,
+        "frames_estimate": stream.frames if stream.frames > 0 else expected,
     }
 
 

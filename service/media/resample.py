@@ -22,6 +22,10 @@ _DRIFT_FRAMES: Final = 16
 SEAM_SAMPLES: Final = SAMPLE_RATE_HZ // 100
 """Sound that is moved by more than 10 ms has a gap or an overlap there."""
 
+LEAST_RATE_HZ: Final = 1_000
+MOST_RATE_HZ: Final = 768_000
+"""Beyond these there is no sound, only headers that make a resampler of gigabytes or minutes."""
+
 Piece = tuple[int, Floats]
 """The ordinal of a first sample, n at n / 16000 seconds, and the samples from there."""
 
@@ -53,6 +57,7 @@ def place(frames: Iterable[AudioFrame], time_base: Fraction, seams: Seams) -> It
 
     Args: frames: in decoding order; time_base: seconds of one pts tick; seams: written.
     Yields: pieces of mono samples in [-1, 1].
+    Raises: ValueError: no sound has such a sample rate.
     """
     run: _Run | None = None
     for frame in frames:
@@ -72,6 +77,8 @@ class _Run:
     """Frames of one format without a gap."""
 
     def __init__(self, frame: AudioFrame, begin: float) -> None:
+        if not LEAST_RATE_HZ <= frame.sample_rate <= MOST_RATE_HZ:
+            raise ValueError(f"no sound has {frame.sample_rate} samples a second")
         # full-scale stereo must stay within [-1, 1]: normalise the downmix as integers have it
         self._resampler = AudioResampler(
             format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
