@@ -17,7 +17,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench proof tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format bench eval export weights lock clean
+.PHONY: help setup demo up test check lint format bench bench-memory fuzz eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,13 @@ format: $(INSTALLED) ## Rewrite the sources the way `make lint` wants them.
 
 bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/bench.json.
 	@$(BIN)/python -m bench
+
+bench-memory: setup ## Measure worker and decode child over clips of up to ten hours; writes out/memory.json (LENGTHS="10 60").
+	@$(BIN)/python -m bench.memory $(addprefix --length ,$(LENGTHS))
+
+fuzz: setup ## Feed N damaged clips to the worker's path and the service; writes out/fuzz.json (N= SEED= FIRST= EVERY=).
+	@SVT_LOG=0 $(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(FIRST),--first $(FIRST)) $(if $(EVERY),--every $(EVERY))
 
 eval: setup ## Prove it end to end on held-out actors; writes out/eval.json (ACTORS= SECONDS= SEED= URL=).
 	@$(BIN)/python -m proof $(if $(ACTORS),--actors $(ACTORS)) $(if $(SECONDS),--seconds $(SECONDS)) \

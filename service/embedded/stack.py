@@ -43,10 +43,13 @@ class Stack:
 
     def wait(self) -> NoReturn:
         """Wait until a process of a part ends; raises PartStopped."""
-        while all(_is_alive(process) for part in self.parts.values() for process in part):
+        while not (gone := self.lost()):
             time.sleep(_LOOK_SECONDS)
-        gone = [name for name, part in self.parts.items() if not all(map(_is_alive, part))]
         raise PartStopped(f"{', '.join(gone)}: a process ended; see {_logs(self.settings)}")
+
+    def lost(self) -> list[str]:
+        """The parts of which a process has ended."""
+        return [name for name, part in self.parts.items() if not all(map(_is_alive, part))]
 
 
 @contextmanager

@@ -1,0 +1,118 @@
+"""Damage that knows nothing of what it damages: bits, bytes, runs of them, and cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+MOST_BYTES: Final = 1 << 18
+"""No input grows beyond this."""
+_LONGEST_RUN: Final = 512
+_WIDTHS: Final = (1, 2, 4, 4, 8)
+
+
+def interesting(rng: Random, bits: int, near: int) -> int:
+    """A number of so many bits that breaks counting, adding or multiplying with it."""
+    top = 1 << bits
+    value = rng.choice(
+        (
+            *(0, 1, 2, 3, 7, 8, top - 1, top - 2, top // 2, top // 2 - 1, top // 2 + 1),
+            *(top // 4, top // 8, top // 16, top // 1000, near - 1, near + 1, 2 * near, -near),
+            *(rng.getrandbits(bits), 1 << rng.randrange(bits)),
+        )
+    )
+    return value % top
+
+
+def lie_in_place(data: bytes, rng: Random, within: int | None = None) -> bytes:
+    """Overwrite one aligned number near the beginning, or anywhere, with an interesting one."""
+    width = rng.choice([width for width in _WIDTHS if width <= len(data)] or [0])
+    if not width:
+        return data
+    most = min(len(data), within or len(data)) - width
+    place = rng.randrange(0, most + 1, width)
+    order = rng.choice(("big", "big", "big", "little"))
+    near = int.from_bytes(data[place : place + width], order)
+    number = interesting(rng, 8 * width, near).to_bytes(width, order)
+    return data[:place] + number + data[place + width :]
+
+
+def damage(data: bytes, rng: Random) -> tuple[bytes, str]:
+    """Do one thing to the bytes; returns what was done too."""
+    act = rng.choice(_ACTS)
+    return act(data, rng)[:MOST_BYTES], act.__name__.strip("_")
+
+
+def splice(head: bytes, tail: bytes, rng: Random) -> bytes:
+    """The beginning of one file and the end of another."""
+    cut, join = rng.randrange(len(head) + 1), rng.randrange(len(tail) + 1)
+    return (head[:cut] + tail[join:])[:MOST_BYTES]
+
+
+def _flip_bits(data: bytes, rng: Random) -> bytes:
+    flipped = bytearray(data)
+    if data:
+        for _ in range(rng.choice((1, 1, 2, 8, 64))):
+            flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+    return bytes(flipped)
+
+
+def _flip_nearby(data: bytes, rng: Random) -> bytes:
+    start, stop = _run(data, rng)
+    noisy = bytes(byte ^ (rng.getrandbits(8) & rng.getrandbits(8)) for byte in data[start:stop])
+    return data[:start] + noisy + data[stop:]
+
+
+def _fill(data: bytes, rng: Random) -> bytes:
+    start, stop = _run(data, rng)
+    filler = rng.choice((b"\x00", b"\xff", b"\x80", b"\x01"))
+    return data[:start] + filler * (stop - start) + data[stop:]
+
+
+def _insert(data: bytes, rng: Random) -> bytes:
+    place = rng.randrange(len(data) + 1)
+    return data[:place] + rng.randbytes(rng.randrange(1, 64)) + data[place:]
+
+
+def _delete(data: bytes, rng: Random) -> bytes:
+    start, stop = _run(data, rng)
+    return data[:start] + data[stop:]
+
+
+def _repeat(data: bytes, rng: Random) -> bytes:
+    start, stop = _run(data, rng)
+    return data[:stop] + data[start:stop] * rng.choice((1, 1, 3, 30)) + data[stop:]
+
+
+def _swap(data: bytes, rng: Random) -> bytes:
+    start, stop = _run(data, rng)
+    place = rng.randrange(start + 1)
+    return data[:place] + data[start:stop] + data[place:start] + data[stop:]
+
+
+def _truncate(data: bytes, rng: Random) -> bytes:
+    return data[: rng.randrange(len(data) + 1)]
+
+
+def _behead(data: bytes, rng: Random) -> bytes:
+    return data[rng.randrange(len(data) + 1) :]
+
+
+def _extend(data: bytes, rng: Random) -> bytes:
+    return data + rng.randbytes(rng.randrange(1, _LONGEST_RUN))
+
+
+def _lie(data: bytes, rng: Random) -> bytes:
+    return lie_in_place(data, rng)
+
+
+_ACTS: Final[tuple[Callable[[bytes, Random], bytes], ...]] = (
+    *(_flip_bits, _flip_bits, _flip_nearby, _fill, _insert, _delete, _repeat),
+    *(_swap, _truncate, _behead, _extend, _lie, _lie),
+)
+
+
+def _run(data: bytes, rng: Random) -> tuple[int, int]:
+    start = rng.randrange(len(data) + 1)
+    return start, min(len(data), start + rng.randrange(1, rng.choice((4, 32, _LONGEST_RUN))))

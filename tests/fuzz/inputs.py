@@ -1,0 +1,106 @@
+"""Input k of a seeded run: a pure function of the run's seed and k, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from service.domain.choices import Choices, Faces
+from tests.fuzz import elements, packets, tree
+from tests.fuzz.boxes import BOXES
+from tests.fuzz.chunks import CHUNKS
+from tests.fuzz.damage import MOST_BYTES, damage, lie_in_place, splice
+from tests.fuzz.elements import ELEMENTS
+from tests.fuzz.seeds import Seed
+
+Mutation = Callable[[bytes, Random], tuple[bytes, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One file to be fed, and how it is submitted.
+
+    name: its number and what it was made from. steps: what was done to that.
+    """
+
+    number: int
+    name: str
+    steps: tuple[str, ...]
+    data: bytes
+    choices: Choices
+
+
+def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> Input:
+    """The input of this number in the run of this seed."""
+    rng = Random(f"{run_seed}:{number}")  # reproducible, not secret
+    seed = rng.choice(seeds)
+    data, steps = seed.data, list[str]()
+    if rng.random() < 0.4:
+        data = _damage_packets(seed, rng)
+        steps.append("damage packets")
+    structure = _STRUCTURES.get(seed.container, damage)
+    for _ in range(rng.choice((0, 1, 2, 4) if steps else (1, 1, 2, 3, 6))):
+        data, done = (structure if rng.random() < 0.75 else damage)(data, rng)
+        steps.append(done)
+    if rng.random() < 0.03:
+        other = rng.choice(seeds)
+        data = splice(data, other.data, rng)
+        steps.append(f"splice {other.name}")
+    return Input(
+        number=number,
+        name=f"{number:06d}-{seed.name}",
+        steps=tuple(steps),
+        data=data[:MOST_BYTES],
+        choices=_choose(rng),
+    )
+
+
+def _choose(rng: Random) -> Choices:
+    """What is mostly chosen is nothing."""
+    video, audio = (rng.randrange(3) if rng.random() < 0.05 else None for _ in range(2))
+    faces = Faces.ALL if rng.random() < 0.25 else Faces.PRIMARY
+    return Choices(faces=faces, video_stream=video, audio_stream=audio)
+
+
+def _damage_packets(seed: Seed, rng: Random) -> bytes:
+    """Bits and numbers of slices and codec headers changed where they are."""
+    data = bytearray(seed.data)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        start, stop = rng.choice(seed.packets)
+        if rng.random() < 0.6:  # headers are where a decoder believes most
+            stop = min(stop, start + 40)
+        part = bytes(data[start:stop])
+        for _ in range(rng.choice((1, 2, 8))):
+            part = lie_in_place(part, rng) if rng.random() < 0.4 else _flip_bit(part, rng)
+        data[start:stop] = part
+    return bytes(data)
+
+
+def _flip_bit(data: bytes, rng: Random) -> bytes:
+    place = rng.randrange(len(data))
+    return data[:place] + bytes((data[place] ^ 1 << rng.randrange(8),)) + data[place + 1 :]
+
+
+def _in_boxes(data: bytes, rng: Random) -> tuple[bytes, str]:
+    return tree.mutate(data, BOXES, rng)
+
+
+def _in_elements(data: bytes, rng: Random) -> tuple[bytes, str]:
+    if rng.random() < 0.15:
+        return elements.relace(data, rng)
+    return tree.mutate(data, ELEMENTS, rng)
+
+
+def _in_chunks(data: bytes, rng: Random) -> tuple[bytes, str]:
+    return tree.mutate(data, CHUNKS, rng)
+
+
+_STRUCTURES: Final[Mapping[str, Mutation]] = {
+    **dict.fromkeys(("mp4", "mov"), _in_boxes),
+    **dict.fromkeys(("mkv", "webm"), _in_elements),
+    **dict.fromkeys(("avi", "wav"), _in_chunks),
+    "ts": packets.mutate,
+}
+"""Other containers have no structure that we know: their bytes are damaged."""

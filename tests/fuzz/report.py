@@ -1,0 +1,85 @@
+"""What a fuzz run found: counts, the inputs worth a look, and whether all is well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from service.errors import DecoderOutOfMemory, DecoderTimedOut
+from tests.fuzz.door import Outcome, Verdict
+from tests.fuzz.inputs import Input
+
+_SLOWEST: Final = 10
+_MOST_KEPT: Final = 500
+VIOLATIONS: Final = ("deaths", "hangs", "defects", "leaks")
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collected while inputs are fed; what is worth a look is kept as a file in `folder`."""
+
+    folder: Path
+    inputs: int = 0
+    service_inputs: int = 0
+    codes: Counter[str] = field(default_factory=Counter[str])
+    service_codes: Counter[str] = field(default_factory=Counter[str])
+    verdicts: Counter[Verdict] = field(default_factory=Counter[Verdict])
+    kept: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    disagreements: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    slowest: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    parts_lost: list[str] = field(default_factory=list[str])
+    leaks: list[str] = field(default_factory=list[str])
+
+    def add(self, fed: Input, outcome: Outcome, through_service: Outcome | None) -> None:
+        """Count how an input ended, behind the door and through the service."""
+        self.inputs += 1
+        self.codes[outcome.code] += 1
+        self._look_at(fed, outcome, "door")
+        if through_service is None:
+            return
+        self.service_inputs += 1
+        self.service_codes[through_service.code] += 1
+        self._look_at(fed, through_service, "service")
+        if through_service.code != outcome.code and fed.data:
+            codes = {"door": outcome.code, "service": through_service.code}
+            self.disagreements.append({"name": fed.name, **codes})
+
+    def summary(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        return {
+            "inputs": self.inputs,
+            "deaths": self.verdicts[Verdict.DEATH] + len(self.parts_lost),
+            "hangs": self.verdicts[Verdict.HANG],
+            "defects": self.verdicts[Verdict.DEFECT],
+            "leaks": len(self.leaks),
+            "decoder_crashes": self.verdicts[Verdict.CRASH],
+            "time_limits": self.codes[DecoderTimedOut.code],
+            "memory_limits": self.codes[DecoderOutOfMemory.code],
+            "outcomes": dict(self.codes.most_common()),
+            "service": {
+                "inputs": self.service_inputs,
+                "outcomes": dict(self.service_codes.most_common()),
+                "disagreements": self.disagreements,
+                "parts_lost": self.parts_lost,
+            },
+            "leaked": self.leaks,
+            "slowest": [{"seconds": round(s, 2), "name": name} for s, name in self.slowest],
+            "kept": self.kept,
+        }
+
+    def _look_at(self, fed: Input, outcome: Outcome, where: str) -> None:
+        self.verdicts[outcome.verdict] += 1
+        is_fine = outcome.verdict is Verdict.FINE
+        self.slowest = sorted([*self.slowest, (outcome.seconds, fed.name)])[-_SLOWEST:]
+        if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.kept) < _MOST_KEPT:
+            (self.folder / fed.name).write_bytes(fed.data)
+            choices = asdict(fed.choices)
+            facts = {"name": fed.name, "where": where, "steps": fed.steps, "choices": choices}
+            self.kept.append(facts | asdict(outcome))
+
+
+def is_well(summary: dict[str, Any]) -> bool:
+    """Whether nothing died, hung, leaked or failed in a way that is not the clip's fault."""
+    return not any(summary[name] for name in VIOLATIONS)

@@ -1,0 +1,153 @@
+"""A fuzz run: several inputs at once through the door, some of them through the service too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from redis import Redis
+
+from service.embedded.stack import Stack
+from service.extraction.door import open_extraction
+from service.settings import Settings
+from tests.fuzz.door import Door, Outcome
+from tests.fuzz.inputs import Input, make_input
+from tests.fuzz.leaks import Census, count, settle, stray_files, stray_keys
+from tests.fuzz.report import Findings
+from tests.fuzz.seeds import Seed
+from tests.fuzz.stack import Service
+
+WARM_UP: Final = 40
+"""Inputs before the first census: by then every pool has opened what it opens."""
+HANG_SECONDS: Final = 120.0
+"""No outcome in this time is a hang. The child's own limits are far below it."""
+_SAY_SECONDS: Final = 15.0
+
+LIMITS: Final[dict[str, Any]] = {
+    "max_clip_seconds": 60.0,
+    "max_clip_frames": 250,
+    "max_frame_pixels": 512 * 512,
+    "decode_threads": 1,
+    "decode_memory_bytes": 2**29,
+    "decode_stall_seconds": 40.0,
+    "decode_cpu_seconds": 8,
+    "log_level": "error",
+}
+"""Settings under which an input can take little: what goes beyond them is refused by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is fed. every: one input in so many goes through the service too; 0: none does."""
+
+    seeds: tuple[Seed, ...]
+    run_seed: int
+    inputs: int
+    first: int = 0
+    every: int = 50
+    at_once: int = 4
+
+
+class Run:
+    """Feeds a plan's inputs and looks after everything that could go wrong besides them."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        findings: Findings,
+        *,
+        scratch: Path,
+        stack: Stack | None = None,
+        service: Service | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Args: scratch: an empty folder for the inputs under way. stack, service: both or none."""
+        self._plan, self._settings, self._findings = plan, settings, findings
+        self._scratch, self._stack, self._service = scratch, stack, service
+        self._say = say
+        self._began = time.monotonic()
+
+    async def feed(self) -> dict[str, Any]:
+        """Feed every input; returns the report."""
+        plan = self._plan
+        numbers = iter(range(plan.first, plan.first + plan.inputs))
+        async with AsyncExitStack() as opened:
+            extractor = await opened.enter_async_context(open_extraction(self._settings))
+            door = Door(extractor, hang_seconds=HANG_SECONDS)
+            await self._feed_several(door, islice(numbers, WARM_UP))
+            before = await asyncio.to_thread(settle, self._count, None)
+            talking = asyncio.create_task(self._keep_saying())
+            await self._feed_several(door, numbers)
+            talking.cancel()
+            after = await asyncio.to_thread(settle, self._count, before.processes)
+        self._findings.leaks += after.leaks_since(before)
+        self._findings.leaks += [f"input left: {path.name}" for path in self._scratch.iterdir()]
+        return self._findings.summary() | self._facts(before, after)
+
+    async def _feed_several(self, door: Door, numbers: Iterator[int]) -> None:
+        async def feed_on() -> None:
+            for number in numbers:
+                await self._feed_one(door, make_input(plan.seeds, plan.run_seed, number))
+
+        plan = self._plan
+        async with asyncio.TaskGroup() as feeders:
+            for _ in range(plan.at_once):
+                feeders.create_task(feed_on())
+
+    async def _feed_one(self, door: Door, fed: Input) -> None:
+        clip = self._scratch / fed.name
+        clip.write_bytes(fed.data)
+        try:
+            outcome = await door.try_clip(clip, fed.choices)
+            through_service = await self._try_service(clip, fed)
+        finally:
+            clip.unlink()
+        self._findings.add(fed, outcome, through_service)
+
+    async def _try_service(self, clip: Path, fed: Input) -> Outcome | None:
+        """None where it is not this input's turn, or the service has lost a part."""
+        stack, service, lost = self._stack, self._service, self._findings.parts_lost
+        if stack is None or service is None or lost or fed.number % self._plan.every:
+            return None
+        outcome = await asyncio.to_thread(service.try_clip, clip, fed.choices)
+        lost += [part for part in stack.lost() if part not in lost]
+        return outcome
+
+    def _count(self) -> Census:
+        return count(self._strays)
+
+    def _strays(self) -> list[str]:
+        if self._stack is None or self._service is None:
+            return []
+        settings = self._stack.settings
+        jobs = self._service.jobs
+        with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
+            return stray_files(settings.store_dir, jobs) + stray_keys(redis, jobs)
+
+    async def _keep_saying(self) -> None:
+        while True:
+            await asyncio.sleep(_SAY_SECONDS)
+            found, seconds = self._findings.summary(), time.monotonic() - self._began
+            names = ("deaths", "hangs", "defects", "decoder_crashes", "time_limits")
+            counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in names)
+            done = found["inputs"]
+            self._say(f"{done} of {self._plan.inputs} ({done / seconds:.1f}/s): {counts}")
+
+    def _facts(self, before: Census, after: Census) -> dict[str, Any]:
+        seconds = time.monotonic() - self._began
+        lasting = sorted(before.mebibytes.keys() & after.mebibytes.keys())
+        return {
+            "seed": self._plan.run_seed,
+            "first": self._plan.first,
+            "seconds": round(seconds, 1),
+            "inputs_per_second": round(self._plan.inputs / seconds, 2),
+            "processes": {"before": before.processes, "after": after.processes},
+            "resident_mib": [[before.mebibytes[pid], after.mebibytes[pid]] for pid in lasting],
+        }

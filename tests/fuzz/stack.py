@@ -1,0 +1,79 @@
+"""One input through the real service: gateway, Redis, worker, Triton, and back over REST."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+from circumplex_client import Client, JobFailed, RequestRefused, ServiceTroubled, WaitTimedOut
+from circumplex_client.errors import Unreachable
+from circumplex_client.values import Choices as ClientChoices
+
+from service.domain.choices import Choices
+from service.embedded.stack import Stack
+from service.errors import CircumplexError, ClipError, RequestError
+from service.results.formats import FORMATS
+from tests.fuzz.door import Outcome, ResultBroken, Verdict, check_document, judge_error
+
+ANSWER_SECONDS = 60.0
+
+
+class Service:
+    """A client that is never content: every answer is checked. Threads may share it."""
+
+    def __init__(self, client: Client, http: httpx.Client, *, hang_seconds: float) -> None:
+        self._client = client
+        self._http = http
+        self._hang_seconds = hang_seconds
+        self.jobs: set[str] = set()
+
+    @classmethod
+    @contextmanager
+    def of(cls, stack: Stack, *, hang_seconds: float) -> Generator[Service]:
+        """The service that a stack runs."""
+        address = f"http://{stack.settings.host}:{stack.settings.http_port}"
+        with Client(address) as client, httpx.Client(base_url=address) as http:
+            http.timeout = ANSWER_SECONDS
+            yield cls(client, http, hang_seconds=hang_seconds)
+
+    def try_clip(self, clip: Path, choices: Choices) -> Outcome:
+        """The outcome of the clip's job, whatever it is."""
+        began = time.monotonic()
+        code, verdict, detail, rows = self._follow(clip, choices)
+        seconds = time.monotonic() - began
+        return Outcome(code=code, verdict=verdict, detail=detail, rows=rows, seconds=seconds)
+
+    def _follow(self, clip: Path, choices: Choices) -> tuple[str, Verdict, str, int]:
+        try:
+            job = self._client.submit(clip, ClientChoices(**asdict(choices)))
+            self.jobs.add(job.id)
+            self._client.wait(job.id, timeout_seconds=self._hang_seconds)
+            return "succeeded", Verdict.FINE, "", self._read_result(job.id)
+        except (JobFailed, RequestRefused) as failure:
+            problem = failure.problem
+            return problem.code, _judge(problem.code, problem.detail), problem.detail or "", 0
+        except (WaitTimedOut, httpx.TimeoutException) as late:
+            return "hang", Verdict.HANG, repr(late), 0
+        except (ServiceTroubled, Unreachable, ResultBroken, httpx.HTTPError, ValueError) as error:
+            return type(error).__name__, Verdict.DEFECT, repr(error)[:500], 0
+
+    def _read_result(self, job_id: str) -> int:
+        answers = {
+            name: self._http.get(f"/v1/jobs/{job_id}/result", params={"format": name})
+            for name in FORMATS
+        }
+        if not all(answer.is_success for answer in answers.values()):
+            raise ResultBroken(f"results answer {[a.status_code for a in answers.values()]}")
+        return check_document(json.loads(answers["json"].content))
+
+
+def _judge(code: str, detail: str | None) -> Verdict:
+    error = CircumplexError.of_code(code, detail)
+    if isinstance(error, ClipError):
+        return judge_error(error)
+    return Verdict.FINE if isinstance(error, RequestError) else Verdict.DEFECT

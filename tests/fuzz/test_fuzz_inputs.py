@@ -1,0 +1,127 @@
+"""Inputs are reproducible, hostile in more than one way, and never enormous."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from tests.fuzz import packets
+from tests.fuzz.__main__ import fuzz
+from tests.fuzz.boxes import BOXES
+from tests.fuzz.chunks import CHUNKS
+from tests.fuzz.damage import MOST_BYTES, damage, lie_in_place, splice
+from tests.fuzz.elements import ELEMENTS, relace
+from tests.fuzz.inputs import Mutation, make_input
+from tests.fuzz.seeds import Seed, make_seeds
+from tests.fuzz.tree import Format, Node, mutate
+
+NESTINGS = {
+    **dict.fromkeys(("mp4", "mov"), BOXES),
+    **dict.fromkeys(("mkv", "webm"), ELEMENTS),
+    **dict.fromkeys(("avi", "wav"), CHUNKS),
+}
+
+
+def test_seeds_are_the_same_bytes_each_time(seeds: tuple[Seed, ...]) -> None:
+    assert make_seeds() == seeds
+    assert len({seed.name for seed in seeds}) == len(seeds)
+    assert all(seed.packets for seed in seeds)
+
+
+def test_making_seeds_leaves_the_process_its_priority() -> None:
+    before = os.sched_getscheduler(0)
+    make_seeds()
+    assert os.sched_getscheduler(0) == before
+
+
+def test_structure_that_is_read_and_written_is_the_same(seeds: tuple[Seed, ...]) -> None:
+    nested = [seed for seed in seeds if seed.container in NESTINGS]
+    assert {seed.container for seed in nested} == set(NESTINGS)
+    for seed in nested:
+        nesting = NESTINGS[seed.container]
+        nodes = nesting.parse(seed.data)
+        assert b"".join(map(nesting.write, nodes)) == seed.data
+        assert sum(1 for root in nodes for _ in root.all()) >= 3
+
+
+def test_input_is_a_function_of_seed_and_number_alone(seeds: tuple[Seed, ...]) -> None:
+    forward = [make_input(seeds, 5, number) for number in range(40)]
+    backward = [make_input(seeds, 5, number) for number in reversed(range(40))]
+    assert forward == backward[::-1]
+    assert forward != [make_input(seeds, 6, number) for number in range(40)]
+
+
+def test_inputs_are_of_every_seed_and_changed_in_every_way(seeds: tuple[Seed, ...]) -> None:
+    inputs = [make_input(seeds, 1, number) for number in range(1500)]
+    whole = {seed.data for seed in seeds}
+    assert {given.name.partition("-")[2] for given in inputs} == {seed.name for seed in seeds}
+    assert sum(given.data in whole for given in inputs) < 50
+    assert max(len(given.data) for given in inputs) <= MOST_BYTES
+    done = Counter(step.split()[0] for given in inputs for step in given.steps)
+    assert {"lie_in_field", "lie_in_size", "rename", "nest", "move", "relace"} <= set(done)
+    assert {"flip_bits", "truncate", "splice", "adapt", "tabulate", "damage"} <= set(done)
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "h264.mkv", "mpeg4.avi"])
+def test_lie_about_a_size_is_the_only_one_in_the_file(seeds: tuple[Seed, ...], name: str) -> None:
+    seed = next(seed for seed in seeds if seed.name == name)
+    nesting = NESTINGS[seed.container]
+    nodes = nesting.parse(seed.data)
+    leaves = [node for root in nodes for node in root.all() if not node.children and node.body]
+    leaf = next(leaf for leaf in leaves if len(leaf.body) % 2 == 0)  # no padding behind it
+    honest = nesting.write(leaf)
+    leaf.size = nesting.lie(Random(3), len(honest))
+    assert nesting.write(leaf) != honest
+    assert nesting.write(leaf).endswith(leaf.body)
+
+
+@pytest.mark.parametrize("nesting", [BOXES, ELEMENTS, CHUNKS])
+def test_structures_are_read_from_any_bytes(nesting: Format) -> None:
+    rng = Random(11)
+    for size in (0, 1, 7, 8, 9, 200, 2000):
+        data = rng.randbytes(size)
+        assert b"".join(map(nesting.write, nesting.parse(data))) == data
+        changed, done = mutate(data, nesting, rng)
+        assert isinstance(changed, bytes)
+        assert done
+
+
+@pytest.mark.parametrize("mutation", [damage, packets.mutate, relace])
+def test_mutations_take_any_bytes(mutation: Mutation) -> None:
+    rng = Random(12)
+    for size in (0, 1, 3, 187, 188, 189, 1000):
+        for _ in range(60):
+            changed, done = mutation(rng.randbytes(size), rng)
+            assert isinstance(changed, bytes)
+            assert done
+
+
+def test_depth_that_no_file_has_is_read_without_end_of_stack() -> None:
+    node = Node(kind=b"moov")
+    for _ in range(300):
+        node = Node(kind=b"moov", children=[node])
+    data = BOXES.write(node)
+    assert b"".join(map(BOXES.write, BOXES.parse(data))) == data
+
+
+def test_numbers_are_changed_in_place_and_files_are_joined() -> None:
+    rng = Random(13)
+    assert all(len(lie_in_place(bytes(20), rng)) == 20 for _ in range(50))
+    assert lie_in_place(b"", rng) == b""
+    joined = splice(b"a" * 100, b"b" * 100, rng)
+    assert joined == joined.count(b"a") * b"a" + joined.count(b"b") * b"b"
+
+
+def test_one_input_is_written_out_alone(seeds: tuple[Seed, ...], tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(fuzz)
+    out = tmp_path / "one"
+    done = CliRunner().invoke(app, ["--seed", "9", "--show", "123", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == make_input(seeds, 9, 123).data

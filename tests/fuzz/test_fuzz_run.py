@@ -1,0 +1,178 @@
+"""A short run of what `make fuzz` does at length, and proof that it sees what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.domain.choices import Choices
+from service.domain.clip import Extract
+from service.errors import ClipTruncated, DecoderCrashed, DecoderKilled, DecoderOutOfMemory
+from service.extraction.door import open_extraction
+from service.settings import Settings
+from tests.fuzz.door import Door, Outcome, ResultBroken, Verdict, check_document
+from tests.fuzz.inputs import make_input
+from tests.fuzz.leaks import (
+    SPARE_HANDLES,
+    count,
+    list_shared_memory,
+    shared_memory_left,
+    stray_files,
+)
+from tests.fuzz.report import VIOLATIONS, Findings, is_well
+from tests.fuzz.run import LIMITS, Plan, Run
+from tests.fuzz.seeds import Seed
+
+INPUTS = 200
+
+
+async def test_damaged_clips_end_in_a_result_or_a_typed_error_and_leave_nothing(
+    seeds: tuple[Seed, ...], tmp_path: Path
+) -> None:
+    scratch = tmp_path / "inputs"
+    scratch.mkdir()
+    plan = Plan(seeds=seeds, run_seed=4, inputs=INPUTS, every=0, at_once=3)
+    run = Run(plan, Settings(**LIMITS), Findings(folder=tmp_path), scratch=scratch)
+    summary = await run.feed()
+    assert summary["inputs"] == INPUTS
+    assert {name: summary[name] for name in VIOLATIONS} == dict.fromkeys(VIOLATIONS, 0), summary
+    assert is_well(summary)
+    assert summary["outcomes"]["succeeded"] > INPUTS / 5
+    assert summary["outcomes"]["clip_not_media"] > INPUTS / 20
+
+
+async def test_every_seed_is_whole(seeds: tuple[Seed, ...], tmp_path: Path) -> None:
+    async with open_extraction(Settings(**LIMITS)) as extractor:
+        door = Door(extractor, hang_seconds=60)
+        for seed in seeds:
+            clip = tmp_path / seed.name
+            clip.write_bytes(seed.data)
+            outcome = await door.try_clip(clip, Choices())
+            expected = "clip_without_video" if seed.name.startswith("sound") else "succeeded"
+            assert (seed.name, outcome.code) == (seed.name, expected)
+
+
+class Failing:
+    """An extractor that fails in one way."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    @asynccontextmanager
+    async def __call__(
+        self, clip: Path, choices: Choices
+    ) -> AsyncGenerator[AsyncIterator[Extract]]:
+        if self._error is None:
+            await asyncio.Event().wait()
+        else:
+            raise self._error
+        yield _nothing()
+
+
+async def _nothing() -> AsyncIterator[Extract]:
+    return
+    yield
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (ClipTruncated(), Verdict.FINE),
+        (DecoderOutOfMemory(), Verdict.FINE),
+        (DecoderCrashed("The decoder process was ended by SIGSEGV"), Verdict.CRASH),
+        (DecoderCrashed("The decoder process ended with status 1"), Verdict.DEFECT),
+        (ZeroDivisionError(), Verdict.DEFECT),
+        (TimeoutError(), Verdict.DEFECT),
+        (DecoderKilled(), Verdict.DEATH),
+        (None, Verdict.HANG),
+    ],
+)
+async def test_outcome_says_whose_fault_it_was(error: Exception | None, verdict: Verdict) -> None:
+    outcome = await Door(Failing(error), hang_seconds=0.2).try_clip(Path("clip"), Choices())
+    assert outcome.verdict is verdict
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DEATH, Verdict.HANG, Verdict.DEFECT, Verdict.CRASH])
+def test_input_worth_a_look_is_kept_and_only_a_typed_crash_is_well(
+    seeds: tuple[Seed, ...], tmp_path: Path, verdict: Verdict
+) -> None:
+    findings = Findings(folder=tmp_path)
+    fed = make_input(seeds, 1, 1)
+    findings.add(fed, Outcome(code="some_code", verdict=verdict), None)
+    assert is_well(findings.summary()) is (verdict is Verdict.CRASH)
+    assert (tmp_path / fed.name).read_bytes() == fed.data
+    assert [kept["name"] for kept in findings.summary()["kept"]] == [fed.name]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        {"index": [0, 1], "time": [0.0, 0.04], "valence": [0.1]},
+        {"index": [0, 2], "time": [0.0, 0.04]},
+        {"index": [0, 1], "time": [0.0, None]},
+        {"index": [], "time": []},
+    ],
+)
+def test_broken_result_is_seen(frames: dict[str, list[float]]) -> None:
+    with pytest.raises(ResultBroken):
+        check_document({"frames": frames, "tracks": []})
+    whole = {"index": [0], "time": [0.0]}
+    assert check_document({"frames": whole, "tracks": [{"frames": whole}]}) == 1
+    with pytest.raises(ResultBroken):
+        check_document({"frames": whole, "tracks": [{"frames": frames | {"index": [0]}}]})
+
+
+def test_processes_and_handles_that_stay_are_leaks() -> None:
+    before = count(list)
+    assert not count(list).leaks_since(before)
+    with ExitStack() as opened:
+        for _ in range(2 * SPARE_HANDLES):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        (leak,) = count(list).leaks_since(before)
+        assert leak.startswith(f"handles of {os.getpid()}")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        (leak,) = count(list).leaks_since(before)
+        assert leak.startswith("processes")
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert "zombies: 1" in count(list).leaks_since(before)
+    assert not count(list).leaks_since(before)
+
+
+def test_files_of_no_job_are_strays(tmp_path: Path) -> None:
+    for name in (
+        "clips/one",
+        "clips/two",
+        "clips/one#1",
+        "results/one/1.json",
+        "results/two/1.json",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert sorted(stray_files(tmp_path, {"one"})) == [
+        "clips/one#1",
+        "clips/two",
+        "results/two/1.json",
+    ]
+    census = replace(count(list), strays=("clips/two",))
+    assert census.leaks_since(count(list)) == ["stray: clips/two"]
+
+
+def test_shared_memory_is_listed() -> None:
+    name = f"circumplex-fuzz-test-{os.getpid()}"
+    path = Path("/dev/shm", name)
+    before = list_shared_memory()
+    path.write_bytes(b"x")
+    try:
+        assert f"shared memory: {name}" in shared_memory_left(before)
+    finally:
+        path.unlink()
+    assert f"shared memory: {name}" not in shared_memory_left(before)

@@ -1,0 +1,147 @@
+"""Nested structures of any container as one tree, and what can be done to a tree.
+
+A node is written back with the size that it has, unless it is told to lie about it; so a
+lie deep inside a file stays the only one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from tests.fuzz.damage import damage, lie_in_place
+
+DEEPEST_NEST: Final = 60
+MOST_COPIES: Final = 40
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Node:
+    """A box, an element or a chunk.
+
+    kind: its type, id or name, as written. body: what comes before its children; all of a leaf.
+    size: the size field as written, where it lies. form: how the format writes this node.
+    """
+
+    kind: bytes
+    body: bytes = b""
+    children: list[Node] = field(default_factory=list["Node"])
+    size: bytes | None = None
+    form: int = 0
+
+    def all(self) -> Iterator[Node]:
+        """This node and everything under it."""
+        yield self
+        for child in self.children:
+            yield from child.all()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How a container nests: `parse` reads its nodes, `write` writes one.
+
+    kinds: types that mean something. targets: those whose fields steer a demuxer.
+    lie: a size field that does not say a node's size.
+    """
+
+    parse: Callable[[bytes], list[Node]]
+    write: Callable[[Node], bytes]
+    kinds: tuple[bytes, ...]
+    targets: frozenset[bytes]
+    lie: Callable[[Random, int], bytes]
+
+
+def mutate(data: bytes, nesting: Format, rng: Random) -> tuple[bytes, str]:
+    """Parse, do one thing to one place, write; returns what was done too."""
+    root = Node(kind=b"", children=nesting.parse(data))
+    if not root.children:
+        return damage(data, rng)
+    act = rng.choice((*(_lie_in_field,) * 5, _lie_in_size, _lie_in_size, *_ACTS))
+    node = _choose(root, nesting, rng)
+    act(root, node, nesting, rng)
+    done = f"{act.__name__.strip('_')} {_show(node.kind)}"
+    return b"".join(map(nesting.write, root.children)), done
+
+
+def _choose(root: Node, nesting: Format, rng: Random) -> Node:
+    nodes = [node for child in root.children for node in child.all()]
+    weights = [4 if node.kind in nesting.targets else 1 for node in nodes]
+    return rng.choices(nodes, weights)[0]
+
+
+def _lie_in_field(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+    for _repeat in range(rng.choice((1, 1, 1, 2, 4))):
+        node.body = lie_in_place(node.body, rng, within=64 if rng.random() < 0.7 else None)
+
+
+def _lie_in_size(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+    node.size = nesting.lie(rng, len(nesting.write(node)))
+
+
+def _rename(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+    known = rng.random() < 0.8
+    node.kind = rng.choice(nesting.kinds) if known else rng.randbytes(len(node.kind))
+
+
+def _damage_body(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+    node.body = damage(node.body, rng)[0]
+
+
+def _empty(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+    node.body, node.children = b"", []
+
+
+def _remove(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+    _siblings(root, node).remove(node)
+
+
+def _duplicate(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+    siblings = _siblings(root, node)
+    copies = rng.choice((1, 1, 2, MOST_COPIES))
+    place = rng.randrange(len(siblings) + 1)
+    siblings[place:place] = [copy.deepcopy(node) for _ in range(copies)]
+
+
+def _reorder(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+    rng.shuffle(_siblings(root, node))
+
+
+def _move(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+    inside = {id(each) for each in node.all()}
+    homes = [each for each in root.all() if id(each) not in inside]
+    _siblings(root, node).remove(node)
+    home = rng.choice(homes).children
+    home.insert(rng.randrange(len(home) + 1), node)
+
+
+def _nest(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+    """The node within nodes of its own kind, or of any other."""
+    siblings = _siblings(root, node)
+    place = siblings.index(node)
+    for _ in range(rng.choice((1, 2, DEEPEST_NEST))):
+        kind = node.kind if rng.random() < 0.5 else rng.choice(nesting.kinds)
+        siblings[place] = Node(kind=kind, form=node.form, children=[siblings[place]])
+
+
+def _graft(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+    """Another node's content under this node's name."""
+    other = rng.choice(list(root.all()))
+    if other is not node:
+        node.body, node.children = other.body, copy.deepcopy(other.children)
+
+
+_ACTS: Final = (
+    *(_rename, _damage_body, _empty, _remove, _duplicate),
+    *(_reorder, _move, _nest, _graft),
+)
+
+
+def _siblings(root: Node, node: Node) -> list[Node]:
+    return next(parent.children for parent in root.all() if node in parent.children)
+
+
+def _show(kind: bytes) -> str:
+    return kind.decode("ascii") if kind.isalnum() else kind.hex()
