@@ -1,0 +1,225 @@
+"""`make bench-memory`: the memory of worker and decode child together, over the clip's length."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import tracemalloc
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import psutil
+import typer
+from circumplex_client import Client
+from rich.console import Console
+from rich.table import Table
+
+from bench.looping import write_long_clip
+from service.domain.clip import FaceBox, Frame, TrackedFace
+from service.domain.timeline import Estimate, FramesDecoded, TimelinePoint
+from service.embedded.stack import Stack, run_stack, stand_apart
+from service.results.builder import ResultBuilder
+from service.settings import Settings
+
+OUT: Final = Path("out")
+LENGTHS_SECONDS: Final = (10, 60, 600, 3600, 36_000)
+TARGET_MIB: Final = 512.0
+FLAT_MIB: Final = 64.0
+"""By so much a clip may need more than one of a minute, its result's columns aside."""
+_SAMPLE_SECONDS: Final = 0.1
+_MIB: Final = 2**20
+_ROWS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What one clip took at its most; mebibytes.
+
+    peak: of worker and decode processes together, pages that they share counted once, sampled.
+    worker, decoding: each one's share of that, each at its own most.
+    high_water: the kernel's own record of each one's most, shared pages counted in each.
+    columns: what the rows of the result take of the worker's.
+    """
+
+    clip_seconds: float
+    clip_mib: float
+    rows: int
+    peak_mib: float
+    worker_mib: float
+    decoding_mib: float
+    high_water_mib: float
+    columns_mib: float
+    wall_seconds: float
+
+
+def bench_memory(
+    length: Annotated[
+        list[int] | None, typer.Option(min=1, help="Seconds; may be given several times.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames a second.")] = 1.0,
+) -> None:
+    """Measure the curve; write out/memory.json."""
+    console = Console(highlight=False)
+    lengths = sorted(length or LENGTHS_SECONDS)
+    settings = Settings(
+        max_clip_seconds=2.0 * lengths[-1] + 60, worker_concurrency=1, log_level="warning"
+    )
+    with TemporaryDirectory(prefix="circumplex-memory-") as name:
+        folder = Path(name)
+        with run_stack(stand_apart(settings, folder / "stack")) as stack:
+            footprints = [
+                _measure(stack, folder, seconds, Fraction(rate), console)
+                for seconds in (lengths[0], *lengths)  # the first once more: all is warm then
+            ][1:]
+    report = build_report(footprints, rate)
+    OUT.mkdir(exist_ok=True)
+    (OUT / "memory.json").write_text(json.dumps(report, indent=2) + "\n")
+    _show(report, footprints, console)
+
+
+def build_report(footprints: Sequence[Footprint], rate: float) -> dict[str, Any]:
+    """The curve, and whether it is as low and as flat as it should be."""
+    within = [each.peak_mib - each.columns_mib for each in footprints]
+    settled = [m for each, m in zip(footprints, within, strict=True) if each.clip_seconds >= 60]
+    growth = max(settled) - settled[0] if settled else 0.0
+    return {
+        "points": [[each.clip_seconds, each.peak_mib] for each in footprints],
+        "target_mib": TARGET_MIB,
+        "peak_without_columns_mib": round(max(within), 1),
+        "growth_after_a_minute_mib": round(growth, 1),
+        "holds": max(within) <= TARGET_MIB and growth <= FLAT_MIB,
+        "frames_per_second": rate,
+        "clips": [asdict(each) for each in footprints],
+    }
+
+
+def _measure(
+    stack: Stack, folder: Path, seconds: int, rate: Fraction, console: Console
+) -> Footprint:
+    path = folder / f"{seconds}.mp4"
+    length = write_long_clip(path, seconds, rate)
+    console.print(f"A clip of {length:.0f} s goes through the service ...")
+    (worker,) = stack.parts["worker"]
+    address = f"http://{stack.settings.host}:{stack.settings.http_port}"
+    began = time.monotonic()
+    with Client(address) as client, _watched(worker) as gauge:
+        job = client.wait(client.submit(path).id)
+    rows = job.progress.frames_done
+    footprint = Footprint(
+        clip_seconds=length,
+        clip_mib=round(path.stat().st_size / _MIB, 1),
+        rows=rows,
+        peak_mib=round(gauge.peak_mib, 1),
+        worker_mib=round(gauge.worker_mib, 1),
+        decoding_mib=round(gauge.decoding_mib, 1),
+        high_water_mib=round(gauge.high_water_mib(), 1),
+        columns_mib=round(rows * column_bytes_per_row() / _MIB, 1),
+        wall_seconds=round(time.monotonic() - began, 1),
+    )
+    path.unlink()
+    return footprint
+
+
+class _Gauge:
+    """Reads the memory of a process and of all under it."""
+
+    def __init__(self, worker: psutil.Process) -> None:
+        self._worker = worker
+        self._high_water: dict[int, int] = {}
+        self.peak_mib = self.worker_mib = self.decoding_mib = 0.0
+
+    def read(self) -> None:
+        """One sample."""
+        worker = self._share(self._worker)
+        decoding = sum(map(self._share, self._worker.children(recursive=True)))
+        self.peak_mib = max(self.peak_mib, (worker + decoding) / _MIB)
+        self.worker_mib = max(self.worker_mib, worker / _MIB)
+        self.decoding_mib = max(self.decoding_mib, decoding / _MIB)
+
+    def high_water_mib(self) -> float:
+        """The sum of every process' own most."""
+        return sum(self._high_water.values()) / _MIB
+
+    def _share(self, process: psutil.Process) -> int:
+        """Proportional set size, bytes; 0 for a process that has just ended."""
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
+            proc = Path("/proc", str(process.pid))
+            most = _kibibytes((proc / "status").read_text(), "VmHWM")
+            self._high_water[process.pid] = max(self._high_water.get(process.pid, 0), most * 1024)
+            return _kibibytes((proc / "smaps_rollup").read_text(), "Pss") * 1024
+        return 0
+
+
+def _kibibytes(text: str, name: str) -> int:
+    """The value of a line `name:  123 kB`; 0 where there is none."""
+    found = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:"))
+    return int(next(found, 0))
+
+
+@contextmanager
+def _watched(worker: psutil.Process) -> Generator[_Gauge]:
+    """Sample until the context ends; the worker's own record starts anew."""
+    Path("/proc", str(worker.pid), "clear_refs").write_text("5")
+    gauge, stop = _Gauge(worker), threading.Event()
+
+    def sample() -> None:
+        while not stop.wait(_SAMPLE_SECONDS):
+            gauge.read()
+
+    thread = threading.Thread(target=sample, name="gauge")
+    thread.start()
+    try:
+        yield gauge
+    finally:
+        stop.set()
+        thread.join()
+
+
+def column_bytes_per_row() -> float:
+    """What a row of a result takes while its clip is analysed, by filling a builder."""
+    box = FaceBox(left=0.0, top=0.0, width=1.0, height=1.0, score=1.0)
+    faces = (TrackedFace(track=1, box=box),)
+    estimate = Estimate(
+        valence=0.0,
+        arousal=0.0,
+        valence_std=0.0,
+        arousal_std=0.0,
+        valence_smoothed=0.0,
+        arousal_smoothed=0.0,
+    )
+    tracemalloc.start()
+    try:
+        builder = ResultBuilder({})
+        for index in range(_ROWS):
+            frame = Frame(index=index, time_seconds=float(index), faces=faces)
+            builder.add(FramesDecoded(times_seconds=(frame.time_seconds,)))
+            builder.add(TimelinePoint(track=1, frame=frame, estimate=estimate))
+        return tracemalloc.get_traced_memory()[0] / _ROWS
+    finally:
+        tracemalloc.stop()
+
+
+def _show(report: dict[str, Any], footprints: Sequence[Footprint], console: Console) -> None:
+    table = Table("clip", "frames", "MiB together", "worker", "decoding", "columns", "high water")
+    for each in footprints:
+        mebibytes = (each.worker_mib, each.decoding_mib, each.columns_mib, each.high_water_mib)
+        figures = (each.peak_mib, *mebibytes)
+        table.add_row(f"{each.clip_seconds:.0f} s", str(each.rows), *(f"{m:.0f}" for m in figures))
+    console.print(table)
+    verdict = "holds" if report["holds"] else "DOES NOT HOLD"
+    console.print(
+        f"{report['peak_without_columns_mib']:.0f} MiB at most without columns, "
+        f"{report['growth_after_a_minute_mib']:.0f} MiB more than at a minute: "
+        f"the target of {TARGET_MIB:.0f} MiB, flat, {verdict}"
+    )
+    console.print(f"Written: {OUT / 'memory.json'}")
+
+
+if __name__ == "__main__":
+    typer.run(bench_memory)
