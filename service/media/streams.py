@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
@@ -21,7 +23,7 @@ def choose_video(container: InputContainer, clip: Clip, wanted: int | None = Non
 
     Args: wanted: its place among all streams of the file.
     Raises: ClipWithoutVideo, ClipTruncated, StreamUnknown: what is wanted is no video,
-        ClipWithoutFrames: no decoder for its codec.
+        ClipWithoutFrames: no decoder that is accepted for its codec.
     """
     moving = moving_pictures(container)
     if not moving:
@@ -32,7 +34,7 @@ def choose_video(container: InputContainer, clip: Clip, wanted: int | None = Non
             raise StreamUnknown(f"Stream {wanted} of the file is not a video")
     stream = next(filter(_can_be_read, moving), None)
     if stream is None:
-        raise ClipTruncated() if lacks_index(clip) else ClipWithoutFrames()
+        raise ClipTruncated() if lacks_index(clip) else ClipWithoutFrames(_explain(moving))
     return stream
 
 
@@ -59,6 +61,17 @@ def moving_pictures(container: InputContainer) -> list[VideoStream]:
 def _can_be_read(stream: VideoStream) -> bool:
     context = stream.codec_context
     return bool(context and stream.width) and context.codec.name in VIDEO_DECODERS
+
+
+def _explain(streams: Sequence[VideoStream]) -> str | None:
+    """What is said of streams none of which can be read."""
+    refused = {
+        stream.codec_context.codec.name
+        for stream in streams
+        if stream.codec_context and stream.codec_context.codec.name not in VIDEO_DECODERS
+    }
+    named = ", ".join(sorted(refused))
+    return f"The video is coded as {named}, which is not accepted" if named else None
 
 
 def _is_empty(container: InputContainer, clip: Clip) -> bool:

@@ -190,3 +190,9 @@ def test_tapes_and_broadcast_masters_are_read(
     track = PictureTrack(codec=codec, size=size, count=5, tick=Fraction(1, 25), options={})
     times, _ = read_pictures(write(tmp_path / name, track))
     assert times == [k / 25 for k in range(5)]
+
+
+def test_a_codec_that_is_not_accepted_is_named(tmp_path: Path) -> None:
+    track = PictureTrack(codec="snow", count=3, options={"strict": "experimental"})
+    with pytest.raises(ClipWithoutFrames, match="coded as snow"):
+        read_pictures(write(tmp_path / "clip.avi", track))
