@@ -12,7 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Bytes, Floats, Integers
 
 SPREADS: Final[Floats] = np.array(
     [5.0, 1.5, 1.5, 5.0, 8.0, 2.5, 3.0, 9.0, 3.0, 4.0, 0.03, 0.02], dtype=np.float32
@@ -25,6 +25,13 @@ _MOST_DEVIATION: Final = 4.0
 """One trait that is wholly different, as behind a hand, counts as so many spreads."""
 _LEAST_TRAITS: Final = 6
 _SLOWEST_LEARNING: Final = 1 / 20
+
+CHANGE_LEVELS: Final = 14.0
+"""Mean change of a face's colours from picture to picture, of 255, that may be a change of face."""
+_SAMPLES: Final = np.array(
+    [10, 151, 9, 6, 1, 50, 280, 205, 425, 199, 152, 105, 334, 70, 300, 234, 454, 61, 291, 58, 288]
+)
+"""Mesh points all over the face."""
 
 _TOP, _CHIN_END = 10, 152
 _SKIN: Final = (151, 50, 280)
@@ -48,6 +55,14 @@ def describe(picture: Bytes, points: Floats) -> Floats:
     skin = colours[:3].mean(axis=0)
     traits = [skin, colours[3, :1] - skin[0], _mean(colours[4:6]), _mean(colours[6:])]
     return np.concatenate([*traits, _proportions(points)]).astype(np.float32)
+
+
+def sample(picture: Bytes, points: Floats) -> Integers:
+    """(21, 3) colours at places of the mesh: they stay as they are while the face does."""
+    places = np.rint(points[_SAMPLES]).astype(np.int64)
+    height, width = picture.shape[:2]
+    columns, rows = places[:, 0].clip(0, width - 1), places[:, 1].clip(0, height - 1)
+    return picture[rows, columns].astype(np.int64)
 
 
 class Profile:
@@ -89,7 +104,7 @@ def _colours(picture: Bytes, spots: Floats, half: float) -> Floats:
     lows, highs = np.rint(spots - half).astype(int), np.rint(spots + half).astype(int) + 1
     for row, ((left, top), (right, bottom)) in enumerate(zip(lows, highs, strict=True)):
         if left >= 0 and top >= 0 and right <= width and bottom <= height:
-            means[row] = picture[top:bottom, left:right].reshape(-1, 3).mean(axis=0)
+            means[row] = cv2.mean(picture[top:bottom, left:right])[:3]
     inside = np.isfinite(means[:, 0])
     if inside.any():
         pixels = means[inside][None] / np.float32(255)

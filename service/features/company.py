@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
 
-from service.domain.arrays import Bytes, Floats
+import numpy as np
+
+from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import FaceBox
-from service.features.appearance import describe
+from service.features.appearance import CHANGE_LEVELS, describe, sample
 from service.features.gallery import Gallery
 from service.features.lookout import SAME_FACE
 from service.features.mesh import Mesh, box_of
@@ -20,7 +22,9 @@ TAKEOVER_AREA: Final = 1.5
 MISTAKEN: Final = 0.8
 """A face is someone else's when it is so much more like them, in spreads."""
 SOMEONE_ELSE: Final = 2.0
-"""After a cut, a face that differs more is another person's, in spreads."""
+"""A face that changed at once and differs more than this is another person's, in spreads."""
+MOST_DOUBTS: Final = 3
+"""After so many looks at which a face was not like its person, it is someone else's."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -30,6 +34,9 @@ class Followed:
     person: Person
     mesh: Mesh
     box: FaceBox
+    colours: Integers
+    doubts: int = 0
+    """Looks in a row at which it was not like its person."""
 
 
 class Company:
@@ -56,7 +63,10 @@ class Company:
         people = self._gallery.name(newcomers, number)
         for mesh, newcomer, person in zip(admitted, newcomers, people, strict=True):
             person.profile.learn(newcomer.description)
-            self.followed.append(Followed(person=person, mesh=mesh, box=newcomer.box))
+            colours = sample(picture, mesh.points)
+            self.followed.append(
+                Followed(person=person, mesh=mesh, box=newcomer.box, colours=colours)
+            )
 
     def part(self, picture: Bytes, number: int) -> bool:
         """Where two have come to follow one face, it is left to whom it is more like."""
@@ -72,38 +82,58 @@ class Company:
                 has_parted = True
         return has_parted
 
-    def meet_again(self, picture: Bytes, number: int) -> None:
-        """After a cut: a face in the same place may be another's."""
-        self._gallery.change_scene()
-        strangers: list[tuple[Followed, Newcomer]] = []
+    def check(self, picture: Bytes, number: int, *, is_cut: bool) -> None:
+        """Where a face has changed at once, it may have become another's; after a cut all may."""
+        if is_cut:
+            self._gallery.change_scene()
+        strangers: list[Followed] = []
         for each in self.followed:
-            face = _newcomer(picture, each.mesh)
-            each.person.is_placed = False
-            if each.person.profile.difference(face.description) > SOMEONE_ELSE:
-                strangers.append((each, face))
-        for each, _ in strangers:
-            self._gallery.leave(each.person)
-        people = self._gallery.name([face for _, face in strangers], number)
-        for (each, face), person in zip(strangers, people, strict=True):
-            each.person = person
-            person.profile.learn(face.description)
+            colours = sample(picture, each.mesh.points)
+            change = float(np.abs(colours - each.colours).mean())
+            each.colours = colours
+            each.person.is_placed &= not is_cut
+            if is_cut or (change > CHANGE_LEVELS and self._is_apart(each)):
+                description = describe(picture, each.mesh.points)
+                if _unlike(each, description) > SOMEONE_ELSE:
+                    strangers.append(each)
+        self._rename(picture, strangers, number)
 
-    def learn(self, picture: Bytes) -> None:
+    def learn(self, picture: Bytes, number: int) -> None:
         """Look at everybody: whoever was mistaken for another is put right."""
-        seen = {each: describe(picture, each.mesh.points) for each in self.followed}
-        for one, other in combinations(self.followed, 2):
+        seen = {
+            each: describe(picture, each.mesh.points)
+            for each in self.followed
+            if self._is_apart(each)
+        }
+        for one, other in combinations(seen, 2):
             kept = _unlike(one, seen[one]) + _unlike(other, seen[other])
             swapped = _unlike(one, seen[other]) + _unlike(other, seen[one])
             if kept - swapped > 2 * MISTAKEN:
                 one.person, other.person = other.person, one.person
+        strangers: list[Followed] = []
         for each, description in seen.items():
-            limit = _unlike(each, description) - MISTAKEN
-            found = self._gallery.recall(description, below=limit)
+            unlike = _unlike(each, description)
+            each.doubts = each.doubts + 1 if unlike > SOMEONE_ELSE else 0
+            found = self._gallery.recall(description, below=unlike - MISTAKEN)
             if found is not None:
                 self._gallery.leave(each.person)
-                each.person = found
-            if self._is_apart(each):
+                each.person, each.doubts = found, 0
+            elif each.doubts == MOST_DOUBTS:
+                strangers.append(each)
+            if not each.doubts:
                 each.person.profile.learn(description)
+        self._rename(picture, strangers, number)
+
+    def _rename(self, picture: Bytes, strangers: Sequence[Followed], number: int) -> None:
+        """These are not who they were taken for."""
+        faces = [_newcomer(picture, each.mesh) for each in strangers]
+        for each in strangers:
+            each.person.is_placed = False
+            self._gallery.leave(each.person)
+        people = self._gallery.name(faces, number)
+        for each, face, person in zip(strangers, faces, people, strict=True):
+            each.person, each.doubts = person, 0
+            person.profile.learn(face.description)
 
     def _make_room(self, box: FaceBox) -> bool:
         if len(self.followed) < self._most_faces:
@@ -116,9 +146,10 @@ class Company:
         return True
 
     def _is_apart(self, one: Followed) -> bool:
-        return not any(
-            overlap_of(one.box, other.box) > 0 for other in self.followed if other is not one
-        )
+        """Whether nobody's head or shoulders are before one's own."""
+        around = _around(one.box)
+        others = (each.box for each in self.followed if each is not one)
+        return not any(overlap_of(around, _around(box)) > 0 for box in others)
 
 
 def _unlike(followed: Followed, description: Floats) -> float:
@@ -127,6 +158,17 @@ def _unlike(followed: Followed, description: Floats) -> float:
 
 def _newcomer(picture: Bytes, mesh: Mesh) -> Newcomer:
     return Newcomer(box=box_of(mesh), description=describe(picture, mesh.points))
+
+
+def _around(box: FaceBox) -> FaceBox:
+    """Head and shoulders."""
+    return replace(
+        box,
+        left=box.left - 0.5 * box.width,
+        width=2 * box.width,
+        top=box.top - 0.2 * box.height,
+        height=2 * box.height,
+    )
 
 
 def _area(box: FaceBox) -> float:

@@ -20,7 +20,7 @@ RECENT_PICTURES: Final = 30
 NEARBY_SIDES: Final = 0.8
 """Face sides from where someone is expected."""
 _LEARN_MOTION: Final = 0.3
-_MOST_PICTURES_AHEAD: Final = 10
+_MOST_PICTURES_AHEAD: Final = 20
 _WEIGHT_OF_PLACE: Final = 0.4
 _MOST_SIDES: Final = 3.0
 

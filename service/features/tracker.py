@@ -20,7 +20,9 @@ from service.features.sighting import Sighting
 LOOK_EVERY: Final = 20
 """Pictures from one look for newcomers to the next while somebody is followed."""
 SEARCH_LOOKS: Final = 6
-"""Every so many looks small faces are searched for too: that costs ten times a look."""
+"""At the first look, and every so many, small faces are searched for: ten times the work."""
+FIRST_PAUSE: Final = 5
+"""The first of these looks comes so soon after somebody was found; the pauses then double."""
 SEARCH_EVERY: Final = 2
 """Without a face only every second picture is searched."""
 DESCRIBE_EVERY: Final = 5
@@ -47,7 +49,7 @@ class MeshTracker:
         self._scene = _Scene()
         self._number = 0
         self._until_look = 0
-        self._pause = LOOK_EVERY
+        self._pause = FIRST_PAUSE
         self._looks = 0
         self._has_lost_small = False
 
@@ -62,11 +64,12 @@ class MeshTracker:
         self._follow(picture)
         if self._company.part(picture, self._number):
             self._look_soon()
-        if self._scene.is_cut(picture):
-            self._company.meet_again(picture, self._number)
+        is_cut = self._scene.is_cut(picture)
+        self._company.check(picture, self._number, is_cut=is_cut)
+        if is_cut:
             self._look_soon()
         elif self._number % DESCRIBE_EVERY == 0:
-            self._company.learn(picture)
+            self._company.learn(picture, self._number)
         self._until_look -= 1
         if self._until_look <= 0:
             self._look(picture)
@@ -95,18 +98,24 @@ class MeshTracker:
 
     def _look(self, picture: Bytes) -> None:
         boxes = [each.box for each in self._company.followed]
-        self._looks += 1
-        is_searched = not boxes or self._has_lost_small or self._looks % SEARCH_LOOKS == 0
-        self._has_lost_small = False
         found = self._lookout.look(picture, boxes)
-        if is_searched and not found:
-            found = self._lookout.search(picture, boxes)
+        if self._is_search_due(bool(boxes), bool(found)):
+            boxes += [box_of(mesh) for mesh in found]
+            found += self._lookout.search(picture, boxes)
         self._company.welcome(picture, found, self._number)
-        if self._company.followed:
+        if not self._company.followed:
+            self._until_look, self._pause, self._looks = SEARCH_EVERY, FIRST_PAUSE, 0
+        else:
             self._until_look = self._pause
             self._pause = min(2 * self._pause, LOOK_EVERY)
-        else:
-            self._until_look, self._pause = SEARCH_EVERY, 1
+
+    def _is_search_due(self, is_anyone_followed: bool, is_anyone_found: bool) -> bool:
+        if not is_anyone_followed:
+            return not is_anyone_found
+        self._looks += 1
+        is_due = self._has_lost_small or self._looks % SEARCH_LOOKS == 1
+        self._has_lost_small = False
+        return is_due
 
 
 class _Scene:
