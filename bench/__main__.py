@@ -18,6 +18,7 @@ from bench.ceilings import (
     measure_visual_backbone,
 )
 from bench.end_to_end import measure_end_to_end
+from bench.front import PICTURES, draw_front_clip, measure_front, show_front
 from bench.report import build_report, show_report
 from service.provenance import read_provenance
 from service.settings import Settings
@@ -40,15 +41,20 @@ def main() -> None:
     for name, measure in _stages(clip, settings).items():
         console.print(f"Measuring {name} alone ...")
         speeds[name] = measure()
+    front_clip = OUT / "bench-front.mp4"
+    console.print(f"Measuring the front, on {PICTURES} pictures: {front_clip} ...")
+    draw_front_clip(front_clip, height=CLIP_HEIGHT, width=CLIP_WIDTH)
+    front = measure_front(front_clip, settings)
     console.print(f"Measuring the whole service, {COPIES} clips together ...")
     end_to_end = measure_end_to_end(clip, settings, copies=COPIES)
     facts = {
         "preset": read_provenance(settings)["preset"],
         "clip": {"width": CLIP_WIDTH, "height": CLIP_HEIGHT, "seconds": CLIP_SECONDS},
     }
-    report = build_report(speeds, end_to_end, facts)
+    report = build_report(speeds, end_to_end, facts) | {"front": front}
     (OUT / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
     show_report(report, console)
+    show_front(front, console)
     console.print(f"Written: {OUT / 'bench.json'}")
 
 

@@ -50,7 +50,12 @@ def measure_decode(clip: Path, settings: Settings) -> Speed:
 
 def measure_face(clip: Path, settings: Settings) -> Speed:
     """Find, follow and cut out the face in pictures that are already decoded; one thread."""
-    finder = open_finder(settings.face_models_dir, settings.yunet_file)
+    finder = open_finder(
+        settings.face_models_dir,
+        settings.yunet_file,
+        most_faces=settings.most_faces,
+        least_pixels=settings.least_face_pixels,
+    )
     pictures = [picture.pixels for picture in islice(_pictures(clip, settings), PICTURES)]
 
     def find_all() -> int:
@@ -84,7 +89,8 @@ def measure_fusion(settings: Settings) -> Speed:
     return _model_speed(FUSION, settings, inputs, settings.hop_frames)
 
 
-def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
+def read_pictures(clip: Path, settings: Settings, *, threads: int) -> Iterator[Picture]:
+    """Decode a clip with so many decoder threads."""
     limits = ClipLimits(
         max_seconds=settings.max_clip_seconds,
         max_frames=settings.max_clip_frames,
@@ -92,9 +98,11 @@ def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
     )
     with open_container(clip) as container:
         stream = choose_video(container, clip)
-        yield from VideoReader(
-            container, stream, limits=limits, threads=settings.decode_threads
-        ).read()
+        yield from VideoReader(container, stream, limits=limits, threads=threads).read()
+
+
+def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
+    return read_pictures(clip, settings, threads=settings.decode_threads)
 
 
 def _model_speed(
