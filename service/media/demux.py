@@ -7,11 +7,13 @@ references), so neither those demuxers nor any protocol but the clip's own handl
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
 import av
+import av.logging as libav_log
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
@@ -50,6 +52,8 @@ _OPTIONS: Final = {
     "enable_drefs": "0",
     "max_streams": "256",
 }
+_HUGE: Final = re.compile(r"Picture size \d+x\d+ (exceeds|is invalid)")
+"""FFmpeg says so, and then treats the stream as one whose size it could not find."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +70,12 @@ def open_container(clip: Clip, max_pixels: int | None = None) -> Generator[Input
     """Open a clip as one of the allowed containers.
 
     Args: max_pixels: what no picture may exceed that FFmpeg decodes to learn of its stream.
-    Raises: ClipNotMedia, ClipTruncated.
+    Raises: ClipNotMedia, ClipTruncated, ClipTooManyPixels: in every picture that was met.
     """
     probing = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
-        with open_handle(clip) as handle:  # FFmpeg makes itself a second one of it
+        # FFmpeg makes itself a second handle of the first
+        with open_handle(clip) as handle, _complaints() as complaints:
             options = {**_OPTIONS, "fd": str(handle)}
             container = av.open("fd:", options=probing, container_options=options)
     except (FFmpegError, ValueError) as error:
@@ -78,7 +83,27 @@ def open_container(clip: Clip, max_pixels: int | None = None) -> Generator[Input
             raise
         raise ClipTruncated() if lacks_index(clip) else ClipNotMedia() from error
     with container:
+        met = any(_is_met(stream) for stream in container.streams.video)
+        if not met and any(_HUGE.search(text) for *_, text in complaints):
+            raise ClipTooManyPixels()
         yield container
+
+
+def _is_met(stream: VideoStream) -> bool:
+    """Whether FFmpeg knows what a stream's pictures look like."""
+    return bool(stream.codec_context and stream.width and stream.codec_context.pix_fmt)
+
+
+@contextlib.contextmanager
+def _complaints() -> Generator[list[tuple[int, str, str]]]:
+    """What FFmpeg complains of on this thread meanwhile: level, who, and what."""
+    level = libav_log.get_level()
+    libav_log.set_level(libav_log.ERROR)
+    try:
+        with libav_log.Capture(local=True) as complaints:
+            yield complaints
+    finally:
+        libav_log.set_level(level)
 
 
 def check_limits(container: InputContainer, stream: VideoStream, limits: ClipLimits) -> None:

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from service.domain.arrays import Bytes
 from service.domain.media import Anomalies, Flag
-from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
+from service.errors import ClipError, ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
 from service.media.clock import Clock
 from service.media.conversion import Converter
 from service.media.demux import ClipLimits
@@ -105,7 +105,7 @@ class VideoReader:
             yield Picture(time_seconds=seconds, pixels=pixels, look=look, busy_seconds=busy)
             began = time.perf_counter()
         if not self._counts.frames:
-            raise ClipWithoutFrames()
+            raise self._why_nothing()
 
     def flags(self) -> set[Flag]:
         """What is known of the file once it has been read to its end."""
@@ -170,6 +170,11 @@ class VideoReader:
                 if isinstance(error, MemoryError):
                     raise
                 self._counts.failures += 1
+
+    def _why_nothing(self) -> ClipError:
+        """A decoder that was told of a size past its bound has none afterwards."""
+        is_too_large = self._counts.failures and not self._stream.codec_context.width
+        return ClipTooManyPixels() if is_too_large else ClipWithoutFrames()
 
     def _check_size(self, look: Look) -> None:
         width, height = shown_size(look.width, look.height, look.aspect, look.pose)

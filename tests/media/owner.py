@@ -1,6 +1,6 @@
-"""A process that opens a clip, says so, and then does nothing until it is killed.
+"""A process that opens a clip and says so; then it counts the frames, or waits to be killed.
 
-python -m tests.media.owner CLIP
+python -m tests.media.owner CLIP [wait]
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ import sys
 from pathlib import Path
 
 from service.domain.choices import Choices
+from service.domain.clip import Chunk
 from service.extraction.door import open_extraction
 from service.settings import Settings
+from service.telemetry.logs import configure_logs
 
 
-async def open_and_wait(clip: Path) -> None:
+async def run(clip: Path, *, waits: bool) -> None:
     async with open_extraction(Settings()) as extract, extract(clip, Choices()) as messages:
         await anext(messages)
         sys.stdout.write("opened\n")
         sys.stdout.flush()
-        await asyncio.Event().wait()
+        if waits:
+            await asyncio.Event().wait()
+        frames = [len(message.frames) async for message in messages if isinstance(message, Chunk)]
+        sys.stdout.write(f"{sum(frames)} frames\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(open_and_wait(Path(sys.argv[1])))
+    configure_logs("info", "text")
+    asyncio.run(run(Path(sys.argv[1]), waits="wait" in sys.argv[2:]))

@@ -7,18 +7,15 @@ import os
 import signal
 import sys
 import threading
-import time
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-import pytest_asyncio
 
 from service.domain.arrays import Bytes
 from service.domain.choices import Choices
@@ -36,92 +33,17 @@ from service.errors import (
     FaceModelsMissing,
 )
 from service.extraction.chain import produce
-from service.extraction.door import Extraction, open_extraction
+from service.extraction.door import open_extraction
 from service.extraction.options import Options
 from service.features.sighting import Sighting
 from service.media.child import Patience, run_child
 from service.media.nursery import Nursery
-from service.settings import Settings
+from tests.media.children import SETTINGS, Reader, children, drain, nurses, only_nurse, settings
 from tests.media.factory import PictureTrack, SoundTrack, clap, write
 from tests.media.reading import locate, plain_times
 from training.synthetic.clip import render_demo_clip
 
-SETTINGS = Settings()
 LONG = PictureTrack(size=(128, 128), count=320)
-
-
-def settings(**changes: object) -> Settings:
-    return SETTINGS.model_copy(update=changes)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def extraction() -> AsyncIterator[Extraction]:
-    async with open_extraction(SETTINGS) as extraction:
-        yield extraction
-
-
-class Reader:
-    """Reads clips by one nursery, each with settings of its own."""
-
-    def __init__(self, extraction: Extraction) -> None:
-        self.nursery = extraction.nursery
-        self._extraction = extraction
-
-    def open(
-        self, clip: Path, **changes: object
-    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
-        return replace(self._extraction, settings=settings(**changes))(clip, Choices())
-
-    async def read(self, clip: Path, **changes: object) -> list[Extract]:
-        async with self.open(clip, **changes) as messages:
-            return [message async for message in messages]
-
-
-@pytest.fixture
-def reader(extraction: Extraction) -> Reader:
-    return Reader(extraction)
-
-
-async def drain(messages: AsyncIterator[Extract]) -> None:
-    async for _ in messages:
-        continue
-
-
-def nurses() -> list[psutil.Process]:
-    """The nurseries that this process started and has not reaped."""
-    return [child for child in psutil.Process().children() if is_nurse(child)]
-
-
-async def only_nurse() -> psutil.Process:
-    """The nursery, once those that were replaced have ended."""
-
-    def wait() -> psutil.Process:
-        end = time.monotonic() + 60
-        while len(found := nurses()) != 1:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        return found[0]
-
-    return await asyncio.to_thread(wait)
-
-
-def is_nurse(child: psutil.Process) -> bool:
-    """A zombie has no command line left, and counts: it should have been reaped."""
-    try:
-        return child.status() == psutil.STATUS_ZOMBIE or "service.extraction" in child.cmdline()
-    except psutil.ZombieProcess:
-        return True
-    except psutil.NoSuchProcess:
-        return False
-
-
-def children() -> set[int]:
-    """The decode children that are there, and those that were not reaped."""
-    found: set[int] = set()
-    for nurse in nurses():
-        with suppress(psutil.NoSuchProcess):
-            found |= {child.pid for child in nurse.children()}
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +140,11 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("clips") / "long.mp4", LONG)
 
 
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("clips") / "brief.mp4", PictureTrack(count=5))
+
+
 @pytest.mark.parametrize(
     ("number", "error"),
     [
@@ -261,7 +188,7 @@ async def _closing(nursery: Nursery) -> AsyncIterator[Nursery]:
 
 
 async def test_a_lost_nursery_takes_its_child_along_and_is_replaced(
-    reader: Reader, long: Path
+    reader: Reader, long: Path, brief: Path
 ) -> None:
     async with reader.open(long) as messages:
         await anext(messages)
@@ -270,22 +197,24 @@ async def test_a_lost_nursery_takes_its_child_along_and_is_replaced(
         with pytest.raises(DecoderKilled) as raised:
             await drain(messages)
     assert raised.value.retryable
-    assert len(await reader.read(long)) > 2
+    assert len(await reader.read(brief)) == 3
     assert not psutil.pid_exists(child)
     assert not children()
 
 
-async def test_a_nursery_that_does_not_answer_is_ended(reader: Reader, long: Path) -> None:
+async def test_a_nursery_that_does_not_answer_is_ended(
+    reader: Reader, long: Path, brief: Path
+) -> None:
     async with reader.open(long) as messages:
         await anext(messages)
         stopped = await only_nurse()
         stopped.suspend()
     await asyncio.to_thread(stopped.wait, 60)
-    assert len(await reader.read(long)) > 2
+    assert len(await reader.read(brief)) == 3
 
 
 async def test_a_crash_renews_the_nursery_and_spares_the_clips_beside_it(
-    reader: Reader, long: Path
+    reader: Reader, long: Path, brief: Path
 ) -> None:
     async with reader.open(long) as messages:
         await anext(messages)
@@ -297,9 +226,9 @@ async def test_a_crash_renews_the_nursery_and_spares_the_clips_beside_it(
             with pytest.raises(DecoderCrashed):
                 await drain(others)
         first = {nurse.pid for nurse in nurses()}
-        assert len(await reader.read(long)) > 2
+        assert len(await reader.read(brief)) == 3
         assert {nurse.pid for nurse in nurses()} - first
-        await drain(messages)
+        assert isinstance(await anext(messages), Chunk)
     assert not children()
 
 
@@ -311,13 +240,44 @@ async def test_a_child_holds_nothing_but_its_own_pipes(reader: Reader, long: Pat
         assert kinds == ["/dev/null", *[str(long)] * 4, *["pipe"] * 3]
 
 
+async def test_a_child_has_every_layer_of_its_sandbox(reader: Reader, long: Path) -> None:
+    async with reader.open(long) as messages:
+        await anext(messages)
+        (child,) = children()
+        status = _status_of(child)
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+        assert "0" not in status["Uid"].split() + status["Gid"].split()
+        assert _network_of(child) != _network_of(os.getpid())
+
+
+async def test_a_machine_without_the_layers_says_so_and_reads_clips(brief: Path) -> None:
+    below = (sys.executable, "-m", "tests.unit.sandbox.old_kernel", "tests.media.owner")
+    reading = await asyncio.create_subprocess_exec(*below, str(brief), stdout=PIPE, stderr=PIPE)
+    said, logged = (part.decode() for part in await reading.communicate())
+    assert said == "opened\n5 frames\n"
+    assert "WARNING" in logged
+    assert "decode children lack layers of their sandbox" in logged
+    for layer in ("seccomp", "landlock", "network namespace"):
+        assert f"{layer}: " in logged
+
+
+def _status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _network_of(pid: int) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
+
+
 def _held_by(pid: int) -> list[str]:
     return [str(handle.readlink()) for handle in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 async def test_an_owner_that_is_gone_leaves_nobody_behind(long: Path) -> None:
     owner = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.media.owner", str(long)), stdout=PIPE
+        *(sys.executable, "-m", "tests.media.owner", str(long), "wait"), stdout=PIPE, stderr=DEVNULL
     )
     assert owner.stdout is not None
     assert (await owner.stdout.readline()).strip() == b"opened"
@@ -329,12 +289,24 @@ async def test_an_owner_that_is_gone_leaves_nobody_behind(long: Path) -> None:
     assert not alive
 
 
-async def test_a_child_that_stands_still_is_ended(reader: Reader, long: Path) -> None:
-    async with reader.open(long, decode_stall_seconds=1.5) as messages:
+async def _read_and_stop(opening: AbstractAsyncContextManager[AsyncIterator[Extract]]) -> None:
+    async with opening as messages:
         await anext(messages)
         os.kill(*children(), signal.SIGSTOP)
-        with pytest.raises(DecoderTimedOut):
-            await drain(messages)
+        await drain(messages)
+
+
+async def test_a_child_that_stands_still_is_ended(reader: Reader, long: Path) -> None:
+    with pytest.raises(DecoderTimedOut):
+        await _read_and_stop(reader.open(long, decode_stall_seconds=1.5))
+    assert not children()
+
+
+async def test_a_clip_that_is_waited_for_too_long_in_all_is_given_up(
+    reader: Reader, long: Path
+) -> None:
+    with pytest.raises(DecoderTimedOut):
+        await _read_and_stop(reader.open(long, decode_wall_seconds=1.5))
     assert not children()
 
 
@@ -412,10 +384,10 @@ def test_a_defect_ends_the_decode_thread_before_the_clip_is_closed(long: Path) -
 
 
 async def test_too_little_memory_is_a_typed_error(reader: Reader, tmp_path: Path) -> None:
-    track = PictureTrack(size=(8192, 4320), count=1, options={"preset": "ultrafast"})
+    track = PictureTrack(size=(4096, 2160), count=1, options={"preset": "ultrafast"})
     clip = write(tmp_path / "clip.mp4", track)
-    # one picture takes about 300 MiB
-    for mebibytes in (1, 8, 40, 80, 150):
+    # one picture takes about 75 MiB
+    for mebibytes in (2, 12, 36):
         with pytest.raises(DecoderOutOfMemory):
             await reader.read(clip, decode_memory_bytes=mebibytes * 2**20)
     assert len(await reader.read(clip)) == 3

@@ -1,0 +1,82 @@
+"""Decode children of a test: how they are asked for, and which are there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from service.domain.choices import Choices
+from service.domain.clip import Extract
+from service.extraction.door import Extraction
+from service.settings import Settings
+
+SETTINGS = Settings()
+
+
+def settings(**changes: object) -> Settings:
+    return SETTINGS.model_copy(update=changes)
+
+
+class Reader:
+    """Reads clips by one nursery, each with settings of its own."""
+
+    def __init__(self, extraction: Extraction) -> None:
+        self.nursery = extraction.nursery
+        self._extraction = extraction
+
+    def open(
+        self, clip: Path, **changes: object
+    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
+        return replace(self._extraction, settings=settings(**changes))(clip, Choices())
+
+    async def read(self, clip: Path, **changes: object) -> list[Extract]:
+        async with self.open(clip, **changes) as messages:
+            return [message async for message in messages]
+
+
+async def drain(messages: AsyncIterator[Extract]) -> None:
+    async for _ in messages:
+        continue
+
+
+def nurses() -> list[psutil.Process]:
+    """The nurseries that this process started and has not reaped."""
+    return [child for child in psutil.Process().children() if is_nurse(child)]
+
+
+async def only_nurse() -> psutil.Process:
+    """The nursery, once those that were replaced have ended."""
+
+    def wait() -> psutil.Process:
+        end = time.monotonic() + 60
+        while len(found := nurses()) != 1:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return found[0]
+
+    return await asyncio.to_thread(wait)
+
+
+def is_nurse(child: psutil.Process) -> bool:
+    """A zombie has no command line left, and counts: it should have been reaped."""
+    try:
+        return child.status() == psutil.STATUS_ZOMBIE or "service.extraction" in child.cmdline()
+    except psutil.ZombieProcess:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+
+
+def children() -> set[int]:
+    """The decode children that are there, and those that were not reaped."""
+    found: set[int] = set()
+    for nurse in nurses():
+        with suppress(psutil.NoSuchProcess):
+            found |= {child.pid for child in nurse.children()}
+    return found

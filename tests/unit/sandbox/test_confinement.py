@@ -1,0 +1,80 @@
+"""What a decode child can no longer do, as root and as anybody, whatever it tries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PASSED = {
+    *("read a handle", "seek a handle", "copy a handle"),
+    *("have memory", "start a thread"),
+}
+FATAL = {
+    *("fork", "run a program", "trace", "read another process"),
+    *("make a socket", "make a local socket", "make memory that is a file"),
+    *("leave the namespaces", "change the root"),
+}
+UNPRIVILEGED = "12345"
+
+
+def try_everything(folder: Path, *user: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
+    (folder / "present").write_bytes(b"something")
+    (folder / "present").chmod(0o666)
+    folder.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-m", *below, "tests.unit.sandbox.attempts", str(folder), *user],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module", params=["as it is", "unprivileged"])
+def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("folder")
+    for above in (folder, *folder.parents[:2]):
+        above.chmod(0o755)
+    user = (UNPRIVILEGED,) if request.param == "unprivileged" else ()
+    return folder, try_everything(folder, *user)
+
+
+def test_every_layer_is_there(tried: tuple[Path, dict[str, Any]]) -> None:
+    assert tried[1]["lacking"] == {}
+
+
+def test_what_a_decoder_needs_is_left(tried: tuple[Path, dict[str, Any]]) -> None:
+    outcomes = tried[1]["outcomes"]
+    assert {name for name, outcome in outcomes.items() if outcome == "done"} == PASSED
+
+
+def test_what_only_an_intruder_does_ends_the_process(tried: tuple[Path, dict[str, Any]]) -> None:
+    outcomes = tried[1]["outcomes"]
+    assert {name for name, outcome in outcomes.items() if outcome == "SIGSYS"} == FATAL
+
+
+def test_everything_else_is_refused(tried: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = tried
+    rest = {said["outcomes"][name] for name in said["outcomes"].keys() - PASSED - FATAL}
+    assert rest == {"EPERM", "EBADF"}
+    assert [file.name for file in folder.iterdir()] == ["present"]
+    assert (folder / "present").read_bytes() == b"something"
+
+
+def test_a_kernel_without_these_features_leaves_the_others(tmp_path: Path) -> None:
+    said = try_everything(tmp_path, below=("tests.unit.sandbox.old_kernel",))
+    assert set(said["lacking"]) == {"seccomp", "landlock", "network namespace"}
+    outcomes = said["outcomes"]
+    assert {name for name in PASSED if outcomes[name] == "done"} == PASSED
+    # by the user that the child became, its limits, and the privileges it gave up
+    refused = ["become root", "raise a limit", "change the root", "open the memory of the parent"]
+    if os.geteuid() == 0:
+        refused += ["signal the parent", "leave the namespaces"]
+    assert {outcomes[name] for name in refused} <= {"EACCES", "EPERM", "ENOSYS"}
