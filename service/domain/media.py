@@ -19,7 +19,7 @@ class Flag(StrEnum):
     DAMAGED = "damaged"
     """Some packets could not be decoded; the rows are the frames that could."""
     TRUNCATED = "truncated"
-    """The file ends before its declared duration."""
+    """The file ends before it says that it does."""
     AUDIO_UNREADABLE = "audio_unreadable"
     """A sound stream is there and could not be decoded; taken as silence from there on."""
     AUDIO_GAPS = "audio_gaps"

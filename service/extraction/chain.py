@@ -37,6 +37,7 @@ from service.media.demux import (
     open_container,
 )
 from service.media.facts import read_facts
+from service.media.layout import is_cut
 from service.media.shortage import blame_shortage
 from service.media.source import Clip
 from service.media.stages import work_ahead
@@ -63,7 +64,9 @@ def produce(clip: Clip, options: Options, finder: FaceFinder) -> Iterator[Extrac
     ):
         stream = choose_video(container, clip, options.video_stream)
         check_limits(container, stream, bounds)
-        reader = VideoReader(container, stream, limits=bounds, threads=options.threads)
+        reader = VideoReader(
+            container, stream, limits=bounds, threads=options.threads, is_cut=is_cut(clip)
+        )
         heard = choose_sound(sound_container, options.audio_stream)
         sound = Sound(sound_container, heard)
         with (

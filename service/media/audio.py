@@ -24,7 +24,7 @@ from service.domain.arrays import Floats, Integers
 from service.domain.media import Anomalies, Flag
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE_HZ
 from service.media.packets import PacketReader
-from service.media.resample import Piece, Seams, place
+from service.media.resample import Piece, Seams, Stamps, place
 
 PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
 """98 hops hold a patch."""
@@ -135,8 +135,9 @@ class Sound:
         if stream is None or self._packets is None:
             return
         try:
-            base = stream.time_base or Fraction(1)
-            yield from place(self._decode(stream, self._packets), base, self._seams)
+            rate_hz = stream.codec_context.sample_rate or SAMPLE_RATE_HZ
+            stamps = Stamps(stream.time_base or Fraction(1), rate_hz)
+            yield from place(self._decode(stream, self._packets), stamps, self._seams)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise

@@ -1,23 +1,30 @@
-"""Tells a file that was cut before its index from one that never was a clip."""
+"""Tells a cut file from a whole one, and from one that never was a clip, by its structure."""
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from service.media.source import Clip, peek_handle
 
 _MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
+_MATROSKA_SEGMENT: Final = b"\x18\x53\x80\x67"
 _MATROSKA_CLUSTER: Final = b"\x1f\x43\xb6\x75"
 """Begins the frames; what the tracks are stands before it."""
 _MOST_HEAD_BYTES: Final = 2**20
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_BOXES: Final = (*_FIRST_BOXES, b"moof", b"styp", b"sidx", b"uuid", b"meta", b"mfra")
 _MOST_BOXES: Final = 4096
+_OGG_PAGE: Final = b"OggS"
+_MOST_PAGE_BYTES: Final = 27 + 255 + 255 * 255
+_LAST_PAGE: Final = 4
+"""The bit of an Ogg page's type that marks the last one of a stream."""
 
 
 def lacks_index(clip: Clip) -> bool:
-    """Whether the file begins like MP4 or Matroska, and ends before its index does."""
+    """Whether the file begins like a clip, and ends before it says what is in it."""
     with peek_handle(clip) as handle:
         size = os.fstat(handle).st_size
         head = os.pread(handle, 12, 0)
@@ -25,24 +32,83 @@ def lacks_index(clip: Clip) -> bool:
             rest = os.pread(handle, _MOST_HEAD_BYTES, len(head))
             return len(rest) < _MOST_HEAD_BYTES and _MATROSKA_CLUSTER not in rest
         if head[4:8] not in _FIRST_BOXES:
-            return False
-        position = 0
-        for _ in range(_MOST_BOXES):
-            box = os.pread(handle, 16, min(position, size))
-            if len(box) < 8:
-                return True
-            length, kind = _measure_box(box, size - position)
-            if length < 8:
-                return False
+            return _is_cut(handle, size)
+        for position, length, kind in _walk_boxes(handle, size):
             if kind == b"moov":
                 return position + length > size
-            position += length
+            if position + length > size - 8:
+                return True
     return False
 
 
-def _measure_box(box: bytes, rest: int) -> tuple[int, bytes]:
-    """Length and kind of an ISO box from its first 16 bytes."""
-    length, kind = struct.unpack(">I4s", box[:8])
-    if length == 1 and len(box) == 16:
-        return struct.unpack(">Q", box[8:])[0], kind
-    return (rest if length == 0 else length), kind
+def is_cut(clip: Clip) -> bool:
+    """Whether the file ends before its outermost structure says that it does.
+
+    Containers that have none (transport and program streams, Flash) never are.
+    """
+    with peek_handle(clip) as handle:
+        return _is_cut(handle, os.fstat(handle).st_size)
+
+
+def _is_cut(handle: int, size: int) -> bool:
+    head = os.pread(handle, 64, 0)
+    if head.startswith(b"RIFF") and len(head) >= 12:
+        (length,) = struct.unpack("<I", head[4:8])
+        return 0 < length < 2**32 - 1 and length + 8 > size
+    if head.startswith(_OGG_PAGE):
+        return not _ends_ogg(handle, size)
+    if head.startswith(_MATROSKA_MAGIC):
+        return _cuts_matroska(head, size)
+    if head[4:8] in _FIRST_BOXES:
+        return any(
+            kind in _BOXES and position + length > size
+            for position, length, kind in _walk_boxes(handle, size)
+        )
+    return False
+
+
+def _walk_boxes(handle: int, size: int) -> Iterator[tuple[int, int, bytes]]:
+    """Position, length and kind of an ISO file's outermost boxes."""
+    position = 0
+    for _ in range(_MOST_BOXES):
+        box = os.pread(handle, 16, min(position, size))
+        if len(box) < 8:
+            return
+        length, kind = struct.unpack(">I4s", box[:8])
+        if length == 1 and len(box) == 16:
+            (length,) = struct.unpack(">Q", box[8:])
+        length = length or size - position
+        if length < 8:
+            return
+        yield position, length, kind
+        position += length
+
+
+def _cuts_matroska(head: bytes, size: int) -> bool:
+    """Whether the segment says that it goes beyond the file; live ones say nothing."""
+    length, place = _read_length(head, len(_MATROSKA_MAGIC))
+    segment = place + (length or 0)
+    if head[segment : segment + 4] != _MATROSKA_SEGMENT:
+        return False
+    length, place = _read_length(head, segment + 4)
+    return length is not None and place + length > size
+
+
+def _read_length(head: bytes, place: int) -> tuple[int | None, int]:
+    """An EBML length and the place behind it; None: unknown."""
+    first = head[place] if place < len(head) else 0
+    width = 9 - first.bit_length()
+    if width > 8:
+        return None, place + 1
+    value = int.from_bytes(head[place : place + width]) & (1 << 7 * width) - 1
+    return (None if value == (1 << 7 * width) - 1 else value), place + width
+
+
+def _ends_ogg(handle: int, size: int) -> bool:
+    """Whether the last page is whole, and the last of its stream."""
+    tail = os.pread(handle, _MOST_PAGE_BYTES, max(0, size - _MOST_PAGE_BYTES))
+    page = tail[max(0, tail.rfind(_OGG_PAGE)) :]
+    if len(page) < 27 or not page[5] & _LAST_PAGE:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return len(page) >= 27 + page[26] + sum(segments)

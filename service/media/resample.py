@@ -49,19 +49,45 @@ class Seams:
             self.gap_samples += jump
 
 
-def place(frames: Iterable[AudioFrame], time_base: Fraction, seams: Seams) -> Iterator[Piece]:
+class Stamps:
+    """Reads where frames say that they begin."""
+
+    def __init__(self, time_base: Fraction, declared_hz: int) -> None:
+        """time_base: seconds of one pts tick; declared_hz: the rate that the demuxer counts by."""
+        self._base = time_base
+        self._declared_hz = declared_hz
+        self._counted: int | None = None
+
+    def read(self, frame: AudioFrame) -> float | None:
+        """In samples at 16 kHz; None: there is no timestamp, or the demuxer made it up wrongly.
+
+        Between the timestamps of a transport stream FFmpeg's demuxer counts on by the rate that
+        the stream began with, even when that has changed.
+        """
+        if frame.pts is None:
+            return None
+        made_up = (
+            frame.sample_rate != self._declared_hz
+            and self._counted is not None
+            and abs(frame.pts - self._counted) <= 1
+        )
+        self._counted = frame.pts + round(frame.samples / self._declared_hz / self._base)
+        return None if made_up else float(frame.pts * self._base * SAMPLE_RATE_HZ)
+
+
+def place(frames: Iterable[AudioFrame], stamps: Stamps, seams: Seams) -> Iterator[Piece]:
     """Resample frames and place them by their timestamps.
 
     Within a run of frames that follow one another samples are counted; where timestamps leave the
     count, one by 5 ms or many by 2.5 ms, or the format changes, a new run starts at them.
 
-    Args: frames: in decoding order; time_base: seconds of one pts tick; seams: written.
+    Args: frames: in decoding order; stamps: reads their timestamps; seams: written.
     Yields: pieces of mono samples in [-1, 1].
     Raises: ValueError: no sound has such a sample rate.
     """
     run: _Run | None = None
     for frame in frames:
-        at = None if frame.pts is None else float(frame.pts * time_base * SAMPLE_RATE_HZ)
+        at = stamps.read(frame)
         if run is None or not run.continues_with(frame, at):
             begin = at if at is not None else (run.expected if run is not None else 0.0)
             if run is not None:

@@ -65,11 +65,19 @@ class VideoReader:
     """Decodes one video stream from its first packet to its last."""
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, *, limits: ClipLimits, threads: int
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        *,
+        limits: ClipLimits,
+        threads: int,
+        is_cut: bool = False,
     ) -> None:
+        """Read a stream of a container that nobody else reads; is_cut: the file lacks its end."""
         self._container = container
         self._stream = stream
         self._limits = limits
+        self._is_cut = is_cut
         self._container_aspect = read_aspect(stream)
         self._packets = PacketReader(container, stream)
         self._converter = Converter(threads=threads)
@@ -113,7 +121,7 @@ class VideoReader:
         odd_times = times.times_inferred + times.times_repeated + times.times_backward
         found = {
             Flag.DAMAGED: self._bad_packets + counts.corrupt_frames,
-            Flag.TRUNCATED: self._ends_early(),
+            Flag.TRUNCATED: self._is_cut or self._ends_early(),
             Flag.TIMES_IRREGULAR: odd_times,
             Flag.INTERLACED: counts.interlaced_frames,
             Flag.TONE_MAPPED: counts.tone_mapped,

@@ -13,6 +13,7 @@ from service.domain.media import Anomalies, Flag, MediaFacts
 from service.media.audio import Sound
 from service.media.demux import ClipLimits, check_limits, open_container
 from service.media.facts import read_facts
+from service.media.layout import is_cut
 from service.media.streams import choose_sound, choose_video
 from service.media.video import VideoReader
 
@@ -49,7 +50,7 @@ def read_video(
     with open_container(clip) as container:
         stream = choose_video(container, clip, video_stream)
         check_limits(container, stream, limits)
-        reader = VideoReader(container, stream, limits=limits, threads=2)
+        reader = VideoReader(container, stream, limits=limits, threads=2, is_cut=is_cut(clip))
         pictures = list(reader.read())
         return Reading(
             times=[picture.time_seconds for picture in pictures],

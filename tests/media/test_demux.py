@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from service.errors import ClipNotMedia, ClipTruncated, ClipWithoutFrames, ClipWithoutVideo
+from service.errors import (
+    ClipNotMedia,
+    ClipTruncated,
+    ClipWithoutFrames,
+    ClipWithoutVideo,
+    StreamUnknown,
+)
+from service.media.demux import open_container
+from service.media.streams import choose_sound
 from tests.media.factory import PictureTrack, SoundTrack, write
 from tests.media.reading import read_all, read_pictures
 
@@ -160,6 +168,31 @@ def test_a_video_without_a_decoder_gives_way_to_the_next(tmp_path: Path) -> None
 
     assert len(times) == 10
     assert (facts.video_streams, facts.video_stream_index) == (2, 1)
+
+
+def test_the_video_asked_for_is_read(tmp_path: Path) -> None:
+    clip = _write_streams(tmp_path / "clip.mkv", [(64, 48), (128, 96)], ["mono"])
+    times, _, _, facts = read_all(clip, video_stream=1)
+
+    assert len(times) == 10
+    assert (facts.video_streams, facts.video_stream_index, facts.width) == (2, 1, 128)
+
+
+@pytest.mark.parametrize("index", [2, 3, 99])
+def test_a_stream_that_is_no_video_cannot_be_asked_for(tmp_path: Path, index: int) -> None:
+    clip = _write_streams(tmp_path / "clip.mkv", [(64, 48), (128, 96)], ["mono"])
+    with pytest.raises(StreamUnknown, match=f"{index}"):
+        read_all(clip, video_stream=index)
+
+
+def test_the_sound_asked_for_is_heard(tmp_path: Path) -> None:
+    clip = _write_streams(tmp_path / "clip.mkv", [(64, 48)], ["mono", "stereo", "5.1"])
+    with open_container(clip) as container:
+        assert choose_sound(container) is container.streams.audio[2]
+        assert choose_sound(container, 2) is container.streams.audio[1]
+        for index in (0, 4):
+            with pytest.raises(StreamUnknown):
+                choose_sound(container, index)
 
 
 def test_facts_are_of_the_sound_that_is_heard(tmp_path: Path) -> None:
