@@ -25,6 +25,8 @@ LOOP_SECONDS: Final = 16
 """Whole pictures and, at 8 kHz, whole AAC packets: 125 of 1024 samples."""
 SIZE: Final = (160, 120)
 _SOUND_RATE_HZ: Final = 8_000
+_IN_ORDER: Final = {"preset": "veryfast", "bf": "0"}
+"""Pictures are coded in the order in which they are shown, so a round may end after any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +41,21 @@ class _Part:
     is_keyframe: bool
 
 
-def write_long_clip(path: Path, seconds: int, rate: Fraction) -> float:
+def write_long_clip(path: Path, seconds: int, rate: Fraction) -> None:
     """Write an MP4 of H.264 and AAC: a drawn face that speaks, encoded once and repeated.
 
-    Args: rate: frames a second. Returns: how long it is: `seconds` in whole rounds.
+    Args: seconds: how long it is; rate: frames a second.
     """
     loop = path.with_name(f"loop-{path.name}")
     _draw(loop, rate)
-    rounds = -(-seconds // LOOP_SECONDS)
     with av.open(str(loop)) as source, av.open(str(path), "w") as target:
         streams = [target.add_stream_from_template(stream) for stream in source.streams]
         bases = [stream.time_base or Fraction(1) for stream in source.streams]
         parts = list(_read(source.demux(), bases))
-        for number in range(rounds):
-            target.mux(list(_repeat(parts, streams, bases, number * LOOP_SECONDS)))
+        for start in range(0, seconds, LOOP_SECONDS):
+            rest = [part for part in parts if part.dts * bases[part.stream] < seconds - start]
+            target.mux(list(_repeat(rest, streams, bases, start)))
     loop.unlink()
-    return float(rounds * LOOP_SECONDS)
 
 
 def _read(packets: Iterable[Packet], bases: list[Fraction]) -> Iterator[_Part]:
@@ -96,7 +97,7 @@ def _draw(path: Path, rate: Fraction) -> None:
     studio = Studio(performance, Camera.of_seed(performance.seed), height=height, width=width)
     times = np.arange(round(LOOP_SECONDS * rate)) / float(rate)
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=rate, options={"preset": "veryfast"})
+        video = container.add_stream("libx264", rate=rate, options=_IN_ORDER)
         audio = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono")
         assert isinstance(video, VideoStream)
         assert isinstance(audio, AudioStream)

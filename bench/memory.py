@@ -103,8 +103,8 @@ def _measure(
     stack: Stack, folder: Path, seconds: int, rate: Fraction, console: Console
 ) -> Footprint:
     path = folder / f"{seconds}.mp4"
-    length = write_long_clip(path, seconds, rate)
-    console.print(f"A clip of {length:.0f} s goes through the service ...")
+    write_long_clip(path, seconds, rate)
+    console.print(f"A clip of {seconds} s goes through the service ...")
     (worker,) = stack.parts["worker"]
     address = f"http://{stack.settings.host}:{stack.settings.http_port}"
     began = time.monotonic()
@@ -112,7 +112,7 @@ def _measure(
         job = client.wait(client.submit(path).id)
     rows = job.progress.frames_done
     footprint = Footprint(
-        clip_seconds=length,
+        clip_seconds=float(seconds),
         clip_mib=round(path.stat().st_size / _MIB, 1),
         rows=rows,
         peak_mib=round(gauge.peak_mib, 1),
