@@ -1,0 +1,28 @@
+"""Damaged clips through the whole service: each job ends in its own way, and the rest goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.domain.choices import Choices
+from service.embedded.stack import Stack
+from tests.fuzz.door import Verdict
+from tests.fuzz.inputs import make_input
+from tests.fuzz.seeds import make_seeds
+from tests.fuzz.stack import Service
+
+INPUTS = 12
+
+
+def test_damaged_clips_end_in_a_result_or_a_typed_problem(stack: Stack, tmp_path: Path) -> None:
+    seeds, clip = make_seeds(), tmp_path / "clip"
+    with Service.of(stack, hang_seconds=120) as service:
+        for number in range(INPUTS):
+            fed = make_input(seeds, 3, number)
+            clip.write_bytes(fed.data)
+            outcome = service.try_clip(clip, fed.choices)
+            assert outcome.verdict is Verdict.FINE, (fed.name, outcome)
+        assert len(service.jobs) == INPUTS
+        clip.write_bytes(seeds[0].data)
+        assert service.try_clip(clip, Choices()).code == "succeeded"
+    assert stack.lost() == []

@@ -1,0 +1,49 @@
+"""What a clip takes of memory does not depend on how long it lasts."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import psutil
+
+from bench.looping import write_long_clip
+from service.domain.choices import Choices
+from service.domain.clip import Chunk
+from service.extraction.door import open_extraction
+from service.settings import Settings
+
+FEW_PICTURES = Fraction(1, 8)
+
+
+def high_water_mib() -> float:
+    """The most that any process under this one has had resident, by the kernel's record."""
+    found = [0]
+    for process in psutil.Process().children(recursive=True):
+        with suppress(OSError, psutil.NoSuchProcess):
+            status = Path("/proc", str(process.pid), "status").read_text()
+            lines = (line.split() for line in status.splitlines())
+            found += [int(words[1]) for words in lines if words[0] == "VmHWM:"]
+    return max(found) / 1024
+
+
+async def read(clip: Path) -> tuple[int, float]:
+    """Frames, and the most memory of the decode child."""
+    frames, most = 0, 0.0
+    async with open_extraction(Settings()) as extractor, extractor(clip, Choices()) as messages:
+        async for message in messages:
+            frames += len(message.frames) if isinstance(message, Chunk) else 0
+            most = max(most, high_water_mib())
+    return frames, most
+
+
+async def test_half_an_hour_of_sound_takes_no_more_memory_than_a_minute(tmp_path: Path) -> None:
+    """Kept whole, it would be 110 MiB."""
+    minute, long = tmp_path / "minute.mp4", tmp_path / "long.mp4"
+    write_long_clip(minute, 64, FEW_PICTURES)
+    write_long_clip(long, 1800, FEW_PICTURES)
+    frames_of_minute, minute_mib = await read(minute)
+    frames_of_long, long_mib = await read(long)
+    assert (frames_of_minute, frames_of_long) == (8, 225)
+    assert long_mib - minute_mib < 60

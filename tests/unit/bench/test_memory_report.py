@@ -1,0 +1,66 @@
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from bench.looping import write_long_clip
+from bench.memory import Footprint, build_report, column_bytes_per_row
+
+MINUTE = Footprint(
+    clip_seconds=60.0,
+    clip_mib=0.3,
+    rows=60,
+    peak_mib=200.0,
+    worker_mib=100.0,
+    decoding_mib=100.0,
+    high_water_mib=350.0,
+    columns_mib=0.0,
+    wall_seconds=3.0,
+)
+HOUR = replace(MINUTE, clip_seconds=3600.0, peak_mib=210.0)
+
+
+def test_flat_curve_below_the_target_holds() -> None:
+    report = build_report([MINUTE, HOUR], 1.0)
+    assert report["points"] == [[60.0, 200.0], [3600.0, 210.0]]
+    assert report["growth_after_a_minute_mib"] == 10.0
+    assert report["holds"]
+
+
+@pytest.mark.parametrize(
+    ("peak_mib", "columns_mib", "holds"),
+    [(300.0, 0.0, False), (300.0, 90.0, True), (600.0, 0.0, False)],
+)
+def test_curve_that_rises_holds_only_by_its_columns(
+    peak_mib: float, columns_mib: float, holds: bool
+) -> None:
+    late = replace(HOUR, peak_mib=peak_mib, columns_mib=columns_mib)
+    assert build_report([MINUTE, late], 1.0)["holds"] is holds
+
+
+def test_flat_curve_above_the_target_does_not_hold() -> None:
+    high = [replace(each, peak_mib=513.0) for each in (MINUTE, HOUR)]
+    assert not build_report(high, 1.0)["holds"]
+
+
+def test_a_row_takes_the_bytes_of_its_columns() -> None:
+    assert 50 < column_bytes_per_row() < 100
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(10, Fraction(2)), (40, Fraction(3, 2))])
+def test_long_clip_has_every_picture_once_and_sound_without_a_gap(
+    tmp_path: Path, seconds: int, rate: Fraction
+) -> None:
+    path = tmp_path / "long.mp4"
+    write_long_clip(path, seconds, rate)
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        times = [frame.pts * video.time_base for frame in container.decode(video)]
+        container.seek(0)
+        heard = [(frame.pts, frame.samples) for frame in container.decode(audio)]
+    assert times == [index / rate for index in range(round(seconds * rate))]
+    starts, lengths = zip(*heard, strict=True)
+    assert list(starts[1:]) == [s + n for s, n in heard[:-1]]
+    assert abs(starts[-1] + lengths[-1] - 8000 * seconds) <= 1024
