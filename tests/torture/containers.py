@@ -8,6 +8,7 @@ from tests.torture.surgery import rename
 
 NTSC = "-f lavfi -i testsrc2=s=64x48:r=30000/1001:d=1"
 OLD = "-f lavfi -i testsrc2=s=176x144:r=15:d=1"
+DV = "-f lavfi -i testsrc2=s=720x576:r=25:d=0.4"
 INFERRED = {Flag.TIMES_IRREGULAR}
 
 CONTAINERS = [
@@ -166,4 +167,54 @@ CONTAINERS = [
         facts={"container": "mpegts"},
     ),
     case("matroska called avi", "a.avi", f"{PICTURES} {H264} b.mkv", rename("b.mkv", "a.avi")),
+    case(
+        "raw dv",
+        "a.dv",
+        f"{DV} {SOUND} -t 0.4 -c:v dvvideo {YUV} -ac 2 a.dv",
+        rows=10,
+        last=0.36,
+        flags={Flag.INTERLACED},
+    ),
+    case(
+        "mxf",
+        "a.mxf",
+        f"-f lavfi -i testsrc2=s=320x240:r=25:d=1 {SOUND} {MPEG2} -bf 2 -c:a pcm_s16le a.mxf",
+    ),
+    case(
+        "dvd",
+        "a.vob",
+        f"{PICTURES} {SOUND} {MPEG2} -bf 2 -c:a ac3 a.vob",
+        first=0.54,
+        last=1.5,
+        flags=INFERRED,
+    ),
+    case(
+        "avi, xvid",
+        "a.avi",
+        f"{PICTURES} {SOUND} {YUV} -c:v libxvid -bf 2 -c:a libmp3lame a.avi",
+        rows=23,
+        first=0.16,
+        last=1.04,
+        flags=INFERRED,
+    ),
+    case(
+        "mp4, kvazaar's hevc",
+        "a.mp4",
+        f"-f lavfi -i testsrc2=s=64x64:r=25:d=1 {YUV} -c:v libkvazaar a.mp4",
+    ),
+    case("mp4, openh264", "a.mp4", f"{PICTURES} {YUV} -c:v libopenh264 a.mp4"),
+    case(
+        "mp4, cmaf",
+        "a.mp4",
+        f"{PICTURES} {SOUND} {REORDERED} -movflags cmaf a.mp4",
+        first=0.08,
+        last=1.04,
+    ),
+    case(
+        "mp4, no edit list",
+        "a.mp4",
+        f"{PICTURES} {SOUND} {REORDERED} -use_editlist 0 a.mp4",
+        first=0.08,
+        last=1.04,
+    ),
 ]
