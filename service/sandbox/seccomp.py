@@ -1,7 +1,7 @@
 """seccomp through libseccomp: which system calls a process may still make.
 
 The library is maintained with the kernel and comes with every Debian, Ubuntu, Fedora and RHEL;
-its Python wrappers on the package index are not maintained, and eight functions are all it takes.
+its Python wrappers on the package index are not maintained, and six functions are all it takes.
 """
 
 from __future__ import annotations

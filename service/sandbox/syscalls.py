@@ -17,7 +17,7 @@ _AT_EMPTY_PATH: Final = 0x1000
 _PR_SET_NAME: Final = 15
 
 _ALLOWED: Final = """
-    read readv pread64 preadv write writev lseek _llseek close dup fstat
+    read readv pread64 preadv write writev lseek close dup fstat
     brk munmap mremap madvise membarrier
     futex futex_waitv set_robust_list get_robust_list rseq exit exit_group restart_syscall
     sched_yield sched_getaffinity getcpu
