@@ -134,6 +134,9 @@ class Sound:
         stream = self._stream
         if stream is None or self._packets is None:
             return
+        if not stream.codec_context:  # nothing decodes it
+            self._given_up = True
+            return
         try:
             rate_hz = stream.codec_context.sample_rate or SAMPLE_RATE_HZ
             stamps = Stamps(stream.time_base or Fraction(1), rate_hz)

@@ -91,3 +91,14 @@ def test_stream_that_lasts_less_than_no_time_is_read_all_the_same(tmp_path: Path
     *_, facts = read_all(clip)
     assert facts.duration_seconds is None or facts.duration_seconds >= 0
     assert facts.frames_estimate == 5
+
+
+def test_sound_that_nothing_decodes_is_silence_and_said_to_be(tmp_path: Path) -> None:
+    clip = factory.write(tmp_path / "clip.mkv", PictureTrack(count=5), SoundTrack(codec="flac"))
+    elements = parse_elements(clip.read_bytes())
+    (codec,) = (n for root in elements for n in root.all() if n.body == b"A_FLAC")
+    codec.body = b"A_NONE"
+    clip.write_bytes(b"".join(map(write_element, elements)))
+    waveform, flags = hear(clip, seconds=0.5)
+    assert not waveform.any()
+    assert "audio_unreadable" in flags
