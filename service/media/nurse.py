@@ -96,5 +96,5 @@ class Nurse:
         status = await self._process.wait()
         said = await self._said
         if status != 0 or said:
-            extra = {"status": status, "said": said.decode(errors="replace")}
-            _log.warning("decode nursery ended", extra=extra)
+            told = said.decode(errors="replace")
+            _log.warning("decode nursery ended with status %d: %s", status, told)
