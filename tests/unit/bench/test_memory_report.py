@@ -6,7 +6,12 @@ import av
 import pytest
 
 from bench.looping import write_long_clip
-from bench.memory import Footprint, build_report, column_bytes_per_row
+from bench.memory import (
+    Footprint,
+    build_report,
+    column_bytes_per_row,
+    measure_index_mib,
+)
 
 MINUTE = Footprint(
     clip_seconds=60.0,
@@ -17,6 +22,7 @@ MINUTE = Footprint(
     decoding_mib=100.0,
     high_water_mib=350.0,
     columns_mib=0.0,
+    index_mib=0.0,
     wall_seconds=3.0,
 )
 HOUR = replace(MINUTE, clip_seconds=3600.0, peak_mib=210.0)
@@ -30,19 +36,31 @@ def test_flat_curve_below_the_target_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peak_mib", "columns_mib", "holds"),
-    [(300.0, 0.0, False), (300.0, 90.0, True), (600.0, 0.0, False)],
+    ("peak_mib", "columns_mib", "index_mib", "holds"),
+    [
+        (300.0, 0.0, 0.0, False),
+        (300.0, 90.0, 0.0, True),
+        (300.0, 0.0, 90.0, True),
+        (600.0, 380.0, 0.0, True),
+        (600.0, 0.0, 400.0, False),
+    ],
 )
-def test_curve_that_rises_holds_only_by_its_columns(
-    peak_mib: float, columns_mib: float, holds: bool
+def test_curve_that_rises_holds_by_its_columns_alone_and_is_flat_without_the_index(
+    peak_mib: float, columns_mib: float, index_mib: float, holds: bool
 ) -> None:
-    late = replace(HOUR, peak_mib=peak_mib, columns_mib=columns_mib)
+    late = replace(HOUR, peak_mib=peak_mib, columns_mib=columns_mib, index_mib=index_mib)
     assert build_report([MINUTE, late], 1.0)["holds"] is holds
 
 
 def test_flat_curve_above_the_target_does_not_hold() -> None:
     high = [replace(each, peak_mib=513.0) for each in (MINUTE, HOUR)]
     assert not build_report(high, 1.0)["holds"]
+
+
+def test_index_of_a_clip_of_many_packets_is_seen(tmp_path: Path) -> None:
+    clip = tmp_path / "long.mp4"
+    write_long_clip(clip, 36_000, Fraction(1))
+    assert 10 < measure_index_mib(clip) < 100
 
 
 def test_a_row_takes_the_bytes_of_its_columns() -> None:
