@@ -23,7 +23,7 @@ MISTAKEN: Final = 0.8
 """A face is someone else's when it is so much more like them, in spreads."""
 SOMEONE_ELSE: Final = 2.0
 """A face that changed at once and differs more than this is another person's, in spreads."""
-MOST_DOUBTS: Final = 3
+MOST_DOUBTS: Final = 2
 """After so many looks at which a face was not like its person, it is someone else's."""
 
 

@@ -17,7 +17,7 @@ from service.features.lookout import Lookout
 from service.features.mesh import FaceMesh, box_of, five_points, region_of_mesh
 from service.features.sighting import Sighting
 
-LOOK_EVERY: Final = 20
+LOOK_EVERY: Final = 30
 """Pictures from one look for newcomers to the next while somebody is followed."""
 SEARCH_LOOKS: Final = 6
 """At the first look, and every so many, small faces are searched for: ten times the work."""
@@ -25,7 +25,7 @@ FIRST_PAUSE: Final = 5
 """The first of these looks comes so soon after somebody was found; the pauses then double."""
 SEARCH_EVERY: Final = 2
 """Without a face only every second picture is searched."""
-DESCRIBE_EVERY: Final = 5
+DESCRIBE_EVERY: Final = 10
 """Pictures from one look at everybody's appearance to the next."""
 SMALL_SHARE: Final = 0.15
 """A face that is less high, as a share of the picture's longer side, is found by a search only."""
