@@ -24,6 +24,7 @@ light."""
 _MOST_DEVIATION: Final = 4.0
 """One trait that is wholly different, as behind a hand, counts as so many spreads."""
 _LEAST_TRAITS: Final = 6
+_SETTLED_LOOKS: Final = 3
 _SLOWEST_LEARNING: Final = 1 / 20
 
 CHANGE_LEVELS: Final = 14.0
@@ -71,6 +72,11 @@ class Profile:
     def __init__(self) -> None:
         self._traits = np.full(len(SPREADS), np.nan, np.float32)
         self._seen = np.zeros(len(SPREADS), np.int64)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it rests on several looks, not on a first glance."""
+        return int(self._seen.max()) >= _SETTLED_LOOKS
 
     def learn(self, description: Floats) -> None:
         """Take one more look; old looks fade."""

@@ -23,7 +23,7 @@ MISTAKEN: Final = 0.8
 """A face is someone else's when it is so much more like them, in spreads."""
 SOMEONE_ELSE: Final = 2.0
 """A face that changed at once and differs more than this is another person's, in spreads."""
-MOST_DOUBTS: Final = 2
+MOST_DOUBTS: Final = 3
 """After so many looks at which a face was not like its person, it is someone else's."""
 
 
@@ -113,7 +113,8 @@ class Company:
         strangers: list[Followed] = []
         for each, description in seen.items():
             unlike = _unlike(each, description)
-            each.doubts = each.doubts + 1 if unlike > SOMEONE_ELSE else 0
+            is_odd = unlike > SOMEONE_ELSE and each.person.profile.is_settled
+            each.doubts = each.doubts + 1 if is_odd else 0
             found = self._gallery.recall(description, below=unlike - MISTAKEN)
             if found is not None:
                 self._gallery.leave(each.person)
