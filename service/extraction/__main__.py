@@ -20,11 +20,11 @@ import av
 from service.errors import ClipError, DecoderOutOfMemory, FaceModelsMissing
 from service.extraction.chain import produce
 from service.extraction.options import Options, Stock
+from service.extraction.shortage import is_for_memory
 from service.features.finder import open_finder
 from service.features.sighting import FaceFinder
-from service.media import cradle, wire
-from service.media.shortage import is_for_memory
 from service.media.source import HeldClip
+from service.nursery import cradle, wire
 from service.sandbox.confinement import Confinement
 from service.sandbox.limits import die_with_parent
 

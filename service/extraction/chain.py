@@ -28,6 +28,7 @@ from service.domain.media import Flag
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import patch_start_hop
 from service.extraction.options import Options
+from service.extraction.shortage import blame_shortage
 from service.features.alignment import align_crop
 from service.features.sighting import FaceFinder
 from service.media.audio import Sound
@@ -38,7 +39,6 @@ from service.media.demux import (
 )
 from service.media.facts import read_facts
 from service.media.layout import is_cut
-from service.media.shortage import blame_shortage
 from service.media.source import Clip
 from service.media.stages import work_ahead
 from service.media.streams import choose_sound, choose_video

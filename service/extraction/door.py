@@ -17,9 +17,9 @@ from service.domain.choices import Choices
 from service.domain.clip import Extract
 from service.errors import ServiceError
 from service.extraction.options import CLIP_HANDLES, Options, Stock
-from service.media.child import Patience, run_child
-from service.media.nursery import Nursery
 from service.media.source import hold_clip
+from service.nursery.child import Patience, run_child
+from service.nursery.nursery import Nursery
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

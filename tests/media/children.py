@@ -73,6 +73,18 @@ def is_nurse(child: psutil.Process) -> bool:
         return False
 
 
+async def has_ended(pid: int) -> bool:
+    """Whether a process ends within a minute; one that nobody has reaped yet has ended."""
+    for _ in range(600):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
 def children() -> set[int]:
     """The decode children that are there, and those that were not reaped."""
     found: set[int] = set()

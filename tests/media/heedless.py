@@ -6,7 +6,7 @@ import resource
 import signal
 from collections.abc import Sequence
 
-from service.media import cradle
+from service.nursery import cradle
 
 
 def spin(request: bytes, messages: int, files: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
 python -m tests.unit.sandbox.attempts FOLDER [UID] confines itself as a decode child does, tries
 everything, each in a child of its own, and prints as JSON what came of it: "done", the name of
-an errno, or that of the signal that ended it; and which layers of the sandbox are lacking.
+an errno, or that of the signal that ended it; which layers of the sandbox are lacking; and
+whether it is in another network than before.
 """
 
 from __future__ import annotations
@@ -113,11 +114,18 @@ def main() -> None:
         os.setgid(int(sys.argv[2]))
         os.setuid(int(sys.argv[2]))
     door = os.open(folder / "present", os.O_RDONLY)
+    network = Path("/proc/self/ns/net")
+    shared = network.readlink()
     confinement = Confinement()
     outcomes = {
         name: outcome_of(confinement, attempt) for name, attempt in attempts(folder, door).items()
     }
-    sys.stdout.write(json.dumps({"outcomes": outcomes, "lacking": confinement.lacking}))
+    said = {
+        "outcomes": outcomes,
+        "lacking": confinement.lacking,
+        "has_left_network": network.readlink() != shared,
+    }
+    sys.stdout.write(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -46,8 +47,29 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder, try_everything(folder, *user)
 
 
-def test_every_layer_is_there(tried: tuple[Path, dict[str, Any]]) -> None:
-    assert tried[1]["lacking"] == {}
+def lacks_landlock() -> bool:
+    """Whether this kernel does not tell its version of Landlock."""
+    return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1
+
+
+def lacks_networks(user: str | None) -> bool:
+    """Whether a plain program may not make a network of its own here, as containers forbid."""
+    own_user = [] if os.geteuid() == 0 and user is None else ["--user"]
+    as_user = {"user": int(user), "extra_groups": []} if user and os.geteuid() == 0 else {}
+    command = ["unshare", *own_user, "--net", "true"]
+    return (
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL, **as_user).returncode != 0
+    )
+
+
+@pytest.mark.parametrize("user", [None, UNPRIVILEGED])
+def test_every_layer_that_the_machine_has_is_put_on(tmp_path: Path, user: str | None) -> None:
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(0o755)
+    said = try_everything(tmp_path, *([user] if user else []))
+    missing = {"landlock": lacks_landlock(), "network namespace": lacks_networks(user)}
+    assert said["lacking"].keys() == {layer for layer, lacks in missing.items() if lacks}
+    assert said["has_left_network"] != missing["network namespace"]
 
 
 def test_what_a_decoder_needs_is_left(tried: tuple[Path, dict[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from service.domain.clip import (
 )
 from service.domain.media import Anomalies, Flag, MediaFacts
 from service.errors import CircumplexError, ClipTooLong, DecoderCrashed, InternalError
-from service.media import wire
+from service.nursery import wire
 
 FACTS = MediaFacts(
     container="mov,mp4",

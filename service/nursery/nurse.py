@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from service.errors import CircumplexError, DecoderKilled
-from service.media.lifeline import keep_tail
+from service.nursery.lifeline import keep_tail
 
 _log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
-from service.media import wire
-from service.media.lifeline import Child
-from service.media.nursery import Nursery
+from service.nursery import wire
+from service.nursery.lifeline import Child
+from service.nursery.nursery import Nursery
 
 _log = logging.getLogger(__name__)
 

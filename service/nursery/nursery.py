@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from typing import Final
 
 from service.errors import DecoderKilled
-from service.media.lifeline import Child, ask_for
-from service.media.nurse import Nurse
+from service.nursery.lifeline import Child, ask_for
+from service.nursery.nurse import Nurse
 
 _log = logging.getLogger(__name__)
 

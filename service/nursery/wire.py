@@ -33,7 +33,7 @@ from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
 from service.errors import CircumplexError, ClipError, DecoderCrashed, FaceModelsMissing
-from service.media.belief import check_duration, check_finite, check_record, check_whole
+from service.nursery.belief import check_duration, check_finite, check_record, check_whole
 
 MAGIC: Final = b"CPX1"
 PREFIX: Final = struct.Struct("<4s4I")
