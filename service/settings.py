@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="An upload that brings nothing for so long is ended: 408."
     )
     max_clip_seconds: float = Field(
-        default=4 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
+        default=12 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
     )
     max_clip_frames: int = Field(default=1_000_000, ge=1, description="Most frames of one clip.")
     max_frame_pixels: int = Field(
