@@ -73,7 +73,7 @@ def attempts(folder: Path, door: int) -> dict[str, Callable[[], object]]:
         "read another process": lambda: call("process_vm_readv", os.getppid(), part, 1, part, 1, 0),
         "signal the parent": lambda: os.kill(os.getppid(), 0),
         "signal everybody": lambda: os.kill(-1, 0),
-        "queue a signal": lambda: call("sigqueue", os.getppid(), signal.SIGTERM, 0),
+        "queue a signal": lambda: call("sigqueue", os.getppid(), 0, 0),
         # rights
         "become root": lambda: os.setresuid(0, 0, 0),
         "raise a limit": lambda: call("setrlimit", 7, (ctypes.c_ulong * 2)(1 << 16, 1 << 16)),
