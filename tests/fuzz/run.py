@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from redis import Redis
 
+from service.domain.choices import Choices
 from service.embedded.stack import Stack
 from service.extraction.door import open_extraction
 from service.settings import Settings
@@ -81,6 +82,7 @@ class Run:
         async with AsyncExitStack() as opened:
             extractor = await opened.enter_async_context(open_extraction(self._settings))
             door = Door(extractor, hang_seconds=HANG_SECONDS)
+            await asyncio.to_thread(self._warm_up_service)
             await self._feed_several(door, islice(numbers, WARM_UP))
             before = await asyncio.to_thread(settle, self._count, None)
             talking = asyncio.create_task(self._keep_saying())
@@ -90,6 +92,15 @@ class Run:
         self._findings.leaks += after.leaks_since(before)
         self._findings.leaks += [f"input left: {path.name}" for path in self._scratch.iterdir()]
         return self._findings.summary() | self._facts(before, after)
+
+    def _warm_up_service(self) -> None:
+        """A whole clip with a face: a worker's first shares memory, which starts a process."""
+        if self._service is not None:
+            whole = self._plan.seeds[0]
+            clip = self._scratch / whole.name
+            clip.write_bytes(whole.data)
+            self._service.try_clip(clip, Choices())
+            clip.unlink()
 
     async def _feed_several(self, door: Door, numbers: Iterator[int]) -> None:
         async def feed_on() -> None:
