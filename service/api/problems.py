@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -53,7 +54,8 @@ def answer(
 ) -> JSONResponse:
     """The response for an error met while serving `request`."""
     body = problem(error, request.url.path, request.path_params.get("job_id"))
-    retry = {"Retry-After": str(RETRY_SECONDS)} if error.retryable else {}
+    seconds = ceil(error.retry_seconds or RETRY_SECONDS)
+    retry = {"Retry-After": str(seconds)} if error.retryable else {}
     return JSONResponse(
         {**body, **(extensions or {})},
         status_code=error.http_status,

@@ -25,3 +25,12 @@ class Choices:
     faces: Faces = Faces.PRIMARY
     video_stream: int | None = None
     audio_stream: int | None = None
+
+
+class Priority(StrEnum):
+    """Whose turn comes first."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for it: before all bulk work."""
+    BULK = "bulk"
+    """Done as workers come free, in fair shares."""

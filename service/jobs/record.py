@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from service.domain.choices import Choices, Faces
-from service.errors import CircumplexError, InternalError
+from service.errors import CircumplexError, InternalError, error_of
 
 SCHEMA: Final = 1
 """Raised when the fields change their meaning; a record of another schema is not read."""
@@ -76,7 +76,7 @@ class JobRecord:
         """Why the job failed."""
         if self.error_code is None:
             return None
-        return CircumplexError.of_code(self.error_code, self.error_detail)
+        return error_of(self.error_code, self.error_detail)
 
     @property
     def fraction(self) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from service.errors import CircumplexError, DecoderKilled
+from service.errors import DecoderKilled, error_of
 from service.nursery.lifeline import keep_tail
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Nurse:
             raise DecoderKilled("The decode nursery ended before it was ready")
         fields = json.loads(greeting)
         if "code" in fields:
-            raise CircumplexError.of_code(fields["code"], fields["detail"])
+            raise error_of(fields["code"], fields["detail"])
         self.lacking = fields["lacking"]
 
     def has_ended(self) -> bool:

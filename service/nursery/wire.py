@@ -32,7 +32,7 @@ from service.domain.clip import (
 from service.domain.media import Anomalies, Flag, MediaFacts
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
-from service.errors import CircumplexError, ClipError, DecoderCrashed, FaceModelsMissing
+from service.errors import CircumplexError, ClipError, DecoderCrashed, FaceModelsMissing, error_of
 from service.nursery.belief import check_duration, check_finite, check_record, check_whole
 
 MAGIC: Final = b"CPX1"
@@ -193,7 +193,7 @@ def _decode_face(values: list[object]) -> TrackedFace:
 
 
 def _decode_error(code: str, detail: str) -> CircumplexError:
-    error = CircumplexError.of_code(code, detail)
+    error = error_of(code, detail)
     if isinstance(error, ClipError | FaceModelsMissing):
         return error
     return _nonsense("error")

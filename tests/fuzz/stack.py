@@ -16,7 +16,7 @@ from circumplex_client.values import Choices as ClientChoices
 
 from service.domain.choices import Choices
 from service.embedded.stack import Stack
-from service.errors import CircumplexError, ClipError, RequestError
+from service.errors import ClipError, RequestError, error_of
 from service.results.formats import FORMATS
 from tests.fuzz.door import Outcome, ResultBroken, Verdict, check_document, judge_error
 
@@ -73,7 +73,7 @@ class Service:
 
 
 def _judge(code: str, detail: str | None) -> Verdict:
-    error = CircumplexError.of_code(code, detail)
+    error = error_of(code, detail)
     if isinstance(error, ClipError):
         return judge_error(error)
     return Verdict.FINE if isinstance(error, RequestError) else Verdict.DEFECT

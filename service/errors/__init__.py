@@ -1,0 +1,161 @@
+"""Every error a client can meet, as one tree.
+
+The tree follows the clip: the gateway refuses a request, the clip itself is at
+fault, or a part behind the gateway is away. Each edge (REST, gRPC, command
+line) translates the class attributes once; nothing else decides a status.
+
+    CircumplexError
+    ├── RequestError              the request is at fault; nothing was queued
+    │   ├── RequestInvalid            a field or parameter cannot be read
+    │   ├── ClipFieldMissing          multipart without a `clip` file
+    │   ├── Unauthenticated           no API key, or one that is unknown or revoked
+    │   ├── ScopeMissing              the API key does not allow this
+    │   ├── RateExceeded              the API key asks too often
+    │   ├── QuotaExceeded             the API key holds as much as it may
+    │   ├── MediaTypeUnsupported      a body that is no upload
+    │   ├── ClipEmpty                 zero bytes
+    │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
+    │   ├── UploadInterrupted         the client went away or fell silent
+    │   ├── RouteUnknown              no such path
+    │   ├── MethodNotAllowed          the path exists, the method does not
+    │   ├── JobUnknown                no such job
+    │   ├── ResultNotReady            the job has not finished
+    │   ├── ResultFormatUnknown       no such result format
+    │   ├── IdempotencyKeyReused      the key came with another request before
+    │   ├── IdempotencyKeyInUse       the key's first request is still under way
+    │   ├── JobFinished               there is nothing left to cancel
+    │   └── JobNotRetryable           it has not failed, or its clip is gone
+    ├── ClipError                 the clip is at fault; trying again will not help
+    │   ├── ClipNotMedia              no allowed container recognised
+    │   ├── ClipTruncated             the container's index is missing
+    │   ├── ClipWithoutVideo          sound only
+    │   ├── ClipWithoutFrames         a video stream, and not one frame in it
+    │   ├── StreamUnknown             the stream asked for is not there, or of another kind
+    │   ├── ClipTooLong               more seconds or frames than allowed
+    │   ├── ClipTooManyPixels         frames larger than allowed
+    │   ├── DecoderCrashed            the decode child died
+    │   ├── DecoderOutOfMemory        decoding needs more memory than allowed
+    │   ├── DecoderTimedOut           the decode child stood still or ran too long
+    │   └── AttemptsExhausted         worker after worker was lost while at it
+    └── ServiceError              a part of the service is at fault
+        ├── QueueUnavailable          Redis is away
+        ├── StoreUnavailable          the blob store is away
+        ├── QueueFull                 as many jobs wait as are taken
+        ├── StoreFull                 the blob store has no room
+        ├── InferenceUnavailable      Triton is away or not warm
+        ├── InferenceFailed           Triton answered with an error
+        ├── DecoderKilled             somebody else killed the decode child
+        ├── FaceModelsMissing         the face models are not installed
+        ├── ModelsMissing             no models are exported where they should be
+        ├── PartNotStarted            a server of the embedded stack did not start
+        ├── PartStopped               a server of the embedded stack stopped
+        └── InternalError             a defect of ours
+"""
+
+from __future__ import annotations
+
+from service.errors.clips import (
+    AttemptsExhausted,
+    ClipError,
+    ClipNotMedia,
+    ClipTooLong,
+    ClipTooManyPixels,
+    ClipTruncated,
+    ClipWithoutFrames,
+    ClipWithoutVideo,
+    DecoderCrashed,
+    DecoderOutOfMemory,
+    DecoderTimedOut,
+    StreamUnknown,
+)
+from service.errors.codes import error_of
+from service.errors.requests import (
+    ClipEmpty,
+    ClipFieldMissing,
+    ClipTooLarge,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    JobFinished,
+    JobNotRetryable,
+    JobUnknown,
+    MediaTypeUnsupported,
+    MethodNotAllowed,
+    QuotaExceeded,
+    RateExceeded,
+    RequestError,
+    RequestInvalid,
+    ResultFormatUnknown,
+    ResultNotReady,
+    RouteUnknown,
+    ScopeMissing,
+    Unauthenticated,
+    UploadInterrupted,
+)
+from service.errors.services import (
+    DecoderKilled,
+    FaceModelsMissing,
+    InferenceFailed,
+    InferenceUnavailable,
+    InternalError,
+    ModelsMissing,
+    PartNotStarted,
+    PartStopped,
+    QueueFull,
+    QueueUnavailable,
+    ServiceError,
+    StoreFull,
+    StoreUnavailable,
+)
+from service.errors.tree import (
+    CircumplexError,
+)
+
+__all__ = [
+    "AttemptsExhausted",
+    "CircumplexError",
+    "ClipEmpty",
+    "ClipError",
+    "ClipFieldMissing",
+    "ClipNotMedia",
+    "ClipTooLarge",
+    "ClipTooLong",
+    "ClipTooManyPixels",
+    "ClipTruncated",
+    "ClipWithoutFrames",
+    "ClipWithoutVideo",
+    "DecoderCrashed",
+    "DecoderKilled",
+    "DecoderOutOfMemory",
+    "DecoderTimedOut",
+    "FaceModelsMissing",
+    "IdempotencyKeyInUse",
+    "IdempotencyKeyReused",
+    "InferenceFailed",
+    "InferenceUnavailable",
+    "InternalError",
+    "JobFinished",
+    "JobNotRetryable",
+    "JobUnknown",
+    "MediaTypeUnsupported",
+    "MethodNotAllowed",
+    "ModelsMissing",
+    "PartNotStarted",
+    "PartStopped",
+    "QueueFull",
+    "QueueUnavailable",
+    "QuotaExceeded",
+    "RateExceeded",
+    "RequestError",
+    "RequestInvalid",
+    "ResultFormatUnknown",
+    "ResultNotReady",
+    "RouteUnknown",
+    "ScopeMissing",
+    "ServiceError",
+    "StoreFull",
+    "StoreUnavailable",
+    "StreamUnknown",
+    "Unauthenticated",
+    "UploadInterrupted",
+    "error_of",
+]

@@ -1,0 +1,79 @@
+"""The clip is at fault; trying again will not help."""
+
+from __future__ import annotations
+
+from service.errors.tree import CircumplexError
+
+
+class ClipError(CircumplexError):
+    """The clip cannot be analysed."""
+
+    code = "clip_error"
+    http_status = 422
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class ClipNotMedia(ClipError):
+    """The file is not a video in any accepted container."""
+
+    code = "clip_not_media"
+
+
+class ClipTruncated(ClipError):
+    """The file ends before the index that its frames need."""
+
+    code = "clip_truncated"
+
+
+class ClipWithoutVideo(ClipError):
+    """The file has no video stream."""
+
+    code = "clip_without_video"
+
+
+class ClipWithoutFrames(ClipError):
+    """The video stream holds no frame that can be decoded."""
+
+    code = "clip_without_frames"
+
+
+class StreamUnknown(ClipError):
+    """The file has no such stream of that kind."""
+
+    code = "stream_unknown"
+
+
+class ClipTooLong(ClipError):
+    """The clip lasts longer, or has more frames, than this service accepts."""
+
+    code = "clip_too_long"
+
+
+class ClipTooManyPixels(ClipError):
+    """The frames have more pixels than this service accepts."""
+
+    code = "clip_too_many_pixels"
+
+
+class DecoderCrashed(ClipError):
+    """Decoding the clip crashed its decoder process."""
+
+    code = "decoder_crashed"
+
+
+class DecoderOutOfMemory(ClipError):
+    """Decoding the clip needs more memory than allowed."""
+
+    code = "decoder_out_of_memory"
+
+
+class DecoderTimedOut(ClipError):
+    """Decoding the clip took longer than allowed."""
+
+    code = "decoder_timed_out"
+
+
+class AttemptsExhausted(ClipError):
+    """Every worker that took the clip was lost while it worked on it."""
+
+    code = "attempts_exhausted"

@@ -1,0 +1,18 @@
+"""From a stored or transmitted code back to its error."""
+
+from __future__ import annotations
+
+from service.errors.services import InternalError
+from service.errors.tree import CircumplexError
+
+
+def error_of(code: str, detail: str | None = None) -> CircumplexError:
+    """The error that `code` stands for; InternalError if unknown."""
+    return _by_code(CircumplexError).get(code, InternalError)(detail)
+
+
+def _by_code(root: type[CircumplexError]) -> dict[str, type[CircumplexError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found |= _by_code(child)
+    return found

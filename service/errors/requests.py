@@ -1,0 +1,164 @@
+"""The request is at fault; nothing was queued."""
+
+from __future__ import annotations
+
+from service.errors.tree import CircumplexError
+
+
+class RequestError(CircumplexError):
+    """The request cannot be served."""
+
+    code = "request_error"
+    http_status = 400
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class RequestInvalid(RequestError):
+    """A field or parameter of the request is invalid."""
+
+    code = "request_invalid"
+    http_status = 422
+
+
+class ClipFieldMissing(RequestError):
+    """The form has no file field named `clip`."""
+
+    code = "clip_field_missing"
+    http_status = 422
+
+
+class Unauthenticated(RequestError):
+    """The request needs a valid API key."""
+
+    code = "unauthenticated"
+    http_status = 401
+    grpc_status = "UNAUTHENTICATED"
+
+
+class ScopeMissing(RequestError):
+    """The API key does not allow this."""
+
+    code = "scope_missing"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+
+
+class RateExceeded(RequestError):
+    """The API key has made too many requests."""
+
+    code = "rate_exceeded"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class QuotaExceeded(RequestError):
+    """The API key holds as much as it may."""
+
+    code = "quota_exceeded"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class MediaTypeUnsupported(RequestError):
+    """The body is neither a form with a clip nor a media type that can be a clip."""
+
+    code = "media_type_unsupported"
+    http_status = 415
+
+
+class ClipEmpty(RequestError):
+    """The clip has no bytes."""
+
+    code = "clip_empty"
+    http_status = 422
+
+
+class ClipTooLarge(RequestError):
+    """The clip has more bytes than this service accepts."""
+
+    code = "clip_too_large"
+    http_status = 413
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class UploadInterrupted(RequestError):
+    """The upload ended before its last byte."""
+
+    code = "upload_interrupted"
+    http_status = 408
+    grpc_status = "CANCELLED"
+    retryable = True
+
+
+class RouteUnknown(RequestError):
+    """There is nothing at this path."""
+
+    code = "route_unknown"
+    http_status = 404
+    grpc_status = "UNIMPLEMENTED"
+
+
+class MethodNotAllowed(RequestError):
+    """This path does not take this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+    grpc_status = "UNIMPLEMENTED"
+
+
+class JobUnknown(RequestError):
+    """There is no job with this id."""
+
+    code = "job_unknown"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+
+
+class ResultNotReady(RequestError):
+    """The job has not finished yet."""
+
+    code = "result_not_ready"
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+    retryable = True
+
+
+class ResultFormatUnknown(RequestError):
+    """Results are not offered in this format."""
+
+    code = "result_format_unknown"
+    http_status = 406
+
+
+class IdempotencyKeyReused(RequestError):
+    """The idempotency key belongs to another request."""
+
+    code = "idempotency_key_reused"
+    http_status = 422
+
+
+class IdempotencyKeyInUse(RequestError):
+    """The first request with this idempotency key is still under way."""
+
+    code = "idempotency_key_in_use"
+    http_status = 409
+    grpc_status = "ABORTED"
+    retryable = True
+
+
+class JobFinished(RequestError):
+    """The job has ended and cannot be cancelled."""
+
+    code = "job_finished"
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class JobNotRetryable(RequestError):
+    """Only a failed or cancelled job whose clip is still there can be tried again."""
+
+    code = "job_not_retryable"
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"

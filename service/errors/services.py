@@ -1,0 +1,98 @@
+"""A part of the service is at fault."""
+
+from __future__ import annotations
+
+from service.errors.tree import CircumplexError
+
+
+class ServiceError(CircumplexError):
+    """A part of the service is at fault."""
+
+    code = "service_error"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
+class QueueUnavailable(ServiceError):
+    """The job queue cannot be reached."""
+
+    code = "queue_unavailable"
+
+
+class StoreUnavailable(ServiceError):
+    """The blob store cannot be written or read."""
+
+    code = "store_unavailable"
+
+
+class QueueFull(ServiceError):
+    """As many jobs wait as this service takes."""
+
+    code = "queue_full"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class StoreFull(ServiceError):
+    """The blob store has no room for the clip."""
+
+    code = "store_full"
+    http_status = 507
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class InferenceUnavailable(ServiceError):
+    """The inference server cannot be reached or is not warm yet."""
+
+    code = "inference_unavailable"
+
+
+class InferenceFailed(ServiceError):
+    """The inference server answered with an error."""
+
+    code = "inference_failed"
+    http_status = 502
+    retryable = False
+
+
+class DecoderKilled(ServiceError):
+    """The process that decoded the clip was killed from outside."""
+
+    code = "decoder_killed"
+
+
+class FaceModelsMissing(ServiceError):
+    """The face models are not installed."""
+
+    code = "face_models_missing"
+    retryable = False
+
+
+class ModelsMissing(ServiceError):
+    """No models are exported where this process looks for them."""
+
+    code = "models_missing"
+    retryable = False
+
+
+class PartNotStarted(ServiceError):
+    """A server of the embedded stack did not start."""
+
+    code = "part_not_started"
+
+
+class PartStopped(ServiceError):
+    """A server of the embedded stack stopped."""
+
+    code = "part_stopped"
+    retryable = False
+
+
+class InternalError(ServiceError):
+    """A defect of this service."""
+
+    code = "internal_error"
+    http_status = 500
+    grpc_status = "INTERNAL"
+    retryable = False
