@@ -142,7 +142,25 @@ class Settings(BaseSettings):
         description="A job whose worker has been silent so long goes to another.",
     )
     max_attempts: int = Field(
-        default=3, ge=1, le=20, description="Workers a clip may take down before it is given up."
+        default=5, ge=1, le=20, description="Workers a clip may take down before it is given up."
+    )
+    max_tries: int = Field(
+        default=1500,
+        ge=1,
+        description="Times a job is put off, 64 s at most, while a part is away: a day or so.",
+    )
+    max_waiting_jobs: int = Field(
+        default=10_000, ge=1, description="Jobs that may wait; more are refused with 429."
+    )
+    clip_ttl_seconds: float = Field(
+        default=24 * 3600.0,
+        ge=0,
+        description="A finished job's clip is kept so long: it can be tried again.",
+    )
+    job_ttl_seconds: float = Field(
+        default=7 * 24 * 3600.0,
+        gt=0,
+        description="A finished job and its results are kept so long, then deleted.",
     )
     drain_seconds: float = Field(
         default=30.0, ge=0, description="Time a stopping process gives to what it is doing."

@@ -20,8 +20,8 @@ from service.api.gateway import Gateway
 from service.domain.ports import Inference
 from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
+from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
-from service.jobs.queue import JobQueue
 from service.jobs.worker import run_worker as work_until_stopped
 from service.provenance import read_provenance
 from service.settings import Settings
@@ -69,16 +69,14 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
     store = FolderStore(settings.store_dir)
     async with (
         store.kept_tidy(),
-        Ledger.open(settings) as ledger,
-        JobQueue.open(settings) as queue,
+        Desk.open(settings) as desk,
         connect(settings, metrics) as inference,
     ):
         yield create_app(
             Gateway(
                 settings=settings,
                 store=store,
-                ledger=ledger,
-                queue=queue,
+                desk=desk,
                 inference_ready=inference.is_ready,
                 metrics=metrics,
             )
@@ -105,16 +103,16 @@ async def run_worker(settings: Settings) -> None:
     metrics = Metrics(REGISTRY)
     async with _closed_in_time() as connections:
         ledger = await connections.enter_async_context(Ledger.open(settings))
-        queue = await connections.enter_async_context(JobQueue.open(settings))
         analyst = await connections.enter_async_context(open_analyst(settings, metrics))
         annotator = Annotator(
             ledger=ledger,
             store=FolderStore(settings.store_dir),
             analyse=analyst.analyse,
             provenance=partial(read_provenance, settings),
+            settings=settings,
             metrics=metrics,
         )
-        await work_until_stopped(settings=settings, queue=queue, work=annotator, metrics=metrics)
+        await work_until_stopped(settings=settings, ledger=ledger, work=annotator, metrics=metrics)
 
 
 @asynccontextmanager

@@ -9,8 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.domain.ports import Store
-from service.jobs.ledger import Ledger
-from service.jobs.queue import JobQueue
+from service.jobs.desk import Desk
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -21,8 +20,7 @@ class Gateway:
 
     settings: Settings
     store: Store
-    ledger: Ledger
-    queue: JobQueue
+    desk: Desk
     inference_ready: Callable[[], Awaitable[bool]]
     metrics: Metrics
 

@@ -63,7 +63,7 @@ async def get_ready(request: Request, gateway: GatewayOfApp) -> Response:
 async def get_metrics(gateway: GatewayOfApp) -> Response:
     """Every metric of this process, and the queue's backlog as of now."""
     try:
-        backlog = await gateway.queue.backlog()
+        backlog = await gateway.desk.backlog()
         gateway.metrics.show_backlog(
             depth=backlog.depth, oldest_age_seconds=backlog.oldest_age_seconds
         )
@@ -75,7 +75,7 @@ async def get_metrics(gateway: GatewayOfApp) -> Response:
 async def _probe(gateway: Gateway) -> dict[str, Condition]:
     probes: dict[str, Callable[[], Awaitable[bool]]] = {
         "triton": gateway.inference_ready,
-        "redis": gateway.ledger.is_ready,
+        "redis": gateway.desk.is_ready,
         "store": gateway.store.is_ready,
     }
     found = await asyncio.gather(*(_condition(probes[name]) for name in PARTS))

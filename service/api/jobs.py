@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from service.api.negotiation import choose_format
 from service.api.problems import answer
 from service.api.schemas import JOBS_PATH, ChoicesMade, Job, show_job
 from service.api.uploads import open_upload
+from service.domain.caller import ANYONE
 from service.errors import (
     ClipEmpty,
     ClipError,
@@ -23,11 +23,12 @@ from service.errors import (
     InternalError,
     JobUnknown,
     MediaTypeUnsupported,
+    QueueFull,
     QueueUnavailable,
+    QuotaExceeded,
     RequestInvalid,
     ResultFormatUnknown,
     ResultNotReady,
-    ServiceError,
     StoreUnavailable,
     UploadInterrupted,
 )
@@ -40,7 +41,6 @@ JOB_PATH: Final = f"{JOBS_PATH}/{{job_id}}"
 RESULT_PATH: Final = f"{JOB_PATH}/result"
 AWAY: Final = (QueueUnavailable, StoreUnavailable, InternalError)
 
-log = logging.getLogger(__name__)
 router = APIRouter(tags=["jobs"])
 
 
@@ -58,7 +58,7 @@ router = APIRouter(tags=["jobs"])
         **problems_of(
             JOBS_PATH,
             *(UploadInterrupted, ClipTooLarge, MediaTypeUnsupported),
-            *(ClipFieldMissing, ClipEmpty, RequestInvalid, *AWAY),
+            *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, *AWAY),
         ),
     },
 )
@@ -76,7 +76,7 @@ async def submit_job(
         max_bytes=settings.max_upload_bytes,
         idle_seconds=settings.upload_idle_seconds,
     )
-    await gateway.ledger.is_ready()  # before gigabytes are taken in for nothing
+    await gateway.desk.check_room(ANYONE)  # before gigabytes are taken in for nothing
     job_id = new_job_id()
     size_bytes = await gateway.store.put(clip_key(job_id), upload.content)
     seconds = time.perf_counter() - started
@@ -87,12 +87,11 @@ async def submit_job(
         media_type=upload.media_type,
         clip_bytes=size_bytes,
         trace_id=TRACE_ID.get(),
-        created_at=time.time(),
         faces=choices.faces,
         video_stream=choices.video_stream,
         audio_stream=choices.audio_stream,
     )
-    await _queue(gateway, record)
+    record = await _submit(gateway, record)
     response.headers["Location"] = f"{JOBS_PATH}/{job_id}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return show_job(record)
@@ -155,21 +154,20 @@ async def get_result(
     return StreamingResponse(content, media_type=chosen.media_type, headers=headers)
 
 
-async def _queue(gateway: Gateway, record: JobRecord) -> None:
-    """Record and queue the job; if that fails, nothing of it stays, nor its clip."""
+async def _submit(gateway: Gateway, record: JobRecord) -> JobRecord:
+    """Queue the job; a clip whose job was refused is deleted.
+
+    Where the queue's answer was lost the job may have been accepted: its clip stays, and is
+    swept if it was not.
+    """
     try:
-        await gateway.ledger.create(record)
-        await gateway.queue.submit(record.id)
-    except BaseException:
+        return (await gateway.desk.submit(record)).record
+    except (QueueFull, QuotaExceeded):
         await gateway.store.delete(record.clip_key)
-        try:
-            await gateway.ledger.forget(record.id)
-        except ServiceError as error:
-            log.warning("job %s was not queued and its record may remain: %s", record.id, error)
         raise
 
 
 async def _find(gateway: Gateway, job_id: str) -> JobRecord:
     if not is_job_id(job_id):
         raise JobUnknown(f"{job_id[:64]!r} is no job id")
-    return await gateway.ledger.find(job_id)
+    return await gateway.desk.find(job_id)

@@ -1,9 +1,10 @@
-"""One attempt at a job: claim it, analyse the clip, publish the result, or say why not."""
+"""One attempt at a job: analyse the clip, publish the result, or say why not."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -15,24 +16,26 @@ from service.domain.choices import Choices
 from service.domain.ports import Store
 from service.domain.timeline import AnalysisEvent, FramesSeen
 from service.errors import (
-    AttemptsExhausted,
     CircumplexError,
     ClipError,
+    DecoderKilled,
     InternalError,
     QueueUnavailable,
     ServiceError,
 )
-from service.jobs.consumer import Delivery
 from service.jobs.ledger import AttemptSuperseded, Claim, Ledger
-from service.jobs.record import JobRecord, result_key
+from service.jobs.pulse import Pulse
+from service.jobs.record import result_key
 from service.results.builder import ResultBuilder
 from service.results.columns import Result
 from service.results.formats import FORMATS
+from service.settings import Settings
 from service.telemetry.logs import TRACE_ID
 from service.telemetry.metrics import Metrics
 
-PROGRESS_SECONDS: Final = 0.5
 HAND_BACK_SECONDS: Final = 2.0
+FIRST_RETRY_SECONDS: Final = 2.0
+LONGEST_RETRY_SECONDS: Final = 64.0
 
 log = logging.getLogger(__name__)
 
@@ -42,42 +45,29 @@ Analyse = Callable[[Path, Choices], AsyncGenerator[AnalysisEvent]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotator:
-    """Does the work of a delivery; provenance is asked once for each result."""
+    """Does the work of a claim; provenance is asked once for each result."""
 
     ledger: Ledger
     store: Store
     analyse: Analyse
     provenance: Callable[[], Mapping[str, Any]]
+    settings: Settings
     metrics: Metrics
 
-    async def __call__(self, delivery: Delivery) -> None:
-        """Attempt the job once; raises a retryable ServiceError to be called again later."""
-        try:
-            claim = await self.ledger.claim(delivery.job_id)
-        except AttemptsExhausted as error:
-            self.metrics.decode_rejected_total.labels(error.code).inc()
-            log.error("job %s is given up: %s", delivery.job_id, error.detail)
-            return
-        if claim is None:
-            log.info("job %s has nothing left to do", delivery.job_id)
-            return
-        record = await self.ledger.find(claim.job_id)
-        TRACE_ID.set(record.trace_id)
-        if claim.attempt == 1:
-            self.metrics.job_queue_wait_seconds.observe(max(time.time() - record.created_at, 0.0))
-        await self._attempt(claim, record, delivery)
-
-    async def _attempt(self, claim: Claim, record: JobRecord, delivery: Delivery) -> None:
-        started = time.monotonic()
-        outcome = "retried"
+    async def __call__(self, claim: Claim) -> None:
+        """Attempt the job once and settle it; a job that is cut short is handed back."""
+        TRACE_ID.set(claim.record.trace_id)
         log.info("job %s: attempt %d starts", claim.job_id, claim.attempt)
+        started = time.monotonic()
+        if claim.attempt == 1:
+            waited = time.time() - claim.record.created_at
+            self.metrics.job_queue_wait_seconds.observe(max(waited, 0.0))
+        outcome = "handed_back"
         try:
-            outcome = await self._settle(claim, record, delivery)
+            outcome = await self._attempt(claim)
         except AttemptSuperseded:
             outcome = "superseded"
-            log.warning("job %s: attempt %d was superseded", claim.job_id, claim.attempt)
         except asyncio.CancelledError:
-            outcome = "handed_back"
             await self._hand_back(claim)
             raise
         finally:
@@ -85,61 +75,72 @@ class Annotator:
             self.metrics.job_duration_seconds.labels(outcome).observe(seconds)
             log.info("job %s: attempt %d %s", claim.job_id, claim.attempt, outcome)
 
-    async def _settle(self, claim: Claim, record: JobRecord, delivery: Delivery) -> str:
+    async def _attempt(self, claim: Claim) -> str:
+        """Work with a pulse beside it; a pulse that finds the job lost ends the work."""
+        pulse = Pulse(self.ledger, claim)
+        work = asyncio.create_task(self._settle(claim, pulse))
+        beating = asyncio.create_task(pulse.beat())
+        try:
+            await asyncio.wait((work, beating), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await beating
+            return await work
+        finally:
+            for task in (work, beating):
+                task.cancel()
+            await asyncio.gather(work, beating, return_exceptions=True)
+
+    async def _settle(self, claim: Claim, pulse: Pulse) -> str:
         """Bring the attempt to its end; returns its outcome."""
         try:
             started = time.monotonic()
-            result = await self._follow(claim, record)
+            result = await self._follow(claim, pulse)
             self._observe_speed(result, time.monotonic() - started)
-            await self._publish(claim, result)
-        except (AttemptSuperseded, asyncio.CancelledError, QueueUnavailable):
+            await self._publish(claim, pulse, result)
+        except AttemptSuperseded:
             raise
         except ClipError as error:
             self.metrics.decode_rejected_total.labels(error.code).inc()
-            return await self._fail(claim, error)
+            return await self._fail(claim, pulse, error)
         except ServiceError as error:
-            if error.retryable and not delivery.is_last_try:
-                await self.ledger.hand_back(claim)
-                raise
-            return await self._fail(claim, error)
+            return await self._put_off_or_fail(claim, pulse, error)
         except Exception:
             log.exception("job %s: a defect", claim.job_id)
-            return await self._fail(claim, InternalError())
+            return await self._fail(claim, pulse, InternalError())
         return "succeeded"
 
-    async def _follow(self, claim: Claim, record: JobRecord) -> Result:
-        builder = ResultBuilder(self.provenance(), record.choices.faces)
-        due = time.monotonic()
+    async def _follow(self, claim: Claim, pulse: Pulse) -> Result:
+        choices = claim.record.choices
+        builder = ResultBuilder(self.provenance(), choices.faces)
         async with (
-            self.store.open_file(record.clip_key) as clip,
-            aclosing(self.analyse(clip, record.choices)) as events,
+            self.store.open_file(claim.record.clip_key) as clip,
+            aclosing(self.analyse(clip, choices)) as events,
         ):
             async for event in events:
                 builder.add(event)
-                if isinstance(event, FramesSeen) and time.monotonic() >= due:
-                    await self._report(claim, event)
-                    due = time.monotonic() + PROGRESS_SECONDS
+                if isinstance(event, FramesSeen):
+                    pulse.frames_done, pulse.frames_expected = event.done, event.expected
         return await asyncio.to_thread(builder.build)
 
-    async def _report(self, claim: Claim, seen: FramesSeen) -> None:
-        try:
-            await self.ledger.report_progress(claim, seen.done, seen.expected)
-        except QueueUnavailable as error:
-            log.warning("job %s: progress is not recorded: %s", claim.job_id, error)
+    async def _publish(self, claim: Claim, pulse: Pulse, result: Result) -> None:
+        """Results in the store first, the state after; nothing stays of what was not published.
 
-    async def _publish(self, claim: Claim, result: Result) -> None:
-        """Results in the store first, the state after; nothing stays of what was not published."""
+        An attempt that is cut short while the queue is told may have been published all the
+        same: its results stay, and are swept if it was not.
+        """
         keys = {name: result_key(claim.job_id, claim.attempt, name) for name in FORMATS}
         started = time.monotonic()
+        size_bytes = 0
         try:
             for name, key in keys.items():
-                await self.store.put(key, _in_thread(FORMATS[name].write(result)))
+                size_bytes += await self.store.put(key, _in_thread(FORMATS[name].write(result)))
         except BaseException:
             await self._delete(keys.values())
             raise
+        ended = {"frames": len(result.frames), "result_bytes": size_bytes}
         try:
-            await self.ledger.succeed(claim, len(result.frames))
-        except AttemptSuperseded:  # any other failure may have published it
+            await pulse.settle(lambda: self.ledger.succeed(claim, **ended))
+        except AttemptSuperseded:
             await self._delete(keys.values())
             raise
         seconds = time.monotonic() - started
@@ -149,9 +150,22 @@ class Annotator:
         for key in keys:
             await self.store.delete(key)
 
-    async def _fail(self, claim: Claim, error: CircumplexError) -> str:
+    async def _put_off_or_fail(self, claim: Claim, pulse: Pulse, error: ServiceError) -> str:
+        """Try again when the part that was away may be back: 2, 4, 8 ... 64 s, with jitter."""
+        tries = claim.record.tries + 1
+        settings = self.settings
+        most = settings.max_attempts if isinstance(error, DecoderKilled) else settings.max_tries
+        if not error.retryable or tries >= most:
+            return await self._fail(claim, pulse, error)
+        longest = min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), LONGEST_RETRY_SECONDS)
+        seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311
+        log.warning("job %s: again in %.0f s: %s", claim.job_id, seconds, error.detail)
+        await pulse.settle(lambda: self.ledger.put_off(claim, seconds=seconds, tries=tries))
+        return "retried"
+
+    async def _fail(self, claim: Claim, pulse: Pulse, error: CircumplexError) -> str:
         log.warning("job %s failed: %s: %s", claim.job_id, error.code, error.detail)
-        await self.ledger.fail(claim, error)
+        await pulse.settle(lambda: self.ledger.fail(claim, error))
         return "failed"
 
     async def _hand_back(self, claim: Claim) -> None:

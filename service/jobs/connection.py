@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
-from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import RedisError
 
 from service.errors import QueueUnavailable
@@ -33,7 +32,6 @@ def connect(url: str) -> Redis:
         max_connections=MOST_CONNECTIONS,
         timeout=ANSWER_SECONDS,
         decode_responses=True,
-        encoding_errors="replace",  # docket's messages are pickles; only their ids are read here
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(ConstantBackoff(RETRY_PAUSE_SECONDS), RETRIES),
@@ -41,23 +39,13 @@ def connect(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-async def repeat(command: Callable[[], Awaitable[object]]) -> None:
-    """Send a command of docket's again that met a broken connection, as our own clients do."""
-    for _ in range(RETRIES):
-        try:
-            await command()
-        except BrokenConnection:
-            await asyncio.sleep(RETRY_PAUSE_SECONDS)
-        else:
-            return
-    await command()
-
-
 @asynccontextmanager
-async def reaching_redis() -> AsyncGenerator[None]:
-    """Turn every way in which Redis can be away into QueueUnavailable."""
+async def reaching_redis(
+    seconds: float = ANSWER_SECONDS + CONNECT_SECONDS,
+) -> AsyncGenerator[None]:
+    """Turn every way in which Redis can be away, for so long, into QueueUnavailable."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS + CONNECT_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except (RedisError, OSError, TimeoutError) as error:
         raise QueueUnavailable(

@@ -8,11 +8,13 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from service.domain.choices import Choices, Faces
+from service.domain.caller import ANYONE
+from service.domain.choices import Choices, Faces, Priority
 from service.errors import CircumplexError, InternalError, error_of
 
-SCHEMA: Final = 1
-"""Raised when the fields change their meaning; a record of another schema is not read."""
+SCHEMA: Final = 2
+READABLE: Final = ("1", str(SCHEMA))
+"""Schemas whose records are read; 1 had no owner and no priority. See lua/adopt.lua."""
 
 
 class JobState(StrEnum):
@@ -34,9 +36,13 @@ class JobState(StrEnum):
 class JobRecord:
     """One job, as last written. Times are seconds since the epoch.
 
+    owner: who submitted it: the id of an API key.
     attempt: the fencing token: how often a worker has taken the job.
+    worker: who took it last, as host:pid.
     lost: attempts that ended without a word, their worker with them.
+    tries: how often it was put off since a part of the service was away, until `retry_at`.
     published: the attempt whose results are the job's results.
+    expires_at: when the job is forgotten; clip_dropped: its clip is gone already.
     """
 
     id: str
@@ -48,14 +54,23 @@ class JobRecord:
     faces: Faces = Faces.PRIMARY
     video_stream: int | None = None
     audio_stream: int | None = None
-    created_at: float
+    owner: str = ANYONE.owner
+    priority: Priority = Priority.BULK
+    created_at: float = 0.0
     started_at: float | None = None
+    attempt_started_at: float | None = None
     finished_at: float | None = None
+    expires_at: float | None = None
+    clip_dropped: bool = False
     attempt: int = 0
+    worker: str | None = None
     lost: int = 0
+    tries: int = 0
+    retry_at: float | None = None
     frames_done: int = 0
     frames_total: int | None = None
     published: int | None = None
+    result_bytes: int = 0
     error_code: str | None = None
     error_detail: str | None = None
 
@@ -118,15 +133,19 @@ def result_key(job_id: str, attempt: int, format_name: str) -> str:
 
 
 def to_fields(record: JobRecord) -> dict[str, str]:
-    """The record as a Redis hash; what is None is left out."""
+    """The record as a Redis hash; what is not known or not so is left out."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    known = {name: str(value) for name, value in values.items() if value is not None}
+    known = {
+        name: str(value)
+        for name, value in values.items()
+        if value is not None and value is not False
+    }
     return {"schema": str(SCHEMA), **known}
 
 
 def from_fields(found: Mapping[str, str]) -> JobRecord:
     """The record a Redis hash holds; raises InternalError for one of another schema."""
-    if found.get("schema") != str(SCHEMA):
+    if found.get("schema") not in READABLE:
         raise InternalError(f"the job was recorded with schema {found.get('schema')}")
     known = {field.name for field in fields(JobRecord)}
     read: dict[str, Any] = {
@@ -141,12 +160,19 @@ _READERS: Final[Mapping[str, Any]] = {
     "faces": Faces,
     "video_stream": int,
     "audio_stream": int,
+    "priority": Priority,
     "created_at": float,
     "started_at": float,
+    "attempt_started_at": float,
     "finished_at": float,
+    "expires_at": float,
+    "clip_dropped": bool,
     "attempt": int,
     "lost": int,
+    "tries": int,
+    "retry_at": float,
     "frames_done": int,
     "frames_total": int,
     "published": int,
+    "result_bytes": int,
 }

@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import start_http_server
 
 from service.jobs.consumer import Consumer, Work
-from service.jobs.queue import JobQueue
+from service.jobs.ledger import Ledger
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -21,11 +21,8 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-async def run_worker(*, settings: Settings, queue: JobQueue, work: Work, metrics: Metrics) -> None:
-    """Work until SIGTERM or SIGINT, then drain.
-
-    work: an Annotator, as a rule.
-    """
+async def run_worker(*, settings: Settings, ledger: Ledger, work: Work, metrics: Metrics) -> None:
+    """Work until SIGTERM or SIGINT, then drain."""
     with _serving_metrics(settings, metrics), _stop_signals() as stop:
         log.info(
             "worker takes %d jobs at once from %s, metrics on port %d",
@@ -33,7 +30,7 @@ async def run_worker(*, settings: Settings, queue: JobQueue, work: Work, metrics
             settings.queue_name,
             settings.worker_metrics_port,
         )
-        await Consumer(queue, settings, work).run(stop)
+        await Consumer(ledger, settings, work, metrics).run(stop)
     log.info("worker stopped")
 
 

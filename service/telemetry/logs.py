@@ -20,7 +20,7 @@ TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="-")
 
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s [%(trace_id)s] %(message)s"
 JSON_FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(trace_id)s %(message)s"
-QUIET: Final = ("docket", "httpx", "httpcore", "python_multipart", "uvicorn.access")
+QUIET: Final = ("httpx", "httpcore", "python_multipart", "uvicorn.access")
 """Libraries that log each message they handle; only their warnings are of interest."""
 
 OWN_LOGGERS: Final = "service"

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
 from service.api.gateway import Gateway
+from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
-from service.jobs.queue import JobQueue
 from service.settings import Settings
 from service.store import FolderStore
 from service.telemetry.metrics import Metrics
@@ -41,11 +41,11 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def rooms(settings: Settings) -> AsyncGenerator[Rooms]:
     """The jobs room and the store, open."""
-    async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+    async with Ledger.open(settings) as ledger, Desk.open(settings) as desk:
         yield Rooms(
             settings=settings,
             ledger=ledger,
-            queue=queue,
+            desk=desk,
             store=FolderStore(settings.store_dir),
             metrics=Metrics(CollectorRegistry()),
         )
@@ -60,8 +60,7 @@ def gateway(rooms: Rooms) -> Gateway:
     return Gateway(
         settings=rooms.settings,
         store=rooms.store,
-        ledger=rooms.ledger,
-        queue=rooms.queue,
+        desk=rooms.desk,
         inference_ready=_inference_is_ready,
         metrics=rooms.metrics,
     )

@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 from service.api.app import create_app
 from service.api.gateway import Gateway
 from service.jobs.annotator import Annotator
+from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
-from service.jobs.queue import JobQueue
 from service.jobs.worker import run_worker
 from service.settings import Settings
 from service.store import FolderStore
@@ -55,12 +55,11 @@ async def serve_gateway(settings: Settings) -> None:
     async def ready() -> bool:
         return True
 
-    async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+    async with Desk.open(settings) as desk:
         gateway = Gateway(
             settings=settings,
             store=FolderStore(settings.store_dir),
-            ledger=ledger,
-            queue=queue,
+            desk=desk,
             inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
         )
@@ -70,15 +69,16 @@ async def serve_gateway(settings: Settings) -> None:
 
 async def work(settings: Settings, frames: int, frame_seconds: float) -> None:
     metrics = Metrics(CollectorRegistry())
-    async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
+    async with Ledger.open(settings) as ledger:
         annotator = Annotator(
             ledger=ledger,
             store=FolderStore(settings.store_dir),
             analyse=analysis_of(frames, frame_seconds),
             provenance=lambda: {"weights": "untrained"},
+            settings=settings,
             metrics=metrics,
         )
-        await run_worker(settings=settings, queue=queue, work=annotator, metrics=metrics)
+        await run_worker(settings=settings, ledger=ledger, work=annotator, metrics=metrics)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from service.domain.choices import Priority
 from service.jobs.annotator import Analyse, Annotator
+from service.jobs.connection import connect
 from service.jobs.consumer import Consumer
-from service.jobs.ledger import Ledger
-from service.jobs.queue import JobQueue
+from service.jobs.desk import Desk
+from service.jobs.ledger import Claim, Ledger
 from service.jobs.record import JobRecord, clip_key, new_job_id
 from service.settings import Settings
 from service.store import FolderStore
@@ -26,25 +27,36 @@ T = TypeVar("T")
 class Rooms:
     settings: Settings
     ledger: Ledger
-    queue: JobQueue
+    desk: Desk
     store: FolderStore
     metrics: Metrics
 
-    async def submit(self) -> str:
+    async def submit(self, owner: str = "anyone", priority: Priority = Priority.BULK) -> str:
         """A stored clip with a queued job, as the gateway makes them."""
         job_id = new_job_id()
         size = await self.store.put(clip_key(job_id), chunks_of(b"clip"))
-        await self.ledger.create(
-            JobRecord(
-                id=job_id,
-                media_type="video/mp4",
-                clip_bytes=size,
-                trace_id="0" * 32,
-                created_at=time.time(),
-            )
+        record = JobRecord(
+            id=job_id,
+            owner=owner,
+            priority=priority,
+            media_type="video/mp4",
+            clip_bytes=size,
+            trace_id="0" * 32,
         )
-        await self.queue.submit(job_id)
-        return job_id
+        return (await self.desk.submit(record)).record.id
+
+    async def claim(self) -> Claim:
+        """The next job, which must be there."""
+        claimed = await self.ledger.claim()
+        assert claimed.claim is not None
+        return claimed.claim
+
+    async def lose(self, claim: Claim) -> None:
+        """Let a claim's lease end, as if its worker had died."""
+        async with connect(self.settings.redis_url) as redis:
+            assert await redis.zadd(
+                f"{self.settings.queue_name}:leases", {claim.job_id: 1}, ch=True
+            )
 
     def annotator(self, analyse: Analyse) -> Annotator:
         return Annotator(
@@ -52,27 +64,27 @@ class Rooms:
             store=self.store,
             analyse=analyse,
             provenance=lambda: {"weights": "untrained"},
+            settings=self.settings,
             metrics=self.metrics,
         )
 
     @asynccontextmanager
     async def worker(self, analyse: Analyse) -> AsyncGenerator[asyncio.Event]:
         """A worker in this process; setting the event stops it."""
-        async with JobQueue.open(self.settings) as queue:
-            stop = asyncio.Event()
-            consumer = Consumer(queue, self.settings, self.annotator(analyse))
-            running = asyncio.create_task(consumer.run(stop))
-            try:
-                yield stop
-            finally:
-                stop.set()
-                await running
+        stop = asyncio.Event()
+        consumer = Consumer(self.ledger, self.settings, self.annotator(analyse), self.metrics)
+        running = asyncio.create_task(consumer.run(stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await running
 
     async def finished(self, job_id: str, seconds: float = 30.0) -> JobRecord:
         """The job once it has ended."""
 
         async def look() -> JobRecord | None:
-            record = await self.ledger.find(job_id)
+            record = await self.desk.find(job_id)
             return record if record.state.is_final else None
 
         return await eventually(look, seconds)

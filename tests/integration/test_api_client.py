@@ -53,7 +53,7 @@ async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
     assert len(uploads) > 1
     assert jobs[-1].progress.fraction == 1.0
     assert any(0 < (job.progress.fraction or 0) < 1 for job in jobs)
-    record = await rooms.ledger.find(jobs[0].id)
+    record = await rooms.desk.find(jobs[0].id)
     assert (record.filename, record.media_type) == ("Ünïque _clip_.mp4", "video/mp4")
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
 from service.api.gateway import Gateway
-from service.jobs.ledger import Ledger
+from service.jobs.desk import Desk
 from tests.integration.rooms import Rooms
 from tests.integration.servers import free_port, serving
 
@@ -28,8 +28,8 @@ async def test_each_part_that_is_away_is_named(gateway: Gateway, rooms: Rooms) -
         return False
 
     nowhere = rooms.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
-    async with Ledger.open(nowhere) as ledger:
-        lacking = dataclasses.replace(gateway, inference_ready=not_warm, ledger=ledger)
+    async with Desk.open(nowhere) as desk:
+        lacking = dataclasses.replace(gateway, inference_ready=not_warm, desk=desk)
         async with (
             serving(create_app(lacking)) as address,
             httpx.AsyncClient(base_url=address) as client,
@@ -80,7 +80,7 @@ async def test_openapi_documents_uploads_and_problems(address: str) -> None:
     assert {"multipart/form-data", "application/octet-stream", "video/*", "audio/*"} == set(
         post["requestBody"]["content"]
     )
-    assert {"202", "408", "413", "415", "422", "500", "503"} == set(post["responses"])
+    assert {"202", "408", "413", "415", "422", "429", "500", "503"} == set(post["responses"])
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]
     assert {"200", "404", "406", "409", "422", "500", "503"} == set(result["responses"])
     assert {"application/json", "text/csv"} == set(result["responses"]["200"]["content"])

@@ -41,7 +41,7 @@ async def test_a_form_is_stored_and_queued(address: str, rooms: Rooms) -> None:
     told = {"filename": "Ünïque clip.mp4", "media_type": "video/mp4", "bytes": len(CLIP)}
     assert told == job["clip"]
     assert await content_of(rooms.store, f"clips/{job['id']}") == CLIP
-    assert (await rooms.queue.backlog()).depth == 1
+    assert (await rooms.desk.backlog()).depth == 1
 
 
 @pytest.mark.parametrize("media_type", ["video/webm", "audio/wav", "application/octet-stream"])
@@ -101,7 +101,7 @@ async def test_a_burst_of_posts_waits_for_redis_and_none_is_refused(
     answers = await asyncio.gather(*(_post_raw(address) for _ in range(300)))
 
     assert {b"HTTP/1.1 202 Accepted"} == {answer.partition(b"\r\n")[0] for answer in answers}
-    assert (await rooms.queue.backlog()).depth == 300
+    assert (await rooms.desk.backlog()).depth == 300
 
 
 async def _post_raw(address: str) -> bytes:
@@ -187,7 +187,7 @@ async def test_a_client_that_goes_away_leaves_nothing(
 
     await eventually(gone)
     assert rooms.stored("clips") == []
-    assert (await rooms.queue.backlog()).depth == 0
+    assert (await rooms.desk.backlog()).depth == 0
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import pytest
 
 from service.domain.media import Flag
 from service.errors import (
-    AttemptsExhausted,
     ClipTooLong,
     InferenceUnavailable,
     JobUnknown,
 )
-from service.jobs.ledger import AttemptSuperseded
+from service.jobs.ledger import AttemptSuperseded, Claim
 from service.jobs.record import JobRecord, JobState
 from tests.integration.pretence import analysis_of, failing_with
 from tests.integration.rooms import Rooms, eventually
@@ -28,14 +27,14 @@ async def test_a_job_is_analysed_and_published(rooms: Rooms) -> None:
     content = b"".join([part async for part in await rooms.store.get(record.result_key("json"))])
     assert json.loads(content)["flags"] == [Flag.NO_AUDIO]
     assert rooms.stored("results") == ["1.csv", "1.json"]
-    assert (await rooms.queue.backlog()).depth == 0
+    assert (await rooms.desk.backlog()).depth == 0
 
 
 async def test_progress_is_seen_while_the_job_runs(rooms: Rooms) -> None:
     job_id = await rooms.submit()
 
     async def half_done() -> JobRecord | None:
-        record = await rooms.ledger.find(job_id)
+        record = await rooms.desk.find(job_id)
         return record if 0 < record.frames_done < 20 else None
 
     async with rooms.worker(analysis_of(20, frame_seconds=0.05)):
@@ -80,27 +79,30 @@ async def test_a_part_that_comes_back_costs_a_retry_only(rooms: Rooms) -> None:
 
 async def test_a_job_finished_once_is_finished_for_ever(rooms: Rooms) -> None:
     job_id = await rooms.submit()
-    claim = await rooms.ledger.claim(job_id)
-    assert claim is not None
+    claim = await rooms.claim()
     await rooms.ledger.fail(claim, ClipTooLong())
-    before = await rooms.ledger.find(job_id)
+    before = await rooms.desk.find(job_id)
 
-    assert await rooms.ledger.claim(job_id) is None
-    for change in (rooms.ledger.hand_back(claim), rooms.ledger.succeed(claim, 3)):
+    assert (await rooms.ledger.claim()).claim is None
+    for change in (
+        rooms.ledger.hand_back(claim),
+        rooms.ledger.beat(claim, 1, None),
+        rooms.ledger.succeed(claim, frames=3, result_bytes=7),
+    ):
         with pytest.raises(AttemptSuperseded):
             await change
-    assert before == await rooms.ledger.find(job_id)
+    assert before == await rooms.desk.find(job_id)
 
 
 async def test_a_change_whose_answer_was_lost_can_be_sent_again(rooms: Rooms) -> None:
     job_id = await rooms.submit()
-    claim = await rooms.ledger.claim(job_id)
-    assert claim is not None
+    claim = await rooms.claim()
 
-    await rooms.ledger.succeed(claim, 3)
-    await rooms.ledger.succeed(claim, 3)
+    for _ in range(2):
+        await rooms.ledger.succeed(claim, frames=3, result_bytes=7)
 
-    assert (await rooms.ledger.find(job_id)).published == 1
+    assert (await rooms.desk.find(job_id)).published == 1
+    assert await rooms.desk.stored_bytes() == len(b"clip") + 7
 
 
 async def test_a_superseded_attempt_publishes_nothing(rooms: Rooms) -> None:
@@ -108,12 +110,12 @@ async def test_a_superseded_attempt_publishes_nothing(rooms: Rooms) -> None:
     async with rooms.worker(analysis_of(20, frame_seconds=0.05)):
 
         async def running() -> JobRecord | None:
-            record = await rooms.ledger.find(job_id)
+            record = await rooms.desk.find(job_id)
             return record if record.state is JobState.RUNNING else None
 
         await eventually(running)
-        second = await rooms.ledger.claim(job_id)  # as a worker would that took it for lost
-        assert second is not None
+        await rooms.lose(Claim(record=await rooms.desk.find(job_id)))
+        second = await rooms.claim()
 
         async def superseded() -> bool | None:
             ended = rooms.metrics.job_duration_seconds.labels("superseded")
@@ -121,41 +123,43 @@ async def test_a_superseded_attempt_publishes_nothing(rooms: Rooms) -> None:
 
         await eventually(superseded)
 
-    record = await rooms.ledger.find(job_id)
+    record = await rooms.desk.find(job_id)
     assert (record.state, record.attempt, record.published) == (JobState.RUNNING, 2, None)
     assert rooms.stored("results") == []
-    await rooms.ledger.succeed(second, 20)
+    await rooms.ledger.succeed(second, frames=20, result_bytes=0)
 
 
 async def test_a_clip_that_takes_workers_down_is_given_up(rooms: Rooms) -> None:
     job_id = await rooms.submit()
-    attempts = [await rooms.ledger.claim(job_id) for _ in range(3)]
-    assert [claim and claim.attempt for claim in attempts] == [1, 2, 3]
+    limit = rooms.settings.max_attempts
+    for attempt in range(1, limit + 1):
+        claim = await rooms.claim()
+        assert (claim.attempt, claim.record.lost) == (attempt, attempt - 1)
+        await rooms.lose(claim)
 
-    with pytest.raises(AttemptsExhausted):
-        await rooms.ledger.claim(job_id)
+    claimed = await rooms.ledger.claim()
 
-    record = await rooms.ledger.find(job_id)
+    assert (claimed.claim, claimed.given_up) == (None, (job_id,))
+    record = await rooms.desk.find(job_id)
     assert (record.state, record.error_code) == (JobState.FAILED, "attempts_exhausted")
-    assert await rooms.ledger.claim(job_id) is None
+    assert record.lost == limit
 
 
 async def test_a_job_handed_back_counts_as_nobodys_fault(rooms: Rooms) -> None:
     job_id = await rooms.submit()
     for _ in range(5):
-        claim = await rooms.ledger.claim(job_id)
-        assert claim is not None
-        await rooms.ledger.hand_back(claim)
+        await rooms.ledger.hand_back(await rooms.claim())
 
-    record = await rooms.ledger.find(job_id)
+    record = await rooms.desk.find(job_id)
     assert (record.state, record.attempt, record.lost) == (JobState.QUEUED, 5, 0)
 
 
 async def test_a_job_submitted_twice_is_worked_on_once(rooms: Rooms) -> None:
     job_id = await rooms.submit()
-    await rooms.queue.submit(job_id)
+    record = await rooms.desk.find(job_id)
 
-    assert (await rooms.queue.backlog()).depth == 1
+    assert (await rooms.desk.submit(record)).record == record
+    assert (await rooms.desk.backlog()).depth == 1
 
 
 async def test_a_drained_worker_finishes_what_it_has_and_takes_no_more(rooms: Rooms) -> None:
@@ -163,7 +167,7 @@ async def test_a_drained_worker_finishes_what_it_has_and_takes_no_more(rooms: Ro
     async with rooms.worker(analysis_of(20, frame_seconds=0.05)) as stop:
 
         async def running() -> JobRecord | None:
-            record = await rooms.ledger.find(first)
+            record = await rooms.desk.find(first)
             return record if record.state is JobState.RUNNING else None
 
         await eventually(running)
@@ -171,15 +175,15 @@ async def test_a_drained_worker_finishes_what_it_has_and_takes_no_more(rooms: Ro
         await asyncio.sleep(0.5)
         second = await rooms.submit()
 
-    assert (await rooms.ledger.find(first)).state == JobState.SUCCEEDED
-    assert (await rooms.ledger.find(second)).state == JobState.QUEUED
+    assert (await rooms.desk.find(first)).state == JobState.SUCCEEDED
+    assert (await rooms.desk.find(second)).state == JobState.QUEUED
 
 
 async def test_a_drain_that_takes_too_long_hands_the_job_to_another(rooms: Rooms) -> None:
     hasty = Rooms(
         settings=rooms.settings.model_copy(update={"drain_seconds": 0.3}),
         ledger=rooms.ledger,
-        queue=rooms.queue,
+        desk=rooms.desk,
         store=rooms.store,
         metrics=rooms.metrics,
     )
@@ -187,12 +191,12 @@ async def test_a_drain_that_takes_too_long_hands_the_job_to_another(rooms: Rooms
     async with hasty.worker(analysis_of(1000, frame_seconds=0.05)) as stop:
 
         async def running() -> JobRecord | None:
-            record = await rooms.ledger.find(job_id)
+            record = await rooms.desk.find(job_id)
             return record if record.state is JobState.RUNNING else None
 
         await eventually(running)
         stop.set()
-    assert (await rooms.ledger.find(job_id)).state == JobState.QUEUED
+    assert (await rooms.desk.find(job_id)).state == JobState.QUEUED
 
     async with rooms.worker(analysis_of(5)):
         record = await rooms.finished(job_id)
@@ -201,8 +205,7 @@ async def test_a_drain_that_takes_too_long_hands_the_job_to_another(rooms: Rooms
 
 async def test_an_unknown_job_is_unknown(rooms: Rooms) -> None:
     with pytest.raises(JobUnknown):
-        await rooms.ledger.find("nobody")
-    assert await rooms.ledger.claim("nobody") is None
+        await rooms.desk.find("nobody")
 
 
 async def test_a_job_longer_than_its_lease_is_worked_on_once(rooms: Rooms) -> None:

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import redis
 
+from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
-from service.jobs.queue import JobQueue
 from service.jobs.record import JobRecord, JobState
 from tests.integration.pretence import analysis_of
 from tests.integration.processes import process_of
@@ -24,7 +24,7 @@ from tests.integration.servers import RedisServer, running_redis
 
 async def _progressing(rooms: Rooms, job_id: str) -> JobRecord:
     async def look() -> JobRecord | None:
-        record = await rooms.ledger.find(job_id)
+        record = await rooms.desk.find(job_id)
         return record if record.frames_done > 0 else None
 
     return await eventually(look, 30.0)
@@ -41,7 +41,7 @@ async def test_a_job_outlives_the_worker_that_is_killed(rooms: Rooms) -> None:
         process.send_signal(signal.SIGKILL)
         assert await _ended(process) == -signal.SIGKILL
 
-    assert (await rooms.ledger.find(job_id)).state is JobState.RUNNING
+    assert (await rooms.desk.find(job_id)).state is JobState.RUNNING
     async with rooms.worker(analysis_of(5)):
         record = await rooms.finished(job_id)
 
@@ -61,7 +61,7 @@ async def test_a_worker_that_freezes_comes_back_too_late_to_publish(rooms: Rooms
         assert await _ended(process) == 0
 
     assert (record.attempt, record.published, record.frames_done) == (2, 2, 5)
-    assert await rooms.ledger.find(job_id) == record
+    assert await rooms.desk.find(job_id) == record
     assert rooms.stored("results") == ["2.csv", "2.json"]
 
 
@@ -76,7 +76,7 @@ async def test_a_worker_told_to_stop_finishes_its_job_and_exits_cleanly(rooms: R
         assert await _ended(process) == 0
 
     assert "circumplex_job_queue_wait_seconds_count 1.0" in metrics.text
-    assert (await rooms.ledger.find(job_id)).state is JobState.SUCCEEDED
+    assert (await rooms.desk.find(job_id)).state is JobState.SUCCEEDED
 
 
 @contextmanager
@@ -107,8 +107,8 @@ async def test_a_worker_told_to_stop_ends_in_time_though_redis_is_away(
         # its only job keeps the worker from asking Redis for more, and so from seeing the outage
         update = {"redis_url": server.url, "worker_concurrency": 1, "drain_seconds": 8.0}
         settings = rooms.settings.model_copy(update=update)
-        async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
-            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, queue=queue)
+        async with Ledger.open(settings) as ledger, Desk.open(settings) as desk:
+            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, desk=desk)
             job_id = await moved.submit()
             with process_of(settings, "worker", "40", "0.05") as process:
                 await _progressing(moved, job_id)
@@ -122,8 +122,8 @@ async def test_a_job_outlives_a_restart_of_redis(
 ) -> None:
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         settings = rooms.settings.model_copy(update={"redis_url": server.url})
-        async with Ledger.open(settings) as ledger, JobQueue.open(settings) as queue:
-            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, queue=queue)
+        async with Ledger.open(settings) as ledger, Desk.open(settings) as desk:
+            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, desk=desk)
             job_id = await moved.submit()
             async with moved.worker(analysis_of(60, frame_seconds=0.05)):
                 await _progressing(moved, job_id)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from service.domain.choices import Choices, Faces
+from service.domain.choices import Choices, Faces, Priority
 from service.errors import ClipTooLong, InternalError
 from service.jobs.record import (
     JobRecord,
@@ -26,6 +26,8 @@ RECORD = JobRecord(
     [
         {},
         {"filename": "Ünïque.mp4", "started_at": 2.5, "attempt": 2, "lost": 1},
+        {"owner": "k1", "priority": Priority.INTERACTIVE, "worker": "host:7", "tries": 2},
+        {"clip_dropped": True, "result_bytes": 9, "expires_at": 3.5, "retry_at": 2.25},
         {"faces": Faces.ALL, "video_stream": 0, "audio_stream": 3},
         {"state": JobState.SUCCEEDED, "frames_done": 9, "frames_total": 9, "published": 2},
         {"state": JobState.FAILED, "error_code": "clip_too_long", "error_detail": "5 hours"},
@@ -44,9 +46,17 @@ def test_a_record_from_before_there_were_choices_is_read() -> None:
     assert from_fields(fields).choices == Choices()
 
 
+def test_a_record_of_version_1_is_read() -> None:
+    fields = to_fields(RECORD) | {"schema": "1"}
+    for name in ("owner", "priority", "lost", "tries", "result_bytes"):
+        del fields[name]
+
+    assert from_fields(fields) == RECORD
+
+
 def test_a_record_of_another_schema_is_not_read() -> None:
-    with pytest.raises(InternalError, match="schema 2"):
-        from_fields(to_fields(RECORD) | {"schema": "2"})
+    with pytest.raises(InternalError, match="schema 3"):
+        from_fields(to_fields(RECORD) | {"schema": "3"})
 
 
 @pytest.mark.parametrize(

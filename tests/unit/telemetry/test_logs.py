@@ -61,8 +61,8 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
     ("logger", "error"),
     [
         ("service.api.problems", _raised(QueueUnavailable("Redis is away"))),
-        ("docket.worker", _raised(InferenceUnavailable("Triton is away"))),
-        ("docket.worker", _raised(RedisConnectionError("nobody answers"))),
+        ("asyncio", _raised(InferenceUnavailable("Triton is away"))),
+        ("asyncio", _raised(RedisConnectionError("nobody answers"))),
         ("uvicorn.error", _raised(RuntimeError("answer begun"), StoreUnavailable("disk away"))),
     ],
 )

@@ -1,0 +1,196 @@
+"""The gateway's side of a job: accept it, show it, cancel it, try it again, remove it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+from redis.asyncio import Redis
+
+from service.domain.caller import Caller, Limits
+from service.errors import (
+    CircumplexError,
+    JobFinished,
+    JobNotRetryable,
+    JobUnknown,
+    QueueFull,
+    QuotaExceeded,
+)
+from service.jobs.connection import connect, reaching_redis
+from service.jobs.events import Events
+from service.jobs.idempotency import Idempotency, Reservation
+from service.jobs.listing import Listing
+from service.jobs.record import JobRecord, JobState, from_fields, to_fields
+from service.jobs.scripts import Scripts
+from service.settings import Settings
+
+EVERYBODY: Final = "*"
+NO_LIMIT: Final = -1
+FULL_RETRY_SECONDS: Final = 10.0
+"""When to ask again where there is no room now: jobs end every few seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Jobs that no worker has: how many, and for how long the oldest has waited."""
+
+    depth: int
+    oldest_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a submission.
+
+    earlier_fingerprint: of the request that this idempotency key came with before; `record` is
+    then the job of that request, and the submission has queued nothing.
+    """
+
+    record: JobRecord
+    earlier_fingerprint: str | None = None
+
+
+class Desk:
+    """Raises QueueUnavailable from each method when Redis is away."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._scripts = Scripts(redis, settings.queue_name)
+        self.events = Events(redis, self._scripts)
+        self.listing = Listing(redis, self._scripts)
+        self.idempotency = Idempotency(self._scripts)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
+        """A desk with its own connections; succeeds whether Redis is there or not."""
+        redis = connect(settings.redis_url)
+        try:
+            yield cls(redis, settings)
+        finally:
+            await redis.aclose()
+
+    async def check_room(self, caller: Caller, clip_bytes: int = 0) -> None:
+        """Refuse early what `submit` would refuse; raises QueueFull or QuotaExceeded."""
+        limits = caller.limits
+        async with reaching_redis(), self._redis.pipeline(transaction=False) as questions:
+            questions.zcard(self._index(EVERYBODY, JobState.QUEUED))
+            questions.zcard(self._index(caller.owner, JobState.QUEUED))
+            questions.zcard(self._index(caller.owner, JobState.RUNNING))
+            questions.hget(self._scripts.key("stored"), caller.owner)
+            waiting, queued, running, stored = await questions.execute()
+        if waiting >= self._settings.max_waiting_jobs:
+            raise self._refusal("queue_full", limits)
+        if limits.open_jobs is not None and queued + running >= limits.open_jobs:
+            raise self._refusal("open_jobs", limits)
+        if limits.stored_bytes is not None and int(stored or 0) + clip_bytes > limits.stored_bytes:
+            raise self._refusal("stored_bytes", limits)
+
+    async def submit(
+        self,
+        record: JobRecord,
+        *,
+        limits: Limits | None = None,
+        reservation: Reservation | None = None,
+    ) -> Receipt:
+        """Accept a job whose clip is in the store: from here on it will be done, once.
+
+        Raises: QueueFull, QuotaExceeded: nothing of it stays in the queue.
+        """
+        limits = limits or Limits()
+        verdict, *found = await self._scripts.run(
+            "submit",
+            *(record.id, self._settings.max_waiting_jobs),
+            *(_limit(limits.open_jobs), _limit(limits.stored_bytes)),
+            *(reservation.as_arguments() if reservation else ("", "", 0)),
+            *(part for pair in to_fields(record).items() for part in pair),
+        )
+        if verdict == "accepted":
+            return Receipt(record=replace(record, created_at=float(found[0])))
+        if verdict == "earlier":
+            return Receipt(record=await self.find(found[0]), earlier_fingerprint=found[1])
+        raise self._refusal(verdict, limits)
+
+    async def find(self, job_id: str) -> JobRecord:
+        """The job as it stands; raises JobUnknown."""
+        async with reaching_redis():
+            found: Any = await self._redis.hgetall(self._scripts.key("job", job_id))
+        if not found:
+            raise JobUnknown(f"there is no job {job_id[:64]!r}")
+        return from_fields(found)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """Stop a job: whoever works on it learns so with its next beat.
+
+        A job that is cancelled already is shown. Raises: JobUnknown, JobFinished.
+        """
+        times = (self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds)
+        state = await self._scripts.run("cancel", job_id, *times)
+        if state in (JobState.SUCCEEDED, JobState.FAILED):
+            raise JobFinished(f"the job has {state} and cannot be cancelled")
+        return await self.find(job_id)
+
+    async def retry(self, job_id: str, *, limits: Limits | None = None) -> JobRecord:
+        """Queue a failed or cancelled job anew; one that waits already is shown.
+
+        Raises: JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded.
+        """
+        limits = limits or Limits()
+        bounds = (self._settings.max_waiting_jobs, _limit(limits.open_jobs))
+        verdict = await self._scripts.run("retry", job_id, *bounds)
+        if verdict == "clip_dropped":
+            raise JobNotRetryable("the clip is not kept any more: submit it again")
+        if verdict in tuple(JobState):
+            raise JobNotRetryable(f"the job is {verdict}")
+        if verdict not in ("accepted", "unknown"):
+            raise self._refusal(verdict, limits)
+        return await self.find(job_id)
+
+    async def remove(self, job_id: str) -> None:
+        """Forget a job, whatever it is doing; its blobs are due for deletion.
+
+        Raises: JobUnknown.
+        """
+        if not await self._scripts.run("remove", job_id):
+            raise JobUnknown(f"there is no job {job_id[:64]!r}")
+
+    async def backlog(self) -> Backlog:
+        """What waits, and since when."""
+        queued = self._index(EVERYBODY, JobState.QUEUED)
+        async with reaching_redis(), self._redis.pipeline(transaction=False) as questions:
+            questions.zcard(queued)
+            questions.zrange(queued, 0, 0, withscores=True)
+            questions.time()
+            depth, first, (seconds, microseconds) = await questions.execute()
+        age = max(seconds + microseconds / 1e6 - first[0][1], 0.0) if first else 0.0
+        return Backlog(depth=depth, oldest_age_seconds=age)
+
+    async def stored_bytes(self) -> int:
+        """What all clips and results weigh together."""
+        async with reaching_redis():
+            return int(await self._redis.hget(self._scripts.key("stored"), EVERYBODY) or 0)
+
+    async def is_ready(self) -> bool:
+        """Whether Redis answers."""
+        async with reaching_redis():
+            return bool(await self._redis.ping())
+
+    def _index(self, owner: str, state: JobState) -> str:
+        return self._scripts.key("index", owner, state)
+
+    def _refusal(self, verdict: str, limits: Limits) -> CircumplexError:
+        if verdict == "open_jobs":
+            told = f"{limits.open_jobs} jobs of this key are queued or running already"
+            return QuotaExceeded(told, retry_seconds=FULL_RETRY_SECONDS)
+        if verdict == "stored_bytes":
+            told = f"this key may keep {limits.stored_bytes} bytes of clips and results"
+            return QuotaExceeded(told, retry_seconds=FULL_RETRY_SECONDS)
+        told = f"{self._settings.max_waiting_jobs} jobs wait already"
+        return QueueFull(told, retry_seconds=FULL_RETRY_SECONDS)
+
+
+def _limit(most: int | None) -> int:
+    return NO_LIMIT if most is None else most
