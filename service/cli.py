@@ -7,23 +7,21 @@ import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from prometheus_client import CollectorRegistry
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service import offline
+from service import cli_keys, offline
+from service.console import ERRORS, failing_clearly, read_settings, say
 from service.domain.choices import Choices, Faces
 from service.domain.timeline import FramesSeen
-from service.errors import CircumplexError
 from service.results.columns import Result
 from service.results.formats import format_named
 from service.settings import Settings
-from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
 from service.wiring import open_analyst, run_gateway, run_worker
 
@@ -34,21 +32,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_errors = Console(stderr=True)
+app.add_typer(cli_keys.app)
 
 
 @app.command()
 def gateway() -> None:
     """Serve REST, health and metrics."""
-    with _failing_clearly():
-        asyncio.run(run_gateway(_settings()))
+    with failing_clearly():
+        asyncio.run(run_gateway(read_settings()))
 
 
 @app.command()
 def worker() -> None:
     """Work on queued jobs until SIGTERM, then finish or hand back what is under way."""
-    with _failing_clearly():
-        asyncio.run(run_worker(_settings()))
+    with failing_clearly():
+        asyncio.run(run_worker(read_settings()))
 
 
 @app.command()
@@ -58,9 +56,9 @@ def up() -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
-        _failing_clearly(),
+        failing_clearly(),
         suppress(KeyboardInterrupt),
-        run_stack(_settings(), on_start=lambda part: _say(f"starting {part} ...")) as stack,
+        run_stack(read_settings(), on_start=lambda part: say(f"starting {part} ...")) as stack,
     ):
         table = Table.grid(padding=(0, 2))
         for name, address in stack.addresses.items():
@@ -69,7 +67,7 @@ def up() -> None:
         try:
             stack.wait()
         finally:
-            _say("stopping ...")
+            say("stopping ...")
 
 
 @app.command()
@@ -98,23 +96,23 @@ def annotate(
     from service.embedded.stack import open_triton  # an extra that the image leaves out
 
     choices = Choices(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
-    with _failing_clearly():
+    with failing_clearly():
         format_named(output.suffix)
         offline.check_plot(plot)
-        with open_triton(_settings(), on_start=_say) as settings, _progress_bar() as on_progress:
+        with open_triton(read_settings(), on_start=say) as settings, _progress_bar() as on_progress:
             result = asyncio.run(_annotate(clip, choices, settings, on_progress))
         offline.write(result, output)
         if plot is not None:
             offline.plot(result, plot)
         flags = f" ({', '.join(result.flags)})" if result.flags else ""
-        _say(f"{len(result.frames)} frames{flags} in {output}")
+        say(f"{len(result.frames)} frames{flags} in {output}")
 
 
 @app.command()
 def settings() -> None:
     """Print every setting as a line of an env file, what it is for above it."""
-    with _failing_clearly():
-        now = _settings()
+    with failing_clearly():
+        now = read_settings()
         for name, field in Settings.model_fields.items():
             value, default = getattr(now, name), field.default
             changed = "" if value == default else f" (default: {_written(default)})"
@@ -135,23 +133,6 @@ async def _annotate(
         )
 
 
-def _settings() -> Settings:
-    try:
-        now = Settings()
-    except ValidationError as error:
-        raise typer.BadParameter(_explain(error)) from None
-    configure_logs(now.log_level, now.log_format)
-    return now
-
-
-def _explain(error: ValidationError) -> str:
-    return "; ".join(": ".join((*_variables(part["loc"]), part["msg"])) for part in error.errors())
-
-
-def _variables(location: tuple[int | str, ...]) -> tuple[str, ...]:
-    return tuple(f"CIRCUMPLEX_{str(name).upper()}" for name in location[:1])
-
-
 @contextmanager
 def _progress_bar() -> Generator[Callable[[FramesSeen], None]]:
     columns = (
@@ -161,7 +142,7 @@ def _progress_bar() -> Generator[Callable[[FramesSeen], None]]:
         TextColumn("frames"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_errors) as bar:
+    with Progress(*columns, console=ERRORS) as bar:
         task = bar.add_task("annotating", total=None)
 
         def on_progress(seen: FramesSeen) -> None:
@@ -169,22 +150,3 @@ def _progress_bar() -> Generator[Callable[[FramesSeen], None]]:
             bar.update(task, completed=seen.done, total=total)
 
         yield on_progress
-
-
-@contextmanager
-def _failing_clearly() -> Generator[None]:
-    try:
-        yield
-    except CircumplexError as error:
-        _fail(error)
-
-
-def _fail(error: CircumplexError) -> NoReturn:
-    _errors.print(f"error [{error.code}]: {error.title()}", style="bold red", markup=False)
-    if error.detail != error.title():
-        _errors.print(error.detail, markup=False)
-    raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    _errors.print(line, markup=False, highlight=False)

@@ -32,6 +32,35 @@ class Settings(BaseSettings):
         default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint."
     )
 
+    # access
+    access: Literal["auto", "keys", "open"] = Field(
+        default="auto",
+        description="Who is let in: holders of API keys, or everybody (open); "
+        "auto: everybody, and only on a loopback address.",
+    )
+    key_requests_per_minute: int | None = Field(
+        default=None, ge=1, description="Requests a minute of an API key without its own limit."
+    )
+    key_open_jobs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Jobs queued or running at a time of an API key without its own limit.",
+    )
+    key_stored_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes of clips and results kept for an API key without its own limit.",
+    )
+    key_upload_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Largest upload, bytes, of an API key without its own limit.",
+    )
+    audit_file: Path | None = Field(
+        default=None,
+        description="Who did what is appended here too, a JSON line each; it is always logged.",
+    )
+
     # folders
     runtime_dir: Path = Field(
         default=Path(".runtime"),

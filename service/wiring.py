@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from service.access.gate import Gate
 from service.analysis import Method, analyse
 from service.api.app import create_app
 from service.api.gateway import Gateway
@@ -70,11 +71,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
     async with (
         store.kept_tidy(),
         Desk.open(settings) as desk,
+        Gate.open(settings) as gate,
         connect(settings, metrics) as inference,
     ):
         yield create_app(
             Gateway(
                 settings=settings,
+                gate=gate,
                 store=store,
                 desk=desk,
                 inference_ready=inference.is_ready,

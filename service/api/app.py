@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from service.api import health, jobs
+from service.api.access import make_keys_optional
 from service.api.envelope import Envelope
 from service.api.gateway import Gateway
 from service.api.lingering import LingeringClose
@@ -36,11 +37,11 @@ def create_app(gateway: Gateway) -> FastAPI:
     translate_errors(app)
     app.add_middleware(Envelope, metrics=gateway.metrics)
     app.add_middleware(LingeringClose)
-    _document(app)
+    _document(app, needs_keys=gateway.gate.asks_for_keys)
     return app
 
 
-def _document(app: FastAPI) -> None:
+def _document(app: FastAPI, *, needs_keys: bool) -> None:
     """Finish the OpenAPI document: the problem schema, and no validation schema of FastAPI's."""
     document: dict[str, Any] = app.openapi()
     schemas: dict[str, Any] = document["components"]["schemas"]
@@ -50,6 +51,8 @@ def _document(app: FastAPI) -> None:
     for path in document["paths"].values():
         for operation in path.values():
             _drop_validation(operation["responses"])
+    if not needs_keys:
+        make_keys_optional(document)
 
 
 def _drop_validation(responses: dict[str, Any]) -> None:

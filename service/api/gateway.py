@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.access.gate import Gate
 from service.domain.ports import Store
 from service.jobs.desk import Desk
 from service.settings import Settings
@@ -19,6 +20,7 @@ class Gateway:
     """The collaborators of the REST routes."""
 
     settings: Settings
+    gate: Gate
     store: Store
     desk: Desk
     inference_ready: Callable[[], Awaitable[bool]]

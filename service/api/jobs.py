@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from service.api.access import REFUSALS, Reader, Submitter, find_job
 from service.api.documents import TRACE_HEADER_DOCUMENT, UPLOAD_BODY, problems_of
 from service.api.gateway import Gateway, GatewayOfApp
 from service.api.negotiation import choose_format
 from service.api.problems import answer
 from service.api.schemas import JOBS_PATH, ChoicesMade, Job, show_job
 from service.api.uploads import open_upload
-from service.domain.caller import ANYONE
+from service.domain.caller import Limits
 from service.errors import (
     ClipEmpty,
     ClipError,
@@ -32,7 +34,7 @@ from service.errors import (
     StoreUnavailable,
     UploadInterrupted,
 )
-from service.jobs.record import JobRecord, JobState, clip_key, is_job_id, new_job_id
+from service.jobs.record import JobRecord, JobState, clip_key, new_job_id
 from service.results.formats import FORMATS
 from service.telemetry.logs import TRACE_ID
 
@@ -57,8 +59,9 @@ router = APIRouter(tags=["jobs"])
         },
         **problems_of(
             JOBS_PATH,
+            *REFUSALS,
             *(UploadInterrupted, ClipTooLarge, MediaTypeUnsupported),
-            *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, *AWAY),
+            *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, QuotaExceeded, *AWAY),
         ),
     },
 )
@@ -66,6 +69,7 @@ async def submit_job(
     request: Request,
     response: Response,
     gateway: GatewayOfApp,
+    caller: Submitter,
     choices: Annotated[ChoicesMade, Query()],
 ) -> Job:
     """Streams the clip to the blob store and queues a job; the answer says where to watch it."""
@@ -73,16 +77,17 @@ async def submit_job(
     settings = gateway.settings
     upload = await open_upload(
         request,
-        max_bytes=settings.max_upload_bytes,
+        max_bytes=min(settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize),
         idle_seconds=settings.upload_idle_seconds,
     )
-    await gateway.desk.check_room(ANYONE)  # before gigabytes are taken in for nothing
+    await gateway.desk.check_room(caller)  # before gigabytes are taken in for nothing
     job_id = new_job_id()
     size_bytes = await gateway.store.put(clip_key(job_id), upload.content)
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
     record = JobRecord(
         id=job_id,
+        owner=caller.owner,
         filename=upload.filename,
         media_type=upload.media_type,
         clip_bytes=size_bytes,
@@ -91,7 +96,7 @@ async def submit_job(
         video_stream=choices.video_stream,
         audio_stream=choices.audio_stream,
     )
-    record = await _submit(gateway, record)
+    record = await _submit(gateway, record, caller.limits)
     response.headers["Location"] = f"{JOBS_PATH}/{job_id}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return show_job(record)
@@ -100,11 +105,11 @@ async def submit_job(
 @router.get(
     JOB_PATH,
     summary="Watch a job",
-    responses=problems_of(JOB_PATH, JobUnknown, *AWAY),
+    responses=problems_of(JOB_PATH, *REFUSALS, JobUnknown, *AWAY),
 )
-async def get_job(job_id: str, response: Response, gateway: GatewayOfApp) -> Job:
+async def get_job(job_id: str, response: Response, gateway: GatewayOfApp, caller: Reader) -> Job:
     """State, progress, links, and the error of a failed job."""
-    record = await _find(gateway, job_id)
+    record = await find_job(gateway, caller, job_id)
     response.headers["Cache-Control"] = "no-store"
     if not record.state.is_final:
         response.headers["Retry-After"] = str(POLL_SECONDS)
@@ -124,7 +129,10 @@ async def get_job(job_id: str, response: Response, gateway: GatewayOfApp) -> Job
             },
         },
         **problems_of(
-            RESULT_PATH, JobUnknown, ResultNotReady, ResultFormatUnknown, ClipError, *AWAY
+            RESULT_PATH,
+            *REFUSALS,
+            *(JobUnknown, ResultNotReady, ResultFormatUnknown, ClipError),
+            *AWAY,
         ),
     },
 )
@@ -132,13 +140,14 @@ async def get_result(
     job_id: str,
     request: Request,
     gateway: GatewayOfApp,
+    caller: Reader,
     format: str | None = Query(  # noqa: A002
         None, description=f"{' or '.join(FORMATS)}; without it, Accept decides."
     ),
 ) -> Response:
     """The result in the format asked for; a failed job answers its own problem."""
     chosen = choose_format(format, ", ".join(request.headers.getlist("accept")))
-    record = await _find(gateway, job_id)
+    record = await find_job(gateway, caller, job_id)
     if record.error is not None:
         return answer(request, record.error)  # not raised: nothing is wrong with this request
     if record.state is not JobState.SUCCEEDED:
@@ -154,20 +163,14 @@ async def get_result(
     return StreamingResponse(content, media_type=chosen.media_type, headers=headers)
 
 
-async def _submit(gateway: Gateway, record: JobRecord) -> JobRecord:
+async def _submit(gateway: Gateway, record: JobRecord, limits: Limits) -> JobRecord:
     """Queue the job; a clip whose job was refused is deleted.
 
     Where the queue's answer was lost the job may have been accepted: its clip stays, and is
     swept if it was not.
     """
     try:
-        return (await gateway.desk.submit(record)).record
+        return (await gateway.desk.submit(record, limits=limits)).record
     except (QueueFull, QuotaExceeded):
         await gateway.store.delete(record.clip_key)
         raise
-
-
-async def _find(gateway: Gateway, job_id: str) -> JobRecord:
-    if not is_job_id(job_id):
-        raise JobUnknown(f"{job_id[:64]!r} is no job id")
-    return await gateway.desk.find(job_id)

@@ -20,12 +20,14 @@ from service.errors import (
     RequestInvalid,
     RouteUnknown,
     ServiceError,
+    Unauthenticated,
 )
 from service.telemetry.logs import TRACE_ID
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
 """What Retry-After asks for when trying again can help."""
+CHALLENGE: Final[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="circumplex"'}
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,11 @@ def answer(
     body = problem(error, request.url.path, request.path_params.get("job_id"))
     seconds = ceil(error.retry_seconds or RETRY_SECONDS)
     retry = {"Retry-After": str(seconds)} if error.retryable else {}
+    challenge = CHALLENGE if isinstance(error, Unauthenticated) else {}
     return JSONResponse(
         {**body, **(extensions or {})},
         status_code=error.http_status,
-        headers={**retry, **(headers or {})},
+        headers={**retry, **challenge, **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 

@@ -49,6 +49,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── ModelsMissing             no models are exported where they should be
         ├── PartNotStarted            a server of the embedded stack did not start
         ├── PartStopped               a server of the embedded stack stopped
+        ├── AccessUndecided           nobody said who may use the gateway
         └── InternalError             a defect of ours
 """
 
@@ -92,6 +93,7 @@ from service.errors.requests import (
     UploadInterrupted,
 )
 from service.errors.services import (
+    AccessUndecided,
     DecoderKilled,
     FaceModelsMissing,
     InferenceFailed,
@@ -111,6 +113,7 @@ from service.errors.tree import (
 )
 
 __all__ = [
+    "AccessUndecided",
     "AttemptsExhausted",
     "CircumplexError",
     "ClipEmpty",

@@ -89,6 +89,13 @@ class PartStopped(ServiceError):
     retryable = False
 
 
+class AccessUndecided(ServiceError):
+    """The gateway would let everybody in, and nobody said that it should."""
+
+    code = "access_undecided"
+    retryable = False
+
+
 class InternalError(ServiceError):
     """A defect of this service."""
 

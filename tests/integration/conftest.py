@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.access.gate import Gate
 from service.api.app import create_app
 from service.api.gateway import Gateway
 from service.jobs.desk import Desk
@@ -56,9 +57,16 @@ async def _inference_is_ready() -> bool:
 
 
 @pytest.fixture
-def gateway(rooms: Rooms) -> Gateway:
+async def gate(settings: Settings) -> AsyncGenerator[Gate]:
+    async with Gate.open(settings) as gate:
+        yield gate
+
+
+@pytest.fixture
+def gateway(rooms: Rooms, gate: Gate) -> Gateway:
     return Gateway(
         settings=rooms.settings,
+        gate=gate,
         store=rooms.store,
         desk=rooms.desk,
         inference_ready=_inference_is_ready,

@@ -17,6 +17,7 @@ from typing import Final
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from service.access.gate import Gate
 from service.api.app import create_app
 from service.api.gateway import Gateway
 from service.jobs.annotator import Annotator
@@ -55,9 +56,10 @@ async def serve_gateway(settings: Settings) -> None:
     async def ready() -> bool:
         return True
 
-    async with Desk.open(settings) as desk:
+    async with Desk.open(settings) as desk, Gate.open(settings) as gate:
         gateway = Gateway(
             settings=settings,
+            gate=gate,
             store=FolderStore(settings.store_dir),
             desk=desk,
             inference_ready=ready,

@@ -1,0 +1,89 @@
+"""Who a request comes from, as routes ask for it: `caller: Submitter`, `Reader` or `Admin`.
+
+Decided from the headers alone, before a byte of the body is read. Health, metrics and the
+documentation ask nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer, SecurityScopes
+
+from service.api.gateway import Gateway, GatewayOfApp
+from service.domain.caller import Caller, Scope
+from service.errors import JobUnknown, RateExceeded, ScopeMissing, Unauthenticated
+from service.jobs.record import JobRecord, is_job_id
+
+BEARER: Final = "bearer"
+KEY_HEADER: Final = "X-API-Key"
+REFUSALS: Final = (Unauthenticated, ScopeMissing, RateExceeded)
+"""What a route that asks for a caller can answer, beside QueueUnavailable; for its `responses`."""
+
+_DECLARED_BEARER: Final = HTTPBearer(
+    scheme_name="bearer", description="An API key of Circumplex.", auto_error=False
+)
+_DECLARED_HEADER: Final = APIKeyHeader(
+    name=KEY_HEADER,
+    scheme_name="api_key",
+    description="The same API key, where Authorization is somebody else's.",
+    auto_error=False,
+)
+
+
+async def _admit(
+    request: Request,
+    gateway: GatewayOfApp,
+    scopes: SecurityScopes,
+    _bearer: Annotated[Any, Security(_DECLARED_BEARER)],
+    _header: Annotated[Any, Security(_DECLARED_HEADER)],
+) -> Caller:
+    caller = await gateway.gate.identify(_credential(request))
+    for scope in scopes.scopes:
+        await gateway.gate.admit(caller, Scope(scope))
+    return caller
+
+
+Submitter = Annotated[Caller, Security(_admit, scopes=[Scope.SUBMIT.value])]
+"""May submit, cancel, retry and delete."""
+Reader = Annotated[Caller, Security(_admit, scopes=[Scope.READ.value])]
+"""May watch, list and fetch."""
+Admin = Annotated[Caller, Security(_admit, scopes=[Scope.ADMIN.value])]
+"""May do everything with everybody's jobs."""
+
+
+async def find_job(gateway: Gateway, caller: Caller, job_id: str) -> JobRecord:
+    """A job that exists for this caller.
+
+    Raises: JobUnknown: there is none; of somebody else's it says the very same.
+    """
+    if not is_job_id(job_id):
+        raise JobUnknown(f"{job_id[:64]!r} is no job id")
+    try:
+        record = await gateway.desk.find(job_id)
+    except JobUnknown:
+        record = None
+    if record is None or not caller.sees(record.owner):
+        raise JobUnknown(f"there is no job {job_id!r}")
+    return record
+
+
+def make_keys_optional(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document that its API keys may be left out."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "security" in operation:
+                operation["security"].append({})
+
+
+def _credential(request: Request) -> str | None:
+    """The one API key that a request brings; raises Unauthenticated for more than one."""
+    sent = {value.strip() for value in request.headers.getlist(KEY_HEADER)}
+    for value in request.headers.getlist("authorization"):
+        scheme, _, rest = value.strip().partition(" ")
+        if scheme.lower() == BEARER:
+            sent.add(rest.strip())
+    if len(sent) > 1:
+        raise Unauthenticated("the request brings more than one API key")
+    return sent.pop() if sent else None

@@ -1,0 +1,71 @@
+"""Keys for tests, and requests that hold them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from service.access.keyring import KeyRing
+from service.access.token import Token
+from service.domain.caller import Limits, Scope
+from service.jobs.record import new_job_id
+
+UNKNOWN: Final = f"/v1/jobs/{new_job_id()}"
+USUAL: Final = (Scope.SUBMIT, Scope.READ)
+Headers = list[tuple[str, str | bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def token_for(keys: KeyRing, *scopes: Scope, **options: Any) -> Token:
+    limits = options.pop("limits", Limits())
+    _, token = await keys.create(
+        "somebody", scopes=frozenset(scopes or USUAL), limits=limits, **options
+    )
+    return token
+
+
+def bearing(token: Token) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.text}"}
+
+
+async def submitted(client: httpx.AsyncClient, token: Token) -> str:
+    """The id of a job that this key has submitted."""
+    answer = await client.post("/v1/jobs", files={"clip": b"clip"}, headers=bearing(token))
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+async def announced(address: str, method: str, path: str, headers: Headers) -> Answer:
+    """What is answered to the head of a request whose body never comes."""
+    url = urlsplit(address)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    told: Headers = [
+        ("Host", url.netloc),
+        ("Content-Type", "video/mp4"),
+        ("Content-Length", "1000000"),
+        *headers,
+    ]
+    writer.write(f"{method} {path} HTTP/1.1\r\n".encode())
+    for name, value in told:
+        writer.write(name.encode() + b": ")
+        writer.write(value if isinstance(value, bytes) else value.encode())
+        writer.write(b"\r\n")
+    writer.write(b"\r\n")
+    try:
+        async with asyncio.timeout(30.0):
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            heard = dict(line.lower().split(": ", 1) for line in lines if line)
+            body = await reader.readexactly(int(heard["content-length"]))
+    finally:
+        writer.close()
+    return Answer(status=int(first.split()[1]), headers=heard, body=body)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from service.access.keyring import KeyRing
+from service.settings import Settings
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Settings of a gateway that asks for keys."""
+    return settings.model_copy(update={"access": "keys"})
+
+
+@pytest.fixture
+async def keys(settings: Settings) -> AsyncGenerator[KeyRing]:
+    async with KeyRing.open(settings) as keys:
+        yield keys
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:
+        yield client
