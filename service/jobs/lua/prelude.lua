@@ -64,7 +64,7 @@ end
 
 local function store(owner, bytes)
     for _, whose in ipairs({owner, EVERYBODY}) do
-        redis.call('HINCRBY', key('stored'), whose, bytes)
+        redis.call('HINCRBY', key('stored'), whose, string.format('%d', bytes))
     end
 end
 
