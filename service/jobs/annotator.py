@@ -23,7 +23,7 @@ from service.errors import (
     QueueUnavailable,
     ServiceError,
 )
-from service.jobs.ledger import AttemptSuperseded, Claim, Ledger
+from service.jobs.ledger import AttemptSuperseded, Claim, JobWithdrawn, Ledger
 from service.jobs.pulse import Pulse
 from service.jobs.record import result_key
 from service.results.builder import ResultBuilder
@@ -65,6 +65,8 @@ class Annotator:
         outcome = "handed_back"
         try:
             outcome = await self._attempt(claim)
+        except JobWithdrawn:
+            outcome = "withdrawn"
         except AttemptSuperseded:
             outcome = "superseded"
         except asyncio.CancelledError:

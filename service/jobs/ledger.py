@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -23,8 +23,17 @@ from service.jobs.scripts import Scripts
 from service.settings import Settings
 
 
+HELD: Final = 1
+WITHDRAWN: Final = -1
+"""What the scripts say of an attempt's standing."""
+
+
 class AttemptSuperseded(Exception):
-    """Another attempt has taken the job, or the job is finished, cancelled or deleted."""
+    """Another attempt has taken the job, or the job is finished."""
+
+
+class JobWithdrawn(AttemptSuperseded):
+    """The job was cancelled or deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +124,9 @@ class Ledger:
         await self._change(claim, "finish", state, *times, code, result_bytes, *fields)
 
     async def _change(self, claim: Claim, script: str, *arguments: str | float) -> None:
-        held = await self._scripts.run(script, claim.job_id, claim.attempt, *arguments)
-        if not held:
-            raise AttemptSuperseded(f"attempt {claim.attempt} at job {claim.job_id}")
+        standing = await self._scripts.run(script, claim.job_id, claim.attempt, *arguments)
+        told = f"attempt {claim.attempt} at job {claim.job_id}"
+        if standing == WITHDRAWN:
+            raise JobWithdrawn(told)
+        if standing != HELD:
+            raise AttemptSuperseded(told)

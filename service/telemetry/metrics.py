@@ -30,7 +30,10 @@ STAGES: Final = (
     "fuse",
     "publish",
 )
-OUTCOMES: Final = ("succeeded", "failed", "retried", "handed_back", "superseded")
+OUTCOMES: Final = (
+    *("succeeded", "failed", "retried", "handed_back"),
+    *("superseded", "withdrawn"),
+)
 """How an attempt at a job ends; the first two end the job."""
 ROUTES: Final = (
     ("POST", "/v1/jobs", "202"),

@@ -184,7 +184,7 @@ async def test_a_running_job_stops_soon_after_it_is_cancelled(rooms: Rooms) -> N
         await rooms.desk.cancel(job_id)
 
         async def stopped() -> bool | None:
-            ended = rooms.metrics.job_duration_seconds.labels("superseded")
+            ended = rooms.metrics.job_duration_seconds.labels("withdrawn")
             return ended._sum.get() > 0 or None  # pyright: ignore[reportPrivateUsage]
 
         await eventually(stopped, 5.0)

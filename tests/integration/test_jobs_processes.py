@@ -135,3 +135,23 @@ async def test_a_job_outlives_a_restart_of_redis(
                 assert (await moved.finished(another)).state is JobState.SUCCEEDED
 
     assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1)
+
+
+async def test_an_outage_longer_than_the_lease_starts_no_job_again(
+    rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Two workers: the idle one must not take what the busy one could not renew."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        settings = rooms.settings.model_copy(update={"redis_url": server.url})
+        async with Ledger.open(settings) as ledger, Desk.open(settings) as desk:
+            moved = dataclasses.replace(rooms, settings=settings, ledger=ledger, desk=desk)
+            job_id = await moved.submit()
+            analyse = analysis_of(120, frame_seconds=0.05)
+            async with moved.worker(analyse), moved.worker(analyse):
+                await _progressing(moved, job_id)
+                await asyncio.to_thread(server.stop)
+                await asyncio.sleep(3 * settings.redelivery_seconds)
+                await asyncio.to_thread(server.start)
+                record = await moved.finished(job_id)
+
+    assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 1, 0)

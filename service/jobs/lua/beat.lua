@@ -1,10 +1,11 @@
 -- Renew an attempt's lease and say how far it is. ARGV: id, attempt, lease seconds, frames done,
--- frames in all or ''. Returns whether the attempt still has the job.
+-- frames in all or ''. Returns the attempt's standing.
 local id, attempt, lease_seconds, done, total = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local now = time()
 keep_pulse(now, lease_seconds)
-if not holds(id, attempt) then
-    return 0
+local stands = standing(id, attempt)
+if stands ~= HELD then
+    return stands
 end
 redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
 local done_before, announced = read(id, 'frames_done', 'announced_at')
@@ -17,4 +18,4 @@ if done ~= done_before then
         announce(id, 'progress')
     end
 end
-return 1
+return HELD

@@ -170,9 +170,15 @@ local function keep_pulse(now, lease_seconds)
     end
 end
 
-local function holds(id, attempt)
+-- Whether an attempt has its job: 1, 0 if another attempt has it or it has ended, -1 if it was
+-- cancelled or removed.
+local HELD, SUPERSEDED, WITHDRAWN = 1, 0, -1
+local function standing(id, attempt)
     local held, state = read(id, 'attempt', 'state')
-    return held == attempt and state == 'running'
+    if not state or state == 'cancelled' then
+        return WITHDRAWN
+    end
+    return held == attempt and state == 'running' and HELD or SUPERSEDED
 end
 
 -- Ends -----------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 -- Return a job to the waiting room, at once or later. ARGV: id, attempt, delay seconds, then
--- fields of the record. Returns whether the attempt had the job.
+-- fields of the record. Returns the attempt's standing.
 local id, attempt, delay_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local held, state, owner, started = read(id, 'attempt', 'state', 'owner', 'attempt_started_at')
 if held == attempt and state == 'queued' then
-    return 1
+    return HELD
 end
-if not holds(id, attempt) then
-    return 0
+local stands = standing(id, attempt)
+if stands ~= HELD then
+    return stands
 end
 local now = time()
 leave(id)
@@ -19,4 +20,4 @@ else
     wait(id)
 end
 restate(id, 'queued')
-return 1
+return HELD
