@@ -8,6 +8,7 @@ BIN     := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TRITON    := $(RUNTIME)/triton/.ready
 FACES     := $(RUNTIME)/faces/.ready
+REDIS     := $(RUNTIME)/redis-7/.ready
 EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
@@ -30,7 +31,7 @@ demo: setup ## Run the main job once: a clip through Redis, worker and Triton; r
 up: setup ## Run the whole stack until Ctrl-C.
 	@$(BIN)/circumplex up
 
-test: setup ## Pass all tests.
+test: setup $(REDIS) ## Pass all tests.
 	$(BIN)/python -m pytest
 
 check: setup lint ## Format, lint, types, import rules, unit and contract tests.
@@ -83,6 +84,10 @@ $(TRITON): $(INSTALLED) deploy/provision/triton.py deploy/triton/pytorch/model.p
 
 $(FACES): $(INSTALLED) deploy/provision/face_models.py
 	@$(BIN)/python -m deploy.provision.face_models $(RUNTIME)/faces
+	@touch $@
+
+$(REDIS): $(INSTALLED) deploy/provision/redis.py
+	@$(BIN)/python -m deploy.provision.redis $(RUNTIME)/redis-7
 	@touch $@
 
 # What somebody else exported, a trained run say, stays until `make export` is asked for.

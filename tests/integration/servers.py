@@ -4,42 +4,96 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
+import psutil
+import redis
 import uvicorn
 from fastapi import FastAPI
 
 from service.embedded.process import free_ports
-from service.embedded.redis import run_redis
+from service.embedded.redis import bundled_binary, run_redis
 
 
 def free_port() -> int:
     return free_ports(1)[0]
 
 
+REDIS_7 = Path(__file__).parents[2] / ".runtime" / "redis-7" / "redis-server"
+REDIS_VERSIONS = ("6.2", "7.4")
+
+
+def redis_binary_of(version: str) -> str:
+    """The `redis-server` of one of REDIS_VERSIONS."""
+    binary = bundled_binary() if version == "6.2" else str(REDIS_7)
+    assert binary
+    assert Path(binary).is_file(), "Redis 7 is not unpacked: run `make test`"
+    return binary
+
+
 class RedisServer:
-    """A Redis of our own that can be stopped and started again on the same port."""
+    """A Redis of our own that can be stopped, killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str = "6.2", options: Sequence[str] = ()) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
-        self._port = free_port()
+        self._options = options
+        self._binary = redis_binary_of(version)
+        self._password: str | None = None
         self._running = ExitStack()
-        self.url = ""
 
-    def start(self) -> None:
-        self.url = self._running.enter_context(
-            run_redis(data_dir=self._folder, logs_dir=self._folder, port=self._port)
+    def start(self, *more_options: str) -> None:
+        self._running.enter_context(
+            run_redis(
+                data_dir=self._folder,
+                logs_dir=self._folder,
+                port=self.port,
+                binary=self._binary,
+                options=(*self._options, *more_options),
+            )
         )
 
     def stop(self) -> None:
         self._running.close()
 
+    def kill(self) -> None:
+        """SIGKILL, and the end of it."""
+        self._process().kill()
+        self._running.close()
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """It keeps its connections and says nothing: what a lost network looks like."""
+        process = self._process()
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
+    def set_password(self, word: str) -> None:
+        """Let nobody in without it, and follow a master that asks for it."""
+        with self.client() as client:
+            client.config_set("masterauth", word)
+            client.config_set("requirepass", word)
+        self._password = word
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, password=self._password)
+
+    def _process(self) -> psutil.Process:
+        with self.client() as client:
+            return psutil.Process(client.info("server")["process_id"])  # pyright: ignore[reportIndexIssue]
+
 
 @contextmanager
-def running_redis(folder: Path) -> Generator[RedisServer]:
-    server = RedisServer(folder)
+def running_redis(
+    folder: Path, version: str = "6.2", options: Sequence[str] = ()
+) -> Generator[RedisServer]:
+    server = RedisServer(folder, version, options)
     server.start()
     try:
         yield server

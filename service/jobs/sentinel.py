@@ -1,0 +1,108 @@
+"""The master that sentinels name: `redis+sentinel://user:password@host:port,host/0?master_name=m`.
+
+User and password are those of Redis itself; `sentinel_username` and `sentinel_password` in the
+query are for the sentinels. `rediss+sentinel://` speaks TLS with both, under the same `ssl_...`
+options.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+
+SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
+SENTINEL_PORT: Final = 26379
+SENTINEL_SECONDS: Final = 1.0
+"""A sentinel that has not answered by then is passed over, and the next one is asked."""
+
+_HOST: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:,@\s]+))(?::(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """What a URL says: who to ask, for whom, and how to speak with either."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    master_name: str
+    redis_options: Mapping[str, Any]
+    sentinel_options: Mapping[str, Any]
+
+
+def is_sentinel_url(url: str) -> bool:
+    """Whether the URL names sentinels and not a Redis."""
+    return url.partition("://")[0] in SCHEMES
+
+
+def read_sentinel_url(url: str) -> Topology:
+    """Take a URL apart; raises ValueError, without quoting it."""
+    scheme, _, rest = url.partition("://")
+    authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    credentials, at, hosts = authority.rpartition("@")
+    redis_scheme = scheme.removesuffix("+sentinel")
+    options: dict[str, Any] = {**parse_url(f"{redis_scheme}://{credentials}{at}master{tail}")}
+    for name in ("host", "connection_class"):
+        options.pop(name, None)
+    master_name = options.pop("master_name", "")
+    if not master_name:
+        raise ValueError("a sentinel URL needs ?master_name=")
+    theirs = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    if scheme.startswith("rediss"):
+        options["ssl"] = True
+        theirs |= {name: value for name, value in options.items() if name.startswith("ssl")}
+    return Topology(
+        sentinels=tuple(_address(host) for host in hosts.split(",")),
+        master_name=master_name,
+        redis_options=options,
+        sentinel_options=theirs,
+    )
+
+
+def open_master(url: str, options: Mapping[str, Any]) -> Redis:
+    """A client of whoever is master when it connects; raises ValueError.
+
+    Args: options: of its connections and pool, as redis-py names them.
+    """
+    topology = read_sentinel_url(url)
+    sentinels = Sentinel(
+        topology.sentinels,
+        sentinel_kwargs={
+            **topology.sentinel_options,
+            "socket_timeout": SENTINEL_SECONDS,
+            "socket_connect_timeout": SENTINEL_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    )
+    return sentinels.master_for(
+        topology.master_name,
+        connection_pool_class=_MasterPool,
+        **{**options, **topology.redis_options},
+    )
+
+
+class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Waits for a turn where redis-py's pool raises, and closes its sentinels with itself."""
+
+    async def aclose(self) -> None:
+        """Close every connection, to master and sentinels."""
+        try:
+            await super().aclose()
+        finally:
+            await self.sentinel_manager.aclose()
+
+
+def _address(member: str) -> tuple[str, int]:
+    found = _HOST.fullmatch(member.strip())
+    if found is None:
+        raise ValueError("a sentinel is named as host or host:port")
+    port = int(found[3] or SENTINEL_PORT)
+    if not 0 < port < 2**16:
+        raise ValueError("a sentinel's port is out of range")
+    return found[1] or found[2], port

@@ -1,0 +1,201 @@
+"""What becomes of us when Redis is away, full, read-only or still loading; on every version."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from service.errors import QueueUnavailable
+from service.jobs.connection import ANSWER_SECONDS, CONNECT_SECONDS, connect, reaching_redis
+from tests.integration.rooms import eventually
+from tests.integration.servers import REDIS_VERSIONS, RedisServer, running_redis
+
+BOUND_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 5.0
+"""What a busy machine may add is generous: without a bound it would be minutes."""
+ADD = "redis.call('RPUSH', KEYS[1], ARGV[1]) return 1"
+
+
+@pytest.fixture(params=REDIS_VERSIONS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own: it is killed, filled and turned into a replica."""
+    with running_redis(tmp_path, request.param) as server:
+        yield server
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Redis]:
+    client = connect(url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def add(client: Redis, value: str) -> None:
+    """One write the way the jobs room makes them."""
+    async with reaching_redis():
+        await client.register_script(ADD)(keys=["list"], args=[value])
+
+
+async def works_again(client: Redis) -> None:
+    async def look() -> bool | None:
+        try:
+            await add(client, "again")
+        except QueueUnavailable:
+            return None
+        return True
+
+    await eventually(look, 20.0)
+
+
+async def test_a_redis_that_is_gone_is_said_to_be_so_soon_and_found_again(
+    server: RedisServer,
+) -> None:
+    async with connected(server.url) as client:
+        await add(client, "before")
+        await asyncio.to_thread(server.stop)
+        started = time.monotonic()
+        with pytest.raises(QueueUnavailable, match="Connection refused") as caught:
+            await add(client, "during")
+        assert time.monotonic() - started < BOUND_SECONDS
+        assert caught.value.retryable
+        await asyncio.to_thread(server.start)
+        await works_again(client)
+
+
+async def test_a_redis_that_says_nothing_is_waited_for_in_bounds(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server:
+        async with connected(server.url) as client:
+            await _freeze_and_add(client, server)
+
+
+async def _freeze_and_add(client: Redis, server: RedisServer) -> None:
+    await add(client, "before")
+    with server.frozen():
+        started = time.monotonic()
+        with pytest.raises(QueueUnavailable):
+            await add(client, "during")
+        assert time.monotonic() - started < BOUND_SECONDS
+    await works_again(client)
+
+
+async def _fill(client: Redis) -> None:
+    await client.config_set("maxmemory", "1")
+
+
+async def _empty(client: Redis) -> None:
+    await client.config_set("maxmemory", "0")
+
+
+async def _make_a_replica(client: Redis) -> None:
+    await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+
+async def _make_a_master(client: Redis) -> None:
+    await client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def _want_replicas(client: Redis) -> None:
+    await client.config_set("min-replicas-to-write", 1)
+
+
+async def _want_no_replicas(client: Redis) -> None:
+    await client.config_set("min-replicas-to-write", 0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "reason"),
+    [
+        (_fill, _empty, "memory is full"),
+        (_make_a_replica, _make_a_master, "takes no writes"),
+        (_want_replicas, _want_no_replicas, "too few replicas"),
+    ],
+)
+async def test_a_redis_that_refuses_writes_says_why_and_is_of_use_again_after(
+    server: RedisServer, spoil: Callable, mend: Callable, reason: str
+) -> None:
+    async with connected(server.url) as client, connected(server.url) as other:
+        await add(client, "before")
+        await spoil(other)
+        with pytest.raises(QueueUnavailable, match=reason):
+            await add(client, "during")
+        await mend(other)
+        await add(client, "after")
+        assert await client.lrange("list", 0, -1) == ["before", "after"]
+
+
+async def test_a_redis_that_loads_is_waited_for(server: RedisServer) -> None:
+    async with connected(server.url) as client:
+        await client.set("ready", "yes")
+        async with client.pipeline(transaction=False) as pipeline:
+            for number in range(9_000):
+                pipeline.rpush("list", str(number))
+            await pipeline.execute()
+        await asyncio.to_thread(server.kill)
+        starting = asyncio.create_task(asyncio.to_thread(server.start, "--key-load-delay", "500"))
+        reasons: set[str] = set()
+
+        async def look() -> bool | None:
+            try:
+                await add(client, "after")
+            except QueueUnavailable as error:
+                reasons.add(error.detail)
+                return None
+            return True
+
+        await eventually(look, 60.0)
+        await starting
+        assert any("loading" in reason for reason in reasons), reasons
+        assert await client.llen("list") == 9_001
+
+
+async def test_what_redis_refuses_for_good_reason_stays_a_defect(server: RedisServer) -> None:
+    async with connected(server.url) as client:
+        await client.set("list", "no list")
+        with pytest.raises(ResponseError):
+            await add(client, "value")
+
+
+async def test_kill_9_of_redis_loses_nothing_that_was_acknowledged(server: RedisServer) -> None:
+    acknowledged: list[str] = []
+
+    async def submit(client: Redis, name: str) -> None:
+        number = 0
+        while True:
+            value = f"{name}-{number}"
+            await add(client, value)
+            acknowledged.append(value)
+            number += 1
+
+    async with connected(server.url) as client:
+        for life in range(3):
+            streams = [asyncio.create_task(submit(client, f"{life}-{each}")) for each in range(8)]
+            await eventually(partial(_reached, acknowledged, len(acknowledged) + 500))
+            await asyncio.to_thread(server.kill)
+            await asyncio.wait(streams, timeout=BOUND_SECONDS)
+            failures = [stream.exception() for stream in streams]
+            assert {QueueUnavailable} == {type(each) for each in failures}
+            await asyncio.to_thread(server.start)
+            kept = set(await client.lrange("list", 0, -1))
+            assert set(acknowledged) <= kept
+
+
+async def _reached(acknowledged: list[str], goal: int) -> bool | None:
+    return len(acknowledged) >= goal or None
+
+
+async def test_the_older_version_s_data_is_read_by_the_newer(tmp_path: Path) -> None:
+    with running_redis(tmp_path, "6.2") as older:
+        async with connected(older.url) as client:
+            await add(client, "kept")
+    with running_redis(tmp_path, "7.4") as newer:
+        async with connected(newer.url) as client:
+            assert await client.lrange("list", 0, -1) == ["kept"]
