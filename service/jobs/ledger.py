@@ -22,7 +22,6 @@ from service.jobs.record import JobRecord, JobState, from_fields
 from service.jobs.scripts import Scripts
 from service.settings import Settings
 
-
 HELD: Final = 1
 WITHDRAWN: Final = -1
 """What the scripts say of an attempt's standing."""

@@ -31,8 +31,12 @@ STAGES: Final = (
     "publish",
 )
 OUTCOMES: Final = (
-    *("succeeded", "failed", "retried", "handed_back"),
-    *("superseded", "withdrawn"),
+    "succeeded",
+    "failed",
+    "retried",
+    "handed_back",
+    "superseded",
+    "withdrawn",
 )
 """How an attempt at a job ends; the first two end the job."""
 ROUTES: Final = (

@@ -55,7 +55,7 @@ class Rooms:
         """Let a claim's lease end, as if its worker had died."""
         async with connect(self.settings.redis_url) as redis:
             assert await redis.zadd(
-                f"{self.settings.queue_name}:leases", {claim.job_id: 1}, ch=True
+                f"{self.settings.queue_name}:leases", {claim.job_id: 1}, xx=True, ch=True
             )
 
     def annotator(self, analyse: Analyse) -> Annotator:
