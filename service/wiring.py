@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,12 +21,13 @@ from service.api.gateway import Gateway
 from service.domain.ports import Inference
 from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
+from service.jobs.caretaker import Caretaker
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.worker import run_worker as work_until_stopped
 from service.provenance import read_provenance
 from service.settings import Settings
-from service.store import FolderStore
+from service.store import open_store
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect
 
@@ -67,9 +68,9 @@ async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[A
 @asynccontextmanager
 async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[FastAPI]:
     """The REST application with its connections open; it starts while Redis and Triton are away."""
-    store = FolderStore(settings.store_dir)
+    store = open_store(settings)
     async with (
-        store.kept_tidy(),
+        _at_work(Caretaker(store)),
         Desk.open(settings) as desk,
         Gate.open(settings) as gate,
         connect(settings, metrics) as inference,
@@ -109,13 +110,24 @@ async def run_worker(settings: Settings) -> None:
         analyst = await connections.enter_async_context(open_analyst(settings, metrics))
         annotator = Annotator(
             ledger=ledger,
-            store=FolderStore(settings.store_dir),
+            store=open_store(settings),
             analyse=analyst.analyse,
             provenance=partial(read_provenance, settings),
             settings=settings,
             metrics=metrics,
         )
         await work_until_stopped(settings=settings, ledger=ledger, work=annotator, metrics=metrics)
+
+
+@asynccontextmanager
+async def _at_work(caretaker: Caretaker) -> AsyncGenerator[None]:
+    working = asyncio.create_task(caretaker.run(), name="caretaker")
+    try:
+        yield
+    finally:
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
 
 
 @asynccontextmanager

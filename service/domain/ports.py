@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.blob import Blob
 from service.domain.choices import Choices
 from service.domain.clip import Extract
 
@@ -41,7 +42,7 @@ class Extractor(Protocol):
 
 
 class Store(Protocol):
-    """Clips and results by key; raises StoreUnavailable."""
+    """Clips and results by key; raises StoreUnavailable, and StoreFull where it is written to."""
 
     async def put(self, key: str, content: AsyncIterator[bytes]) -> int:
         """Write all of `content`, or nothing; returns its size in bytes."""
@@ -52,11 +53,27 @@ class Store(Protocol):
         ...
 
     def open_file(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """A blob as a local file for as long as the context lasts."""
+        """A blob as a local file for as long as the context lasts; raises KeyError."""
         ...
 
     async def delete(self, key: str) -> None:
         """Remove a blob; no error where there is none."""
+        ...
+
+    async def delete_all(self, prefix: str) -> int:
+        """Remove every blob under `prefix/`; returns how many there were."""
+        ...
+
+    def list(self, prefix: str) -> AsyncGenerator[Blob]:
+        """Every whole blob under `prefix/`, in no order."""
+        ...
+
+    async def check_room(self, size_bytes: int) -> None:
+        """At once: raises StoreFull where a clip of this size should not come in."""
+        ...
+
+    async def sweep(self) -> int:
+        """Remove what killed writers left half-written; returns how many."""
         ...
 
     async def is_ready(self) -> bool:

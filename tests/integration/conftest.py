@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -13,8 +14,9 @@ from service.api.gateway import Gateway
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.settings import Settings
-from service.store import FolderStore
+from service.store import open_store
 from service.telemetry.metrics import Metrics
+from tests.integration.buckets import KEY_ID, SECRET, BucketServer, running_bucket
 from tests.integration.rooms import Rooms
 from tests.integration.servers import (
     REDIS_VERSIONS,
@@ -46,6 +48,21 @@ def redis_server(
         yield server
 
 
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    with running_bucket(tmp_path_factory.mktemp("bucket")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process may use the bucket, with these credentials and no others."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+
 @pytest.fixture
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
     """Settings of a gateway and worker that share nothing with another test's."""
@@ -68,7 +85,7 @@ async def rooms(settings: Settings) -> AsyncGenerator[Rooms]:
             settings=settings,
             ledger=ledger,
             desk=desk,
-            store=FolderStore(settings.store_dir),
+            store=open_store(settings),
             metrics=Metrics(CollectorRegistry()),
         )
 

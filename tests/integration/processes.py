@@ -25,7 +25,7 @@ from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.worker import run_worker
 from service.settings import Settings
-from service.store import FolderStore
+from service.store import open_store
 from service.telemetry.metrics import Metrics
 from tests.integration.pretence import analysis_of
 
@@ -60,7 +60,7 @@ async def serve_gateway(settings: Settings) -> None:
         gateway = Gateway(
             settings=settings,
             gate=gate,
-            store=FolderStore(settings.store_dir),
+            store=open_store(settings),
             desk=desk,
             inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
@@ -74,7 +74,7 @@ async def work(settings: Settings, frames: int, frame_seconds: float) -> None:
     async with Ledger.open(settings) as ledger:
         annotator = Annotator(
             ledger=ledger,
-            store=FolderStore(settings.store_dir),
+            store=open_store(settings),
             analyse=analysis_of(frames, frame_seconds),
             provenance=lambda: {"weights": "untrained"},
             settings=settings,

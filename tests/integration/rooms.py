@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from service.domain.choices import Priority
+from service.domain.ports import Store
 from service.jobs.annotator import Analyse, Annotator
 from service.jobs.connection import connect
 from service.jobs.consumer import Consumer
@@ -16,7 +17,6 @@ from service.jobs.desk import Desk
 from service.jobs.ledger import Claim, Ledger
 from service.jobs.record import JobRecord, clip_key, new_job_id
 from service.settings import Settings
-from service.store import FolderStore
 from service.telemetry.metrics import Metrics
 from tests.integration.pretence import chunks_of
 
@@ -28,7 +28,7 @@ class Rooms:
     settings: Settings
     ledger: Ledger
     desk: Desk
-    store: FolderStore
+    store: Store
     metrics: Metrics
 
     async def submit(self, owner: str = "anyone", priority: Priority = Priority.BULK) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from service.api.app import create_app
 from service.api.gateway import Gateway
+from service.domain.ports import Store
 from service.jobs.record import JobState
-from service.store import FolderStore
 from tests.integration.pretence import analysis_of, chunks_of
 from tests.integration.rooms import Rooms, eventually
 from tests.integration.servers import serving
@@ -19,7 +19,7 @@ from tests.integration.servers import serving
 CLIP = bytes(range(256)) * 40
 
 
-async def content_of(store: FolderStore, key: str) -> bytes:
+async def content_of(store: Store, key: str) -> bytes:
     return b"".join([chunk async for chunk in await store.get(key)])
 
 

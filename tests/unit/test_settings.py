@@ -44,6 +44,22 @@ def test_what_is_out_of_bounds_is_refused(name: str, value: int) -> None:
         Settings(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("store_url", "bucket/prefix"),
+        ("store_url", "s3://"),
+        ("store_url", "file:///var/store"),
+        ("store_url", "s3://key:secret@bucket"),
+        ("store_endpoint", "localhost:9000"),
+        ("store_endpoint", "https://key:secret@localhost:9000"),
+    ],
+)
+def test_a_store_is_named_in_one_way_and_without_secrets(name: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**{name: value})
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 

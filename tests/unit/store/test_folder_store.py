@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StoreUnavailable, UploadInterrupted
-from service.store import ABANDONED_SECONDS, FolderStore
+from service.errors import StoreFull, StoreUnavailable
+from service.store.folder import ABANDONED_SECONDS, FolderStore
 
 
 @pytest.fixture
@@ -25,97 +25,13 @@ def store(folder: Path) -> FolderStore:
     return FolderStore(folder)
 
 
-async def megabytes(number: int, then: Exception | None = None) -> AsyncIterator[bytes]:
+async def megabytes(number: int) -> AsyncIterator[bytes]:
     for index in range(number):
         yield bytes([index]) * 1_000_003
-    if then is not None:
-        raise then
 
 
 def files_in(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-
-
-async def test_what_was_put_is_what_is_read(store: FolderStore) -> None:
-    size = await store.put("clips/a", megabytes(5))
-
-    expected = b"".join([chunk async for chunk in megabytes(5)])
-    assert size == len(expected)
-    assert b"".join([chunk async for chunk in await store.get("clips/a")]) == expected
-    async with store.open_file("clips/a") as path:
-        assert await asyncio.to_thread(path.read_bytes) == expected
-
-
-async def test_content_that_breaks_leaves_nothing_and_says_why(
-    store: FolderStore, folder: Path
-) -> None:
-    with pytest.raises(UploadInterrupted):
-        await store.put("clips/a", megabytes(5, then=UploadInterrupted()))
-
-    assert files_in(folder) == []
-
-
-async def test_an_error_of_the_content_is_not_taken_for_the_stores(store: FolderStore) -> None:
-    with pytest.raises(OSError, match="the content's own"):
-        await store.put("clips/a", megabytes(1, then=OSError("the content's own")))
-
-
-async def test_a_cancelled_put_leaves_nothing(store: FolderStore, folder: Path) -> None:
-    reached = asyncio.Event()
-
-    async def endless() -> AsyncIterator[bytes]:
-        yield bytes(3_000_000)
-        reached.set()
-        await asyncio.Event().wait()
-
-    putting = asyncio.create_task(store.put("clips/a", endless()))
-    await reached.wait()
-    putting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await putting
-
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-    async with asyncio.timeout(5):
-        while await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-async def test_a_blob_is_seen_whole_or_not_at_all(store: FolderStore) -> None:
-    release = asyncio.Event()
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield bytes(3_000_000)
-        await release.wait()
-        yield b"end"
-
-    putting = asyncio.create_task(store.put("clips/a", slow()))
-    await asyncio.sleep(0.1)
-    with pytest.raises(KeyError):
-        await store.get("clips/a")
-    release.set()
-    assert await putting == 3_000_003
-
-
-async def test_an_absent_blob_is_a_key_error(store: FolderStore) -> None:
-    with pytest.raises(KeyError):
-        await store.get("clips/nobody")
-    with pytest.raises(KeyError):
-        async with store.open_file("clips/nobody"):
-            pass
-
-
-async def test_deleting_twice_is_no_error(store: FolderStore, folder: Path) -> None:
-    await store.put("clips/a", megabytes(1))
-
-    await store.delete("clips/a")
-    await store.delete("clips/a")
-
-    assert files_in(folder) == []
-
-
-async def test_a_store_that_can_be_written_is_ready(store: FolderStore, folder: Path) -> None:
-    assert await store.is_ready()
-    assert files_in(folder) == []
 
 
 async def test_a_store_that_cannot_be_written_is_not_ready(tmp_path: Path) -> None:
@@ -133,6 +49,53 @@ async def test_a_folder_that_vanishes_is_made_again(store: FolderStore, folder: 
     await asyncio.to_thread(shutil.rmtree, folder)
 
     assert await store.put("clips/b", megabytes(1)) == 1_000_003
+
+
+async def test_new_clips_leave_the_reserve_alone(folder: Path) -> None:
+    free_bytes = shutil.disk_usage(folder.parent).free
+    store = FolderStore(folder, reserve_bytes=free_bytes // 2)
+
+    await store.check_room(0)
+    await store.check_room(free_bytes // 4)
+    with pytest.raises(StoreFull):
+        await store.check_room(3 * free_bytes // 4)
+    with pytest.raises(StoreFull):
+        await FolderStore(folder, reserve_bytes=2 * free_bytes).check_room(0)
+
+
+_LIMITED = """
+import asyncio, resource, sys
+from pathlib import Path
+from service.errors import StoreFull
+from service.store import FolderStore
+
+async def megabytes(number):
+    for _ in range(number):
+        yield bytes(2**20)
+
+async def main():
+    store = FolderStore(Path(sys.argv[1]))
+    await store.put("clips/small", megabytes(2))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 2**20, resource.RLIM_INFINITY))
+    try:
+        await store.put("clips/big", megabytes(20))
+    except StoreFull:
+        sys.stdout.write("full")
+    await store.put("results/small", megabytes(2))
+    await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_file_system_that_takes_no_more_is_full_and_nothing_stays(folder: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LIMITED, folder, stdout=subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+
+    assert (process.returncode, told) == (0, b"full")
+    assert sorted(files_in(folder)) == ["clips/small", "results/small"]
 
 
 _WRITER = """
@@ -178,14 +141,6 @@ async def test_what_a_killed_writer_left_is_swept_once_it_is_old(
     assert await store.sweep() == 1
 
     assert files_in(folder) == ["clips/whole"]
-
-
-async def test_a_store_is_tidied_while_it_is_open(store: FolderStore, folder: Path) -> None:
-    await _age(await _kill_a_writer(folder), ABANDONED_SECONDS + 1)
-
-    async with store.kept_tidy(), asyncio.timeout(5):
-        while await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_a_folder_that_is_not_there_yet_needs_no_sweeping(store: FolderStore) -> None:

@@ -1,0 +1,98 @@
+"""What every store does alike, through the library that speaks to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+from uuid import uuid4
+
+import obstore
+from obstore.store import ObjectStore
+
+from service.domain.blob import Blob
+from service.errors import ServiceError
+from service.store.faults import reading, writing
+from service.store.sending import send
+
+_CHUNK_BYTES: Final = 2**20
+_PAGE: Final = 1000
+
+
+class Blobs(ABC):
+    """Blobs by key, behind one of the library's stores."""
+
+    def __init__(self, *, part_bytes: int, patience_seconds: float) -> None:
+        """part_bytes: in one request; patience_seconds: for what moves no blob's content."""
+        self._part_bytes = part_bytes
+        self._patience_seconds = patience_seconds
+
+    @abstractmethod
+    def _opened(self) -> ObjectStore: ...
+
+    async def put(self, key: str, content: AsyncIterator[bytes]) -> int:
+        """Write all of `content`, or nothing: the blob appears under its key when it is whole."""
+        with writing():
+            store = self._opened()
+        return await send(store, key, content, part_bytes=self._part_bytes)
+
+    async def get(self, key: str) -> AsyncIterator[bytes]:
+        """Stream a blob; raises KeyError where there is none, before the first byte."""
+        return chunks(await self._found(key), key)
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob; no error where there is none."""
+        try:
+            with reading(key):
+                async with asyncio.timeout(self._patience_seconds):
+                    await obstore.delete_async(self._opened(), key)
+        except KeyError:
+            return
+
+    async def delete_all(self, prefix: str) -> int:
+        """Remove every blob under `prefix/`; returns how many there were."""
+        keys = [blob.key async for blob in self.list(prefix)]
+        for key in keys:
+            await self.delete(key)
+        return len(keys)
+
+    async def list(self, prefix: str) -> AsyncGenerator[Blob]:
+        """Every whole blob under `prefix/`, page by page, in no order."""
+        with reading(prefix):
+            pages = aiter(obstore.list(self._opened(), prefix, chunk_size=_PAGE))
+            while True:
+                async with asyncio.timeout(self._patience_seconds):
+                    page = await anext(pages, None)
+                if page is None:
+                    return
+                for each in page:
+                    yield Blob(
+                        key=each["path"],
+                        size_bytes=each["size"],
+                        modified_at=each["last_modified"].timestamp(),
+                    )
+
+    async def is_ready(self) -> bool:
+        """Whether a blob can be written now, tried by writing one."""
+        key = f"ready/{uuid4().hex}"
+        try:
+            with writing():
+                async with asyncio.timeout(self._patience_seconds):
+                    await obstore.put_async(self._opened(), key, b"ready", use_multipart=False)
+            await self.delete(key)
+        except ServiceError:
+            return False
+        return True
+
+    async def _found(self, key: str) -> obstore.GetResult:
+        with reading(key):
+            async with asyncio.timeout(self._patience_seconds):
+                return await obstore.get_async(self._opened(), key)
+
+
+async def chunks(found: obstore.GetResult, key: str) -> AsyncGenerator[bytes]:
+    """A found blob's bytes; a store that goes away meanwhile raises StoreUnavailable."""
+    with reading(key):
+        async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+            yield bytes(chunk)

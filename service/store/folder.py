@@ -1,0 +1,84 @@
+"""Clips and results in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import obstore
+from obstore.store import LocalStore
+
+from service.errors import StoreFull
+from service.store.blobs import Blobs
+from service.store.faults import reading, writing
+from service.store.space import Space
+
+ABANDONED_SECONDS: Final = 3600.0
+"""A partial file that nobody has written to for so long has lost its writer. Files grow by whole
+chunks, so a shorter time could take the file from under a slow upload."""
+_PARTIAL_NAME: Final = re.compile(r".+#\d+")
+"""How LocalStore names the file of a blob that is not whole yet; no key of ours looks like it."""
+_PART_BYTES: Final = 2**20
+_PATIENCE_SECONDS: Final = 30.0
+
+
+class FolderStore(Blobs):
+    """A domain.ports.Store in a local folder; the folder is created when first written to."""
+
+    def __init__(self, folder: Path, reserve_bytes: int = 0) -> None:
+        """reserve_bytes: free space that is kept from new clips."""
+        super().__init__(part_bytes=_PART_BYTES, patience_seconds=_PATIENCE_SECONDS)
+        self._folder = folder.absolute()
+        self._reserve_bytes = reserve_bytes
+        self._space = Space(self._folder)
+        self._store: LocalStore | None = None
+
+    @asynccontextmanager
+    async def open_file(self, key: str) -> AsyncGenerator[Path]:
+        """The blob's own file: read only, please."""
+        with reading(key):
+            await obstore.head_async(self._opened(), key)
+        yield self._folder / key
+
+    async def delete_all(self, prefix: str) -> int:
+        """Remove every blob under `prefix/`, and the folder itself."""
+        count = await super().delete_all(prefix)
+        with suppress(OSError):  # it was never there, or somebody writes to it again
+            await asyncio.to_thread((self._folder / prefix).rmdir)
+        return count
+
+    async def check_room(self, size_bytes: int) -> None:
+        """Raises StoreFull where a clip of this size would take from the reserve."""
+        with writing():
+            free_bytes = await self._space.free_bytes()
+        if free_bytes - size_bytes < self._reserve_bytes:
+            raise StoreFull("the blob store has no room for the clip")
+
+    async def sweep(self) -> int:
+        """Remove what killed writers left half-written; returns how many files.
+
+        Safe beside the writers and sweepers of other processes.
+        """
+        with writing():
+            return await asyncio.to_thread(_remove_abandoned, self._folder)
+
+    def _opened(self) -> LocalStore:
+        if self._store is None or not self._folder.is_dir():
+            self._store = LocalStore(self._folder, mkdir=True)
+        return self._store
+
+
+def _remove_abandoned(folder: Path) -> int:
+    found = 0
+    for path in folder.rglob("*#*"):
+        with suppress(FileNotFoundError):  # finished, or swept by another
+            age_seconds = time.time() - path.stat().st_mtime
+            if _PARTIAL_NAME.fullmatch(path.name) and age_seconds > ABANDONED_SECONDS:
+                path.unlink()
+                found += 1
+    return found

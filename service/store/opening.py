@@ -1,0 +1,42 @@
+"""The store that the settings name."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from typing import Final
+from urllib.parse import urlsplit
+
+from service.domain.ports import Store
+from service.settings import Settings
+from service.store.folder import FolderStore
+from service.store.s3 import Bucket, BucketStore
+
+_SETTLE_SECONDS: Final = 0.1
+
+
+def open_store(settings: Settings) -> Store:
+    """A bucket where `store_url` names one, else the folder; nothing is reached or made yet."""
+    atexit.unregister(_settle)
+    atexit.register(_settle)
+    if not settings.store_url:
+        return FolderStore(settings.store_dir, settings.store_reserve_bytes)
+    url = urlsplit(settings.store_url)
+    bucket = Bucket(
+        name=url.netloc,
+        prefix=url.path.strip("/"),
+        endpoint=settings.store_endpoint,
+        region=settings.store_region,
+        is_virtual_hosted=settings.store_addressing == "virtual",
+        is_plain_http_allowed=settings.store_plain_http,
+        timeout_seconds=settings.store_timeout_seconds,
+    )
+    return BucketStore(bucket, settings.store_scratch_dir)
+
+
+def _settle() -> None:
+    """Let the library's threads hand their last results over before the interpreter is gone.
+
+    One that comes too late aborts the process. Source: PyO3/pyo3-async-runtimes#40.
+    """
+    time.sleep(_SETTLE_SECONDS)

@@ -1,0 +1,131 @@
+"""Clips and results in an S3-compatible bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import S3Store
+
+from service.errors import StoreFull, StoreUnavailable
+from service.store.blobs import Blobs, chunks
+from service.store.faults import writing
+from service.store.space import free_bytes
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+_PART_BYTES: Final = 8 * 2**20
+"""S3 takes parts from 5 MiB, and 10,000 of them: 78 GiB."""
+_CONNECT_SECONDS: Final = 3.0
+_WHOLE_TRANSFER: Final = timedelta(days=7)
+"""A result may be fetched slowly; what stands still is ended by the read time-out."""
+_TRIES_AGAIN: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Where a bucket is; who may use it is in the environment (`AWS_*`)."""
+
+    name: str
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = ""
+    is_virtual_hosted: bool = False
+    is_plain_http_allowed: bool = False
+    timeout_seconds: float = 20.0
+
+
+class BucketStore(Blobs):
+    """A domain.ports.Store in a bucket.
+
+    An upload that breaks off is aborted; one whose process was killed is left to the bucket's
+    lifecycle rule: the library cannot list them.
+    """
+
+    def __init__(self, bucket: Bucket, scratch_dir: Path | None = None) -> None:
+        """scratch_dir: for copies of clips; the system's temporary folder where it is None."""
+        super().__init__(part_bytes=_PART_BYTES, patience_seconds=3 * bucket.timeout_seconds)
+        self._bucket = bucket
+        self._scratch_dir = scratch_dir or Path(tempfile.gettempdir())
+        self._store: S3Store | None = None
+
+    @asynccontextmanager
+    async def open_file(self, key: str) -> AsyncGenerator[Path]:
+        """A copy without a name: nobody else can open it, and it goes with this process."""
+        found = await self._found(key)
+        size_bytes = found.meta["size"]
+        with writing():
+            copy = await asyncio.to_thread(_nameless_file, self._scratch_dir, size_bytes)
+        with copy:
+            await _fill(copy, found, key)
+            yield Path(f"/proc/self/fd/{copy.fileno()}")
+
+    async def check_room(self, size_bytes: int) -> None:
+        """A bucket does not say how much it can hold: the budget is the limit."""
+
+    async def sweep(self) -> int:
+        """Nothing to be done from here: see the class."""
+        return 0
+
+    def _opened(self) -> S3Store:
+        if self._store is None:
+            self._store = _connect(self._bucket)
+        return self._store
+
+
+def _connect(bucket: Bucket) -> S3Store:
+    patience = timedelta(seconds=bucket.timeout_seconds)
+    config: S3Config = {
+        "virtual_hosted_style_request": bucket.is_virtual_hosted,
+        "disable_bulk_delete": True,  # not every server has it, and we delete few at a time
+    }
+    if bucket.endpoint:
+        config["endpoint"] = _endpoint(bucket)
+    if bucket.region:
+        config["region"] = bucket.region
+    return S3Store(
+        bucket.name,
+        prefix=bucket.prefix or None,
+        config=config,
+        client_options={
+            "allow_http": bucket.is_plain_http_allowed,
+            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, bucket.timeout_seconds)),
+            "read_timeout": patience,
+            "timeout": _WHOLE_TRANSFER,
+        },
+        retry_config={"max_retries": _TRIES_AGAIN, "retry_timeout": patience},
+    )
+
+
+def _endpoint(bucket: Bucket) -> str:
+    """The library wants the bucket's name in a virtual-hosted endpoint."""
+    if not bucket.is_virtual_hosted:
+        return bucket.endpoint
+    parts = urlsplit(bucket.endpoint)
+    return parts._replace(netloc=f"{bucket.name}.{parts.netloc}").geturl()
+
+
+def _nameless_file(folder: Path, size_bytes: int) -> IO[bytes]:
+    folder.mkdir(parents=True, exist_ok=True)
+    if free_bytes(folder) < size_bytes:
+        raise StoreFull("the worker has no room for a copy of the clip")
+    return tempfile.TemporaryFile(dir=folder)
+
+
+async def _fill(copy: IO[bytes], found: obstore.GetResult, key: str) -> None:
+    async for chunk in chunks(found, key):
+        with writing():
+            await asyncio.to_thread(copy.write, chunk)
+    with writing():
+        await asyncio.to_thread(copy.flush)
+    if copy.tell() != found.meta["size"]:
+        raise StoreUnavailable("the blob store gave a part of the clip only")
