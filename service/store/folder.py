@@ -23,7 +23,7 @@ ABANDONED_SECONDS: Final = 3600.0
 chunks, so a shorter time could take the file from under a slow upload."""
 _PARTIAL_NAME: Final = re.compile(r".+#\d+")
 """How LocalStore names the file of a blob that is not whole yet; no key of ours looks like it."""
-_PART_BYTES: Final = 2**20
+_PART_BYTES: Final = 2**18
 _PATIENCE_SECONDS: Final = 30.0
 
 
