@@ -108,15 +108,22 @@ async def run_worker(settings: Settings) -> None:
     async with _closed_in_time() as connections:
         ledger = await connections.enter_async_context(Ledger.open(settings))
         analyst = await connections.enter_async_context(open_analyst(settings, metrics))
+        store = open_store(settings)
         annotator = Annotator(
             ledger=ledger,
-            store=open_store(settings),
+            store=store,
             analyse=analyst.analyse,
             provenance=partial(read_provenance, settings),
             settings=settings,
             metrics=metrics,
         )
-        await work_until_stopped(settings=settings, ledger=ledger, work=annotator, metrics=metrics)
+
+        async def is_ready() -> bool:
+            return await analyst.inference.is_ready() and await store.is_ready()
+
+        await work_until_stopped(
+            settings=settings, ledger=ledger, work=annotator, is_ready=is_ready, metrics=metrics
+        )
 
 
 @asynccontextmanager

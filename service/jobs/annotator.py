@@ -54,8 +54,11 @@ class Annotator:
     settings: Settings
     metrics: Metrics
 
-    async def __call__(self, claim: Claim) -> None:
-        """Attempt the job once and settle it; a job that is cut short is handed back."""
+    async def __call__(self, claim: Claim) -> bool:
+        """Attempt the job once and settle it; a job that is cut short is handed back.
+
+        Returns: whether the parts of the service that it takes were there.
+        """
         TRACE_ID.set(claim.record.trace_id)
         log.info("job %s: attempt %d starts", claim.job_id, claim.attempt)
         started = time.monotonic()
@@ -76,6 +79,7 @@ class Annotator:
             seconds = time.monotonic() - started
             self.metrics.job_duration_seconds.labels(outcome).observe(seconds)
             log.info("job %s: attempt %d %s", claim.job_id, claim.attempt, outcome)
+        return outcome != "retried"
 
     async def _attempt(self, claim: Claim) -> str:
         """Work with a pulse beside it; a pulse that finds the job lost ends the work."""

@@ -16,25 +16,36 @@ from service.telemetry.metrics import Metrics
 LOOK_SECONDS: Final = 0.1
 """From one look into an empty queue to the next."""
 PAUSE_SECONDS: Final = 1.0
-"""From one look at a queue that is away to the next, at most."""
+"""From one look at a part that is away to the next, at most."""
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[Claim], Awaitable[None]]
+Work = Callable[[Claim], Awaitable[bool]]
 """Does one attempt and settles it; an Annotator, as a rule.
 
-It must not block the event loop, where leases are renewed, and when it is cancelled it hands its
-job back.
+It says whether all that it takes was there. It must not block the event loop, where leases are
+renewed, and when it is cancelled it hands its job back.
 """
+
+Ready = Callable[[], Awaitable[bool]]
+"""Whether work can be done at all: Triton and the store are there."""
 
 
 class Consumer:
-    """Takes as many jobs at once as the settings say."""
+    """Takes as many jobs at once as the settings say.
 
-    def __init__(self, ledger: Ledger, settings: Settings, work: Work, metrics: Metrics) -> None:
+    Once a part was away it looks for it before it claims another job: those that wait do not
+    use up their tries, and start as soon as the part is back.
+    """
+
+    def __init__(
+        self, ledger: Ledger, settings: Settings, work: Work, is_ready: Ready, metrics: Metrics
+    ) -> None:
         self._ledger = ledger
         self._settings = settings
         self._work = work
+        self._is_ready = is_ready
+        self._is_in_doubt = False
         self._metrics = metrics
         self._at_work: set[asyncio.Task[None]] = set()
         self._is_away = False
@@ -65,6 +76,9 @@ class Consumer:
         """Claim until no hand is free or nothing waits; returns the seconds to the next look."""
         try:
             while len(self._at_work) < self._slots:
+                if self._is_in_doubt and not await self._is_ready():
+                    return PAUSE_SECONDS
+                self._is_in_doubt = False
                 claimed = await self._ledger.claim()
                 for job_id in claimed.given_up:
                     self._metrics.decode_rejected_total.labels("attempts_exhausted").inc()
@@ -89,7 +103,8 @@ class Consumer:
 
     async def _attend(self, claim: Claim) -> None:
         try:
-            await self._work(claim)
+            if not await self._work(claim):
+                self._is_in_doubt = True
         except Exception:
             log.exception("job %s: its attempt ended without a word; the lease will", claim.job_id)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
-from service.jobs.consumer import Consumer, Work
+from service.jobs.consumer import Consumer, Ready, Work
 from service.jobs.ledger import Ledger
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -21,7 +21,9 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-async def run_worker(*, settings: Settings, ledger: Ledger, work: Work, metrics: Metrics) -> None:
+async def run_worker(
+    *, settings: Settings, ledger: Ledger, work: Work, is_ready: Ready, metrics: Metrics
+) -> None:
     """Work until SIGTERM or SIGINT, then drain."""
     with _serving_metrics(settings, metrics), _stop_signals() as stop:
         log.info(
@@ -30,7 +32,7 @@ async def run_worker(*, settings: Settings, ledger: Ledger, work: Work, metrics:
             settings.queue_name,
             settings.worker_metrics_port,
         )
-        await Consumer(ledger, settings, work, metrics).run(stop)
+        await Consumer(ledger, settings, work, is_ready, metrics).run(stop)
     log.info("worker stopped")
 
 

@@ -74,3 +74,7 @@ def failing_with(error: Exception) -> Analyse:
 async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
+
+
+async def always_ready() -> bool:
+    return True

@@ -27,7 +27,7 @@ from service.jobs.worker import run_worker
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
-from tests.integration.pretence import analysis_of
+from tests.integration.pretence import always_ready, analysis_of
 
 STOP_SECONDS: Final = 60.0
 
@@ -80,7 +80,13 @@ async def work(settings: Settings, frames: int, frame_seconds: float) -> None:
             settings=settings,
             metrics=metrics,
         )
-        await run_worker(settings=settings, ledger=ledger, work=annotator, metrics=metrics)
+        await run_worker(
+            settings=settings,
+            ledger=ledger,
+            work=annotator,
+            is_ready=always_ready,
+            metrics=metrics,
+        )
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from service.domain.choices import Priority
 from service.domain.ports import Store
 from service.jobs.annotator import Analyse, Annotator
 from service.jobs.connection import connect
-from service.jobs.consumer import Consumer
+from service.jobs.consumer import Consumer, Ready
 from service.jobs.desk import Desk
 from service.jobs.ledger import Claim, Ledger
 from service.jobs.record import JobRecord, clip_key, new_job_id
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.integration.pretence import chunks_of
+from tests.integration.pretence import always_ready, chunks_of
 
 T = TypeVar("T")
 
@@ -69,10 +69,13 @@ class Rooms:
         )
 
     @asynccontextmanager
-    async def worker(self, analyse: Analyse) -> AsyncGenerator[asyncio.Event]:
+    async def worker(
+        self, analyse: Analyse, is_ready: Ready = always_ready
+    ) -> AsyncGenerator[asyncio.Event]:
         """A worker in this process; setting the event stops it."""
         stop = asyncio.Event()
-        consumer = Consumer(self.ledger, self.settings, self.annotator(analyse), self.metrics)
+        annotator = self.annotator(analyse)
+        consumer = Consumer(self.ledger, self.settings, annotator, is_ready, self.metrics)
         running = asyncio.create_task(consumer.run(stop))
         try:
             yield stop

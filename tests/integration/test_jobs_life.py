@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 
+from service.domain.choices import Choices
 from service.domain.media import Flag
+from service.domain.timeline import AnalysisEvent
 from service.errors import (
     ClipTooLong,
     InferenceUnavailable,
@@ -75,6 +80,32 @@ async def test_a_part_that_comes_back_costs_a_retry_only(rooms: Rooms) -> None:
         record = await rooms.finished(job_id)
 
     assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 0)
+
+
+async def test_while_a_part_is_away_the_jobs_that_wait_are_not_touched(rooms: Rooms) -> None:
+    submitted = [await rooms.submit() for _ in range(3)]
+    back = asyncio.Event()
+
+    async def is_back() -> bool:
+        return back.is_set()
+
+    async def analyse(clip: Path, choices: Choices) -> AsyncGenerator[AnalysisEvent]:
+        told = analysis_of(3) if back.is_set() else failing_with(InferenceUnavailable())
+        async for event in told(clip, choices):
+            yield event
+
+    alone = dataclasses.replace(
+        rooms, settings=rooms.settings.model_copy(update={"worker_concurrency": 1})
+    )
+    async with alone.worker(analyse, is_back):
+        await asyncio.sleep(2.0)
+        tries = [(await rooms.desk.find(job_id)).tries for job_id in submitted]
+        back.set()
+        records = [await rooms.finished(job_id) for job_id in submitted]
+
+    assert sorted(tries) == [0, 0, 1]
+    assert {record.state for record in records} == {JobState.SUCCEEDED}
+    assert [record.attempt for record in records] == [2, 1, 1]
 
 
 async def test_a_job_finished_once_is_finished_for_ever(rooms: Rooms) -> None:
