@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from service.access.audit import Audit, Deed
 from service.access.keyring import KeyRing
 from service.access.keys import MOST_NAME_LETTERS, ApiKey, is_key_name
 from service.console import failing_clearly, read_settings, say
@@ -41,11 +42,13 @@ def create(
         int | None, typer.Option(min=1, help="Bytes of clips and results that are kept.")
     ] = None,
     upload_bytes: Annotated[int | None, typer.Option(min=1, help="Bytes of one clip.")] = None,
-    expires: Annotated[float | None, typer.Option(min=0, help="Days it is good for.")] = None,
+    expires: Annotated[float | None, typer.Option(help="Days it is good for; more than 0.")] = None,
 ) -> None:
     """Make a key. Its token, alone on standard output, is never shown again."""
     if not is_key_name(name):
         raise typer.BadParameter(f"a name has 1 to {MOST_NAME_LETTERS} printable letters")
+    if expires is not None and expires <= 0:
+        raise typer.BadParameter("--expires takes a number of days above 0")
     limits = Limits(
         requests_per_minute=rate,
         open_jobs=open_jobs,
@@ -54,10 +57,11 @@ def create(
     )
     lifetime = None if expires is None else expires * DAY_SECONDS
 
-    async def make(keys: KeyRing) -> str:
+    async def make(keys: KeyRing, audit: Audit) -> str:
         key, token = await keys.create(
             name, scopes=frozenset(scope or USUAL_SCOPES), limits=limits, lifetime_seconds=lifetime
         )
+        audit.write(_deed("create_key", key))
         say(f"key {key.id} for {name!r} ({_scopes(key)}). Its token is shown this once:")
         return token.text
 
@@ -68,7 +72,7 @@ def create(
 def show() -> None:
     """List all keys, revoked ones too."""
     table = Table("id", "name", "scopes", "limits", "created", "last used", "ends", box=None)
-    for key in _with_keys(lambda keys: keys.every()):
+    for key in _with_keys(lambda keys, _: keys.every()):
         moments = (_moment(key.created_at), _moment(key.last_used_at), _end(key))
         table.add_row(key.id, key.name, _scopes(key), _limits(key), *moments)
     console = Console(markup=False, highlight=False)
@@ -80,20 +84,31 @@ def show() -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="The id that `list` shows.")]) -> None:
     """End a key. Gateways know within a second; its jobs stay."""
+
+    async def end(keys: KeyRing, audit: Audit) -> ApiKey:
+        key = await keys.revoke(key_id)
+        audit.write(_deed("revoke_key", key))
+        return key
+
     try:
-        key = _with_keys(lambda keys: keys.revoke(key_id))
+        key = _with_keys(end)
     except KeyError:
         raise typer.BadParameter(f"there is no key with the id {key_id!r}") from None
     say(f"key {key.id} of {key.name!r} is revoked")
 
 
-def _with_keys(act: Callable[[KeyRing], Awaitable[T]]) -> T:
+def _with_keys(act: Callable[[KeyRing, Audit], Awaitable[T]]) -> T:
     async def acted() -> T:
-        async with KeyRing.open(read_settings()) as keys:
-            return await act(keys)
+        settings = read_settings()
+        async with KeyRing.open(settings) as keys, Audit.open(settings) as audit:
+            return await act(keys, audit)
 
     with failing_clearly():
         return asyncio.run(acted())
+
+
+def _deed(action: str, key: ApiKey) -> Deed:
+    return Deed(action=action, key_id=key.id, key_name=key.name, client="command line")
 
 
 def _scopes(key: ApiKey) -> str:

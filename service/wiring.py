@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from service.access.audit import Audit
 from service.access.gate import Gate
 from service.analysis import Method, analyse
 from service.api.app import create_app
@@ -73,6 +74,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
         _at_work(Caretaker(store)),
         Desk.open(settings) as desk,
         Gate.open(settings) as gate,
+        Audit.open(settings) as audit,
         connect(settings, metrics) as inference,
     ):
         yield create_app(
@@ -83,6 +85,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
                 desk=desk,
                 inference_ready=inference.is_ready,
                 metrics=metrics,
+                audit=audit,
             )
         )
 

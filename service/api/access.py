@@ -39,7 +39,9 @@ async def _admit(
     _bearer: Annotated[Any, Security(_DECLARED_BEARER)],
     _header: Annotated[Any, Security(_DECLARED_HEADER)],
 ) -> Caller:
+    request.state.caller = None  # this request is one for the audit log, whoever it is
     caller = await gateway.gate.identify(_credential(request))
+    request.state.caller = caller
     for scope in scopes.scopes:
         await gateway.gate.admit(caller, Scope(scope))
     return caller

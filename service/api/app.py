@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from service.api import health, jobs
 from service.api.access import make_keys_optional
+from service.api.audit import Audited
 from service.api.envelope import Envelope
 from service.api.gateway import Gateway
 from service.api.lingering import LingeringClose
@@ -35,6 +36,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.include_router(jobs.router)
     app.include_router(health.router)
     translate_errors(app)
+    app.add_middleware(Audited, audit=gateway.audit)
     app.add_middleware(Envelope, metrics=gateway.metrics)
     app.add_middleware(LingeringClose)
     _document(app, needs_keys=gateway.gate.asks_for_keys)

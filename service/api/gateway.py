@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.access.audit import Audit
 from service.access.gate import Gate
 from service.domain.ports import Store
 from service.jobs.desk import Desk
@@ -25,6 +26,7 @@ class Gateway:
     desk: Desk
     inference_ready: Callable[[], Awaitable[bool]]
     metrics: Metrics
+    audit: Audit = field(default_factory=Audit)
 
 
 def _gateway_of(request: Request) -> Gateway:

@@ -55,6 +55,7 @@ def answer(
     extensions: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     """The response for an error met while serving `request`."""
+    request.state.problem = error
     body = problem(error, request.url.path, request.path_params.get("job_id"))
     seconds = ceil(error.retry_seconds or RETRY_SECONDS)
     retry = {"Retry-After": str(seconds)} if error.retryable else {}

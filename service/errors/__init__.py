@@ -50,6 +50,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── PartNotStarted            a server of the embedded stack did not start
         ├── PartStopped               a server of the embedded stack stopped
         ├── AccessUndecided           nobody said who may use the gateway
+        ├── AuditUnwritable           the audit file cannot be opened
         └── InternalError             a defect of ours
 """
 
@@ -94,6 +95,7 @@ from service.errors.requests import (
 )
 from service.errors.services import (
     AccessUndecided,
+    AuditUnwritable,
     DecoderKilled,
     FaceModelsMissing,
     InferenceFailed,
@@ -115,6 +117,7 @@ from service.errors.tree import (
 __all__ = [
     "AccessUndecided",
     "AttemptsExhausted",
+    "AuditUnwritable",
     "CircumplexError",
     "ClipEmpty",
     "ClipError",

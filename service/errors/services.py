@@ -96,6 +96,13 @@ class AccessUndecided(ServiceError):
     retryable = False
 
 
+class AuditUnwritable(ServiceError):
+    """The audit file cannot be opened."""
+
+    code = "audit_unwritable"
+    retryable = False
+
+
 class InternalError(ServiceError):
     """A defect of this service."""
 

@@ -24,6 +24,8 @@ QUIET: Final = ("httpx", "httpcore", "python_multipart", "uvicorn.access")
 """Libraries that log each message they handle; only their warnings are of interest."""
 
 OWN_LOGGERS: Final = "service"
+AUDIT_LOGGER: Final = "circumplex.audit"
+"""Who did what: it is logged whatever the level."""
 AWAY_NAMES: Final = frozenset({"ConnectionError", "TimeoutError"})
 """Errors of libraries, Python's and Redis' alike, that say that a server is away."""
 _CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
@@ -42,6 +44,7 @@ def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa
     handler.addFilter(_shorten_outage)
     handler.setFormatter(_json() if format == "json" else TextFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from service.access.keyring import KeyRing
+from service.cli import app
 from service.domain.caller import Limits, Scope
 from service.embedded.stack import as_environment
 from service.settings import Settings
 from tests.integration.access.asking import UNKNOWN
+from tests.integration.access.commands import circumplex, started
 from tests.integration.servers import free_port
 
-START_SECONDS = 60.0
 TOKEN = re.compile(r"cpx_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}")
-
-
-def circumplex(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env=os.environ | as_environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=START_SECONDS,
-    )
 
 
 async def test_a_key_is_made_listed_and_revoked(settings: Settings, keys: KeyRing) -> None:
@@ -63,56 +50,52 @@ async def test_a_key_is_made_listed_and_revoked(settings: Settings, keys: KeyRin
     assert token not in listed.stdout + listed.stderr + revoked.stderr
 
 
-def test_what_cannot_be_done_is_said(settings: Settings) -> None:
-    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
-    unknown = circumplex(settings, "keys", "revoke", "nobody")
-    assert unknown.returncode == 2
-    assert "there is no key with the id 'nobody'" in unknown.stderr
-    away = circumplex(nowhere, "keys", "create", "somebody")
-    assert (away.returncode, away.stdout) == (1, "")
-    assert "queue_unavailable" in away.stderr
-    unnamed = circumplex(settings, "keys", "create", "two\nlines")
-    assert (unnamed.returncode, unnamed.stdout) == (2, "")
-    assert "Traceback" not in unknown.stderr + away.stderr + unnamed.stderr
+@pytest.fixture
+def command() -> Iterator[CliRunner]:
+    """Runs the command line in here, and takes back the logging that it configures."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield CliRunner()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_a_gateway_that_others_can_reach_does_not_start_unprotected(
-    settings: Settings, host: str
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["revoke", "nobody"], "there is no key with the id 'nobody'"),
+        (["create", "two\nlines"], "printable letters"),
+        (["create", " "], "printable letters"),
+        (["create", "x" * 65], "1 to 64"),
+        (["create", "x", "--scope", "all"], "'all' is not one of"),
+        (["create", "x", "--rate", "0"], "--rate"),
+        (["create", "x", "--expires", "0"], "--expires"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    settings: Settings, command: CliRunner, arguments: list[str], told: str
 ) -> None:
-    update = {"access": "auto", "host": host, "http_port": free_port()}
+    refused = command.invoke(app, ["keys", *arguments], env=as_environment(settings))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert told in " ".join(refused.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("arguments", [["create", "x"], ["list"], ["revoke", "x"]])
+def test_redis_away_is_said(settings: Settings, command: CliRunner, arguments: list[str]) -> None:
+    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
+    refused = command.invoke(app, ["keys", *arguments], env=as_environment(nowhere))
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "queue_unavailable" in refused.stderr
+
+
+def test_a_gateway_that_others_can_reach_does_not_start_unprotected(settings: Settings) -> None:
+    update = {"access": "auto", "host": "0.0.0.0", "http_port": free_port()}
     refused = circumplex(settings.model_copy(update=update), "gateway")
     assert refused.returncode == 1
     told = " ".join(refused.stderr.split())
-    for part in ("access_undecided", host, "circumplex keys create", "CIRCUMPLEX_ACCESS=keys"):
+    for part in ("access_undecided", "0.0.0.0", "circumplex keys create", "CIRCUMPLEX_ACCESS=keys"):
         assert part in told
     assert "CIRCUMPLEX_ACCESS=open" in told
-
-
-@contextmanager
-def started(settings: Settings) -> Generator[str]:
-    """The gateway that `circumplex gateway` starts; yields its address."""
-    url = f"http://127.0.0.1:{settings.http_port}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "gateway"], env=os.environ | as_environment(settings)
-    )
-    try:
-        until = time.monotonic() + START_SECONDS
-        while not _answers(url):
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(START_SECONDS)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/live").is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -120,10 +103,10 @@ def _answers(url: str) -> bool:
     [("auto", "127.0.0.1", 404), ("open", "0.0.0.0", 404), ("keys", "0.0.0.0", 401)],
 )
 def test_a_gateway_starts_once_somebody_has_said_who_is_let_in(
-    settings: Settings, access: str, host: str, status: int
+    settings: Settings, tmp_path: Path, access: str, host: str, status: int
 ) -> None:
     update = {"access": access, "host": host, "http_port": free_port()}
-    with started(settings.model_copy(update=update)) as url:
+    with started(settings.model_copy(update=update), tmp_path / "log") as url:
         assert httpx.get(url + UNKNOWN).status_code == status
         if access == "keys":
             token = circumplex(settings, "keys", "create", "somebody").stdout.strip()

@@ -1,0 +1,60 @@
+"""The command line as processes of its own: one command, or a gateway that stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from service.embedded.stack import as_environment
+from service.settings import Settings
+
+START_SECONDS: Final = 60.0
+
+
+def circumplex(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=os.environ | as_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+
+
+@contextmanager
+def started(settings: Settings, log_file: Path) -> Generator[str]:
+    """The gateway that `circumplex gateway` starts; yields its address."""
+    url = f"http://127.0.0.1:{settings.http_port}"
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "gateway"],
+            env=os.environ | as_environment(settings),
+            stderr=log,
+        )
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _answers(url):
+            assert process.poll() is None, log_file.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(START_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/live").is_success
+    except httpx.TransportError:
+        return False
