@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from redis.asyncio import Redis
 from service.access.keys import ApiKey, from_fields, to_fields
 from service.access.token import Token, new_token
 from service.domain.caller import Limits, Scope
+from service.errors import QueueUnavailable
 from service.jobs.connection import connect, reaching_redis
 from service.settings import Settings
 
@@ -21,6 +23,8 @@ CACHE_SECONDS: Final = 1.0
 """For how long a gateway goes by what it has read: a revoked key lives on no longer than this."""
 CACHED_KEYS: Final = 4096
 LAST_USED_SECONDS: Final = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,20 +102,25 @@ class KeyRing:
         until = time.monotonic() + CACHE_SECONDS
         async with reaching_redis():
             found = await self._read(token.key_id)
-            if not hmac.compare_digest(found.get("digest", ""), token.digest):
-                return None
-            key = await self._touch(from_fields(found))
+        if not hmac.compare_digest(found.get("digest", ""), token.digest):
+            return None
+        key = await self._touch(from_fields(found))
         if len(self._known) >= CACHED_KEYS:
             self._known.clear()
         self._known[token.digest] = _Known(key=key, until=until)
         return key
 
     async def _touch(self, key: ApiKey) -> ApiKey:
-        """Remember that a key is in use, once a minute at most."""
+        """Remember that a key is in use, once a minute at most; a Redis that is full may not."""
         now = time.time()
         if key.refusal(now) or now - (key.last_used_at or 0.0) < LAST_USED_SECONDS:
             return key
-        await self._redis.hset(self._key(key.id), "last_used_at", str(now))
+        try:
+            async with reaching_redis():
+                await self._redis.hset(self._key(key.id), "last_used_at", str(now))
+        except QueueUnavailable as error:
+            log.warning("the last use of key %s is not recorded: %s", key.id, error)
+            return key
         return replace(key, last_used_at=now)
 
     async def _read(self, key_id: str) -> dict[str, str]:

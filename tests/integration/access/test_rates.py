@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import httpx
 import pytest
+import redis
 from redis.asyncio import Redis
 
 from service.access.gate import Gate
@@ -17,7 +19,7 @@ from service.errors import QueueUnavailable, RateExceeded
 from service.jobs.connection import connect
 from service.settings import Settings
 from tests.integration.access.asking import UNKNOWN, bearing, token_for
-from tests.integration.servers import free_port
+from tests.integration.servers import free_port, running_redis
 
 
 @pytest.fixture
@@ -96,6 +98,20 @@ async def test_a_key_without_limits_has_those_of_the_service_and_its_own_come_fi
         assert (await gate.identify(own.text)).limits == Limits(
             requests_per_minute=100, open_jobs=2, stored_bytes=5, upload_bytes=9
         )
+
+
+async def test_a_full_redis_keeps_no_key_from_reading(
+    settings: Settings, keys: KeyRing, tmp_path: Path
+) -> None:
+    with running_redis(tmp_path) as server:
+        moved = settings.model_copy(update={"redis_url": server.url})
+        async with KeyRing.open(moved) as ring, Gate.open(moved) as gate:
+            token = await token_for(ring)
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("maxmemory", 1)
+            caller = await gate.identify(token.text)
+            await gate.admit(caller, Scope.READ)
+    assert caller.owner == token.key_id
 
 
 async def test_nobody_is_let_in_while_redis_is_away(settings: Settings, keys: KeyRing) -> None:
