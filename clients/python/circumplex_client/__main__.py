@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
 
-from circumplex_client.client import Client
+from circumplex_client.client import KEY_VARIABLE, Client
 from circumplex_client.errors import ClientError
 from circumplex_client.values import Choices, Job
 
@@ -34,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     waiting = [clip for clip, target in targets.items() if not target.exists()]
     _say(f"{len(clips)} clips, {len(clips) - len(waiting)} already done")
     failures = 0
-    with Client(told.url) as client, ThreadPoolExecutor(told.at_once) as threads:
+    with (
+        Client(told.url, api_key=told.api_key) as client,
+        ThreadPoolExecutor(told.at_once) as threads,
+    ):
         running = {
             threads.submit(_annotate, client, clip, targets[clip], told): clip for clip in waiting
         }
@@ -94,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     annotate = commands.add_parser("annotate", help="annotate clips and folders of clips")
     annotate.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     annotate.add_argument("--url", default="http://127.0.0.1:8080", help="the gateway's address")
+    annotate.add_argument(
+        "--api-key", metavar="KEY", help=f"shown to all on this machine; better in {KEY_VARIABLE}"
+    )
     annotate.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     annotate.add_argument("--format", choices=("json", "csv"), default="csv")
     annotate.add_argument(

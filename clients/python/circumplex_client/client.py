@@ -21,6 +21,7 @@ from circumplex_client.errors import (
 )
 from circumplex_client.values import Choices, Job, Result
 
+KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 CHUNK_BYTES: Final = 2**18
 FIRST_POLL_SECONDS: Final = 0.1
 TROUBLE_SECONDS: Final = 60.0
@@ -32,10 +33,17 @@ OnProgress = Callable[[Job], None]
 
 
 class Client:
-    """A gateway at `base_url`. Threads may share a client."""
+    """A gateway at `base_url`. Threads may share a client.
 
-    def __init__(self, base_url: str, *, timeout_seconds: float = 60.0) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds)
+    api_key: what the gateway's operator handed out; without it, the variable CIRCUMPLEX_API_KEY.
+    """
+
+    def __init__(
+        self, base_url: str, *, api_key: str | None = None, timeout_seconds: float = 60.0
+    ) -> None:
+        key = (api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds, headers=headers)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from circumplex_client import Client, RequestRefused
+from circumplex_client.__main__ import main
+
+from service.access.keyring import KeyRing
+from tests.integration.access.asking import token_for
+from tests.integration.pretence import analysis_of
+from tests.integration.rooms import Rooms
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"clip")
+    return path
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+async def test_a_client_holds_a_key(
+    address: str,
+    keys: KeyRing,
+    rooms: Rooms,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_variable: bool,
+) -> None:
+    text = (await token_for(keys)).text
+    if by_variable:
+        monkeypatch.setenv("CIRCUMPLEX_API_KEY", f"{text}\n")
+    async with rooms.worker(analysis_of(3)):
+        with Client(address, api_key=None if by_variable else text) as client:
+            result = await asyncio.to_thread(client.annotate, clip)
+        told = ["annotate", str(clip), "--url", address, "-o", str(clip.parent / "out")]
+        held = [] if by_variable else ["--api-key", text]
+        assert await asyncio.to_thread(main, [*told, *held]) == 0
+    assert len(result) == 3
+
+
+async def test_a_client_without_a_key_is_told_so(
+    address: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CIRCUMPLEX_API_KEY", raising=False)
+    with Client(address) as client, pytest.raises(RequestRefused) as refused:
+        await asyncio.to_thread(client.submit, clip)
+    assert refused.value.problem.code == "unauthenticated"
