@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from service.errors import QueueUnavailable
-from service.jobs.ledger import Claim, Ledger
+from service.jobs.ledger import Claim, Claimed, Ledger
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -80,9 +80,7 @@ class Consumer:
                     return PAUSE_SECONDS
                 self._is_in_doubt = False
                 claimed = await self._ledger.claim()
-                for job_id in claimed.given_up:
-                    self._metrics.decode_rejected_total.labels("attempts_exhausted").inc()
-                    log.error("job %s is given up: worker after worker was lost", job_id)
+                self._tell(claimed)
                 if self._is_away:
                     log.info("the queue is back")
                     self._is_away = False
@@ -95,6 +93,12 @@ class Consumer:
             self._is_away = True
             return PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
         return None
+
+    def _tell(self, claimed: Claimed) -> None:
+        self._metrics.workers_lost_total.inc(claimed.lost)
+        for job_id in claimed.given_up:
+            self._metrics.decode_rejected_total.labels("attempts_exhausted").inc()
+            log.error("job %s is given up: worker after worker was lost", job_id)
 
     def _start(self, claim: Claim) -> None:
         task = asyncio.create_task(self._attend(claim), name=f"job {claim.job_id}")

@@ -54,9 +54,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What a worker got; `given_up`: jobs that have lost too many workers and have just failed."""
+    """What a worker got, and what came to light as it asked.
+
+    lost: attempts whose lease has ended without a word from their worker.
+    given_up: jobs that have lost too many workers, and have just failed.
+    """
 
     claim: Claim | None
+    lost: int = 0
     given_up: tuple[str, ...] = ()
 
 
@@ -82,7 +87,7 @@ class Ledger:
         """The next attempt, if there is work: what lost its worker first, then whose turn it is."""
         limit = self._settings.max_attempts
         exhausted = AttemptsExhausted(f"{limit} workers were lost while they worked on it")
-        given_up, _, fields = await self._scripts.run(
+        given_up, lost, fields = await self._scripts.run(
             "claim",
             *(self._worker, uuid4().hex, self._settings.redelivery_seconds, limit),
             *(exhausted.code, exhausted.detail),
@@ -90,7 +95,7 @@ class Ledger:
         )
         found = dict(zip(fields[::2], fields[1::2], strict=True))
         claim = Claim(record=from_fields(found)) if found else None
-        return Claimed(claim=claim, given_up=tuple(given_up))
+        return Claimed(claim=claim, lost=int(lost), given_up=tuple(given_up))
 
     async def beat(self, claim: Claim, done: int, total: int | None) -> None:
         """Renew the lease and say how far the attempt is; raises AttemptSuperseded."""

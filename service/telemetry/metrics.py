@@ -93,6 +93,11 @@ class Metrics:
             buckets=JOB_BUCKETS,
             registry=registry,
         )
+        self.workers_lost_total = Counter(
+            "circumplex_workers_lost_total",
+            "Attempts whose worker was lost: their lease ended without a word.",
+            registry=registry,
+        )
         self.queue_depth = Gauge(
             "circumplex_queue_depth", "Jobs that no worker has taken yet.", registry=registry
         )

@@ -170,7 +170,7 @@ async def test_a_clip_that_takes_workers_down_is_given_up(rooms: Rooms) -> None:
 
     claimed = await rooms.ledger.claim()
 
-    assert (claimed.claim, claimed.given_up) == (None, (job_id,))
+    assert (claimed.claim, claimed.lost, claimed.given_up) == (None, 1, (job_id,))
     record = await rooms.desk.find(job_id)
     assert (record.state, record.error_code) == (JobState.FAILED, "attempts_exhausted")
     assert record.lost == limit

@@ -1,12 +1,12 @@
 -- Give a worker its next job. ARGV: worker, token, lease seconds, most lost workers of a job, the
 -- error code and detail of giving up, clip seconds, job seconds.
 -- The token makes the same claim again (its answer was lost) the claim it was.
--- Returns {ids of the jobs that are given up, id or '', the record}.
+-- Returns {ids of the jobs that are given up, how many attempts lost their worker, the record or {}}.
 local worker, token, lease_seconds, max_lost = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local code, detail, clip_seconds, job_seconds = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local MOST_AT_ONCE = 100
 local now = time()
-local given_up = {}
+local given_up, lost = {}, 0
 
 local function take(id)
     redis.call('HINCRBY', key('job', id), 'attempt', 1)
@@ -16,12 +16,12 @@ local function take(id)
     redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
     redis.call('SET', key('claim', token), id, 'EX', 60)
     restate(id, 'running')
-    return {given_up, id, redis.call('HGETALL', key('job', id))}
+    return {given_up, lost, redis.call('HGETALL', key('job', id))}
 end
 
 local claimed = redis.call('GET', key('claim', token))
 if claimed then
-    return {given_up, claimed, redis.call('HGETALL', key('job', claimed))}
+    return {given_up, lost, redis.call('HGETALL', key('job', claimed))}
 end
 keep_pulse(now, lease_seconds)
 
@@ -31,6 +31,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', exact(no
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', exact(now), 'LIMIT', 0, MOST_AT_ONCE)) do
+    lost = lost + 1
     if redis.call('HINCRBY', key('job', id), 'lost', 1) < max_lost then
         return take(id)
     end
@@ -43,4 +44,4 @@ local waiting = next_waiting()
 if waiting then
     return take(waiting)
 end
-return {given_up, '', {}}
+return {given_up, lost, {}}
