@@ -121,6 +121,23 @@ class Settings(BaseSettings):
         ge=0,
         description="Free space of store_dir that new clips must leave, for results: else 507.",
     )
+    store_budget_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="What all clips and results may weigh together; a clip above it meets 507. "
+        "Without it, there is no budget but the space itself.",
+    )
+    sweep_seconds: float = Field(
+        default=600.0,
+        ge=0.1,
+        le=24 * 3600.0,
+        description="From one search for blobs that no job knows to the next.",
+    )
+    sweep_grace_seconds: float = Field(
+        default=3600.0,
+        ge=0,
+        description="A blob younger than this is left alone by the search.",
+    )
 
     # what is accepted
     max_upload_bytes: int = Field(

@@ -25,6 +25,7 @@ from service.jobs.annotator import Analyse, Annotator
 from service.jobs.caretaker import Caretaker
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
+from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
 from service.provenance import read_provenance
 from service.settings import Settings
@@ -71,11 +72,12 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
     """The REST application with its connections open; it starts while Redis and Triton are away."""
     store = open_store(settings)
     async with (
-        _at_work(Caretaker(store)),
         Desk.open(settings) as desk,
         Gate.open(settings) as gate,
         Audit.open(settings) as audit,
+        Upkeep.open(settings) as upkeep,
         connect(settings, metrics) as inference,
+        _at_work(Caretaker(upkeep, store, settings)),
     ):
         yield create_app(
             Gateway(

@@ -1,31 +1,98 @@
-"""Clears away what nobody will come back for."""
+"""Clears away what nobody will come back for: beside every gateway, for as long as it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from service.domain.ports import Store
 from service.errors import ServiceError
+from service.jobs.orphans import Orphans
+from service.jobs.record import clip_key
+from service.jobs.upkeep import Upkeep
+from service.settings import Settings
 
-SWEEP_SECONDS: Final = 600.0
+TEND_SECONDS: Final = 1.0
+ADOPT_SECONDS: Final = 60.0
+_AT_ONCE: Final = 100
+_HANDS: Final = 8
 
 log = logging.getLogger(__name__)
 
 
 class Caretaker:
-    """Every gateway has one; they do not disturb each other."""
+    """Several may be at work at once; each step may be taken twice, and again after a crash."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, upkeep: Upkeep, store: Store, settings: Settings) -> None:
+        self._upkeep = upkeep
         self._store = store
+        self._settings = settings
+        self._orphans = Orphans(upkeep, store, settings)
 
     async def run(self) -> None:
-        """Sweep now and every ten minutes, until cancelled."""
-        while True:
-            try:
-                if found := await self._store.sweep():
-                    log.info("removed %d partial files that nobody writes to", found)
-            except ServiceError as error:
-                log.warning("partial files cannot be swept: %s", error)
-            await asyncio.sleep(SWEEP_SECONDS)
+        """Tend and sweep until cancelled; what fails is told and tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_forever(TEND_SECONDS, self.tend))
+            tasks.create_task(_forever(self._settings.sweep_seconds, self.sweep))
+            tasks.create_task(_forever(ADOPT_SECONDS, self._upkeep.adopt))
+
+    async def tend(self) -> None:
+        """What is due now: jobs past their time, blobs of removed jobs, clips past their time.
+
+        Raises: QueueUnavailable, StoreUnavailable: what is left stays due.
+        """
+        while await self._upkeep.expire(_AT_ONCE) == _AT_ONCE:
+            pass
+        await self._work_off(self._upkeep.to_purge, self._purge)
+        await self._work_off(self._upkeep.clips_due, self._drop_clip)
+
+    async def sweep(self) -> None:
+        """What killed processes have left. Raises: QueueUnavailable, StoreUnavailable."""
+        if found := await self._store.sweep():
+            log.info("removed %d partial files that nobody writes to", found)
+        if found := await self._orphans.sweep():
+            log.warning("removed %d blobs that no job knows", found)
+
+    async def _work_off(
+        self, look: Callable[[int], Awaitable[list[str]]], work: Callable[[str], Awaitable[None]]
+    ) -> None:
+        while job_ids := await look(_AT_ONCE):
+            await _several(work, job_ids)
+            if len(job_ids) < _AT_ONCE:
+                return
+
+    async def _purge(self, job_id: str) -> None:
+        await self._store.delete(clip_key(job_id))
+        await self._store.delete_all(f"results/{job_id}")
+        await self._upkeep.purged(job_id)
+
+    async def _drop_clip(self, job_id: str) -> None:
+        await self._store.delete(clip_key(job_id))
+        await self._upkeep.clip_dropped(job_id)
+
+
+async def _several(work: Callable[[str], Awaitable[None]], job_ids: Iterable[str]) -> None:
+    """A few at a time; raises what the first to fail raised, once all have ended."""
+    hands = asyncio.Semaphore(_HANDS)
+
+    async def one(job_id: str) -> None:
+        async with hands:
+            await work(job_id)
+
+    results = await asyncio.gather(*map(one, job_ids), return_exceptions=True)
+    for failure in results:
+        if failure is not None:
+            raise failure
+
+
+async def _forever(pause_seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await work()
+        except ServiceError as error:
+            log.warning("clearing away waits: %s", error)
+        except Exception:
+            log.exception("clearing away met a defect")
+        await asyncio.sleep(pause_seconds)

@@ -76,6 +76,18 @@ class Upkeep:
             if found
         }
 
+    async def pair(self) -> str | None:
+        """The mark that the blob store of this queue bears too; None where there is none yet."""
+        async with reaching_redis():
+            found: Any = await self._redis.get(self._scripts.key("pair"))
+        return found
+
+    async def pair_up(self, mark: str) -> str:
+        """Give the queue a mark, unless it has one; returns the one it has."""
+        async with reaching_redis():
+            await self._redis.set(self._scripts.key("pair"), mark, nx=True)
+        return await self.pair() or mark
+
     async def adopt(self) -> int:
         """Take over jobs that version 1 recorded, and go on with them; returns how many."""
         settings = self._settings

@@ -11,6 +11,7 @@
 --   expiry, clip_expiry         sorted sets of finished ids by the time the job, the clip goes
 --   purge                       sorted set of removed ids whose blobs are still to be deleted
 --   stored                      hash: bytes of clips and results of an owner; * is everybody
+--   pair                        string: the mark that the blob store of this queue bears too
 
 local EVENTS_KEPT = 256
 local PROGRESS_SECONDS = 1

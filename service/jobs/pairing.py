@@ -1,0 +1,48 @@
+"""Whether this Redis is the one that knows the blobs of this store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+from uuid import uuid4
+
+from service.domain.ports import Store
+from service.jobs.upkeep import Upkeep
+
+PAIR_KEY: Final = "pair"
+"""The blob that holds the mark which the queue's `pair` key holds too."""
+
+log = logging.getLogger(__name__)
+
+
+async def is_paired(store: Store, upkeep: Upkeep) -> bool:
+    """Whether store and queue bear the same mark; the first queue that asks leaves its own.
+
+    A Redis that has lost everything bears none, another one bears another: what they know
+    says nothing about this store.
+    Raises: QueueUnavailable, StoreUnavailable, StoreFull.
+    """
+    of_store, of_queue = await _mark_of(store), await upkeep.pair()
+    if of_store is None:
+        mark = of_queue or await upkeep.pair_up(uuid4().hex)
+        await store.put(PAIR_KEY, _once(mark))
+        return False  # another queue may have left its mark meanwhile: the next time will tell
+    if of_store != of_queue:
+        log.error(
+            "blobs are not swept: this blob store belongs to another queue, or Redis has lost "
+            "its data. See 'Two that belong together' in docs/operations.md"
+        )
+    return of_store == of_queue
+
+
+async def _mark_of(store: Store) -> str | None:
+    try:
+        content = await store.get(PAIR_KEY)
+    except KeyError:
+        return None
+    return b"".join([chunk async for chunk in content]).decode(errors="replace")
+
+
+async def _once(mark: str) -> AsyncIterator[bytes]:
+    yield mark.encode()
