@@ -14,6 +14,7 @@ from service.api.documents import TRACE_HEADER_DOCUMENT, UPLOAD_BODY, problems_o
 from service.api.gateway import Gateway, GatewayOfApp
 from service.api.negotiation import choose_format
 from service.api.problems import answer
+from service.api.room import check_budget, check_room, stated_bytes, while_there_is_room
 from service.api.schemas import JOBS_PATH, ChoicesMade, Job, show_job
 from service.api.uploads import open_upload
 from service.domain.caller import Limits
@@ -31,6 +32,7 @@ from service.errors import (
     RequestInvalid,
     ResultFormatUnknown,
     ResultNotReady,
+    StoreFull,
     StoreUnavailable,
     UploadInterrupted,
 )
@@ -61,7 +63,8 @@ router = APIRouter(tags=["jobs"])
             JOBS_PATH,
             *REFUSALS,
             *(UploadInterrupted, ClipTooLarge, MediaTypeUnsupported),
-            *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, QuotaExceeded, *AWAY),
+            *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, QuotaExceeded, StoreFull),
+            *AWAY,
         ),
     },
 )
@@ -75,14 +78,16 @@ async def submit_job(
     """Streams the clip to the blob store and queues a job; the answer says where to watch it."""
     started = time.perf_counter()
     settings = gateway.settings
+    max_bytes = min(settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize)
+    await check_room(gateway, caller, min(stated_bytes(request), max_bytes))
     upload = await open_upload(
         request,
-        max_bytes=min(settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize),
+        max_bytes=max_bytes,
         idle_seconds=settings.upload_idle_seconds,
     )
-    await gateway.desk.check_room(caller)  # before gigabytes are taken in for nothing
     job_id = new_job_id()
-    size_bytes = await gateway.store.put(clip_key(job_id), upload.content)
+    content = while_there_is_room(gateway, upload.content)
+    size_bytes = await gateway.store.put(clip_key(job_id), content)
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
     record = JobRecord(
@@ -170,7 +175,8 @@ async def _submit(gateway: Gateway, record: JobRecord, limits: Limits) -> JobRec
     swept if it was not.
     """
     try:
+        await check_budget(gateway, record.clip_bytes)
         return (await gateway.desk.submit(record, limits=limits)).record
-    except (QueueFull, QuotaExceeded):
+    except (QueueFull, QuotaExceeded, StoreFull):
         await gateway.store.delete(record.clip_key)
         raise
