@@ -14,7 +14,7 @@ from service.errors import (
     QueueUnavailable,
     StoreUnavailable,
 )
-from service.telemetry.logs import TRACE_ID, configure_logs
+from service.telemetry.logs import AUDIT_LOGGER, TRACE_ID, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,13 @@ def test_an_outage_is_not_said_where_warnings_are_not(capsys: pytest.CaptureFixt
     logging.getLogger("service").error("away", exc_info=_raised(QueueUnavailable()))
 
     assert capsys.readouterr().err == ""
+
+
+def test_who_did_what_is_logged_whatever_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("error", "text")
+    logging.getLogger(AUDIT_LOGGER).info("somebody did this")
+
+    assert capsys.readouterr().err.endswith("somebody did this\n")
 
 
 def test_no_text_can_forge_a_line_or_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
