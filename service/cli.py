@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service import cli_keys, offline
+from service.access.gate import asks_for_keys
 from service.console import ERRORS, failing_clearly, read_settings, say
 from service.domain.choices import Choices, Faces
 from service.domain.timeline import FramesSeen
@@ -55,12 +56,16 @@ def up() -> None:
     from service.embedded.stack import run_stack  # an extra that the image leaves out
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = read_settings()
+    with failing_clearly():  # before anything is started for nothing
+        let_in = "holders of API keys" if asks_for_keys(settings) else "everybody"
     with (
         failing_clearly(),
         suppress(KeyboardInterrupt),
-        run_stack(read_settings(), on_start=lambda part: say(f"starting {part} ...")) as stack,
+        run_stack(settings, on_start=lambda part: say(f"starting {part} ...")) as stack,
     ):
         table = Table.grid(padding=(0, 2))
+        table.add_row("access", let_in)
         for name, address in stack.addresses.items():
             table.add_row(name, address)
         Console().print("Circumplex is up; Ctrl-C stops it.", table, sep="\n")

@@ -88,9 +88,12 @@ def test_redis_away_is_said(settings: Settings, command: CliRunner, arguments: l
     assert "queue_unavailable" in refused.stderr
 
 
-def test_a_gateway_that_others_can_reach_does_not_start_unprotected(settings: Settings) -> None:
+@pytest.mark.parametrize("command", ["gateway", "up"])
+def test_a_gateway_that_others_can_reach_does_not_start_unprotected(
+    settings: Settings, command: str
+) -> None:
     update = {"access": "auto", "host": "0.0.0.0", "http_port": free_port()}
-    refused = circumplex(settings.model_copy(update=update), "gateway")
+    refused = circumplex(settings.model_copy(update=update), command)
     assert refused.returncode == 1
     told = " ".join(refused.stderr.split())
     for part in ("access_undecided", "0.0.0.0", "circumplex keys create", "CIRCUMPLEX_ACCESS=keys"):
