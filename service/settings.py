@@ -154,6 +154,15 @@ class Settings(BaseSettings):
         default=8192 * 4320, ge=1, description="Most pixels of one frame, as coded."
     )
 
+    max_wait_seconds: int = Field(
+        default=60, ge=0, le=600, description="Longest that `Prefer: wait=N` is heeded, seconds."
+    )
+    max_watchers: int = Field(
+        default=100,
+        ge=1,
+        description="Clients of one gateway that may wait for jobs or follow their events at once.",
+    )
+
     # decoding
     decode_threads: int = Field(default=2, ge=1, le=64, description="Decoder threads of one clip.")
     decode_memory_bytes: int = Field(

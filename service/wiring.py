@@ -19,6 +19,7 @@ from service.access.gate import Gate
 from service.analysis import Method, analyse
 from service.api.app import create_app
 from service.api.gateway import Gateway
+from service.api.server import GatewayServer
 from service.domain.ports import Inference
 from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
@@ -104,7 +105,7 @@ async def run_gateway(settings: Settings) -> None:
             access_log=False,
             timeout_graceful_shutdown=int(settings.drain_seconds),
         )
-        await uvicorn.Server(config).serve()
+        await GatewayServer(app, config).serve()
 
 
 async def run_worker(settings: Settings) -> None:

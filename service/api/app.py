@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from service.api import health, jobs
+from service.api import events, health, jobs, results, submission
 from service.api.access import make_keys_optional
 from service.api.audit import Audited
 from service.api.envelope import Envelope
@@ -33,8 +33,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
-    app.include_router(jobs.router)
-    app.include_router(health.router)
+    for noun in (submission, jobs, events, results, health):
+        app.include_router(noun.router)
     translate_errors(app)
     app.add_middleware(Audited, audit=gateway.audit)
     app.add_middleware(Envelope, metrics=gateway.metrics)

@@ -28,6 +28,10 @@ PROBES: Final = ("/health/live", "/health/ready", "/metrics")
 log = logging.getLogger(__name__)
 
 
+class _HeadAnswered(Exception):
+    """Ends a route that would go on to make a body, a long result or a stream without end."""
+
+
 class Envelope:
     """ASGI middleware; buffers nothing."""
 
@@ -52,11 +56,14 @@ class Envelope:
                 status = message["status"]
                 MutableHeaders(scope=message)[TRACE_HEADER] = TRACE_ID.get()
             elif is_head:
-                message = {**message, "body": b""}
+                await send({"type": "http.response.body"})
+                raise _HeadAnswered
             await send(message)
 
         try:
             await self._app(inner, receive, send_traced)
+        except _HeadAnswered:
+            log.debug("the body of %s is not made: HEAD has its answer", scope["path"])
         except Exception:
             log.exception("%s %s: no whole answer", scope["method"], scope["path"])
             if status:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from service.access.audit import Audit
 from service.access.gate import Gate
+from service.api.watchers import Watchers
 from service.domain.ports import Store
 from service.jobs.desk import Desk
 from service.settings import Settings
@@ -27,6 +28,7 @@ class Gateway:
     inference_ready: Callable[[], Awaitable[bool]]
     metrics: Metrics
     audit: Audit = field(default_factory=Audit)
+    watchers: Watchers = field(default_factory=Watchers)
 
 
 def _gateway_of(request: Request) -> Gateway:

@@ -10,7 +10,9 @@ from typing import Any, Final, cast
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import (
     CircumplexError,
@@ -93,9 +95,20 @@ async def _answer_validation(request: Request, error: Exception) -> JSONResponse
 async def _answer_framework(request: Request, error: Exception) -> JSONResponse:
     found = cast(HTTPException, error)
     headers = dict(found.headers or {})
-    if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"  # the envelope's
+    if found.status_code == MethodNotAllowed.http_status:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     return answer(request, _of_status(request, found, headers), headers=headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """What the path takes, of all routes together; the framework names those of one."""
+    routes = (
+        context
+        for context in iter_route_contexts(request.app.routes)
+        if context.matches(request.scope)[0] is not Match.NONE
+    )
+    methods = {method for route in routes for method in route.methods or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods  # the envelope's
 
 
 def _of_status(request: Request, found: HTTPException, headers: Mapping[str, str]) -> RequestError:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.problems import problem
-from service.domain.choices import Faces
-from service.jobs.record import JobRecord, JobState
-from service.results.formats import FORMATS
+from service.domain.choices import Faces, Priority
+from service.jobs.record import JobState
 
-JOBS_PATH: Final = "/v1/jobs"
 MOST_STREAM: Final = 999
+JobId = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
+"""Another text than an id is no job's: 404, as for an id that nobody has."""
 
 
 class Problem(BaseModel):
@@ -38,6 +38,9 @@ class Progress(BaseModel):
     fraction: float | None = Field(description="0 to 1; null while the total is unknown.")
     frames_done: int
     frames_total: int | None = Field(description="An estimate until the job has succeeded.")
+    eta_seconds: float | None = Field(
+        description="What a running job will still take at its pace so far; null while unknown."
+    )
 
 
 class Clip(BaseModel):
@@ -65,20 +68,62 @@ class ChoicesMade(BaseModel):
     )
 
 
+class Submission(ChoicesMade):
+    """What a client may say of a clip in the query of its submission."""
+
+    priority: Priority = Field(
+        Priority.BULK,
+        description="`interactive`: somebody waits for it, before all bulk work; `bulk`: in turn.",
+    )
+
+
 class Job(BaseModel):
     """A job as it stands."""
 
-    id: str
+    id: str = Field(json_schema_extra={"format": "uuid"})
     state: JobState
+    priority: Priority
     progress: Progress
     clip: Clip
     choices: ChoicesMade
     attempts: int = Field(description="How often a worker has taken the job.")
+    tries: int = Field(
+        description="How often it was put off because a part of the service was away."
+    )
+    retry_at: datetime | None = Field(description="Until when it is put off.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: datetime | None = Field(
+        description="When a finished job and its results are deleted."
+    )
     error: Problem | None = Field(description="Why the job failed.")
-    links: dict[str, str] = Field(description="`self`, and `result` with one link per format.")
+    links: dict[str, str] = Field(
+        description="`self`, `events`, `result` with one link per format, and what can be done "
+        "with the job as it stands: POST `cancel` or `retry`, DELETE `delete`."
+    )
+    owner: str | None = Field(default=None, description="Whose job it is; only an admin is told.")
+    worker: str | None = Field(default=None, description="Who took it last; only an admin is told.")
+
+
+class Jobs(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[Job]
+    next_page_token: str | None = Field(
+        description="Leads to the next page, as `page_token`; null on the last one."
+    )
+
+
+class JobEvent(BaseModel):
+    """A job after a change: everything that an event is about."""
+
+    job_id: str
+    state: JobState
+    attempts: int = Field(description="How often a worker has taken the job.")
+    progress: Progress
+    at: datetime
+    error_code: str | None = Field(description="Why the job failed.")
 
 
 class Ready(BaseModel):
@@ -92,37 +137,3 @@ class Live(BaseModel):
     """The process answers."""
 
     status: Literal["live"]
-
-
-def show_job(record: JobRecord) -> Job:
-    """What a client sees of a record."""
-    path = f"{JOBS_PATH}/{record.id}"
-    error = record.error
-    return Job(
-        id=record.id,
-        state=record.state,
-        progress=Progress(
-            fraction=record.fraction,
-            frames_done=record.frames_done,
-            frames_total=record.frames_total,
-        ),
-        clip=Clip(filename=record.filename, media_type=record.media_type, bytes=record.clip_bytes),
-        choices=ChoicesMade.model_validate(record.choices),
-        attempts=record.attempt,
-        created_at=_moment(record.created_at),
-        started_at=None if record.started_at is None else _moment(record.started_at),
-        finished_at=None if record.finished_at is None else _moment(record.finished_at),
-        error=None if error is None else Problem(**_problem(record, path)),
-        links={"self": path, "result": f"{path}/result"}
-        | {f"result.{name}": f"{path}/result?format={name}" for name in FORMATS},
-    )
-
-
-def _problem(record: JobRecord, path: str) -> dict[str, Any]:
-    """The job's error; its trace is that of the request that submitted it."""
-    assert record.error is not None
-    return {**problem(record.error, path, record.id), "trace_id": record.trace_id}
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

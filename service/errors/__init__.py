@@ -42,6 +42,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── StoreUnavailable          the blob store is away
         ├── QueueFull                 as many jobs wait as are taken
         ├── StoreFull                 the blob store has no room
+        ├── WatchersFull              as many clients watch jobs as are served
         ├── InferenceUnavailable      Triton is away or not warm
         ├── InferenceFailed           Triton answered with an error
         ├── DecoderKilled             somebody else killed the decode child
@@ -109,6 +110,7 @@ from service.errors.services import (
     ServiceError,
     StoreFull,
     StoreUnavailable,
+    WatchersFull,
 )
 from service.errors.tree import (
     CircumplexError,
@@ -163,5 +165,6 @@ __all__ = [
     "StreamUnknown",
     "Unauthenticated",
     "UploadInterrupted",
+    "WatchersFull",
     "error_of",
 ]

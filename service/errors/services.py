@@ -42,6 +42,12 @@ class StoreFull(ServiceError):
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
+class WatchersFull(ServiceError):
+    """As many clients wait for jobs or follow them as this gateway serves."""
+
+    code = "watchers_full"
+
+
 class InferenceUnavailable(ServiceError):
     """The inference server cannot be reached or is not warm yet."""
 

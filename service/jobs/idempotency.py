@@ -12,6 +12,8 @@ from service.jobs.scripts import Scripts
 
 UPLOAD_SECONDS: Final = 60.0
 """For how long a key is taken by an upload that has stopped renewing it: its gateway is gone."""
+LOOK_SECONDS: Final = 5.0
+"""When to ask again for a key that is taken, at most: its upload may end any moment."""
 RENEW_SECONDS: Final = UPLOAD_SECONDS / 4
 KEPT_SECONDS: Final = 24 * 3600
 """For how long a key stands for its job."""
@@ -71,5 +73,5 @@ class Idempotency:
         if verdict == "earlier":
             return Earlier(job_id=found[0], fingerprint=found[1])
         if verdict == "in_use":
-            raise IdempotencyKeyInUse(retry_seconds=max(float(found[0]), 1.0))
+            raise IdempotencyKeyInUse(retry_seconds=min(max(float(found[0]), 1.0), LOOK_SECONDS))
         return reservation

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from service.access.gate import Gate
 from service.api.app import create_app
 from service.api.gateway import Gateway
+from service.api.server import GatewayServer
 from service.jobs.annotator import Annotator
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
@@ -65,8 +66,9 @@ async def serve_gateway(settings: Settings) -> None:
             inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
         )
-        config = uvicorn.Config(create_app(gateway), port=settings.http_port, log_config=None)
-        await uvicorn.Server(config).serve()
+        app = create_app(gateway)
+        config = uvicorn.Config(app, port=settings.http_port, log_config=None)
+        await GatewayServer(app, config).serve()
 
 
 async def work(settings: Settings, frames: int, frame_seconds: float) -> None:

@@ -48,7 +48,7 @@ async def test_requests_and_backlog_are_measured(address: str, rooms: Rooms) -> 
         await client.post("/v1/jobs", files={"clip": b"bytes"})
         await client.get("/v1/jobs/what")
         await client.get("/somewhere")
-        await client.delete("/v1/jobs")
+        await client.put("/v1/jobs")
         text = (await client.get("/metrics")).text
 
     samples = {
@@ -64,7 +64,7 @@ async def test_requests_and_backlog_are_measured(address: str, rooms: Rooms) -> 
     assert requests("POST", "/v1/jobs", "202") == 1
     assert requests("GET", "/v1/jobs/{job_id}", "404") == 1
     assert requests("GET", "unmatched", "404") == 1
-    assert requests("DELETE", "/v1/jobs", "405") == 1
+    assert requests("PUT", "/v1/jobs", "405") == 1
     assert samples["circumplex_stage_duration_seconds_count", ("stage", "upload")] == 1
     assert samples["circumplex_queue_depth",] == 1
     assert samples["circumplex_queue_oldest_age_seconds",] > 0
@@ -81,10 +81,10 @@ async def test_openapi_documents_uploads_and_problems(address: str) -> None:
         post["requestBody"]["content"]
     )
     refused = {"401", "403", "429"}
-    taken = {"202", "408", "413", "415", "422", "500", "503"}
+    taken = {"200", "202", "404", "408", "409", "413", "415", "422", "500", "503", "507"}
     assert taken | refused == set(post["responses"])
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]
-    fetched = {"200", "404", "406", "409", "422", "500", "503"}
+    fetched = {"200", "404", "406", "409", "422", "500", "502", "503", "507"}
     assert fetched | refused == set(result["responses"])
     assert {"application/json", "text/csv"} == set(result["responses"]["200"]["content"])
     for path in document["paths"].values():

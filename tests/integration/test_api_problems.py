@@ -128,11 +128,11 @@ def test_every_request_error_has_a_test() -> None:
 async def test_a_method_that_is_refused_hears_of_those_that_are_not(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         put = await client.put(UNKNOWN)
-        head = await client.head("/v1/jobs")
+        patch = await client.patch("/v1/jobs")
 
-    assert "GET, HEAD" in assert_is_problem(put, 405, "method_not_allowed")["detail"]
-    assert put.headers["allow"] == "GET, HEAD"
-    assert (head.status_code, head.headers["allow"], head.content) == (405, "POST", b"")
+    assert "DELETE, GET, HEAD" in assert_is_problem(put, 405, "method_not_allowed")["detail"]
+    assert put.headers["allow"] == "DELETE, GET, HEAD"
+    assert (patch.status_code, patch.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
 async def test_a_clip_may_say_that_it_is_not_encoded(address: str) -> None:

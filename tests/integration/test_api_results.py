@@ -27,7 +27,8 @@ async def test_a_succeeded_job_links_to_its_results(address: str, job_id: str) -
         ]
 
     assert job["state"] == "succeeded"
-    assert job["progress"] == {"fraction": 1.0, "frames_done": 10, "frames_total": 10}
+    done = {"fraction": 1.0, "frames_done": 10, "frames_total": 10, "eta_seconds": None}
+    assert done == job["progress"]
     assert None is job["error"]
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
     kinds = [result.headers["content-type"].split(";")[0] for result in results]
@@ -68,6 +69,7 @@ async def test_accept_may_come_in_several_lines(address: str, job_id: str) -> No
 
 async def test_head_answers_as_get_does_without_the_body(address: str, job_id: str) -> None:
     paths = [f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/result?format=csv", "/v1/jobs/what"]
+    paths += ["/v1/jobs?page_size=1", f"/v1/jobs/{job_id}/events", "/v1/jobs?page_size=0"]
     paths += ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/nowhere"]
     passing = {"x-trace-id", "date", "content-length", "transfer-encoding"}
     async with httpx.AsyncClient(base_url=address) as client:

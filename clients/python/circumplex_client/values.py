@@ -30,11 +30,15 @@ class Choices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a job is; `fraction` is None while the number of frames is unknown."""
+    """How far a job is; None is what is not known yet.
+
+    eta_seconds: what a running job will still take at its pace so far.
+    """
 
     fraction: float | None
     frames_done: int
     frames_total: int | None
+    eta_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,12 @@ from tests.integration.rooms import Rooms
 
 NEEDED = {
     ("post", "/v1/jobs"): Scope.SUBMIT,
+    ("get", "/v1/jobs"): Scope.READ,
     ("get", "/v1/jobs/{job_id}"): Scope.READ,
+    ("delete", "/v1/jobs/{job_id}"): Scope.SUBMIT,
+    ("post", "/v1/jobs/{job_id}:cancel"): Scope.SUBMIT,
+    ("post", "/v1/jobs/{job_id}:retry"): Scope.SUBMIT,
+    ("get", "/v1/jobs/{job_id}/events"): Scope.READ,
     ("get", "/v1/jobs/{job_id}/result"): Scope.READ,
 }
 """What each route asks for, written down a second time: a new one has to be added here."""
@@ -107,7 +112,7 @@ async def test_a_job_of_another_key_answers_byte_for_byte_like_none(
         assert found.status_code == absent.status_code == 404
         assert found.content.replace(theirs.encode(), unknown.encode()) == absent.content
         assert _steady(found) == _steady(absent)
-        for token in (owner, admin):
+        for token in (owner, admin) if method == "get" else ():
             seen = await client.request(method, path.format(job_id=theirs), headers=bearing(token))
             assert seen.is_success, seen.text
 

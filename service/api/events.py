@@ -1,0 +1,136 @@
+"""What happens to a job, as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+
+from service.api.access import REFUSALS, Reader, find_job
+from service.api.documents import AWAY, answers, problems_of
+from service.api.examples import EVENT, RUNNING_RECORD
+from service.api.gateway import Gateway, GatewayOfApp
+from service.api.paths import EVENTS_PATH
+from service.api.schemas import JobId
+from service.api.showing import show_event
+from service.errors import JobUnknown, QueueUnavailable, RequestInvalid, WatchersFull
+from service.jobs.events import Event
+from service.jobs.record import JobRecord, JobState
+
+RECONNECT_MILLISECONDS: Final = 2000
+KEEP_ALIVE_SECONDS: Final = 15.0
+PAUSE_SECONDS: Final = 1.0
+"""From one look at a queue that is away to the next."""
+STREAM: Final = EventSourceResponse.media_type
+
+router = APIRouter(tags=["jobs"])
+
+
+async def _seated(gateway: GatewayOfApp) -> AsyncGenerator[None]:
+    with gateway.watchers.seat(gateway.settings.max_watchers):
+        yield
+
+
+def write_event(record: JobRecord, event: Event) -> bytes:
+    """An event as it is sent, of the job that `record` tells of."""
+    shown = show_event(record, event).model_dump_json()
+    return format_sse_event(data_str=shown, event=event.kind, id=event.id)
+
+
+@router.get(
+    EVENTS_PATH,
+    summary="Follow a job",
+    dependencies=[Depends(_seated)],
+    response_class=StreamingResponse,
+    responses={
+        200: answers(
+            "Server-sent events: `state` and `progress`, each with the job as it then stood; "
+            "`deleted` when the job is deleted. The stream ends with the job.",
+            content={
+                STREAM: {
+                    "schema": {"type": "string"},
+                    "example": write_event(RUNNING_RECORD, EVENT).decode(),
+                }
+            },
+        ),
+        204: answers("The job has ended and Last-Event-ID was its last event: do not come back."),
+        **problems_of(EVENTS_PATH, *REFUSALS, JobUnknown, RequestInvalid, WatchersFull, *AWAY),
+    },
+)
+async def follow_job(
+    job_id: JobId,
+    gateway: GatewayOfApp,
+    caller: Reader,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{1,19}-[0-9]{1,19}$",
+            description="The id of the last event that has arrived; without it, the first event "
+            "tells how the job stands.",
+        ),
+    ] = None,
+) -> Response:
+    """Each event tells how the job stands: one that is missed is not missing."""
+    record = await find_job(gateway, caller, job_id)
+    if (
+        record.state.is_final
+        and last_event_id is not None
+        and not await gateway.desk.events.since(job_id, last_event_id)
+    ):
+        return Response(status_code=204)
+    stream = _stream(gateway, record, last_event_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return EventSourceResponse(stream, headers=headers)
+
+
+async def _stream(
+    gateway: Gateway, record: JobRecord, last_id: str | None
+) -> AsyncGenerator[bytes]:
+    yield format_sse_event(data_str=None, retry=RECONNECT_MILLISECONDS)
+    sent = time.monotonic()
+    try:
+        async with aclosing(_follow(gateway, record.id, last_id)) as events:
+            async for event in events:
+                if event is not None:
+                    record = _started(record, event)
+                    yield write_event(record, event)
+                elif time.monotonic() - sent > KEEP_ALIVE_SECONDS:
+                    yield KEEPALIVE_COMMENT
+                else:
+                    continue
+                sent = time.monotonic()
+    except JobUnknown:
+        yield format_sse_event(data_str=json.dumps({"job_id": record.id}), event="deleted")
+
+
+async def _follow(
+    gateway: Gateway, job_id: str, last_id: str | None
+) -> AsyncGenerator[Event | None]:
+    """Events up to the job's end or the gateway's; a queue that is away is waited for."""
+    while not gateway.watchers.are_sent_home:
+        try:
+            async with aclosing(gateway.desk.events.follow(job_id, last_id)) as events:
+                async for event in events:
+                    last_id = last_id if event is None else event.id
+                    yield event
+                    if gateway.watchers.are_sent_home:
+                        return
+            return
+        except QueueUnavailable:
+            yield None
+            await gateway.watchers.pause(PAUSE_SECONDS)
+
+
+def _started(record: JobRecord, event: Event) -> JobRecord:
+    """The record with the start of the attempt that the event tells of, where it does."""
+    if event.kind != "state" or event.state is not JobState.RUNNING:
+        return record
+    return replace(record, attempt=event.attempt, attempt_started_at=event.at)

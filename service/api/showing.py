@@ -1,0 +1,107 @@
+"""What a client sees of a job's record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from service.api.paths import CANCEL_PATH, EVENTS_PATH, JOB_PATH, RESULT_PATH, RETRY_PATH
+from service.api.problems import problem
+from service.api.schemas import ChoicesMade, Clip, Job, JobEvent, Problem, Progress
+from service.domain.caller import Caller, Scope
+from service.jobs.events import Event
+from service.jobs.record import JobRecord, JobState
+from service.results.formats import FORMATS
+
+
+def show_job(record: JobRecord, caller: Caller, now: float | None = None) -> Job:
+    """The job as this caller may see it: what is not set is not shown.
+
+    Args: now: seconds since the epoch; None: by this machine's clock.
+    """
+    job = Job(
+        id=record.id,
+        state=record.state,
+        priority=record.priority,
+        progress=show_progress(record, time.time() if now is None else now),
+        clip=Clip(filename=record.filename, media_type=record.media_type, bytes=record.clip_bytes),
+        choices=ChoicesMade.model_validate(record.choices),
+        attempts=record.attempt,
+        tries=record.tries,
+        retry_at=_moment_or_none(record.retry_at),
+        created_at=show_moment(record.created_at),
+        started_at=_moment_or_none(record.started_at),
+        finished_at=_moment_or_none(record.finished_at),
+        expires_at=_moment_or_none(record.expires_at),
+        error=_problem(record),
+        links=_links(record),
+    )
+    if caller.allows(Scope.ADMIN):
+        job.owner, job.worker = record.owner, record.worker
+    return job
+
+
+def show_progress(record: JobRecord, now: float) -> Progress:
+    """How far the job was at `now`, seconds since the epoch."""
+    return Progress(
+        fraction=record.fraction,
+        frames_done=record.frames_done,
+        frames_total=record.frames_total,
+        eta_seconds=_eta_seconds(record, now),
+    )
+
+
+def show_event(record: JobRecord, event: Event) -> JobEvent:
+    """The job as it stood when the event happened; `record` tells when its attempt started."""
+    then = replace(
+        record,
+        state=event.state,
+        attempt=event.attempt,
+        attempt_started_at=record.attempt_started_at if event.attempt == record.attempt else None,
+        frames_done=event.frames_done,
+        frames_total=event.frames_total,
+    )
+    return JobEvent(
+        job_id=record.id,
+        state=event.state,
+        attempts=event.attempt,
+        progress=show_progress(then, event.at),
+        at=show_moment(event.at),
+        error_code=event.error_code,
+    )
+
+
+def show_moment(seconds: float) -> datetime:
+    """Seconds since the epoch as a moment that is written by RFC 3339."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _eta_seconds(record: JobRecord, now: float) -> float | None:
+    """What is left at the attempt's pace so far."""
+    started, done, total = record.attempt_started_at, record.frames_done, record.frames_total
+    if record.state is not JobState.RUNNING or started is None or not done or total is None:
+        return None
+    return round(max(now - started, 0.0) / done * max(total - done, 0), 1)
+
+
+def _links(record: JobRecord) -> dict[str, str]:
+    templates = {"self": JOB_PATH, "delete": JOB_PATH, "events": EVENTS_PATH, "result": RESULT_PATH}
+    if not record.state.is_final:
+        templates["cancel"] = CANCEL_PATH
+    if record.state in (JobState.FAILED, JobState.CANCELLED) and not record.clip_dropped:
+        templates["retry"] = RETRY_PATH
+    links = {name: template.format(job_id=record.id) for name, template in templates.items()}
+    return links | {f"result.{name}": f"{links['result']}?format={name}" for name in FORMATS}
+
+
+def _problem(record: JobRecord) -> Problem | None:
+    """The job's error; its trace is that of the request that submitted it."""
+    if record.error is None:
+        return None
+    told = problem(record.error, JOB_PATH.format(job_id=record.id), record.id)
+    return Problem.model_validate({**told, "trace_id": record.trace_id})
+
+
+def _moment_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else show_moment(seconds)

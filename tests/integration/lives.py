@@ -1,0 +1,111 @@
+"""Clients of a gateway on a socket, for tests of what becomes of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.domain.choices import Choices
+from service.domain.timeline import AnalysisEvent
+from service.jobs.connection import connect
+from service.settings import Settings
+from tests.integration.pretence import analysis_of
+
+CLIP = b"not really a clip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """A server-sent event."""
+
+    name: str
+    id: str | None
+    data: dict[str, Any]
+
+
+@asynccontextmanager
+async def client_of(address: str) -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=address, timeout=60.0) as client:
+        yield client
+
+
+async def post_clip(
+    client: httpx.AsyncClient, clip: bytes = CLIP, query: str = "", **headers: str
+) -> httpx.Response:
+    told = {"Content-Type": "video/mp4"}
+    told |= {name.replace("_", "-"): value for name, value in headers.items()}
+    return await client.post(f"/v1/jobs{query}", content=clip, headers=told)
+
+
+async def submitted(client: httpx.AsyncClient, clip: bytes = CLIP, query: str = "") -> str:
+    """The id of a job that has just been submitted."""
+    answer = await post_clip(client, clip, query)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+@asynccontextmanager
+async def events_of(
+    client: httpx.AsyncClient, job_id: str, last_id: str | None = None
+) -> AsyncGenerator[AsyncIterator[Happening]]:
+    headers = {} if last_id is None else {"Last-Event-ID": last_id}
+    async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        yield _happenings(answer.aiter_lines())
+
+
+async def _happenings(lines: AsyncIterator[str]) -> AsyncIterator[Happening]:
+    told: dict[str, str] = {}
+    async for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            told[name] = value
+            continue
+        if "event" in told:
+            yield Happening(name=told["event"], id=told.get("id"), data=json.loads(told["data"]))
+        told = {}
+
+
+class Work:
+    """An analysis that counts what it does and can be watched while it does it."""
+
+    def __init__(self, frames: int = 3, frame_seconds: float = 0.0) -> None:
+        self._pretended = analysis_of(frames, frame_seconds)
+        self.started = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.begun: list[str] = []
+
+    async def analyse(self, clip: Path, choices: Choices) -> AsyncGenerator[AnalysisEvent]:
+        self.begun.append(clip.name)
+        self.started.set()
+        try:
+            async for event in self._pretended(clip, choices):
+                yield event
+        finally:
+            self.ended.set()
+
+
+async def keys_of(settings: Settings, job_id: str) -> set[str]:
+    """Every key in Redis that still names a job, but for claims, which end by themselves."""
+    found: set[str] = set()
+    prefix = f"{settings.queue_name}:"
+    async with connect(settings.redis_url) as redis:
+        async for name in redis.scan_iter(f"{prefix}*"):
+            reading: Any = {
+                "zset": lambda name: redis.zrange(name, 0, -1),
+                "hash": redis.hgetall,
+                "string": redis.get,
+                "stream": redis.xrange,
+            }
+            content = await reading[await redis.type(name)](name)
+            if job_id in name or job_id in str(content):
+                found.add(name.removeprefix(prefix).replace(job_id, "<id>"))
+    return {name for name in found if not name.startswith("claim:")}

@@ -1,0 +1,206 @@
+"""One job for one idempotency key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import httpx
+import pytest
+
+from service.access.gate import Gate
+from service.access.keyring import KeyRing
+from service.api.app import create_app
+from service.api.gateway import Gateway
+from service.domain.caller import Scope
+from service.jobs.connection import connect
+from tests.integration.access.asking import token_for
+from tests.integration.lives import CLIP, client_of, post_clip
+from tests.integration.pretence import analysis_of
+from tests.integration.rooms import Rooms, eventually
+from tests.integration.servers import serving
+
+KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+HEADER = {"Idempotency_Key": KEY}
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
+    async with client_of(address) as client:
+        yield client
+
+
+async def test_a_submission_sent_again_answers_the_same_job(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    first = await post_clip(client, **HEADER)
+    second = await post_clip(client, **HEADER)
+    as_form = await client.post(
+        "/v1/jobs", files={"clip": ("a.mp4", CLIP)}, headers={"Idempotency-Key": KEY}
+    )
+    async with rooms.worker(analysis_of(3)):
+        await rooms.finished(first.json()["id"])
+    ended = await post_clip(client, **HEADER)
+
+    assert [each.status_code for each in (first, second, as_form, ended)] == [202, 202, 202, 200]
+    assert {first.headers["location"]} == {
+        each.headers["location"] for each in (second, as_form, ended)
+    }
+    assert "idempotency-replayed" not in first.headers
+    assert {"true"} == {each.headers["idempotency-replayed"] for each in (second, as_form, ended)}
+    assert first.json() == second.json()
+    assert ended.json()["state"] == "succeeded"
+    assert len(rooms.stored("clips")) == 1
+
+
+@pytest.mark.parametrize(
+    ("clip", "query"),
+    [(CLIP + b"!", ""), (CLIP[:-1], ""), (CLIP, "?faces=all"), (CLIP, "?priority=interactive")],
+)
+async def test_another_request_may_not_use_the_key(
+    client: httpx.AsyncClient, rooms: Rooms, clip: bytes, query: str
+) -> None:
+    first = await post_clip(client, **HEADER)
+    other = await post_clip(client, clip, query, **HEADER)
+    same = await post_clip(client, **HEADER)
+
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert first.json()["id"] == same.json()["id"]
+    assert len(rooms.stored("clips")) == 1
+
+
+async def test_twenty_submissions_at_once_are_one_job(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    async def submit() -> str:
+        while True:
+            answer = await post_clip(client, bytes(500_000), **HEADER)
+            if answer.status_code != 409:
+                assert answer.status_code == 202
+                return answer.json()["id"]
+            assert answer.json()["code"] == "idempotency_key_in_use"
+            assert 1 <= int(answer.headers["retry-after"]) <= 5
+            await asyncio.sleep(0.05)
+
+    ids = await asyncio.gather(*(submit() for _ in range(20)))
+
+    assert len(set(ids)) == 1
+    assert (await rooms.desk.backlog()).depth == 1
+    assert len(rooms.stored("clips")) == 1
+
+
+async def test_a_key_in_use_is_refused_before_the_second_upload(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    let_go = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield CLIP
+        await let_go.wait()
+
+    headers = {"Content-Type": "video/mp4", "Idempotency-Key": KEY}
+    first = asyncio.create_task(client.post("/v1/jobs", content=slow(), headers=headers))
+
+    async def refused() -> httpx.Response | None:
+        answer = await post_clip(client, b"another clip", **HEADER)
+        return answer if answer.status_code == 409 else None
+
+    try:
+        await eventually(lambda: _is_taken(rooms))
+        refusal = await refused()
+        assert refusal is not None
+        assert refusal.json()["code"] == "idempotency_key_in_use"
+        assert refusal.json()["retryable"] is True
+    finally:
+        let_go.set()
+    assert (await first).status_code == 202
+
+
+async def _is_taken(rooms: Rooms) -> bool | None:
+    async with connect(rooms.settings.redis_url) as redis:
+        return bool(await redis.keys(f"{rooms.settings.queue_name}:idempotency:*")) or None
+
+
+async def test_an_upload_that_comes_to_nothing_gives_the_key_back(
+    client: httpx.AsyncClient, address: str, rooms: Rooms
+) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: video/mp4\r\n"
+        f"Idempotency-Key: {KEY}\r\nContent-Length: 900000\r\n\r\n".encode()
+        + bytes(300_000)
+    )
+    await eventually(lambda: _is_taken(rooms))
+    writer.close()
+
+    async def accepted() -> httpx.Response | None:
+        answer = await post_clip(client, **HEADER)
+        return None if answer.status_code == 409 else answer
+
+    taken = await eventually(accepted)
+    refused = await post_clip(client, b"", Idempotency_Key="another")
+    then = await post_clip(client, Idempotency_Key="another")
+
+    assert taken.status_code == then.status_code == 202
+    assert "idempotency-replayed" not in taken.headers
+    assert (refused.status_code, refused.json()["code"]) == (422, "clip_empty")
+    assert len(rooms.stored("clips")) == 2
+
+
+async def test_the_key_of_a_deleted_job_is_free_again(client: httpx.AsyncClient) -> None:
+    first = await post_clip(client, **HEADER)
+    await client.delete(first.headers["location"])
+    other = await post_clip(client, b"another clip", **HEADER)
+
+    assert other.status_code == 202
+    assert "idempotency-replayed" not in other.headers
+    assert first.json()["id"] != other.json()["id"]
+
+
+async def test_another_gateway_knows_the_key(gateway: Gateway) -> None:
+    answers: list[httpx.Response] = []
+    for _ in range(2):
+        async with serving(create_app(gateway)) as address, client_of(address) as client:
+            answers.append(await post_clip(client, **HEADER))
+
+    first, second = answers
+    assert first.json() == second.json()
+    assert second.headers["idempotency-replayed"] == "true"
+
+
+async def test_each_owner_has_keys_of_its_own(gateway: Gateway, rooms: Rooms) -> None:
+    settings = rooms.settings.model_copy(update={"access": "keys"})
+    async with Gate.open(settings) as gate, KeyRing.open(settings) as ring:
+        tokens = [await token_for(ring, Scope.SUBMIT) for _ in range(2)]
+        closed = Gateway(
+            **{name: getattr(gateway, name) for name in gateway.__slots__} | {"gate": gate}
+        )
+        async with serving(create_app(closed)) as address, client_of(address) as client:
+            answers = [
+                await post_clip(client, **HEADER, Authorization=f"Bearer {token.text}")
+                for token in (*tokens, *tokens)
+            ]
+
+    first, second, *again = (answer.json()["id"] for answer in answers)
+    assert first != second
+    assert [first, second] == again
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"caf\xe9", b"tab\there"])
+async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: bytes) -> None:
+    answer = await client.post(
+        "/v1/jobs",
+        content=CLIP,
+        headers=[(b"Content-Type", b"video/mp4"), (b"Idempotency-Key", key)],
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+
+
+async def test_two_keys_are_none(client: httpx.AsyncClient) -> None:
+    headers = [("Content-Type", "video/mp4"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+
+    answer = await client.post("/v1/jobs", content=CLIP, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")

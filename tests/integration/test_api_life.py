@@ -1,0 +1,212 @@
+"""Cancel, retry and delete, in every state a job can be in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from service.errors import ClipNotMedia
+from service.jobs.annotator import Analyse
+from service.jobs.desk import Desk
+from service.jobs.record import JobState
+from service.jobs.upkeep import Upkeep
+from tests.integration.lives import Work, client_of, keys_of, submitted
+from tests.integration.pretence import analysis_of, failing_with
+from tests.integration.rooms import Rooms, eventually
+
+SOON_SECONDS = 4.0
+"""A cancelled job stops within a second; a busy machine is given some more."""
+LONG = (2000, 0.05)
+"""Frames and seconds for each: a job that nobody waits for."""
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
+    async with client_of(address) as client:
+        yield client
+
+
+async def test_a_cancelled_job_that_waits_is_never_started(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    job_id, after = await submitted(client), await submitted(client)
+    work = Work()
+
+    answer = await client.post(f"/v1/jobs/{job_id}:cancel")
+    again = await client.post(f"/v1/jobs/{job_id}:cancel")
+    async with rooms.worker(work.analyse):
+        await rooms.finished(after)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert "retry" in answer.json()["links"]
+    assert "cancel" not in answer.json()["links"]
+    assert (again.status_code, again.json()["id"]) == (200, job_id)
+    assert len(work.begun) == 1
+    assert (await rooms.desk.find(job_id)).attempt == 0
+
+
+async def test_work_on_a_cancelled_job_stops_at_once_and_publishes_nothing(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    job_id = await submitted(client)
+    work = Work(*LONG)
+    async with rooms.worker(work.analyse), asyncio.timeout(30):
+        await work.started.wait()
+        asked = time.monotonic()
+        answer = await client.post(f"/v1/jobs/{job_id}:cancel")
+        await work.ended.wait()
+        seconds = time.monotonic() - asked
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert seconds < SOON_SECONDS
+    record = await rooms.desk.find(job_id)
+    assert (record.state, record.published) == (JobState.CANCELLED, None)
+    assert rooms.stored("results") == []
+    result = await client.get(f"/v1/jobs/{job_id}/result")
+    assert (result.status_code, result.json()["code"]) == (409, "result_not_ready")
+
+
+@pytest.mark.parametrize("analyse", [analysis_of(3), failing_with(ClipNotMedia())])
+async def test_a_finished_job_cannot_be_cancelled(
+    client: httpx.AsyncClient, rooms: Rooms, analyse: Analyse
+) -> None:
+    job_id = await submitted(client)
+    async with rooms.worker(analyse):
+        before = await rooms.finished(job_id)
+
+    answer = await client.post(f"/v1/jobs/{job_id}:cancel")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_finished")
+    assert answer.json()["job_id"] == job_id
+    assert before == await rooms.desk.find(job_id)
+
+
+async def _job_in(state: str, client: httpx.AsyncClient, rooms: Rooms) -> str:
+    job_id = await submitted(client)
+    if state == "queued":
+        return job_id
+    if state == "cancelled":
+        await client.post(f"/v1/jobs/{job_id}:cancel")
+        return job_id
+    claim = await rooms.claim()
+    assert claim.job_id == job_id
+    if state == "succeeded":
+        await rooms.ledger.succeed(claim, frames=3, result_bytes=99)
+    elif state == "failed":
+        await rooms.ledger.fail(claim, ClipNotMedia())
+    elif state == "put off":
+        await rooms.ledger.put_off(claim, seconds=60.0, tries=1)
+    return job_id
+
+
+@pytest.mark.parametrize(
+    "state", ["queued", "running", "put off", "succeeded", "failed", "cancelled"]
+)
+async def test_a_deleted_job_leaves_nothing_but_its_blobs_to_purge(
+    client: httpx.AsyncClient, rooms: Rooms, state: str
+) -> None:
+    job_id = await _job_in(state, client, rooms)
+    assert {"job:<id>", "events:<id>", "index:*"} < await keys_of(rooms.settings, job_id)
+
+    gone = await client.delete(f"/v1/jobs/{job_id}")
+    asked = [await client.get(f"/v1/jobs/{job_id}{more}") for more in ("", "/events", "/result")]
+    asked += [await client.delete(f"/v1/jobs/{job_id}")]
+    asked += [await client.post(f"/v1/jobs/{job_id}:{verb}") for verb in ("cancel", "retry")]
+
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert {(404, "job_unknown")} == {(each.status_code, each.json()["code"]) for each in asked}
+    assert {"purge"} == await keys_of(rooms.settings, job_id)
+    assert (await client.get("/v1/jobs")).json() == {"jobs": [], "next_page_token": None}
+    assert await rooms.desk.stored_bytes() == 0
+
+
+async def test_work_on_a_deleted_job_stops_at_once_and_publishes_nothing(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    job_id = await submitted(client)
+    work = Work(*LONG)
+    async with rooms.worker(work.analyse), asyncio.timeout(30):
+        await work.started.wait()
+        asked = time.monotonic()
+        gone = await client.delete(f"/v1/jobs/{job_id}")
+        await work.ended.wait()
+        assert time.monotonic() - asked < SOON_SECONDS
+
+    assert gone.status_code == 204
+    assert rooms.stored("results") == []
+    assert {"purge"} == await keys_of(rooms.settings, job_id)
+
+
+async def test_a_failed_job_is_tried_again_under_its_id(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    job_id = await submitted(client)
+    async with rooms.worker(failing_with(ClipNotMedia("at first"))):
+        await rooms.finished(job_id)
+    failed = (await client.get(f"/v1/jobs/{job_id}")).json()
+
+    answer = await client.post(f"/v1/jobs/{job_id}:retry")
+    again = await client.post(f"/v1/jobs/{job_id}:retry")
+    async with rooms.worker(analysis_of(4)):
+        await rooms.finished(job_id)
+    job = (await client.get(f"/v1/jobs/{job_id}")).json()
+
+    assert failed["links"]["retry"] == f"/v1/jobs/{job_id}:retry"
+    assert failed["expires_at"] > failed["finished_at"]
+    assert (answer.status_code, again.status_code) == (202, 202)
+    assert answer.json()["error"] is answer.json()["finished_at"] is None
+    assert (job["state"], job["attempts"], job["error"]) == ("succeeded", 2, None)
+    assert failed["created_at"] == job["created_at"]
+
+
+async def test_a_cancelled_job_is_tried_again(client: httpx.AsyncClient, rooms: Rooms) -> None:
+    job_id = await submitted(client)
+    await client.post(f"/v1/jobs/{job_id}:cancel")
+
+    answer = await client.post(f"/v1/jobs/{job_id}:retry")
+    async with rooms.worker(analysis_of(4)):
+        record = await rooms.finished(job_id)
+
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert record.state is JobState.SUCCEEDED
+
+
+async def test_only_what_has_failed_with_its_clip_at_hand_is_tried_again(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    succeeded = await submitted(client)
+    async with rooms.worker(analysis_of(3)):
+        await rooms.finished(succeeded)
+    running, dropped = await submitted(client), await submitted(client)
+    assert (await rooms.claim()).job_id == running
+    impatient = rooms.settings.model_copy(update={"clip_ttl_seconds": 0.0})
+    async with Desk.open(impatient) as desk, Upkeep.open(impatient) as upkeep:
+        await desk.cancel(dropped)
+        assert dropped in await upkeep.clips_due()
+
+    answers = [
+        await client.post(f"/v1/jobs/{each}:retry") for each in (succeeded, running, dropped)
+    ]
+
+    assert {(409, "job_not_retryable")} == {
+        (each.status_code, each.json()["code"]) for each in answers
+    }
+    assert "retry" not in (await client.get(f"/v1/jobs/{dropped}")).json()["links"]
+
+
+async def test_a_job_tells_what_it_will_still_take(client: httpx.AsyncClient, rooms: Rooms) -> None:
+    job_id = await submitted(client)
+
+    async def eta() -> float | None:
+        return (await client.get(f"/v1/jobs/{job_id}")).json()["progress"]["eta_seconds"]
+
+    assert await eta() is None
+    async with rooms.worker(analysis_of(2000, 0.01)):
+        told = await eventually(eta, 30.0)
+        await client.delete(f"/v1/jobs/{job_id}")
+
+    assert told > 1

@@ -1,0 +1,130 @@
+"""Lists of jobs, a page at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.errors import AttemptsExhausted, ClipNotMedia
+from tests.integration.lives import client_of, submitted
+from tests.integration.pretence import analysis_of
+from tests.integration.rooms import Rooms
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
+    async with client_of(address) as client:
+        yield client
+
+
+async def _listed(client: httpx.AsyncClient, **query: str) -> list[str]:
+    answer = await client.get("/v1/jobs", params=query)
+    assert answer.status_code == 200, answer.text
+    return [job["id"] for job in answer.json()["jobs"]]
+
+
+async def test_jobs_are_listed_newest_first(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/jobs")).json() == {"jobs": [], "next_page_token": None}
+    submissions = [await submitted(client) for _ in range(3)]
+
+    answer = await client.get("/v1/jobs")
+
+    assert submissions[::-1] == [job["id"] for job in answer.json()["jobs"]]
+    assert "link" not in answer.headers
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["jobs"][0] == (await client.get(f"/v1/jobs/{submissions[-1]}")).json()
+
+
+async def test_each_steady_job_is_on_one_page_whatever_comes_and_goes(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    steady: list[str] = []
+    passing: list[str] = []
+    for number in range(250):
+        (steady if number % 5 else passing).append(await rooms.submit())
+    chance = random.Random(5)
+    seen: Counter[str] = Counter()
+    sizes: list[int] = []
+    url: str | None = "/v1/jobs?page_size=23"
+    while url is not None:
+        answer = await client.get(url)
+        jobs = [job["id"] for job in answer.json()["jobs"]]
+        seen.update(jobs)
+        sizes.append(len(jobs))
+        url = answer.links["next"]["url"] if "next" in answer.links else None
+        assert (url is None) == (answer.json()["next_page_token"] is None)
+        await rooms.submit()
+        for gone in chance.sample(passing, min(4, len(passing))):
+            passing.remove(gone)
+            await rooms.desk.remove(gone)
+
+    assert {1} == set(seen.values())
+    assert set(steady) <= set(seen)
+    assert len(seen) <= 250
+    assert {23} >= set(sizes[:5])
+
+
+async def test_a_list_shows_one_state_or_one_kind_of_failure(
+    client: httpx.AsyncClient, rooms: Rooms
+) -> None:
+    done = await submitted(client)
+    async with rooms.worker(analysis_of(3)):
+        await rooms.finished(done)
+    ended: dict[str, str] = {}
+    for error in (ClipNotMedia(), AttemptsExhausted()):
+        ended[error.code] = await submitted(client)
+        await rooms.ledger.fail(await rooms.claim(), error)
+    cancelled = await submitted(client)
+    await client.post(f"/v1/jobs/{cancelled}:cancel")
+    running = await submitted(client)
+    await rooms.claim()
+    queued = await submitted(client)
+
+    assert [queued] == await _listed(client, state="queued")
+    assert [running] == await _listed(client, state="running")
+    assert [done] == await _listed(client, state="succeeded")
+    assert [cancelled] == await _listed(client, state="cancelled")
+    assert [*ended.values()][::-1] == await _listed(client, state="failed")
+    dead = [ended["attempts_exhausted"]]
+    assert dead == await _listed(client, state="failed", code="attempts_exhausted")
+    assert dead == await _listed(client, code="attempts_exhausted")
+    assert await _listed(client, code="clip_empty") == []
+    assert await _listed(client, state="queued", code="attempts_exhausted") == []
+
+
+async def test_a_list_of_somebody_without_jobs_is_empty(client: httpx.AsyncClient) -> None:
+    await submitted(client)
+
+    assert len(await _listed(client, owner="anyone")) == 1
+    assert await _listed(client, owner="somebody") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *({"page_size": "0"}, {"page_size": "201"}, {"page_size": "many"}, {"state": "lost"}),
+        *({"page_token": ""}, {"page_token": "0" * 15}, {"page_token": "(1" + "0" * 14}),
+        *({"code": "a:b"}, {"code": ""}, {"owner": "*"}, {"owner": "anyone:failed"}),
+        {"pagesize": "5"},
+    ],
+)
+async def test_what_cannot_be_listed_is_refused(
+    client: httpx.AsyncClient, query: dict[str, Any]
+) -> None:
+    answer = await client.get("/v1/jobs", params=query)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+
+
+async def test_many_may_list_at_once(client: httpx.AsyncClient, rooms: Rooms) -> None:
+    submissions = [await rooms.submit() for _ in range(30)]
+
+    lists = await asyncio.gather(*(_listed(client, page_size="30") for _ in range(40)))
+
+    assert all(submissions[::-1] == each for each in lists)
