@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -277,4 +278,11 @@ class Settings(BaseSettings):
     def _windows_leave_no_gap(self) -> Self:
         if self.hop_frames > self.window_frames:
             raise ValueError("hop_frames must not exceed window_frames")
+        return self
+
+    @model_validator(mode="after")
+    def _virtual_hosts_have_names(self) -> Self:
+        host = urlsplit(self.store_endpoint).hostname or ""
+        if self.store_addressing == "virtual" and (":" in host or host.replace(".", "").isdigit()):
+            raise ValueError("store_addressing=virtual needs a store_endpoint with a host name")
         return self

@@ -16,6 +16,8 @@ from service.settings import Settings
 
 TEND_SECONDS: Final = 1.0
 ADOPT_SECONDS: Final = 60.0
+RETRY_SECONDS: Final = 10.0
+"""What is seldom done is tried again so soon where it failed."""
 _AT_ONCE: Final = 100
 _HANDS: Final = 8
 
@@ -58,10 +60,11 @@ class Caretaker:
     async def _work_off(
         self, look: Callable[[int], Awaitable[list[str]]], work: Callable[[str], Awaitable[None]]
     ) -> None:
+        """Until none is left or one fails: the first alone, then several at a time."""
         while job_ids := await look(_AT_ONCE):
-            await _several(work, job_ids)
-            if len(job_ids) < _AT_ONCE:
-                return
+            await work(job_ids[0])
+            for start in range(1, len(job_ids), _HANDS):
+                await _all_of(map(work, job_ids[start : start + _HANDS]))
 
     async def _purge(self, job_id: str) -> None:
         await self._store.delete(clip_key(job_id))
@@ -73,26 +76,26 @@ class Caretaker:
         await self._upkeep.clip_dropped(job_id)
 
 
-async def _several(work: Callable[[str], Awaitable[None]], job_ids: Iterable[str]) -> None:
-    """A few at a time; raises what the first to fail raised, once all have ended."""
-    hands = asyncio.Semaphore(_HANDS)
-
-    async def one(job_id: str) -> None:
-        async with hands:
-            await work(job_id)
-
-    results = await asyncio.gather(*map(one, job_ids), return_exceptions=True)
-    for failure in results:
+async def _all_of(work: Iterable[Awaitable[None]]) -> None:
+    """Raises what the first to fail raised, once all have ended."""
+    for failure in await asyncio.gather(*work, return_exceptions=True):
         if failure is not None:
             raise failure
 
 
 async def _forever(pause_seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Again and again; a failure is told once, until it is over or another."""
+    told = ""
     while True:
+        wait_seconds = pause_seconds
         try:
             await work()
+            told = ""
         except ServiceError as error:
-            log.warning("clearing away waits: %s", error)
+            if told != str(error):
+                told = str(error)
+                log.warning("clearing away waits: %s", told)
+            wait_seconds = min(pause_seconds, RETRY_SECONDS)
         except Exception:
             log.exception("clearing away met a defect")
-        await asyncio.sleep(pause_seconds)
+        await asyncio.sleep(wait_seconds)

@@ -114,12 +114,12 @@ async def test_a_deleted_job_leaves_nothing_though_the_store_was_away(rooms: Roo
     assert {key.split("/")[1] for key in await keys(rooms)} == {other}
 
 
-async def test_many_deleted_jobs_are_worked_off_together(rooms: Rooms) -> None:
+async def test_many_deleted_jobs_are_worked_off_by_several_at_once(rooms: Rooms) -> None:
     jobs = [await rooms.submit() for _ in range(150)]
     for job_id in jobs[1:]:
         await rooms.desk.remove(job_id)
 
-    async with at_work(rooms):
+    async with at_work(rooms), at_work(rooms), at_work(rooms):
 
         async def gone() -> bool | None:
             return True if len(await keys(rooms)) == 1 else None

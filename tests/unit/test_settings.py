@@ -60,6 +60,12 @@ def test_a_store_is_named_in_one_way_and_without_secrets(name: str, value: str) 
         Settings(**{name: value})
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:9000", "[::1]:9000"])
+def test_a_buckets_name_cannot_go_before_an_ip_address(host: str) -> None:
+    with pytest.raises(ValidationError, match="host name"):
+        Settings(store_endpoint=f"https://{host}", store_addressing="virtual")
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
