@@ -51,12 +51,15 @@ class Gate:
         if credential is None:
             raise Unauthenticated("send an API key as 'Authorization: Bearer' or 'X-API-Key'")
         token = read_token(credential)
-        key = None if token is None else await self._keys.find(token)
-        if key is None:
-            raise Unauthenticated("there is no such API key")
-        if refusal := key.refusal(time.time()):
-            raise Unauthenticated(refusal)
-        return self._caller(key)
+        return self._caller(self._good(None if token is None else await self._keys.find(token)))
+
+    async def confirm(self, caller: Caller) -> None:
+        """Whether who was let in a while ago still would be.
+
+        Raises: Unauthenticated: the key has been revoked or has expired. QueueUnavailable.
+        """
+        if self.asks_for_keys:
+            self._good(await self._keys.get(caller.owner))
 
     async def admit(self, caller: Caller, scope: Scope) -> None:
         """Count the request and let it pass.
@@ -66,6 +69,13 @@ class Gate:
         await self._rates.take(caller)
         if not caller.allows(scope):
             raise ScopeMissing(f"the API key {caller.owner} lacks the scope '{scope}'")
+
+    def _good(self, key: ApiKey | None) -> ApiKey:
+        if key is None:
+            raise Unauthenticated("there is no such API key")
+        if refusal := key.refusal(time.time()):
+            raise Unauthenticated(refusal)
+        return key
 
     def _caller(self, key: ApiKey) -> Caller:
         own, default = key.limits, self._defaults

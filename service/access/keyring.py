@@ -32,6 +32,7 @@ class _Known:
     """A key that was found, and until when (monotonic) it need not be looked for."""
 
     key: ApiKey
+    digest: str
     until: float
 
 
@@ -95,20 +96,33 @@ class KeyRing:
 
     async def find(self, token: Token) -> ApiKey | None:
         """The key of a token, whether it still opens anything or not; None if there is none."""
-        known = self._known.get(token.digest)
+        known = await self._look(token.key_id)
+        if known is None or not hmac.compare_digest(known.digest, token.digest):
+            return None
+        key = await self._touch(known.key)
+        self._known[key.id] = replace(known, key=key)
+        return key
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        """The key as it was within CACHE_SECONDS; None if there is none."""
+        known = await self._look(key_id)
+        return None if known is None else known.key
+
+    async def _look(self, key_id: str) -> _Known | None:
+        known = self._known.get(key_id)
         if known is not None and time.monotonic() < known.until:
-            return known.key
-        self._known.pop(token.digest, None)
+            return known
+        self._known.pop(key_id, None)
         until = time.monotonic() + CACHE_SECONDS
         async with reaching_redis():
-            found = await self._read(token.key_id)
-        if not hmac.compare_digest(found.get("digest", ""), token.digest):
+            found = await self._read(key_id)
+        if not found:
             return None
-        key = await self._touch(from_fields(found))
         if len(self._known) >= CACHED_KEYS:
             self._known.clear()
-        self._known[token.digest] = _Known(key=key, until=until)
-        return key
+        known = _Known(key=from_fields(found), digest=found["digest"], until=until)
+        self._known[key_id] = known
+        return known
 
     async def _touch(self, key: ApiKey) -> ApiKey:
         """Remember that a key is in use, once a minute at most; a Redis that is full may not."""

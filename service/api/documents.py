@@ -10,7 +10,13 @@ from pydantic import BaseModel
 
 from service.api.form import CLIP_FIELD
 from service.api.problems import MEDIA_TYPE, problem
-from service.errors import CircumplexError, InternalError, QueueUnavailable, StoreUnavailable
+from service.errors import (
+    CircumplexError,
+    InternalError,
+    QueueUnavailable,
+    StoreUnavailable,
+    Unauthenticated,
+)
 
 AWAY: Final = (QueueUnavailable, StoreUnavailable, InternalError)
 """What every route of a job can answer."""
@@ -53,6 +59,14 @@ RETRY_HEADER_DOCUMENT: Final[dict[str, Any]] = {
 }
 
 
+CHALLENGE_HEADER_DOCUMENT: Final[dict[str, Any]] = {
+    "WWW-Authenticate": {
+        "description": "The scheme that an API key may come with (RFC 6750).",
+        "schema": {"type": "string"},
+    }
+}
+
+
 def header(description: str, *, kind: str = "string") -> dict[str, Any]:
     """OpenAPI's description of a response header."""
     return {"description": description, "schema": {"type": kind}}
@@ -85,7 +99,8 @@ def problems_of(path: str, *errors: type[CircumplexError]) -> dict[int | str, di
         status: {
             "description": "; ".join(error.title() for error in found),
             "headers": TRACE_HEADER_DOCUMENT
-            | (RETRY_HEADER_DOCUMENT if any(error.retryable for error in found) else {}),
+            | (RETRY_HEADER_DOCUMENT if any(error.retryable for error in found) else {})
+            | (CHALLENGE_HEADER_DOCUMENT if Unauthenticated in found else {}),
             "content": {
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/Problem"},

@@ -20,7 +20,14 @@ from service.api.gateway import Gateway, GatewayOfApp
 from service.api.paths import EVENTS_PATH
 from service.api.schemas import JobId
 from service.api.showing import show_event
-from service.errors import JobUnknown, QueueUnavailable, RequestInvalid, WatchersFull
+from service.domain.caller import Caller
+from service.errors import (
+    JobUnknown,
+    QueueUnavailable,
+    RequestInvalid,
+    Unauthenticated,
+    WatchersFull,
+)
 from service.jobs.events import Event
 from service.jobs.record import JobRecord, JobState
 
@@ -33,7 +40,7 @@ STREAM: Final = EventSourceResponse.media_type
 router = APIRouter(tags=["jobs"])
 
 
-async def _seated(gateway: GatewayOfApp) -> AsyncGenerator[None]:
+async def _seated(gateway: GatewayOfApp, _: Reader) -> AsyncGenerator[None]:
     with gateway.watchers.seat(gateway.settings.max_watchers):
         yield
 
@@ -86,18 +93,18 @@ async def follow_job(
         and not await gateway.desk.events.since(job_id, last_event_id)
     ):
         return Response(status_code=204)
-    stream = _stream(gateway, record, last_event_id)
+    stream = _stream(gateway, caller, record, last_event_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream, headers=headers)
 
 
 async def _stream(
-    gateway: Gateway, record: JobRecord, last_id: str | None
+    gateway: Gateway, caller: Caller, record: JobRecord, last_id: str | None
 ) -> AsyncGenerator[bytes]:
     yield format_sse_event(data_str=None, retry=RECONNECT_MILLISECONDS)
     sent = time.monotonic()
     try:
-        async with aclosing(_follow(gateway, record.id, last_id)) as events:
+        async with aclosing(_follow(gateway, caller, record.id, last_id)) as events:
             async for event in events:
                 if event is not None:
                     record = _started(record, event)
@@ -109,16 +116,22 @@ async def _stream(
                 sent = time.monotonic()
     except JobUnknown:
         yield format_sse_event(data_str=json.dumps({"job_id": record.id}), event="deleted")
+    except Unauthenticated:
+        return  # whoever comes back hears why
 
 
 async def _follow(
-    gateway: Gateway, job_id: str, last_id: str | None
+    gateway: Gateway, caller: Caller, job_id: str, last_id: str | None
 ) -> AsyncGenerator[Event | None]:
-    """Events up to the job's end or the gateway's; a queue that is away is waited for."""
+    """Events up to the job's end or the gateway's; a queue that is away is waited for.
+
+    Raises: JobUnknown: the job was deleted. Unauthenticated: the caller's key was revoked.
+    """
     while not gateway.watchers.are_sent_home:
         try:
             async with aclosing(gateway.desk.events.follow(job_id, last_id)) as events:
                 async for event in events:
+                    await gateway.gate.confirm(caller)
                     last_id = last_id if event is None else event.id
                     yield event
                     if gateway.watchers.are_sent_home:
