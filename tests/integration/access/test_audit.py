@@ -64,10 +64,14 @@ async def test_every_deed_is_written_down_and_no_secret_anywhere(
                 (await client.get(path, headers=held(narrow))).status_code,
                 (await client.post("/v1/jobs", data={"a": "b"}, headers=held(full))).status_code,
                 (await client.get("/health/live", headers=held(full))).status_code,
+                (await client.get("/v1/jobs", headers=held(full))).status_code,
+                (await client.post(f"{path}:cancel", headers=held(full))).status_code,
+                (await client.post(f"{path}:retry", headers=held(full))).status_code,
+                (await client.delete(path, headers=held(full))).status_code,
             ]
     revoked = await asyncio.to_thread(circumplex, audited, "keys", "revoke", full.split("_")[1])
 
-    assert statuses == [200, 200, 401, 403, 429, 415, 200]
+    assert statuses == [200, 200, 401, 403, 429, 415, 200, 200, 409, 409, 204]
     assert audited.audit_file is not None
     written = lines_of(audited.audit_file)
     first, second = (token.split("_")[1] for token in (full, narrow))
@@ -79,12 +83,15 @@ async def test_every_deed_is_written_down_and_no_secret_anywhere(
         ("submit_job", "scope_missing", second, None),
         ("get_job", "rate_exceeded", second, job_id),
         ("submit_job", "media_type_unsupported", first, None),
+        ("cancel_job", "job_finished", first, job_id),
+        ("retry_job", "job_not_retryable", first, job_id),
+        ("delete_job", "ok", first, job_id),
         ("revoke_key", "ok", first, None),
     ] == [tuple(map(line.get, ("action", "outcome", "key_id", "job_id"))) for line in written]
-    served = written[1:7]
+    served = written[1:10]
     assert {line["client"] for line in served} == {"127.0.0.1"}
     assert {line["trace_id"] for line in served} == {"ab" * 16}
-    assert [line["status"] for line in served] == [202, 200, 401, 403, 429, 415]
+    assert [line["status"] for line in served] == [202, 200, 401, 403, 429, 415, 409, 409, 204]
     assert audited.audit_file.stat().st_mode & 0o777 == 0o600
 
     logged = log.read_text()
