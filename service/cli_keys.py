@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 DAY_SECONDS: Final = 86_400.0
 USUAL_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
+MOST_DAYS: Final = 36_500
 WIDE_COLUMNS: Final = 400
 """Width of a table that goes into a file or a pipe: there is nothing to fold it to."""
 
@@ -47,8 +48,8 @@ def create(
     """Make a key. Its token, alone on standard output, is never shown again."""
     if not is_key_name(name):
         raise typer.BadParameter(f"a name has 1 to {MOST_NAME_LETTERS} printable letters")
-    if expires is not None and expires <= 0:
-        raise typer.BadParameter("--expires takes a number of days above 0")
+    if expires is not None and not 0 < expires <= MOST_DAYS:
+        raise typer.BadParameter(f"--expires takes days above 0, {MOST_DAYS} at most")
     limits = Limits(
         requests_per_minute=rate,
         open_jobs=open_jobs,

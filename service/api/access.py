@@ -1,4 +1,4 @@
-"""Who a request comes from, as routes ask for it: `caller: Submitter`, `Reader` or `Admin`.
+"""Who a request comes from, as routes ask for it: `caller: Submitter` or `Reader`.
 
 Decided from the headers alone, before a byte of the body is read. Health, metrics and the
 documentation ask nobody.
@@ -51,8 +51,6 @@ Submitter = Annotated[Caller, Security(_admit, scopes=[Scope.SUBMIT.value])]
 """May submit, cancel, retry and delete."""
 Reader = Annotated[Caller, Security(_admit, scopes=[Scope.READ.value])]
 """May watch, list and fetch."""
-Admin = Annotated[Caller, Security(_admit, scopes=[Scope.ADMIN.value])]
-"""May do everything with everybody's jobs."""
 
 
 async def find_job(gateway: Gateway, caller: Caller, job_id: str) -> JobRecord:

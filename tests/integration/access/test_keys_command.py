@@ -69,7 +69,7 @@ def command() -> Iterator[CliRunner]:
         (["create", "x" * 65], "1 to 64"),
         (["create", "x", "--scope", "all"], "'all' is not one of"),
         (["create", "x", "--rate", "0"], "--rate"),
-        (["create", "x", "--expires", "0"], "--expires"),
+        *((["create", "x", "--expires", days], "--expires") for days in ("0", "1e9", "nan")),
     ],
 )
 def test_what_cannot_be_done_is_said(
