@@ -47,7 +47,7 @@ def run_process(
         log_file.replace(log_file.with_name(f"{log_file.name}.previous"))
     with log_file.open("wb") as log:
         server = _Server(
-            [*_dying_with_parent(), *command],
+            [*dying_with_parent(), *command],
             is_ready,
             log=log.fileno(),
             start_seconds=start_seconds,
@@ -123,7 +123,8 @@ class _Server(Executor):
         self.kill()
 
 
-def _dying_with_parent() -> list[str]:
+def dying_with_parent() -> list[str]:
+    """What to put before a command so that it is told to end when the thread that started it ends."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 

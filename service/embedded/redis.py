@@ -49,18 +49,22 @@ def run_redis(
     port = port or free_ports(1)[0]
     require_free("Redis", port)
     data_dir.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(binary or redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
-        *("--dir", str(data_dir.resolve()), "--daemonize", "no", *DURABLE, *options),
-    ]
     with run_process(
         "Redis",
-        command,
-        is_ready=lambda: _answers(port),
+        [*redis_command(data_dir, port, binary), *options],
+        is_ready=lambda: redis_answers(port),
         log_file=logs_dir / "redis.log",
         start_seconds=_START_SECONDS,
     ):
         yield f"redis://{LOOPBACK}:{port}/0"
+
+
+def redis_command(data_dir: Path, port: int, binary: str | None = None) -> list[str]:
+    """What starts a Redis that keeps in `data_dir` what it has acknowledged."""
+    return [
+        *(binary or redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
+        *("--dir", str(data_dir.resolve()), "--daemonize", "no", *DURABLE),
+    ]
 
 
 def redis_binary() -> str:
@@ -84,7 +88,7 @@ def bundled_binary() -> str | None:
     return str(bundled) if bundled.is_file() else None
 
 
-def _answers(port: int) -> bool:
+def redis_answers(port: int) -> bool:
     """Whether PING is answered; a Redis that is still loading its file answers otherwise."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1) as connection:

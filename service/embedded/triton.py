@@ -51,21 +51,21 @@ def run_triton(
     """
     chosen = _choose_ports(ports or TritonPorts())
     with (
-        _shared_memory() as prefix,
+        region_prefix() as prefix,
         run_process(
             "Triton",
-            _command(server_dir.resolve(), repository.resolve(), chosen, prefix),
-            is_ready=lambda: _is_ready(chosen.http),
+            triton_command(server_dir.resolve(), repository.resolve(), chosen, prefix),
+            is_ready=lambda: triton_is_ready(chosen.http),
             log_file=logs_dir / "triton.log",
             start_seconds=_START_SECONDS,
-            environment=_environment(server_dir.resolve()),
+            environment=triton_environment(server_dir.resolve()),
         ),
     ):
         yield chosen
 
 
 @contextmanager
-def _shared_memory() -> Generator[str]:
+def region_prefix() -> Generator[str]:
     """A prefix for the regions of one Triton, which leaves them behind if it ends in its start.
 
     What an owner that was killed has left is removed too.
@@ -92,7 +92,10 @@ def _choose_ports(ports: TritonPorts) -> TritonPorts:
     return chosen
 
 
-def _command(server_dir: Path, repository: Path, ports: TritonPorts, prefix: str) -> list[str]:
+def triton_command(
+    server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
+) -> list[str]:
+    """What starts Triton. Args: prefix: of the names of its shared memory. Raises: PartNotStarted."""
     binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     if not binary.is_file():
         raise PartNotStarted(f"Triton is not in {server_dir}: run `make setup`")
@@ -111,7 +114,7 @@ def _command(server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
     ]
 
 
-def _environment(server_dir: Path) -> dict[str, str]:
+def triton_environment(server_dir: Path) -> dict[str, str]:
     """What lets the stub find this interpreter's libraries and packages, and share two cores."""
     libraries = f"{server_dir / 'lib'}:{server_dir / 'nvidia_pytriton.libs'}"
     return {
@@ -124,7 +127,8 @@ def _environment(server_dir: Path) -> dict[str, str]:
     }
 
 
-def _is_ready(port: int) -> bool:
+def triton_is_ready(port: int) -> bool:
+    """Whether every model of the Triton with this HTTP port is loaded and warm."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
     try:
         connection.request("GET", "/v2/health/ready")

@@ -1,0 +1,61 @@
+"""`make chaos`: short jobs through the real stack while its processes are killed at random."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from service.settings import Settings
+from tests.chaos.clips import make_clips
+from tests.chaos.report import draw, is_kept, versions
+from tests.chaos.run import Plan, open_ground, run_chaos
+from tests.fuzz.leaks import list_shared_memory, shared_memory_left
+
+OUT: Final = Path("out")
+
+
+def chaos(
+    jobs: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of who is killed when, and the order.")] = 1,
+    kill_seconds: Annotated[
+        float, typer.Option(min=0.2, help="From one kill to the next, on average.")
+    ] = 4.0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,
+    gateways: Annotated[int, typer.Option(min=1, help="Gateway processes.")] = 2,
+    at_once: Annotated[int, typer.Option(min=1, help="Jobs open at a time.")] = 48,
+    keep: Annotated[Path | None, typer.Option(help="Where state and logs are to stay.")] = None,
+) -> None:
+    """Kill and count; write out/chaos.json. Ends with 1 where the promise was not kept."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(highlight=False, soft_wrap=True)
+    plan = Plan(
+        jobs=jobs,
+        seed=seed,
+        kill_seconds=kill_seconds,
+        workers=workers,
+        gateways=gateways,
+        at_once=at_once,
+    )
+    memory = list_shared_memory()
+    with tempfile.TemporaryDirectory(prefix="circumplex-chaos-") as name:
+        folder = Path(name) if keep is None else keep
+        with open_ground(Settings(log_level="info"), folder, console.print) as (ground, below):
+            summary = run_chaos(plan, make_clips(), ground, below, console.print)
+    summary |= {"shared_memory_left": shared_memory_left(memory), "versions": versions()}
+    OUT.mkdir(exist_ok=True)
+    path = OUT / "chaos.json"
+    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    console.print(draw(summary))
+    console.print(f"Written: {path}")
+    if not is_kept(summary):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(chaos)

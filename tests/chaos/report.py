@@ -1,0 +1,95 @@
+"""The report of a run: what out/chaos.json has, and the table at its end."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+from rich.table import Table
+
+from tests.chaos.audit import Evidence, Findings, percentile
+from tests.chaos.crowd import Notes
+from tests.chaos.parts import Kind
+
+MOST_REDELIVERY_SECONDS: Final = 20.0
+VIOLATIONS: Final = ("lost", "duplicated", "wrong", "not_accepted")
+_MOST_TOLD: Final = 50
+_LIBRARIES: Final = ("redis", "uvicorn", "fastapi", "obstore", "av", "numpy")
+
+
+def summarise(
+    evidence: Evidence, findings: Findings, notes: Notes, *, orders: int
+) -> dict[str, Any]:
+    """The counts of a run; whatever does not hold is told job by job under `told`."""
+    seconds = findings.redelivery_seconds
+    by_part = Counter(kill.kind for kill in evidence.kills)
+    return {
+        "jobs": orders,
+        "accepted": len(evidence.accepted),
+        "not_accepted": orders - len(evidence.accepted),
+        "lost": len(findings.lost),
+        "duplicated": len(findings.duplicated),
+        "wrong": len(findings.wrong),
+        "redelivery_p99_seconds": round(percentile(seconds, 0.99), 3),
+        "redelivery_p50_seconds": round(percentile(seconds, 0.5), 3),
+        "redelivery_most_seconds": round(max(seconds, default=0.0), 3),
+        "redeliveries": len(seconds),
+        "kills": len(evidence.kills),
+        "kills_by_part": {str(kind): by_part[kind] for kind in Kind},
+        "states": dict(Counter(str(each.state) for each in evidence.endings.values())),
+        "errors": dict(
+            Counter(each.error_code for each in evidence.endings.values() if each.error_code)
+        ),
+        "attempts": _spread(each.attempts for each in evidence.endings.values()),
+        "submission_tries": _spread(each.tries for each in evidence.accepted),
+        "answers": dict(sorted(notes.answers.items())),
+        "unpublished_results": sum(len(trail.unpublished()) for trail in evidence.trails.values()),
+        "told": {
+            "lost": findings.lost[:_MOST_TOLD],
+            "duplicated": findings.duplicated[:_MOST_TOLD],
+            "wrong": findings.wrong[:_MOST_TOLD],
+            "not_accepted": notes.rejected[:_MOST_TOLD],
+        },
+    }
+
+
+def is_kept(summary: dict[str, Any]) -> bool:
+    """Whether every job was accepted and done once, right, and soon after a kill."""
+    is_soon = summary["redelivery_p99_seconds"] <= MOST_REDELIVERY_SECONDS
+    return is_soon and not any(summary[name] for name in VIOLATIONS)
+
+
+def versions() -> dict[str, str]:
+    """Of what the run ran on."""
+    return {"python": platform.python_version(), "kernel": platform.release()} | {
+        name: version(name) for name in _LIBRARIES
+    }
+
+
+def draw(summary: dict[str, Any]) -> Table:
+    """The counts that matter, a row each."""
+    table = Table.grid(padding=(0, 2))
+    kills = ", ".join(f"{count} {part}" for part, count in summary["kills_by_part"].items())
+    rows: Sequence[tuple[str, str]] = (
+        ("jobs", f"{summary['jobs']}, {summary['accepted']} accepted"),
+        ("kills", f"{summary['kills']}: {kills}"),
+        ("lost", str(summary["lost"])),
+        ("duplicated", str(summary["duplicated"])),
+        ("wrong", str(summary["wrong"])),
+        (
+            "redelivery",
+            f"p50 {summary['redelivery_p50_seconds']} s, p99 {summary['redelivery_p99_seconds']} s,"
+            f" most {summary['redelivery_most_seconds']} s ({summary['redeliveries']} of them)",
+        ),
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _spread(counts: Any) -> dict[str, int]:
+    """How many jobs had each count."""
+    return {str(count): number for count, number in sorted(Counter(counts).items())}
