@@ -13,6 +13,7 @@ from rich.console import Console
 
 from service.settings import Settings
 from tests.chaos.clips import make_clips
+from tests.chaos.long_jobs import make_rounds, run_long_jobs
 from tests.chaos.report import draw, is_kept, versions
 from tests.chaos.run import Plan, open_ground, run_chaos
 from tests.fuzz.leaks import list_shared_memory, shared_memory_left
@@ -29,6 +30,7 @@ def chaos(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,
     gateways: Annotated[int, typer.Option(min=1, help="Gateway processes.")] = 2,
     at_once: Annotated[int, typer.Option(min=1, help="Jobs open at a time.")] = 48,
+    long: Annotated[bool, typer.Option(help="Long jobs with a short lease, too.")] = True,
     keep: Annotated[Path | None, typer.Option(help="Where state and logs are to stay.")] = None,
 ) -> None:
     """Kill and count; write out/chaos.json. Ends with 1 where the promise was not kept."""
@@ -47,6 +49,9 @@ def chaos(
         folder = Path(name) if keep is None else keep
         with open_ground(Settings(log_level="info"), folder, console.print) as (ground, below):
             summary = run_chaos(plan, make_clips(), ground, below, console.print)
+            if long:
+                rounds = make_rounds(folder)
+                summary |= {"long_jobs": run_long_jobs(rounds, ground, console.print)}
     summary |= {"shared_memory_left": shared_memory_left(memory), "versions": versions()}
     OUT.mkdir(exist_ok=True)
     path = OUT / "chaos.json"

@@ -92,13 +92,15 @@ class Crowd:
         *,
         submitters: int,
         at_once: int,
-        headers: Mapping[str, str] | None = None,
+        spread_seconds: float = 0.0,
     ) -> None:
+        """Args: spread_seconds: what the submissions are spread over, at least."""
         self.notes = Notes()
         self.orders = len(orders)
         self._addresses = addresses
-        self._headers = dict(headers or {})
-        self._waiting = deque(orders)
+        pause_seconds = spread_seconds / max(len(orders), 1)
+        began = time.monotonic()
+        self._waiting = deque((began + n * pause_seconds, each) for n, each in enumerate(orders))
         self._open: deque[tuple[float, str]] = deque()
         self._room = threading.Semaphore(at_once)
         self._stop = threading.Event()
@@ -139,19 +141,18 @@ class Crowd:
     def _submit_on(self, number: int) -> None:
         doors = Doors(self._addresses, self.notes, Random(number))
         try:
-            while not self._stop.is_set() and (order := self._next_order()) is not None:
+            while not self._stop.is_set():
+                try:
+                    due, order = self._waiting.popleft()
+                except IndexError:
+                    return
+                self._stop.wait(due - time.monotonic())
                 while not self._room.acquire(timeout=0.2):
                     if self._stop.is_set():
                         return
                 self._submit(order, doors)
         finally:
             doors.close()
-
-    def _next_order(self) -> Order | None:
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
 
     def _submit(self, order: Order, doors: Doors) -> None:
         pause, tries = _PAUSE_SECONDS, 0
@@ -165,7 +166,6 @@ class Crowd:
                 headers={
                     "Content-Type": "application/octet-stream",
                     "Idempotency-Key": order.key,
-                    **self._headers,
                 },
             )
             if answer is not None and answer.status_code in _ACCEPTED:

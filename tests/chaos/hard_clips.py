@@ -13,23 +13,21 @@ from tests.media import bombs
 from tests.media.factory import PictureTrack, write
 
 _RATE: Final = 25
-_DISTINCT: Final = 3
 _UHD: Final = (3840, 2160)
+_LARGEST: Final = (8192, 4320)
+_BLOCK: Final = (32, 30)
 
 
-def make_large(path: Path, *, frames: int, size: tuple[int, int] = _UHD) -> Path:
+def make_large(path: Path, *, frames: int, size: tuple[int, int] = _UHD, distinct: int = 3) -> Path:
     """So many pictures of that size, width and height; a few, whose packets are repeated."""
     width, height = size
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=_RATE, options={"qmin": "8", "qmax": "8"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
-        packets = [
-            bytes(packet)
-            for index in range(_DISTINCT)
-            for packet in stream.encode(_draw_noise(width, height, index))
-        ]
+        pictures = (_draw_blocks(width, height, seed) for seed in range(distinct))
+        packets = [bytes(packet) for picture in pictures for packet in stream.encode(picture)]
         for index in range(frames):
-            packet = av.Packet(packets[index % len(packets)])
+            packet = av.Packet(packets[index % distinct])
             packet.stream, packet.time_base = stream, Fraction(1, _RATE)
             packet.pts = packet.dts = index
             packet.is_keyframe = True
@@ -42,13 +40,14 @@ def make_slow_to_open(path: Path, *, tags: int) -> Path:
     return bombs.add_tags(write(path, PictureTrack(count=5)), tags)
 
 
-def make_greedy(path: Path, *, frames: int) -> Path:
-    """Small pictures, and then one that takes 270 MB."""
-    pictures = [*[bombs.png(64, 64, bits=8)] * frames, bombs.png(8192, 4096, bits=16)]
-    return bombs.film(path, *pictures, width=64, height=64)
+def make_greedy(path: Path) -> Path:
+    """As large as is accepted: more than a child with the least memory can hold."""
+    return make_large(path, frames=6, size=_LARGEST, distinct=1)
 
 
-def _draw_noise(width: int, height: int, seed: int) -> av.VideoFrame:
-    """Blocks of any shade: a picture that takes a decoder's time, and not much of the disk."""
-    shades = np.random.default_rng(seed).integers(0, 255, (height // 30, width // 32, 3), np.uint8)
-    return av.VideoFrame.from_ndarray(shades.repeat(30, 0).repeat(32, 1), format="rgb24")
+def _draw_blocks(width: int, height: int, seed: int) -> av.VideoFrame:
+    """Blocks of any shade: they take a decoder's time, and not much of the disk."""
+    sides = (height // _BLOCK[1], width // _BLOCK[0], 3)
+    shades = np.random.default_rng(seed).integers(0, 255, sides, np.uint8)
+    picture = shades.repeat(_BLOCK[1], 0).repeat(_BLOCK[0], 1)
+    return av.VideoFrame.from_ndarray(picture, format="rgb24")

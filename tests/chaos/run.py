@@ -35,7 +35,8 @@ Say = Callable[[str], None]
 class Plan:
     """What is done. kill_seconds: from one kill to the next, on average.
 
-    at_once: jobs open at a time. deadline_seconds: when killing ends, whatever is left.
+    at_once: jobs open at a time. spread_seconds: what submissions are spread over, at least.
+    deadline_seconds: when killing ends, whatever is left.
     """
 
     jobs: int = 1000
@@ -45,6 +46,7 @@ class Plan:
     workers: int = 3
     submitters: int = 6
     at_once: int = 48
+    spread_seconds: float = 0.0
     deadline_seconds: float = 3600.0
 
 
@@ -110,6 +112,7 @@ def run_chaos(
             make_orders(clips, plan),
             submitters=plan.submitters,
             at_once=plan.at_once,
+            spread_seconds=plan.spread_seconds,
         )
         parts = (*below.parts, *above.parts)
         killer = Killer(parts, schedule(plan.seed, plan.kill_seconds), seed=plan.seed)

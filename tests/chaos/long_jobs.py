@@ -1,0 +1,193 @@
+"""Jobs that take many leases: each is started once, whatever its clip does to the decoder."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from circumplex_client import Client
+
+from service.settings import Settings
+from tests.chaos.hard_clips import make_greedy, make_large, make_slow_to_open
+from tests.chaos.killer import decoders, is_nursery
+from tests.chaos.parts import Kind, Part, Supervisor
+from tests.chaos.recipes import Ground, hire
+from tests.chaos.trail import Trail, read_trails
+
+LEASE_SECONDS: Final = 1.0
+LEASES: Final = 10
+"""A long job takes at least so many."""
+LIMITS: Final[Mapping[str, Any]] = {
+    "redelivery_seconds": LEASE_SECONDS,
+    "worker_concurrency": 2,
+    "decode_stall_seconds": 120.0,
+    "decode_cpu_seconds": 120,
+}
+_READY_SECONDS: Final = 120.0
+_CHILD_SECONDS: Final = 60.0
+_END_SECONDS: Final = 300.0
+_LOOK_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A clip and how its job has to end. meddle: what is done to the child that decodes it."""
+
+    name: str
+    clip: Path
+    error_code: str | None = None
+    meddle: Callable[[psutil.Process], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Cases that one worker has in hand together. limits: settings of it."""
+
+    cases: tuple[Case, ...]
+    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def make_rounds(folder: Path, *, frames: int = 120, tags: int = 20_000) -> Iterator[Round]:
+    """Everything that a clip may do to its decoder, two at a time."""
+    seconds = LEASES * LEASE_SECONDS
+    large = make_large(folder / "large.mov", frames=frames)
+    slow = make_slow_to_open(folder / "slow.mp4", tags=tags)
+    greedy = make_greedy(folder / "greedy.mov")
+    yield Round(cases=(Case(name="large", clip=large), Case(name="large too", clip=large)))
+    yield Round(
+        cases=(
+            Case(name="slow to open", clip=slow),
+            Case(name="pauses", clip=large, meddle=Pause(seconds)),
+        )
+    )
+    yield Round(
+        cases=(
+            Case(name="spins", clip=slow, error_code="decoder_timed_out"),
+            Case(name="stalls", clip=large, error_code="decoder_timed_out", meddle=Pause(None)),
+        ),
+        limits={"decode_cpu_seconds": 4, "decode_stall_seconds": seconds},
+    )
+    yield Round(
+        cases=(
+            Case(name="eats memory", clip=greedy, error_code="decoder_out_of_memory"),
+            Case(name="crashes", clip=slow, error_code="decoder_crashed", meddle=Crash(seconds)),
+        ),
+        limits={"decode_memory_bytes": 2**28},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Has a child stand still for so long; None: for good."""
+
+    seconds: float | None
+
+    def __call__(self, child: psutil.Process) -> None:
+        with suppress(psutil.NoSuchProcess):
+            child.suspend()
+            if self.seconds is not None:
+                time.sleep(self.seconds)
+                child.resume()
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Has a child stand still for so long, and then end as by a fault of its own."""
+
+    seconds: float
+
+    def __call__(self, child: psutil.Process) -> None:
+        with suppress(psutil.NoSuchProcess):
+            child.suspend()
+            time.sleep(self.seconds)
+            child.send_signal(signal.SIGSEGV)
+            child.resume()
+
+
+def run_long_jobs(
+    rounds: Iterable[Round], ground: Ground, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Work on each round with a lease of a second; returns the report."""
+    jobs: list[dict[str, Any]] = []
+    for number, each in enumerate(rounds, start=1):
+        say(f"long jobs: {', '.join(case.name for case in each.cases)} ...")
+        limits = {**LIMITS, **each.limits, "queue_name": f"long-{number}"}
+        jobs += _run_round(each.cases, ground.settings.model_copy(update=limits))
+    return {
+        "redelivery_seconds": LEASE_SECONDS,
+        "started_again": sum(job["starts"] != 1 for job in jobs),
+        "ended_otherwise": sum(job["error_code"] != job["expected"] for job in jobs),
+        "jobs": jobs,
+    }
+
+
+def _run_round(cases: Sequence[Case], settings: Settings) -> list[dict[str, Any]]:
+    crew = hire(settings, gateways=1, workers=1)
+    logs_dir = settings.state_dir / "logs" / settings.queue_name
+    with (
+        Supervisor(crew.recipes, logs_dir) as above,
+        Client(crew.addresses[0]) as client,
+        ThreadPoolExecutor(len(cases)) as threads,
+    ):
+        above.wait_until_ready(_READY_SECONDS)
+        (worker,) = (part for part in above.parts if part.recipe.kind is Kind.WORKER)
+        meddling: list[Future[None]] = []
+        jobs: dict[str, Case] = {}
+        for case in cases:
+            there = _children(worker)
+            jobs[client.submit(case.clip).id] = case
+            child = _wait_for_child(worker, there)
+            if case.meddle is not None:
+                meddling.append(threads.submit(case.meddle, child))
+        _wait_for_ends(client, jobs)
+        for each in meddling:
+            each.result()
+    trails = read_trails(settings)
+    return [_tell(case, trails[job_id]) for job_id, case in jobs.items()]
+
+
+def _children(worker: Part) -> set[psutil.Process]:
+    """The decode children under a worker."""
+    return {each for each in decoders(worker) if is_nursery(each.parent())}
+
+
+def _wait_for_child(worker: Part, there: set[psutil.Process]) -> psutil.Process:
+    """The child that has come; raises TimeoutError."""
+    end = time.monotonic() + _CHILD_SECONDS
+    while time.monotonic() < end:
+        for child in _children(worker) - there:
+            return child
+        time.sleep(_LOOK_SECONDS)
+    raise TimeoutError("nobody began to decode")
+
+
+def _wait_for_ends(client: Client, jobs: Iterable[str]) -> None:
+    """Raises TimeoutError: a job has not ended."""
+    end = time.monotonic() + _END_SECONDS
+    for job_id in jobs:
+        while not client.job(job_id).is_final:
+            if time.monotonic() > end:
+                raise TimeoutError(f"job {job_id} has not ended")
+            time.sleep(0.2)
+
+
+def _tell(case: Case, trail: Trail) -> dict[str, Any]:
+    """A long job's line in the report. starts: attempts by the events, and by the record."""
+    attempts = trail.attempts()
+    seconds = trail.events[-1].moment - attempts[0].started
+    return {
+        "name": case.name,
+        "starts": max(len(attempts), int(trail.record["attempt"])),
+        "seconds": round(seconds, 1),
+        "leases": round(seconds / LEASE_SECONDS, 1),
+        "state": trail.record["state"],
+        "error_code": trail.record.get("error_code"),
+        "expected": case.error_code,
+    }

@@ -1,0 +1,116 @@
+"""A short run of what `make chaos` does at length, on a stack of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.settings import Settings
+from tests.chaos.clips import Clip, make_clips
+from tests.chaos.long_jobs import make_rounds, run_long_jobs
+from tests.chaos.parts import Kind, Supervisor, is_alive
+from tests.chaos.recipes import Ground
+from tests.chaos.report import MOST_REDELIVERY_SECONDS, is_kept
+from tests.chaos.run import Plan, open_ground, run_chaos
+from tests.fuzz.leaks import list_shared_memory, shared_memory_left
+
+PLAN = Plan(jobs=48, seed=3, kill_seconds=2.0, workers=2, gateways=1, spread_seconds=18.0)
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def settings(triton_dir: Path, mini_repository: Path) -> Settings:
+    return Settings(
+        runtime_dir=triton_dir.parent,
+        face_models_dir=triton_dir.parent / "faces",
+        model_repository=mini_repository,
+    )
+
+
+@pytest.fixture(scope="module")
+def clips() -> tuple[Clip, ...]:
+    return make_clips()
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.1)
+
+
+Base = tuple[Ground, Supervisor]
+
+
+@pytest.fixture(scope="module")
+def base(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
+    """Redis and Triton, for every test here."""
+    folder = tmp_path_factory.mktemp("chaos")
+    with open_ground(settings, folder / "state", print) as opened:
+        yield opened
+
+
+def test_jobs_are_done_once_and_right_while_everything_is_killed(
+    base: Base, clips: tuple[Clip, ...]
+) -> None:
+    before = list_shared_memory()
+    summary = run_chaos(PLAN, clips, *base, print)
+    counts = {name: summary[name] for name in ("accepted", "lost", "duplicated", "wrong")}
+    expected = {"accepted": PLAN.jobs, "lost": 0, "duplicated": 0, "wrong": 0}
+    assert counts == expected, summary["told"]
+    assert is_kept(summary)
+    assert summary["redelivery_p99_seconds"] <= MOST_REDELIVERY_SECONDS
+    assert min(summary["kills_by_part"].values()) >= 1, "every part was to be killed"
+    assert summary["states"] == {"succeeded": 40, "failed": 8}
+    assert summary["errors"] == {"clip_truncated": 8}
+    assert summary["ended_alone"] == []
+    assert summary["orphans"] == []
+    assert shared_memory_left(before) == []
+
+
+def test_long_jobs_start_once_though_their_decoders_stand_still(base: Base, tmp_path: Path) -> None:
+    ground, _ = base
+    (each,) = islice(make_rounds(tmp_path, frames=30, tags=12_000), 1, 2)
+    report = run_long_jobs([each], ground, print)
+    assert (report["started_again"], report["ended_otherwise"]) == (0, 0), report
+    assert max(job["leases"] for job in report["jobs"]) >= 10
+
+
+def test_part_that_is_killed_is_started_again_and_its_family_ends_with_it(base: Base) -> None:
+    _, below = base
+    (redis,) = (part for part in below.parts if part.recipe.kind is Kind.REDIS)
+    starts = redis.starts
+    kill = redis.kill()
+    assert kill is not None
+    wait_until(lambda: redis.starts > starts and redis.recipe.is_ready(), seconds=30)
+    assert not any(map(is_alive, kill.family))
+
+
+def test_run_that_is_interrupted_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    before = list_shared_memory()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos", "--jobs", "5", "--keep", tmp_path / "state"],
+        env=os.environ | {"CIRCUMPLEX_MODEL_REPOSITORY": str(settings.model_repository)},
+        start_new_session=True,
+    )
+    family: set[psutil.Process] = set()
+
+    def is_under_way() -> bool:
+        family.update(psutil.Process(process.pid).children(recursive=True))
+        return any("triton_python_backend_stub" in each.name() for each in family)
+
+    wait_until(is_under_way, seconds=120)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) != 0
+    wait_until(lambda: not any(map(is_alive, family)), seconds=30)
+    assert shared_memory_left(before) == []
