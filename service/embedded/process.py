@@ -124,7 +124,7 @@ class _Server(Executor):
 
 
 def dying_with_parent() -> list[str]:
-    """What to put before a command so that it is told to end when the thread that started it ends."""
+    """What to put before a command, so that it is told to end with the thread that starts it."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 

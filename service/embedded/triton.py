@@ -95,7 +95,7 @@ def _choose_ports(ports: TritonPorts) -> TritonPorts:
 def triton_command(
     server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
 ) -> list[str]:
-    """What starts Triton. Args: prefix: of the names of its shared memory. Raises: PartNotStarted."""
+    """What starts Triton; raises PartNotStarted. Args: prefix: of its shared memory's names."""
     binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     if not binary.is_file():
         raise PartNotStarted(f"Triton is not in {server_dir}: run `make setup`")

@@ -157,16 +157,20 @@ class Annotator:
             await self.store.delete(key)
 
     async def _put_off_or_fail(self, claim: Claim, pulse: Pulse, error: ServiceError) -> str:
-        """Try again when the part that was away may be back: 2, 4, 8 ... 64 s, with jitter."""
+        """Try again when the part that was away may be back: 2, 4, 8 ... 64 s, with jitter.
+
+        A decoder that was killed counts as a lost worker does: its clip may be why.
+        """
         tries = claim.record.tries + 1
-        settings = self.settings
-        most = settings.max_attempts if isinstance(error, DecoderKilled) else settings.max_tries
-        if not error.retryable or tries >= most:
+        lost = claim.record.lost + isinstance(error, DecoderKilled)
+        is_hopeless = lost >= self.settings.max_attempts or tries >= self.settings.max_tries
+        if not error.retryable or is_hopeless:
             return await self._fail(claim, pulse, error)
         longest = min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), LONGEST_RETRY_SECONDS)
         seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311
         log.warning("job %s: again in %.0f s: %s", claim.job_id, seconds, error.detail)
-        await pulse.settle(lambda: self.ledger.put_off(claim, seconds=seconds, tries=tries))
+        counts = {"tries": tries, "lost": lost}
+        await pulse.settle(lambda: self.ledger.put_off(claim, seconds=seconds, **counts))
         return "retried"
 
     async def _fail(self, claim: Claim, pulse: Pulse, error: CircumplexError) -> str:

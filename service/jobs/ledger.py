@@ -112,9 +112,15 @@ class Ledger:
         """End the job with an error; raises AttemptSuperseded."""
         await self._finish(claim, JobState.FAILED, error.code, 0, error_detail=error.detail)
 
-    async def put_off(self, claim: Claim, *, seconds: float, tries: int) -> None:
-        """Have the job tried again later; raises AttemptSuperseded."""
-        await self._change(claim, "put_back", seconds, "tries", tries)
+    async def put_off(
+        self, claim: Claim, *, seconds: float, tries: int, lost: int | None = None
+    ) -> None:
+        """Have the job tried again later; raises AttemptSuperseded.
+
+        Args: lost: attempts lost by now, if this was one.
+        """
+        known_lost = () if lost is None else ("lost", lost)
+        await self._change(claim, "put_back", seconds, "tries", tries, *known_lost)
 
     async def hand_back(self, claim: Claim) -> None:
         """Return the job to the queue, nobody's fault; raises AttemptSuperseded."""

@@ -39,7 +39,7 @@ class JobRecord:
     owner: who submitted it: the id of an API key.
     attempt: the fencing token: how often a worker has taken the job.
     worker: who took it last, as host:pid.
-    lost: attempts that ended without a word, their worker with them.
+    lost: attempts that ended without a word, their worker or their decoder with them.
     tries: how often it was put off since a part of the service was away, until `retry_at`.
     published: the attempt whose results are the job's results.
     expires_at: when the job is forgotten; clip_dropped: its clip is gone already.

@@ -58,6 +58,11 @@ class Rooms:
                 f"{self.settings.queue_name}:leases", {claim.job_id: 1}, xx=True, ch=True
             )
 
+    async def wake(self, job_id: str) -> None:
+        """Let the time of a job come that is put off."""
+        async with connect(self.settings.redis_url) as redis:
+            await redis.zadd(f"{self.settings.queue_name}:delayed", {job_id: 1}, xx=True)
+
     def annotator(self, analyse: Analyse) -> Annotator:
         return Annotator(
             ledger=self.ledger,

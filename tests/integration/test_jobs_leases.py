@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from redis.asyncio import Redis
 
 from service.jobs.connection import connect
 from service.jobs.ledger import AttemptSuperseded, Ledger
@@ -86,6 +87,23 @@ async def test_a_claim_whose_answer_was_lost_is_the_claim_it_was(rooms: Rooms) -
 
     assert claims[0] == claims[1]
     assert (await rooms.desk.backlog()).depth == 1
+
+
+async def test_a_claim_repeated_after_its_lease_is_no_claim(rooms: Rooms) -> None:
+    """Else two workers would work on one attempt, and both could publish it."""
+    await rooms.submit()
+    async with connect(rooms.settings.redis_url) as redis:
+        scripts = Scripts(redis, rooms.settings.queue_name)
+        told = ("host:1", "one token", 10.0, 5, "attempts_exhausted", "", 60.0, 60.0)
+        assert (await scripts.run("claim", *told))[2]
+        await redis.zadd(scripts.key("leases"), dict.fromkeys(await _leased(redis, scripts), 1))
+        assert (await rooms.claim()).attempt == 2
+
+        assert await scripts.run("claim", *told) == [[], 0, []]
+
+
+async def _leased(redis: Redis, scripts: Scripts) -> list[str]:
+    return await redis.zrange(scripts.key("leases"), 0, -1)
 
 
 async def test_two_ledgers_never_hold_one_job(rooms: Rooms) -> None:

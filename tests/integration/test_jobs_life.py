@@ -13,6 +13,7 @@ from service.domain.media import Flag
 from service.domain.timeline import AnalysisEvent
 from service.errors import (
     ClipTooLong,
+    DecoderKilled,
     InferenceUnavailable,
     JobUnknown,
 )
@@ -106,6 +107,23 @@ async def test_while_a_part_is_away_the_jobs_that_wait_are_not_touched(rooms: Ro
     assert sorted(tries) == [0, 0, 1]
     assert {record.state for record in records} == {JobState.SUCCEEDED}
     assert [record.attempt for record in records] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("killed", "state"), [(1, JobState.QUEUED), (3, JobState.FAILED)])
+async def test_a_clip_is_given_up_for_decoders_killed_not_for_parts_away(
+    rooms: Rooms, killed: int, state: JobState
+) -> None:
+    """With at most three attempts lost: being put off for other reasons takes none of them."""
+    job_id = await rooms.submit()
+    settings = rooms.settings.model_copy(update={"max_attempts": 3})
+    errors = [InferenceUnavailable()] * 4 + [DecoderKilled()] * killed
+    for error in errors:
+        annotator = dataclasses.replace(rooms.annotator(failing_with(error)), settings=settings)
+        await annotator(await rooms.claim())
+        await rooms.wake(job_id)
+
+    record = await rooms.desk.find(job_id)
+    assert (record.state, record.lost) == (state, min(killed, 2))
 
 
 async def test_a_job_finished_once_is_finished_for_ever(rooms: Rooms) -> None:

@@ -1,6 +1,7 @@
 -- Give a worker its next job. ARGV: worker, token, lease seconds, most lost workers of a job, the
 -- error code and detail of giving up, clip seconds, job seconds.
--- The token makes the same claim again (its answer was lost) the claim it was.
+-- The token makes the same claim again (its answer was lost) the claim it was, or none where
+-- another attempt has followed meanwhile.
 -- Returns {ids of the jobs that are given up, how many attempts lost their worker, the record or {}}.
 local worker, token, lease_seconds, max_lost = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local code, detail, clip_seconds, job_seconds = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -9,19 +10,21 @@ local now = time()
 local given_up, lost = {}, 0
 
 local function take(id)
-    redis.call('HINCRBY', key('job', id), 'attempt', 1)
+    local attempt = redis.call('HINCRBY', key('job', id), 'attempt', 1)
     redis.call('HSETNX', key('job', id), 'started_at', exact(now))
     redis.call('HSET', key('job', id), 'attempt_started_at', exact(now), 'frames_done', 0, 'worker', worker)
     redis.call('HDEL', key('job', id), 'retry_at')
     redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
-    redis.call('SET', key('claim', token), id, 'EX', 60)
+    redis.call('HSET', key('claim', token), 'job', id, 'attempt', attempt)
+    redis.call('EXPIRE', key('claim', token), 60)
     restate(id, 'running')
     return {given_up, lost, redis.call('HGETALL', key('job', id))}
 end
 
-local claimed = redis.call('GET', key('claim', token))
+local claimed, attempt = unpack(redis.call('HMGET', key('claim', token), 'job', 'attempt'))
 if claimed then
-    return {given_up, lost, redis.call('HGETALL', key('job', claimed))}
+    local is_held = standing(claimed, attempt) == HELD
+    return {given_up, lost, is_held and redis.call('HGETALL', key('job', claimed)) or {}}
 end
 keep_pulse(now, lease_seconds)
 
