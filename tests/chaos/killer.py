@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from random import Random
 from typing import Final, Self
@@ -56,20 +57,23 @@ class Killer:
         self._rng = Random(seed)
         self._families: deque[Kill] = deque()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="killer")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="killer")
+        self._running: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._running = self._threads.submit(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Kill no more; returns once the last family has been looked after."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._threads.shutdown()
+        if self._running is not None:
+            self._running.result()
+
+    def look(self) -> None:
+        """Raises what the thread has met with, if it did."""
+        if self._running is not None and self._running.done():
+            self._running.result()
 
     def _run(self) -> None:
         for pause_seconds, kind in self._plan:
@@ -110,11 +114,11 @@ class Killer:
         end = time.monotonic() + _WAIT_SECONDS
         found: list[tuple[Part, psutil.Process]] = []
         while time.monotonic() < end:
-            found = [(part, each) for part in workers for each in decoders(part)]
-            children = [one for one in found if is_nursery(one[1].parent())]
+            children = [(part, each) for part in workers for each in decode_children(part)]
             if children:
                 found = children
                 break
+            found = [(part, each) for part in workers for each in decoders(part)]
             time.sleep(0.01)
         if not found:
             return None
@@ -131,13 +135,19 @@ def decoders(worker: Part) -> list[psutil.Process]:
     return [each for each in worker.family() if is_nursery(each)]
 
 
+def decode_children(worker: Part) -> set[psutil.Process]:
+    """The decode children of a worker alone."""
+    found: set[psutil.Process] = set()
+    for each in decoders(worker):
+        with suppress(psutil.NoSuchProcess):
+            if is_nursery(each.parent()):
+                found.add(each)
+    return found
+
+
 def is_nursery(process: psutil.Process | None) -> bool:
     """Whether it is a nursery, or a child forked from one, which has its command line."""
-    if process is None:
-        return False
     try:
-        return "service.extraction" in process.cmdline()
+        return process is not None and "service.extraction" in process.cmdline()
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:
-        return True

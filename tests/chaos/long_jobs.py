@@ -16,7 +16,7 @@ from circumplex_client import Client
 
 from service.settings import Settings
 from tests.chaos.hard_clips import make_greedy, make_large, make_slow_to_open
-from tests.chaos.killer import decoders, is_nursery
+from tests.chaos.killer import decode_children
 from tests.chaos.parts import Kind, Part, Supervisor
 from tests.chaos.recipes import Ground, hire
 from tests.chaos.trail import Trail, read_trails
@@ -141,7 +141,7 @@ def _run_round(cases: Sequence[Case], settings: Settings) -> list[dict[str, Any]
         meddling: list[Future[None]] = []
         jobs: dict[str, Case] = {}
         for case in cases:
-            there = _children(worker)
+            there = decode_children(worker)
             jobs[client.submit(case.clip).id] = case
             child = _wait_for_child(worker, there)
             if case.meddle is not None:
@@ -153,16 +153,11 @@ def _run_round(cases: Sequence[Case], settings: Settings) -> list[dict[str, Any]
     return [_tell(case, trails[job_id]) for job_id, case in jobs.items()]
 
 
-def _children(worker: Part) -> set[psutil.Process]:
-    """The decode children under a worker."""
-    return {each for each in decoders(worker) if is_nursery(each.parent())}
-
-
 def _wait_for_child(worker: Part, there: set[psutil.Process]) -> psutil.Process:
     """The child that has come; raises TimeoutError."""
     end = time.monotonic() + _CHILD_SECONDS
     while time.monotonic() < end:
-        for child in _children(worker) - there:
+        for child in decode_children(worker) - there:
             return child
         time.sleep(_LOOK_SECONDS)
     raise TimeoutError("nobody began to decode")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ class Plan:
     """What is done. kill_seconds: from one kill to the next, on average.
 
     at_once: jobs open at a time. spread_seconds: what submissions are spread over, at least.
-    deadline_seconds: when killing ends, whatever is left.
+    most_kills, deadline_seconds: when killing ends, whatever is left.
     """
 
     jobs: int = 1000
@@ -47,6 +48,7 @@ class Plan:
     submitters: int = 6
     at_once: int = 48
     spread_seconds: float = 0.0
+    most_kills: int | None = None
     deadline_seconds: float = 3600.0
 
 
@@ -115,7 +117,8 @@ def run_chaos(
             spread_seconds=plan.spread_seconds,
         )
         parts = (*below.parts, *above.parts)
-        killer = Killer(parts, schedule(plan.seed, plan.kill_seconds), seed=plan.seed)
+        kills = islice(schedule(plan.seed, plan.kill_seconds), plan.most_kills)
+        killer = Killer(parts, kills, seed=plan.seed)
         began = time.monotonic()
         with crowd:
             with killer:
@@ -157,6 +160,7 @@ class _Talk:
         self._due = self._began + _SAY_SECONDS
 
     def __call__(self) -> None:
+        self._killer.look()
         now = time.monotonic()
         if now < self._due:
             return
