@@ -35,7 +35,8 @@ class Consumer:
     """Takes as many jobs at once as the settings say.
 
     Once a part was away it looks for it before it claims another job: those that wait do not
-    use up their tries, and start as soon as the part is back.
+    use up their tries, and start as soon as the part is back. What has lost its worker is
+    taken over all the same, and put off by the attempt that finds the part away.
     """
 
     def __init__(
@@ -72,20 +73,23 @@ class Consumer:
     def _slots(self) -> int:
         return self._settings.worker_concurrency
 
+    @property
+    def _pause_seconds(self) -> float:
+        """From one look at a part to the next: often enough for Redis to know of our pulse."""
+        return min(PAUSE_SECONDS, self._settings.redelivery_seconds / 8)
+
     async def _fill(self) -> float | None:
         """Claim until no hand is free or nothing waits; returns the seconds to the next look."""
         try:
             while len(self._at_work) < self._slots:
-                if self._is_in_doubt and not await self._is_ready():
-                    return PAUSE_SECONDS
-                self._is_in_doubt = False
-                claimed = await self._ledger.claim()
+                self._is_in_doubt = self._is_in_doubt and not await self._is_ready()
+                claimed = await self._ledger.claim(only_lost=self._is_in_doubt)
                 self._tell(claimed)
                 if self._is_away:
                     log.info("the queue is back")
                     self._is_away = False
                 if claimed.claim is None:
-                    return LOOK_SECONDS
+                    return self._pause_seconds if self._is_in_doubt else LOOK_SECONDS
                 self._start(claimed.claim)
         except QueueUnavailable as error:
             if not self._is_away:

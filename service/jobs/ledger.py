@@ -83,15 +83,18 @@ class Ledger:
         finally:
             await redis.aclose()
 
-    async def claim(self) -> Claimed:
-        """The next attempt, if there is work: what lost its worker first, then whose turn it is."""
+    async def claim(self, *, only_lost: bool = False) -> Claimed:
+        """The next attempt, if there is work: what lost its worker first, then whose turn it is.
+
+        Args: only_lost: leave those that wait where they are.
+        """
         limit = self._settings.max_attempts
         exhausted = AttemptsExhausted(f"{limit} workers were lost while they worked on it")
         given_up, lost, fields = await self._scripts.run(
             "claim",
             *(self._worker, uuid4().hex, self._settings.redelivery_seconds, limit),
             *(exhausted.code, exhausted.detail),
-            *(self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds),
+            *(self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds, int(only_lost)),
         )
         found = dict(zip(fields[::2], fields[1::2], strict=True))
         claim = Claim(record=from_fields(found)) if found else None

@@ -109,6 +109,28 @@ async def test_while_a_part_is_away_the_jobs_that_wait_are_not_touched(rooms: Ro
     assert [record.attempt for record in records] == [2, 1, 1]
 
 
+async def test_what_lost_its_worker_is_taken_over_while_a_part_is_away(rooms: Rooms) -> None:
+    lost = await rooms.submit()
+    held = await rooms.claim()
+    await rooms.submit()
+
+    async def is_back() -> bool:
+        return False
+
+    async def was_taken_over() -> JobRecord | None:
+        record = await rooms.desk.find(lost)
+        return record if record.tries else None
+
+    async with rooms.worker(failing_with(InferenceUnavailable()), is_back):
+        waiting = await rooms.submit()
+        await asyncio.sleep(1.0)  # by then the worker knows
+        await rooms.lose(held)
+        record = await eventually(was_taken_over)
+
+    assert (record.attempt, record.lost) == (2, 1)
+    assert (await rooms.desk.find(waiting)).attempt <= 1
+
+
 @pytest.mark.parametrize(("killed", "state"), [(1, JobState.QUEUED), (3, JobState.FAILED)])
 async def test_a_clip_is_given_up_for_decoders_killed_not_for_parts_away(
     rooms: Rooms, killed: int, state: JobState

@@ -1,5 +1,5 @@
 -- Give a worker its next job. ARGV: worker, token, lease seconds, most lost workers of a job, the
--- error code and detail of giving up, clip seconds, job seconds.
+-- error code and detail of giving up, clip seconds, job seconds, 1: only what lost its worker.
 -- The token makes the same claim again (its answer was lost) the claim it was, or none where
 -- another attempt has followed meanwhile.
 -- Returns {ids of the jobs that are given up, how many attempts lost their worker, the record or {}}.
@@ -43,7 +43,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', exact(now
     given_up[#given_up + 1] = id
 end
 
-local waiting = next_waiting()
+local waiting = ARGV[9] ~= '1' and next_waiting()
 if waiting then
     return take(waiting)
 end
