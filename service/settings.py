@@ -147,6 +147,27 @@ class Settings(BaseSettings):
     upload_idle_seconds: float = Field(
         default=30.0, gt=0, description="An upload that brings nothing for so long is ended: 408."
     )
+    upload_least_bytes_per_second: float = Field(
+        default=1024.0,
+        ge=0,
+        description="An upload slower than this, over upload_idle_seconds of waiting, is ended.",
+    )
+    request_head_seconds: float = Field(
+        default=10.0, gt=0, description="A connection may take so long over a request's head: 408."
+    )
+    answer_stall_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="A client that takes no more of its answer for so long is cut off.",
+    )
+    most_connections: int = Field(
+        default=1000, ge=1, description="Connections of the gateway at a time; more get 503."
+    )
+    most_connections_per_client: int = Field(
+        default=500,
+        ge=1,
+        description="The same for one address. Behind a proxy all clients have the proxy's.",
+    )
     max_clip_seconds: float = Field(
         default=12 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
     )
@@ -255,6 +276,12 @@ class Settings(BaseSettings):
         default=7 * 24 * 3600.0,
         gt=0,
         description="A finished job and its results are kept so long, then deleted.",
+    )
+    drain_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="A gateway told to stop is not ready, and still serves, for so long: "
+        "the time in which whoever sends it requests notices.",
     )
     drain_seconds: float = Field(
         default=30.0, ge=0, description="Time a stopping process gives to what it is doing."

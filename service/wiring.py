@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
@@ -19,7 +18,6 @@ from service.access.gate import Gate
 from service.analysis import Method, analyse
 from service.api.app import create_app
 from service.api.gateway import Gateway
-from service.api.server import GatewayServer
 from service.domain.ports import Inference
 from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
@@ -29,6 +27,7 @@ from service.jobs.ledger import Ledger
 from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
 from service.provenance import read_provenance
+from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
@@ -97,15 +96,7 @@ async def run_gateway(settings: Settings) -> None:
     """Serve REST until SIGTERM or SIGINT, then finish the requests under way."""
     async with _closed_in_time() as connections:
         app = await connections.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.http_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=int(settings.drain_seconds),
-        )
-        await GatewayServer(app, config).serve()
+        await GatewayServer(app).serve()
 
 
 async def run_worker(settings: Settings) -> None:

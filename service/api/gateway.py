@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from service.access.audit import Audit
 from service.access.gate import Gate
+from service.api.drain import Drain
 from service.api.watchers import Watchers
 from service.domain.ports import Store
 from service.jobs.desk import Desk
@@ -29,6 +30,7 @@ class Gateway:
     metrics: Metrics
     audit: Audit = field(default_factory=Audit)
     watchers: Watchers = field(default_factory=Watchers)
+    drain: Drain = field(default_factory=Drain)
 
 
 def _gateway_of(request: Request) -> Gateway:

@@ -16,6 +16,7 @@ from service.api.problems import answer
 from service.api.schemas import Live, Ready
 from service.errors import (
     CircumplexError,
+    GatewayDraining,
     InferenceUnavailable,
     QueueUnavailable,
     ServiceError,
@@ -47,10 +48,15 @@ async def get_live() -> Live:
     READY_PATH,
     summary="Can jobs be served now?",
     response_model=Ready,
-    responses=problems_of(READY_PATH, *PARTS.values()),
+    responses=problems_of(READY_PATH, *PARTS.values(), GatewayDraining),
 )
 async def get_ready(request: Request, gateway: GatewayOfApp) -> Response:
-    """200 when every part is ready, 503 when one is away; `parts` names each in both cases."""
+    """200 when every part is ready, 503 when one is away; `parts` names each in both cases.
+
+    503 as well, at once, when the gateway was told to stop.
+    """
+    if gateway.drain.announced.is_set():
+        raise GatewayDraining
     conditions = await _probe(gateway)
     away = [name for name, condition in conditions.items() if condition == "away"]
     if not away:

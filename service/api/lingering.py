@@ -25,7 +25,7 @@ class LingeringClose:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and _brings_body(Headers(scope=scope)):
+        if scope["type"] == "http" and brings_body(scope):
             exchange = _Exchange(scope, receive, send)
             await self._app(scope, exchange.receive, exchange.send)
         else:
@@ -67,5 +67,7 @@ class _Exchange:
             return
 
 
-def _brings_body(headers: Headers) -> bool:
+def brings_body(scope: Scope) -> bool:
+    """Whether a request announces a body."""
+    headers = Headers(scope=scope)
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

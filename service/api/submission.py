@@ -96,9 +96,7 @@ async def submit_job(
     async with held(gateway.desk, caller, key) as taken:
         if not isinstance(taken, Earlier):  # refused before gigabytes are taken in for nothing
             await check_room(gateway, caller, min(stated_bytes(request), max_bytes))
-        upload = await open_upload(
-            request, max_bytes=max_bytes, idle_seconds=settings.upload_idle_seconds
-        )
+        upload = await open_upload(request, max_bytes=max_bytes)
         if isinstance(taken, Earlier):
             record, is_new = await _compare(gateway, wanted, upload, taken), False
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -39,15 +38,13 @@ class Upload:
     """Raises ClipEmpty, ClipTooLarge, UploadInterrupted or RequestInvalid while it is read."""
 
 
-async def open_upload(request: Request, *, max_bytes: int, idle_seconds: float) -> Upload:
+async def open_upload(request: Request, *, max_bytes: int) -> Upload:
     """Find the clip in a request and refuse what can be refused before it is read.
-
-    Args: idle_seconds: how long a part of the body may be in coming.
 
     Raises: MediaTypeUnsupported, ClipFieldMissing, RequestInvalid,
         ClipTooLarge (by its Content-Length), UploadInterrupted (in a form, before the clip).
     """
-    body = _body(request, idle_seconds)
+    body = _body(request)
     _refuse_encoding(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
     media_type = kind.decode("latin-1").lower()
@@ -98,19 +95,12 @@ def _too_large(max_bytes: int) -> ClipTooLarge:
     return ClipTooLarge(f"a clip may have {max_bytes} bytes, and this one has more")
 
 
-async def _body(request: Request, idle_seconds: float) -> AsyncGenerator[bytes]:
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(idle_seconds):
-                chunk = await anext(stream, None)
-        except ClientDisconnect as error:
-            raise UploadInterrupted from error
-        except TimeoutError as error:
-            raise UploadInterrupted(f"nothing came for {idle_seconds:g} s") from error
-        if chunk is None:
-            return
-        yield chunk
+async def _body(request: Request) -> AsyncGenerator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect as error:
+        raise UploadInterrupted from error
 
 
 async def _bounded(content: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:

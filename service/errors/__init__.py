@@ -16,6 +16,9 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── ClipEmpty                 zero bytes
     │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
     │   ├── UploadInterrupted         the client went away or fell silent
+    │   ├── RequestTooSlow            its head did not come in time
+    │   ├── HeadTooLarge              request line and headers are too long
+    │   ├── RequestMalformed          no HTTP
     │   ├── RouteUnknown              no such path
     │   ├── MethodNotAllowed          the path exists, the method does not
     │   ├── JobUnknown                no such job
@@ -43,6 +46,8 @@ line) translates the class attributes once; nothing else decides a status.
         ├── QueueFull                 as many jobs wait as are taken
         ├── StoreFull                 the blob store has no room
         ├── WatchersFull              as many clients watch jobs as are served
+        ├── ConnectionsExhausted      as many connections as the gateway serves
+        ├── GatewayDraining           the gateway is about to stop
         ├── InferenceUnavailable      Triton is away or not warm
         ├── InferenceFailed           Triton answered with an error
         ├── DecoderKilled             somebody else killed the decode child
@@ -76,6 +81,7 @@ from service.errors.requests import (
     ClipEmpty,
     ClipFieldMissing,
     ClipTooLarge,
+    HeadTooLarge,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     JobFinished,
@@ -87,6 +93,8 @@ from service.errors.requests import (
     RateExceeded,
     RequestError,
     RequestInvalid,
+    RequestMalformed,
+    RequestTooSlow,
     ResultFormatUnknown,
     ResultNotReady,
     RouteUnknown,
@@ -97,8 +105,10 @@ from service.errors.requests import (
 from service.errors.services import (
     AccessUndecided,
     AuditUnwritable,
+    ConnectionsExhausted,
     DecoderKilled,
     FaceModelsMissing,
+    GatewayDraining,
     InferenceFailed,
     InferenceUnavailable,
     InternalError,
@@ -131,11 +141,14 @@ __all__ = [
     "ClipTruncated",
     "ClipWithoutFrames",
     "ClipWithoutVideo",
+    "ConnectionsExhausted",
     "DecoderCrashed",
     "DecoderKilled",
     "DecoderOutOfMemory",
     "DecoderTimedOut",
     "FaceModelsMissing",
+    "GatewayDraining",
+    "HeadTooLarge",
     "IdempotencyKeyInUse",
     "IdempotencyKeyReused",
     "InferenceFailed",
@@ -155,6 +168,8 @@ __all__ = [
     "RateExceeded",
     "RequestError",
     "RequestInvalid",
+    "RequestMalformed",
+    "RequestTooSlow",
     "ResultFormatUnknown",
     "ResultNotReady",
     "RouteUnknown",

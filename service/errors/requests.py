@@ -92,6 +92,28 @@ class UploadInterrupted(RequestError):
     retryable = True
 
 
+class RequestTooSlow(RequestError):
+    """The request's head did not come in time."""
+
+    code = "request_too_slow"
+    http_status = 408
+    grpc_status = "DEADLINE_EXCEEDED"
+    retryable = True
+
+
+class HeadTooLarge(RequestError):
+    """The request line and its headers are too long or too many."""
+
+    code = "head_too_large"
+    http_status = 431
+
+
+class RequestMalformed(RequestError):
+    """What was sent is not HTTP/1.1."""
+
+    code = "request_malformed"
+
+
 class RouteUnknown(RequestError):
     """There is nothing at this path."""
 

@@ -48,6 +48,18 @@ class WatchersFull(ServiceError):
     code = "watchers_full"
 
 
+class ConnectionsExhausted(ServiceError):
+    """As many connections are open as this gateway serves."""
+
+    code = "connections_exhausted"
+
+
+class GatewayDraining(ServiceError):
+    """This gateway is about to stop."""
+
+    code = "gateway_draining"
+
+
 class InferenceUnavailable(ServiceError):
     """The inference server cannot be reached or is not warm yet."""
 

@@ -17,6 +17,11 @@ from service.errors import ClipError
 
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds: what somebody waits for."""
+CONNECTION_ENDS: Final = (
+    *("request_too_slow", "head_too_large", "request_malformed"),
+    *("connections_exhausted", "crowded_out", "answer_stalled"),
+)
+"""Why the gateway itself ends a connection: an error's code, or what befell it."""
 JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0, 1800.0, 3600.0)
 """Seconds: what runs behind somebody's back."""
 SPEED_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -59,6 +64,15 @@ class Metrics:
             "From a request's head to the last byte of its answer.",
             ("method", "route", "status"),
             buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "circumplex_http_connections", "Open connections.", registry=registry
+        )
+        self.connections_ended_total = Counter(
+            "circumplex_http_connections_ended_total",
+            "Connections ended for what their clients did, or for the crowd.",
+            ("reason",),
             registry=registry,
         )
         self.stage_duration_seconds = Histogram(
@@ -138,6 +152,8 @@ class Metrics:
     def _create_series(self) -> None:
         for method, route, status in ROUTES:
             self.http_request_duration_seconds.labels(method, route, status)
+        for reason in CONNECTION_ENDS:
+            self.connections_ended_total.labels(reason)
         for stage in STAGES:
             self.stage_duration_seconds.labels(stage)
         for model in SERVED:

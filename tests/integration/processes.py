@@ -14,17 +14,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.access.gate import Gate
 from service.api.app import create_app
 from service.api.gateway import Gateway
-from service.api.server import GatewayServer
 from service.jobs.annotator import Annotator
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.worker import run_worker
+from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
@@ -66,9 +65,7 @@ async def serve_gateway(settings: Settings) -> None:
             inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
         )
-        app = create_app(gateway)
-        config = uvicorn.Config(app, port=settings.http_port, log_config=None)
-        await GatewayServer(app, config).serve()
+        await GatewayServer(create_app(gateway)).serve()
 
 
 async def work(settings: Settings, frames: int, frame_seconds: float) -> None:

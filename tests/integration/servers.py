@@ -10,12 +10,11 @@ from pathlib import Path
 
 import psutil
 import redis
-import uvicorn
 from fastapi import FastAPI
 
-from service.api.server import GatewayServer
 from service.embedded.process import free_ports
 from service.embedded.redis import bundled_binary, run_redis
+from service.server.server import GatewayServer
 
 
 def free_port() -> int:
@@ -107,7 +106,7 @@ async def serving(app: FastAPI) -> AsyncGenerator[str]:
     """The app on a real socket; yields its address."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = GatewayServer(app, uvicorn.Config(app, log_config=None, lifespan="off"))
+    server = GatewayServer(app)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -115,6 +115,7 @@ async def test_a_refused_request_says_why(
 
 def test_every_request_error_has_a_test() -> None:
     elsewhere = {
+        *("request_too_slow", "head_too_large", "request_malformed"),
         *("upload_interrupted", "result_not_ready", "job_finished", "job_not_retryable"),
         *("unauthenticated", "scope_missing", "rate_exceeded", "quota_exceeded"),
         *("idempotency_key_reused", "idempotency_key_in_use"),

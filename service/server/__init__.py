@@ -1,0 +1,1 @@
+"""The gateway's server: connections within bounds, and an end that loses no request."""

@@ -1,0 +1,240 @@
+"""One client's connection: uvicorn's, with a bound on everything that a client may take.
+
+uvicorn bounds the wait between two requests of a connection, and what it buffers of a body. Here
+are the rest: how long and how large a request's head may be, how long an answer may lie there
+untaken, and how long a client that is gone may stay unnoticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.api.drain import Drain
+from service.errors import (
+    CircumplexError,
+    ConnectionsExhausted,
+    HeadTooLarge,
+    RequestMalformed,
+    RequestTooSlow,
+)
+from service.server.doors import UNKNOWN, Doors
+from service.server.refusals import refusal_of
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+HEAD_BYTES: Final = 2**16
+"""Of a request line and its headers, of trailers, and of anything else that is no body."""
+HEADER_COUNT: Final = 100
+FIRST_REQUEST_SECONDS: Final = 1.0
+"""A connection that was made just before the end may still bring its request."""
+_PROBES: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+log = logging.getLogger(__name__)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Made by uvicorn's server; the doors and the clock are the gateway's."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        doors: Doors,
+        drain: Drain,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._doors = doors
+        self._drain = drain
+        self._settings = settings
+        self._metrics = metrics
+        self._head_due: float | None = None
+        self._answer_due: float | None = None
+        self._has_asked = False
+        self._is_in_head = False
+        self._is_in_body = False
+        self._bytes_for_nothing = 0
+        self._head_bytes = 0
+        self._head_count = 0
+        self._refusal: CircumplexError | None = None
+
+    @property
+    def address(self) -> str:
+        """Of the client."""
+        return self.client[0] if self.client else UNKNOWN
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way, or waits for the one before it."""
+        return self._has_asked and not self.cycle.response_complete
+
+    # the life of the connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let the client in, or send it away."""
+        super().connection_made(transport)
+        _notice_lost_clients(transport, self._settings.answer_stall_seconds)
+        self._head_due = self.loop.time() + self._settings.request_head_seconds
+        if not self._doors.admit(self):
+            self._refuse(ConnectionsExhausted())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._doors.leave(self)
+        super().connection_lost(exc)
+
+    def drop(self) -> None:
+        """Make room for another client."""
+        self._end("crowded_out")
+
+    def check(self, now_seconds: float) -> None:
+        """End what has had its time."""
+        if self._is_untaken(now_seconds):
+            self._end("answer_stalled")
+        elif self.transport.is_closing() or self.is_busy:
+            return
+        elif self._head_due is not None and now_seconds > self._head_due:
+            if self._is_in_head or self._bytes_for_nothing:
+                self._refuse(RequestTooSlow())
+            else:
+                self._count("request_too_slow")
+                self.transport.close()
+
+    def shutdown(self) -> None:
+        """The gateway stops: nothing more is accepted here once what is under way is done."""
+        if not (self._has_asked or self.transport.is_closing()):
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
+
+    # what the client sends
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, within bounds."""
+        self._bytes_for_nothing += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._bytes_for_nothing > HEAD_BYTES:
+            self._refuse(HeadTooLarge())
+        elif self._bytes_for_nothing and not self._is_in_body:
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._is_in_head = True
+        self._head_bytes = self._head_count = 0
+        self._expect_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the bytes of the request line."""
+        super().on_url(url)
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header; one that follows the body is nobody's concern."""
+        self._head_count += 1
+        self._count_head(len(name) + len(value))
+        if not self._is_in_body:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the application takes over."""
+        self._head_due = None
+        self._is_in_head = False
+        self._is_in_body = True
+        self._bytes_for_nothing = 0
+        self._doors.work(self)
+        super().on_headers_complete()
+        self._has_asked = True
+        if self._drain.announced.is_set():
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body is progress."""
+        self._bytes_for_nothing = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """So is its end."""
+        self._bytes_for_nothing = 0
+        self._is_in_body = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The client may take its time over the next request, within uvicorn's bound."""
+        if self._head_due is not None:
+            self._head_due = self.loop.time() + self._settings.request_head_seconds
+        if not self.pipeline:
+            self._doors.rest(self)
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """What cannot be parsed is refused as any other request is."""
+        self._refuse(self._refusal or RequestMalformed())
+
+    # what the client takes
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what lay there."""
+        self._answer_due = None
+        super().resume_writing()
+
+    def _is_untaken(self, now_seconds: float) -> bool:
+        is_left = self.transport.get_write_buffer_size() > 0 or self.transport.is_closing()
+        if not is_left:
+            self._answer_due = None
+        elif self._answer_due is None:
+            self._answer_due = now_seconds + self._settings.answer_stall_seconds
+        return self._answer_due is not None and now_seconds > self._answer_due
+
+    def _expect_head(self) -> None:
+        if self._head_due is None:
+            self._head_due = self.loop.time() + self._settings.request_head_seconds
+
+    def _count_head(self, length: int) -> None:
+        self._head_bytes += length
+        if self._head_bytes > HEAD_BYTES or self._head_count > HEADER_COUNT:
+            self._refusal = HeadTooLarge()
+            raise self._refusal  # httptools gives up, and uvicorn asks for a 400
+
+    def _refuse(self, error: CircumplexError) -> None:
+        """Say why, unless an answer has begun; then close."""
+        self._count(error.code)
+        if not (self.is_busy and self.cycle.response_started):
+            self.transport.write(refusal_of(error))
+        self.transport.close()
+
+    def _end(self, reason: str) -> None:
+        self._count(reason)
+        self.transport.abort()
+
+    def _count(self, reason: str) -> None:
+        self._metrics.connections_ended_total.labels(reason).inc()
+        log.debug("connection from %s ended: %s", self.address, reason)
+
+
+def _notice_lost_clients(transport: asyncio.Transport, untaken_seconds: float) -> None:
+    """Let the kernel find out about clients that are gone without a word."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family == socket.AF_UNIX:
+        return
+    with suppress(OSError):  # the client may be gone already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        milliseconds = int(2000 * untaken_seconds)  # later than our own clock, which counts
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
