@@ -28,10 +28,10 @@ from tests.integration.servers import (
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The jobs room is tested on every version of Redis; processes and the rest on one."""
+    """Scripts of ours are tested on every version of Redis; processes and the rest on one."""
     name = metafunc.module.__name__
     is_of_jobs = "test_jobs_" in name and not name.endswith("_processes")
-    if is_of_jobs and "redis_server" in metafunc.fixturenames:
+    if (is_of_jobs or name.endswith("test_rates")) and "redis_server" in metafunc.fixturenames:
         metafunc.parametrize("redis_version", REDIS_VERSIONS, scope="session")
 
 
