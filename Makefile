@@ -18,7 +18,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench proof tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format bench bench-memory fuzz chaos eval export weights lock clean
+.PHONY: help setup demo up test check lint format bench bench-memory fuzz fuzz-api chaos eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-memory: setup ## Measure worker and decode child over clips of up to ten h
 fuzz: setup ## Feed N damaged clips to the worker's path and the service; writes out/fuzz.json (N= SEED= FIRST= EVERY=).
 	@SVT_LOG=0 $(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(FIRST),--first $(FIRST)) $(if $(EVERY),--every $(EVERY))
+
+fuzz-api: setup ## Fuzz a gateway from its OpenAPI document, open and with keys, every check on (N= examples SEED=).
+	@$(BIN)/python -m tests.integration.fuzzing $(if $(N),--examples $(N)) $(if $(SEED),--seed $(SEED))
 
 chaos: setup ## Kill the stack's processes at random under short jobs; writes out/chaos.json (JOBS= SEED= KILL_SECONDS= WORKERS= GATEWAYS=).
 	@$(BIN)/python -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) \

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from service.api import events, health, jobs, results, submission
+from service.api import events, health, idempotency, jobs, results, submission
 from service.api.access import make_keys_optional
 from service.api.audit import Audited
 from service.api.envelope import Envelope
@@ -15,7 +15,7 @@ from service.api.gateway import Gateway
 from service.api.lingering import LingeringClose
 from service.api.pace import Pace
 from service.api.problems import translate_errors
-from service.api.schemas import Problem
+from service.api.schemas import JobEvent, Problem
 
 DESCRIPTION: Final = """Valence and arousal for every frame of a clip, from face and voice.
 
@@ -49,14 +49,27 @@ def _document(app: FastAPI, *, needs_keys: bool) -> None:
     """Finish the OpenAPI document: the problem schema, and no validation schema of FastAPI's."""
     document: dict[str, Any] = app.openapi()
     schemas: dict[str, Any] = document["components"]["schemas"]
-    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for model in (Problem, JobEvent):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    document["components"]["parameters"] = {"IdempotencyKey": idempotency.DOCUMENT}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in document["paths"].values():
         for operation in path.values():
             _drop_validation(operation["responses"])
+            for parameter in operation.get("parameters", ()):
+                _drop_null(parameter["schema"])
     if not needs_keys:
         make_keys_optional(document)
+
+
+def _drop_null(schema: dict[str, Any]) -> None:
+    """A parameter that is not sent is left out; the text `null` is no value of it."""
+    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        schema |= choices[0]
 
 
 def _drop_validation(responses: dict[str, Any]) -> None:

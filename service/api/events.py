@@ -35,6 +35,7 @@ RECONNECT_MILLISECONDS: Final = 2000
 KEEP_ALIVE_SECONDS: Final = 15.0
 PAUSE_SECONDS: Final = 1.0
 """From one look at a queue that is away to the next."""
+EVENT_ID: Final = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 STREAM: Final = EventSourceResponse.media_type
 
 router = APIRouter(tags=["jobs"])
@@ -51,6 +52,27 @@ def write_event(record: JobRecord, event: Event) -> bytes:
     return format_sse_event(data_str=shown, event=event.kind, id=event.id)
 
 
+CONTENT: Final = {
+    STREAM: {
+        "schema": {
+            "type": "object",
+            "description": "One event.",
+            "properties": {
+                "event": {"enum": ["state", "progress", "deleted"]},
+                "id": {"type": "string", "pattern": EVENT_ID},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": "#/components/schemas/JobEvent"},
+                },
+                "retry": {"type": "integer"},
+            },
+        },
+        "example": write_event(RUNNING_RECORD, EVENT).decode(),
+    }
+}
+
+
 @router.get(
     EVENTS_PATH,
     summary="Follow a job",
@@ -60,12 +82,7 @@ def write_event(record: JobRecord, event: Event) -> bytes:
         200: answers(
             "Server-sent events: `state` and `progress`, each with the job as it then stood; "
             "`deleted` when the job is deleted. The stream ends with the job.",
-            content={
-                STREAM: {
-                    "schema": {"type": "string"},
-                    "example": write_event(RUNNING_RECORD, EVENT).decode(),
-                }
-            },
+            content=CONTENT,
         ),
         204: answers("The job has ended and Last-Event-ID was its last event: do not come back."),
         **problems_of(EVENTS_PATH, *REFUSALS, JobUnknown, RequestInvalid, WatchersFull, *AWAY),
@@ -79,7 +96,7 @@ async def follow_job(
         str | None,
         Header(
             alias="Last-Event-ID",
-            pattern=r"^[0-9]{1,19}-[0-9]{1,19}$",
+            pattern=EVENT_ID,
             description="The id of the last event that has arrived; without it, the first event "
             "tells how the job stands.",
         ),

@@ -27,6 +27,18 @@ from service.jobs.record import JobRecord
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 LONGEST: Final = 255
+PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
+
+DOCUMENT: Final = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Any text of your own for this one submission, a random UUID say. Sent again "
+    "with the same key and body it answers the job of the first time; with another body it is "
+    "refused.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN},
+}
+"""For OpenAPI's components and no operation's parameters: a value that is made from a schema and
+sent with several requests is just what a key must not be."""
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +51,8 @@ def _key(
             alias=HEADER,
             min_length=1,
             max_length=LONGEST,
-            pattern=r"^[!-~]([ -~]*[!-~])?$",
-            description="Any text of your own for this submission, a random UUID say: sent again "
-            "with the same key and body it answers the job of the first time.",
+            pattern=PATTERN,
+            include_in_schema=False,
         ),
     ] = None,
 ) -> str | None:

@@ -101,13 +101,17 @@ async def _answer_framework(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_at(request: Request) -> set[str]:
-    """What the path takes, of all routes together; the framework names those of one."""
-    routes = (
+    """What the path takes, of all its routes together; the framework names those of one.
+
+    Of several templates that it fits the longest is the one that is meant.
+    """
+    routes = [
         context
         for context in iter_route_contexts(request.app.routes)
         if context.matches(request.scope)[0] is not Match.NONE
-    )
-    methods = {method for route in routes for method in route.methods or ()}
+    ]
+    meant = max((route.path or "" for route in routes), key=len)
+    methods = {method for route in routes if route.path == meant for method in route.methods or ()}
     return methods | {"HEAD"} if "GET" in methods else methods  # the envelope's
 
 

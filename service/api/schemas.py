@@ -99,8 +99,11 @@ class Job(BaseModel):
     )
     error: Problem | None = Field(description="Why the job failed.")
     links: dict[str, str] = Field(
-        description="`self`, `events`, `result` with one link per format, and what can be done "
-        "with the job as it stands: POST `cancel` or `retry`, DELETE `delete`."
+        description="`self`, `events`, and `result` with one link per format."
+    )
+    actions: dict[str, str] = Field(
+        description="What can be done with the job as it stands, as method and path: `cancel`, "
+        "`retry`, `delete`."
     )
     owner: str | None = Field(default=None, description="Whose job it is; only an admin is told.")
     worker: str | None = Field(default=None, description="Who took it last; only an admin is told.")

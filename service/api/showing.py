@@ -36,6 +36,7 @@ def show_job(record: JobRecord, caller: Caller, now: float | None = None) -> Job
         expires_at=_moment_or_none(record.expires_at),
         error=_problem(record),
         links=_links(record),
+        actions=_actions(record),
     )
     if caller.allows(Scope.ADMIN):
         job.owner, job.worker = record.owner, record.worker
@@ -86,13 +87,18 @@ def _eta_seconds(record: JobRecord, now: float) -> float | None:
 
 
 def _links(record: JobRecord) -> dict[str, str]:
-    templates = {"self": JOB_PATH, "delete": JOB_PATH, "events": EVENTS_PATH, "result": RESULT_PATH}
-    if not record.state.is_final:
-        templates["cancel"] = CANCEL_PATH
-    if record.state in (JobState.FAILED, JobState.CANCELLED) and not record.clip_dropped:
-        templates["retry"] = RETRY_PATH
+    templates = {"self": JOB_PATH, "events": EVENTS_PATH, "result": RESULT_PATH}
     links = {name: template.format(job_id=record.id) for name, template in templates.items()}
     return links | {f"result.{name}": f"{links['result']}?format={name}" for name in FORMATS}
+
+
+def _actions(record: JobRecord) -> dict[str, str]:
+    templates = {"delete": f"DELETE {JOB_PATH}"}
+    if not record.state.is_final:
+        templates["cancel"] = f"POST {CANCEL_PATH}"
+    if record.state in (JobState.FAILED, JobState.CANCELLED) and not record.clip_dropped:
+        templates["retry"] = f"POST {RETRY_PATH}"
+    return {name: template.format(job_id=record.id) for name, template in templates.items()}
 
 
 def _problem(record: JobRecord) -> Problem | None:

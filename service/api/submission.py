@@ -89,7 +89,9 @@ async def submit_job(
 ) -> Job:
     """Streams the clip to the blob store and queues a job; the answer says where to watch it.
 
-    With `Prefer: wait=N` it says how the job ended, if that is soon enough.
+    With `Prefer: wait=N` it says how the job ended, if that is soon enough. With a header
+    `Idempotency-Key` (see `components.parameters.IdempotencyKey`) the request may be sent again
+    and again: it stays one job.
     """
     settings = gateway.settings
     max_bytes = min(settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize)

@@ -13,19 +13,19 @@ class Watchers:
     """Those of one gateway."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._sent_home = asyncio.Event()
 
     @contextmanager
     def seat(self, most: int) -> Generator[None]:
         """A place for one of them; raises WatchersFull when `most` have one."""
-        if self._count >= most:
+        if self.count >= most:
             raise WatchersFull(f"{most} clients wait for jobs or follow them already")
-        self._count += 1
+        self.count += 1
         try:
             yield
         finally:
-            self._count -= 1
+            self.count -= 1
 
     @property
     def are_sent_home(self) -> bool:

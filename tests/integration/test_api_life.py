@@ -42,8 +42,7 @@ async def test_a_cancelled_job_that_waits_is_never_started(
         await rooms.finished(after)
 
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
-    assert "retry" in answer.json()["links"]
-    assert "cancel" not in answer.json()["links"]
+    assert set(answer.json()["actions"]) == {"delete", "retry"}
     assert (again.status_code, again.json()["id"]) == (200, job_id)
     assert len(work.begun) == 1
     assert (await rooms.desk.find(job_id)).attempt == 0
@@ -155,7 +154,7 @@ async def test_a_failed_job_is_tried_again_under_its_id(
         await rooms.finished(job_id)
     job = (await client.get(f"/v1/jobs/{job_id}")).json()
 
-    assert failed["links"]["retry"] == f"/v1/jobs/{job_id}:retry"
+    assert failed["actions"]["retry"] == f"POST /v1/jobs/{job_id}:retry"
     assert failed["expires_at"] > failed["finished_at"]
     assert (answer.status_code, again.status_code) == (202, 202)
     assert answer.json()["error"] is answer.json()["finished_at"] is None
@@ -195,7 +194,7 @@ async def test_only_what_has_failed_with_its_clip_at_hand_is_tried_again(
     assert {(409, "job_not_retryable")} == {
         (each.status_code, each.json()["code"]) for each in answers
     }
-    assert "retry" not in (await client.get(f"/v1/jobs/{dropped}")).json()["links"]
+    assert set((await client.get(f"/v1/jobs/{dropped}")).json()["actions"]) == {"delete"}
 
 
 async def test_a_job_tells_what_it_will_still_take(client: httpx.AsyncClient, rooms: Rooms) -> None:

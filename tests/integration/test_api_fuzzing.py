@@ -1,0 +1,22 @@
+"""What a fuzzer makes of the OpenAPI document is answered as the document says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.integration.fuzzing import fuzz
+from tests.integration.servers import RedisServer
+
+
+@pytest.mark.parametrize("access", ["open", "keys"])
+async def test_every_operation_answers_a_fuzzer_as_documented(
+    redis_server: RedisServer, tmp_path: Path, access: Literal["open", "keys"]
+) -> None:
+    run = await asyncio.to_thread(fuzz, tmp_path, redis_server.url, access, examples=15, seed=5)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Tested: 11" in run.stdout
