@@ -156,7 +156,7 @@ def _service(name: str, settings: Settings, port: int, path: str) -> AbstractCon
         is_ready=partial(_is_ok, settings.host, port, path),
         log_file=_logs(settings) / f"{name}.log",
         start_seconds=_START_SECONDS,
-        stop_seconds=settings.drain_seconds + _STOP_MARGIN_SECONDS,
+        stop_seconds=settings.drain_delay_seconds + settings.drain_seconds + _STOP_MARGIN_SECONDS,
         environment=as_environment(settings),
     )
 

@@ -1,0 +1,167 @@
+"""A gateway that is told to stop: who is served to the end, and when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from tests.integration.processes import process_of
+from tests.integration.rooms import Rooms, eventually
+from tests.integration.servers import free_port
+
+PATIENCE_SECONDS = 30.0
+"""For what takes a second or two on an idle machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    process: subprocess.Popen[bytes]
+    address: str
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def exit_status(self, seconds: float = PATIENCE_SECONDS) -> int:
+        return await asyncio.to_thread(self.process.wait, seconds)
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.address, timeout=PATIENCE_SECONDS)
+
+
+@asynccontextmanager
+async def gateway_of(settings: Settings, **update: object) -> AsyncGenerator[Running]:
+    """A gateway in its own process, once it is ready."""
+    port = free_port()
+    settings = settings.model_copy(update={"http_port": port, **update})
+    with process_of(settings, "gateway") as process:
+        running = Running(process=process, address=f"http://127.0.0.1:{port}")
+
+        async def ready() -> bool | None:
+            try:
+                async with running.client() as client:
+                    return (await client.get("/health/ready")).is_success or None
+            except httpx.TransportError:
+                return None
+
+        await eventually(ready, 60.0)
+        yield running
+
+
+async def test_it_is_not_ready_at_once_and_serves_on_until_somebody_has_noticed(
+    rooms: Rooms,
+) -> None:
+    async with (
+        gateway_of(rooms.settings, drain_delay_seconds=4.0) as gateway,
+        gateway.client() as client,
+    ):
+        assert "connection" not in (await client.get("/health/live")).headers
+        gateway.stop()
+
+        async def not_ready() -> httpx.Response | None:
+            async with gateway.client() as probe:
+                answer = await probe.get("/health/ready")
+            return None if answer.is_success else answer
+
+        refused = await eventually(not_ready, PATIENCE_SECONDS)
+        accepted = await client.post("/v1/jobs", files={"clip": b"clip"})
+        live = await client.get("/health/live")
+        assert await gateway.exit_status() == 0
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "gateway_draining")
+    assert "retry-after" in refused.headers
+    assert (accepted.status_code, live.status_code) == (202, 200)
+    assert accepted.headers["connection"] == live.headers["connection"] == "close"
+    assert (await rooms.desk.backlog()).depth == 1
+
+
+async def test_an_upload_that_has_begun_becomes_a_job(rooms: Rooms) -> None:
+    async with (
+        gateway_of(rooms.settings, drain_seconds=PATIENCE_SECONDS) as gateway,
+        gateway.client() as client,
+    ):
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield bytes(500_000)
+            await _has_begun(rooms)
+            gateway.stop()
+            for _ in range(10):
+                await asyncio.sleep(0.1)
+                yield b"more"
+
+        headers = {"Content-Type": "video/mp4"}
+        answer = await client.post("/v1/jobs", content=slowly(), headers=headers)
+        assert await gateway.exit_status() == 0
+
+    assert answer.status_code == 202
+    assert (await rooms.desk.backlog()).depth == 1
+
+
+async def test_an_upload_that_does_not_end_is_refused_and_leaves_nothing(rooms: Rooms) -> None:
+    async with gateway_of(rooms.settings, drain_seconds=1.0) as gateway:
+        host, port = gateway.address.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+            b"Content-Length: 600000\r\n\r\n" + bytes(500_000)
+        )
+        await _has_begun(rooms)
+        gateway.stop()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            problem = json.loads(await reader.readuntil(b"}"))
+        writer.close()
+        assert await gateway.exit_status() == 0
+
+    assert head.startswith(b"HTTP/1.1 503")
+    assert (problem["code"], problem["retryable"]) == ("gateway_draining", True)
+    assert _is_empty(rooms)
+
+
+@pytest.mark.parametrize("path", ["/events", ""])
+async def test_who_waits_for_a_job_does_not_hold_the_end(rooms: Rooms, path: str) -> None:
+    job_id = await rooms.submit()
+    async with (
+        gateway_of(rooms.settings, drain_seconds=PATIENCE_SECONDS) as gateway,
+        gateway.client() as client,
+    ):
+        waiting = asyncio.create_task(
+            client.get(f"/v1/jobs/{job_id}{path}", headers={"Prefer": "wait=25"})
+        )
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        started = time.monotonic()
+        gateway.stop()
+        assert (await waiting).status_code == 200
+        assert await gateway.exit_status() == 0
+        assert time.monotonic() - started < PATIENCE_SECONDS / 2
+
+
+async def test_a_second_signal_ends_the_wait(rooms: Rooms) -> None:
+    async with gateway_of(rooms.settings, drain_delay_seconds=300.0) as gateway:
+        gateway.stop()
+        await asyncio.sleep(0.5)
+        assert gateway.process.poll() is None
+        gateway.stop()
+        assert await gateway.exit_status() == 0
+
+
+async def _has_begun(rooms: Rooms) -> None:
+    async def look() -> bool | None:
+        return not _is_empty(rooms) or None
+
+    await eventually(look, PATIENCE_SECONDS)
+
+
+def _is_empty(rooms: Rooms) -> bool:
+    """Whether not even a part of a clip is stored."""
+    return not rooms.stored("clips")
