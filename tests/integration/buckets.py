@@ -86,7 +86,17 @@ def running_bucket(folder: Path) -> Generator[BucketServer]:
         server.kill()
 
 
+def foreign_variables() -> list[str]:
+    """Names of variables that would lead to other servers, or to this one as somebody else."""
+    return [name for name in os.environ if name.startswith("AWS_") or is_proxy(name)]
+
+
+def is_proxy(name: str) -> bool:
+    return name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+
+
 def environment(key_id: str = KEY_ID, secret: str = SECRET) -> dict[str, str]:
     """The caller's environment with these credentials, and no others."""
-    rest = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    foreign = foreign_variables()
+    rest = {name: value for name, value in os.environ.items() if name not in foreign}
     return rest | {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret}

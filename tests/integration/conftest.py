@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +15,13 @@ from service.jobs.ledger import Ledger
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
-from tests.integration.buckets import KEY_ID, SECRET, BucketServer, running_bucket
+from tests.integration.buckets import (
+    KEY_ID,
+    SECRET,
+    BucketServer,
+    foreign_variables,
+    running_bucket,
+)
 from tests.integration.rooms import Rooms
 from tests.integration.servers import (
     REDIS_VERSIONS,
@@ -57,7 +62,7 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketSe
 @pytest.fixture
 def bucket_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process may use the bucket, with these credentials and no others."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
+    for name in foreign_variables():
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

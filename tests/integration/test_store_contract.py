@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -118,6 +119,22 @@ async def test_a_cancelled_put_leaves_nothing(kept: Kept, size: int) -> None:
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert kept.files() == []
+
+
+async def test_a_put_cancelled_at_any_moment_leaves_all_or_nothing(kept: Kept) -> None:
+    content = noise(20_000_003)
+    delays = random.Random(0)
+    for number in range(20):
+        putting = asyncio.create_task(kept.store.put(f"clips/{number}", pieces(content)))
+        await asyncio.wait([putting], timeout=delays.uniform(0.0, 0.15))
+        putting.cancel()
+        with suppress(asyncio.CancelledError):
+            assert await putting == len(content)
+
+    whole = {blob.key: blob.size_bytes async for blob in kept.store.list("clips")}
+    assert set(whole.values()) <= {len(content)}
+    assert sorted(kept.files()) == sorted(whole)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_blob_is_seen_whole_or_not_at_all(kept: Kept) -> None:
