@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -99,10 +99,27 @@ async def reaching_redis(
 
     What it refuses because we asked for nonsense stays what it is: a defect.
     """
+    with _cancellable():
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except (RedisError, OSError, TimeoutError) as error:
+            if is_defect(error):
+                raise
+            raise QueueUnavailable(f"the job queue cannot be used: {reason_of(error)}") from error
+
+
+@contextmanager
+def _cancellable() -> Generator[None]:
+    """Raises CancelledError where the task was cancelled inside, and did not notice.
+
+    redis-py sends by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes
+    in the moment of success: the caller would never end. Source: python/cpython#86296.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task else 0
     try:
-        async with asyncio.timeout(seconds):
-            yield
-    except (RedisError, OSError, TimeoutError) as error:
-        if is_defect(error):
-            raise
-        raise QueueUnavailable(f"the job queue cannot be used: {reason_of(error)}") from error
+        yield
+    finally:
+        if task and task.cancelling() > asked:
+            raise asyncio.CancelledError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -96,9 +97,9 @@ async def test_a_deleted_job_leaves_nothing_though_the_store_was_away(rooms: Roo
     folder = rooms.settings.store_dir
     aside = folder.with_name("aside")
 
+    await asyncio.to_thread(folder.rename, aside)
+    await asyncio.to_thread(folder.write_text, "no folder")
     async with at_work(rooms):
-        await asyncio.to_thread(folder.rename, aside)
-        await asyncio.to_thread(folder.write_text, "no folder")
         await rooms.desk.remove(job_id)
         await asyncio.sleep(1.5)
         await asyncio.to_thread(folder.unlink)
@@ -277,6 +278,19 @@ async def test_a_bucket_is_swept_like_a_folder(
             return True if await keys(there) == {clip_key(job_id)} else None
 
         await eventually(swept)
+
+
+async def test_a_caretaker_ends_when_it_is_told_to_whatever_it_is_doing(rooms: Rooms) -> None:
+    steps = random.Random(0)
+    for _ in range(60):
+        async with Upkeep.open(rooms.settings) as upkeep:
+            caretaker = Caretaker(upkeep, rooms.store, rooms.settings)
+            working = asyncio.create_task(caretaker.run())
+            for _ in range(steps.randrange(60)):
+                await asyncio.sleep(0)
+            working.cancel()
+            ended, _ = await asyncio.wait([working], timeout=20)
+            assert ended
 
 
 async def test_uploads_live_through_sweeps_without_any_grace(rooms: Rooms) -> None:
