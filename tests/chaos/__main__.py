@@ -26,7 +26,7 @@ def chaos(
     seed: Annotated[int, typer.Option(min=0, help="Of who is killed when, and the order.")] = 1,
     kill_seconds: Annotated[
         float, typer.Option(min=0.2, help="From one kill to the next, on average.")
-    ] = 4.0,
+    ] = 3.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,
     gateways: Annotated[int, typer.Option(min=1, help="Gateway processes.")] = 2,
     at_once: Annotated[int, typer.Option(min=1, help="Jobs open at a time.")] = 48,

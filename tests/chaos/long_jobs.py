@@ -27,7 +27,7 @@ LEASES: Final = 10
 LIMITS: Final[Mapping[str, Any]] = {
     "redelivery_seconds": LEASE_SECONDS,
     "worker_concurrency": 2,
-    "decode_stall_seconds": 120.0,
+    "decode_stall_seconds": 240.0,
     "decode_cpu_seconds": 120,
 }
 _READY_SECONDS: Final = 120.0
@@ -54,7 +54,7 @@ class Round:
     limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def make_rounds(folder: Path, *, frames: int = 120, tags: int = 20_000) -> Iterator[Round]:
+def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Iterator[Round]:
     """Everything that a clip may do to its decoder, two at a time."""
     seconds = LEASES * LEASE_SECONDS
     large = make_large(folder / "large.mov", frames=frames)

@@ -42,7 +42,7 @@ class Plan:
 
     jobs: int = 1000
     seed: int = 1
-    kill_seconds: float = 4.0
+    kill_seconds: float = 3.0
     gateways: int = 2
     workers: int = 3
     submitters: int = 6
