@@ -14,6 +14,7 @@ from rich.console import Console
 from service.settings import Settings
 from tests.chaos.clips import make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
+from tests.chaos.parts import RESTART_SECONDS
 from tests.chaos.report import draw, is_kept, versions
 from tests.chaos.run import Plan, open_ground, run_chaos
 from tests.fuzz.leaks import list_shared_memory, shared_memory_left
@@ -30,6 +31,9 @@ def chaos(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,
     gateways: Annotated[int, typer.Option(min=1, help="Gateway processes.")] = 2,
     at_once: Annotated[int, typer.Option(min=1, help="Jobs open at a time.")] = 48,
+    redis_seconds: Annotated[
+        float, typer.Option(min=0, help="For how long a killed Redis is away.")
+    ] = RESTART_SECONDS,
     long: Annotated[bool, typer.Option(help="Long jobs with a short lease, too.")] = True,
     keep: Annotated[Path | None, typer.Option(help="Where state and logs are to stay.")] = None,
 ) -> None:
@@ -47,11 +51,15 @@ def chaos(
     memory = list_shared_memory()
     with tempfile.TemporaryDirectory(prefix="circumplex-chaos-") as name:
         folder = Path(name) if keep is None else keep
-        with open_ground(Settings(log_level="info"), folder, console.print) as (ground, below):
+        with open_ground(Settings(), folder, console.print, redis_away_seconds=redis_seconds) as (
+            ground,
+            below,
+        ):
             summary = run_chaos(plan, make_clips(), ground, below, console.print)
             if long:
                 rounds = make_rounds(folder)
                 summary |= {"long_jobs": run_long_jobs(rounds, ground, console.print)}
+    summary["settings"] |= {"redis_away_seconds": redis_seconds}
     summary |= {"shared_memory_left": shared_memory_left(memory), "versions": versions()}
     OUT.mkdir(exist_ok=True)
     path = OUT / "chaos.json"

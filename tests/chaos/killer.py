@@ -51,7 +51,9 @@ class Killer:
     ) -> None:
         self.kills: list[Kill] = []
         self.orphans: list[str] = []
-        """Processes that outlived the one that they were under."""
+        """Processes that outlived the worker or gateway that they were under. Triton's own
+        children look for their parent every few seconds only.
+        """
         self._parts = parts
         self._plan = plan
         self._rng = Random(seed)
@@ -82,7 +84,8 @@ class Killer:
             kill = self._kill_decoder() if kind is Kind.DECODER else self._kill_part(kind)
             if kill is not None:
                 self.kills.append(kill)
-                self._families.append(kill)
+                if kill.kind in (Kind.WORKER, Kind.GATEWAY):
+                    self._families.append(kill)
             self._look_after(time.time() - FAMILY_SECONDS)
         last = self._families[-1].moment + FAMILY_SECONDS if self._families else 0.0
         while self._families and time.time() < last and any(map(is_alive, self._left())):

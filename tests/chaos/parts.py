@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a part is started. sweep: called before each start.
+    """How a part is started. sweep: called before each start; away_seconds: from end to start.
 
     is_ready: asked again and again, must neither block long nor raise.
     """
@@ -47,6 +47,7 @@ class Recipe:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     is_ready: Callable[[], bool]
     sweep: Callable[[], None] = lambda: None
+    away_seconds: float = RESTART_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ class Part:
         with self._lock:
             process, status = self._process, None
             if process is not None and process.poll() is not None:
-                self._process, self._due = None, time.monotonic() + RESTART_SECONDS
+                self._process, self._due = None, time.monotonic() + self.recipe.away_seconds
                 status = None if process.pid in self._killed else process.returncode
             if self._process is None and time.monotonic() >= self._due:
                 self._start()

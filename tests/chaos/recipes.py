@@ -21,7 +21,7 @@ from service.embedded.triton import (
     triton_is_ready,
 )
 from service.settings import Settings
-from tests.chaos.parts import Kind, Recipe, answers_well
+from tests.chaos.parts import RESTART_SECONDS, Kind, Recipe, answers_well
 
 _REGIONS: Final = Path("/dev/shm")
 
@@ -35,7 +35,9 @@ class Ground:
 
 
 @contextmanager
-def lay_ground(settings: Settings, folder: Path) -> Iterator[Ground]:
+def lay_ground(
+    settings: Settings, folder: Path, *, redis_away_seconds: float = RESTART_SECONDS
+) -> Iterator[Ground]:
     """Recipes of a Redis and a Triton on free ports, with everything they write in `folder`."""
     redis_port, http, grpc, metrics = free_ports(4)
     ports = TritonPorts(http=http, grpc=grpc, metrics=metrics)
@@ -58,6 +60,7 @@ def lay_ground(settings: Settings, folder: Path) -> Iterator[Ground]:
                     kind=Kind.REDIS,
                     command=redis_command(data_dir, redis_port),
                     is_ready=partial(redis_answers, redis_port),
+                    away_seconds=redis_away_seconds,
                 ),
                 _triton(settings, ports, prefix),
             ),

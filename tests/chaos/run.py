@@ -18,15 +18,18 @@ from tests.chaos.audit import Evidence, audit
 from tests.chaos.clips import Clip
 from tests.chaos.crowd import ANSWER_SECONDS, Accepted, Crowd, Ending, Order, read_ending
 from tests.chaos.killer import Killer, schedule
-from tests.chaos.parts import Supervisor
+from tests.chaos.parts import RESTART_SECONDS, Supervisor
 from tests.chaos.recipes import Crew, Ground, hire, lay_ground
 from tests.chaos.report import summarise
 from tests.chaos.trail import read_trails
+from tests.fuzz.leaks import stray_files
 
 READY_SECONDS: Final = 240.0
 CALM_SECONDS: Final = 180.0
 """What the service gets without a kill to end what is left."""
 REFERENCE_SECONDS: Final = 120.0
+_SLOW_EVERY: Final = 5
+"""One submission in so many comes slowly."""
 _SAY_SECONDS: Final = 5.0
 
 Say = Callable[[str], None]
@@ -53,11 +56,13 @@ class Plan:
 
 
 @contextmanager
-def open_ground(settings: Settings, folder: Path, say: Say) -> Iterator[tuple[Ground, Supervisor]]:
+def open_ground(
+    settings: Settings, folder: Path, say: Say, *, redis_away_seconds: float = RESTART_SECONDS
+) -> Iterator[tuple[Ground, Supervisor]]:
     """Redis and Triton, ready."""
     say("starting Redis and Triton ...")
     with (
-        lay_ground(settings, folder) as ground,
+        lay_ground(settings, folder, redis_away_seconds=redis_away_seconds) as ground,
         Supervisor(ground.recipes, folder / "logs") as below,
     ):
         below.wait_until_ready(READY_SECONDS)
@@ -70,7 +75,12 @@ def make_orders(clips: Sequence[Clip], plan: Plan) -> list[Order]:
     chosen = [clips[number % len(clips)] for number in range(plan.jobs)]
     rng.shuffle(chosen)
     return [
-        Order(number=number, key=f"chaos-{plan.seed}-{number}", clip=clip)
+        Order(
+            number=number,
+            key=f"chaos-{plan.seed}-{number}",
+            clip=clip,
+            is_slow=number % _SLOW_EVERY == 0,
+        )
         for number, clip in enumerate(chosen)
     ]
 
@@ -146,6 +156,7 @@ def run_chaos(
         "settings": asdict(plan) | {"redelivery_seconds": ground.settings.redelivery_seconds},
         "orphans": killer.orphans,
         "ended_alone": [*below.ended_alone, *above.ended_alone],
+        "stray_files": stray_files(ground.settings.store_dir, set(trails)),
         "stopped_badly": above.stopped_badly,
         "starts": {part.recipe.name: part.starts for part in parts},
     }
