@@ -28,8 +28,6 @@ READY_SECONDS: Final = 240.0
 CALM_SECONDS: Final = 180.0
 """What the service gets without a kill to end what is left."""
 REFERENCE_SECONDS: Final = 120.0
-_SLOW_EVERY: Final = 5
-"""One submission in so many comes slowly."""
 _SAY_SECONDS: Final = 5.0
 
 Say = Callable[[str], None]
@@ -40,6 +38,7 @@ class Plan:
     """What is done. kill_seconds: from one kill to the next, on average.
 
     at_once: jobs open at a time. spread_seconds: what submissions are spread over, at least.
+    slow_every: one submission in so many comes slowly; 0: none.
     most_kills, deadline_seconds: when killing ends, whatever is left.
     """
 
@@ -51,6 +50,7 @@ class Plan:
     submitters: int = 6
     at_once: int = 48
     spread_seconds: float = 0.0
+    slow_every: int = 5
     most_kills: int | None = None
     deadline_seconds: float = 3600.0
 
@@ -79,7 +79,7 @@ def make_orders(clips: Sequence[Clip], plan: Plan) -> list[Order]:
             number=number,
             key=f"chaos-{plan.seed}-{number}",
             clip=clip,
-            is_slow=number % _SLOW_EVERY == 0,
+            is_slow=plan.slow_every > 0 and number % plan.slow_every == 0,
         )
         for number, clip in enumerate(chosen)
     ]
