@@ -132,29 +132,34 @@ async def test_a_redis_that_refuses_writes_says_why_and_is_of_use_again_after(
         assert await client.lrange("list", 0, -1) == ["before", "after"]
 
 
-async def test_a_redis_that_loads_is_waited_for(server: RedisServer) -> None:
-    async with connected(server.url) as client:
-        await client.set("ready", "yes")
-        async with client.pipeline(transaction=False) as pipeline:
-            for number in range(9_000):
-                pipeline.rpush("list", str(number))
-            await pipeline.execute()
-        await asyncio.to_thread(server.kill)
-        starting = asyncio.create_task(asyncio.to_thread(server.start, "--key-load-delay", "500"))
-        reasons: set[str] = set()
+async def test_a_redis_that_loads_is_waited_for(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server:
+        async with connected(server.url) as client:
+            await _load(client, server)
 
-        async def look() -> bool | None:
-            try:
-                await add(client, "after")
-            except QueueUnavailable as error:
-                reasons.add(error.detail)
-                return None
-            return True
 
-        await eventually(look, 60.0)
-        await starting
-        assert any("loading" in reason for reason in reasons), reasons
-        assert await client.llen("list") == 9_001
+async def _load(client: Redis, server: RedisServer) -> None:
+    await client.set("ready", "yes")
+    async with client.pipeline(transaction=False) as pipeline:
+        for number in range(9_000):
+            pipeline.rpush("list", str(number))
+        await pipeline.execute()
+    await asyncio.to_thread(server.kill)
+    starting = asyncio.create_task(asyncio.to_thread(server.start, "--key-load-delay", "500"))
+    reasons: set[str] = set()
+
+    async def look() -> bool | None:
+        try:
+            await add(client, "after")
+        except QueueUnavailable as error:
+            reasons.add(error.detail)
+            return None
+        return True
+
+    await eventually(look, 60.0)
+    await starting
+    assert any("loading" in reason for reason in reasons), reasons
+    assert await client.llen("list") == 9_001
 
 
 async def test_what_redis_refuses_for_good_reason_stays_a_defect(server: RedisServer) -> None:

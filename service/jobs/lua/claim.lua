@@ -21,6 +21,21 @@ local function take(id)
     return {given_up, lost, redis.call('HGETALL', key('job', id))}
 end
 
+-- A worker of version 1 has had the job meanwhile and keeps none of these books.
+local function catch_up(id)
+    local state, failure = read(id, 'state', 'error_code')
+    if state == 'running' then
+        redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
+        restate(id, state)
+    elseif state == 'queued' then
+        redis.call('ZREM', key('leases'), id)
+        wait(id)
+        restate(id, state)
+    else
+        finish(id, state, now, clip_seconds, job_seconds, failure)
+    end
+end
+
 local claimed, attempt = unpack(redis.call('HMGET', key('claim', token), 'job', 'attempt'))
 if claimed then
     local is_held = standing(claimed, attempt) == HELD
@@ -34,17 +49,25 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', exact(no
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', exact(now), 'LIMIT', 0, MOST_AT_ONCE)) do
-    lost = lost + 1
-    if redis.call('HINCRBY', key('job', id), 'lost', 1) < max_lost then
-        return take(id)
+    if read(id, 'state') ~= 'running' then
+        catch_up(id)
+    else
+        lost = lost + 1
+        if redis.call('HINCRBY', key('job', id), 'lost', 1) < max_lost then
+            return take(id)
+        end
+        redis.call('HSET', key('job', id), 'error_detail', detail)
+        finish(id, 'failed', now, clip_seconds, job_seconds, code)
+        given_up[#given_up + 1] = id
     end
-    redis.call('HSET', key('job', id), 'error_detail', detail)
-    finish(id, 'failed', now, clip_seconds, job_seconds, code)
-    given_up[#given_up + 1] = id
 end
 
 local waiting = ARGV[9] ~= '1' and next_waiting()
-if waiting then
-    return take(waiting)
+while waiting do
+    if read(waiting, 'state') == 'queued' then
+        return take(waiting)
+    end
+    catch_up(waiting)
+    waiting = next_waiting()
 end
 return {given_up, lost, {}}
