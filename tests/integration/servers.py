@@ -102,10 +102,11 @@ def running_redis(
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncGenerator[str]:
-    """The app on a real socket; yields its address."""
+async def serving(app: FastAPI, port: int = 0) -> AsyncGenerator[str]:
+    """The app on a real socket, on any free port where none is named; yields its address."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     server = GatewayServer(app)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,16 @@ from circumplex_client import (
 )
 from circumplex_client.__main__ import main
 
+from service.api.app import create_app
+from service.api.gateway import Gateway
+from service.api.watchers import Watchers
 from service.domain import choices as domain
 from service.domain.timeline import AnalysisEvent
 from service.errors import ClipNotMedia
+from service.jobs.listing import Filter
 from tests.integration.pretence import analysis_of, failing_with
-from tests.integration.rooms import Rooms
-from tests.integration.servers import free_port
+from tests.integration.rooms import Rooms, eventually
+from tests.integration.servers import free_port, serving
 
 
 @pytest.fixture
@@ -105,7 +110,7 @@ async def test_waiting_ends_when_its_time_is_up(address: str, rooms: Rooms) -> N
 
 def test_a_gateway_that_is_not_there_is_unreachable(clip: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with Client(url) as client:
+    with Client(url, trouble_seconds=0) as client:
         for ask in (client.submit, lambda path: client.save("some-job", path)):
             with pytest.raises(Unreachable, match=re.escape(url)):
                 ask(clip)
@@ -141,6 +146,94 @@ async def test_a_folder_is_annotated_once(
     assert (out / "a.mp4.csv").read_text().count("\n") == 6
     assert "3 clips, 3 already done" in capsys.readouterr().err
     assert len(rooms.stored("clips")) == 3
+
+
+async def test_a_run_that_was_cut_short_is_taken_up_again(
+    address: str, rooms: Rooms, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["annotate", str(clip), "--url", address, "-o", str(out)]
+    async with rooms.worker(failing_with(ClipNotMedia("no clip"))):
+        assert await asyncio.to_thread(main, arguments) == 1
+        assert await asyncio.to_thread(main, arguments) == 1
+    assert "1 of 1 clips have no result" in capsys.readouterr().err
+    (record,) = (await rooms.desk.listing.page(Filter(owner=None), size=9)).jobs
+    await rooms.desk.retry(record.id)
+    await rooms.desk.cancel(record.id)
+
+    async with rooms.worker(analysis_of(5)):
+        assert await asyncio.to_thread(main, arguments) == 0
+
+    (record,) = (await rooms.desk.listing.page(Filter(owner=None), size=9)).jobs
+    assert (record.state, record.attempt) == ("succeeded", 2)
+    assert (out / f"{clip.name}.csv").exists()
+
+
+async def test_jobs_are_looked_after_by_the_command(
+    address: str, rooms: Rooms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = await rooms.submit(), await rooms.submit()
+
+    async def run(*arguments: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(main, [*arguments, "--url", address])
+        return code, capsys.readouterr().out
+
+    listed = await run("list")
+    cancelled = await run("cancel", first, "unknown", second)
+    left = await run("list", "--state", "queued")
+    retried = await run("retry", first)
+    deleted = await run("delete", second)
+    remaining = await run("list")
+
+    assert [line.split("\t")[0] for line in listed[1].splitlines()] == [second, first]
+    assert cancelled == (1, f"{first} cancelled\n{second} cancelled\n")
+    assert left == (0, "")
+    assert retried == (0, f"{first} queued\n")
+    assert deleted == (0, f"{second} deleted\n")
+    assert [line.split("\t")[:2] for line in remaining[1].splitlines()] == [[first, "queued"]]
+
+
+async def test_events_are_followed_over_a_lost_connection(gateway: Gateway, rooms: Rooms) -> None:
+    job_id = await rooms.submit()
+    port = free_port()
+    kinds: list[str | None] = []
+
+    def follow() -> None:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            kinds.extend(event.state for event in client.events(job_id) if event.kind == "state")
+
+    following = asyncio.create_task(asyncio.to_thread(follow))
+    async with serving(create_app(replace(gateway, watchers=Watchers())), port):
+        await eventually(lambda: _is_heard(kinds))
+    async with (
+        serving(create_app(replace(gateway, watchers=Watchers())), port),
+        rooms.worker(analysis_of(3)),
+    ):
+        await asyncio.wait_for(following, 60)
+
+    assert kinds == ["queued", "running", "succeeded"]
+
+
+async def _is_heard(kinds: list[str | None]) -> bool | None:
+    return bool(kinds) or None
+
+
+async def test_a_submission_is_sent_again_until_it_is_answered_and_is_one_job(
+    gateway: Gateway, rooms: Rooms, clip: Path
+) -> None:
+    port = free_port()
+
+    def submit() -> Job:
+        with Client(f"http://127.0.0.1:{port}", trouble_seconds=60) as client:
+            return client.submit(clip)
+
+    submitting = asyncio.create_task(asyncio.to_thread(submit))
+    await asyncio.sleep(1.0)  # nobody listens yet
+    async with serving(create_app(gateway), port):
+        job = await asyncio.wait_for(submitting, 60)
+
+    page = await rooms.desk.listing.page(Filter(owner=None), size=9)
+    assert [job.id] == [record.id for record in page.jobs]
 
 
 def test_clips_of_one_name_never_overwrite_each_other(

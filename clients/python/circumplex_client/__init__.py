@@ -3,6 +3,7 @@
 from circumplex_client.client import Client
 from circumplex_client.errors import (
     ClientError,
+    JobCancelled,
     JobFailed,
     Problem,
     ProblemError,
@@ -11,15 +12,18 @@ from circumplex_client.errors import (
     Unreachable,
     WaitTimedOut,
 )
+from circumplex_client.events import Event
 from circumplex_client.values import Choices, Faces, Frames, Job, Progress, Result, Track
 
 __all__ = [
     "Choices",
     "Client",
     "ClientError",
+    "Event",
     "Faces",
     "Frames",
     "Job",
+    "JobCancelled",
     "JobFailed",
     "Problem",
     "ProblemError",

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self
+from uuid import uuid4
 
 import httpx
 
 from circumplex_client.errors import (
+    ClientError,
+    JobCancelled,
     JobFailed,
     Problem,
     RequestRefused,
@@ -19,13 +22,18 @@ from circumplex_client.errors import (
     Unreachable,
     WaitTimedOut,
 )
+from circumplex_client.events import Event, read_events
+from circumplex_client.retrying import persist
 from circumplex_client.values import Choices, Job, Result
 
 KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 CHUNK_BYTES: Final = 2**18
 FIRST_POLL_SECONDS: Final = 0.1
 TROUBLE_SECONDS: Final = 60.0
-"""For how long `wait` bears a service that does not answer or is in trouble."""
+"""For how long a service is borne that does not answer or is in trouble."""
+
+RECONNECT_SECONDS: Final = 0.5
+NO_CONTENT: Final = 204
 
 OnUpload = Callable[[int, int], None]
 """Called with the bytes sent and the clip's bytes."""
@@ -36,11 +44,19 @@ class Client:
     """A gateway at `base_url`. Threads may share a client.
 
     api_key: what the gateway's operator handed out; without it, the variable CIRCUMPLEX_API_KEY.
+    trouble_seconds: for how long a service is asked again that does not answer, is in trouble or
+        asks for patience.
     """
 
     def __init__(
-        self, base_url: str, *, api_key: str | None = None, timeout_seconds: float = 60.0
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 60.0,
+        trouble_seconds: float = TROUBLE_SECONDS,
     ) -> None:
+        self._trouble_seconds = trouble_seconds
         key = (api_key or os.environ.get(KEY_VARIABLE, "")).strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds, headers=headers)
@@ -60,9 +76,15 @@ class Client:
         path: str | os.PathLike[str],
         choices: Choices | None = None,
         *,
+        priority: str = "bulk",
+        idempotency_key: str | None = None,
         on_upload: OnUpload | None = None,
     ) -> Job:
-        """Stream a clip to the service; returns its queued job."""
+        """Stream a clip to the service; returns its job.
+
+        However often it is sent until an answer comes, it is one job: that is what the key is
+        for, a random one where none is given.
+        """
         clip = Path(path)
         media_type, _ = mimetypes.guess_type(clip.name)
         if media_type is None or not media_type.startswith(("video/", "audio/")):
@@ -72,15 +94,65 @@ class Client:
             b"Content-Type": media_type.encode(),
             b"Content-Length": str(clip.stat().st_size).encode(),
             b"Content-Disposition": f'attachment; filename="{name}"'.encode(errors="replace"),
+            b"Idempotency-Key": (idempotency_key or str(uuid4())).encode(),
         }
-        content = _chunks(clip, on_upload)
-        query = (choices or Choices()).to_query()
-        answer = self._ask("POST", "/v1/jobs", params=query, content=content, headers=headers)
-        return Job.read(answer.json())
+        query = (choices or Choices()).to_query() | {"priority": priority}
+
+        def send() -> httpx.Response:
+            content = _chunks(clip, on_upload)
+            return self._ask("POST", "/v1/jobs", params=query, content=content, headers=headers)
+
+        return Job.read(self._persist(send).json())
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""
         return Job.read(self._ask("GET", f"/v1/jobs/{job_id}").json())
+
+    def jobs(self, *, state: str | None = None, code: str | None = None) -> Iterator[Job]:
+        """One's own jobs, newest first; in a state, or failed with an error code."""
+        chosen = {"state": state, "code": code, "page_token": None}
+        while True:
+            query = {name: value for name, value in chosen.items() if value is not None}
+            page = self._again("GET", "/v1/jobs", params=query).json()
+            yield from map(Job.read, page["jobs"])
+            chosen["page_token"] = page["next_page_token"]
+            if chosen["page_token"] is None:
+                return
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job; raises RequestRefused for one that has succeeded or failed."""
+        return Job.read(self._again("POST", f"/v1/jobs/{job_id}:cancel").json())
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job anew; raises RequestRefused when its clip is gone."""
+        return Job.read(self._again("POST", f"/v1/jobs/{job_id}:retry").json())
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job with its clip and results, whatever it is doing."""
+        self._ask("DELETE", f"/v1/jobs/{job_id}")
+
+    def events(self, job_id: str) -> Iterator[Event]:
+        """What happens to a job, from how it stands to its end, over lost connections too."""
+        last: Event | None = None
+        heard = time.monotonic()
+        while last is None or not last.is_final:
+            headers = {} if last is None or last.id is None else {"Last-Event-ID": last.id}
+            try:
+                with self._http.stream(
+                    "GET", f"/v1/jobs/{job_id}/events", headers=headers
+                ) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        _raise_for(answer)
+                    for event in read_events(answer.iter_lines()):
+                        heard, last = time.monotonic(), event
+                        yield event
+                    if answer.status_code == NO_CONTENT:
+                        return
+            except (httpx.TransportError, ServiceTroubled) as error:
+                if time.monotonic() - heard > self._trouble_seconds:
+                    raise self._told(error) from error
+                time.sleep(RECONNECT_SECONDS)
 
     def wait(
         self,
@@ -89,7 +161,7 @@ class Client:
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
     ) -> Job:
-        """Poll until the job has succeeded; raises JobFailed or WaitTimedOut.
+        """Poll until the job has succeeded; raises JobFailed, JobCancelled or WaitTimedOut.
 
         Short interruptions of the service are borne.
         """
@@ -99,7 +171,7 @@ class Client:
             try:
                 answer = self._ask("GET", f"/v1/jobs/{job_id}")
             except (Unreachable, ServiceTroubled):
-                if time.monotonic() - heard > TROUBLE_SECONDS:
+                if time.monotonic() - heard > self._trouble_seconds:
                     raise
             else:
                 heard = time.monotonic()
@@ -159,6 +231,15 @@ class Client:
             _raise_for(answer)
         return answer
 
+    def _again(self, method: str, path: str, **request: Any) -> httpx.Response:
+        return self._persist(lambda: self._ask(method, path, **request))
+
+    def _persist(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        return persist(ask, seconds=self._trouble_seconds)
+
+    def _told(self, error: httpx.TransportError | ServiceTroubled) -> ClientError:
+        return error if isinstance(error, ServiceTroubled) else self._unreachable(error)
+
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
         return Unreachable(f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}")
 
@@ -174,6 +255,8 @@ def _chunks(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
 
 
 def _succeeded(job: Job) -> Job:
+    if job.state == "cancelled":
+        raise JobCancelled(f"job {job.id} was cancelled")
     if job.error is not None:
         raise JobFailed(job.error)
     return job
@@ -181,7 +264,9 @@ def _succeeded(job: Job) -> Job:
 
 def _raise_for(answer: httpx.Response) -> None:
     try:
-        problem = Problem.read(answer.json())
+        after = answer.headers.get("retry-after", "")
+        wished = float(after) if after.isdecimal() else None
+        problem = Problem.read(answer.json(), retry_seconds=wished)
     except (ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"{answer.url} answers {answer.status_code} without a problem") from error
     raise (RequestRefused if answer.status_code < 500 else ServiceTroubled)(problem)

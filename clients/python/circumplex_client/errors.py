@@ -5,6 +5,7 @@ ClientError
 │   ├── RequestRefused      4xx: change the request
 │   ├── ServiceTroubled     5xx: try again later
 │   └── JobFailed           the job ended with an error
+├── JobCancelled        the job was cancelled
 ├── Unreachable         no answer, or not one of Circumplex
 └── WaitTimedOut        the job is still under way
 """
@@ -26,11 +27,15 @@ class Problem:
     detail: str
     retryable: bool
     trace_id: str | None = None
+    retry_seconds: float | None = None
     document: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Self:
-        """From the JSON object; raises KeyError if it is no problem of Circumplex."""
+    def read(cls, document: Mapping[str, Any], *, retry_seconds: float | None = None) -> Self:
+        """From the JSON object; raises KeyError if it is no problem of Circumplex.
+
+        retry_seconds: what the answer's Retry-After says.
+        """
         return cls(
             code=document["code"],
             title=document["title"],
@@ -38,6 +43,7 @@ class Problem:
             detail=document["detail"],
             retryable=document["retryable"],
             trace_id=document.get("trace_id"),
+            retry_seconds=retry_seconds,
             document=document,
         )
 
@@ -67,6 +73,10 @@ class ServiceTroubled(ProblemError):
 
 class JobFailed(ProblemError):
     """The job ended with an error."""
+
+
+class JobCancelled(ClientError):
+    """The job was cancelled: there is no result."""
 
 
 class Unreachable(ClientError):

@@ -40,6 +40,11 @@ class Progress:
     frames_total: int | None
     eta_seconds: float | None = None
 
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the JSON object; what a newer server adds is passed over."""
+        return cls(**{field.name: document[field.name] for field in fields(cls)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -50,6 +55,9 @@ class Job:
     progress: Progress
     choices: Choices
     attempts: int
+    created_at: str
+    priority: str
+    filename: str | None
     error: Problem | None
     links: Mapping[str, str]
 
@@ -64,9 +72,12 @@ class Job:
         return cls(
             id=document["id"],
             state=document["state"],
-            progress=Progress(**document["progress"]),
+            progress=Progress.read(document["progress"]),
             choices=Choices(**document["choices"]),
             attempts=document["attempts"],
+            created_at=document["created_at"],
+            priority=document["priority"],
+            filename=document["clip"]["filename"],
             error=Problem.read(document["error"]) if document["error"] else None,
             links=document["links"],
         )
