@@ -55,9 +55,11 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[TRACE_HEADER] = TRACE_ID.get()
-            elif is_head:
+            elif is_head and message.get("more_body", False):
                 await send({"type": "http.response.body"})
                 raise _HeadAnswered
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:

@@ -69,7 +69,7 @@ class Fingerprint:
     """What tells one submission from another: its choices, and its clip byte for byte."""
 
     def __init__(self, wanted: Submission) -> None:
-        self._hash = hashlib.sha256(wanted.model_dump_json().encode() + b"\n")
+        self._hash = hashlib.sha256(wanted.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
     async def of(self, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """The same bytes, taken down as they pass."""

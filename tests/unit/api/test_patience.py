@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from service.api.patience import wished_seconds
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        (["wait=10"], 10),
+        (["respond-async, wait=10"], 10),
+        (["respond-async", "Wait = 10; foo=bar"], 10),
+        (['wait="10"'], 10),
+        (["wait=10, wait=20"], 10),
+        (["wait=0"], 0),
+        (["wait"], None),
+        (["wait=1.5"], None),
+        (["wait=-1"], None),
+        (["waits=5"], None),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_a_preference_to_wait_is_read_from_every_line(
+    lines: list[str], seconds: int | None
+) -> None:
+    assert seconds == wished_seconds(lines)
