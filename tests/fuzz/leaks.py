@@ -94,8 +94,9 @@ def shared_memory_left(before: frozenset[str]) -> list[str]:
 
 
 def stray_files(folder: Path, jobs: Set[str]) -> list[str]:
-    """Files under a folder that are not whole clips or results of these jobs."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
+    """Files among the blobs of a store that are not whole clips or results of these jobs."""
+    blobs = ("clips", "results")
+    paths = (path for part in blobs for path in (folder / part).rglob("*") if path.is_file())
     return [
         str(path.relative_to(folder))
         for path in paths
@@ -104,14 +105,14 @@ def stray_files(folder: Path, jobs: Set[str]) -> list[str]:
 
 
 def stray_keys(redis: Redis, jobs: Set[str]) -> list[str]:
-    """Keys that last although no job of the run has them as its record, by what they are."""
+    """Keys that last although no job of the run has them as its record or its events."""
     names = (str(key) for key in redis.scan_iter())
     return [
         name
         for name in names
         if (job := name.rpartition(":")[2]).count("-") == 4
         and redis.ttl(name) == -1
-        and not (job in jobs and ":job:" in name)
+        and not (job in jobs and name.split(":")[-2] in ("job", "events"))
     ]
 
 

@@ -153,6 +153,7 @@ def test_files_of_no_job_are_strays(tmp_path: Path) -> None:
         "clips/one#1",
         "results/one/1.json",
         "results/two/1.json",
+        "pair",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
