@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +23,10 @@ from circumplex_client.errors import (
 )
 from circumplex_client.events import Event, read_events
 from circumplex_client.retrying import persist
+from circumplex_client.uploads import CHUNK_BYTES, OnUpload, chunks_of, headers_of
 from circumplex_client.values import Choices, Job, Result
 
 KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
-CHUNK_BYTES: Final = 2**18
 FIRST_POLL_SECONDS: Final = 0.1
 TROUBLE_SECONDS: Final = 60.0
 """For how long a service is borne that does not answer or is in trouble."""
@@ -35,8 +34,6 @@ TROUBLE_SECONDS: Final = 60.0
 RECONNECT_SECONDS: Final = 0.5
 NO_CONTENT: Final = 204
 
-OnUpload = Callable[[int, int], None]
-"""Called with the bytes sent and the clip's bytes."""
 OnProgress = Callable[[Job], None]
 
 
@@ -86,20 +83,11 @@ class Client:
         for, a random one where none is given.
         """
         clip = Path(path)
-        media_type, _ = mimetypes.guess_type(clip.name)
-        if media_type is None or not media_type.startswith(("video/", "audio/")):
-            media_type = "application/octet-stream"
-        name = clip.name.replace("\\", "_").replace('"', "_")
-        headers = {
-            b"Content-Type": media_type.encode(),
-            b"Content-Length": str(clip.stat().st_size).encode(),
-            b"Content-Disposition": f'attachment; filename="{name}"'.encode(errors="replace"),
-            b"Idempotency-Key": (idempotency_key or str(uuid4())).encode(),
-        }
+        headers = headers_of(clip, idempotency_key or str(uuid4()))
         query = (choices or Choices()).to_query() | {"priority": priority}
 
         def send() -> httpx.Response:
-            content = _chunks(clip, on_upload)
+            content = chunks_of(clip, on_upload)
             return self._ask("POST", "/v1/jobs", params=query, content=content, headers=headers)
 
         return Job.read(self._persist(send).json())
@@ -242,16 +230,6 @@ class Client:
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
         return Unreachable(f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}")
-
-
-def _chunks(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
-    size, sent = clip.stat().st_size, 0
-    with clip.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
-            sent += len(chunk)
-            if on_upload is not None:
-                on_upload(sent, size)
 
 
 def _succeeded(job: Job) -> Job:
