@@ -10,7 +10,7 @@ from uuid import uuid4
 from service.errors import IdempotencyKeyInUse
 from service.jobs.scripts import Scripts
 
-UPLOAD_SECONDS: Final = 60.0
+UPLOAD_SECONDS: Final = 20.0
 """For how long a key is taken by an upload that has stopped renewing it: its gateway is gone."""
 LOOK_SECONDS: Final = 5.0
 """When to ask again for a key that is taken, at most: its upload may end any moment."""

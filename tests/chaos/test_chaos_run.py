@@ -34,7 +34,7 @@ PLAN = Plan(
     slow_every=0,
 )
 """Eight kills: one of each part, then as the weights have it. No clip comes slowly: the key of
-one whose gateway is killed in its middle is free again after a minute only.
+one whose gateway is killed in its middle is free again after 20 s only.
 """
 
 pytestmark = pytest.mark.timeout(900)
