@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
 from typing import Final
 
 from service.domain.ports import Store
@@ -16,6 +17,8 @@ from service.settings import Settings
 
 TEND_SECONDS: Final = 1.0
 ADOPT_SECONDS: Final = 60.0
+ADOPTIONS: Final = 15
+"""An upgrade is over after so many minutes; each look goes through all jobs."""
 RETRY_SECONDS: Final = 10.0
 """What is seldom done is tried again so soon where it failed."""
 _AT_ONCE: Final = 100
@@ -36,9 +39,9 @@ class Caretaker:
     async def run(self) -> None:
         """Tend and sweep until cancelled; what fails is told and tried again."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_forever(TEND_SECONDS, self.tend))
-            tasks.create_task(_forever(self._settings.sweep_seconds, self.sweep))
-            tasks.create_task(_forever(ADOPT_SECONDS, self._upkeep.adopt))
+            tasks.create_task(_often(TEND_SECONDS, self.tend))
+            tasks.create_task(_often(self._settings.sweep_seconds, self.sweep))
+            tasks.create_task(_often(ADOPT_SECONDS, self._upkeep.adopt, range(ADOPTIONS)))
 
     async def tend(self) -> None:
         """What is due now: jobs past their time, blobs of removed jobs, clips past their time.

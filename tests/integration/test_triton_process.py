@@ -143,6 +143,8 @@ def test_model_processes_end_with_a_server_that_was_killed_and_that_nobody_reaps
         [server] = [part for part in started if part.name() == "tritonserver"]
         models = server.children(recursive=True)
         assert len(models) >= 4
+        # what they go by, since their parent may be gone before they can look
+        assert {model.cmdline()[5] for model in models} == {str(server.pid)}
         server.kill()
         wait_until(lambda: not any(map(psutil.Process.is_running, models)))
         assert server.status() == psutil.STATUS_ZOMBIE

@@ -34,6 +34,8 @@ _TYPES = {
     "TYPE_FP32": torch.float32,
     "TYPE_FP64": torch.float64,
 }
+SERVER_ARGUMENT = 5
+"""Of the stub: its program, the model, a region of shared memory, its size and growth, this."""
 
 
 class TritonPythonModel:
@@ -41,7 +43,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load `<model>/<version>/model.pt` and hold it to its config."""
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=end_with, args=(server_process(),), daemon=True).start()
         config = json.loads(args["model_config"])
         self._options = Options(config.get("parameters", {}))
         self._options.apply()
@@ -111,6 +113,16 @@ class TritonPythonModel:
             check_output(outputs[index], name, data_type)
             for index, (name, data_type) in enumerate(self._outputs)
         ]
+
+
+def server_process() -> int:
+    """The server's process number, as Triton tells its stub on the command line.
+
+    The parent's number would do, but for a server that ends while this process starts: by now
+    the parent is somebody else then.
+    """
+    arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+    return int(arguments[SERVER_ARGUMENT])
 
 
 def end_with(server: int) -> None:
