@@ -86,10 +86,14 @@ async def _all_of(work: Iterable[Awaitable[None]]) -> None:
             raise failure
 
 
-async def _forever(pause_seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Again and again; a failure is told once, until it is over or another."""
+async def _often(
+    pause_seconds: float,
+    work: Callable[[], Awaitable[object]],
+    times: Iterable[int] | None = None,
+) -> None:
+    """Again and again, or so many times; a failure is told once, until it is over or another."""
     told = ""
-    while True:
+    for _ in count() if times is None else times:
         wait_seconds = pause_seconds
         try:
             await work()
