@@ -1,0 +1,18 @@
+"""What every group of settings is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Part(BaseSettings):
+    """Fields that are read from `CIRCUMPLEX_<FIELD>`; an empty variable is not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CIRCUMPLEX_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
