@@ -35,11 +35,8 @@ class Gate:
 
         Raises: AccessUndecided.
         """
-        redis = connect(settings.redis_url)
-        try:
+        async with connect(settings.redis_url) as redis:
             yield cls(KeyRing(redis, settings), Rates(redis, settings), settings)
-        finally:
-            await redis.aclose()
 
     async def identify(self, credential: str | None) -> Caller:
         """Who holds this API key; ANYONE where none is asked for.

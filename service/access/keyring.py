@@ -48,11 +48,8 @@ class KeyRing:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """A ring with its own connections; succeeds whether Redis is there or not."""
-        redis = connect(settings.redis_url)
-        try:
+        async with connect(settings.redis_url) as redis:
             yield cls(redis, settings)
-        finally:
-            await redis.aclose()
 
     async def create(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from redis.asyncio import Redis
 
@@ -22,11 +22,11 @@ from service.jobs.connection import connect, reaching_redis
 from service.jobs.events import Events
 from service.jobs.idempotency import Idempotency, Reservation
 from service.jobs.listing import Listing
-from service.jobs.record import JobRecord, JobState, from_fields, to_fields
-from service.jobs.scripts import Scripts
+from service.jobs.record import JobRecord, JobState, to_fields
+from service.jobs.records import Records
+from service.jobs.scripts import EVERYBODY, Scripts
 from service.settings import Settings
 
-EVERYBODY: Final = "*"
 NO_LIMIT: Final = -1
 FULL_RETRY_SECONDS: Final = 10.0
 """When to ask again where there is no room now: jobs end every few seconds."""
@@ -59,19 +59,17 @@ class Desk:
         self._redis = redis
         self._settings = settings
         self._scripts = Scripts(redis, settings.queue_name)
+        self._records = Records(redis, self._scripts)
         self.events = Events(redis, self._scripts)
-        self.listing = Listing(redis, self._scripts)
+        self.listing = Listing(redis, self._scripts, self._records)
         self.idempotency = Idempotency(self._scripts)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """A desk with its own connections; succeeds whether Redis is there or not."""
-        redis = connect(settings.redis_url)
-        try:
+        async with connect(settings.redis_url) as redis:
             yield cls(redis, settings)
-        finally:
-            await redis.aclose()
 
     async def check_room(self, caller: Caller, clip_bytes: int = 0) -> None:
         """Refuse early what `submit` would refuse; raises QueueFull or QuotaExceeded."""
@@ -116,11 +114,7 @@ class Desk:
 
     async def find(self, job_id: str) -> JobRecord:
         """The job as it stands; raises JobUnknown."""
-        async with reaching_redis():
-            found: Any = await self._redis.hgetall(self._scripts.key("job", job_id))
-        if not found:
-            raise JobUnknown(f"there is no job {job_id[:64]!r}")
-        return from_fields(found)
+        return await self._records.find(job_id)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Stop a job: whoever works on it learns so with its next beat.

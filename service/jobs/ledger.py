@@ -77,11 +77,8 @@ class Ledger:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """A ledger with its own connections; succeeds whether Redis is there or not."""
-        redis = connect(settings.redis_url)
-        try:
+        async with connect(settings.redis_url) as redis:
             yield cls(redis, settings)
-        finally:
-            await redis.aclose()
 
     async def claim(self, *, only_lost: bool = False) -> Claimed:
         """The next attempt, if there is work: what lost its worker first, then whose turn it is.

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from redis.asyncio import Redis
 
 from service.jobs.connection import reaching_redis
-from service.jobs.record import JobRecord, JobState, from_fields
-from service.jobs.scripts import Scripts
-
-EVERYBODY: Final = "*"
+from service.jobs.record import JobRecord, JobState
+from service.jobs.records import Records
+from service.jobs.scripts import EVERYBODY, Scripts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +32,10 @@ class Page:
 class Listing:
     """Raises QueueUnavailable when Redis is away."""
 
-    def __init__(self, redis: Redis, scripts: Scripts) -> None:
+    def __init__(self, redis: Redis, scripts: Scripts, records: Records) -> None:
         self._redis = redis
         self._scripts = scripts
+        self._records = records
 
     async def page(self, chosen: Filter, *, size: int, before: str | None = None) -> Page:
         """The next `size` jobs; each job that was there all the while is on just one page.
@@ -54,17 +53,11 @@ class Listing:
                 num=size + 1,
                 withscores=True,
             )
-            shown = found[:size]
-            records = await self._read([job_id for job_id, _ in shown])
+        shown = found[:size]
+        # who was removed meanwhile is left out
+        records = await self._records.known(job_id for job_id, _ in shown)
         more = len(found) > size
-        return Page(jobs=records, before=f"{shown[-1][1]:.6f}" if more else None)
-
-    async def _read(self, ids: list[str]) -> tuple[JobRecord, ...]:
-        """Their records; who was removed meanwhile is left out."""
-        async with self._redis.pipeline(transaction=False) as questions:
-            for job_id in ids:
-                questions.hgetall(self._scripts.key("job", job_id))
-            return tuple(from_fields(found) for found in await questions.execute() if found)
+        return Page(jobs=tuple(records.values()), before=f"{shown[-1][1]:.6f}" if more else None)
 
     def _key(self, chosen: Filter) -> str:
         parts = ["index", EVERYBODY if chosen.owner is None else chosen.owner]

@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from service.jobs.connection import reaching_redis
 
 PRELUDE: Final = "prelude"
+EVERYBODY: Final = "*"
+"""The owner of everybody's lists and bytes, as the prelude has it."""
 SCRIPTS: Final = (
     "adopt",
     "beat",

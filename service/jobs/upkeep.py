@@ -9,7 +9,8 @@ from typing import Any, Final, Self
 from redis.asyncio import Redis
 
 from service.jobs.connection import connect, reaching_redis
-from service.jobs.record import JobRecord, from_fields
+from service.jobs.record import JobRecord
+from service.jobs.records import Records
 from service.jobs.scripts import Scripts
 from service.settings import Settings
 
@@ -28,16 +29,14 @@ class Upkeep:
         self._redis = redis
         self._settings = settings
         self._scripts = Scripts(redis, settings.queue_name)
+        self._records = Records(redis, self._scripts)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """Upkeep with its own connections; succeeds whether Redis is there or not."""
-        redis = connect(settings.redis_url)
-        try:
+        async with connect(settings.redis_url) as redis:
             yield cls(redis, settings)
-        finally:
-            await redis.aclose()
 
     async def expire(self, limit: int = AT_ONCE) -> int:
         """Forget jobs whose time is over; returns how many. Their blobs are due then."""
@@ -65,16 +64,7 @@ class Upkeep:
 
     async def known(self, ids: Iterable[str]) -> dict[str, JobRecord]:
         """Those of the jobs that there are."""
-        asked = list(ids)
-        async with reaching_redis(), self._redis.pipeline(transaction=False) as questions:
-            for job_id in asked:
-                questions.hgetall(self._scripts.key("job", job_id))
-            answers = await questions.execute()
-        return {
-            job_id: from_fields(found)
-            for job_id, found in zip(asked, answers, strict=True)
-            if found
-        }
+        return await self._records.known(ids)
 
     async def pair(self) -> str | None:
         """The mark that the blob store of this queue bears too; None where there is none yet."""

@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
 import trustme
-from redis.asyncio import Redis
 
 from service.embedded.process import run_process
 from service.errors import QueueUnavailable
-from service.jobs.connection import connect, reaching_redis
+from service.jobs.connection import connect
 from tests.integration.rooms import eventually
 from tests.integration.servers import RedisServer, free_port, redis_binary_of, running_redis
+from tests.integration.writing import add, listed
 
 VERSION = "7.4"
 """The Redis that speaks TLS."""
 SECRET = "s3cret-pass"
-ADD = "redis.call('RPUSH', KEYS[1], ARGV[1]) return 1"
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncGenerator[Redis]:
-    client = connect(url)
-    try:
-        yield client
-    finally:
-        await client.aclose()
-
-
-async def add(client: Redis, value: str) -> None:
-    async with reaching_redis():
-        await client.register_script(ADD)(keys=["list"], args=[value])
-
-
-async def listed(client: Redis) -> list[str]:
-    async with reaching_redis():
-        return await client.lrange("list", 0, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +57,13 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
 async def test_a_redis_with_a_certificate_of_the_named_authority_is_used(
     encrypted: Encrypted,
 ) -> None:
-    async with connected(encrypted.url(encrypted.right_ca)) as client:
+    async with connect(encrypted.url(encrypted.right_ca)) as client:
         await add(client, "value")
         assert await listed(client) == ["value"]
 
 
 async def test_another_authority_s_certificate_is_refused(encrypted: Encrypted) -> None:
-    async with connected(encrypted.url(encrypted.wrong_ca)) as client:
+    async with connect(encrypted.url(encrypted.wrong_ca)) as client:
         with pytest.raises(QueueUnavailable, match="certificate is not trusted"):
             await add(client, "value")
 
@@ -92,15 +72,15 @@ async def test_a_certificate_for_another_host_is_refused_unless_told_otherwise(
     encrypted: Encrypted,
 ) -> None:
     url = encrypted.url(encrypted.right_ca, host="127.0.0.1")
-    async with connected(url) as client:
+    async with connect(url) as client:
         with pytest.raises(QueueUnavailable, match="certificate is not trusted"):
             await add(client, "value")
-    async with connected(f"{url}&ssl_check_hostname=false") as client:
+    async with connect(f"{url}&ssl_check_hostname=false") as client:
         assert await client.ping()
 
 
 async def test_a_ca_file_that_is_not_there_is_said_to_be_missing(encrypted: Encrypted) -> None:
-    async with connected(encrypted.url(encrypted.right_ca.with_name("no.pem"))) as client:
+    async with connect(encrypted.url(encrypted.right_ca.with_name("no.pem"))) as client:
         with pytest.raises(QueueUnavailable, match="No such file"):
             await add(client, "value")
 
@@ -108,7 +88,7 @@ async def test_a_ca_file_that_is_not_there_is_said_to_be_missing(encrypted: Encr
 async def test_a_redis_behind_a_socket_file_is_used(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with running_redis(tmp_path, options=("--unixsocket", str(path))):
-        async with connected(f"unix://{path}?db=1") as client:
+        async with connect(f"unix://{path}?db=1") as client:
             await add(client, "value")
             assert await listed(client) == ["value"]
 
@@ -118,7 +98,7 @@ async def test_a_wrong_password_is_said_to_be_one_and_is_told_to_nobody(
 ) -> None:
     with running_redis(tmp_path) as server:
         server.set_password("another")
-        async with connected(f"redis://:{SECRET}@127.0.0.1:{server.port}/0") as client:
+        async with connect(f"redis://:{SECRET}@127.0.0.1:{server.port}/0") as client:
             with pytest.raises(QueueUnavailable, match="user or password") as caught:
                 await add(client, "value")
 
@@ -211,7 +191,7 @@ async def test_a_killed_master_is_replaced_and_the_work_goes_on_with_the_new_one
         return await asyncio.to_thread(guarded.master)
 
     old = await eventually(known, 60.0)
-    async with connected(guarded.url) as client:
+    async with connect(guarded.url) as client:
 
         async def goes_on() -> bool | None:
             try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +13,17 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.errors import QueueUnavailable
-from service.jobs.connection import ANSWER_SECONDS, CONNECT_SECONDS, connect, reaching_redis
+from service.jobs.connection import ANSWER_SECONDS, CONNECT_SECONDS, connect
 from service.jobs.desk import Desk
 from service.jobs.record import JobRecord, new_job_id
 from service.jobs.upkeep import Upkeep
 from service.settings import Settings
 from tests.integration.rooms import eventually
 from tests.integration.servers import REDIS_VERSIONS, RedisServer, running_redis
+from tests.integration.writing import add
 
 BOUND_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 5.0
 """What a busy machine may add is generous: without a bound it would be minutes."""
-ADD = "redis.call('RPUSH', KEYS[1], ARGV[1]) return 1"
 
 
 @pytest.fixture(params=REDIS_VERSIONS)
@@ -32,21 +31,6 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServ
     """A Redis of the test's own: it is killed, filled and turned into a replica."""
     with running_redis(tmp_path, request.param) as server:
         yield server
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncGenerator[Redis]:
-    client = connect(url)
-    try:
-        yield client
-    finally:
-        await client.aclose()
-
-
-async def add(client: Redis, value: str) -> None:
-    """One write the way the jobs room makes them."""
-    async with reaching_redis():
-        await client.register_script(ADD)(keys=["list"], args=[value])
 
 
 async def works_again(client: Redis) -> None:
@@ -63,7 +47,7 @@ async def works_again(client: Redis) -> None:
 async def test_a_redis_that_is_gone_is_said_to_be_so_soon_and_found_again(
     server: RedisServer,
 ) -> None:
-    async with connected(server.url) as client:
+    async with connect(server.url) as client:
         await add(client, "before")
         await asyncio.to_thread(server.stop)
         started = time.monotonic()
@@ -77,7 +61,7 @@ async def test_a_redis_that_is_gone_is_said_to_be_so_soon_and_found_again(
 
 async def test_a_redis_that_says_nothing_is_waited_for_in_bounds(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server:
-        async with connected(server.url) as client:
+        async with connect(server.url) as client:
             await _freeze_and_add(client, server)
 
 
@@ -126,7 +110,7 @@ async def _want_no_replicas(client: Redis) -> None:
 async def test_a_redis_that_refuses_writes_says_why_and_is_of_use_again_after(
     server: RedisServer, spoil: Callable, mend: Callable, reason: str
 ) -> None:
-    async with connected(server.url) as client, connected(server.url) as other:
+    async with connect(server.url) as client, connect(server.url) as other:
         await add(client, "before")
         await spoil(other)
         with pytest.raises(QueueUnavailable, match=reason):
@@ -138,7 +122,7 @@ async def test_a_redis_that_refuses_writes_says_why_and_is_of_use_again_after(
 
 async def test_a_redis_that_loads_is_waited_for(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server:
-        async with connected(server.url) as client:
+        async with connect(server.url) as client:
             await _load(client, server)
 
 
@@ -167,7 +151,7 @@ async def _load(client: Redis, server: RedisServer) -> None:
 
 
 async def test_what_redis_refuses_for_good_reason_stays_a_defect(server: RedisServer) -> None:
-    async with connected(server.url) as client:
+    async with connect(server.url) as client:
         await client.set("list", "no list")
         with pytest.raises(ResponseError):
             await add(client, "value")
@@ -203,8 +187,8 @@ async def _reached(acknowledged: list[str], goal: int) -> bool | None:
 
 async def test_the_older_version_s_data_is_read_by_the_newer(tmp_path: Path) -> None:
     with running_redis(tmp_path, "6.2") as older:
-        async with connected(older.url) as client:
+        async with connect(older.url) as client:
             await add(client, "kept")
     with running_redis(tmp_path, "7.4") as newer:
-        async with connected(newer.url) as client:
+        async with connect(newer.url) as client:
             assert await client.lrange("list", 0, -1) == ["kept"]
