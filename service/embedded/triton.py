@@ -122,7 +122,7 @@ def triton_environment(server_dir: Path) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         # The stand-in computes on the CPU, so Triton must not plan for a GPU.
         "CUDA_VISIBLE_DEVICES": "",
-        # Five processes share the cores: idle threads sleep instead of spinning.
+        # The models' processes share the cores: idle threads sleep instead of spinning.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 

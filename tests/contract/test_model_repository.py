@@ -70,12 +70,13 @@ def test_both_backends_can_serve_the_config(signature: ModelSignature) -> None:
     assert "INTER_OP_THREAD_COUNT" not in config.parameters
 
 
-def test_threads_are_the_same_everywhere() -> None:
+def test_every_model_computes_in_one_thread() -> None:
+    """More of them wait for each other where cores are few, and libtorch wants one number."""
     counts = {
         read_config(signature.name).parameters["INTRA_OP_THREAD_COUNT"].string_value
         for signature in SCRIPTED
     }
-    assert counts == {"2"}
+    assert counts == {"1"}
 
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
