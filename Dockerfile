@@ -13,6 +13,7 @@ RUN python3 -m venv /opt/circumplex/venv \
     && /opt/circumplex/venv/bin/pip install --constraint constraints.txt --requirement dependencies.txt
 COPY README.md LICENSE ./
 COPY service ./service
+COPY proto ./proto
 RUN /opt/circumplex/venv/bin/pip install --no-deps .
 
 FROM ${PYTHON_IMAGE} AS faces

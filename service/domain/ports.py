@@ -11,6 +11,7 @@ from service.domain.arrays import Booleans, Bytes, Floats, Integers
 from service.domain.blob import Blob
 from service.domain.choices import Choices
 from service.domain.clip import Extract
+from service.domain.live import LiveExtract, LiveMedia, LivePiece
 
 
 class Inference(Protocol):
@@ -39,6 +40,28 @@ class Extractor(Protocol):
     def __call__(
         self, clip: Path, choices: Choices
     ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]: ...
+
+
+class LiveExtraction(Protocol):
+    """The extraction of one stream under way; raises ClipError, ServiceError."""
+
+    async def send(self, piece: LivePiece) -> None:
+        """Hand over the next media; waits while those before are not taken."""
+        ...
+
+    async def end(self) -> None:
+        """Say that no more media will come; what is there is worked off."""
+        ...
+
+    def extracts(self) -> AsyncIterator[LiveExtract]:
+        """What becomes of the media, until ClipClosed; to be read at once and all the time."""
+        ...
+
+
+class LiveExtractor(Protocol):
+    """Opens the extraction of a stream; leaving the context ends it within a second."""
+
+    def __call__(self, media: LiveMedia) -> AbstractAsyncContextManager[LiveExtraction]: ...
 
 
 class Store(Protocol):

@@ -27,7 +27,13 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── IdempotencyKeyReused      the key came with another request before
     │   ├── IdempotencyKeyInUse       the key's first request is still under way
     │   ├── JobFinished               there is nothing left to cancel
-    │   └── JobNotRetryable           it has not failed, or its clip is gone
+    │   ├── JobNotRetryable           it has not failed, or its clip is gone
+    │   ├── StreamOutOfOrder          a message that cannot come here
+    │   ├── StreamOverrun             more frames than can be dealt with
+    │   ├── StreamIdle                nothing came for too long
+    │   ├── ResumeTokenInvalid        not a token of this stream
+    │   ├── StreamGone                too late to resume
+    │   └── StreamSuperseded          resumed by another call
     ├── ClipError                 the clip is at fault; trying again will not help
     │   ├── ClipNotMedia              no allowed container recognised
     │   ├── ClipTruncated             the container's index is missing
@@ -46,6 +52,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── QueueFull                 as many jobs wait as are taken
         ├── StoreFull                 the blob store has no room
         ├── WatchersFull              as many clients watch jobs as are served
+        ├── StreamsFull               as many streams as can be served in time
         ├── ConnectionsExhausted      as many connections as the gateway serves
         ├── GatewayDraining           the gateway is about to stop
         ├── InferenceUnavailable      Triton is away or not warm
@@ -97,8 +104,14 @@ from service.errors.requests import (
     RequestTooSlow,
     ResultFormatUnknown,
     ResultNotReady,
+    ResumeTokenInvalid,
     RouteUnknown,
     ScopeMissing,
+    StreamGone,
+    StreamIdle,
+    StreamOutOfOrder,
+    StreamOverrun,
+    StreamSuperseded,
     Unauthenticated,
     UploadInterrupted,
 )
@@ -120,6 +133,7 @@ from service.errors.services import (
     ServiceError,
     StoreFull,
     StoreUnavailable,
+    StreamsFull,
     WatchersFull,
 )
 from service.errors.tree import (
@@ -172,12 +186,19 @@ __all__ = [
     "RequestTooSlow",
     "ResultFormatUnknown",
     "ResultNotReady",
+    "ResumeTokenInvalid",
     "RouteUnknown",
     "ScopeMissing",
     "ServiceError",
     "StoreFull",
     "StoreUnavailable",
+    "StreamGone",
+    "StreamIdle",
+    "StreamOutOfOrder",
+    "StreamOverrun",
+    "StreamSuperseded",
     "StreamUnknown",
+    "StreamsFull",
     "Unauthenticated",
     "UploadInterrupted",
     "WatchersFull",

@@ -184,3 +184,51 @@ class JobNotRetryable(RequestError):
     code = "job_not_retryable"
     http_status = 409
     grpc_status = "FAILED_PRECONDITION"
+
+
+class StreamOutOfOrder(RequestError):
+    """A message of the stream is not one that can come here."""
+
+    code = "stream_out_of_order"
+    http_status = 422
+
+
+class StreamOverrun(RequestError):
+    """Frames came faster than they could be dealt with."""
+
+    code = "stream_overrun"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class StreamIdle(RequestError):
+    """Nothing came for too long."""
+
+    code = "stream_idle"
+    http_status = 408
+    grpc_status = "DEADLINE_EXCEEDED"
+    retryable = True
+
+
+class ResumeTokenInvalid(RequestError):
+    """This is no resume token, or one of another kind of stream."""
+
+    code = "resume_token_invalid"
+    http_status = 422
+
+
+class StreamGone(RequestError):
+    """The stream cannot be resumed any more."""
+
+    code = "stream_gone"
+    http_status = 410
+    grpc_status = "NOT_FOUND"
+
+
+class StreamSuperseded(RequestError):
+    """The stream has been resumed by another call."""
+
+    code = "stream_superseded"
+    http_status = 409
+    grpc_status = "ABORTED"

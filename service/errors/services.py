@@ -128,3 +128,12 @@ class InternalError(ServiceError):
     http_status = 500
     grpc_status = "INTERNAL"
     retryable = False
+
+
+class StreamsFull(ServiceError):
+    """As many streams are under way as can be served in time."""
+
+    code = "streams_full"
+    http_status = 503
+    grpc_status = "RESOURCE_EXHAUSTED"
+    retryable = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.settings.acceptance import Acceptance
 from service.settings.addresses import Access, Addresses
+from service.settings.live import Live
 from service.settings.method import Decoding, Faces, Method
 from service.settings.operation import Embedded, Jobs, Telemetry
 from service.settings.storage import BlobStore, Folders
@@ -14,6 +15,7 @@ class Settings(
     Telemetry,
     Embedded,
     Jobs,
+    Live,
     Method,
     Faces,
     Decoding,

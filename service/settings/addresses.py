@@ -15,6 +15,7 @@ class Addresses(Part):
 
     host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
     http_port: Port = Field(default=8080, description="REST port of the gateway.")
+    grpc_port: Port = Field(default=50051, description="gRPC port of the gateway.")
     worker_metrics_port: Port = Field(default=9091, description="Port of the worker's /metrics.")
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0", description="Redis that holds the jobs."
