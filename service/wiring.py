@@ -17,7 +17,6 @@ from service.access.audit import Audit
 from service.access.gate import Gate
 from service.analysis import Method, analyse
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.domain.ports import Inference
 from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
@@ -26,6 +25,7 @@ from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
+from service.office.gateway import Gateway
 from service.provenance import read_provenance
 from service.server.server import GatewayServer
 from service.settings import Settings

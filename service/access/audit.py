@@ -23,6 +23,10 @@ from service.settings import Settings
 from service.telemetry.logs import AUDIT_LOGGER, TRACE_ID
 
 OK: Final = "ok"
+INTERRUPTED: Final = "interrupted"
+"""The client was gone before it had its answer."""
+REFUSED: Final = frozenset({401, 403, 429})
+"""HTTP statuses of errors that are written down whatever was asked for."""
 OWNER_ONLY: Final = 0o600
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Final
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer, SecurityScopes
 
-from service.api.gateway import Gateway, GatewayOfApp
+from service.api.gateway import GatewayOfApp
 from service.domain.caller import Caller, Scope
-from service.errors import JobUnknown, RateExceeded, ScopeMissing, Unauthenticated
-from service.jobs.record import JobRecord, is_job_id
+from service.errors import RateExceeded, ScopeMissing, Unauthenticated
 
 BEARER: Final = "bearer"
 KEY_HEADER: Final = "X-API-Key"
@@ -51,22 +50,6 @@ Submitter = Annotated[Caller, Security(_admit, scopes=[Scope.SUBMIT.value])]
 """May submit, cancel, retry and delete."""
 Reader = Annotated[Caller, Security(_admit, scopes=[Scope.READ.value])]
 """May watch, list and fetch."""
-
-
-async def find_job(gateway: Gateway, caller: Caller, job_id: str) -> JobRecord:
-    """A job that exists for this caller.
-
-    Raises: JobUnknown: there is none; of somebody else's it says the very same.
-    """
-    if not is_job_id(job_id):
-        raise JobUnknown(f"{job_id[:64]!r} is no job id")
-    try:
-        record = await gateway.desk.find(job_id)
-    except JobUnknown:
-        record = None
-    if record is None or not caller.sees(record.owner):
-        raise JobUnknown(f"there is no job {job_id!r}")
-    return record
 
 
 def make_keys_optional(document: dict[str, Any]) -> None:

@@ -11,11 +11,11 @@ from service.api import events, health, idempotency, jobs, results, submission
 from service.api.access import make_keys_optional
 from service.api.audit import Audited
 from service.api.envelope import Envelope
-from service.api.gateway import Gateway
 from service.api.lingering import LingeringClose
-from service.api.pace import Pace
+from service.api.pace import Paced
 from service.api.problems import translate_errors
 from service.api.schemas import JobEvent, Problem
+from service.office.gateway import Gateway
 
 DESCRIPTION: Final = """Valence and arousal for every frame of a clip, from face and voice.
 
@@ -39,7 +39,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     translate_errors(app)
     app.add_middleware(Audited, audit=gateway.audit)
     app.add_middleware(Envelope, metrics=gateway.metrics)
-    app.add_middleware(Pace, settings=gateway.settings, drain=gateway.drain)
+    app.add_middleware(Paced, settings=gateway.settings, drain=gateway.drain)
     app.add_middleware(LingeringClose)
     _document(app, needs_keys=gateway.gate.asks_for_keys)
     return app

@@ -7,15 +7,13 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access.audit import OK, Audit, Deed
+from service.access.audit import INTERRUPTED, OK, REFUSED, Audit, Deed
 from service.domain.caller import Caller
 from service.errors import CircumplexError, InternalError
 from service.jobs.record import is_job_id
 
-REFUSED: Final = frozenset({401, 403, 429})
 FETCHES: Final = frozenset({"get_result"})
 """Routes that only read, and are written down all the same."""
-INTERRUPTED: Final = "interrupted"
 
 
 class Audited:

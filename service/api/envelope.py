@@ -6,8 +6,6 @@ HEAD is served here too, as GET without its body, so that no route has to know o
 from __future__ import annotations
 
 import logging
-import re
-import secrets
 import time
 from typing import Final
 
@@ -17,11 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import answer
 from service.errors import InternalError
-from service.telemetry.logs import TRACE_ID
+from service.telemetry.logs import TRACE_ID, trace_id_of
 from service.telemetry.metrics import Metrics
 
 TRACE_HEADER: Final = "X-Trace-Id"
-TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBES: Final = ("/health/live", "/health/ready", "/metrics")
 
@@ -46,7 +43,7 @@ class Envelope:
             return
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
-        TRACE_ID.set(_trace_id(Headers(scope=scope).get("traceparent", "")))
+        TRACE_ID.set(trace_id_of(Headers(scope=scope).get("traceparent", "")))
         started = time.perf_counter()
         status = 0
 
@@ -82,11 +79,3 @@ class Envelope:
         )
         level = logging.DEBUG if route in PROBES else logging.INFO
         log.log(level, "%s %s %d %.1f ms", method, scope["path"], status, 1000 * seconds)
-
-
-def _trace_id(traceparent: str) -> str:
-    """The trace id of a W3C traceparent, or a new one."""
-    found = TRACEPARENT.fullmatch(traceparent)
-    if found is None or set(found[1]) == {"0"}:
-        return secrets.token_hex(16)
-    return found[1]

@@ -13,28 +13,28 @@ from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from service.api.access import REFUSALS, Reader, find_job
+from service.api.access import REFUSALS, Reader
 from service.api.documents import AWAY, answers, problems_of
 from service.api.examples import EVENT, RUNNING_RECORD
-from service.api.gateway import Gateway, GatewayOfApp
+from service.api.gateway import GatewayOfApp
 from service.api.paths import EVENTS_PATH
 from service.api.schemas import JobId
 from service.api.showing import show_event
 from service.domain.caller import Caller
 from service.errors import (
     JobUnknown,
-    QueueUnavailable,
     RequestInvalid,
     Unauthenticated,
     WatchersFull,
 )
 from service.jobs.events import Event
 from service.jobs.record import JobRecord, JobState
+from service.office.following import follow
+from service.office.gateway import Gateway
+from service.office.jobs import find_job
 
 RECONNECT_MILLISECONDS: Final = 2000
 KEEP_ALIVE_SECONDS: Final = 15.0
-PAUSE_SECONDS: Final = 1.0
-"""From one look at a queue that is away to the next."""
 EVENT_ID: Final = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 STREAM: Final = EventSourceResponse.media_type
 
@@ -121,7 +121,7 @@ async def _stream(
     yield format_sse_event(data_str=None, retry=RECONNECT_MILLISECONDS)
     sent = time.monotonic()
     try:
-        async with aclosing(_follow(gateway, caller, record.id, last_id)) as events:
+        async with aclosing(follow(gateway, caller, record.id, last_id)) as events:
             async for event in events:
                 if event is not None:
                     record = _started(record, event)
@@ -135,28 +135,6 @@ async def _stream(
         yield format_sse_event(data_str=json.dumps({"job_id": record.id}), event="deleted")
     except Unauthenticated:
         return  # whoever comes back hears why
-
-
-async def _follow(
-    gateway: Gateway, caller: Caller, job_id: str, last_id: str | None
-) -> AsyncGenerator[Event | None]:
-    """Events up to the job's end or the gateway's; a queue that is away is waited for.
-
-    Raises: JobUnknown: the job was deleted. Unauthenticated: the caller's key was revoked.
-    """
-    while not gateway.watchers.are_sent_home:
-        try:
-            async with aclosing(gateway.desk.events.follow(job_id, last_id)) as events:
-                async for event in events:
-                    await gateway.gate.confirm(caller)
-                    last_id = last_id if event is None else event.id
-                    yield event
-                    if gateway.watchers.are_sent_home:
-                        return
-            return
-        except QueueUnavailable:
-            yield None
-            await gateway.watchers.pause(PAUSE_SECONDS)
 
 
 def _started(record: JobRecord, event: Event) -> JobRecord:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from service.api.paging import token_of
 from service.api.schemas import Jobs
 from service.api.showing import show_job
 from service.domain.caller import Caller, Scope
 from service.errors import ClipTruncated
 from service.jobs.events import Event
 from service.jobs.record import JobRecord, JobState
+from service.office.paging import token_of
 
 CALLER: Final = Caller(
     owner="4fTq0ZkWb1xD", name="studio", scopes=frozenset({Scope.SUBMIT, Scope.READ})

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.documents import problems_of
-from service.api.gateway import Gateway, GatewayOfApp
+from service.api.gateway import GatewayOfApp
 from service.api.problems import answer
 from service.api.schemas import Live, Ready
-from service.errors import (
-    CircumplexError,
-    GatewayDraining,
-    InferenceUnavailable,
-    QueueUnavailable,
-    ServiceError,
-    StoreUnavailable,
-)
+from service.errors import GatewayDraining, QueueUnavailable
+from service.office.readiness import PARTS, probe
 
-PROBE_SECONDS: Final = 3.0
 LIVE_PATH: Final = "/health/live"
 READY_PATH: Final = "/health/ready"
-PARTS: Final[Mapping[str, type[ServiceError]]] = {
-    "triton": InferenceUnavailable,
-    "redis": QueueUnavailable,
-    "store": StoreUnavailable,
-}
-"""The parts behind the gateway, and what is wrong when one is away."""
-
-Condition = Literal["ready", "away"]
 
 router = APIRouter(tags=["operations"])
 
@@ -57,7 +40,7 @@ async def get_ready(request: Request, gateway: GatewayOfApp) -> Response:
     """
     if gateway.drain.announced.is_set():
         raise GatewayDraining
-    conditions = await _probe(gateway)
+    conditions = await probe(gateway)
     away = [name for name, condition in conditions.items() if condition == "away"]
     if not away:
         return JSONResponse(Ready(status="ready", parts=conditions).model_dump())
@@ -76,21 +59,3 @@ async def get_metrics(gateway: GatewayOfApp) -> Response:
     except QueueUnavailable:
         gateway.metrics.forget_backlog()
     return Response(generate_latest(gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _probe(gateway: Gateway) -> dict[str, Condition]:
-    probes: dict[str, Callable[[], Awaitable[bool]]] = {
-        "triton": gateway.inference_ready,
-        "redis": gateway.desk.is_ready,
-        "store": gateway.store.is_ready,
-    }
-    found = await asyncio.gather(*(_condition(probes[name]) for name in PARTS))
-    return dict(zip(PARTS, found, strict=True))
-
-
-async def _condition(probe: Callable[[], Awaitable[bool]]) -> Condition:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            return "ready" if await probe() else "away"
-    except (CircumplexError, TimeoutError):
-        return "away"

@@ -7,16 +7,15 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.access import REFUSALS, Reader, Submitter, find_job
+from service.api.access import REFUSALS, Reader, Submitter
 from service.api.documents import AWAY, answers, header, problems_of
 from service.api.examples import CANCELLED, PAGE, RETRIED, RUNNING
 from service.api.gateway import GatewayOfApp
-from service.api.paging import PLACE, link_to_next, place_of, token_of
+from service.api.paging import link_to_next
 from service.api.paths import CANCEL_PATH, JOB_PATH, JOBS_PATH, RETRY_PATH
 from service.api.patience import APPLIED, Patience, wait_for_end
 from service.api.schemas import Job, JobId, Jobs
 from service.api.showing import show_job
-from service.domain.caller import Caller, Scope
 from service.errors import (
     JobFinished,
     JobNotRetryable,
@@ -24,10 +23,10 @@ from service.errors import (
     QueueFull,
     QuotaExceeded,
     RequestInvalid,
-    ScopeMissing,
 )
-from service.jobs.listing import Filter
 from service.jobs.record import JobState
+from service.office import jobs as office
+from service.office.paging import CODE, MOST_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
 
 POLL_SECONDS: Final = 1
 """When to look again at a job that has not ended."""
@@ -41,34 +40,23 @@ class Selection(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    page_size: int = Field(50, ge=1, le=200, description="How many on a page, at most.")
+    page_size: int = Field(
+        USUAL_SIZE, ge=1, le=MOST_SIZE, description="How many on a page, at most."
+    )
     page_token: str | None = Field(
         None, pattern=PLACE, description="`next_page_token` of the page before."
     )
     state: JobState | None = Field(None, description="Only jobs in this state.")
     code: str | None = Field(
         None,
-        pattern=r"^[a-z_]{1,64}$",
+        pattern=CODE,
         description="Only jobs that failed with this code: `attempts_exhausted` are the dead ones.",
     )
     owner: str | None = Field(
         None,
-        pattern=r"^[0-9A-Za-z]{1,64}$",
+        pattern=OWNER,
         description="Only jobs of this API key's id; for an admin, who sees everybody's.",
     )
-
-    def filter_for(self, caller: Caller) -> Filter | None:
-        """The same, of what the caller sees; None where no job can be. Raises ScopeMissing."""
-        if not caller.allows(Scope.ADMIN):
-            if self.owner not in (None, caller.owner):
-                raise ScopeMissing("only an admin lists the jobs of others")
-            return self._filter(caller.owner)
-        return self._filter(self.owner)
-
-    def _filter(self, owner: str | None) -> Filter | None:
-        if self.code is not None and self.state not in (None, JobState.FAILED):
-            return None
-        return Filter(owner=owner, state=self.state, error_code=self.code)
 
 
 @router.get(
@@ -96,7 +84,9 @@ async def list_jobs(
     Each job that was there all the while is on just one page, whatever comes and goes meanwhile.
     """
     response.headers["Cache-Control"] = "no-store"
-    chosen = selection.filter_for(caller)
+    chosen = office.choose_jobs(
+        caller, owner=selection.owner, state=selection.state, code=selection.code
+    )
     if chosen is None:
         return Jobs(jobs=[], next_page_token=None)
     before = None if selection.page_token is None else place_of(selection.page_token)
@@ -125,7 +115,7 @@ async def get_job(
     seconds: Patience,
 ) -> Job:
     """State, progress, links, and the error of a failed job; with `Prefer: wait=N` its end."""
-    record = await find_job(gateway, caller, job_id)
+    record = await office.find_job(gateway, caller, job_id)
     record = await wait_for_end(request, response, gateway, record, seconds)
     response.headers["Cache-Control"] = "no-store"
     if not record.state.is_final:
@@ -144,8 +134,7 @@ async def get_job(
 )
 async def cancel_job(job_id: JobId, gateway: GatewayOfApp, caller: Submitter) -> Job:
     """Takes the job out of the queue, or stops the work on it within a second."""
-    await find_job(gateway, caller, job_id)
-    return show_job(await gateway.desk.cancel(job_id), caller)
+    return show_job(await office.cancel_job(gateway, caller, job_id), caller)
 
 
 @router.post(
@@ -166,9 +155,7 @@ async def retry_job(
     job_id: JobId, response: Response, gateway: GatewayOfApp, caller: Submitter
 ) -> Job:
     """Possible as long as the clip is kept; the job keeps its id and its place in lists."""
-    record = await find_job(gateway, caller, job_id)
-    limits = caller.limits if record.owner == caller.owner else None
-    record = await gateway.desk.retry(job_id, limits=limits)
+    record = await office.retry_job(gateway, caller, job_id)
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return show_job(record, caller)
 
@@ -184,6 +171,5 @@ async def retry_job(
 )
 async def delete_job(job_id: JobId, gateway: GatewayOfApp, caller: Submitter) -> Response:
     """Whatever it is doing: work on it stops, its idempotency key is free again."""
-    await find_job(gateway, caller, job_id)
-    await gateway.desk.remove(job_id)
+    await office.delete_job(gateway, caller, job_id)
     return Response(status_code=204)

@@ -10,9 +10,10 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Request, Response
 
 from service.api.documents import header
-from service.api.gateway import Gateway, GatewayOfApp
+from service.api.gateway import GatewayOfApp
 from service.errors import QueueUnavailable, WatchersFull
 from service.jobs.record import JobRecord
+from service.office.gateway import Gateway
 
 APPLIED: Final = {"Preference-Applied": header("`wait=N`: the wish to wait was heard.")}
 LOOK_SECONDS: Final = 0.25

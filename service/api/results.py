@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.api.access import REFUSALS, Reader, find_job
+from service.api.access import REFUSALS, Reader
 from service.api.documents import AWAY, answers, problems_of
 from service.api.gateway import GatewayOfApp
 from service.api.negotiation import choose_format
@@ -20,13 +20,12 @@ from service.errors import (
     FaceModelsMissing,
     InferenceFailed,
     InferenceUnavailable,
-    InternalError,
     JobUnknown,
     ResultFormatUnknown,
     ResultNotReady,
     StoreFull,
 )
-from service.jobs.record import JobState
+from service.office.jobs import find_job, open_result
 from service.results.formats import FORMATS
 
 ENDS: Final = (
@@ -73,12 +72,7 @@ async def get_result(
     record = await find_job(gateway, caller, job_id)
     if record.error is not None:
         return answer(request, record.error)  # not raised: nothing is wrong with this request
-    if record.state is not JobState.SUCCEEDED:
-        raise ResultNotReady(f"the job is {record.state}")
-    try:
-        content = await gateway.store.get(record.result_key(chosen.name))
-    except KeyError as error:
-        raise InternalError("the result is missing from the blob store") from error
+    content = await open_result(gateway, record, chosen)
     headers: dict[str, Any] = {
         "Content-Disposition": f'inline; filename="{record.id}.{chosen.name}"',
         "Vary": "Accept",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.domain.choices import Faces, Priority
+from service.domain.choices import Choices, Faces, Priority
 from service.jobs.record import JobState
+from service.office.wishes import MOST_STREAM, Wishes
 
-MOST_STREAM: Final = 999
 JobId = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
 """Another text than an id is no job's: 404, as for an id that nobody has."""
 
@@ -75,6 +75,14 @@ class Submission(ChoicesMade):
         Priority.BULK,
         description="`interactive`: somebody waits for it, before all bulk work; `bulk`: in turn.",
     )
+
+    @property
+    def wishes(self) -> Wishes:
+        """The same for the office."""
+        choices = Choices(
+            faces=self.faces, video_stream=self.video_stream, audio_stream=self.audio_stream
+        )
+        return Wishes(choices=choices, priority=self.priority)
 
 
 class Job(BaseModel):

@@ -49,7 +49,7 @@ def show_progress(record: JobRecord, now: float) -> Progress:
         fraction=record.fraction,
         frames_done=record.frames_done,
         frames_total=record.frames_total,
-        eta_seconds=_eta_seconds(record, now),
+        eta_seconds=record.eta_seconds(now),
     )
 
 
@@ -76,14 +76,6 @@ def show_event(record: JobRecord, event: Event) -> JobEvent:
 def show_moment(seconds: float) -> datetime:
     """Seconds since the epoch as a moment that is written by RFC 3339."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _eta_seconds(record: JobRecord, now: float) -> float | None:
-    """What is left at the attempt's pace so far."""
-    started, done, total = record.attempt_started_at, record.frames_done, record.frames_total
-    if record.state is not JobState.RUNNING or started is None or not done or total is None:
-        return None
-    return round(max(now - started, 0.0) / done * max(total - done, 0), 1)
 
 
 def _links(record: JobRecord) -> dict[str, str]:

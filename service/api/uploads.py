@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from fastapi import Request
@@ -13,32 +11,26 @@ from starlette.requests import ClientDisconnect
 
 from service.api.form import ClipForm
 from service.errors import (
-    ClipEmpty,
-    ClipTooLarge,
     MediaTypeUnsupported,
     RequestInvalid,
     UploadInterrupted,
 )
+from service.office.uploads import (
+    ANY_BYTES,
+    MEDIA_TYPE_LENGTH,
+    Upload,
+    bounded,
+    can_be_clip,
+    plain_name,
+    too_large,
+)
 
 FORM: Final = "multipart/form-data"
-ANY_BYTES: Final = "application/octet-stream"
 FORM_MARGIN_BYTES: Final = 2**16
 """What a form may weigh beside its clip before its length alone refuses it."""
-FILENAME_LENGTH: Final = 200
-MEDIA_TYPE_LENGTH: Final = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """A clip on its way in. `filename` is what the client says: to show, never to open."""
-
-    filename: str | None
-    media_type: str
-    content: AsyncIterator[bytes]
-    """Raises ClipEmpty, ClipTooLarge, UploadInterrupted or RequestInvalid while it is read."""
-
-
-async def open_upload(request: Request, *, max_bytes: int) -> Upload:
+async def open_upload(request: Request, max_bytes: int) -> Upload:
     """Find the clip in a request and refuse what can be refused before it is read.
 
     Raises: MediaTypeUnsupported, ClipFieldMissing, RequestInvalid,
@@ -51,7 +43,7 @@ async def open_upload(request: Request, *, max_bytes: int) -> Upload:
     if media_type == FORM:
         _refuse_length(request, max_bytes, margin_bytes=FORM_MARGIN_BYTES)
         return await _open_form(body, options.get(b"boundary"), max_bytes)
-    if media_type != ANY_BYTES and not media_type.startswith(("video/", "audio/")):
+    if not can_be_clip(media_type):
         raise MediaTypeUnsupported(
             f"send {FORM} with a file field 'clip', or the clip itself as video/*, audio/* or "
             f"{ANY_BYTES}; this is {media_type[:MEDIA_TYPE_LENGTH] or 'of no stated type'}"
@@ -59,9 +51,9 @@ async def open_upload(request: Request, *, max_bytes: int) -> Upload:
     _refuse_length(request, max_bytes, margin_bytes=0)
     _, disposition = parse_options_header(request.headers.get("content-disposition"))
     return Upload(
-        filename=_plain_name(disposition.get(b"filename", b"").decode(errors="replace")),
+        filename=plain_name(disposition.get(b"filename", b"").decode(errors="replace")),
         media_type=media_type[:MEDIA_TYPE_LENGTH],
-        content=_bounded(body, max_bytes),
+        content=bounded(body, max_bytes),
     )
 
 
@@ -71,9 +63,9 @@ async def _open_form(body: AsyncIterator[bytes], boundary: bytes | None, max_byt
     form = ClipForm(boundary)
     clip = await form.find_clip(body)
     return Upload(
-        filename=_plain_name(clip.filename),
+        filename=plain_name(clip.filename),
         media_type=clip.media_type[:MEDIA_TYPE_LENGTH] or ANY_BYTES,
-        content=_bounded(form.rest(body), max_bytes),
+        content=bounded(form.rest(body), max_bytes),
     )
 
 
@@ -88,11 +80,7 @@ def _refuse_encoding(request: Request) -> None:
 def _refuse_length(request: Request, max_bytes: int, margin_bytes: int) -> None:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > max_bytes + margin_bytes:
-        raise _too_large(max_bytes)
-
-
-def _too_large(max_bytes: int) -> ClipTooLarge:
-    return ClipTooLarge(f"a clip may have {max_bytes} bytes, and this one has more")
+        raise too_large(max_bytes)
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes]:
@@ -103,20 +91,7 @@ async def _body(request: Request) -> AsyncGenerator[bytes]:
         raise UploadInterrupted from error
 
 
-async def _bounded(content: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:
-    size_bytes = 0
-    async for chunk in content:
-        size_bytes += len(chunk)
-        if size_bytes > max_bytes:
-            raise _too_large(max_bytes)
-        if chunk:
-            yield chunk
-    if size_bytes == 0:
-        raise ClipEmpty
-
-
-def _plain_name(sent: str) -> str | None:
-    """The last part of a path in any system's notation, printable, of bounded length."""
-    name = PurePosixPath(sent.replace("\\", "/")).name
-    plain = "".join(letter for letter in name if letter.isprintable()).strip()
-    return plain[:FILENAME_LENGTH] or None
+def stated_bytes(request: Request) -> int:
+    """What a request says to bring, as far as it says so."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0

@@ -102,6 +102,13 @@ class JobRecord:
             return 0.0 if self.frames_done == 0 else None
         return min(self.frames_done / max(self.frames_total, 1), 0.99)
 
+    def eta_seconds(self, now: float) -> float | None:
+        """What is left at `now`, at the attempt's pace so far; None while that is unknown."""
+        started, done, total = self.attempt_started_at, self.frames_done, self.frames_total
+        if self.state is not JobState.RUNNING or started is None or not done or total is None:
+            return None
+        return round(max(now - started, 0.0) / done * max(total - done, 0), 1)
+
     def result_key(self, format_name: str) -> str:
         """Where the published result is in the store; raises InternalError before publication."""
         if self.published is None:

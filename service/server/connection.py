@@ -17,7 +17,6 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.api.drain import Drain
 from service.errors import (
     CircumplexError,
     ConnectionsExhausted,
@@ -25,6 +24,7 @@ from service.errors import (
     RequestMalformed,
     RequestTooSlow,
 )
+from service.office.drain import Drain
 from service.server.doors import UNKNOWN, Doors
 from service.server.refusals import refusal_of
 from service.settings import Settings

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.api.gateway import Gateway
+from service.office.gateway import Gateway
 from service.server.connection import BoundedConnection
 from service.server.doors import Doors
 from service.settings import Settings
@@ -84,15 +84,9 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in, and finish what is under way."""
-        self._drain.announced.set()
+        self._drain.close(self._settings.drain_seconds)
         self._watchers.send_home()
-        overdue = asyncio.get_running_loop().call_later(
-            self._settings.drain_seconds, self._drain.overdue.set
-        )
-        try:
-            await super().shutdown(sockets)
-        finally:
-            overdue.cancel()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -110,6 +104,8 @@ class GatewayServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """A second signal ends the wait."""
         self.force_exit = self.should_exit
+        if self.force_exit:
+            self._drain.overdue.set()
         self.should_exit = True
 
 

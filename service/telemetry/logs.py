@@ -6,6 +6,8 @@ A part that is away is expected: one line at warning. Tracebacks are for defects
 from __future__ import annotations
 
 import logging
+import re
+import secrets
 import textwrap
 from contextvars import ContextVar
 from types import TracebackType
@@ -18,6 +20,7 @@ from service.errors import InternalError, ServiceError
 TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="-")
 """The W3C trace id of the request or job that is being worked on."""
 
+TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s [%(trace_id)s] %(message)s"
 JSON_FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(trace_id)s %(message)s"
 QUIET: Final = ("httpx", "httpcore", "python_multipart", "uvicorn.access")
@@ -35,6 +38,14 @@ ESCAPES: Final = {code: ascii(chr(code))[1:-1] for code in (*_CONTROLS, *_BIDI)}
 TRACEBACK_ESCAPES: Final = {code: text for code, text in ESCAPES.items() if code != ord("\n")}
 
 Raised = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The trace id of a W3C traceparent, or a new one."""
+    found = TRACEPARENT.fullmatch(traceparent)
+    if found is None or set(found[1]) == {"0"}:
+        return secrets.token_hex(16)
+    return found[1]
 
 
 def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa: A002

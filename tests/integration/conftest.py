@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from service.access.gate import Gate
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
+from service.office.gateway import Gateway
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics

@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry
 
 from service.access.gate import Gate
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.annotator import Annotator
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.worker import run_worker
+from service.office.gateway import Gateway
 from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store

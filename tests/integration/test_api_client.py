@@ -19,12 +19,12 @@ from circumplex_client import (
 from circumplex_client.__main__ import main
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
-from service.api.watchers import Watchers
 from service.domain import choices as domain
 from service.domain.timeline import AnalysisEvent
 from service.errors import ClipNotMedia
 from service.jobs.listing import Filter
+from service.office.gateway import Gateway
+from service.office.watchers import Watchers
 from tests.integration.pretence import analysis_of, failing_with
 from tests.integration.rooms import Rooms, eventually
 from tests.integration.servers import free_port, serving

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
-from service.api.watchers import Watchers
 from service.errors import ClipNotMedia
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
+from service.office.gateway import Gateway
+from service.office.watchers import Watchers
 from tests.integration.lives import Happening, client_of, events_of, post_clip, submitted
 from tests.integration.pretence import analysis_of, failing_with
 from tests.integration.rooms import Rooms, eventually

@@ -11,9 +11,9 @@ import pytest
 from service.access.gate import Gate
 from service.access.keyring import KeyRing
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.domain.caller import Scope
 from service.jobs.connection import connect
+from service.office.gateway import Gateway
 from tests.integration.access.asking import token_for
 from tests.integration.lives import CLIP, client_of, post_clip
 from tests.integration.pretence import analysis_of

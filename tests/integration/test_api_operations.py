@@ -7,8 +7,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.desk import Desk
+from service.office.gateway import Gateway
 from tests.integration.rooms import Rooms
 from tests.integration.servers import free_port, serving
 

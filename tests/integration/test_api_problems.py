@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.errors import (
     ClipNotMedia,
     InferenceFailed,
     RequestError,
 )
 from service.jobs.record import new_job_id
+from service.office.gateway import Gateway
 from tests.integration.pretence import failing_with
 from tests.integration.rooms import Rooms
 from tests.integration.servers import RedisServer, running_redis, serving

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import httpx
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.record import JobState
+from service.office.gateway import Gateway
 from service.store import open_store
 from tests.integration.pretence import analysis_of
 from tests.integration.rooms import Rooms

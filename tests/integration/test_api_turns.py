@@ -11,9 +11,9 @@ import pytest
 from service.access.gate import Gate
 from service.access.keyring import KeyRing
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.ledger import Ledger
 from service.jobs.upkeep import Upkeep
+from service.office.gateway import Gateway
 from tests.integration.access.asking import bearing, token_for
 from tests.integration.lives import Work, client_of, post_clip, submitted
 from tests.integration.pretence import analysis_of

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.domain.ports import Store
 from service.jobs.record import JobState
+from service.office.gateway import Gateway
 from tests.integration.pretence import analysis_of, chunks_of
 from tests.integration.rooms import Rooms, eventually
 from tests.integration.servers import serving

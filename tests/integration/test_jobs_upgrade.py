@@ -10,10 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.connection import connect
 from service.jobs.record import JobState, clip_key, new_job_id
 from service.jobs.upkeep import Upkeep
+from service.office.gateway import Gateway
 from tests.integration.pretence import analysis_of, chunks_of
 from tests.integration.rooms import Rooms, eventually
 from tests.integration.servers import serving

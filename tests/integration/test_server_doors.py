@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.jobs.record import JobState
+from service.office.gateway import Gateway
 from tests.integration.pretence import analysis_of, chunks_of
 from tests.integration.processes import process_of
 from tests.integration.rooms import Rooms, eventually

@@ -12,9 +12,9 @@ import pytest
 from service.access.gate import Gate
 from service.access.keyring import KeyRing
 from service.api.app import create_app
-from service.api.gateway import Gateway
 from service.domain.caller import Scope
 from service.jobs.record import new_job_id
+from service.office.gateway import Gateway
 from tests.integration.access.asking import bearing, submitted, token_for
 from tests.integration.pretence import analysis_of
 from tests.integration.rooms import Rooms

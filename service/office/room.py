@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from fastapi import Request
-
-from service.api.gateway import Gateway
 from service.domain.caller import Caller
 from service.errors import StoreFull
-
-
-def stated_bytes(request: Request) -> int:
-    """What a request says to bring, as far as it says so."""
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else 0
+from service.office.gateway import Gateway
 
 
 async def check_room(gateway: Gateway, caller: Caller, size_bytes: int) -> None:
