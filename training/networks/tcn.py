@@ -42,10 +42,13 @@ class CausalConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) to (B, C', T)."""
-        norm = self.weight_v.pow(2).sum(dim=(1, 2), keepdim=True).sqrt()
-        weight = self.weight_g * self.weight_v / norm
         padded = functional.pad(x, (self.reach, 0))
-        return functional.conv1d(padded, weight, self.bias, dilation=self.dilation)
+        return functional.conv1d(padded, self.weight(), self.bias, dilation=self.dilation)
+
+    def weight(self) -> Tensor:
+        """(C', C, K)."""
+        norm = self.weight_v.pow(2).sum(dim=(1, 2), keepdim=True).sqrt()
+        return self.weight_g * self.weight_v / norm
 
 
 class Level(nn.Module):

@@ -1,0 +1,129 @@
+"""The six folds as one network: how they are served.
+
+Folds are trained and stored one by one. Six small networks in a row are hundreds of small
+calls, whose overhead is most of their time; F folds stand first here, (F, B, T, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.networks.encoder import Encoder, EncoderLayer, SelfAttention
+from training.networks.fusion import Fold, FoldEnsemble
+from training.networks.stacked_tcn import StackedLinear, StackedTcn, constant
+
+
+class StackedNorm(nn.Module):
+    """A layer norm of each fold."""
+
+    def __init__(self, norms: Sequence[nn.LayerNorm]) -> None:
+        super().__init__()
+        self.shape = list(norms[0].normalized_shape)
+        self.eps = norms[0].eps
+        self.weight = constant(torch.stack([norm.weight for norm in norms])[:, None, None])
+        self.bias = constant(torch.stack([norm.bias for norm in norms])[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(F, B, T, D) to the same shape."""
+        normed = functional.layer_norm(x, self.shape, eps=self.eps)
+        return torch.addcmul(self.bias, normed, self.weight)
+
+
+class StackedAttention(nn.Module):
+    """As `SelfAttention`, of each fold."""
+
+    def __init__(self, attentions: Sequence[SelfAttention]) -> None:
+        super().__init__()
+        self.heads = attentions[0].heads
+        self.projection = _linear([each.projection for each in attentions])
+        self.output = _linear([each.output for each in attentions])
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(F, B, T, D) and what is added to every fold's scores, (B, H, T, T), to (F, B, T, D)."""
+        folds, batch, frames, width = x.shape
+        split = self.projection(x).view(folds, batch, frames, 3, self.heads, width // self.heads)
+        query, key, value = split.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        scores = query * (width // self.heads) ** -0.5 @ key.transpose(-2, -1)
+        seen = torch.softmax(scores + bias, dim=-1) @ value
+        return self.output(seen.transpose(2, 3).flatten(3))
+
+
+class StackedEncoderLayer(nn.Module):
+    """As `EncoderLayer`, of each fold and in evaluation mode."""
+
+    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
+        super().__init__()
+        self.attention = StackedAttention([layer.attention for layer in layers])
+        self.attention_norm = StackedNorm([layer.attention_norm for layer in layers])
+        self.inner = _linear([layer.feedforward[0] for layer in layers])
+        self.outer = _linear([layer.feedforward[3] for layer in layers])
+        self.feedforward_norm = StackedNorm([layer.feedforward_norm for layer in layers])
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(F, B, T, D) and (B, H, T, T) to (F, B, T, D)."""
+        x = self.attention_norm(x + self.attention(x, bias))
+        return self.feedforward_norm(x + self.outer(torch.relu(self.inner(x))))
+
+
+class StackedEncoder(nn.Module):
+    """As `Encoder`, of each fold and in evaluation mode."""
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        super().__init__()
+        towers = [
+            [layer for layer in encoder.layers if isinstance(layer, EncoderLayer)]
+            for encoder in encoders
+        ]
+        self.heads = towers[0][0].attention.heads
+        self.nearness = towers[0][0].attention.nearness
+        self.entry = _linear([encoder.entry for encoder in encoders])
+        self.layers = nn.ModuleList(
+            [StackedEncoderLayer(layers) for layers in zip(*towers, strict=True)]
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(F, B, T, D) and (B, T) bool, True where a frame is there, to (F, B, T, width)."""
+        batch, frames = mask.shape
+        # The same for every fold and layer: what nearness adds, and the floor of absent frames.
+        near = self.nearness(x.new_zeros((batch, self.heads, frames, frames)))
+        bias = near.masked_fill(~mask[:, None, None, :], -1e9)
+        x = self.entry(x)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return x
+
+
+class FoldStack(nn.Module):
+    """As `FoldEnsemble` in evaluation mode, to rounding; its weights are those at its making."""
+
+    def __init__(self, ensemble: FoldEnsemble) -> None:
+        super().__init__()
+        folds = [fold for fold in ensemble.folds if isinstance(fold, Fold)]
+        self.visual = StackedTcn([fold.visual for fold in folds])
+        self.audio = StackedTcn([fold.audio for fold in folds])
+        self.encoder = StackedEncoder([fold.encoder for fold in folds])
+        heads = [[head for head in fold.heads if isinstance(head, nn.Linear)] for fold in folds]
+        self.head = StackedLinear(
+            [torch.cat([head.weight for head in each]) for each in heads],
+            [torch.cat([head.bias for head in each]) for each in heads],
+        )
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, 512), (B, T, 128) and (B, T) bool to mean and deviation, (B, T, 2) each."""
+        absent = ~mask.unsqueeze(-1)
+        modalities = [
+            self.visual(visual.masked_fill(absent, 0.0)),
+            self.audio(audio.masked_fill(absent, 0.0)),
+        ]
+        frames = self.encoder(torch.cat(modalities, dim=-1), mask)
+        estimates = torch.tanh(self.head(frames))
+        return estimates.mean(dim=0), estimates.std(dim=0, correction=0)
+
+
+def _linear(layers: Sequence[nn.Module]) -> StackedLinear:
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    return StackedLinear([each.weight for each in linear], [each.bias for each in linear])
