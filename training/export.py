@@ -98,6 +98,7 @@ def _origins(seed: int, face: Backbone | None, voice: Backbone | None) -> dict[s
         "log_mel": {"training": "none"},
         "audio_backbone": voice.origin if voice else untrained,
         "fusion": untrained,
+        "live_fusion": untrained,
     }
 
 

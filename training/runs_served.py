@@ -57,4 +57,5 @@ def _origins(run: Run) -> dict[str, dict[str, Any]]:
         "log_mel": {"training": "none"},
         "audio_backbone": trained | {"started_from": imported.get("audio")},
         "fusion": trained,
+        "live_fusion": trained,
     }

@@ -17,6 +17,7 @@ from torch.nn import functional
 from training.networks.fusion import FoldEnsemble
 from training.networks.iresnet import IResNet
 from training.networks.log_mel import LogMel
+from training.networks.stack import FoldStack
 from training.networks.vggish import Vggish
 from training.presets import Networks
 
@@ -101,7 +102,8 @@ class ServedFusion(nn.Module):
     """The embeddings of one window to the folds' mean and calibrated spread.
 
     A root of squares, since the windows' spreads are merged as one: calibrating before the
-    merge or after it is the same.
+    merge or after it is the same. `network` is what is known by its hash and never called; its
+    weights as they are now compute in `stack`.
     """
 
     def __init__(
@@ -109,14 +111,28 @@ class ServedFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        self.stack = FoldStack(network)
         self.spread_scale = nn.Buffer(torch.tensor(calibration.scale))
         self.spread_floor = nn.Buffer(torch.tensor(calibration.floor))
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(T, 512), (T, 128) float32 and (T,) bool to (T, 2) twice."""
-        mean, spread = self.network(visual.unsqueeze(0), audio.unsqueeze(0), mask.unsqueeze(0))
+        mean, spread = self.fuse(visual.unsqueeze(0), audio.unsqueeze(0), mask.unsqueeze(0))
+        return mean.squeeze(0), spread.squeeze(0)
+
+    def fuse(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, 512), (B, T, 128) float32 and (B, T) bool to (B, T, 2) twice."""
+        mean, spread = self.stack(visual, audio, mask)
         scaled = (spread * self.spread_scale).square() + self.spread_floor.square()
-        return mean.squeeze(0), scaled.sqrt().squeeze(0)
+        return mean, scaled.sqrt()
+
+
+class ServedLiveFusion(ServedFusion):
+    """As `ServedFusion`, for the last frames of several streams at once."""
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, 512), (B, T, 128) float32 and (B, T) bool to (B, T, 2) twice."""
+        return self.fuse(visual, audio, mask)
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
@@ -133,4 +149,5 @@ def serve(
         "log_mel": ServedLogMel(networks.log_mel).eval(),
         "audio_backbone": ServedAudioBackbone(networks.audio).eval(),
         "fusion": ServedFusion(networks.fusion, calibration).eval(),
+        "live_fusion": ServedLiveFusion(networks.fusion, calibration).eval(),
     }

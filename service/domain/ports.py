@@ -29,6 +29,15 @@ class Inference(Protocol):
         """(T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
         ...
 
+    async def fuse_live(
+        self, visual: Floats, audio: Floats, mask: Booleans
+    ) -> tuple[Floats, Floats]:
+        """The last LIVE_FRAMES of one stream, as `fuse`; streams that ask together share a batch.
+
+        (LIVE_FRAMES, 512), (LIVE_FRAMES, 128), (LIVE_FRAMES,) to (LIVE_FRAMES, 2) twice.
+        """
+        ...
+
     async def is_ready(self) -> bool:
         """Whether every model is loaded and warm."""
         ...

@@ -18,6 +18,9 @@ FACE_FEATURES: Final = 512
 VOICE_FEATURES: Final = 128
 TARGETS: Final = ("valence", "arousal")
 FOLDS: Final = 6
+LIVE_FRAMES: Final = 64
+"""What a live estimate sees: the last frames of its stream, as far back as the temporal
+convolutions of the small preset reach. A stream that is younger is padded in front, masked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,19 @@ FUSION: Final = ModelSignature(
         Tensor(name="OUTPUT__1", data_type="FP32", shape=(-1, len(TARGETS))),
     ),
 )
+LIVE_FUSION: Final = ModelSignature(
+    name="live_fusion",
+    max_batch_size=64,
+    inputs=(
+        Tensor(name="INPUT__0", data_type="FP32", shape=(-1, LIVE_FRAMES, FACE_FEATURES)),
+        Tensor(name="INPUT__1", data_type="FP32", shape=(-1, LIVE_FRAMES, VOICE_FEATURES)),
+        Tensor(name="INPUT__2", data_type="BOOL", shape=(-1, LIVE_FRAMES)),
+    ),
+    outputs=(
+        Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, LIVE_FRAMES, len(TARGETS))),
+        Tensor(name="OUTPUT__1", data_type="FP32", shape=(-1, LIVE_FRAMES, len(TARGETS))),
+    ),
+)
 VALENCE_AROUSAL: Final = ModelSignature(
     name="valence_arousal",
     max_batch_size=0,
@@ -88,6 +104,8 @@ VALENCE_AROUSAL: Final = ModelSignature(
     ),
 )
 
-SCRIPTED: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
-"""The models that are exported; the ensemble only wires them together."""
+CHAINED: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
+"""The parts of one whole, as the ensemble wires them together."""
+SCRIPTED: Final = (*CHAINED, LIVE_FUSION)
+"""The models that are exported."""
 SERVED: Final = (*SCRIPTED, VALENCE_AROUSAL)

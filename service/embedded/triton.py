@@ -99,8 +99,8 @@ def triton_command(
     binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     if not binary.is_file():
         raise PartNotStarted(f"Triton is not in {server_dir}: run `make setup`")
-    if not any(repository.glob("*/1/model.pt")):
-        raise PartNotStarted(f"no exported model in {repository}: run `make setup`")
+    if missing := _not_exported(repository):
+        raise PartNotStarted(f"not exported: {' '.join(missing)}; run `make setup`")
     return [
         str(binary),
         *("--model-repository", str(repository)),
@@ -112,6 +112,18 @@ def triton_command(
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
     ]
+
+
+def _not_exported(repository: Path) -> list[str]:
+    """The models whose file is missing; an ensemble has none. All of them where there is none."""
+    configs = sorted(repository.glob("*/config.pbtxt"))
+    missing = [
+        config.parent.name
+        for config in configs
+        if 'backend: "pytorch"' in config.read_text(encoding="utf-8")
+        and not (config.parent / "1" / "model.pt").is_file()
+    ]
+    return missing if configs else [f"any model in {repository}"]
 
 
 def triton_environment(server_dir: Path) -> dict[str, str]:

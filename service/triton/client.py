@@ -18,6 +18,7 @@ from service.domain.signatures import (
     CROP_SIDE,
     FACE_FEATURES,
     FUSION,
+    LIVE_FUSION,
     LOG_MEL,
     SERVED,
     VISUAL_BACKBONE,
@@ -115,6 +116,14 @@ class TritonInference:
         inputs = numpy_inputs(FUSION, [visual, audio, mask])
         mean, spread = await self._calls.uncancelled(self._calls.infer(FUSION, inputs))
         return mean, spread
+
+    async def fuse_live(
+        self, visual: Floats, audio: Floats, mask: Booleans
+    ) -> tuple[Floats, Floats]:
+        """(LIVE_FRAMES, 512), (LIVE_FRAMES, 128), (LIVE_FRAMES,) to (LIVE_FRAMES, 2) twice."""
+        inputs = numpy_inputs(LIVE_FUSION, [visual[None], audio[None], mask[None]])
+        mean, spread = await self._calls.uncancelled(self._calls.infer(LIVE_FUSION, inputs))
+        return mean[0], spread[0]
 
     async def is_ready(self) -> bool:
         """Whether every model is loaded and warm; False where Triton is away."""

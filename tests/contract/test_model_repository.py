@@ -8,7 +8,13 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
-from service.domain.signatures import SCRIPTED, SERVED, VALENCE_AROUSAL, ModelSignature
+from service.domain.signatures import (
+    CHAINED,
+    SCRIPTED,
+    SERVED,
+    VALENCE_AROUSAL,
+    ModelSignature,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 BY_NAME = [pytest.param(signature, id=signature.name) for signature in SERVED]
@@ -89,12 +95,12 @@ def test_warm_up_feeds_every_input(signature: ModelSignature) -> None:
         assert (warmup.batch_size > 0) == (signature.max_batch_size > 0)
 
 
-def test_the_ensemble_connects_the_scripted_models_and_nothing_else() -> None:
+def test_the_ensemble_connects_its_parts_and_nothing_else() -> None:
     config = read_config(VALENCE_AROUSAL.name)
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}
-    assert set(steps) == {signature.name for signature in SCRIPTED}
+    assert set(steps) == {signature.name for signature in CHAINED}
     known = {one.name for one in config.input}
-    for signature in SCRIPTED:
+    for signature in CHAINED:
         step = steps[signature.name]
         assert set(step.input_map) == {one.name for one in signature.inputs}
         assert set(step.input_map.values()) <= known

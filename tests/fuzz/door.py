@@ -166,5 +166,10 @@ class Zeros:
         nothing = np.zeros((len(mask), len(TARGETS)), np.float32)
         return nothing, nothing
 
+    async def fuse_live(
+        self, visual: Floats, audio: Floats, mask: Booleans
+    ) -> tuple[Floats, Floats]:
+        return await self.fuse(visual, audio, mask)
+
     async def is_ready(self) -> bool:
         return True

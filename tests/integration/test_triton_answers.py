@@ -14,7 +14,7 @@ from torch import nn
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import np_to_triton_dtype
 
-from service.domain.signatures import SCRIPTED, SERVED, VALENCE_AROUSAL
+from service.domain.signatures import LIVE_FRAMES, SCRIPTED, SERVED, VALENCE_AROUSAL
 from service.embedded.triton import TritonPorts, run_triton
 from tests.conftest import SEED
 from training.export import load
@@ -72,6 +72,18 @@ def clip() -> dict[str, np.ndarray]:
     }
 
 
+def streams(visual: np.ndarray, audio: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The clip as the end of one stream and the start of another, padded in front."""
+    return tuple(
+        np.stack([padded(part, LIVE_FRAMES - len(part)), padded(part[:4], LIVE_FRAMES - 4)])
+        for part in (visual, audio, mask)
+    )
+
+
+def padded(part: np.ndarray, missing: int) -> np.ndarray:
+    return np.concatenate([np.zeros((missing, *part.shape[1:]), part.dtype), part])
+
+
 def ask(client: InferenceServerClient, model: str, *arrays: np.ndarray) -> list[np.ndarray]:
     signature = next(one for one in SERVED if one.name == model)
     inputs = []
@@ -99,6 +111,7 @@ def test_eager_exported_and_served_models_agree(
         "log_mel": (clip["waveform"], clip["patch_starts"]),
         "audio_backbone": (patches,),
         "fusion": (visual, audio, clip["mask"]),
+        "live_fusion": streams(visual, audio, clip["mask"]),
     }
     for model, inputs in arrays.items():
         eager = call(served.eager, model, *inputs)

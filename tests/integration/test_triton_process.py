@@ -122,10 +122,20 @@ def test_triton_that_is_not_unpacked_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_repository_without_exports_says_what_to_do(triton_dir: Path, tmp_path: Path) -> None:
     with (
-        pytest.raises(PartNotStarted, match="no exported model"),
+        pytest.raises(PartNotStarted, match="not exported: any model"),
         run_triton(
             server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path, ports=TritonPorts()
         ),
+    ):
+        pass
+
+
+def test_a_model_that_is_newer_than_the_export_is_named(triton_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "config.pbtxt").write_text('name: "newer"\nbackend: "pytorch"\n')
+    with (
+        pytest.raises(PartNotStarted, match="not exported: newer; run `make setup`"),
+        run_triton(server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path),
     ):
         pass
 

@@ -71,6 +71,11 @@ class EchoModels:
     async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
         return visual[:, :2], np.full((len(visual), 2), 0.1, np.float32)
 
+    async def fuse_live(
+        self, visual: Floats, audio: Floats, mask: Booleans
+    ) -> tuple[Floats, Floats]:
+        return await self.fuse(visual, audio, mask)
+
     async def is_ready(self) -> bool:
         return True
 

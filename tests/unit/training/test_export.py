@@ -22,6 +22,11 @@ def test_a_seed_gives_the_same_bits_on_every_machine() -> None:
     assert {name: weights_sha256(models[name]) for name in GOLDEN} == GOLDEN
 
 
+def test_live_streams_are_fused_by_the_weights_that_fuse_clips() -> None:
+    models = serve(build_networks(MINI, seed=0))
+    assert weights_sha256(models["live_fusion"]) == GOLDEN["fusion"]
+
+
 def test_another_seed_gives_other_weights() -> None:
     models = serve(build_networks(MINI, seed=1))
     assert not set(GOLDEN.values()) & {weights_sha256(model) for model in models.values()}
@@ -49,8 +54,8 @@ def test_provenance_names_preset_seed_and_the_files_as_they_are(tmp_path: Path) 
 
 def test_the_small_preset_stays_small_enough_for_git() -> None:
     models = serve(build_networks(MINI, seed=0))
-    values = sum(value.numel() for model in models.values() for value in model.parameters())
-    assert values < 4_000_000
+    stored = {value for model in models.values() for value in model.parameters()}
+    assert sum(value.numel() for value in stored) < 4_000_000
 
 
 @torch.inference_mode()

@@ -1,0 +1,78 @@
+"""What streams ask of Triton: one crop and one window at a time, many of them together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from tritonclient.grpc.aio import InferenceServerClient
+
+from service.domain.signatures import LIVE_FRAMES, LIVE_FUSION, VISUAL_BACKBONE
+from service.embedded.triton import TritonPorts
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.triton.client import TritonInference, connect
+
+STREAMS = 8
+FRAMES = 10
+ROUNDING = 1e-5
+"""The same float32 sums in another order: a batch is another matrix."""
+
+
+@pytest.fixture
+def settings(triton_server: TritonPorts) -> Settings:
+    return Settings(triton_url=triton_server.grpc_url)
+
+
+class Stream:
+    """The crops of one stream, and what stands in its window before any of them."""
+
+    def __init__(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.crops = random.integers(0, 256, (FRAMES, 3, 112, 112), dtype=np.uint8)
+        self.faces = random.normal(size=(LIVE_FRAMES, 512)).astype(np.float32)
+        self.voice = random.normal(size=(LIVE_FRAMES, 128)).astype(np.float32)
+        self.mask = np.arange(LIVE_FRAMES) >= LIVE_FRAMES // 2
+
+    async def estimate(self, inference: TritonInference) -> list[np.ndarray]:
+        """What is known of each frame when it is there, (FRAMES, 4)."""
+        estimates = []
+        faces = self.faces
+        for crop in self.crops:
+            faces = np.concatenate([faces[1:], await inference.embed_faces(crop[None])])
+            mean, spread = await inference.fuse_live(faces, self.voice, self.mask)
+            estimates.append(np.concatenate([mean[-1], spread[-1]]))
+        return estimates
+
+
+async def executions(url: str, model: str) -> tuple[int, int]:
+    """How often Triton has run a model, and for how many requests."""
+    async with InferenceServerClient(url) as client:
+        [statistics] = (await client.get_inference_statistics(model)).model_stats
+    return statistics.execution_count, statistics.inference_stats.success.count
+
+
+async def test_streams_share_batches_and_get_what_they_get_alone(settings: Settings) -> None:
+    streams = [Stream(seed) for seed in range(STREAMS)]
+    async with connect(settings, Metrics(CollectorRegistry())) as inference:
+        alone = [await stream.estimate(inference) for stream in streams]
+        models = (VISUAL_BACKBONE.name, LIVE_FUSION.name)
+        before = [await executions(settings.triton_url, model) for model in models]
+        together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
+        after = [await executions(settings.triton_url, model) for model in models]
+    for (ran, asked), (ran_before, asked_before) in zip(after, before, strict=True):
+        assert asked - asked_before == STREAMS * FRAMES
+        assert ran - ran_before < STREAMS * FRAMES
+    np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)
+
+
+async def test_a_window_gets_the_estimates_that_a_clip_gets(settings: Settings) -> None:
+    stream = Stream(0)
+    window = stream.faces, stream.voice, stream.mask
+    async with connect(settings, Metrics(CollectorRegistry())) as inference:
+        live = await inference.fuse_live(*window)
+        batch = await inference.fuse(*window)
+    for expected, actual in zip(batch, live, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=ROUNDING)
