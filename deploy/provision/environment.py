@@ -14,7 +14,7 @@ import venv
 from pathlib import Path
 
 _OLDEST = (3, 11)
-_PACKAGES = ("-e", ".[plot,embedded,training,development]", "-e", "clients/python")
+_PACKAGES = ("-e", ".[plot,embedded,training,development]", "-e", "clients/python[live,media]")
 
 
 def main(environment: Path, constraints: Path) -> None:

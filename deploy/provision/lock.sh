@@ -9,7 +9,7 @@ trap 'rm -rf "$scratch"' EXIT
 pip="$scratch/venv/bin/pip --disable-pip-version-check"
 # torch first and pinned: another package's open range must not choose it
 $pip install --quiet "$(grep -o 'torch==[0-9.]*' pyproject.toml | head -n 1)"
-$pip install --quiet -e '.[plot,embedded,training,development]' -e clients/python
+$pip install --quiet -e '.[plot,embedded,training,development]' -e 'clients/python[live,media]'
 
 {
   echo "# Every package of the full environment, pinned. Written by 'make lock'; do not edit."

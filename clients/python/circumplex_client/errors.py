@@ -7,7 +7,9 @@ ClientError
 │   └── JobFailed           the job ended with an error
 ├── JobCancelled        the job was cancelled
 ├── Unreachable         no answer, or not one of Circumplex
-└── WaitTimedOut        the job is still under way
+├── WaitTimedOut        the job is still under way
+├── MediaUnfit          what was to be sent does not belong into the stream
+└── ResumeImpossible    the stream cannot go on where it broke off
 """
 
 from __future__ import annotations
@@ -85,3 +87,11 @@ class Unreachable(ClientError):
 
 class WaitTimedOut(ClientError):
     """The job is still under way."""
+
+
+class MediaUnfit(ClientError):
+    """What was to be sent does not belong into the stream."""
+
+
+class ResumeImpossible(ClientError):
+    """The service asks for media that it had released, or that it was never sent."""

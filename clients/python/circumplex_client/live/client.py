@@ -1,0 +1,144 @@
+"""The live client: media in while they come, results out while they matter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import grpc
+
+from circumplex_client.errors import ClientError, RequestRefused
+from circumplex_client.live.breaks import CallBroken
+from circumplex_client.live.media import LiveChoices, Piece
+from circumplex_client.live.patience import Patience
+from circumplex_client.live.results import Accepted, LiveResult
+from circumplex_client.live.stream import Stream
+from circumplex_client.v1 import annotation_pb2 as pb
+
+KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
+METHOD: Final = "/circumplex.v1.AnnotationService/StreamingAnnotate"
+MEMORY_BYTES: Final = 32 * 2**20
+TROUBLE_SECONDS: Final = 60.0
+
+OPTIONS: Final = (
+    # A peer that is gone without a word is noticed within 50 s, and NATs keep idle streams.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Results are small; what is sent is bounded by what the service says when it takes a stream.
+    ("grpc.max_receive_message_length", 4 * 2**20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+)
+
+OnAccept = Callable[[Accepted], None]
+OnBreak = Callable[[ClientError, float], None]
+"""Called with what broke a call, and after how many seconds the next one comes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """PEM files' contents. ca: whom to trust, None: who the system trusts. certificate, key: of
+    the client, where the gateway asks for them."""
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+
+
+class LiveClient:
+    """A gateway's gRPC port, "host:50051"; an async context manager.
+
+    api_key: what the gateway's operator handed out; without it, the variable CIRCUMPLEX_API_KEY.
+    tls: True trusts whom the system trusts. trouble_seconds: for how long a stream calls again
+        and again without anything new. memory_bytes: of media that may have to be sent again;
+        what is more goes to temporary files.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        api_key: str | None = None,
+        tls: Tls | bool = False,
+        trouble_seconds: float = TROUBLE_SECONDS,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        key = (api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+        self._target = target
+        self._tls = Tls() if tls is True else tls or None
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._trouble_seconds = trouble_seconds
+        self._memory_bytes = memory_bytes
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self._target, options=OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(
+                self._tls.ca, self._tls.key, self._tls.certificate
+            )
+            self._channel = grpc.aio.secure_channel(self._target, credentials, options=OPTIONS)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def annotate(
+        self,
+        media: AsyncIterable[Piece],
+        choices: LiveChoices | None = None,
+        *,
+        on_accept: OnAccept = lambda _: None,
+        on_break: OnBreak = lambda _error, _seconds: None,
+    ) -> AsyncGenerator[LiveResult]:
+        """Results as they come, a Summary last; each final one once and in order.
+
+        Media are read as fast as the service takes them, and end where the iterator does. A call
+        that breaks off is followed by another that goes on where it was. Raises ClientError, and
+        whatever the media raise. Whoever stops early closes the generator (`aclosing`).
+        """
+        stream = Stream(
+            media, choices or LiveChoices(), target=self._target, memory_bytes=self._memory_bytes
+        )
+        patience = Patience(self._trouble_seconds)
+        try:
+            while True:
+                try:
+                    async with aclosing(stream.call(self._open_call)) as results:
+                        async for result in results:
+                            if isinstance(result, Accepted):
+                                patience.accept()
+                                on_accept(result)
+                            else:
+                                patience.rejoice()
+                                yield result
+                    return
+                except CallBroken as broken:
+                    seconds = patience.pause_after(broken)
+                    on_break(broken.error, seconds)
+                except RequestRefused as refused:
+                    if refused.problem.code != "stream_gone" or not stream.begin_anew():
+                        raise
+                    seconds = 0.0
+                await asyncio.sleep(seconds)
+        finally:
+            await stream.close()
+
+    def _open_call(self) -> grpc.aio.StreamStreamCall[Any, Any]:
+        assert self._channel is not None, "a LiveClient is used in an `async with`"
+        method = self._channel.stream_stream(
+            METHOD,
+            request_serializer=pb.StreamingAnnotateRequest.SerializeToString,
+            response_deserializer=pb.StreamingAnnotateResponse.FromString,
+        )
+        return method(metadata=self._metadata)

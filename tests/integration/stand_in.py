@@ -1,0 +1,234 @@
+"""A small gateway of streams for the client's sake: the wire contract, and no models behind it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from circumplex.v1 import annotation_pb2 as pb
+from circumplex.v1 import annotation_pb2_grpc as services
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+LOOKAHEAD = 7
+"""Frames that have to come before the final result of one does."""
+
+BLOCK = 10
+"""Frames after which media are released."""
+
+FRAME_BYTES = 500
+"""What makes a frame of a container."""
+
+FRAME_SAMPLES = 4
+"""What sound is taken to come with each single frame."""
+
+LIMITS = pb.Limits(message_bytes=2**16, stream_seconds=60, buffered_results=64, waiting_frames=16)
+
+Response = pb.StreamingAnnotateResponse
+
+
+def value_of(data: bytes) -> float:
+    """What the stand-in sees in a frame: a number that no other frame has."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:6]) / 2**48
+
+
+def refusal(code: grpc.StatusCode, reason: str, retry_seconds: float | None = None) -> Status:
+    """The status of an error as the gateway tells it."""
+    details: list[Any] = [Any() for _ in range(1 if retry_seconds is None else 2)]
+    details[0].Pack(ErrorInfo(reason=reason, domain="circumplex"))
+    if retry_seconds is not None:
+        pause = Duration()
+        pause.FromMilliseconds(round(1000 * retry_seconds))
+        details[1].Pack(RetryInfo(retry_delay=pause))
+    return Status(code=code.value[0], message=f"because of {reason}", details=details)
+
+
+@dataclass(slots=True)
+class Told:
+    """A stream as the stand-in knows it. calls: how many have been about it."""
+
+    is_container: bool
+    frames: list[tuple[float, bytes]] = field(default_factory=list)
+    sound: bytearray = field(default_factory=bytearray)
+    container: bytearray = field(default_factory=bytearray)
+    finals: int = 0
+    calls: int = 0
+
+    @property
+    def position(self) -> pb.MediaPosition:
+        if self.is_container:
+            return pb.MediaPosition(container_bytes=len(self.container))
+        return pb.MediaPosition(frames=len(self.frames), audio_samples=len(self.sound) // 2)
+
+    def take(self, request: pb.StreamingAnnotateRequest) -> None:
+        match request.WhichOneof("message"):
+            case "frame":
+                self.frames.append((request.frame.time_seconds, request.frame.data))
+            case "audio":
+                self.sound.extend(request.audio.data)
+            case _:
+                self.container.extend(request.container.data)
+                for start in range(
+                    len(self.frames) * FRAME_BYTES, len(self.container), FRAME_BYTES
+                ):
+                    if (
+                        len(data := bytes(self.container[start : start + FRAME_BYTES]))
+                        == FRAME_BYTES
+                    ):
+                        self.frames.append((start / 1000, data))
+
+    def forget(self, next_final: int) -> None:
+        """Be as another gateway knows it for a client that has had so many final results."""
+        self.finals = next_final
+        released = 0 if self.is_container else next_final // BLOCK * BLOCK
+        del self.frames[released:]
+        del self.sound[2 * FRAME_SAMPLES * released :]
+        self.container.clear()
+
+
+class StandIn(services.AnnotationServiceServicer):
+    """Answers each frame at once, and for good when LOOKAHEAD more have come.
+
+    remembers: whether a stream that is resumed goes on where it was, as at the same gateway, or
+    from what was released, as at another. refusals: what the next calls end with. drain_at: ends
+    a call, once, when so many frames have come.
+    """
+
+    def __init__(self, *, remembers: bool = True) -> None:
+        self.streams: dict[str, Told] = {}
+        self.configs: list[pb.StreamConfig] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        self.refusals: list[Status] = []
+        self.remembers = remembers
+        self.drain_at: int | None = None
+        self._under_way = 0
+
+    async def is_alone(self) -> bool | None:
+        """True when no call is under way."""
+        return None if self._under_way else True
+
+    async def StreamingAnnotate(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.StreamingAnnotateRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncGenerator[Response]:
+        self._under_way += 1
+        try:
+            async for response in self._annotate(request_iterator, context):
+                yield response
+        finally:
+            self._under_way -= 1
+
+    async def _annotate(
+        self,
+        request_iterator: AsyncIterator[pb.StreamingAnnotateRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncGenerator[Response]:
+        self.metadata.append(dict(context.invocation_metadata() or ()))
+        config = (await anext(request_iterator)).config
+        self.configs.append(config)
+        if self.refusals:
+            await context.abort_with_status(rpc_status.to_status(self.refusals.pop(0)))
+        stream_id, next_final = self._find(config)
+        told = self.streams[stream_id]
+        told.calls += 1
+        call = told.calls
+        yield Response(
+            config_ack=pb.ConfigAck(
+                stream_id=stream_id,
+                limits=LIMITS,
+                send_from=told.position,
+                next_final_index=next_final,
+                weights_sha256={"fusion": "abc"},
+            )
+        )
+        for index in range(next_final, told.finals):
+            yield _final(stream_id, told, index)
+        async for request in request_iterator:
+            if told.calls != call:
+                return
+            for response in list(_answers(stream_id, told, request)):
+                yield response
+            if self.drain_at is not None and len(told.frames) >= self.drain_at:
+                self.drain_at = None
+                token = _token(stream_id, told.finals - 1)
+                yield Response(draining=pb.Draining(resume_token=token))
+                draining = refusal(grpc.StatusCode.UNAVAILABLE, "gateway_draining", 0.0)
+                await context.abort_with_status(rpc_status.to_status(draining))
+        for response in list(_last_words(stream_id, told)):
+            yield response
+
+    def _find(self, config: pb.StreamConfig) -> tuple[str, int]:
+        if not config.resume_token:
+            stream_id = f"stream{len(self.streams)}"
+            is_container = config.WhichOneof("media") == "container"
+            self.streams[stream_id] = Told(is_container=is_container)
+            return stream_id, 0
+        stream_id, last = config.resume_token.split("/")
+        next_final = int(last) + 1
+        if not self.remembers:
+            self.streams[stream_id].forget(next_final)
+        return stream_id, next_final
+
+
+@asynccontextmanager
+async def serving_streams(stand_in: StandIn, port: int = 0) -> AsyncGenerator[int]:
+    """The stand-in on a real socket; yields its port."""
+    server = grpc.aio.server()
+    services.add_AnnotationServiceServicer_to_server(stand_in, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(grace=None)
+
+
+def _answers(
+    stream_id: str, told: Told, request: pb.StreamingAnnotateRequest
+) -> Iterator[Response]:
+    before = len(told.frames)
+    told.take(request)
+    for index in range(before, len(told.frames)):
+        yield Response(frame_result=_frame(told, index))
+    yield from _finals(stream_id, told, range(told.finals, len(told.frames) - LOOKAHEAD))
+
+
+def _last_words(stream_id: str, told: Told) -> Iterator[Response]:
+    yield from _finals(stream_id, told, range(told.finals, len(told.frames)))
+    sound = hashlib.sha256(told.sound).hexdigest()
+    yield Response(summary=pb.StreamSummary(frames=len(told.frames), flags=[sound]))
+
+
+def _finals(stream_id: str, told: Told, indices: Iterable[int]) -> Iterator[Response]:
+    for index in indices:
+        told.finals = index + 1
+        yield _final(stream_id, told, index)
+        if not told.is_container and told.finals % BLOCK == 0:
+            until = pb.MediaPosition(frames=told.finals, audio_samples=told.finals * FRAME_SAMPLES)
+            yield Response(media_released=pb.MediaReleased(until=until))
+
+
+def _final(stream_id: str, told: Told, index: int) -> Response:
+    result = _frame(told, index)
+    result.is_final = True
+    result.resume_token = _token(stream_id, index)
+    return Response(frame_result=result)
+
+
+def _frame(told: Told, index: int) -> pb.FrameResult:
+    time, data = told.frames[index]
+    estimate = pb.Estimate(valence=value_of(data), arousal=0.5)
+    box = pb.Box(left=1, top=2, width=3, height=4, score=0.9)
+    track = pb.TrackResult(track=1, box=box, estimate=estimate)
+    return pb.FrameResult(index=index, time_seconds=time, tracks=[track])
+
+
+def _token(stream_id: str, index: int) -> str:
+    return f"{stream_id}/{index}" if index >= 0 else ""
