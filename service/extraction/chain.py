@@ -12,24 +12,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-import numpy as np
-
 from service.domain.arrays import Bytes
-from service.domain.clip import (
-    Chunk,
-    ClipClosed,
-    ClipOpened,
-    Extract,
-    FaceBox,
-    Frame,
-    TrackedFace,
-)
-from service.domain.media import Flag
-from service.domain.signatures import CROP_SIDE
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Frame
+from service.domain.media import Anomalies, Flag
 from service.domain.time import patch_start_hop
+from service.extraction.looking import Onlooker, stack
 from service.extraction.options import Options
 from service.extraction.shortage import blame_shortage
-from service.features.alignment import align_crop
 from service.features.sighting import FaceFinder
 from service.media.audio import Sound
 from service.media.demux import (
@@ -75,39 +64,33 @@ def produce(clip: Clip, options: Options, finder: FaceFinder) -> Iterator[Extrac
         ):
             first = next(pictures)
             yield ClipOpened(media=read_facts(container, stream, heard, first.look))
-            frames = faces = 0
-            for chunk in _gather(first, pictures, finder, sound, options.chunk_frames):
-                frames += len(chunk.frames)
-                faces += len(chunk.crops)
-                yield chunk
-        flags = reader.flags() | sound.flags()
-        flags |= {Flag.CROWDED} if finder.is_crowded else set[Flag]()
-        flags |= set[Flag]() if faces else {Flag.NO_FACE}
+            onlooker = Onlooker(finder)
+            yield from _gather(chain([first], pictures), onlooker, sound, options.chunk_frames)
         anomalies = sound.report(reader.anomalies())
-        yield ClipClosed(frames=frames, flags=tuple(sorted(flags)), anomalies=anomalies)
+        yield close_clip(onlooker, reader.flags() | sound.flags(), anomalies)
+
+
+def close_clip(onlooker: Onlooker, flags: set[Flag], anomalies: Anomalies) -> ClipClosed:
+    """The last message, with what is known of the faces added to what is known of the media."""
+    flags |= {Flag.CROWDED} if onlooker.is_crowded else set[Flag]()
+    flags |= set[Flag]() if onlooker.faces else {Flag.NO_FACE}
+    return ClipClosed(frames=onlooker.frames, flags=tuple(sorted(flags)), anomalies=anomalies)
 
 
 @dataclass(slots=True)
 class _Batch:
     """A chunk in the making; pictures are let go as soon as their faces are cut out."""
 
-    shape: tuple[int, ...]
-    """Height and width that boxes are told in: the first picture's."""
     frames: list[Frame] = field(default_factory=list[Frame])
     crops: list[Bytes] = field(default_factory=list[Bytes])
     decode_seconds: float = 0.0
     face_seconds: float = 0.0
 
-    def add(self, index: int, picture: Picture, finder: FaceFinder) -> None:
+    def add(self, picture: Picture, onlooker: Onlooker) -> None:
         began = time.perf_counter()
-        found = finder.find(picture.pixels)
-        self.crops += [align_crop(picture.pixels, face.points) for face in found]
-        shares = [told / own for told, own in zip(self.shape, picture.pixels.shape, strict=False)]
-        faces = tuple(
-            TrackedFace(track=face.track, box=_scale(face.box, shares[1], shares[0]))
-            for face in found
-        )
-        self.frames.append(Frame(index=index, time_seconds=picture.time_seconds, faces=faces))
+        frame, crops = onlooker.look(picture.pixels, picture.time_seconds)
+        self.frames.append(frame)
+        self.crops += crops
         self.face_seconds += time.perf_counter() - began
         self.decode_seconds += picture.busy_seconds
 
@@ -115,10 +98,9 @@ class _Batch:
         before = sound.busy_seconds
         hops = [patch_start_hop(frame.time_seconds) for frame in self.frames]
         waveform, patch_starts = sound.cut(hops)
-        crops = np.array(self.crops, dtype=np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE)
         return Chunk(
             frames=tuple(self.frames),
-            crops=crops,
+            crops=stack(self.crops),
             waveform=waveform,
             patch_starts=patch_starts,
             stage_seconds={
@@ -129,25 +111,14 @@ class _Batch:
         )
 
 
-def _scale(box: FaceBox, across: float, down: float) -> FaceBox:
-    return FaceBox(
-        left=box.left * across,
-        top=box.top * down,
-        width=box.width * across,
-        height=box.height * down,
-        score=box.score,
-    )
-
-
 def _gather(
-    first: Picture, rest: Iterable[Picture], finder: FaceFinder, sound: Sound, chunk_frames: int
+    pictures: Iterable[Picture], onlooker: Onlooker, sound: Sound, chunk_frames: int
 ) -> Iterator[Chunk]:
-    shape = first.pixels.shape[:2]
-    batch = _Batch(shape=shape)
-    for index, picture in enumerate(chain([first], rest)):
-        batch.add(index, picture, finder)
+    batch = _Batch()
+    for picture in pictures:
+        batch.add(picture, onlooker)
         if len(batch.frames) == chunk_frames:
             yield batch.close(sound)
-            batch = _Batch(shape=shape)
+            batch = _Batch()
     if batch.frames:
         yield batch.close(sound)

@@ -32,7 +32,7 @@ class Clock:
         self._guess = _Guess()
         self._last: int | None = None
         self._step_ticks = self._usual_ticks
-        self._steps = _Steps()
+        self._steps = Steps()
 
     @property
     def step_seconds(self) -> float:
@@ -86,7 +86,7 @@ class _Guess:
         return dts
 
 
-class _Steps:
+class Steps:
     """Differences between consecutive times, ticks."""
 
     def __init__(self) -> None:

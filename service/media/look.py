@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -41,21 +42,20 @@ def read_aspect(stream: VideoStream) -> Fraction | None:
     return None if declared == stream.codec_context.sample_aspect_ratio else declared
 
 
-def read_look(frame: VideoFrame, stream: VideoStream, aspect: Fraction | None) -> Look:
-    """The look of the frame that a stream's decoder has just given; `aspect`: the container's."""
+def read_look(frame: VideoFrame, context: VideoCodecContext, aspect: Fraction | None) -> Look:
+    """The look of the frame that a decoder has just given; `aspect`: the container's."""
     return Look(
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
-        aspect=aspect or stream.codec_context.sample_aspect_ratio or None,
+        aspect=aspect or context.sample_aspect_ratio or None,
         pose=read_pose(frame),
         colours=read_colours(frame),
     )
 
 
-def shows_bottom_first(stream: VideoStream) -> bool:
+def shows_bottom_first(context: VideoCodecContext) -> bool:
     """Which field of an interlaced frame is seen at its time; the top one where nobody says."""
-    context = stream.codec_context
     order = FIELD_ORDERS.get(context.field_order)
     return order == "bottom" or (order is None and context.name in _BOTTOM_FIRST_CODECS)

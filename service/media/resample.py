@@ -85,18 +85,38 @@ def place(frames: Iterable[AudioFrame], stamps: Stamps, seams: Seams) -> Iterato
     Yields: pieces of mono samples in [-1, 1].
     Raises: ValueError: no sound has such a sample rate.
     """
-    run: _Run | None = None
+    placer = Placer(seams)
     for frame in frames:
-        at = stamps.read(frame)
+        yield from placer.push(frame, stamps.read(frame))
+    yield from placer.flush()
+
+
+class Placer:
+    """Resamples frames one by one, and places them where they say that they begin."""
+
+    def __init__(self, seams: Seams) -> None:
+        self._seams = seams
+        self._run: _Run | None = None
+
+    def push(self, frame: AudioFrame, at: float | None) -> Iterator[Piece]:
+        """The pieces that the next frame completes.
+
+        Args: at: where it begins, in samples at 16 kHz; None: where the one before it ended.
+        Raises: ValueError: no sound has such a sample rate.
+        """
+        run = self._run
         if run is None or not run.continues_with(frame, at):
             begin = at if at is not None else (run.expected if run is not None else 0.0)
             if run is not None:
                 yield from run.push(None)
-                seams.note(run, frame, begin)
-            run = _Run(frame, begin)
+                self._seams.note(run, frame, begin)
+            run = self._run = _Run(frame, begin)
         yield from run.push(frame)
-    if run is not None:
-        yield from run.push(None)
+
+    def flush(self) -> Iterator[Piece]:
+        """The rest, once the last frame was pushed."""
+        if self._run is not None:
+            yield from self._run.push(None)
 
 
 class _Run:

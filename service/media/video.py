@@ -145,7 +145,7 @@ class VideoReader:
 
     def _note(self, frame: VideoFrame) -> Look:
         """Count what is odd about a frame; its look."""
-        look = read_look(frame, self._stream, self._container_aspect)
+        look = read_look(frame, self._stream.codec_context, self._container_aspect)
         counts, before = self._counts, self._look
         if before is not None:
             counts.size_changes += look.shape != before.shape
@@ -158,7 +158,7 @@ class VideoReader:
 
     def _draw(self, frame: VideoFrame, look: Look) -> Bytes | None:
         """The frame as displayed; None where its pixel format leads nowhere."""
-        bottom_first = frame.interlaced_frame and shows_bottom_first(self._stream)
+        bottom_first = frame.interlaced_frame and shows_bottom_first(self._stream.codec_context)
         try:
             coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
         except FFmpegError as error:

@@ -1,0 +1,74 @@
+"""The face stage: from a picture to its frame's faces and their crops."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from service.domain.arrays import Bytes
+from service.domain.clip import FaceBox, Frame, TrackedFace
+from service.domain.signatures import CROP_SIDE
+from service.features.alignment import align_crop
+from service.features.sighting import FaceFinder
+
+
+class Onlooker:
+    """Follows the faces of one clip; boxes are told in pixels of its first picture's size."""
+
+    def __init__(self, finder: FaceFinder) -> None:
+        self._finder = finder
+        self._shape: tuple[int, ...] | None = None
+        self.frames = 0
+        self.faces = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there were more faces at a time than are followed."""
+        return self._finder.is_crowded
+
+    def look(self, pixels: Bytes, time_seconds: float) -> tuple[Frame, list[Bytes]]:
+        """The next (H, W, 3) RGB picture's frame, and the crop of each of its faces."""
+        if self._shape is None:
+            self._shape = pixels.shape[:2]
+        found = self._finder.find(pixels)
+        crops = [align_crop(pixels, face.points) for face in found]
+        down, across = (told / own for told, own in zip(self._shape, pixels.shape, strict=False))
+        faces = tuple(
+            TrackedFace(track=face.track, box=_scale(face.box, across, down)) for face in found
+        )
+        return self.show(time_seconds, faces), crops
+
+    def show(self, time_seconds: float, faces: tuple[TrackedFace, ...]) -> Frame:
+        """The next frame, its faces being known."""
+        frame = Frame(index=self.frames, time_seconds=time_seconds, faces=faces)
+        self.frames += 1
+        self.faces += len(faces)
+        return frame
+
+
+class Watch:
+    """Measures what a stage takes, from when it is made."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Until now."""
+        return time.perf_counter() - self._began
+
+
+def stack(crops: list[Bytes]) -> Bytes:
+    """(N, 3, 112, 112)."""
+    return np.array(crops, dtype=np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE)
+
+
+def _scale(box: FaceBox, across: float, down: float) -> FaceBox:
+    return FaceBox(
+        left=box.left * across,
+        top=box.top * down,
+        width=box.width * across,
+        height=box.height * down,
+        score=box.score,
+    )

@@ -1,0 +1,84 @@
+"""Pieces of sound on the frames' time axis, as many as frames may still ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import Final
+
+import numpy as np
+
+from service.domain.arrays import Floats
+from service.domain.media import Anomalies
+from service.domain.time import SAMPLE_RATE_HZ
+from service.media.resample import Piece, Seams
+
+KEPT_SAMPLES: Final = 2 * SAMPLE_RATE_HZ
+"""Sound kept beyond what is heard at once: the last second, and what decoding runs ahead."""
+
+
+class SoundTrack:
+    """The sound that has come so far, but what was long ago; silence where there is none."""
+
+    def __init__(self) -> None:
+        self.seams = Seams()
+        self.kept_samples = 0
+        self.first_sample: int | None = None
+        self.last_sample = 0
+        self._pieces: deque[Piece] = deque()
+        # two ends: one piece with a wild timestamp does not make the sound seem read
+        self._ends: deque[int] = deque([-(2**62)] * 2, maxlen=2)
+
+    @property
+    def reach(self) -> int:
+        """The sample before which everything has come."""
+        return min(self._ends)
+
+    def keep(self, piece: Piece, most_samples: int) -> int:
+        """Take the next piece; the first are dropped once so many samples come after them.
+
+        Returns: how far the sound reaches that was dropped; 0: none was.
+        """
+        first, samples = piece
+        self._pieces.append(piece)
+        self._ends.append(first + len(samples))
+        self.kept_samples += len(samples)
+        if self.first_sample is None:
+            self.first_sample = first
+        self.last_sample = max(self.last_sample, first + len(samples))
+        dropped = 0
+        while self.kept_samples - len(self._pieces[0][1]) > most_samples:
+            start, old = self._pieces.popleft()
+            self.kept_samples -= len(old)
+            dropped = max(dropped, start + len(old))
+        return dropped
+
+    def read(self, start: int, stop: int) -> Floats:
+        """(stop - start,) samples; zeros outside the sound; where pieces overlap the later one."""
+        heard = np.zeros(stop - start, dtype=np.float32)
+        for first, samples in self._pieces:
+            low, high = max(first, start), min(first + len(samples), stop)
+            if low < high:
+                heard[low - start : high - start] = samples[low - first : high - first]
+        return heard
+
+    def report(self, pictures: Anomalies, *, bad_packets: int = 0) -> Anomalies:
+        """Add what is known of the sound so far to what is known of the pictures."""
+        seams, first = self.seams, self.first_sample
+        heard = (
+            {}
+            if first is None
+            else {
+                "audio_first_seconds": first / SAMPLE_RATE_HZ,
+                "audio_last_seconds": self.last_sample / SAMPLE_RATE_HZ,
+            }
+        )
+        return dataclasses.replace(
+            pictures,
+            audio_bad_packets=bad_packets,
+            audio_gaps=seams.gaps,
+            audio_gap_seconds=seams.gap_samples / SAMPLE_RATE_HZ,
+            audio_overlaps=seams.overlaps,
+            audio_format_changes=seams.format_changes,
+            **heard,
+        )
