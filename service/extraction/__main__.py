@@ -1,6 +1,6 @@
-"""The nursery of decode children: loads the chain once, and forks it for each clip.
+"""The nursery of decode children: loads the chains once, and forks for each clip or stream.
 
-A child confines itself before it reads the first byte of its clip. Its last message may be the
+A child confines itself before it reads the first byte of its media. Its last message may be the
 error that ended it.
 """
 
@@ -11,20 +11,27 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import av
 
+from service.domain.clip import Extract
 from service.errors import ClipError, DecoderOutOfMemory, FaceModelsMissing
 from service.extraction.chain import produce
+from service.extraction.live_chain import follow
+from service.extraction.live_options import LiveOptions
 from service.extraction.options import Options, Stock
 from service.extraction.shortage import is_for_memory
 from service.features.finder import open_finder
 from service.features.sighting import FaceFinder
 from service.media.source import HeldClip
-from service.nursery import cradle, wire
+from service.nursery import cradle, live_wire, wire
+from service.nursery.live_wire import LiveMessage
+from service.nursery.pieces import read_pieces
 from service.sandbox.confinement import Confinement
 from service.sandbox.limits import die_with_parent
 
@@ -33,19 +40,30 @@ NUMPY_LATE: Final = (
     *("numpy.polynomial", "numpy.random", "numpy.rec", "numpy.strings"),
 )
 
+Say = Callable[[Extract | LiveMessage], None]
 
-def _speak(clip: HeldClip, options: Options, finder: FaceFinder, pipe: BinaryIO) -> None:
+
+def _speak(pipe: BinaryIO, tell: Callable[[Say], None]) -> None:
     """Write every message of an extraction; its last one may be the error that ended it."""
-    try:
-        for message in produce(clip, options, finder):
-            pipe.writelines(wire.encode(message))
+    turn = threading.Lock()
+
+    def write(parts: Sequence[bytes]) -> None:
+        with turn:
+            pipe.writelines(parts)
             pipe.flush()
+
+    try:
+        tell(lambda message: write(live_wire.encode(message)))
     except Exception as raised:
         error = DecoderOutOfMemory() if is_for_memory(raised) else raised
         if not isinstance(error, ClipError):
             raise
-        pipe.writelines(wire.encode_error(error))
-    pipe.flush()
+        write(wire.encode_error(error))
+
+
+def _tell_clip(clip: HeldClip, options: Options, finder: FaceFinder, say: Say) -> None:
+    for message in produce(clip, options, finder):
+        say(message)
 
 
 def _load_late_modules() -> None:
@@ -77,10 +95,16 @@ def main() -> None:
     confinement = Confinement()
 
     def work(request: bytes, messages: int, files: Sequence[int]) -> None:
-        options = Options(**json.loads(request))
+        fields = json.loads(request)
+        live = LiveOptions.of_request(fields) if "live" in fields else None
+        options = Options(**fields) if live is None else live.options
         with os.fdopen(messages, "wb") as pipe:
             confinement.enter(memory_bytes=options.memory_bytes, cpu_seconds=options.cpu_seconds)
-            _speak(HeldClip(files), options, finder, pipe)
+            if live is None:
+                _speak(pipe, partial(_tell_clip, HeldClip(files), options, finder))
+            else:
+                media = os.fdopen(files[0], "rb")
+                _speak(pipe, partial(follow, live, read_pieces(media), finder))
 
     cradle.greet(door, lacking=confinement.lacking)
     cradle.tend(door, work)

@@ -24,7 +24,7 @@ from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_NURSERY: Final = "service.extraction"
+NURSERY: Final = "service.extraction"
 """The package's `__main__`."""
 
 
@@ -62,7 +62,7 @@ class Extraction:
 @asynccontextmanager
 async def open_extraction(settings: Settings) -> AsyncGenerator[Extraction]:
     """An extractor whose nursery is ready, or is tried again with the first clip."""
-    nursery = Nursery(_NURSERY, [json.dumps(asdict(Stock.of(settings)))])
+    nursery = Nursery(NURSERY, [json.dumps(asdict(Stock.of(settings)))])
     try:
         try:
             await nursery.start()

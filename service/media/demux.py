@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +27,8 @@ from service.errors import (
 from service.media.decoders import SOUND_DECODERS, VIDEO_DECODERS
 from service.media.display import square_size
 from service.media.duration import declared_seconds
-from service.media.layout import lacks_index
+from service.media.inlet import Inlet
+from service.media.layout import begins_like_clip, lacks_index, refuse_late_index
 from service.media.source import Clip, open_handle
 
 VIDEO_FORMATS: Final = (
@@ -83,10 +84,41 @@ def open_container(clip: Clip, max_pixels: int | None = None) -> Generator[Input
             raise
         raise ClipTruncated() if lacks_index(clip) else ClipNotMedia() from error
     with container:
-        met = any(_is_met(stream) for stream in container.streams.video)
-        if not met and any(_HUGE.search(text) for *_, text in complaints):
-            raise ClipTooManyPixels()
+        _check_pictures(container, complaints)
         yield container
+
+
+@contextlib.contextmanager
+def open_inlet(
+    inlet: Inlet, max_pixels: int, options: Mapping[str, str] | None = None
+) -> Generator[InputContainer]:
+    """The same with a clip that is still coming, by a reader that nobody else has.
+
+    Args: options: of the demuxer, beyond those that every clip has.
+    Raises: ClipNotMedia, ClipTruncated, ClipTooManyPixels.
+    """
+    refuse_late_index(inlet)
+    try:
+        with _complaints() as complaints:
+            container = av.open(
+                inlet,
+                mode="r",
+                options={"max_pixels": str(max_pixels)},
+                container_options={**_OPTIONS, **(options or {})},
+            )
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise ClipTruncated() if begins_like_clip(inlet) else ClipNotMedia() from error
+    with container:
+        _check_pictures(container, complaints)
+        yield container
+
+
+def _check_pictures(container: InputContainer, complaints: Sequence[tuple[int, str, str]]) -> None:
+    met = any(_is_met(stream) for stream in container.streams.video)
+    if not met and any(_HUGE.search(text) for *_, text in complaints):
+        raise ClipTooManyPixels()
 
 
 def _is_met(stream: VideoStream) -> bool:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from service.errors import ClipNotMedia
+from service.media.inlet import Inlet
 from service.media.source import Clip, peek_handle
 
 _MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
@@ -19,6 +21,10 @@ _BOXES: Final = (*_FIRST_BOXES, b"moof", b"styp", b"sidx", b"uuid", b"meta", b"m
 _MOST_BOXES: Final = 4096
 _OGG_PAGE: Final = b"OggS"
 _MOST_PAGE_BYTES: Final = 27 + 255 + 255 * 255
+_LATE_INDEX: Final = (
+    "The index of this file comes after its frames, so it cannot be streamed; write it as"
+    " fragmented MP4, or with its index first"
+)
 _LAST_PAGE: Final = 4
 """The bit of an Ogg page's type that marks the last one of a stream."""
 
@@ -48,6 +54,30 @@ def is_cut(clip: Clip) -> bool:
     """
     with peek_handle(clip) as handle:
         return _is_cut(handle, os.fstat(handle).st_size)
+
+
+def refuse_late_index(inlet: Inlet) -> None:
+    """Refuse what is coming if it can be read only from its end.
+
+    Raises: ClipNotMedia: an MP4 or QuickTime file whose frames stand before its index.
+    """
+    if inlet.wait_for_head(8)[4:8] not in _FIRST_BOXES:
+        return
+    position = 0
+    while len(box := inlet.wait_for_head(position + 16)[position:]) >= 8:
+        length, kind = struct.unpack(">I4s", box[:8])
+        if kind in (b"moov", b"moof") or length < 8 or position > _MOST_HEAD_BYTES // 2:
+            return
+        if kind == b"mdat":
+            raise ClipNotMedia(_LATE_INDEX)
+        position += length
+
+
+def begins_like_clip(inlet: Inlet) -> bool:
+    """Whether what has come, and came to its end, begins like a clip."""
+    head = inlet.wait_for_head(12)
+    known = head.startswith((_MATROSKA_MAGIC, _OGG_PAGE)) or head[4:8] in _FIRST_BOXES
+    return known and inlet.has_ended
 
 
 def _is_cut(handle: int, size: int) -> bool:

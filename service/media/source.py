@@ -25,6 +25,7 @@ class HeldClip:
 
 
 Clip = Path | HeldClip
+"""What lies there whole; a clip that is still coming is an Inlet."""
 
 
 @contextlib.contextmanager

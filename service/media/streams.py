@@ -11,11 +11,14 @@ from av.video.stream import VideoStream
 
 from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, StreamUnknown
 from service.media.decoders import VIDEO_DECODERS
-from service.media.layout import lacks_index
+from service.media.inlet import Inlet
+from service.media.layout import begins_like_clip, lacks_index
 from service.media.source import Clip
 
 
-def choose_video(container: InputContainer, clip: Clip, wanted: int | None = None) -> VideoStream:
+def choose_video(
+    container: InputContainer, clip: Clip | Inlet, wanted: int | None = None
+) -> VideoStream:
     """The stream wanted, or the first, as tools count that take a file's video 0.
 
     A cover picture is no video. Without a wish, streams that have no decoder, or none of whose
@@ -34,7 +37,7 @@ def choose_video(container: InputContainer, clip: Clip, wanted: int | None = Non
             raise StreamUnknown(f"Stream {wanted} of the file is not a video")
     stream = next(filter(_can_be_read, moving), None)
     if stream is None:
-        raise ClipTruncated() if lacks_index(clip) else ClipWithoutFrames(_explain(moving))
+        raise ClipTruncated() if _lacks_index(clip) else ClipWithoutFrames(_explain(moving))
     return stream
 
 
@@ -74,5 +77,9 @@ def _explain(streams: Sequence[VideoStream]) -> str | None:
     return f"The video is coded as {named}, which is not accepted" if named else None
 
 
-def _is_empty(container: InputContainer, clip: Clip) -> bool:
-    return not container.streams.audio and lacks_index(clip)
+def _is_empty(container: InputContainer, clip: Clip | Inlet) -> bool:
+    return not container.streams.audio and _lacks_index(clip)
+
+
+def _lacks_index(clip: Clip | Inlet) -> bool:
+    return begins_like_clip(clip) if isinstance(clip, Inlet) else lacks_index(clip)

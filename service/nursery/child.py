@@ -62,7 +62,7 @@ async def _explain_end(
         async for message in heard:
             yield message
     except asyncio.IncompleteReadError as error:
-        reason = await _reason_of_end(child, cpu_seconds=cpu_seconds)
+        reason = await reason_of_end(child, cpu_seconds=cpu_seconds)
         if isinstance(reason, DecoderCrashed):
             nursery.renew()
         raise reason from error
@@ -79,7 +79,7 @@ async def _listen(child: Child, patience: Patience, most_frames: int) -> AsyncIt
         began = time.monotonic()
         try:
             async with asyncio.timeout(min(patience.stall_seconds, left_seconds)):
-                message = await _read_message(child.messages, most_frames)
+                message = wire.decode(*await read_parts(child.messages, most_frames))
         except TimeoutError as error:
             raise DecoderTimedOut() from error
         left_seconds -= time.monotonic() - began  # what the reader takes is not the clip's fault
@@ -98,16 +98,15 @@ async def _listen(child: Child, patience: Patience, most_frames: int) -> AsyncIt
             return
 
 
-async def _read_message(reader: asyncio.StreamReader, most_frames: int) -> Extract:
+async def read_parts(reader: asyncio.StreamReader, most_frames: int) -> list[bytes]:
+    """Header, crops, waveform and patch starts of the next message; raises DecoderCrashed."""
     prefix = await reader.readexactly(wire.PREFIX.size)
     lengths = wire.read_prefix(prefix, most_frames=most_frames)
-    header = await reader.readexactly(lengths.header)
-    crops = await reader.readexactly(lengths.crops)
-    waveform = await reader.readexactly(lengths.waveform)
-    return wire.decode(header, crops, waveform, await reader.readexactly(lengths.patch_starts))
+    parts = (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts)
+    return [await reader.readexactly(part) for part in parts]
 
 
-async def _reason_of_end(child: Child, *, cpu_seconds: float) -> CircumplexError:
+async def reason_of_end(child: Child, *, cpu_seconds: float) -> CircumplexError:
     """How a child ended that did not say so itself; what it complained of goes to the log.
 
     The kernel's SIGKILL comes for memory that others take as well, and is then not the clip's

@@ -47,10 +47,14 @@ class Child:
         """The last of what it wrote to standard error; waits until that is closed."""
         return (await asyncio.shield(self._complaints)).decode(errors="replace")
 
-    async def leave(self, patience_seconds: float) -> bool:
-        """Kill it if it lives, and wait; False: nobody said in time that it is gone."""
+    def kill(self) -> None:
+        """Have it killed if it lives."""
         with contextlib.suppress(OSError):  # the nursery has gone already
             self._lifeline.shutdown(socket.SHUT_WR)
+
+    async def leave(self, patience_seconds: float) -> bool:
+        """Kill it if it lives, and wait; False: nobody said in time that it is gone."""
+        self.kill()
         ended, _ = await asyncio.wait({self._end}, timeout=patience_seconds)
         return bool(ended)
 

@@ -9,9 +9,10 @@ before a byte of it is read, every value before it is used, and nothing is ever 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -57,17 +58,17 @@ def encode(extract: Extract) -> Sequence[bytes]:
     """A message as buffers to be written one after the other."""
     match extract:
         case ClipOpened(media=media):
-            return _frame({"kind": "opened", "media": asdict(media)})
+            return frame({"kind": "opened", "media": asdict(media)})
         case ClipClosed(frames=frames, flags=flags, anomalies=anomalies):
             fields = {"kind": "closed", "frames": frames, "flags": list(flags)}
-            return _frame(fields | {"anomalies": asdict(anomalies)})
+            return frame(fields | {"anomalies": asdict(anomalies)})
         case Chunk():
             return _encode_chunk(extract)
 
 
 def encode_error(error: CircumplexError) -> Sequence[bytes]:
     """The error that ends an extraction, as a message."""
-    return _frame({"kind": "failed", "code": error.code, "detail": error.detail})
+    return frame({"kind": "failed", "code": error.code, "detail": error.detail})
 
 
 def read_prefix(prefix: bytes, *, most_frames: int) -> Lengths:
@@ -88,7 +89,7 @@ def read_prefix(prefix: bytes, *, most_frames: int) -> Lengths:
         and patch_starts <= most_frames * 8
     )
     if not believable:
-        raise _nonsense("lengths")
+        raise nonsense("lengths")
     return lengths
 
 
@@ -97,29 +98,45 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
 
     Raises: the error that the message carries; DecoderCrashed: the message makes no sense.
     """
-    try:
+    with believing():
         fields = json.loads(header)
-        match fields["kind"]:
-            case "opened":
-                return ClipOpened(media=check_record(MediaFacts, fields["media"]))
-            case "chunk":
-                return _decode_chunk(fields, crops, waveform, patch_starts)
-            case "closed":
-                return ClipClosed(
-                    frames=check_whole(fields["frames"]),
-                    flags=tuple(Flag(flag) for flag in fields["flags"]),
-                    anomalies=check_record(Anomalies, fields["anomalies"]),
-                )
-            case "failed":
-                error = _decode_error(str(fields["code"]), str(fields["detail"])[:_MOST_TEXT])
-            case _:
-                error = _nonsense("kind")
+        if fields["kind"] == "chunk":
+            return _decode_chunk(fields, crops, waveform, patch_starts)
+        return decode_edge(fields)
+
+
+def decode_edge(fields: dict[str, Any]) -> ClipOpened | ClipClosed:
+    """Make the value that the first or the last message of an extraction stands for.
+
+    Raises: the error that it carries; DecoderCrashed, ValueError, TypeError, KeyError: it makes
+        no sense.
+    """
+    match fields["kind"]:
+        case "opened":
+            return ClipOpened(media=check_record(MediaFacts, fields["media"]))
+        case "closed":
+            return ClipClosed(
+                frames=check_whole(fields["frames"]),
+                flags=tuple(Flag(flag) for flag in fields["flags"]),
+                anomalies=check_record(Anomalies, fields["anomalies"]),
+            )
+        case "failed":
+            raise _decode_error(str(fields["code"]), str(fields["detail"])[:_MOST_TEXT])
+        case _:
+            raise nonsense("kind")
+
+
+@contextlib.contextmanager
+def believing() -> Generator[None]:
+    """Raises DecoderCrashed where something is read that makes no sense."""
+    try:
+        yield
     except (ValueError, TypeError, KeyError, RecursionError) as raised:
-        raise _nonsense("values") from raised
-    raise error
+        raise nonsense("values") from raised
 
 
-def _frame(fields: dict[str, Any], *arrays: Bytes | Floats | Integers) -> Sequence[bytes]:
+def frame(fields: dict[str, Any], *arrays: Bytes | Floats | Integers) -> Sequence[bytes]:
+    """A message of these fields and three arrays, or none."""
     header = json.dumps(fields, separators=(",", ":")).encode()
     parts = [array.tobytes() for array in arrays]
     sizes = [array.nbytes for array in arrays] or [0, 0, 0]
@@ -127,19 +144,40 @@ def _frame(fields: dict[str, Any], *arrays: Bytes | Floats | Integers) -> Sequen
 
 
 def _encode_chunk(chunk: Chunk) -> Sequence[bytes]:
-    fields = {
-        "kind": "chunk",
-        "first": chunk.frames[0].index,
-        "times": [frame.time_seconds for frame in chunk.frames],
-        "faces": [[_face_values(face) for face in frame.faces] for frame in chunk.frames],
-        "stages": chunk.stage_seconds,
-    }
-    return _frame(fields, chunk.crops, chunk.waveform, chunk.patch_starts)
+    fields = {"kind": "chunk", "stages": chunk.stage_seconds, **encode_frames(chunk.frames)}
+    return frame(fields, chunk.crops, chunk.waveform, chunk.patch_starts)
 
 
 def _decode_chunk(
     fields: dict[str, Any], crops: bytes, waveform: bytes, patch_starts: bytes
 ) -> Chunk:
+    frames = decode_frames(fields)
+    heard, starts = decode_sound(waveform, patch_starts)
+    if len(starts) != len(frames):
+        raise ValueError("frames and patches disagree")
+    return Chunk(
+        frames=frames,
+        crops=decode_crops(crops, frames),
+        waveform=heard,
+        patch_starts=starts,
+        stage_seconds=decode_stages(fields, EXTRACTION_STAGES),
+    )
+
+
+def encode_frames(frames: Sequence[Frame]) -> dict[str, Any]:
+    """Fields that say where, when and with which faces consecutive frames are."""
+    return {
+        "first": frames[0].index,
+        "times": [each.time_seconds for each in frames],
+        "faces": [[_face_values(face) for face in each.faces] for each in frames],
+    }
+
+
+def decode_frames(fields: dict[str, Any]) -> tuple[Frame, ...]:
+    """The same read back: at least one frame, and no track with two faces in it.
+
+    Raises: ValueError, TypeError, KeyError.
+    """
     first = check_whole(fields["first"])
     rows = zip(fields["times"], fields["faces"], strict=True)
     frames = tuple(
@@ -150,34 +188,38 @@ def _decode_chunk(
         )
         for offset, (seconds, faces) in enumerate(rows)
     )
-    chunk = Chunk(
-        frames=frames,
-        crops=np.frombuffer(crops, np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE),
-        waveform=np.frombuffer(waveform, np.float32),
-        patch_starts=np.frombuffer(patch_starts, np.int64),
-        stage_seconds={name: check_duration(fields["stages"][name]) for name in EXTRACTION_STAGES},
-    )
-    _check_chunk(chunk)
-    return chunk
-
-
-def _check_chunk(chunk: Chunk) -> None:
-    faces = sum(len(frame.faces) for frame in chunk.frames)
-    if not chunk.frames or faces != len(chunk.crops):
-        raise ValueError("frames, faces and crops disagree")
-    for frame in chunk.frames:
-        if len(frame.faces) > MOST_FACES:
+    if not frames:
+        raise ValueError("no frames")
+    for each in frames:
+        if len(each.faces) > MOST_FACES:
             raise ValueError("too many faces in one frame")
-        if len({face.track for face in frame.faces}) < len(frame.faces):
+        if len({face.track for face in each.faces}) < len(each.faces):
             raise ValueError("a track has two faces in one frame")
-    starts = chunk.patch_starts
-    if len(starts) != len(chunk.frames):
-        raise ValueError("frames and patches disagree")
-    last = (len(chunk.waveform) - PATCH_SAMPLES) // HOP_SAMPLES
-    if int(starts.min()) < 0 or int(starts.max()) > last:
+    return frames
+
+
+def decode_crops(crops: bytes, frames: Sequence[Frame]) -> Bytes:
+    """(N, 3, 112, 112), one for each face; raises ValueError."""
+    found = np.frombuffer(crops, np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE)
+    if sum(len(each.faces) for each in frames) != len(found):
+        raise ValueError("faces and crops disagree")
+    return found
+
+
+def decode_sound(waveform: bytes, patch_starts: bytes) -> tuple[Floats, Integers]:
+    """A waveform and the patches in it, at least one; raises ValueError."""
+    heard, starts = np.frombuffer(waveform, np.float32), np.frombuffer(patch_starts, np.int64)
+    last = (len(heard) - PATCH_SAMPLES) // HOP_SAMPLES
+    if not len(starts) or int(starts.min()) < 0 or int(starts.max()) > last:
         raise ValueError("a patch lies outside the waveform")
-    if not np.isfinite(chunk.waveform).all() or np.abs(chunk.waveform).max() > 1.0:
+    if not np.isfinite(heard).all() or np.abs(heard).max() > 1.0:
         raise ValueError("sound outside [-1, 1]")
+    return heard, starts
+
+
+def decode_stages(fields: dict[str, Any], stages: Sequence[str]) -> dict[str, float]:
+    """Busy seconds of these stages; raises ValueError, TypeError, KeyError."""
+    return {name: check_duration(fields["stages"][name]) for name in stages}
 
 
 def _face_values(face: TrackedFace) -> list[float]:
@@ -196,8 +238,9 @@ def _decode_error(code: str, detail: str) -> CircumplexError:
     error = error_of(code, detail)
     if isinstance(error, ClipError | FaceModelsMissing):
         return error
-    return _nonsense("error")
+    return nonsense("error")
 
 
-def _nonsense(what: str) -> DecoderCrashed:
+def nonsense(what: str) -> DecoderCrashed:
+    """What a message stands for that nobody would send."""
     return DecoderCrashed(f"The decoder process sent a message that makes no sense ({what})")
