@@ -12,6 +12,7 @@ REDIS     := $(RUNTIME)/redis-7/.ready
 EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
+RELEASED   := proto/circumplex-v1.binpb
 PROVENANCE := model_repository/provenance.json
 MODELS    := $(patsubst %/config.pbtxt,%/1/model.pt,$(shell grep -l '^backend' model_repository/*/config.pbtxt))
 MISSING   := $(filter-out $(wildcard $(MODELS)),$(MODELS))
@@ -20,7 +21,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench proof tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format bench bench-memory fuzz fuzz-api chaos eval export weights lock clean
+.PHONY: help setup demo up test check lint format proto proto-check proto-release bench bench-memory fuzz fuzz-api chaos eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +40,7 @@ test: setup $(REDIS) ## Pass all tests.
 check: setup lint ## Format, lint, types, import rules, unit and contract tests.
 	$(BIN)/python -m pytest tests/unit tests/contract
 
-lint: $(INSTALLED) ## Format, lint, types and import rules alone.
+lint: $(INSTALLED) proto-check ## Format, lint, types and import rules, the wire contract and its stubs.
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/lint-imports
@@ -48,6 +49,20 @@ lint: $(INSTALLED) ## Format, lint, types and import rules alone.
 format: $(INSTALLED) ## Rewrite the sources the way `make lint` wants them.
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+proto: $(INSTALLED) ## Make the stubs of the wire contract again, the service's and the client's.
+	$(BIN)/buf format --write proto
+	$(BIN)/python -m deploy.stubs
+
+proto-check: $(INSTALLED)
+	$(BIN)/buf lint proto
+	$(BIN)/buf format --diff --exit-code proto
+	$(BIN)/buf breaking proto --against $(RELEASED)
+	$(BIN)/python -m deploy.stubs --check
+
+# What is released from now on: nothing of it may be broken.
+proto-release: $(INSTALLED)
+	$(BIN)/buf build proto --as-file-descriptor-set --exclude-source-info --output $(RELEASED)
 
 bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/bench.json.
 	@$(BIN)/python -m bench

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ircumplex/v1/jobs.proto\x12\rcircumplex.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x10SubmitJobRequest\x12/\n\x07options\x18\x01 \x01(\x0b\x32\x1c.circumplex.v1.SubmitOptionsH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"\xc7\x01\n\rSubmitOptions\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\r\n\x05\x66\x61\x63\x65s\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\t\x12\x19\n\x0cvideo_stream\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0c\x61udio_stream\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\tB\x0f\n\r_video_streamB\x0f\n\r_audio_stream\"I\n\x11SubmitJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\x12\x13\n\x0bis_replayed\x18\x02 \x01(\x08\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x0eGetJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"G\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\"M\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.circumplex.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"3\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"4\n\x11\x43\x61ncelJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"!\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"3\n\x10RetryJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"\"\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"2\n\x10GetResultRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"!\n\x11GetResultResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xd7\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66ilename\x18\x07 \x01(\t\x12)\n\x08progress\x18\x08 \x01(\x0b\x32\x17.circumplex.v1.Progress\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x17.circumplex.v1.JobError\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\"o\n\x08Progress\x12\x13\n\x0b\x66rames_done\x18\x01 \x01(\x04\x12\x19\n\x0c\x66rames_total\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_frames_totalB\x0b\n\t_fraction\"(\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t2\x80\x05\n\nJobService\x12P\n\tSubmitJob\x12\x1f.circumplex.v1.SubmitJobRequest\x1a .circumplex.v1.SubmitJobResponse(\x01\x12\x45\n\x06GetJob\x12\x1c.circumplex.v1.GetJobRequest\x1a\x1d.circumplex.v1.GetJobResponse\x12K\n\x08ListJobs\x12\x1e.circumplex.v1.ListJobsRequest\x1a\x1f.circumplex.v1.ListJobsResponse\x12M\n\x08WatchJob\x12\x1e.circumplex.v1.WatchJobRequest\x1a\x1f.circumplex.v1.WatchJobResponse0\x01\x12N\n\tCancelJob\x12\x1f.circumplex.v1.CancelJobRequest\x1a .circumplex.v1.CancelJobResponse\x12K\n\x08RetryJob\x12\x1e.circumplex.v1.RetryJobRequest\x1a\x1f.circumplex.v1.RetryJobResponse\x12N\n\tDeleteJob\x12\x1f.circumplex.v1.DeleteJobRequest\x1a .circumplex.v1.DeleteJobResponse\x12P\n\tGetResult\x12\x1f.circumplex.v1.GetResultRequest\x1a .circumplex.v1.GetResultResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ircumplex/v1/jobs.proto\x12\rcircumplex.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x10SubmitJobRequest\x12/\n\x07options\x18\x01 \x01(\x0b\x32\x1c.circumplex.v1.SubmitOptionsH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"\xc7\x01\n\rSubmitOptions\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\r\n\x05\x66\x61\x63\x65s\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\t\x12\x19\n\x0cvideo_stream\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0c\x61udio_stream\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\tB\x0f\n\r_video_streamB\x0f\n\r_audio_stream\"I\n\x11SubmitJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\x12\x13\n\x0bis_replayed\x18\x02 \x01(\x08\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x0eGetJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"d\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\"M\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.circumplex.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"3\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"4\n\x11\x43\x61ncelJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"!\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"3\n\x10RetryJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.circumplex.v1.Job\"\"\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"2\n\x10GetResultRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"!\n\x11GetResultResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xd4\x04\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66ilename\x18\x07 \x01(\t\x12)\n\x08progress\x18\x08 \x01(\x0b\x32\x17.circumplex.v1.Progress\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x17.circumplex.v1.JobError\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x10\n\x08priority\x18\x0b \x01(\t\x12\x12\n\nmedia_type\x18\x0c \x01(\t\x12\x12\n\nclip_bytes\x18\r \x01(\x04\x12\r\n\x05\x66\x61\x63\x65s\x18\x0e \x01(\t\x12\x19\n\x0cvideo_stream\x18\x0f \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0c\x61udio_stream\x18\x10 \x01(\rH\x01\x88\x01\x01\x12\r\n\x05tries\x18\x11 \x01(\r\x12,\n\x08retry_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x13 \x01(\t\x12\x0e\n\x06worker\x18\x14 \x01(\tB\x0f\n\r_video_streamB\x0f\n\r_audio_stream\"\x99\x01\n\x08Progress\x12\x13\n\x0b\x66rames_done\x18\x01 \x01(\x04\x12\x19\n\x0c\x66rames_total\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\x04 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_frames_totalB\x0b\n\t_fractionB\x0e\n\x0c_eta_seconds\";\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x32\x80\x05\n\nJobService\x12P\n\tSubmitJob\x12\x1f.circumplex.v1.SubmitJobRequest\x1a .circumplex.v1.SubmitJobResponse(\x01\x12\x45\n\x06GetJob\x12\x1c.circumplex.v1.GetJobRequest\x1a\x1d.circumplex.v1.GetJobResponse\x12K\n\x08ListJobs\x12\x1e.circumplex.v1.ListJobsRequest\x1a\x1f.circumplex.v1.ListJobsResponse\x12M\n\x08WatchJob\x12\x1e.circumplex.v1.WatchJobRequest\x1a\x1f.circumplex.v1.WatchJobResponse0\x01\x12N\n\tCancelJob\x12\x1f.circumplex.v1.CancelJobRequest\x1a .circumplex.v1.CancelJobResponse\x12K\n\x08RetryJob\x12\x1e.circumplex.v1.RetryJobRequest\x1a\x1f.circumplex.v1.RetryJobResponse\x12N\n\tDeleteJob\x12\x1f.circumplex.v1.DeleteJobRequest\x1a .circumplex.v1.DeleteJobResponse\x12P\n\tGetResult\x12\x1f.circumplex.v1.GetResultRequest\x1a .circumplex.v1.GetResultResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,35 +43,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBRESPONSE']._serialized_start=482
   _globals['_GETJOBRESPONSE']._serialized_end=531
   _globals['_LISTJOBSREQUEST']._serialized_start=533
-  _globals['_LISTJOBSREQUEST']._serialized_end=604
-  _globals['_LISTJOBSRESPONSE']._serialized_start=606
-  _globals['_LISTJOBSRESPONSE']._serialized_end=683
-  _globals['_WATCHJOBREQUEST']._serialized_start=685
-  _globals['_WATCHJOBREQUEST']._serialized_end=718
-  _globals['_WATCHJOBRESPONSE']._serialized_start=720
-  _globals['_WATCHJOBRESPONSE']._serialized_end=771
-  _globals['_CANCELJOBREQUEST']._serialized_start=773
-  _globals['_CANCELJOBREQUEST']._serialized_end=807
-  _globals['_CANCELJOBRESPONSE']._serialized_start=809
-  _globals['_CANCELJOBRESPONSE']._serialized_end=861
-  _globals['_RETRYJOBREQUEST']._serialized_start=863
-  _globals['_RETRYJOBREQUEST']._serialized_end=896
-  _globals['_RETRYJOBRESPONSE']._serialized_start=898
-  _globals['_RETRYJOBRESPONSE']._serialized_end=949
-  _globals['_DELETEJOBREQUEST']._serialized_start=951
-  _globals['_DELETEJOBREQUEST']._serialized_end=985
-  _globals['_DELETEJOBRESPONSE']._serialized_start=987
-  _globals['_DELETEJOBRESPONSE']._serialized_end=1006
-  _globals['_GETRESULTREQUEST']._serialized_start=1008
-  _globals['_GETRESULTREQUEST']._serialized_end=1058
-  _globals['_GETRESULTRESPONSE']._serialized_start=1060
-  _globals['_GETRESULTRESPONSE']._serialized_end=1093
-  _globals['_JOB']._serialized_start=1096
-  _globals['_JOB']._serialized_end=1439
-  _globals['_PROGRESS']._serialized_start=1441
-  _globals['_PROGRESS']._serialized_end=1552
-  _globals['_JOBERROR']._serialized_start=1554
-  _globals['_JOBERROR']._serialized_end=1594
-  _globals['_JOBSERVICE']._serialized_start=1597
-  _globals['_JOBSERVICE']._serialized_end=2237
+  _globals['_LISTJOBSREQUEST']._serialized_end=633
+  _globals['_LISTJOBSRESPONSE']._serialized_start=635
+  _globals['_LISTJOBSRESPONSE']._serialized_end=712
+  _globals['_WATCHJOBREQUEST']._serialized_start=714
+  _globals['_WATCHJOBREQUEST']._serialized_end=747
+  _globals['_WATCHJOBRESPONSE']._serialized_start=749
+  _globals['_WATCHJOBRESPONSE']._serialized_end=800
+  _globals['_CANCELJOBREQUEST']._serialized_start=802
+  _globals['_CANCELJOBREQUEST']._serialized_end=836
+  _globals['_CANCELJOBRESPONSE']._serialized_start=838
+  _globals['_CANCELJOBRESPONSE']._serialized_end=890
+  _globals['_RETRYJOBREQUEST']._serialized_start=892
+  _globals['_RETRYJOBREQUEST']._serialized_end=925
+  _globals['_RETRYJOBRESPONSE']._serialized_start=927
+  _globals['_RETRYJOBRESPONSE']._serialized_end=978
+  _globals['_DELETEJOBREQUEST']._serialized_start=980
+  _globals['_DELETEJOBREQUEST']._serialized_end=1014
+  _globals['_DELETEJOBRESPONSE']._serialized_start=1016
+  _globals['_DELETEJOBRESPONSE']._serialized_end=1035
+  _globals['_GETRESULTREQUEST']._serialized_start=1037
+  _globals['_GETRESULTREQUEST']._serialized_end=1087
+  _globals['_GETRESULTRESPONSE']._serialized_start=1089
+  _globals['_GETRESULTRESPONSE']._serialized_end=1122
+  _globals['_JOB']._serialized_start=1125
+  _globals['_JOB']._serialized_end=1721
+  _globals['_PROGRESS']._serialized_start=1724
+  _globals['_PROGRESS']._serialized_end=1877
+  _globals['_JOBERROR']._serialized_start=1879
+  _globals['_JOBERROR']._serialized_end=1938
+  _globals['_JOBSERVICE']._serialized_start=1941
+  _globals['_JOBSERVICE']._serialized_end=2581
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,84 @@
+"""Makes Python of the wire contract: for the service beside the .proto files, and for the client.
+
+    python -m deploy.stubs            write both
+    python -m deploy.stubs --check    say which files are not what the contract makes
+
+The client is a distribution of its own: its copy is the same code under its own name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+CONTRACT: Final = ROOT / "proto"
+PACKAGE: Final = "circumplex.v1"
+CLIENT: Final = ROOT / "clients" / "python"
+CLIENT_PACKAGE: Final = "circumplex_client.v1"
+PATTERN: Final = "*_pb2*.py*"
+
+
+def main(arguments: list[str]) -> None:
+    """Write the stubs, or compare them."""
+    parser = argparse.ArgumentParser(prog="deploy.stubs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 if outdated")
+    is_check = parser.parse_args(arguments).check
+    expected = dict(_made())
+    if not is_check:
+        for file, text in expected.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return
+    outdated = sorted(
+        file for file in expected.keys() | _present() if _text_of(file) != expected.get(file)
+    )
+    if outdated:
+        names = ", ".join(str(file.relative_to(ROOT)) for file in outdated)
+        sys.exit(f"Not what the contract makes: {names}. Run `make proto`.")
+
+
+def _made() -> Iterator[tuple[Path, str]]:
+    """Every file that there has to be, and what has to be in it."""
+    with TemporaryDirectory(prefix="circumplex-") as folder:
+        _compile(Path(folder))
+        for file in sorted(Path(folder).rglob(PATTERN)):
+            text = file.read_text()
+            yield CONTRACT / file.relative_to(folder), text
+            yield _folder_of(CLIENT, CLIENT_PACKAGE) / file.name, _renamed(text)
+
+
+def _compile(folder: Path) -> None:
+    sources = sorted(_folder_of(CONTRACT, PACKAGE).glob("*.proto"))
+    kinds = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={CONTRACT}"]
+    subprocess.run([*command, *kinds, *map(str, sources)], check=True)
+
+
+def _renamed(text: str) -> str:
+    """The same, importing the client's package; what the contract is called stays."""
+    for place in ("from {}", "(DESCRIPTOR, '{}."):
+        text = text.replace(place.format(PACKAGE), place.format(CLIENT_PACKAGE))
+    return text
+
+
+def _present() -> set[Path]:
+    folders = (_folder_of(CONTRACT, PACKAGE), _folder_of(CLIENT, CLIENT_PACKAGE))
+    return {file for folder in folders for file in folder.glob(PATTERN)}
+
+
+def _text_of(file: Path) -> str | None:
+    return file.read_text() if file.is_file() else None
+
+
+def _folder_of(root: Path, package: str) -> Path:
+    return root.joinpath(*package.split("."))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
