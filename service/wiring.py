@@ -15,9 +15,10 @@ from prometheus_client import REGISTRY
 
 from service.access.audit import Audit
 from service.access.gate import Gate
-from service.analysis import Method, analyse
+from service.analysis import analyse
 from service.api.app import create_app
 from service.domain.ports import Inference
+from service.estimation import Method
 from service.extraction.door import open_extraction
 from service.jobs.annotator import Analyse, Annotator
 from service.jobs.caretaker import Caretaker

@@ -64,6 +64,7 @@ class Cast:
         self._frames = 0
         self._settling: list[PointMaker] = []
         self._dropped: list[int] = []
+        self._is_closed = False
         self.is_crowded = False
         """Whether tracks were left out because there were too many."""
 
@@ -72,6 +73,15 @@ class Cast:
         """The track that has been there most, so far."""
         ranks = {track: member.presence.rank for track, member in self._members.items()}
         return max(ranks, key=ranks.__getitem__, default=None)
+
+    @property
+    def settled_frames(self) -> int:
+        """So many frames have all the points they will ever get."""
+        if self._is_closed:
+            return self._frames
+        makers = [each.maker for each in self._members.values() if each.maker is not None]
+        waiting = [maker.first_unsettled for maker in makers]
+        return min([self._backlog.start, *(index for index in waiting if index is not None)])
 
     def add(self, frames: Sequence[Frame], faces: Floats, voice: Floats) -> Work:
         """Takes T frames, the (N, 512) faces in them, frame after frame, and (T, 128) voice."""
@@ -89,6 +99,7 @@ class Cast:
 
     def close(self) -> Work:
         """The last windows of all who are awake."""
+        self._is_closed = True
         for member in self._members.values():
             yield from self._rest(member)
         for track, member in [*self._members.items()]:

@@ -55,6 +55,13 @@ class PointMaker:
         self._unmerged: deque[tuple[Frame, bool]] = deque()
         self._unsmoothed: deque[_Merged] = deque()
 
+    @property
+    def first_unsettled(self) -> int | None:
+        """The first frame it has that still waits for its point; None: each has its own."""
+        if self._unsmoothed:
+            return self._unsmoothed[0].frame.index
+        return self._unmerged[0][0].index if self._unmerged else None
+
     def add(self, frames: Sequence[Frame], faces: Floats, voice: Floats) -> Iterator[Window]:
         """Takes T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
         seen = np.array([frame.face_of(self._track) is not None for frame in frames], np.bool_)

@@ -34,11 +34,6 @@ class Live(Part):
         gt=0,
         description="A stream that brings nothing for so long is ended; it can be resumed.",
     )
-    stream_park_seconds: float = Field(
-        default=60.0,
-        ge=0,
-        description="A stream whose client is gone is kept ready by its gateway for so long.",
-    )
     stream_resume_seconds: float = Field(
         default=600.0,
         ge=0,

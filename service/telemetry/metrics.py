@@ -27,6 +27,15 @@ JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0,
 SPEED_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Seconds of clip in a second of work."""
 
+STREAM_BUCKETS: Final = (
+    *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0),
+    *(2.5, 5.0, 10.0, 20.0, 40.0),
+)
+"""Seconds: provisional results take the first few, final ones wait for their windows."""
+STREAM_QUANTILES: Final = ("0.5", "0.95", "0.99")
+RESULT_KINDS: Final = ("provisional", "final")
+DROP_REASONS: Final = ("overload", "unreadable")
+
 STAGES: Final = (
     "upload",
     *EXTRACTION_STAGES,
@@ -90,6 +99,7 @@ class Metrics:
             registry=registry,
         )
         self._add_jobs(registry)
+        self._add_streams(registry)
         self._add_clips(registry)
         self._create_series()
 
@@ -121,6 +131,29 @@ class Metrics:
             registry=registry,
         )
         self.forget_backlog()
+
+    def _add_streams(self, registry: CollectorRegistry) -> None:
+        self.streams = Gauge("circumplex_streams", "Streams under way.", registry=registry)
+        self.stream_frame_latency_seconds = Histogram(
+            "circumplex_stream_frame_latency_seconds",
+            "From a frame's last byte received to its result sent.",
+            ("kind",),
+            buckets=STREAM_BUCKETS,
+            registry=registry,
+        )
+        self.stream_latency_quantile_seconds = Histogram(
+            "circumplex_stream_latency_quantile_seconds",
+            "Each stream's own quantile of its provisional results' latency, once at its end.",
+            ("quantile",),
+            buckets=STREAM_BUCKETS,
+            registry=registry,
+        )
+        self.stream_dropped_frames_total = Counter(
+            "circumplex_stream_dropped_frames_total",
+            "Frames of streams that have no result.",
+            ("reason",),
+            registry=registry,
+        )
 
     def _add_clips(self, registry: CollectorRegistry) -> None:
         self.frames_total = Counter(
@@ -158,6 +191,12 @@ class Metrics:
             self.stage_duration_seconds.labels(stage)
         for model in SERVED:
             self.triton_request_duration_seconds.labels(model.name)
+        for kind in RESULT_KINDS:
+            self.stream_frame_latency_seconds.labels(kind)
+        for quantile in STREAM_QUANTILES:
+            self.stream_latency_quantile_seconds.labels(quantile)
+        for reason in DROP_REASONS:
+            self.stream_dropped_frames_total.labels(reason)
         for outcome in OUTCOMES:
             self.job_duration_seconds.labels(outcome)
         for face in ("found", "missing"):

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.analysis import Method, analyse
+from service.analysis import analyse
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
 from service.domain.choices import Choices
 from service.domain.ports import Extractor
 from service.domain.signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
 from service.errors import ClipError, DecoderCrashed, DecoderKilled
+from service.estimation import Method
 from service.results.builder import ResultBuilder
 from service.results.columns import Result
 from service.results.formats import FORMATS

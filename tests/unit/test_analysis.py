@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.analysis import Method, ahead, analyse
+from service.analysis import ahead, analyse
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
 from service.domain.choices import Choices
 from service.domain.clip import (
@@ -29,6 +29,7 @@ from service.domain.timeline import (
     TimelinePoint,
 )
 from service.errors import ClipTooLong, InferenceUnavailable
+from service.estimation import Method
 from service.telemetry.metrics import Metrics
 from tests.facts import MEDIA
 

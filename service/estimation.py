@@ -1,0 +1,116 @@
+"""From crops and sound to points: backbones, windows, fusion, for every track at once.
+
+What a job and a stream have in common, and why their numbers agree.
+
+    embed ─▶ for each track: carry ─▶ window ─▶ fuse ─▶ merge ─▶ smooth ─▶ point
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from service.domain.arrays import Bytes, Floats, Integers
+from service.domain.cast import Cast, Work
+from service.domain.clip import Frame
+from service.domain.ports import Inference
+from service.domain.signatures import TARGETS
+from service.domain.timeline import TimelinePoint, TrackDropped
+from service.domain.windows import Answer, Window
+from service.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """The choices that change the numbers, and how many chunks are under way at once."""
+
+    window_frames: int = 300
+    hop_frames: int = 200
+    smoothing_seconds: float = 0.2
+    chunks_in_flight: int = 3
+
+
+class Estimation:
+    """The estimation of one clip or stream; raises InferenceUnavailable or InferenceFailed."""
+
+    def __init__(self, *, inference: Inference, method: Method, metrics: Metrics) -> None:
+        self._inference = inference
+        self._metrics = metrics
+        self.cast = Cast(
+            window_frames=method.window_frames,
+            hop_frames=method.hop_frames,
+            smoothing_seconds=method.smoothing_seconds,
+        )
+
+    async def embed_faces(self, crops: Bytes, *, at_once: int) -> Floats:
+        """(N, 3, 112, 112) to (N, 512), at most so many at a time: what the models are warm for."""
+        started = time.perf_counter()
+        parts = [
+            await self._inference.embed_faces(crops[first : first + at_once])
+            for first in range(0, max(len(crops), 1), at_once)
+        ]
+        self._observe("embed_faces", started)
+        return np.concatenate(parts)
+
+    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+        """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
+        started = time.perf_counter()
+        voice = await self._inference.embed_voice(waveform, patch_starts)
+        self._observe("embed_voice", started)
+        return voice
+
+    async def add(
+        self, frames: Sequence[Frame], faces: Floats, voice: Floats
+    ) -> AsyncGenerator[TimelinePoint | TrackDropped]:
+        """Take the next T frames, the (N, 512) faces in them and their (T, 128) voice.
+
+        Which tracks rest, and when, depends on how many frames come at a time: the same number,
+        `chunk_frames`, for jobs and streams.
+
+        Yields: the points that are settled, in frame order within their track; TrackDropped.
+        """
+        async for event in self._answered(self.cast.add(frames, faces, voice)):
+            yield event
+        found = sum(bool(frame.faces) for frame in frames)
+        self._metrics.frames_total.labels(face="found").inc(found)
+        self._metrics.frames_total.labels(face="missing").inc(len(frames) - found)
+
+    async def close(self) -> AsyncGenerator[TimelinePoint | TrackDropped]:
+        """Yield the points that were waiting for frames that will not come."""
+        async for event in self._answered(self.cast.close()):
+            yield event
+
+    async def _answered(self, work: Work) -> AsyncGenerator[TimelinePoint | TrackDropped]:
+        for maker, window in work:
+            for point in maker.answer(await self._fuse(window)):
+                yield point
+        for point in self.cast.take_settled():
+            yield point
+        for track in self.cast.take_dropped():
+            yield TrackDropped(track=track)
+
+    async def _fuse(self, window: Window) -> Answer:
+        features = window.features
+        if not features.known.any():
+            nothing = np.zeros((window.frames, len(TARGETS)), np.float32)
+            return Answer(mean=nothing, spread=nothing)
+        mean, spread = await self._timed_fusion(
+            self._inference.fuse(features.visual, features.audio, features.known)
+        )
+        return Answer(mean=mean[: window.frames], spread=spread[: window.frames])
+
+    async def _timed_fusion(self, work: Awaitable[T]) -> T:
+        started = time.perf_counter()
+        done = await work
+        self._observe("fuse", started)
+        return done
+
+    def _observe(self, stage: str, started: float) -> None:
+        seconds = time.perf_counter() - started
+        self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)

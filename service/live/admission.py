@@ -1,0 +1,70 @@
+"""Lets streams in as long as those that are there are served in time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+
+from service.errors import StreamsFull
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+STREAMS_PER_PROCESSOR: Final = 2
+RECENT_SECONDS: Final = 5.0
+LEAST_RESULTS: Final = 50
+"""So many recent results say whether streams are served in time."""
+RETRY_SECONDS: Final = 5.0
+
+
+class Admission:
+    """Counts the streams of this gateway, and watches how late their results are."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._most = settings.max_streams or STREAMS_PER_PROCESSOR * (os.cpu_count() or 1)
+        self._budget_seconds = settings.stream_latency_seconds
+        self._metrics = metrics
+        self._streams = 0
+        self._recent: deque[tuple[float, float]] = deque()
+
+    @contextmanager
+    def stream(self) -> Generator[None]:
+        """One stream for as long as the context lasts; raises StreamsFull."""
+        if self._streams >= self._most:
+            raise StreamsFull(f"{self._streams} streams are under way", retry_seconds=RETRY_SECONDS)
+        if (late := self._late_seconds()) > self._budget_seconds:
+            raise StreamsFull(
+                f"results of the {self._streams} streams under way take {late:.2f} s",
+                retry_seconds=RETRY_SECONDS,
+            )
+        self._count(+1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def observe(self, seconds: float) -> None:
+        """A provisional result took so long."""
+        self._recent.append((time.monotonic(), seconds))
+        self._forget()
+
+    def _count(self, change: int) -> None:
+        self._streams += change
+        self._metrics.streams.set(self._streams)
+
+    def _late_seconds(self) -> float:
+        """The 95th percentile of recent results; 0 where there are too few to tell."""
+        self._forget()
+        if len(self._recent) < LEAST_RESULTS:
+            return 0.0
+        return float(np.percentile([seconds for _, seconds in self._recent], 95))
+
+    def _forget(self) -> None:
+        since = time.monotonic() - RECENT_SECONDS
+        while self._recent and self._recent[0][0] < since:
+            self._recent.popleft()

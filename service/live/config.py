@@ -1,0 +1,128 @@
+"""What a client asks of its stream, read from its first message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.domain.choices import Faces
+from service.domain.live import (
+    ContainerMedia,
+    FrameEncoding,
+    FrameMedia,
+    LiveMedia,
+    SampleEncoding,
+    SoundFormat,
+)
+from service.errors import ClipTooManyPixels, RequestInvalid
+from service.settings import Settings
+
+MOST_CHANNELS: Final = 8
+LEAST_RATE_HZ: Final = 1_000
+MOST_RATE_HZ: Final = 768_000
+
+_ENCODINGS: Final = {
+    wire.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
+    wire.FRAME_ENCODING_RGB24: FrameEncoding.RGB24,
+    wire.FRAME_ENCODING_FACE_CROP: FrameEncoding.FACE_CROP,
+}
+_SAMPLES: Final = {
+    wire.SAMPLE_ENCODING_S16LE: SampleEncoding.S16,
+    wire.SAMPLE_ENCODING_F32LE: SampleEncoding.F32,
+}
+_FACES: Final = {
+    wire.FACES_UNSPECIFIED: Faces.PRIMARY,
+    wire.FACES_PRIMARY: Faces.PRIMARY,
+    wire.FACES_ALL: Faces.ALL,
+}
+
+
+class Overload(StrEnum):
+    """What happens when frames come faster than they are dealt with."""
+
+    BLOCK = "block"
+    DROP_OLDEST = "drop_oldest"
+    FAIL = "fail"
+
+
+_POLICIES: Final = {
+    wire.OVERLOAD_POLICY_UNSPECIFIED: Overload.BLOCK,
+    wire.OVERLOAD_POLICY_BLOCK: Overload.BLOCK,
+    wire.OVERLOAD_POLICY_DROP_OLDEST: Overload.DROP_OLDEST,
+    wire.OVERLOAD_POLICY_FAIL: Overload.FAIL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveConfig:
+    """The choices for one stream. resume_token: empty for a new one."""
+
+    media: LiveMedia
+    faces: Faces = Faces.PRIMARY
+    overload: Overload = Overload.BLOCK
+    final_results_only: bool = False
+    resume_token: str = ""
+
+
+def read_config(config: wire.StreamConfig, settings: Settings) -> LiveConfig:
+    """What a config says.
+
+    Raises: RequestInvalid, ClipTooManyPixels.
+    """
+    if config.faces not in _FACES or config.overload_policy not in _POLICIES:
+        raise RequestInvalid("`faces` or `overload_policy` has a value that is not known")
+    media = _read_media(config, settings)
+    overload = _POLICIES[config.overload_policy]
+    if overload is Overload.DROP_OLDEST and isinstance(media, ContainerMedia):
+        raise RequestInvalid("OVERLOAD_POLICY_DROP_OLDEST is for single frames, not a container")
+    return LiveConfig(
+        media=media,
+        faces=_FACES[config.faces],
+        overload=overload,
+        final_results_only=config.final_results_only,
+        resume_token=config.resume_token,
+    )
+
+
+def _read_media(config: wire.StreamConfig, settings: Settings) -> LiveMedia:
+    match config.WhichOneof("media"):
+        case "container":
+            said = config.container
+            return ContainerMedia(
+                video_stream=said.video_stream if said.HasField("video_stream") else None,
+                audio_stream=said.audio_stream if said.HasField("audio_stream") else None,
+            )
+        case "frames":
+            return _read_frames(config.frames, settings)
+        case _:
+            raise RequestInvalid("the config names no media: `container` or `frames`")
+
+
+def _read_frames(frames: wire.FrameMedia, settings: Settings) -> FrameMedia:
+    encoding = _ENCODINGS.get(frames.encoding)
+    if encoding is None:
+        raise RequestInvalid("`frames.encoding` is missing or not known")
+    if encoding is FrameEncoding.RGB24:
+        if not frames.width or not frames.height:
+            raise RequestInvalid("FRAME_ENCODING_RGB24 needs `width` and `height`")
+        pixels = frames.width * frames.height
+        if pixels > settings.max_frame_pixels or 3 * pixels > settings.stream_message_bytes:
+            raise ClipTooManyPixels()
+    elif frames.width or frames.height:
+        raise RequestInvalid("`width` and `height` are for FRAME_ENCODING_RGB24 alone")
+    sound = _read_sound(frames.audio) if frames.HasField("audio") else None
+    return FrameMedia(encoding=encoding, width=frames.width, height=frames.height, sound=sound)
+
+
+def _read_sound(audio: wire.AudioFormat) -> SoundFormat:
+    encoding = _SAMPLES.get(audio.encoding)
+    if encoding is None:
+        raise RequestInvalid("`frames.audio.encoding` is missing or not known")
+    if not LEAST_RATE_HZ <= audio.sample_rate_hz <= MOST_RATE_HZ:
+        raise RequestInvalid(f"`sample_rate_hz` must be from {LEAST_RATE_HZ} to {MOST_RATE_HZ}")
+    if not 1 <= audio.channels <= MOST_CHANNELS:
+        raise RequestInvalid(f"`channels` must be from 1 to {MOST_CHANNELS}")
+    return SoundFormat(encoding=encoding, rate_hz=audio.sample_rate_hz, channels=audio.channels)

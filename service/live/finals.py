@@ -1,0 +1,61 @@
+"""Points of tracks gathered into the final result of each frame, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.domain.choices import Faces
+from service.domain.clip import Frame
+from service.domain.timeline import TimelinePoint
+from service.live.replies import show_frame, show_track
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A frame, its place in the stream as it was sent, and when its last byte came."""
+
+    frame: Frame
+    index: int
+    arrived_at: float
+
+
+class Finals:
+    """The frames that wait for their final result, and the points that are there already."""
+
+    def __init__(self, faces: Faces) -> None:
+        self._faces = faces
+        self._waiting: deque[Sent] = deque()
+        self._points: dict[int, dict[int, TimelinePoint]] = {}
+
+    def expect(self, sent: Sent) -> None:
+        """The next frame that will get a final result."""
+        self._waiting.append(sent)
+
+    def add(self, point: TimelinePoint) -> None:
+        """A point that nothing can change any more."""
+        self._points.setdefault(point.frame.index, {})[point.track] = point
+
+    def drop(self, track: int) -> None:
+        """This track's points do not count."""
+        for points in self._points.values():
+            points.pop(track, None)
+
+    def release(
+        self, settled_frames: int, leader: int | None, stream_id: str
+    ) -> Iterator[tuple[Sent, wire.FrameResult]]:
+        """The results of the frames up to there, in order. leader: the track that leads by now."""
+        while self._waiting and self._waiting[0].frame.index < settled_frames:
+            sent = self._waiting.popleft()
+            points = self._points.pop(sent.frame.index, {})
+            if self._faces is Faces.PRIMARY:
+                points = {track: each for track, each in points.items() if track == leader}
+            tracks = [
+                show_track(track, points[track].face, points[track].estimate)
+                for track in sorted(points)
+            ]
+            token = f"{stream_id}.{sent.index}"
+            yield sent, show_frame(sent.index, sent.frame.time_seconds, tracks, token=token)

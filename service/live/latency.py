@@ -1,0 +1,45 @@
+"""How long the results of one stream took."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import numpy as np
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.telemetry.metrics import STREAM_QUANTILES, Metrics
+
+REMEMBERED_RESULTS: Final = 4096
+
+
+class Latency:
+    """From a frame's last byte received to its result sent, of one stream."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._provisional: deque[float] = deque(maxlen=REMEMBERED_RESULTS)
+
+    def observe(self, seconds: float, *, is_final: bool) -> None:
+        """A result was sent."""
+        kind = "final" if is_final else "provisional"
+        self._metrics.stream_frame_latency_seconds.labels(kind=kind).observe(seconds)
+        if not is_final:
+            self._provisional.append(seconds)
+
+    def summary(self) -> wire.LatencySummary | None:
+        """Of the provisional results; None where there were none."""
+        if not self._provisional:
+            return None
+        p50, p95, p99 = (float(value) for value in self._quantiles())
+        return wire.LatencySummary(p50_seconds=p50, p95_seconds=p95, p99_seconds=p99)
+
+    def publish(self) -> None:
+        """Count this stream's own quantiles among those of all streams."""
+        if self._provisional:
+            for quantile, seconds in zip(STREAM_QUANTILES, self._quantiles(), strict=True):
+                self._metrics.stream_latency_quantile_seconds.labels(quantile).observe(seconds)
+
+    def _quantiles(self) -> list[float]:
+        ranks = [100 * float(quantile) for quantile in STREAM_QUANTILES]
+        return [float(each) for each in np.percentile(list(self._provisional), ranks)]

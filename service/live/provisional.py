@@ -1,0 +1,167 @@
+"""What can be said of a frame at once: from what has been seen and heard by then.
+
+The last LIVE_FRAMES frames of a track go through `live_fusion`. As in a job a face that is away
+is carried on; the newest frames, whose second of sound has not been heard to its end, take the
+last voice that has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service.domain.arrays import Floats
+from service.domain.cast import MOST_TRACKS
+from service.domain.choices import Faces
+from service.domain.clip import Frame
+from service.domain.ports import Inference
+from service.domain.presence import Presence
+from service.domain.signatures import FACE_FEATURES, LIVE_FRAMES, VOICE_FEATURES
+from service.domain.smoothing import REACH_SIGMAS
+from service.domain.timeline import Estimate
+
+
+@dataclass(slots=True, kw_only=True)
+class _Row:
+    """A frame of the near past. visual: of its tracks; voice: None until it has been heard."""
+
+    frame: Frame
+    visual: dict[int, Floats]
+    voice: Floats | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Track:
+    presence: Presence = field(default_factory=Presence)
+    last_face: Floats | None = None
+    """Of the frame before the rows that are kept."""
+    past: deque[tuple[float, float, float]] = field(
+        default_factory=deque[tuple[float, float, float]]
+    )
+    """Time, valence and arousal of the frames that smooth the next one."""
+
+
+class Provisional:
+    """The near past of one stream, and the estimates that it allows."""
+
+    def __init__(self, *, inference: Inference, faces: Faces, smoothing_seconds: float) -> None:
+        self._inference = inference
+        self._faces = faces
+        self._smoothing_seconds = smoothing_seconds
+        self._rows: deque[_Row] = deque()
+        self._tracks: dict[int, _Track] = {}
+        self._last_voice = np.zeros(VOICE_FEATURES, np.float32)
+        self._unanswered = 0
+
+    def see(self, frame: Frame, faces: Floats) -> None:
+        """Take the next frame and the (N, 512) faces in it."""
+        visual = {face.track: row for face, row in zip(frame.faces, faces, strict=True)}
+        for face in frame.faces:
+            track = self._tracks.setdefault(face.track, _Track())
+            track.presence.see(frame.index, face.box)
+        self._rows.append(_Row(frame=frame, visual=visual))
+        self._unanswered += 1
+        while len(self._rows) > LIVE_FRAMES:
+            self._forget(self._rows.popleft())
+        if len(self._tracks) > MOST_TRACKS:
+            lately = {track for row in self._rows for track in row.visual}
+            gone = self._tracks.keys() - lately
+            del self._tracks[min(gone, key=lambda track: self._tracks[track].presence.rank)]
+
+    def hear(self, first_index: int, voice: Floats) -> None:
+        """Take the (T, 128) voice of frames from this one on."""
+        rows = {row.frame.index: row for row in self._rows}
+        for offset, features in enumerate(voice):
+            if (row := rows.get(first_index + offset)) is not None:
+                row.voice = features
+            else:
+                self._last_voice = features
+
+    async def estimate(self) -> list[tuple[Frame, dict[int, Estimate | None]]]:
+        """Estimate the frames seen since the last call, LIVE_FRAMES at most: by track, in order."""
+        new = [row.frame for row in self._rows][-self._unanswered :] if self._unanswered else []
+        self._unanswered = 0
+        told = self._told()
+        answers = {track: await self._fuse(track) for track in told}
+        return [
+            (frame, {track: self._place(track, frame, answers[track]) for track in told})
+            for frame in new
+        ]
+
+    def _told(self) -> list[int]:
+        """Of all the tracks that lately have been there, or of the one that leads so far."""
+        lately = {track for row in self._rows for track in row.visual}
+        if self._faces is Faces.ALL:
+            return sorted(lately)
+        ranks = {track: each.presence.rank for track, each in self._tracks.items()}
+        leader = max(ranks, key=ranks.__getitem__, default=None)
+        return [] if leader is None else [leader]
+
+    async def _fuse(self, track: int) -> dict[int, tuple[Floats, Floats]]:
+        """Mean and spread by frame, where anything is known of the track."""
+        visual = np.zeros((LIVE_FRAMES, FACE_FEATURES), np.float32)
+        audio = np.zeros((LIVE_FRAMES, VOICE_FEATURES), np.float32)
+        known = np.zeros(LIVE_FRAMES, np.bool_)
+        face, voice = self._tracks[track].last_face, self._last_voice
+        for place, row in enumerate(self._rows):
+            face = row.visual.get(track, face)
+            voice = voice if row.voice is None else row.voice
+            audio[place] = voice
+            if face is not None:
+                visual[place], known[place] = face, True
+        indices = [row.frame.index for row in self._rows]
+        if not known.any():
+            return {}
+        mean, spread = await self._inference.fuse_live(visual, audio, known)
+        return {
+            index: (mean[place], spread[place])
+            for place, index in enumerate(indices)
+            if known[place]
+        }
+
+    def _place(
+        self, track: int, frame: Frame, answers: dict[int, tuple[Floats, Floats]]
+    ) -> Estimate | None:
+        if frame.index not in answers:
+            return None
+        mean, spread = answers[frame.index]
+        valence, arousal = float(mean[0]), float(mean[1])
+        smoothed = self._smooth(self._tracks[track].past, frame.time_seconds, valence, arousal)
+        return Estimate(
+            valence=valence,
+            arousal=arousal,
+            valence_std=float(spread[0]),
+            arousal_std=float(spread[1]),
+            valence_smoothed=smoothed[0],
+            arousal_smoothed=smoothed[1],
+        )
+
+    def _smooth(
+        self,
+        past: deque[tuple[float, float, float]],
+        seconds: float,
+        valence: float,
+        arousal: float,
+    ) -> tuple[float, float]:
+        """The Gaussian of final results, of which the past half is there."""
+        sigma = self._smoothing_seconds
+        past.append((seconds, valence, arousal))
+        while seconds - past[0][0] > REACH_SIGMAS * sigma:
+            past.popleft()
+        if sigma == 0:
+            return valence, arousal
+        weights = [math.exp(-0.5 * ((seconds - at) / sigma) ** 2) for at, _, _ in past]
+        total = sum(weights)
+        return (
+            sum(w * v for w, (_, v, _) in zip(weights, past, strict=True)) / total,
+            sum(w * a for w, (_, _, a) in zip(weights, past, strict=True)) / total,
+        )
+
+    def _forget(self, row: _Row) -> None:
+        for track, face in row.visual.items():
+            self._tracks[track].last_face = face
+        if row.voice is not None:
+            self._last_voice = row.voice

@@ -1,0 +1,63 @@
+"""Results as messages of the wire contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.domain.clip import FaceBox
+from service.domain.timeline import Estimate
+from service.live.pieces import Position
+
+
+def show_track(track: int, box: FaceBox | None, estimate: Estimate | None) -> wire.TrackResult:
+    """One track in one frame."""
+    return wire.TrackResult(
+        track=track,
+        box=None if box is None else _show_box(box),
+        missing_reason=(
+            wire.MISSING_REASON_FACE_NOT_FOUND if box is None else wire.MISSING_REASON_UNSPECIFIED
+        ),
+        estimate=None if estimate is None else _show_estimate(estimate),
+    )
+
+
+def show_frame(
+    index: int, time_seconds: float, tracks: Iterable[wire.TrackResult], *, token: str | None
+) -> wire.FrameResult:
+    """One frame; token: of a final result, to resume after it; None: provisional."""
+    result = wire.FrameResult(
+        index=index,
+        time_seconds=time_seconds,
+        is_final=token is not None,
+        tracks=tracks,
+        resume_token=token or "",
+    )
+    if not result.tracks:
+        result.missing_reason = wire.MISSING_REASON_FACE_NOT_FOUND
+    return result
+
+
+def show_position(position: Position) -> wire.MediaPosition:
+    """How much has been sent."""
+    return wire.MediaPosition(
+        container_bytes=position.container_bytes,
+        frames=position.frames,
+        audio_samples=position.audio_samples,
+    )
+
+
+def _show_box(box: FaceBox) -> wire.Box:
+    return wire.Box(left=box.left, top=box.top, width=box.width, height=box.height, score=box.score)
+
+
+def _show_estimate(estimate: Estimate) -> wire.Estimate:
+    return wire.Estimate(
+        valence=estimate.valence,
+        arousal=estimate.arousal,
+        valence_std=estimate.valence_std,
+        arousal_std=estimate.arousal_std,
+        valence_smoothed=estimate.valence_smoothed,
+        arousal_smoothed=estimate.arousal_smoothed,
+    )

@@ -1,0 +1,232 @@
+"""One stream, from its media to its results.
+
+    requests ─▶ intake ─▶ decode child ─┬▶ faces ─▶ provisional ─▶ outbox
+                                        └▶ voice ┐        ▲ (what was heard)
+                    frames with face and voice ──┴▶ estimation ─▶ finals ─▶ outbox
+
+Every step takes what has gathered since it last looked, so a stream that is behind is dealt with
+in larger portions. Frames that have not been answered are limited: beyond, nothing more goes to
+the child, and the intake's policy decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.domain.clip import ClipClosed, Frame
+from service.domain.live import Heard, LiveFrame, Seen, Unreadable
+from service.domain.media import Flag
+from service.domain.ports import Inference, LiveExtraction
+from service.errors import CircumplexError, GatewayDraining, InternalError
+from service.estimation import Estimation, Method
+from service.live.conclusion import Conclusion
+from service.live.config import LiveConfig
+from service.live.credits import Credits
+from service.live.feed import Feed
+from service.live.finals import Finals, Sent
+from service.live.hearing import Hearing
+from service.live.intake import Intake, Waiting
+from service.live.outbox import Outbox
+from service.live.pieces import PieceReader
+from service.live.provisional import Provisional
+from service.live.rows import Row
+from service.live.sight import Sight
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+FRAMES_UNDER_WAY: Final = 8
+"""Frames of a stream in the child or at the models that have no provisional result yet."""
+WAITING_MESSAGES: Final = 4
+"""Bytes that wait: so many messages of the largest size."""
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """The work on one stream; its results are in `outbox`."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        config: LiveConfig,
+        *,
+        extraction: LiveExtraction,
+        inference: Inference,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self.stream_id = stream_id
+        self.outbox = Outbox(settings.stream_results)
+        self.frames_dropped = 0
+        self._metrics = metrics
+        self._extraction = extraction
+        self._credits = Credits(FRAMES_UNDER_WAY)
+        self._sent: deque[tuple[int, float]] = deque()
+        self._unheard: deque[Row] = deque()
+        self._ended: ClipClosed | None = None
+        estimation = Estimation(inference=inference, method=_method_of(settings), metrics=metrics)
+        provisional = Provisional(
+            inference=inference,
+            faces=config.faces,
+            smoothing_seconds=settings.smoothing_seconds,
+        )
+        self._conclusion = Conclusion(
+            stream_id=stream_id,
+            estimation=estimation,
+            finals=Finals(config.faces),
+            outbox=self.outbox,
+            block_frames=settings.chunk_frames,
+        )
+        told = None if config.final_results_only else provisional
+        self._sight = Sight(
+            estimation=estimation,
+            provisional=told,
+            credits=self._credits,
+            outbox=self.outbox,
+            changed=self._conclusion.look,
+        )
+        self._hearing = Hearing(
+            estimation=estimation,
+            provisional=told,
+            unheard=self._unheard,
+            changed=self._conclusion.look,
+        )
+        self._feed = Feed(
+            reader=PieceReader(config.media, settings),
+            intake=Intake(
+                overload=config.overload,
+                most_frames=settings.stream_waiting_frames,
+                most_bytes=WAITING_MESSAGES * settings.stream_message_bytes,
+                drop=self._drop,
+            ),
+            extraction=extraction,
+            credits=self._credits,
+            idle_seconds=settings.stream_idle_seconds,
+            sent=self._sent,
+        )
+
+    async def run(self, requests: AsyncIterator[wire.StreamingAnnotateRequest]) -> None:
+        """Work until the media have ended and everything is told; errors end the outbox."""
+        try:
+            async with asyncio.TaskGroup() as steps:
+                pumping = steps.create_task(self._feed.pump(requests))
+                feeding = steps.create_task(self._feed.feed())
+                steps.create_task(self._follow((pumping, feeding)))
+                steps.create_task(self._tell())
+        except* CircumplexError as group:
+            self.outbox.close(_first(group))
+        except* Exception as group:
+            log.exception("stream: a defect", exc_info=_first(group))
+            self.outbox.close(InternalError())
+        else:
+            self.outbox.close()
+
+    def drain(self) -> None:
+        """End the stream, to be resumed elsewhere."""
+        self.outbox.close(GatewayDraining(retry_seconds=0.1))
+
+    def summary(self) -> wire.StreamSummary:
+        """What is known at the end."""
+        cast = self._conclusion.estimation.cast
+        flags = {*(self._ended.flags if self._ended else ())}
+        if cast.primary is None:
+            flags.add(Flag.NO_FACE)
+        if cast.is_crowded:
+            flags.add(Flag.CROWDED)
+        return wire.StreamSummary(
+            frames=self._conclusion.frames,
+            frames_dropped=self.frames_dropped,
+            primary_track=cast.primary or 0,
+            dropped_tracks=self._conclusion.dropped_tracks,
+            flags=sorted(flags),
+        )
+
+    async def _follow(self, inward: tuple[asyncio.Task[None], ...]) -> None:
+        """Deal with what the child says; what is still coming in when it has ended is let go."""
+        async for extract in self._extraction.extracts():
+            match extract:
+                case Seen():
+                    self._see(extract)
+                case Heard():
+                    self._observe(extract.stage_seconds)
+                    self._hearing.heard.put(extract)
+                case Unreadable():
+                    index, seconds = self._sent.popleft()
+                    self._credits.give()
+                    self._report(index, seconds, wire.DROP_REASON_UNREADABLE)
+                case ClipClosed():
+                    self._ended = extract
+                case _:
+                    pass
+        self._sight.looked.close()
+        self._hearing.heard.close()
+        for task in inward:
+            task.cancel()
+
+    async def _tell(self) -> None:
+        """From what was seen and heard to results; the conclusion comes when all the rest is."""
+        async with asyncio.TaskGroup() as ends:
+            ends.create_task(self._conclusion.conclude())
+            async with asyncio.TaskGroup() as steps:
+                steps.create_task(self._sight.embed())
+                steps.create_task(self._sight.tell())
+                steps.create_task(self._hearing.embed())
+            self._conclusion.close()
+
+    def _see(self, seen: Seen) -> None:
+        self._observe(seen.stage_seconds)
+        first = 0
+        for frame, arrived_at in zip(seen.frames, seen.arrived_at, strict=True):
+            last = first + len(frame.faces)
+            sent = Sent(frame=frame, index=self._place(frame), arrived_at=arrived_at)
+            row = Row(sent=sent, crops=seen.crops[first:last])
+            first = last
+            self._conclusion.rows.append(row)
+            self._unheard.append(row)
+            self._sight.looked.put(row)
+
+    def _place(self, frame: Frame) -> int:
+        """A frame's place in the stream as it was sent."""
+        if self._sent:
+            return self._sent.popleft()[0]
+        self._credits.take()  # of a container: known only now
+        return frame.index
+
+    def _drop(self, waiting: Waiting) -> None:
+        if isinstance(waiting.piece, LiveFrame):
+            seconds = waiting.piece.time_seconds
+            self._report(waiting.index, seconds, wire.DROP_REASON_OVERLOAD)
+
+    def _report(self, index: int, seconds: float, reason: wire.DropReason) -> None:
+        self.frames_dropped += 1
+        name = wire.DropReason.Name(reason).removeprefix("DROP_REASON_").lower()
+        self._metrics.stream_dropped_frames_total.labels(reason=name).inc()
+        self.outbox.report(
+            wire.FramesDropped(first_index=index, count=1, reason=reason, time_seconds=seconds)
+        )
+
+    def _observe(self, stage_seconds: dict[str, float]) -> None:
+        for stage, seconds in stage_seconds.items():
+            self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
+
+
+def _method_of(settings: Settings) -> Method:
+    return Method(
+        window_frames=settings.window_frames,
+        hop_frames=settings.hop_frames,
+        smoothing_seconds=settings.smoothing_seconds,
+    )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that began it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

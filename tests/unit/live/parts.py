@@ -1,0 +1,136 @@
+"""A decode child and models that are quick, and say what they were given."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+from circumplex.v1 import annotation_pb2 as wire
+from prometheus_client import CollectorRegistry
+
+from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.caller import ANYONE
+from service.domain.clip import ClipClosed, FaceBox, Frame, TrackedFace
+from service.domain.live import Heard, LiveExtract, LiveFrame, LiveMedia, LivePiece, Seen
+from service.domain.signatures import CROP_SIDE, LIVE_FRAMES
+from service.live.streams import Streams
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+BOX = FaceBox(left=0, top=0, width=112, height=112, score=1)
+SHAPE = (1, 3, CROP_SIDE, CROP_SIDE)
+HOLD = asyncio.Event
+
+
+class CropChild:
+    """A child for crops: every frame is seen and heard at once."""
+
+    def __init__(self) -> None:
+        self._said: asyncio.Queue[LiveExtract] = asyncio.Queue()
+        self._frames = 0
+
+    async def send(self, piece: LivePiece) -> None:
+        if not isinstance(piece, LiveFrame):
+            return
+        faces = (TrackedFace(track=1, box=BOX),) if piece.data else ()
+        frame = Frame(index=self._frames, time_seconds=piece.time_seconds, faces=faces)
+        self._frames += 1
+        crops = np.frombuffer(piece.data, np.uint8).reshape(len(faces), *SHAPE[1:])
+        self._said.put_nowait(Seen(frames=(frame,), crops=crops, arrived_at=(piece.arrived_at,)))
+        sound = np.zeros(98 * 160, np.float32)
+        self._said.put_nowait(Heard(waveform=sound, patch_starts=np.zeros(1, np.int64)))
+
+    async def end(self) -> None:
+        self._said.put_nowait(ClipClosed(frames=self._frames))
+
+    async def extracts(self) -> AsyncIterator[LiveExtract]:
+        while True:
+            extract = await self._said.get()
+            yield extract
+            if isinstance(extract, ClipClosed):
+                return
+
+
+class CropChildren:
+    """Opens children and knows how many are there."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    @asynccontextmanager
+    async def __call__(self, media: LiveMedia) -> AsyncGenerator[CropChild]:
+        self.open += 1
+        try:
+            yield CropChild()
+        finally:
+            self.open -= 1
+
+
+class EchoModels:
+    """A face's features are its crop's first byte; fusion answers with them."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def embed_faces(self, crops: Bytes) -> Floats:
+        await self.may_answer.wait()
+        return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / 255, 512, axis=1)
+
+    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+        return np.zeros((len(patch_starts), 128), np.float32)
+
+    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+        return visual[:, :2], np.full((len(visual), 2), 0.1, np.float32)
+
+    async def fuse_live(
+        self, visual: Floats, audio: Floats, mask: Booleans
+    ) -> tuple[Floats, Floats]:
+        assert visual.shape == (LIVE_FRAMES, 512)
+        return await self.fuse(visual, audio, mask)
+
+    async def is_ready(self) -> bool:
+        return True
+
+
+class Stage:
+    """Streams over such children and models."""
+
+    def __init__(self, **settings: float) -> None:
+        self.children = CropChildren()
+        self.models = EchoModels()
+        self.metrics = Metrics(CollectorRegistry())
+        self.settings = Settings(
+            **{"window_frames": 40, "hop_frames": 20, "chunk_frames": 8, "max_streams": 4}
+            | settings
+        )
+        self.streams = Streams(
+            settings=self.settings,
+            extractor=self.children,
+            inference=self.models,
+            weights=dict,
+            metrics=self.metrics,
+        )
+
+    def annotate(
+        self, requests: AsyncIterator[wire.StreamingAnnotateRequest]
+    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        return self.streams.annotate(requests, ANYONE)
+
+
+def config(**fields: object) -> wire.StreamingAnnotateRequest:
+    media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_FACE_CROP)
+    return wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media, **fields))
+
+
+def frame(index: int, *, face: bool = True) -> wire.StreamingAnnotateRequest:
+    """A frame at 25 a second; its crop holds its own index in every byte."""
+    data = bytes([index % 256]) * (3 * CROP_SIDE * CROP_SIDE) if face else b""
+    return wire.StreamingAnnotateRequest(frame=wire.VideoFrame(time_seconds=index / 25, data=data))
+
+
+async def sent(
+    *requests: wire.StreamingAnnotateRequest,
+) -> AsyncIterator[wire.StreamingAnnotateRequest]:
+    for request in requests:
+        yield request
