@@ -21,7 +21,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench proof tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format proto proto-check proto-release bench bench-memory fuzz fuzz-api chaos eval export weights lock clean
+.PHONY: help setup demo up test check lint format proto proto-check proto-release bench bench-memory bench-live fuzz fuzz-api chaos eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/ben
 
 bench-memory: setup ## Measure worker and decode child over clips of up to ten hours; writes out/memory.json (LENGTHS="10 60").
 	@$(BIN)/python -m bench.memory $(addprefix --length ,$(LENGTHS))
+
+bench-live: setup ## Measure how late results of live streams are; writes out/live.json (STREAMS="1 2 4 8" SECONDS=20).
+	@$(BIN)/python -m bench.live $(if $(STREAMS),--streams $(STREAMS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 fuzz: setup ## Feed N damaged clips to the worker's path and the service; writes out/fuzz.json (N= SEED= FIRST= EVERY=).
 	@SVT_LOG=0 $(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED)) \

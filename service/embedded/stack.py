@@ -123,6 +123,7 @@ def stand_apart(settings: Settings, state_dir: Path) -> Settings:
     """The settings of a stack that shares no port and no file with any other."""
     names = (
         "http_port",
+        "grpc_port",
         "worker_metrics_port",
         "embedded_redis_port",
         "embedded_triton_http_port",
@@ -175,6 +176,7 @@ def _addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
     gateway = f"http://{settings.host}:{settings.http_port}"
     return {
         "REST": f"{gateway}/v1/jobs",
+        "gRPC": f"{settings.host}:{settings.grpc_port}",
         "API docs": f"{gateway}/docs",
         "health": f"{gateway}/health/ready",
         "metrics (gateway)": f"{gateway}/metrics",

@@ -1,0 +1,97 @@
+"""`make bench-live`: how late results of live streams are, with one stream and with more.
+
+Every stream sends 640x360 JPEG at 25 frames a second, and its sound, as a camera would. Latency is
+what the gateway measures: from a frame's last byte received to its provisional result sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.camera import RATE_HZ, SIZE, Reel, draw_reel
+from bench.watcher import Watched, watch
+from service.embedded.stack import run_stack, stand_apart
+from service.provenance import read_provenance
+from service.settings import Settings
+
+OUT: Final = Path("out") / "live.json"
+STREAMS: Final = (1, 2, 4, 8)
+SECONDS: Final = 20.0
+REEL_SECONDS: Final = 8.0
+WARM_UP_SECONDS: Final = 4.0
+
+
+def main() -> None:
+    """Measure, print and write out/live.json."""
+    arguments = _arguments()
+    console = Console()
+    OUT.parent.mkdir(exist_ok=True)
+    console.print(f"Drawing {REEL_SECONDS:.0f} s of {SIZE[0]}x{SIZE[1]} JPEG and sound ...")
+    reel = draw_reel(REEL_SECONDS)
+    settings = Settings().model_copy(
+        update={"max_streams": max(arguments.streams), "stream_latency_seconds": 3600.0}
+    )
+    with (
+        TemporaryDirectory() as folder,
+        run_stack(stand_apart(settings, Path(folder))) as stack,
+    ):
+        address = f"{stack.settings.host}:{stack.settings.grpc_port}"
+        console.print("Warming up ...")
+        asyncio.run(watch(address, reel, streams=1, seconds=WARM_UP_SECONDS))
+        found: dict[int, Watched] = {}
+        for streams in arguments.streams:
+            console.print(f"Measuring {streams} stream(s) for {arguments.seconds:.0f} s ...")
+            found[streams] = asyncio.run(
+                watch(address, reel, streams=streams, seconds=arguments.seconds)
+            )
+    report = _report(found, settings, reel)
+    OUT.write_text(json.dumps(report, indent=2) + "\n")
+    _show(found, console)
+    console.print(f"Written: {OUT}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.live", description=__doc__)
+    parser.add_argument(
+        "--streams", type=int, nargs="+", default=list(STREAMS), help="numbers of streams"
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of each run")
+    return parser.parse_args()
+
+
+def _report(found: dict[int, Watched], settings: Settings, reel: Reel) -> dict[str, Any]:
+    return {
+        "preset": read_provenance(settings)["preset"],
+        "cores": len(os.sched_getaffinity(0)),
+        "frames": {
+            "width": SIZE[0],
+            "height": SIZE[1],
+            "fps": RATE_HZ,
+            "mean_bytes": round(sum(map(len, reel.pictures)) / len(reel.pictures)),
+        },
+        "streams": {streams: asdict(watched) for streams, watched in found.items()},
+    }
+
+
+def _show(found: dict[int, Watched], console: Console) -> None:
+    columns: Sequence[str] = ("fps_sent", "fps_answered", "p50_ms", "p95_ms", "p99_ms", "dropped")
+    table = Table("streams", *columns)
+    for streams, watched in found.items():
+        numbers = asdict(watched)
+        table.add_row(str(streams), *(f"{numbers[name]:.4g}" for name in columns))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
