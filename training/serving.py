@@ -31,9 +31,9 @@ class MicroBatch:
 
 
 VISUAL_MICRO_BATCH = MicroBatch(cpu=4)
-"""Four crops fill two cores as well as 32 do, and a lone crop wastes little."""
-AUDIO_MICRO_BATCH = MicroBatch(cpu=16)
-"""VGGish at full size streams 280 MB of weights for each micro-batch."""
+"""Four crops are as fast as 32, crop by crop; two save a lone one a third and cost 32 as much."""
+AUDIO_MICRO_BATCH = MicroBatch(cpu=4)
+"""A lone patch takes a third of the time it takes among 16, and 32 patches a tenth more."""
 
 
 class ServedVisualBackbone(nn.Module):
