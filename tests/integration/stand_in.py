@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -41,7 +42,8 @@ def value_of(data: bytes) -> float:
 def refusal(code: grpc.StatusCode, reason: str, retry_seconds: float | None = None) -> Status:
     """The status of an error as the gateway tells it."""
     details: list[Any] = [Any() for _ in range(1 if retry_seconds is None else 2)]
-    details[0].Pack(ErrorInfo(reason=reason, domain="circumplex"))
+    told = {"title": "It cannot be", "trace_id": "0af7"}
+    details[0].Pack(ErrorInfo(reason=reason.upper(), domain="circumplex", metadata=told))
     if retry_seconds is not None:
         pause = Duration()
         pause.FromMilliseconds(round(1000 * retry_seconds))
@@ -97,7 +99,7 @@ class StandIn(services.AnnotationServiceServicer):
 
     remembers: whether a stream that is resumed goes on where it was, as at the same gateway, or
     from what was released, as at another. refusals: what the next calls end with. drain_at: ends
-    a call, once, when so many frames have come.
+    a call, once, when so many frames have come. is_silent: never says that a stream is at its end.
     """
 
     def __init__(self, *, remembers: bool = True) -> None:
@@ -107,6 +109,7 @@ class StandIn(services.AnnotationServiceServicer):
         self.refusals: list[Status] = []
         self.remembers = remembers
         self.drain_at: int | None = None
+        self.is_silent = False
         self._under_way = 0
 
     async def is_alone(self) -> bool | None:
@@ -161,6 +164,8 @@ class StandIn(services.AnnotationServiceServicer):
                 yield Response(draining=pb.Draining(resume_token=token))
                 draining = refusal(grpc.StatusCode.UNAVAILABLE, "gateway_draining", 0.0)
                 await context.abort_with_status(rpc_status.to_status(draining))
+        if self.is_silent:
+            await asyncio.Event().wait()
         for response in list(_last_words(stream_id, told)):
             yield response
 

@@ -3,6 +3,7 @@
 from circumplex_client.client import Client
 from circumplex_client.errors import (
     ClientError,
+    ExtraMissing,
     JobCancelled,
     JobFailed,
     MediaUnfit,
@@ -22,6 +23,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Event",
+    "ExtraMissing",
     "Faces",
     "Frames",
     "Job",

@@ -1,4 +1,5 @@
-"""Annotate clips, and look after the jobs: circumplex-client annotate VIDEOS -o RESULTS"""
+"""Annotate clips and look after the jobs, circumplex-client annotate VIDEOS -o RESULTS; or annotate
+a stream while it lasts, circumplex-client live CLIP."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 from circumplex_client.client import KEY_VARIABLE, Client
 from circumplex_client.errors import ClientError
 from circumplex_client.folders import annotate
+from circumplex_client.live_options import add_live
 from circumplex_client.values import Job
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -18,8 +20,21 @@ STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 if all that was asked for is done; 1 if something failed, 2 if nothing could be."""
     told = _parser().parse_args(arguments)
+    if told.act is _live:
+        return _live(told)
     with Client(told.url, api_key=told.api_key) as client:
         return told.act(client, told)
+
+
+def _live(told: argparse.Namespace) -> int:
+    """Streams, for those who have installed what they need."""
+    try:
+        from circumplex_client.live.command import run
+    except ImportError as error:
+        needed = "pip install 'circumplex-client[live]'"
+        print(f"streams need more than is installed ({error}): {needed}", file=sys.stderr)  # noqa: T201
+        return 2
+    return run(told)
 
 
 def _list(client: Client, told: argparse.Namespace) -> int:
@@ -82,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=[shared], help=f"{name} jobs")
         command.set_defaults(act=_for_each(act, done))
         command.add_argument("jobs", nargs="+", metavar="JOB")
+    add_live(commands).set_defaults(act=_live)
     return parser
 
 

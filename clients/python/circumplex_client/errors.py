@@ -9,7 +9,8 @@ ClientError
 ├── Unreachable         no answer, or not one of Circumplex
 ├── WaitTimedOut        the job is still under way
 ├── MediaUnfit          what was to be sent does not belong into the stream
-└── ResumeImpossible    the stream cannot go on where it broke off
+├── ResumeImpossible    the stream cannot go on where it broke off
+└── ExtraMissing        a part of this package is not installed
 """
 
 from __future__ import annotations
@@ -95,3 +96,7 @@ class MediaUnfit(ClientError):
 
 class ResumeImpossible(ClientError):
     """The service asks for media that it had released, or that it was never sent."""
+
+
+class ExtraMissing(ClientError):
+    """A part of this package that is needed for this is not installed."""

@@ -64,20 +64,19 @@ def reason_of(failure: grpc.aio.AioRpcError, target: str) -> CallBroken | Client
 def _problem_error(
     failure: grpc.aio.AioRpcError, info: ErrorInfo, retry_seconds: float | None
 ) -> RequestRefused | ServiceTroubled:
-    status = int(info.metadata.get("http_status", HTTP_STATUS.get(failure.code(), 500)))
-    retryable = info.metadata.get("retryable", str(retry_seconds is not None)).casefold() == "true"
+    """The service's own error: its reason is the code, and RetryInfo comes where it may go away."""
     detail = failure.details() or info.reason
     problem = Problem(
-        code=info.reason,
+        code=info.reason.lower(),
         title=info.metadata.get("title", detail),
-        status=status,
+        status=HTTP_STATUS.get(failure.code(), 500),
         detail=detail,
-        retryable=retryable,
+        retryable=retry_seconds is not None,
         trace_id=info.metadata.get("trace_id"),
         retry_seconds=retry_seconds,
         document=dict(info.metadata),
     )
-    return RequestRefused(problem) if status < 500 else ServiceTroubled(problem)
+    return RequestRefused(problem) if problem.status < 500 else ServiceTroubled(problem)
 
 
 def _without_reason(failure: grpc.aio.AioRpcError, target: str) -> CallBroken | ClientError:

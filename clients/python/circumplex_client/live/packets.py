@@ -1,0 +1,122 @@
+"""Files and cameras as PyAV reads them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from circumplex_client.errors import MediaUnfit
+from circumplex_client.live.media import Frame
+
+FRAGMENTS: Final = {"movflags": "delay_moov+default_base_moof", "frag_duration": "40000"}
+"""Fragments of 40 ms; the index, with the edit lists, once the first of them is known."""
+
+JPEG_QUALITY: Final = "3"
+"""FFmpeg's scale: 2 is the best, 31 the worst."""
+
+CAMERAS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+"""FFmpeg's input of cameras, by platform."""
+
+
+def read_by_clock(path: Path) -> Iterator[tuple[float, bytes]]:
+    """The file's own bytes, as far as each packet reaches when it is due; seconds, bytes."""
+    with _opened(str(path)) as clip, path.open("rb") as file:
+        sent, first, seconds = 0, None, 0.0
+        for packet in clip.demux():
+            if packet.dts is None or packet.pos is None:
+                continue
+            time = float(packet.dts * packet.time_base)
+            first = time if first is None else first
+            seconds = max(seconds, time - first)
+            until = packet.pos + packet.size
+            if until > sent:
+                yield seconds, file.read(until - sent)
+                sent = until
+        yield seconds, file.read()
+
+
+def rewrite(path: Path) -> Iterator[tuple[float, bytes]]:
+    """A file of the same packets in fragments; seconds, bytes."""
+    written = _Gathered()
+    with (
+        _opened(str(path)) as clip,
+        av.open(written, "w", format="mov", options=FRAGMENTS) as target,
+    ):
+        streams = {
+            stream.index: target.add_stream_from_template(stream)
+            for stream in (*clip.streams.video, *clip.streams.audio)
+        }
+        first, seconds = None, 0.0
+        for packet in clip.demux(*(clip.streams[index] for index in streams)):
+            if packet.dts is None:
+                continue
+            time = float(packet.dts * packet.time_base)
+            first = time if first is None else first
+            seconds = max(seconds, time - first)
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+            if data := written.take():
+                yield seconds, data
+    yield seconds, written.take()
+
+
+def film(device: str, *, kind: str | None) -> Iterator[Frame]:
+    """A camera's frames as JPEG, from 0 seconds on, until there are no more.
+
+    kind: FFmpeg's name of the sort of device; None: this platform's cameras.
+    Raises: MediaUnfit.
+    """
+    with _opened(device, kind or CAMERAS[sys.platform]) as camera:
+        encoder, first = None, None
+        for frame in camera.decode(video=0):
+            if frame.pts is None or frame.time_base is None:
+                continue
+            time = float(frame.pts * frame.time_base)
+            first = time if first is None else first
+            encoder = encoder or _jpeg_encoder(frame)
+            picture = frame.reformat(format="yuvj420p")
+            picture.pts = None
+            yield Frame(time - first, b"".join(map(bytes, encoder.encode(picture))))
+
+
+class _Gathered:
+    """What the muxer has written, until it is taken."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._data += data
+        return len(data)
+
+    def take(self) -> bytes:
+        data = bytes(self._data)
+        self._data.clear()
+        return data
+
+
+def _jpeg_encoder(frame: VideoFrame) -> VideoCodecContext:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height = frame.width, frame.height
+    encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 1000)
+    encoder.options = {"qmin": JPEG_QUALITY, "qmax": JPEG_QUALITY}
+    return encoder
+
+
+@contextmanager
+def _opened(name: str, kind: str | None = None) -> Generator[InputContainer]:
+    try:
+        with av.open(name, format=kind) as container:
+            yield container
+    except FFmpegError as error:
+        raise MediaUnfit(f"{name} cannot be played: {error.strerror}") from error
