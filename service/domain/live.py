@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import ClipClosed, ClipOpened, Frame
+
+MOST_STATE_BYTES: Final = 512 * 2**10
+"""Of one Snapshot."""
 
 
 class FrameEncoding(StrEnum):
@@ -121,6 +125,24 @@ class Unreadable:
     """The next frame that was sent is no picture: it has no number."""
 
 
-LiveExtract = ClipOpened | Seen | Heard | Unreadable | ClipClosed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What another extraction of single frames goes on from, as if there had been one only.
+
+    It holds for the moment when so many frames were seen, with the Unreadable ones told before it,
+    and of the sound exactly what was sent before the last of them. What was Seen and not Heard by
+    then is Heard by the one that goes on.
+
+    frames: numbered ones. samples: of each channel. state: at most MOST_STATE_BYTES.
+    """
+
+    frames: int
+    samples: int
+    state: bytes
+
+
+LiveExtract = ClipOpened | Seen | Heard | Unreadable | Snapshot | ClipClosed
 """What becomes of a stream's media: ClipOpened for a container; then Seen and Unreadable for the
-frames in order, and Heard after them; at last ClipClosed, when all that was seen was heard."""
+frames in order, and Heard after them; at last ClipClosed, when all that was seen was heard.
+Single frames are followed by a Snapshot every `chunk_frames`, unless sound that came long before
+its frames makes one too large."""

@@ -68,9 +68,15 @@ class LiveExtraction(Protocol):
 
 
 class LiveExtractor(Protocol):
-    """Opens the extraction of a stream; leaving the context ends it within a second."""
+    """Opens the extraction of a stream; leaving the context ends it within a second.
 
-    def __call__(self, media: LiveMedia) -> AbstractAsyncContextManager[LiveExtraction]: ...
+    Args: snapshot: the state of a Snapshot of the same media, to go on from.
+    Raises, entering: StreamGone: the state is not one that can be gone on from.
+    """
+
+    def __call__(
+        self, media: LiveMedia, snapshot: bytes | None = None
+    ) -> AbstractAsyncContextManager[LiveExtraction]: ...
 
 
 class Store(Protocol):

@@ -31,7 +31,7 @@ from service.features.sighting import FaceFinder
 from service.media.source import HeldClip
 from service.nursery import cradle, live_wire, wire
 from service.nursery.live_wire import LiveMessage
-from service.nursery.pieces import read_pieces
+from service.nursery.pieces import read_pieces, read_state
 from service.sandbox.confinement import Confinement
 from service.sandbox.limits import die_with_parent
 
@@ -104,7 +104,9 @@ def main() -> None:
                 _speak(pipe, partial(_tell_clip, HeldClip(files), options, finder))
             else:
                 media = os.fdopen(files[0], "rb")
-                _speak(pipe, partial(follow, live, read_pieces(media), finder))
+                state = read_state(media) if live.goes_on else None
+                tell = partial(follow, live, read_pieces(media), finder, state=state)
+                _speak(pipe, tell)
 
     cradle.greet(door, lacking=confinement.lacking)
     cradle.tend(door, work)

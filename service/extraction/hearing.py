@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from service.domain.live import Heard
+from service.domain.state import State
 from service.domain.time import HOP_SAMPLES, SAMPLE_RATE_HZ
 from service.media.patches import PATCH_SPAN_HOPS, cut_patches
 from service.media.resample import Piece
@@ -42,7 +43,8 @@ class Hearing:
         self._ahead_samples = ahead_seconds * SAMPLE_RATE_HZ
         self._changed = threading.Condition()
         self._waiting: deque[int] = deque()
-        self._wanted = 0
+        self._wanted = -(2**62)
+        self._dropped = -(2**62)
         self._is_silent = False
         self._is_last = False
         self._failure: BaseException | None = None
@@ -58,6 +60,7 @@ class Hearing:
             self._check()
             self._waiting.append(hop)
             self._wanted = max(self._wanted, _stop_of(hop))
+            self.lacks_sound |= hop * HOP_SAMPLES < self._dropped
             self._tell_ready()
             late = 0
             while late < len(self._waiting) and self._is_late(late):
@@ -71,10 +74,10 @@ class Hearing:
         """More sound has come."""
         with self._changed:
             began = time.perf_counter()
-            start = self._waiting[0] if self._waiting else self._wanted // HOP_SAMPLES
-            span = self._wanted - start * HOP_SAMPLES + PATCH_SPAN_HOPS * HOP_SAMPLES
+            span = self._wanted - self._start()
             dropped = self._track.keep(piece, KEPT_SAMPLES + span + self._ahead_samples)
-            self.lacks_sound |= dropped > self._wanted
+            if dropped is not None and self._ahead_samples:
+                self._dropped = max(self._dropped, dropped)
             self._busy_seconds += busy_seconds + time.perf_counter() - began
             self._tell_ready()
             self._changed.notify_all()
@@ -104,6 +107,31 @@ class Hearing:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting or self._failure is not None)
             self._check()
+
+    def save(self) -> State:
+        """What frames wait for, and the sound that they and later ones hear."""
+        with self._changed:
+            return {
+                "waiting": list(self._waiting),
+                "wanted": self._wanted,
+                "dropped": self._dropped,
+                "lacks_sound": self.lacks_sound,
+                "track": self._track.save(self._start()),
+            }
+
+    def restore(self, state: State) -> None:
+        """Go on where another was saved."""
+        with self._changed:
+            self._waiting.extend(state["waiting"])
+            self._wanted, self._dropped = state["wanted"], state["dropped"]
+            self.lacks_sound = state["lacks_sound"]
+            self._track.restore(state["track"])
+
+    def _start(self) -> int:
+        """The first sample that is still asked for, if times rise."""
+        if self._waiting:
+            return self._waiting[0] * HOP_SAMPLES
+        return self._wanted - PATCH_SPAN_HOPS * HOP_SAMPLES
 
     def _is_wanting(self) -> bool:
         return bool(self._waiting) and self._track.reach < self._wanted

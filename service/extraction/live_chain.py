@@ -17,12 +17,14 @@ def follow(
     pieces: Iterator[LivePiece],
     finder: FaceFinder,
     say: Callable[[LiveMessage], None],
+    state: bytes | None = None,
 ) -> None:
     """Say what becomes of the pieces of a stream's media, until they end.
 
+    Args: state: of a Snapshot of single frames, to go on from.
     Raises: ClipError.
     """
     if isinstance(told.media, FrameMedia):
-        follow_frames(told.media, told.options, pieces, finder, say)
+        follow_frames(told.media, told.options, pieces, finder, say, state)
     else:
         follow_container(told.options, pieces, finder, say)

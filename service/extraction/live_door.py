@@ -18,6 +18,7 @@ from service.extraction.door import NURSERY
 from service.extraction.live_options import LiveOptions
 from service.extraction.options import Stock
 from service.nursery.child import Patience
+from service.nursery.ledger import Ledger
 from service.nursery.live_child import run_live_child
 from service.nursery.nursery import Nursery
 from service.settings import Settings
@@ -33,10 +34,13 @@ class LiveExtraction:
     settings: Settings
 
     @asynccontextmanager
-    async def __call__(self, media: LiveMedia) -> AsyncGenerator[Extraction]:
+    async def __call__(
+        self, media: LiveMedia, snapshot: bytes | None = None
+    ) -> AsyncGenerator[Extraction]:
         """Start a child for a stream. Leaving the context ends it, whatever it does.
 
-        Raises: DecoderKilled, FaceModelsMissing.
+        Args: snapshot: the state of a Snapshot of the same media, to go on from.
+        Raises: DecoderKilled, FaceModelsMissing, StreamGone: the state is of another version.
         """
         settings = self.settings
         patience = Patience(
@@ -46,10 +50,10 @@ class LiveExtraction:
         )
         async with run_live_child(
             self.nursery,
-            LiveOptions.of(media, settings).to_request(),
+            LiveOptions.of(media, settings, goes_on=snapshot is not None).to_request(),
             patience,
-            most_frames=settings.chunk_frames,
-            opens=isinstance(media, ContainerMedia),
+            Ledger(settings.chunk_frames, opens=isinstance(media, ContainerMedia)),
+            snapshot,
         ) as live:
             yield live
 

@@ -23,10 +23,12 @@ from service.domain.live import (
     LivePiece,
     LiveSound,
     Seen,
+    Snapshot,
     Unreadable,
 )
 from service.domain.media import Anomalies, Flag
 from service.domain.signatures import CROP_SIDE
+from service.domain.state import State, pack, unpack
 from service.domain.time import patch_start_hop
 from service.errors import ClipTooLong, ClipTooManyPixels
 from service.extraction.chain import close_clip
@@ -39,7 +41,7 @@ from service.media.pcm import RawSound
 from service.media.resample import Piece
 from service.media.still import StillReader
 from service.media.track import SoundTrack
-from service.nursery.live_wire import LiveMessage
+from service.nursery.live_wire import MOST_PACKED_BYTES, LiveMessage
 
 SOUND_AHEAD_SECONDS: Final = 60
 """Sound may come so long before its frames."""
@@ -57,44 +59,90 @@ def follow_frames(
     pieces: Iterator[LivePiece],
     finder: FaceFinder,
     say: Say,
+    state: bytes | None = None,
 ) -> None:
     """Look at single frames and listen to raw sound until they end, saying what they are.
 
+    Args: state: of a Snapshot of the same media, to go on from.
     Raises: ClipTooLong, ClipTooManyPixels.
     """
-    sound = None if media.sound is None else RawSound(media.sound)
-    hearing = Hearing(
-        SoundTrack() if sound is None else sound.track,
-        say,
-        most_frames=options.chunk_frames,
-        ahead_seconds=SOUND_AHEAD_SECONDS,
-    )
-    if sound is None:
-        hearing.end()
-    frames = _Frames(media, options, Onlooker(finder))
+    chain = _Chain(media, options, finder, say)
+    if state is not None:
+        chain.restore(unpack(state))
     for piece in pieces:
         if isinstance(piece, LiveFrame):
-            seen = frames.see(piece)
-            say(seen)
-            if isinstance(seen, Seen):
-                hearing.expect(patch_start_hop(piece.time_seconds))
-        elif isinstance(piece, LiveSound) and sound is not None:
-            _keep(sound.push(piece.data, piece.time_seconds), hearing)
-    if sound is not None:
-        _keep(sound.flush(), hearing)
-        hearing.end()
-    flags, anomalies = frames.flags(), frames.anomalies()
-    flags |= {Flag.NO_AUDIO} if sound is None else sound.flags()
-    flags |= {Flag.AUDIO_GAPS} if hearing.lacks_sound else set[Flag]()
-    anomalies = anomalies if sound is None else sound.report(anomalies)
-    say(close_clip(frames.onlooker, flags, anomalies))
+            chain.see(piece)
+        elif isinstance(piece, LiveSound):
+            chain.hear(piece)
+    chain.close()
 
 
-def _keep(pieces: Iterator[Piece], hearing: Hearing) -> None:
-    watch = Watch()
-    for piece in pieces:
-        hearing.keep(piece, watch.seconds)
+class _Chain:
+    """What is done to each piece."""
+
+    def __init__(self, media: FrameMedia, options: Options, finder: FaceFinder, say: Say) -> None:
+        self._say = say
+        self._chunk_frames = options.chunk_frames
+        self._sound = None if media.sound is None else RawSound(media.sound)
+        self._hearing = Hearing(
+            SoundTrack() if self._sound is None else self._sound.track,
+            say,
+            most_frames=options.chunk_frames,
+            ahead_seconds=SOUND_AHEAD_SECONDS,
+        )
+        if self._sound is None:
+            self._hearing.end()
+        self._frames = _Frames(media, options, Onlooker(finder))
+
+    def see(self, piece: LiveFrame) -> None:
+        seen = self._frames.see(piece)
+        self._say(seen)
+        if isinstance(seen, Seen):
+            self._hearing.expect(patch_start_hop(piece.time_seconds))
+            frames = seen.frames[-1].index + 1
+            if frames % self._chunk_frames == 0:
+                self._say_snapshot(frames)
+
+    def hear(self, piece: LiveSound) -> None:
+        if self._sound is not None:
+            self._keep(self._sound.push(piece.data, piece.time_seconds))
+
+    def close(self) -> None:
+        flags, anomalies = self._frames.flags(), self._frames.anomalies()
+        if self._sound is None:
+            flags |= {Flag.NO_AUDIO}
+        else:
+            self._keep(self._sound.flush())
+            self._hearing.end()
+            flags |= self._sound.flags()
+            anomalies = self._sound.report(anomalies)
+        flags |= {Flag.AUDIO_GAPS} if self._hearing.lacks_sound else set[Flag]()
+        self._say(close_clip(self._frames.onlooker, flags, anomalies))
+
+    def restore(self, state: State) -> None:
+        self._frames.restore(state["frames"])
+        self._hearing.restore(state["hearing"])
+        if self._sound is not None:
+            self._sound.restore(state["sound"])
+
+    def _say_snapshot(self, frames: int) -> None:
+        sound = self._sound
+        state = pack(
+            {
+                "frames": self._frames.save(),
+                "hearing": self._hearing.save(),
+                "sound": None if sound is None else sound.save(),
+            }
+        )
+        if len(state) <= MOST_PACKED_BYTES:
+            samples = 0 if sound is None else sound.samples
+            self._say(Snapshot(frames=frames, samples=samples, state=state))
+
+    def _keep(self, pieces: Iterator[Piece]) -> None:
         watch = Watch()
+        for piece in pieces:
+            self._hearing.keep(piece, watch.seconds)
+            watch = Watch()
 
 
 class _Frames:
@@ -127,6 +175,25 @@ class _Frames:
             arrived_at=(piece.arrived_at,),
             stage_seconds={"decode": decode_seconds, "face": watch.seconds},
         )
+
+    def save(self) -> State:
+        """All that the frames so far have left behind."""
+        return {
+            "onlooker": self.onlooker.save(),
+            "still": self._still.save(),
+            "steps": self._steps.save(),
+            "first_time": self._first_time,
+            "last_ticks": self._last_ticks,
+            "misfits": self._misfits,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on where others were saved."""
+        self.onlooker.restore(state["onlooker"])
+        self._still.restore(state["still"])
+        self._steps.restore(state["steps"])
+        self._first_time, self._last_ticks = state["first_time"], state["last_ticks"]
+        self._misfits = state["misfits"]
 
     def flags(self) -> set[Flag]:
         """What is known of the frames so far."""

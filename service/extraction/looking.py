@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from service.domain.arrays import Bytes
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.signatures import CROP_SIDE
+from service.domain.state import State
 from service.features.alignment import align_crop
 from service.features.sighting import FaceFinder
 
@@ -18,7 +20,7 @@ class Onlooker:
 
     def __init__(self, finder: FaceFinder) -> None:
         self._finder = finder
-        self._shape: tuple[int, ...] | None = None
+        self._shape: Sequence[int] | None = None
         self.frames = 0
         self.faces = 0
 
@@ -26,6 +28,21 @@ class Onlooker:
     def is_crowded(self) -> bool:
         """Whether there were more faces at a time than are followed."""
         return self._finder.is_crowded
+
+    def save(self) -> State:
+        """All that the pictures so far have left behind."""
+        return {
+            "finder": self._finder.save(),
+            "shape": self._shape,
+            "frames": self.frames,
+            "faces": self.faces,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on where another was saved."""
+        self._finder.restore(state["finder"])
+        self._shape = state["shape"]
+        self.frames, self.faces = state["frames"], state["faces"]
 
     def look(self, pixels: Bytes, time_seconds: float) -> tuple[Frame, list[Bytes]]:
         """The next (H, W, 3) RGB picture's frame, and the crop of each of its faces."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from service.domain.arrays import Bytes, Floats, Integers
+from service.domain.state import State
 
 SPREADS: Final[Floats] = np.array(
     [5.0, 1.5, 1.5, 5.0, 8.0, 2.5, 3.0, 9.0, 3.0, 4.0, 0.03, 0.02], dtype=np.float32
@@ -86,6 +87,17 @@ class Profile:
         known = np.where(np.isfinite(self._traits), self._traits, description)
         learnt = known + rate * (description - known)
         self._traits = np.where(visible, learnt, self._traits).astype(np.float32)
+
+    def save(self) -> State:
+        """All that it is."""
+        return {"traits": self._traits, "seen": self._seen}
+
+    @staticmethod
+    def of(state: State) -> Profile:
+        """The same again."""
+        profile = Profile()
+        profile._traits, profile._seen = state["traits"], state["seen"]
+        return profile
 
     def difference(self, description: Floats) -> float:
         """How unlike a description is, in spreads; infinite where too little is seen to tell.

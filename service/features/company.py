@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import FaceBox
+from service.domain.state import State
 from service.features.appearance import CHANGE_LEVELS, describe, sample
 from service.features.gallery import Gallery
 from service.features.lookout import SAME_FACE
@@ -38,6 +39,28 @@ class Followed:
     doubts: int = 0
     """Looks in a row at which it was not like its person."""
 
+    def save(self) -> State:
+        """All that is known of it."""
+        return {
+            "person": self.person.save(),
+            "points": self.mesh.points,
+            "score": self.mesh.score,
+            "box": asdict(self.box),
+            "colours": self.colours,
+            "doubts": self.doubts,
+        }
+
+    @staticmethod
+    def of(state: State) -> Followed:
+        """The same again."""
+        return Followed(
+            person=Person.of(state["person"]),
+            mesh=Mesh(points=state["points"], score=state["score"]),
+            box=FaceBox(**state["box"]),
+            colours=state["colours"],
+            doubts=state["doubts"],
+        )
+
 
 class Company:
     """Everyone who is followed, and everyone who was."""
@@ -48,6 +71,18 @@ class Company:
         self.followed: list[Followed] = []
         self.is_crowded = False
         """Whether there were more faces at a time than are followed."""
+
+    def save(self) -> State:
+        """Everyone, as they are."""
+        followed = [each.save() for each in self.followed]
+        gallery, is_crowded = self._gallery.save(), self.is_crowded
+        return {"followed": followed, "gallery": gallery, "is_crowded": is_crowded}
+
+    def restore(self, state: State) -> None:
+        """Be as a company that was saved."""
+        self.followed = [Followed.of(each) for each in state["followed"]]
+        self._gallery.restore(state["gallery"])
+        self.is_crowded = state["is_crowded"]
 
     def lose(self, lost: Followed) -> None:
         """Someone is out of sight."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.domain.arrays import Floats
+from service.domain.state import State
 from service.features.people import RESEMBLES, Newcomer, Person
 
 MOST_REMEMBERED: Final = 64
@@ -18,6 +19,17 @@ class Gallery:
     def __init__(self) -> None:
         self._gone: dict[int, Person] = {}
         self._tracks = 0
+
+    def save(self) -> State:
+        """All that is remembered."""
+        gone = [person.save() for person in self._gone.values()]
+        return {"gone": gone, "tracks": self._tracks}
+
+    def restore(self, state: State) -> None:
+        """Be as one that was saved."""
+        people = [Person.of(each) for each in state["gone"]]
+        self._gone = {person.track: person for person in people}
+        self._tracks = state["tracks"]
 
     def leave(self, person: Person) -> None:
         """Remember someone who is lost."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import numpy as np
 
 from service.domain.arrays import Floats
 from service.domain.clip import FaceBox
+from service.domain.state import State
 from service.features.appearance import Profile
 
 RESEMBLES: Final = 1.7
@@ -56,6 +57,24 @@ class Person:
             self.motion += np.float32(_LEARN_MOTION) * (step - self.motion)
         self.box, self.last_picture, self.is_placed = box, picture, True
         self.pictures += 1
+
+    def save(self) -> State:
+        """All that is known of it."""
+        return {
+            "track": self.track,
+            "box": asdict(self.box),
+            "last_picture": self.last_picture,
+            "pictures": self.pictures,
+            "is_placed": self.is_placed,
+            "motion": self.motion,
+            "profile": self.profile.save(),
+        }
+
+    @staticmethod
+    def of(state: State) -> Person:
+        """The same again."""
+        known: State = {"box": FaceBox(**state["box"]), "profile": Profile.of(state["profile"])}
+        return Person(**state | known)
 
     def cost(self, face: Newcomer, picture: int) -> float:
         """The cost of taking the face for this person's: infinite where it cannot be."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from service.domain.arrays import Bytes, Floats
 from service.domain.clip import FaceBox
+from service.domain.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +35,12 @@ class FaceFinder(Protocol):
 
     def find(self, picture: Bytes) -> Sequence[Sighting]:
         """The faces of the next (H, W, 3) RGB picture, those that have been there most first."""
+        ...
+
+    def save(self) -> State:
+        """All that the pictures so far have left behind."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on where a finder of the same settings was saved."""
         ...

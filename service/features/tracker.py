@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from service.domain.arrays import Bytes
+from service.domain.state import State
 from service.features.company import Company
 from service.features.lookout import Lookout
 from service.features.mesh import FaceMesh, box_of, five_points, region_of_mesh
@@ -32,6 +33,7 @@ SMALL_SHARE: Final = 0.15
 CUT_LEVELS: Final = 28.0
 """Mean change of a pixel from picture to picture, of 255, that makes a cut."""
 _THUMBNAIL_SIDE: Final = 24
+_COUNTS: Final = ("number", "until_look", "pause", "looks", "has_lost_small")
 
 
 class MeshTracker:
@@ -82,6 +84,21 @@ class MeshTracker:
             for each in followed
         ]
 
+    def save(self) -> State:
+        """All that the pictures so far have left behind."""
+        return {
+            "company": self._company.save(),
+            "scene": self._scene.last,
+            **{name: getattr(self, f"_{name}") for name in _COUNTS},
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on where a tracker of the same settings was saved."""
+        self._company.restore(state["company"])
+        self._scene.last = state["scene"]
+        for name in _COUNTS:
+            setattr(self, f"_{name}", state[name])
+
     def _follow(self, picture: Bytes) -> None:
         for each in [*self._company.followed]:
             mesh = self._mesh.measure(picture, region_of_mesh(each.mesh.points))
@@ -122,11 +139,11 @@ class _Scene:
     """Tells where one scene ends and another begins."""
 
     def __init__(self) -> None:
-        self._last = np.zeros((0, 0, 3), np.int16)
+        self.last = np.zeros((0, 0, 3), np.int16)
 
     def is_cut(self, picture: Bytes) -> bool:
         """Whether this picture and the one before it have little in common."""
         step = max(1, min(picture.shape[:2]) // _THUMBNAIL_SIDE)
         now = picture[step // 2 :: step, step // 2 :: step].astype(np.int16)
-        last, self._last = self._last, now
+        last, self.last = self.last, now
         return last.shape == now.shape and float(np.abs(now - last).mean()) > CUT_LEVELS

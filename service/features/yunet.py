@@ -10,6 +10,7 @@ import numpy as np
 
 from service.domain.arrays import Bytes
 from service.domain.clip import FaceBox
+from service.domain.state import State
 from service.errors import FaceModelsMissing
 from service.features.sighting import Sighting
 
@@ -34,6 +35,13 @@ class YuNetFinder:
             self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), LEAST_SCORE)
         except cv2.error as error:
             raise FaceModelsMissing("The YuNet file named in the settings is no YuNet") from error
+
+    def save(self) -> State:
+        """Nothing: each picture is looked at anew."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Go on: nothing was left behind."""
 
     def find(self, picture: Bytes) -> list[Sighting]:
         """The largest face of the (H, W, 3) RGB picture, if there is one."""

@@ -15,7 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.domain.media import Anomalies
+from service.domain.state import State
 
+_COUNTS: Final = ("inferred", "_repeated", "_backward", "_shortest", "_longest")
 _LONG_AGO: Final = -(2**63)
 _ROUNDING_TICKS: Final = 2
 """Timestamps that were rounded twice, to different clocks, stray so much."""
@@ -93,6 +95,15 @@ class Steps:
         self.inferred = self._repeated = self._backward = 0
         self._shortest: int | None = None
         self._longest = 0
+
+    def save(self) -> State:
+        """The counts so far."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def restore(self, state: State) -> None:
+        """Count on."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
 
     def add(self, step: int) -> None:
         self._repeated += step == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from service.domain.arrays import Floats
+from service.domain.state import State
 from service.domain.time import SAMPLE_RATE_HZ
 
 JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
@@ -92,11 +94,15 @@ def place(frames: Iterable[AudioFrame], stamps: Stamps, seams: Seams) -> Iterato
 
 
 class Placer:
-    """Resamples frames one by one, and places them where they say that they begin."""
+    """Resamples frames one by one, and places them where they say that they begin.
+
+    runs: how many runs of frames that follow one another there were.
+    """
 
     def __init__(self, seams: Seams) -> None:
         self._seams = seams
         self._run: _Run | None = None
+        self.runs = 0
 
     def push(self, frame: AudioFrame, at: float | None) -> Iterator[Piece]:
         """The pieces that the next frame completes.
@@ -111,12 +117,31 @@ class Placer:
                 yield from run.push(None)
                 self._seams.note(run, frame, begin)
             run = self._run = _Run(frame, begin)
+            self.runs += 1
         yield from run.push(frame)
 
     def flush(self) -> Iterator[Piece]:
         """The rest, once the last frame was pushed."""
         if self._run is not None:
             yield from self._run.push(None)
+
+    def save(self) -> State | None:
+        """Where the present run is; None: no sound has come."""
+        return None if self._run is None else self._run.save()
+
+    def restore(self, state: State, frame: AudioFrame, start: int) -> None:
+        """Go on with a run that was saved.
+
+        Args: frame: the last of its sound; start: which sample of the run is the frame's first,
+            a multiple of `unit_of` its rate.
+        Raises: ValueError: the frame is not of that run.
+        """
+        self._run = _Run.resume(state, frame, start)
+
+
+def unit_of(rate_hz: int) -> int:
+    """The samples after which resampling to 16 kHz is back in the same phase."""
+    return rate_hz // math.gcd(rate_hz, SAMPLE_RATE_HZ)
 
 
 class _Run:
@@ -132,7 +157,26 @@ class _Run:
         self.format = _format_of(frame)
         self.expected = begin
         self._drift = 0.0
-        self._next_sample = round(begin)
+        self._origin = self._next_sample = round(begin)
+
+    @staticmethod
+    def resume(state: State, frame: AudioFrame, start: int) -> _Run:
+        run = _Run(frame, state["origin"])
+        run._next_sample += start * SAMPLE_RATE_HZ // frame.sample_rate
+        for _ in run.push(frame):
+            continue  # what came of it before the run was saved
+        if run._next_sample != state["next_sample"]:
+            raise ValueError("sound does not go on where it was left")
+        run.expected, run._drift = state["expected"], state["drift"]
+        return run
+
+    def save(self) -> State:
+        return {
+            "origin": self._origin,
+            "expected": self.expected,
+            "drift": self._drift,
+            "next_sample": self._next_sample,
+        }
 
     def continues_with(self, frame: AudioFrame, at: float | None) -> bool:
         """Whether the frame follows on, `at` being its own idea of its place in samples."""

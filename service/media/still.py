@@ -11,11 +11,13 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from service.domain.arrays import Bytes
+from service.domain.state import State
 from service.errors import ClipTooManyPixels
 from service.media.conversion import Converter
 from service.media.display import show, shown_size
 from service.media.look import Look, read_look, shows_bottom_first
 
+_COUNTS: Final = ("failures", "corrupt", "interlaced", "size_changes")
 _START: Final = b"\xff\xd8"
 _SIZES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """The second bytes of the markers that a picture's size follows."""
@@ -35,7 +37,7 @@ class StillReader:
         # as for clips: the decoder pads what it allocates
         context.options = {"max_pixels": str(2 * max_pixels)}
         self._context = context
-        self._look: Look | None = None
+        self._shape: list[int | str | bool] = []
         self.failures = self.corrupt = self.interlaced = self.size_changes = 0
 
     def read(self, data: bytes) -> Bytes | None:
@@ -56,23 +58,44 @@ class StillReader:
         self.failures += pixels is None
         return pixels
 
+    def save(self) -> State:
+        """What is odd so far."""
+        return {"shape": self._shape, **{name: getattr(self, name) for name in _COUNTS}}
+
+    def restore(self, state: State) -> None:
+        """Count on."""
+        self._shape = state["shape"]
+        for name in _COUNTS:
+            setattr(self, name, state[name])
+
     def _decode(self, data: bytes) -> VideoFrame | None:
         if not data:  # would flush the decoder
             return None
         return next(iter(self._context.decode(Packet(data))), None)
 
     def _draw(self, frame: VideoFrame) -> Bytes:
-        look, before = read_look(frame, self._context, None), self._look
+        look = read_look(frame, self._context, None)
         width, height = shown_size(look.width, look.height, look.aspect, look.pose)
         if max(width * height, look.width * look.height) > self._max_pixels:
             raise ClipTooManyPixels()
         bottom_first = frame.interlaced_frame and shows_bottom_first(self._context)
         coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
-        self._look = look
-        self.size_changes += before is not None and look.shape != before.shape
+        self._note_shape(look)
         self.corrupt += frame.is_corrupt
         self.interlaced += frame.interlaced_frame
         return show(coded, look.aspect, look.pose)
+
+    def _note_shape(self, look: Look) -> None:
+        pose = look.pose
+        shape: list[int | str | bool] = [
+            look.width,
+            look.height,
+            str(look.aspect),
+            pose.degrees,
+            pose.mirrored,
+        ]
+        self.size_changes += bool(self._shape) and shape != self._shape
+        self._shape = shape
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
+from dataclasses import asdict, replace
 from typing import Final
 
 import numpy as np
 
 from service.domain.arrays import Floats
 from service.domain.media import Anomalies
+from service.domain.state import State
 from service.domain.time import SAMPLE_RATE_HZ
 from service.media.resample import Piece, Seams
 
@@ -34,10 +35,10 @@ class SoundTrack:
         """The sample before which everything has come."""
         return min(self._ends)
 
-    def keep(self, piece: Piece, most_samples: int) -> int:
+    def keep(self, piece: Piece, most_samples: int) -> int | None:
         """Take the next piece; the first are dropped once so many samples come after them.
 
-        Returns: how far the sound reaches that was dropped; 0: none was.
+        Returns: how far the sound reaches that was dropped; None: none was.
         """
         first, samples = piece
         self._pieces.append(piece)
@@ -46,11 +47,12 @@ class SoundTrack:
         if self.first_sample is None:
             self.first_sample = first
         self.last_sample = max(self.last_sample, first + len(samples))
-        dropped = 0
+        dropped = None
         while self.kept_samples - len(self._pieces[0][1]) > most_samples:
             start, old = self._pieces.popleft()
             self.kept_samples -= len(old)
-            dropped = max(dropped, start + len(old))
+            end = start + len(old)
+            dropped = end if dropped is None else max(dropped, end)
         return dropped
 
     def read(self, start: int, stop: int) -> Floats:
@@ -61,6 +63,27 @@ class SoundTrack:
             if low < high:
                 heard[low - start : high - start] = samples[low - first : high - first]
         return heard
+
+    def save(self, start: int) -> State:
+        """The sound from a sample on, and what is known of all."""
+        kept = [piece for piece in self._pieces if piece[0] + len(piece[1]) > start]
+        return {
+            "firsts": [first for first, _ in kept],
+            "pieces": [samples for _, samples in kept],
+            "ends": list(self._ends),
+            "first_sample": self.first_sample,
+            "last_sample": self.last_sample,
+            "seams": asdict(self.seams),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on where a track was saved."""
+        self._pieces = deque(zip(state["firsts"], state["pieces"], strict=True))
+        self.kept_samples = sum(len(samples) for samples in state["pieces"])
+        self._ends.extend(state["ends"])
+        self.first_sample, self.last_sample = state["first_sample"], state["last_sample"]
+        for name, value in state["seams"].items():
+            setattr(self.seams, name, value)
 
     def report(self, pictures: Anomalies, *, bad_packets: int = 0) -> Anomalies:
         """Add what is known of the sound so far to what is known of the pictures."""
@@ -73,7 +96,7 @@ class SoundTrack:
                 "audio_last_seconds": self.last_sample / SAMPLE_RATE_HZ,
             }
         )
-        return dataclasses.replace(
+        return replace(
             pictures,
             audio_bad_packets=bad_packets,
             audio_gaps=seams.gaps,

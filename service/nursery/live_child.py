@@ -13,23 +13,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
-from service.domain.clip import ClipClosed, ClipOpened
-from service.domain.live import (
-    ContainerBytes,
-    Heard,
-    LiveExtract,
-    LiveFrame,
-    LivePiece,
-    Seen,
-    Unreadable,
-)
+from service.domain.clip import ClipClosed
+from service.domain.live import LiveExtract, LivePiece, Snapshot
 from service.errors import DecoderCrashed, DecoderTimedOut
 from service.nursery import live_wire
 from service.nursery.child import Patience, read_parts, reason_of_end
+from service.nursery.ledger import Ledger
 from service.nursery.lifeline import Child
 from service.nursery.live_wire import Dry, LiveMessage
 from service.nursery.nursery import Nursery
-from service.nursery.pieces import END, encode_piece
+from service.nursery.pieces import END, encode_piece, encode_state
 
 _MOST_UNSENT_BYTES: Final = 1 << 16
 """Beyond what the pipe holds."""
@@ -37,13 +30,18 @@ _MOST_UNSENT_BYTES: Final = 1 << 16
 
 @contextlib.asynccontextmanager
 async def run_live_child(
-    nursery: Nursery, request: bytes, patience: Patience, *, most_frames: int, opens: bool
+    nursery: Nursery,
+    request: bytes,
+    patience: Patience,
+    ledger: Ledger,
+    snapshot: bytes | None = None,
 ) -> AsyncGenerator[LiveChild]:
     """Have a child work on media as they are sent; kill and reap it on leaving.
 
-    Args: most_frames: of one message; opens: whether it says what the media are.
-    Raises: DecoderKilled, FaceModelsMissing.
+    Args: ledger: a new one; snapshot: the state of a Snapshot, to go on from.
+    Raises: DecoderKilled, FaceModelsMissing, StreamGone: the state is of another version.
     """
+    state = None if snapshot is None else ledger.unseal(snapshot)
     reading, writing = os.pipe()
     with contextlib.ExitStack() as held:
         lent = held.enter_context(os.fdopen(reading, "rb", buffering=0))
@@ -51,9 +49,11 @@ async def run_live_child(
         async with nursery.child(request, [reading]) as child:
             lent.close()  # when the child has gone, nobody reads
             writer = await _open_writer(pipe)
-            live = LiveChild(nursery, child, writer, patience, Ledger(most_frames, opens=opens))
+            live = LiveChild(nursery, child, writer, patience, ledger)
             watching = asyncio.create_task(live.watch())
             try:
+                if state is not None:
+                    await live.restore(state)
                 yield live
             finally:
                 watching.cancel()
@@ -67,75 +67,6 @@ async def _open_writer(pipe: object) -> asyncio.StreamWriter:
     )
     transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES)
     return asyncio.StreamWriter(transport, protocol, None, loop)
-
-
-class Ledger:
-    """What was sent and what was answered: only what can be true is believed."""
-
-    def __init__(self, most_frames: int, *, opens: bool) -> None:
-        self.most_frames = most_frames
-        self._opens = opens
-        self._is_open = not opens
-        self._sent_bytes = self._taken_bytes = 0
-        self._sent_frames = self._answered_frames = 0
-        self._seen = self._heard = 0
-        self._first_arrival: float | None = None
-        self._last_arrival = 0.0
-        self._has_ended = False
-
-    @property
-    def is_square(self) -> bool:
-        """Whether everything was answered; once the media have ended only the last word is."""
-        frames = self._sent_frames == self._answered_frames
-        return frames and self._sent_bytes == self._taken_bytes and not self._has_ended
-
-    def note_sent(self, piece: LivePiece) -> None:
-        """A piece goes out."""
-        match piece:
-            case ContainerBytes():
-                self._sent_bytes += len(piece.data)
-            case LiveFrame():
-                self._sent_frames += 1
-            case _:
-                return
-        if self._first_arrival is None:
-            self._first_arrival = piece.arrived_at
-        self._last_arrival = max(self._last_arrival, piece.arrived_at)
-
-    def note_end(self) -> None:
-        """No more pieces go out."""
-        self._has_ended = True
-
-    def admit(self, message: LiveMessage) -> bool:
-        """Take a message to the account; whether it can be true."""
-        match message:
-            case ClipOpened():
-                in_order, self._is_open = self._opens and not self._is_open, True
-            case Seen():
-                in_order = self._is_open and message.frames[0].index == self._seen
-                in_order &= all(self._is_arrival(each) for each in message.arrived_at)
-                self._seen += len(message.frames)
-                in_order &= self._answer(len(message.frames))
-            case Unreadable():
-                in_order = not self._opens and self._answer(1)
-            case Heard():
-                self._heard += len(message.patch_starts)
-                in_order = self._heard <= self._seen
-            case Dry(taken_bytes=taken_bytes):
-                in_order = self._opens and self._taken_bytes <= taken_bytes <= self._sent_bytes
-                self._taken_bytes = taken_bytes
-            case ClipClosed():
-                in_order = self._is_open and self._heard == self._seen == message.frames
-        return in_order
-
-    def _answer(self, frames: int) -> bool:
-        if not self._opens:
-            self._answered_frames += frames
-        return self._answered_frames <= self._sent_frames
-
-    def _is_arrival(self, moment: float) -> bool:
-        first = self._first_arrival
-        return first is not None and first <= moment <= self._last_arrival
 
 
 class LiveChild:
@@ -158,6 +89,10 @@ class LiveChild:
         self._owes_since: float | None = None
         self._listens_since: float | None = None
         self._is_stalled = False
+
+    async def restore(self, state: bytes) -> None:
+        """Hand over, before all media, the state of a snapshot that the ledger has unsealed."""
+        await self._write(encode_state(state))
 
     async def send(self, piece: LivePiece) -> None:
         """Hand over the next media; waits while those before are not taken.
@@ -182,7 +117,9 @@ class LiveChild:
             if not self._ledger.admit(message):
                 raise DecoderCrashed("The decoder process sent messages out of order")
             self._owes_since = None if self._ledger.is_square else time.monotonic()
-            if not isinstance(message, Dry):
+            if isinstance(message, Snapshot):
+                yield self._ledger.seal(message)
+            elif not isinstance(message, Dry):
                 yield message
             if isinstance(message, ClipClosed):
                 return

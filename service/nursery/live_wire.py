@@ -5,16 +5,17 @@ Seen: header │ crops │ - │ -      Heard: header │ - │ waveform │ pat
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import Extract
-from service.domain.live import Heard, LiveExtract, Seen, Unreadable
+from service.domain.live import MOST_STATE_BYTES, Heard, LiveExtract, Seen, Snapshot, Unreadable
 from service.nursery import wire
 from service.nursery.belief import check_duration, check_whole
 
@@ -31,6 +32,8 @@ class Dry:
 
 
 LiveMessage = LiveExtract | Dry
+MOST_PACKED_BYTES: Final = MOST_STATE_BYTES - 64
+"""Of the state of a snapshot as the child knows it."""
 
 
 def encode(message: LiveMessage | Extract) -> Sequence[bytes]:
@@ -49,6 +52,10 @@ def encode(message: LiveMessage | Extract) -> Sequence[bytes]:
             return wire.frame(fields, _NO_CROPS, message.waveform, message.patch_starts)
         case Unreadable():
             return wire.frame({"kind": "unreadable"})
+        case Snapshot():
+            state = base64.b64encode(message.state).decode()
+            fields = {"frames": message.frames, "samples": message.samples, "state": state}
+            return wire.frame({"kind": "snapshot", **fields})
         case Dry(taken_bytes=taken_bytes):
             return wire.frame({"kind": "dry", "taken": taken_bytes})
         case _:
@@ -71,10 +78,20 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
                 return Heard(waveform=heard, patch_starts=starts, stage_seconds=stages)
             case "unreadable":
                 return Unreadable()
+            case "snapshot":
+                return _decode_snapshot(fields)
             case "dry":
                 return Dry(taken_bytes=check_whole(fields["taken"]))
             case _:
                 return wire.decode_edge(fields)
+
+
+def _decode_snapshot(fields: dict[str, Any]) -> Snapshot:
+    state = base64.b64decode(fields["state"], validate=True)
+    if len(state) > MOST_PACKED_BYTES:
+        raise ValueError("too large a state")
+    frames, samples = check_whole(fields["frames"]), check_whole(fields["samples"])
+    return Snapshot(frames=frames, samples=samples, state=state)
 
 
 def _decode_seen(fields: dict[str, Any], crops: bytes) -> Seen:

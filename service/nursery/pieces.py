@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 
 from service.domain.live import ContainerBytes, LiveFrame, LivePiece, LiveSound
 
+_SIZE: Final = struct.Struct("<I")
 _HEAD: Final = struct.Struct("<BddI")
 _END, _CONTAINER, _FRAME, _SOUND = range(4)
 END: Final = _HEAD.pack(_END, math.nan, math.nan, 0)
@@ -32,6 +33,17 @@ def encode_piece(piece: LivePiece) -> Sequence[bytes]:
             kind = _SOUND
             seconds = math.nan if piece.time_seconds is None else piece.time_seconds
     return [_HEAD.pack(kind, seconds, arrived_at, len(piece.data)), piece.data]
+
+
+def encode_state(state: bytes) -> Sequence[bytes]:
+    """What goes before all pieces where an extraction goes on from a snapshot."""
+    return [_SIZE.pack(len(state)), state]
+
+
+def read_state(pipe: BinaryIO) -> bytes:
+    """The same read; raises EOFError."""
+    (size,) = _SIZE.unpack(_read(pipe, _SIZE.size))
+    return _read(pipe, size)
 
 
 def read_pieces(pipe: BinaryIO) -> Iterator[LivePiece]:
