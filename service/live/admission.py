@@ -37,9 +37,9 @@ class Admission:
         """One stream for as long as the context lasts; raises StreamsFull."""
         if self._streams >= self._most:
             raise StreamsFull(f"{self._streams} streams are under way", retry_seconds=RETRY_SECONDS)
-        if (late := self._late_seconds()) > self._budget_seconds:
+        if self._streams and (late := self._late_seconds()) > self._budget_seconds:
             raise StreamsFull(
-                f"results of the {self._streams} streams under way take {late:.2f} s",
+                f"results of the {self._streams} streams under way are {late:.2f} s late",
                 retry_seconds=RETRY_SECONDS,
             )
         self._count(+1)
@@ -49,7 +49,7 @@ class Admission:
             self._count(-1)
 
     def observe(self, seconds: float) -> None:
-        """A provisional result took so long."""
+        """A provisional result was so late."""
         self._recent.append((time.monotonic(), seconds))
         self._forget()
 

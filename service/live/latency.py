@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Final
 
@@ -19,13 +20,25 @@ class Latency:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._provisional: deque[float] = deque(maxlen=REMEMBERED_RESULTS)
+        self._starts: float | None = None
 
-    def observe(self, seconds: float, *, is_final: bool) -> None:
-        """A result was sent."""
-        kind = "final" if is_final else "provisional"
+    def observe(self, result: wire.FrameResult, arrived_at: float) -> float | None:
+        """A result was sent just now.
+
+        Returns: by how much a provisional one was late, seconds: beyond its arrival, or its own
+            time where a sender is ahead of that. Who sends a film at once waits through no
+            fault of ours.
+        """
+        now = time.monotonic()
+        seconds = now - arrived_at
+        kind = "final" if result.is_final else "provisional"
         self._metrics.stream_frame_latency_seconds.labels(kind=kind).observe(seconds)
-        if not is_final:
-            self._provisional.append(seconds)
+        if result.is_final:
+            return None
+        self._provisional.append(seconds)
+        if self._starts is None:
+            self._starts = arrived_at - result.time_seconds
+        return max(0.0, now - max(arrived_at, self._starts + result.time_seconds))
 
     def summary(self) -> wire.LatencySummary | None:
         """Of the provisional results; None where there were none."""

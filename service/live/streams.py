@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -143,8 +142,6 @@ class Streams:
         """The door has sent it."""
         if reply.arrived_at is None:
             return
-        seconds = time.monotonic() - reply.arrived_at
-        is_final = reply.response.frame_result.is_final
-        latency.observe(seconds, is_final=is_final)
-        if not is_final:
-            self._admission.observe(seconds)
+        late_seconds = latency.observe(reply.response.frame_result, reply.arrived_at)
+        if late_seconds is not None:
+            self._admission.observe(late_seconds)

@@ -57,7 +57,8 @@ async def run_live_child(
                 yield live
             finally:
                 watching.cancel()
-                writer.transport.abort()
+                if not pipe.closed:  # by the transport, once all was written
+                    writer.transport.abort()
 
 
 async def _open_writer(pipe: object) -> asyncio.StreamWriter:
