@@ -1,0 +1,3 @@
+export { LiveError } from "./errors.js";
+export { fromMediaStream } from "./capture.js";
+export { LiveStream, annotate } from "./stream.js";
