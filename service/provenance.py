@@ -24,14 +24,7 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
     choices, the face models' hashes and the software's versions.
     Raises: ModelsMissing: no models have been exported.
     """
-    exported = settings.model_repository / FILE_NAME
-    try:
-        models = json.loads(exported.read_bytes())
-    except FileNotFoundError:
-        raise ModelsMissing(
-            f"{exported.absolute()} is missing: run `make export`, start from the project's "
-            "folder, or set CIRCUMPLEX_MODEL_REPOSITORY"
-        ) from None
+    models = _read_exported(settings)
     return {
         **models,
         "method": {
@@ -42,6 +35,23 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
         "face_models": _face_models(settings),
         "software": models.get("software", {}) | {name: version(name) for name in _SOFTWARE},
     }
+
+
+def read_weights(settings: Settings) -> dict[str, str]:
+    """SHA-256 of each model's weights. Raises: ModelsMissing."""
+    models: dict[str, Any] = _read_exported(settings)["models"]
+    return {name: told["weights_sha256"] for name, told in models.items()}
+
+
+def _read_exported(settings: Settings) -> dict[str, Any]:
+    exported = settings.model_repository / FILE_NAME
+    try:
+        return json.loads(exported.read_bytes())
+    except FileNotFoundError:
+        raise ModelsMissing(
+            f"{exported.absolute()} is missing: run `make export`, start from the project's "
+            "folder, or set CIRCUMPLEX_MODEL_REPOSITORY"
+        ) from None
 
 
 def _face_models(settings: Settings) -> dict[str, str]:

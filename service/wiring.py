@@ -20,14 +20,16 @@ from service.api.app import create_app
 from service.domain.ports import Inference
 from service.estimation import Method
 from service.extraction.door import open_extraction
+from service.extraction.live_door import open_live_extraction
 from service.jobs.annotator import Analyse, Annotator
 from service.jobs.caretaker import Caretaker
 from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
+from service.live.streams import Streams
 from service.office.gateway import Gateway
-from service.provenance import read_provenance
+from service.provenance import read_provenance, read_weights
 from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
@@ -73,6 +75,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
     """The REST application with its connections open; it starts while Redis and Triton are away."""
     store = open_store(settings)
     async with (
+        open_live_extraction(settings) as extractor,
         Desk.open(settings) as desk,
         Gate.open(settings) as gate,
         Audit.open(settings) as audit,
@@ -86,6 +89,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
                 gate=gate,
                 store=store,
                 desk=desk,
+                streams=Streams(
+                    settings=settings,
+                    extractor=extractor,
+                    inference=inference,
+                    weights=partial(read_weights, settings),
+                    metrics=metrics,
+                ),
                 inference_ready=inference.is_ready,
                 metrics=metrics,
                 audit=audit,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer, SecurityScopes
+from starlette.requests import HTTPConnection
 
 from service.api.gateway import GatewayOfApp
 from service.domain.caller import Caller, Scope
@@ -39,7 +40,7 @@ async def _admit(
     _header: Annotated[Any, Security(_DECLARED_HEADER)],
 ) -> Caller:
     request.state.caller = None  # this request is one for the audit log, whoever it is
-    caller = await gateway.gate.identify(_credential(request))
+    caller = await gateway.gate.identify(credential_of(request))
     request.state.caller = caller
     for scope in scopes.scopes:
         await gateway.gate.admit(caller, Scope(scope))
@@ -60,13 +61,21 @@ def make_keys_optional(document: dict[str, Any]) -> None:
                 operation["security"].append({})
 
 
-def _credential(request: Request) -> str | None:
-    """The one API key that a request brings; raises Unauthenticated for more than one."""
+def credential_of(request: HTTPConnection) -> str | None:
+    """The one API key that a request brings; raises Unauthenticated for more than one.
+
+    A page cannot choose the headers of its WebSocket, but for the protocols that it offers: there
+    `bearer.<key>` stands for the key.
+    """
     sent = {value.strip() for value in request.headers.getlist(KEY_HEADER)}
     for value in request.headers.getlist("authorization"):
         scheme, _, rest = value.strip().partition(" ")
         if scheme.lower() == BEARER:
             sent.add(rest.strip())
+    offered: list[str] = request.scope.get("subprotocols", [])
+    sent.update(
+        name.removeprefix(f"{BEARER}.") for name in offered if name.startswith(f"{BEARER}.")
+    )
     if len(sent) > 1:
         raise Unauthenticated("the request brings more than one API key")
     return sent.pop() if sent else None

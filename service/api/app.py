@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from service.api import events, health, idempotency, jobs, results, submission
+from service.api import events, health, idempotency, jobs, live, results, submission
 from service.api.access import make_keys_optional
 from service.api.audit import Audited
 from service.api.envelope import Envelope
@@ -34,7 +34,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
-    for noun in (submission, jobs, events, results, health):
+    for noun in (submission, jobs, events, results, health, live):
         app.include_router(noun.router)
     translate_errors(app)
     app.add_middleware(Audited, audit=gateway.audit)

@@ -1,4 +1,4 @@
-"""Where everything of a job is."""
+"""Where everything is."""
 
 from __future__ import annotations
 
@@ -10,3 +10,4 @@ CANCEL_PATH: Final = f"{JOB_PATH}:cancel"
 RETRY_PATH: Final = f"{JOB_PATH}:retry"
 EVENTS_PATH: Final = f"{JOB_PATH}/events"
 RESULT_PATH: Final = f"{JOB_PATH}/result"
+LIVE_PATH: Final = "/v1/live"

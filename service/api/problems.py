@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.routing import Match
 
 from service.errors import (
@@ -23,6 +24,7 @@ from service.errors import (
     RouteUnknown,
     ServiceError,
     Unauthenticated,
+    UpgradeRequired,
 )
 from service.telemetry.logs import TRACE_ID
 
@@ -30,6 +32,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
 """What Retry-After asks for when trying again can help."""
 CHALLENGE: Final[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="circumplex"'}
+UPGRADE: Final[Mapping[str, str]] = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def problem(error: CircumplexError, instance: str, job_id: str | None = None) ->
 
 
 def answer(
-    request: Request,
+    request: HTTPConnection,
     error: CircumplexError,
     *,
     headers: Mapping[str, str] | None = None,
@@ -62,10 +65,11 @@ def answer(
     seconds = ceil(error.retry_seconds or RETRY_SECONDS)
     retry = {"Retry-After": str(seconds)} if error.retryable else {}
     challenge = CHALLENGE if isinstance(error, Unauthenticated) else {}
+    upgrade = UPGRADE if isinstance(error, UpgradeRequired) else {}
     return JSONResponse(
         {**body, **(extensions or {})},
         status_code=error.http_status,
-        headers={**retry, **challenge, **(headers or {})},
+        headers={**retry, **challenge, **upgrade, **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 

@@ -10,6 +10,7 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── ClipFieldMissing          multipart without a `clip` file
     │   ├── Unauthenticated           no API key, or one that is unknown or revoked
     │   ├── ScopeMissing              the API key does not allow this
+    │   ├── OriginRefused             a page of another origin than those that may
     │   ├── RateExceeded              the API key asks too often
     │   ├── QuotaExceeded             the API key holds as much as it may
     │   ├── MediaTypeUnsupported      a body that is no upload
@@ -21,6 +22,7 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── RequestMalformed          no HTTP
     │   ├── RouteUnknown              no such path
     │   ├── MethodNotAllowed          the path exists, the method does not
+    │   ├── UpgradeRequired           the path is for WebSockets
     │   ├── JobUnknown                no such job
     │   ├── ResultNotReady            the job has not finished
     │   ├── ResultFormatUnknown       no such result format
@@ -96,6 +98,7 @@ from service.errors.requests import (
     JobUnknown,
     MediaTypeUnsupported,
     MethodNotAllowed,
+    OriginRefused,
     QuotaExceeded,
     RateExceeded,
     RequestError,
@@ -113,6 +116,7 @@ from service.errors.requests import (
     StreamOverrun,
     StreamSuperseded,
     Unauthenticated,
+    UpgradeRequired,
     UploadInterrupted,
 )
 from service.errors.services import (
@@ -174,6 +178,7 @@ __all__ = [
     "MediaTypeUnsupported",
     "MethodNotAllowed",
     "ModelsMissing",
+    "OriginRefused",
     "PartNotStarted",
     "PartStopped",
     "QueueFull",
@@ -200,6 +205,7 @@ __all__ = [
     "StreamUnknown",
     "StreamsFull",
     "Unauthenticated",
+    "UpgradeRequired",
     "UploadInterrupted",
     "WatchersFull",
     "error_of",

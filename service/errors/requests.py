@@ -43,6 +43,14 @@ class ScopeMissing(RequestError):
     grpc_status = "PERMISSION_DENIED"
 
 
+class OriginRefused(RequestError):
+    """Pages of this origin may not open streams here."""
+
+    code = "origin_refused"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+
+
 class RateExceeded(RequestError):
     """The API key has made too many requests."""
 
@@ -128,6 +136,14 @@ class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     http_status = 405
     grpc_status = "UNIMPLEMENTED"
+
+
+class UpgradeRequired(RequestError):
+    """This path speaks WebSocket alone."""
+
+    code = "upgrade_required"
+    http_status = 426
+    grpc_status = "FAILED_PRECONDITION"
 
 
 class JobUnknown(RequestError):

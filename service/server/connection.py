@@ -27,6 +27,7 @@ from service.errors import (
 from service.office.drain import Drain
 from service.server.doors import UNKNOWN, Doors
 from service.server.refusals import refusal_of
+from service.server.untaken import Untaken
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -35,6 +36,7 @@ HEAD_BYTES: Final = 2**16
 HEADER_COUNT: Final = 100
 FIRST_REQUEST_SECONDS: Final = 1.0
 """A connection that was made just before the end may still bring its request."""
+_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _PROBES: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._settings = settings
         self._metrics = metrics
         self._head_due: float | None = None
-        self._answer_due: float | None = None
+        self._untaken = Untaken(settings.answer_stall_seconds)
         self._has_asked = False
         self._is_in_head = False
         self._is_in_body = False
@@ -101,7 +103,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def check(self, now_seconds: float) -> None:
         """End what has had its time."""
-        if self._is_untaken(now_seconds):
+        if self._untaken.is_overdue(self.transport, now_seconds):
             self._end("answer_stalled")
         elif self.transport.is_closing() or self.is_busy:
             return
@@ -159,9 +161,24 @@ class BoundedConnection(HttpToolsProtocol):
         self._bytes_for_nothing = 0
         self._doors.work(self)
         super().on_headers_complete()
+        parser = self.parser
+        if parser is not None and parser.should_upgrade() and self._should_upgrade():
+            if _BODY_HEADERS & {name for name, _ in self.headers}:
+                self._refuse(RequestMalformed("a WebSocket's handshake has no body"))
+            return
         self._has_asked = True
         if self._drain.announced.is_set():
             self.cycle.keep_alive = False
+
+    def handle_websocket_upgrade(self) -> None:
+        """Give the place to the WebSocket; not while an earlier answer is still being written."""
+        if self.transport.is_closing():
+            return
+        if self.is_busy:
+            self._refuse(RequestMalformed("a WebSocket follows a request that is under way"))
+            return
+        self._doors.leave(self)
+        super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body is progress."""
@@ -190,16 +207,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """The client has taken most of what lay there."""
-        self._answer_due = None
+        self._untaken.restart()
         super().resume_writing()
-
-    def _is_untaken(self, now_seconds: float) -> bool:
-        is_left = self.transport.get_write_buffer_size() > 0 or self.transport.is_closing()
-        if not is_left:
-            self._answer_due = None
-        elif self._answer_due is None:
-            self._answer_due = now_seconds + self._settings.answer_stall_seconds
-        return self._answer_due is not None and now_seconds > self._answer_due
 
     def _expect_head(self) -> None:
         if self._head_due is None:

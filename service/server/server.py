@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from service.office.gateway import Gateway
 from service.server.connection import BoundedConnection
 from service.server.doors import Doors
+from service.server.websocket import PING_SECONDS, BoundedWebSocket
 from service.settings import Settings
 
 CHECK_TICKS: Final = 5
@@ -45,6 +46,7 @@ class GatewayServer(uvicorn.Server):
         self._settings = settings
         self._drain = gateway.drain
         self._watchers = gateway.watchers
+        self._streams = gateway.streams
         self._doors = Doors(settings, gateway.metrics)
         self._closing_due: float | None = None
         connection = partial(
@@ -54,13 +56,19 @@ class GatewayServer(uvicorn.Server):
             settings=settings,
             metrics=gateway.metrics,
         )
+        websocket = partial(
+            BoundedWebSocket, doors=self._doors, settings=settings, metrics=gateway.metrics
+        )
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.http_port,
                 http=cast(Any, connection),
-                ws="none",
+                ws=cast(Any, websocket),
+                ws_per_message_deflate=False,
+                ws_ping_interval=PING_SECONDS,
+                ws_ping_timeout=None,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -86,6 +94,7 @@ class GatewayServer(uvicorn.Server):
         """Let nobody in, and finish what is under way."""
         self._drain.close(self._settings.drain_seconds)
         self._watchers.send_home()
+        self._streams.drain()
         await super().shutdown(sockets)
 
     @contextmanager

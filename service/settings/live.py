@@ -10,6 +10,12 @@ from service.settings.part import Part
 class Live(Part):
     """Bounds of streams. How long one may be, and how large its frames, is as for clips."""
 
+    live_origins: str = Field(
+        default="",
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+([ ,]+[a-z][a-z0-9+.-]*://[^/\s,]+)*)?$",
+        description="Origins, https://example.org, of the pages that may open streams over "
+        "WebSocket; *: all. Without it, those that the gateway's own address serves.",
+    )
     max_streams: int | None = Field(
         default=None,
         ge=1,

@@ -19,7 +19,7 @@ REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Seconds: what somebody waits for."""
 CONNECTION_ENDS: Final = (
     *("request_too_slow", "head_too_large", "request_malformed"),
-    *("connections_exhausted", "crowded_out", "answer_stalled"),
+    *("connections_exhausted", "crowded_out", "answer_stalled", "client_silent"),
 )
 """Why the gateway itself ends a connection: an error's code, or what befell it."""
 JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0, 1800.0, 3600.0)
@@ -82,6 +82,12 @@ class Metrics:
             "circumplex_http_connections_ended_total",
             "Connections ended for what their clients did, or for the crowd.",
             ("reason",),
+            registry=registry,
+        )
+        self.websockets_closed_total = Counter(
+            "circumplex_websockets_closed_total",
+            "WebSockets that have ended, by close code, or the status that refused the handshake.",
+            ("code",),
             registry=registry,
         )
         self.stage_duration_seconds = Histogram(
@@ -187,6 +193,8 @@ class Metrics:
             self.http_request_duration_seconds.labels(method, route, status)
         for reason in CONNECTION_ENDS:
             self.connections_ended_total.labels(reason)
+        for code in ("1000", "1006", "1012", "1013"):
+            self.websockets_closed_total.labels(code)
         for stage in STAGES:
             self.stage_duration_seconds.labels(stage)
         for model in SERVED:

@@ -22,6 +22,7 @@ from tests.integration.buckets import (
     foreign_variables,
     running_bucket,
 )
+from tests.integration.pretended_streams import PretendedStreams
 from tests.integration.rooms import Rooms
 from tests.integration.servers import (
     REDIS_VERSIONS,
@@ -112,6 +113,7 @@ def gateway(rooms: Rooms, gate: Gate) -> Gateway:
         gate=gate,
         store=rooms.store,
         desk=rooms.desk,
+        streams=PretendedStreams(),
         inference_ready=_inference_is_ready,
         metrics=rooms.metrics,
     )

@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
 from tests.integration.pretence import always_ready, analysis_of
+from tests.integration.pretended_streams import PretendedStreams
 
 STOP_SECONDS: Final = 60.0
 
@@ -62,6 +63,7 @@ async def serve_gateway(settings: Settings) -> None:
             gate=gate,
             store=open_store(settings),
             desk=desk,
+            streams=PretendedStreams(),
             inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
         )

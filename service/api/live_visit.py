@@ -1,0 +1,98 @@
+"""What is known and told of one WebSocket: trace, log line, audit line, metric, close code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from fastapi import WebSocket
+
+from service.access.audit import OK, Deed
+from service.api.audit import INTERRUPTED
+from service.api.paths import LIVE_PATH
+from service.domain.caller import Caller
+from service.errors import CircumplexError, GatewayDraining, InternalError, ServiceError
+from service.office.gateway import Gateway
+from service.telemetry.logs import TRACE_ID, trace_id_of
+
+GONE: Final = "client_gone"
+"""In the scope's state: an event, set as soon as nobody is there any more."""
+NORMAL: Final = 1000
+ABNORMAL: Final = 1006
+RESTART: Final = 1012
+TRY_LATER: Final = 1013
+OUR_CODES: Final = 4000
+
+log = logging.getLogger(__name__)
+
+
+def close_code_of(error: CircumplexError) -> int:
+    """1012 or 1013 where the client should come again, here or elsewhere; else 4000 + status."""
+    if isinstance(error, GatewayDraining):
+        return RESTART
+    if isinstance(error, ServiceError) and error.retryable:
+        return TRY_LATER
+    return OUR_CODES + error.http_status
+
+
+class Visit:
+    """A context around one WebSocket; its errors end here, but for the server's own end."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self.gone: asyncio.Event = getattr(websocket.state, GONE)
+        self.caller: Caller | None = None
+        self.gateway: Gateway = websocket.app.state.gateway
+        self._path = websocket.url.path
+        self._client = websocket.client.host if websocket.client else None
+        self._started = time.perf_counter()
+        self._code = ABNORMAL
+        self._error: CircumplexError | None = None
+        TRACE_ID.set(trace_id_of(websocket.headers.get("traceparent", "")))
+
+    def refused(self, error: CircumplexError) -> None:
+        """There was no handshake."""
+        self._error, self._code = error, error.http_status
+
+    def failed(self, error: CircumplexError) -> int:
+        """The stream ends with an error, as clients are told; returns the close code."""
+        self._error, self._code = error, close_code_of(error)
+        if isinstance(error, InternalError):
+            log.error("%s: a defect", self._path, exc_info=error)
+        elif isinstance(error, ServiceError):
+            log.warning("%s: %s: %s", self._path, error.code, error.detail)
+        return self._code
+
+    def succeeded(self) -> int:
+        """The stream has come to its end; returns the close code."""
+        self._code = NORMAL
+        return self._code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        _: TracebackType | None,
+    ) -> None:
+        seconds = time.perf_counter() - self._started
+        log.info("WebSocket %s %d %.1f s", self._path, self._code, seconds)
+        self.gateway.metrics.websockets_closed_total.labels(str(self._code)).inc()
+        if self._path == LIVE_PATH:
+            self.gateway.audit.write(self._deed())
+
+    def _deed(self) -> Deed:
+        error = self._error
+        return Deed(
+            action="annotate_live",
+            outcome=OK if self._code == NORMAL else error.code if error else INTERRUPTED,
+            status=self._code,
+            key_id=self.caller.owner if self.caller else None,
+            key_name=self.caller.name if self.caller else None,
+            client=self._client,
+            detail=error.detail if error and self.caller is None else None,
+        )

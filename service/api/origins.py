@@ -1,0 +1,40 @@
+"""Whose pages may open streams: a browser says where a page comes from, and nobody else does."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from service.errors import OriginRefused
+from service.settings import Settings
+
+ANY: Final = "*"
+NAMED_LETTERS: Final = 100
+
+
+def check_origin(request: HTTPConnection, settings: Settings) -> None:
+    """Let in what is no page, pages of this very address, and those of `live_origins`.
+
+    WebSockets know no same-origin policy: without this, any page that somebody visits could open
+    one to whatever their machine can reach. Raises: OriginRefused.
+    """
+    allowed = set(re.split(r"[ ,]+", settings.live_origins.lower()))
+    for origin in request.headers.getlist("origin"):
+        said = origin.strip().lower()
+        if ANY in allowed or said in allowed or _is_at(said, request.headers.get("host", "")):
+            continue
+        raise OriginRefused(f"a page of {origin[:NAMED_LETTERS]!r} may not open streams here")
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether a page was served under the name and port that it asks now.
+
+    The scheme is not compared: behind a proxy that speaks TLS it is not known here.
+    """
+    try:
+        return bool(host) and urlsplit(origin).netloc == host.strip().lower()
+    except ValueError:
+        return False

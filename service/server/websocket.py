@@ -1,0 +1,181 @@
+"""One client's WebSocket: uvicorn's, with the bounds of any other connection of the gateway.
+
+uvicorn reads one message at a time, and sends the next when the last is taken. Here are a bound on
+what a message may be made of, on how long an answer may lie there untaken and a client be silent,
+and an eye on clients that go while nothing is read from them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.exceptions import ProtocolError, SecurityError
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.server import ServerProtocol
+
+from service.api.live_messages import HEADER, TEXT_LETTERS
+from service.api.live_visit import GONE
+from service.errors import HeadTooLarge, RequestMalformed
+from service.server.doors import UNKNOWN, Doors
+from service.server.refusals import refusal_of
+from service.server.untaken import Untaken
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+PING_SECONDS: Final = 20.0
+SILENT_SECONDS: Final = 60.0
+"""A client that has answered no ping, nor sent anything, for so long is gone."""
+UNREAD_BYTES: Final = 2**16
+"""Of answers to pings, for a client that takes none."""
+UNSENT_BYTES: Final = 2**15
+"""What the kernel takes from us beyond what is on its way."""
+MOST_FRAGMENTS: Final = 1024
+"""Of one message."""
+
+log = logging.getLogger(__name__)
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """Made when a connection is upgraded, in whose place it comes."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        doors: Doors,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._gone = asyncio.Event()
+        super().__init__(config, server_state, {**app_state, GONE: self._gone}, _loop)
+        self.logger = logging.getLogger("uvicorn.access")  # its lines hold queries
+        self.conn = _Messages(settings.stream_message_bytes + HEADER.size)
+        self._doors = doors
+        self._settings = settings
+        self._metrics = metrics
+        self._heard_at = self.loop.time()
+        self._untaken = Untaken(settings.answer_stall_seconds)
+
+    @property
+    def address(self) -> str:
+        """Of the client."""
+        return self.client[0] if self.client else UNKNOWN
+
+    # the life of the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the place of the connection that was upgraded: it is never crowded out."""
+        super().connection_made(transport)
+        self._doors.admit(self)
+        self._doors.work(self)
+        self.transport.set_write_buffer_limits(0)  # one message at a time
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family != socket.AF_UNIX:
+            with suppress(OSError):  # the client may be gone already
+                option = socket.TCP_NOTSENT_LOWAT
+                connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._gone.set()
+        self._doors.leave(self)
+        super().connection_lost(exc)
+
+    def drop(self) -> None:
+        """Make room for another client."""
+        self._end("crowded_out")
+
+    def check(self, now_seconds: float) -> None:
+        """End what has had its time."""
+        if self._untaken.is_overdue(self.transport, now_seconds):
+            self._end("answer_stalled")
+        elif self.read_paused:
+            self._heard_at = now_seconds  # it is not listened to
+            if self._has_hung_up():
+                self.transport.abort()
+        elif now_seconds > self._heard_at + SILENT_SECONDS:
+            self._end("client_silent")
+
+    def shutdown(self) -> None:
+        """The gateway stops: a stream says so itself, and has time to."""
+        if self.handshake_complete and not self.close_sent:
+            self.loop.call_later(self._settings.drain_seconds, self._shut)
+        else:
+            super().shutdown()
+
+    def _shut(self) -> None:
+        if not (self.disconnected or self.transport.is_closing()):
+            super().shutdown()
+
+    # what the client sends
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, within bounds."""
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+        refused = self.conn.handshake_exc
+        if refused is not None and not self.handshake_initiated:
+            is_large = isinstance(refused, SecurityError)
+            error = HeadTooLarge() if is_large else RequestMalformed(str(refused)[:200])
+            self.transport.write(refusal_of(error))
+            self.transport.close()
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless answer upon answer lies there."""
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
+            self._end("answer_stalled")
+        else:
+            super().handle_ping()
+
+    # what the client takes
+
+    def resume_writing(self) -> None:
+        """The client has taken what lay there."""
+        self._untaken.restart()
+        super().resume_writing()
+
+    def _has_hung_up(self) -> bool:
+        """Whether the client has closed its end; what it sent before may lie there unread."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def _end(self, reason: str) -> None:
+        self._metrics.connections_ended_total.labels(reason).inc()
+        log.debug("WebSocket from %s ended: %s", self.address, reason)
+        self.transport.abort()
+
+
+class _Messages(ServerProtocol):
+    """A first message as short as a text may be, then larger ones; of so many fragments each."""
+
+    def __init__(self, most_bytes: int) -> None:
+        # four bytes are the most that a letter takes
+        super().__init__(max_size=4 * TEXT_LETTERS, logger=logging.getLogger("uvicorn.access"))
+        self._most_bytes = most_bytes
+        self._fragments = 0
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take in a frame; the bounds of the next one are set here."""
+        super().recv_frame(frame)
+        if frame.opcode not in DATA_OPCODES:
+            return
+        self._fragments = 0 if frame.fin else self._fragments + 1
+        if self._fragments > MOST_FRAGMENTS:
+            raise ProtocolError(f"more than {MOST_FRAGMENTS} fragments")
+        if frame.fin:
+            self.max_message_size = self._most_bytes
