@@ -71,7 +71,8 @@ class Method(Part):
     )
     triton_shared_memory: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Crops through shared memory; auto: if Triton is on loopback and can open it.",
+        description="More than a few crops through shared memory; auto: if Triton is on loopback "
+        "and can open it.",
     )
     chunks_in_flight: int = Field(
         default=3, ge=1, le=32, description="Chunks of one clip at the backbones at the same time."

@@ -60,23 +60,24 @@ class CropMemory:
         self._slot_bytes = slot_bytes
         self._slots = slots
         self._timeout_seconds = timeout_seconds
-        self._free: asyncio.LifoQueue[int] = asyncio.LifoQueue()
-        for number in range(slots):
-            self._free.put_nowait(number)
+        self._free = list(range(slots))
         self._region: _Region | None = None
         self._registering = asyncio.Lock()
 
+    def claim(self, crops: Bytes) -> int | None:
+        """A slot's number for whoever then holds it; None where all are taken or too small."""
+        return self._free.pop() if self._free and crops.nbytes <= self._slot_bytes else None
+
     @asynccontextmanager
-    async def holding(self, crops: Bytes) -> AsyncGenerator[Slot]:
-        """The crops in a slot of their own; waits while all slots are taken.
+    async def holding(self, number: int, crops: Bytes) -> AsyncGenerator[Slot]:
+        """The crops in the slot that was claimed, which is free again afterwards.
 
         Raises: MemoryNotShared.
         """
-        number = await self._free.get()
         try:
             yield await self._place(number, crops, lost=None)
         finally:
-            self._free.put_nowait(number)
+            self._free.append(number)
 
     async def move(self, slot: Slot, crops: Bytes) -> Slot:
         """The crops in a new region, where Triton does not know the slot's region any more."""

@@ -40,7 +40,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def crops() -> Bytes:
-    return np.random.default_rng(0).integers(0, 256, (7, 3, 112, 112), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (17, 3, 112, 112), dtype=np.uint8)
 
 
 async def regions(url: str) -> Sequence[str]:
@@ -66,11 +66,39 @@ async def test_more_requests_than_slots_keep_their_own_crops(
     settings: Settings, metrics: Metrics
 ) -> None:
     random = np.random.default_rng(1)
-    clips = [random.integers(0, 256, (n, 3, 112, 112), dtype=np.uint8) for n in range(1, 17)]
+    clips = [random.integers(0, 256, (n, 3, 112, 112), dtype=np.uint8) for n in range(1, 25)]
     async with connect(settings, metrics) as inference:
         alone = [await inference.embed_faces(clip) for clip in clips]
         together = await asyncio.gather(*map(inference.embed_faces, clips))
     assert all(map(np.array_equal, alone, together))
+
+
+async def test_a_few_crops_need_no_shared_memory(
+    settings: Settings, metrics: Metrics, crops: Bytes
+) -> None:
+    async with connect(settings, metrics) as inference:
+        few = await inference.embed_faces(crops[:8])
+        assert await regions(settings.triton_url) == []
+        many = await inference.embed_faces(crops)
+        assert len(await regions(settings.triton_url)) == 1
+    assert np.array_equal(few, many[:8])
+
+
+@pytest.mark.parametrize("room", [0, 1])
+async def test_crops_that_find_no_slot_do_not_wait_for_one(
+    settings: Settings, metrics: Metrics, crops: Bytes, room: int
+) -> None:
+    """All slots are taken, or each is a byte too small."""
+    async with InferenceServerClient(settings.triton_url) as client:
+        slot_bytes = crops.nbytes - room
+        memory = CropMemory(client, slot_bytes=slot_bytes, slots=1, timeout_seconds=5)
+        assert (memory.claim(crops) is None) == bool(room)
+        calls = ModelCalls(client, timeout_seconds=30, metrics=metrics)
+        inference = TritonInference(client, calls=calls, memory=memory, insists_on_memory=True)
+        faces = await asyncio.wait_for(inference.embed_faces(crops), 60)
+        assert await regions(settings.triton_url) == []
+        await inference.close()
+    assert faces.shape == (17, 512)
 
 
 async def test_a_triton_that_forgot_the_region_is_told_a_new_one(
