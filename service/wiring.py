@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from service.access.audit import Audit
@@ -30,6 +29,7 @@ from service.jobs.worker import run_worker as work_until_stopped
 from service.live.streams import Streams
 from service.office.gateway import Gateway
 from service.provenance import read_provenance, read_weights
+from service.rpc.door import open_door
 from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
@@ -71,8 +71,8 @@ async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[A
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[FastAPI]:
-    """The REST application with its connections open; it starts while Redis and Triton are away."""
+async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[Gateway]:
+    """What the doors work with, connected; it starts while Redis and Triton are away."""
     store = open_store(settings)
     async with (
         open_live_extraction(settings) as extractor,
@@ -83,31 +83,31 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[F
         connect(settings, metrics) as inference,
         _at_work(Caretaker(upkeep, store, settings)),
     ):
-        yield create_app(
-            Gateway(
-                settings=settings,
-                gate=gate,
-                store=store,
-                desk=desk,
-                streams=Streams(
-                    settings=settings,
-                    extractor=extractor,
-                    inference=inference,
-                    weights=partial(read_weights, settings),
-                    metrics=metrics,
-                ),
-                inference_ready=inference.is_ready,
-                metrics=metrics,
-                audit=audit,
-            )
+        streams = Streams(
+            settings=settings,
+            extractor=extractor,
+            inference=inference,
+            weights=partial(read_weights, settings),
+            metrics=metrics,
+        )
+        yield Gateway(
+            settings=settings,
+            gate=gate,
+            store=store,
+            desk=desk,
+            streams=streams,
+            inference_ready=inference.is_ready,
+            metrics=metrics,
+            audit=audit,
         )
 
 
 async def run_gateway(settings: Settings) -> None:
-    """Serve REST until SIGTERM or SIGINT, then finish the requests under way."""
+    """Serve REST and gRPC until SIGTERM or SIGINT, then finish what is under way."""
     async with _closed_in_time() as connections:
-        app = await connections.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
-        await GatewayServer(app).serve()
+        gateway = await connections.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
+        async with open_door(gateway):
+            await GatewayServer(create_app(gateway)).serve()
 
 
 async def run_worker(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Match
 
 from service.errors import (
+    RETRY_SECONDS,
     CircumplexError,
     InternalError,
     MethodNotAllowed,
@@ -29,8 +30,6 @@ from service.errors import (
 from service.telemetry.logs import TRACE_ID
 
 MEDIA_TYPE: Final = "application/problem+json"
-RETRY_SECONDS: Final = 2
-"""What Retry-After asks for when trying again can help."""
 CHALLENGE: Final[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="circumplex"'}
 UPGRADE: Final[Mapping[str, str]] = {"Upgrade": "websocket", "Connection": "Upgrade"}
 

@@ -18,6 +18,7 @@ line) translates the class attributes once; nothing else decides a status.
     │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
     │   ├── UploadInterrupted         the client went away or fell silent
     │   ├── RequestTooSlow            its head did not come in time
+    │   ├── AnswerStalled             the client takes no more of its answer
     │   ├── HeadTooLarge              request line and headers are too long
     │   ├── RequestMalformed          no HTTP
     │   ├── RouteUnknown              no such path
@@ -66,6 +67,7 @@ line) translates the class attributes once; nothing else decides a status.
         ├── PartStopped               a server of the embedded stack stopped
         ├── AccessUndecided           nobody said who may use the gateway
         ├── AuditUnwritable           the audit file cannot be opened
+        ├── DoorNotOpened             the gRPC port or its TLS files cannot be used
         └── InternalError             a defect of ours
 """
 
@@ -87,6 +89,7 @@ from service.errors.clips import (
 )
 from service.errors.codes import error_of
 from service.errors.requests import (
+    AnswerStalled,
     ClipEmpty,
     ClipFieldMissing,
     ClipTooLarge,
@@ -124,6 +127,7 @@ from service.errors.services import (
     AuditUnwritable,
     ConnectionsExhausted,
     DecoderKilled,
+    DoorNotOpened,
     FaceModelsMissing,
     GatewayDraining,
     InferenceFailed,
@@ -141,11 +145,14 @@ from service.errors.services import (
     WatchersFull,
 )
 from service.errors.tree import (
+    RETRY_SECONDS,
     CircumplexError,
 )
 
 __all__ = [
+    "RETRY_SECONDS",
     "AccessUndecided",
+    "AnswerStalled",
     "AttemptsExhausted",
     "AuditUnwritable",
     "CircumplexError",
@@ -164,6 +171,7 @@ __all__ = [
     "DecoderKilled",
     "DecoderOutOfMemory",
     "DecoderTimedOut",
+    "DoorNotOpened",
     "FaceModelsMissing",
     "GatewayDraining",
     "HeadTooLarge",

@@ -19,6 +19,17 @@ class RequestInvalid(RequestError):
     code = "request_invalid"
     http_status = 422
 
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        field: str | None = None,
+        retry_seconds: float | None = None,
+    ) -> None:
+        """field: which one, as a path through the message that was sent."""
+        super().__init__(detail, retry_seconds=retry_seconds)
+        self.field = field
+
 
 class ClipFieldMissing(RequestError):
     """The form has no file field named `clip`."""
@@ -104,6 +115,15 @@ class RequestTooSlow(RequestError):
     """The request's head did not come in time."""
 
     code = "request_too_slow"
+    http_status = 408
+    grpc_status = "DEADLINE_EXCEEDED"
+    retryable = True
+
+
+class AnswerStalled(RequestError):
+    """The client took no more of its answer for too long."""
+
+    code = "answer_stalled"
     http_status = 408
     grpc_status = "DEADLINE_EXCEEDED"
     retryable = True

@@ -121,6 +121,13 @@ class AuditUnwritable(ServiceError):
     retryable = False
 
 
+class DoorNotOpened(ServiceError):
+    """The gRPC port or its TLS files cannot be used."""
+
+    code = "door_not_opened"
+    retryable = False
+
+
 class InternalError(ServiceError):
     """A defect of this service."""
 

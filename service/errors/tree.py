@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+RETRY_SECONDS: Final = 2
+"""When to try again where trying again can help, and nothing else is known."""
 
 
 class CircumplexError(Exception):

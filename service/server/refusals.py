@@ -7,8 +7,8 @@ import secrets
 from http import HTTPStatus
 from math import ceil
 
-from service.api.problems import MEDIA_TYPE, RETRY_SECONDS, problem
-from service.errors import CircumplexError
+from service.api.problems import MEDIA_TYPE, problem
+from service.errors import RETRY_SECONDS, CircumplexError
 
 
 def refusal_of(error: CircumplexError) -> bytes:

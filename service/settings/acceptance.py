@@ -37,6 +37,11 @@ class Acceptance(Part):
         ge=1,
         description="The same for one address. Behind a proxy all clients have the proxy's.",
     )
+    most_calls: int = Field(
+        default=1000,
+        ge=1,
+        description="gRPC calls of the gateway at a time; more get RESOURCE_EXHAUSTED.",
+    )
     max_clip_seconds: float = Field(
         default=12 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from service.settings.part import Part, Port
 
@@ -23,6 +23,34 @@ class Addresses(Part):
     triton_url: str = Field(
         default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint."
     )
+
+    grpc_ping_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        description="A gRPC client from whom nothing comes is asked so often whether it is there; "
+        "one that does not answer for 20 s is gone.",
+    )
+    tls_cert_file: Path | None = Field(
+        default=None,
+        description="Certificate of the gRPC port, with the chain to its CA, PEM. "
+        "Without it there is no TLS.",
+    )
+    tls_key_file: Path | None = Field(
+        default=None, description="Private key of the certificate, PEM."
+    )
+    tls_client_ca_file: Path | None = Field(
+        default=None,
+        description="CA whose certificates gRPC clients have to show, PEM; "
+        "without it none is asked for.",
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file belong together")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_client_ca_file needs tls_cert_file")
+        return self
 
 
 class Access(Part):

@@ -67,6 +67,11 @@ class Embedded(Part):
 class Telemetry(Part):
     """What is told."""
 
+    health_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="From one look at the parts behind the gateway to the next, for gRPC health.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged."
     )

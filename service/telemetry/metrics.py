@@ -63,6 +63,18 @@ ROUTES: Final = (
 )
 
 
+GRPC_METHODS: Final = (
+    "circumplex.v1.AnnotationService/StreamingAnnotate",
+    *(
+        f"circumplex.v1.JobService/{name}"
+        for name in (
+            *("SubmitJob", "GetJob", "ListJobs", "WatchJob"),
+            *("CancelJob", "RetryJob", "DeleteJob", "GetResult"),
+        )
+    ),
+)
+
+
 class Metrics:
     """Every metric, registered once in the registry that is handed in."""
 
@@ -72,6 +84,13 @@ class Metrics:
             "circumplex_http_request_duration_seconds",
             "From a request's head to the last byte of its answer.",
             ("method", "route", "status"),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.grpc_request_duration_seconds = Histogram(
+            "circumplex_grpc_request_duration_seconds",
+            "From a call's metadata to its status, a code of gRPC.",
+            ("method", "status"),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
@@ -191,6 +210,8 @@ class Metrics:
     def _create_series(self) -> None:
         for method, route, status in ROUTES:
             self.http_request_duration_seconds.labels(method, route, status)
+        for method in GRPC_METHODS:
+            self.grpc_request_duration_seconds.labels(method, "OK")
         for reason in CONNECTION_ENDS:
             self.connections_ended_total.labels(reason)
         for code in ("1000", "1006", "1012", "1013"):

@@ -96,10 +96,18 @@ class Crew:
 
 def hire(settings: Settings, *, gateways: int, workers: int) -> Crew:
     """Recipes of so many gateways and workers, on free ports."""
-    doors, metrics = free_ports(gateways), free_ports(workers)
+    ports = free_ports(2 * gateways + workers)
+    doors, grpc, metrics = ports[:gateways], ports[gateways : 2 * gateways], ports[2 * gateways :]
     found = [
-        _service(Kind.GATEWAY, number, settings, "http_port", port, "/health/ready")
-        for number, port in enumerate(doors, start=1)
+        _service(
+            Kind.GATEWAY,
+            number,
+            settings.model_copy(update={"grpc_port": grpc_port}),
+            "http_port",
+            port,
+            "/health/ready",
+        )
+        for number, (port, grpc_port) in enumerate(zip(doors, grpc, strict=True), start=1)
     ]
     found += [
         _service(Kind.WORKER, number, settings, "worker_metrics_port", port, "/metrics")

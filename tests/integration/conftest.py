@@ -76,6 +76,7 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
         redis_url=redis_server.url,
         queue_name=f"test-{uuid4().hex}",
         store_dir=tmp_path / "store",
+        grpc_port=free_port(),
         worker_metrics_port=free_port(),
         redelivery_seconds=1.0,
         max_upload_bytes=2**20,

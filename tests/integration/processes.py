@@ -1,6 +1,7 @@
 """Gateway and worker as processes of their own, to be measured and killed.
 
 python -m tests.integration.processes gateway
+python -m tests.integration.processes doors
 python -m tests.integration.processes worker FRAMES FRAME_SECONDS
 """
 
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +24,7 @@ from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.worker import run_worker
 from service.office.gateway import Gateway
+from service.rpc.door import open_door
 from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
@@ -53,7 +55,7 @@ def process_of(settings: Settings, *arguments: str) -> Generator[subprocess.Pope
             raise
 
 
-async def serve_gateway(settings: Settings) -> None:
+async def serve_gateway(settings: Settings, *, with_grpc: bool = False) -> None:
     async def ready() -> bool:
         return True
 
@@ -67,7 +69,8 @@ async def serve_gateway(settings: Settings) -> None:
             inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
         )
-        await GatewayServer(create_app(gateway)).serve()
+        async with open_door(gateway) if with_grpc else nullcontext():
+            await GatewayServer(create_app(gateway)).serve()
 
 
 async def work(settings: Settings, frames: int, frame_seconds: float) -> None:
@@ -94,6 +97,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["gateway"]:
             asyncio.run(serve_gateway(Settings()))  # pyright: ignore[reportCallIssue]
+        case ["doors"]:
+            asyncio.run(serve_gateway(Settings(), with_grpc=True))  # pyright: ignore[reportCallIssue]
         case ["worker", frames, frame_seconds]:
             asyncio.run(work(Settings(), int(frames), float(frame_seconds)))  # pyright: ignore[reportCallIssue]
         case _:

@@ -118,7 +118,9 @@ def test_every_request_error_has_a_test() -> None:
         *("request_too_slow", "head_too_large", "request_malformed"),
         *("upload_interrupted", "result_not_ready", "job_finished", "job_not_retryable"),
         *("unauthenticated", "scope_missing", "rate_exceeded", "quota_exceeded"),
-        *("idempotency_key_reused", "idempotency_key_in_use"),
+        *("idempotency_key_reused", "idempotency_key_in_use", "answer_stalled"),
+        *("stream_out_of_order", "stream_overrun", "stream_idle", "stream_superseded"),
+        *("resume_token_invalid", "stream_gone", "origin_refused", "upgrade_required"),
     }
 
     assert {error.code for error in RequestError.__subclasses__()} == elsewhere | {

@@ -1,0 +1,24 @@
+"""AnnotationService: streams, onto the handler that all doors share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.domain.caller import Caller
+from service.office.gateway import Gateway
+from service.office.visit import annotate
+
+
+class Annotation:
+    """Its methods."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def streaming_annotate(
+        self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
+    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        """One stream."""
+        return annotate(self._gateway, requests, caller)

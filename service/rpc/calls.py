@@ -1,0 +1,28 @@
+"""The calls that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+class Calls:
+    """Counts them, so that the end can wait for the last."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.none_left = asyncio.Event()
+        self.none_left.set()
+
+    @contextmanager
+    def one(self) -> Generator[None]:
+        """A call for as long as the context lasts."""
+        self._count += 1
+        self.none_left.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self.none_left.set()
