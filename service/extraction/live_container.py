@@ -40,8 +40,8 @@ PICTURE_BYTES_AHEAD: Final = 4 * 2**20
 """Bytes that wait for the pictures' decoder; beyond them the pipe is left full."""
 SOUND_BYTES_BEHIND: Final = 32 * 2**20
 """Bytes that the sound's reader may be behind."""
-_PROBING: Final = {"fpsprobesize": "0"}
-"""No frame is waited for only to learn of the rate."""
+_PROBING: Final = {"fpsprobesize": "0", "analyzeduration": "1000000"}
+"""The pictures do not wait to learn of their rate, nor for more than 1 s of sound that is late."""
 _UNKNOWN_YET: Final = dict.fromkeys(
     ("container_seconds", "duration_seconds", "frames_estimate", "audio_duration_seconds")
 )

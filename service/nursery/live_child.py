@@ -57,7 +57,7 @@ async def run_live_child(
                 yield live
             finally:
                 watching.cancel()
-                if not pipe.closed:  # by the transport, once all was written
+                if not writer.is_closing():  # the child has gone first
                     writer.transport.abort()
 
 
