@@ -137,6 +137,7 @@ class LiveChild:
 
     async def _write(self, parts: Sequence[bytes]) -> None:
         if not self._takes_more:
+            await asyncio.sleep(0)  # who sends on and on lets others work
             return
         if self._owes_since is None and not self._ledger.is_square:
             self._owes_since = time.monotonic()

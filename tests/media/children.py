@@ -73,6 +73,18 @@ def is_nurse(child: psutil.Process) -> bool:
         return False
 
 
+def status_of(pid: int) -> dict[str, str]:
+    """What the kernel says of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def handles_of(pid: int) -> list[str]:
+    """What a process holds open, in order."""
+    handles = Path(f"/proc/{pid}/fd").iterdir()
+    return sorted(str(handle.readlink()).partition(":")[0] for handle in handles)
+
+
 async def has_ended(pid: int) -> bool:
     """Whether a process ends within a minute; one that nobody has reaped yet has ended."""
     for _ in range(600):

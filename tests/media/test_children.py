@@ -38,6 +38,7 @@ from tests.media.children import (
     has_ended,
     nurses,
     only_nurse,
+    status_of,
 )
 from tests.media.factory import PictureTrack, write
 
@@ -156,7 +157,7 @@ async def test_a_child_is_confined_while_it_decodes(reader: Reader, long: Path) 
     async with reader.open(long) as messages:
         await anext(messages)
         (child,) = children()
-        status = _status_of(child)
+        status = status_of(child)
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         assert "0" not in status["Uid"].split() + status["Gid"].split()
@@ -171,11 +172,6 @@ async def test_a_machine_without_the_layers_says_so_and_reads_clips(brief: Path)
     assert "decode children lack layers of their sandbox" in logged
     for layer in ("seccomp", "landlock", "network namespace"):
         assert f"{layer}: " in logged
-
-
-def _status_of(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 async def test_an_owner_that_is_gone_leaves_nobody_behind(long: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from service.domain.state import pack, unpack
 from service.features.finder import open_finder
 from service.features.sighting import FaceFinder, Sighting
 from service.features.tracker import LOOK_EVERY
@@ -154,3 +155,27 @@ def test_the_face_that_has_been_there_most_comes_first() -> None:
     firsts = [found_by.find(company.picture(step / RATE_HZ))[0] for step in range(3 * RATE_HZ)]
     assert {face.track for face in firsts} == {1}
     assert np.ptp([face.box.left for face in firsts]) < 10
+
+
+def test_another_finder_goes_on_where_one_was_saved() -> None:
+    """While somebody is away, the gallery goes along; every face is found again to the bit."""
+    roles = {ANNE: stays(0.25), BEN: while_away(stays(0.7), 1.5, 3.0)}
+    company = Company(
+        [Role(seed=seed, way=way) for seed, way in roles.items()], height=HEIGHT, width=WIDTH
+    )
+    pictures = [company.picture(step / RATE_HZ) for step in range(4 * RATE_HZ)]
+    first, second = finder(), finder()
+    before = [first.find(picture) for picture in pictures[:24]]
+    second.restore(unpack(pack(first.save())))
+    faces = 0
+    for picture in pictures[24:]:
+        expected, actual = first.find(picture), second.find(picture)
+        faces += len(expected)
+        assert [(face.track, face.box) for face in actual] == [
+            (face.track, face.box) for face in expected
+        ]
+        for one, other in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(one.points, other.points)
+    assert max(len(each) for each in before) == 2
+    assert len(before[-1]) == 1
+    assert faces >= 24 + 8

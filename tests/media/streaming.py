@@ -1,0 +1,163 @@
+"""Streams of a test: what is sent, what comes back, and the same clip read as a job's is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from service.domain.arrays import Bytes, Floats
+from service.domain.clip import Chunk, ClipClosed, Extract, Frame
+from service.domain.live import (
+    ContainerBytes,
+    FrameEncoding,
+    FrameMedia,
+    Heard,
+    LiveExtract,
+    LiveFrame,
+    LiveMedia,
+    LivePiece,
+    LiveSound,
+    SampleEncoding,
+    Seen,
+    SoundFormat,
+)
+from service.domain.ports import LiveExtraction as Stream
+from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
+from service.extraction.live_door import LiveExtraction
+from training.synthetic.camera import Camera
+from training.synthetic.clip import demo_performance, film, sound_of
+from training.synthetic.studio import Studio
+
+PCM = SoundFormat(encoding=SampleEncoding.S16, rate_hz=44_100, channels=2)
+JPEGS = FrameMedia(encoding=FrameEncoding.JPEG, sound=PCM)
+
+
+def perform(seconds: float) -> tuple[list[Bytes], Floats]:
+    """A speaking face: 25 pictures a second of 160x120 and its sound, 16 kHz."""
+    performance = demo_performance(seconds=seconds)
+    studio = Studio(performance, Camera.of_seed(performance.seed), height=120, width=160)
+    times = np.arange(round(25 * seconds)) / 25
+    return list(film(performance, studio, times)), sound_of(performance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What an extraction says of a clip, however it came."""
+
+    frames: list[Frame]
+    crops: Bytes
+    patches: Floats
+    closed: ClipClosed
+
+
+def account_of(messages: Iterable[Extract | LiveExtract]) -> Account:
+    frames: list[Frame] = []
+    crops: list[Bytes] = []
+    patches: list[Floats] = []
+    closed = None
+    for message in messages:
+        match message:
+            case Chunk():
+                frames += message.frames
+                crops.append(message.crops)
+                patches += _patches(message)
+            case Seen():
+                frames += message.frames
+                crops.append(message.crops)
+            case Heard():
+                patches += _patches(message)
+            case ClipClosed():
+                closed = message
+            case _:
+                continue
+    assert closed is not None
+    return Account(
+        frames=frames, crops=np.concatenate(crops), patches=np.array(patches), closed=closed
+    )
+
+
+def _patches(message: Chunk | Heard) -> list[Floats]:
+    starts = [HOP_SAMPLES * start for start in message.patch_starts]
+    return [message.waveform[start : start + PATCH_SAMPLES] for start in starts]
+
+
+def assert_equal(expected: Account, actual: Account) -> None:
+    """The same frames, faces, crops bit by bit, and sound to the rounding of a filter's sums."""
+    assert expected.frames == actual.frames
+    np.testing.assert_array_equal(expected.crops, actual.crops)
+    np.testing.assert_allclose(actual.patches, expected.patches, rtol=0, atol=1e-6)
+    assert expected.closed == actual.closed
+
+
+@asynccontextmanager
+async def sending(stream: Stream, pieces: Iterable[LivePiece]) -> AsyncIterator[None]:
+    """Send pieces, and that they have ended, beside what is read."""
+
+    async def send() -> None:
+        for piece in pieces:
+            await stream.send(piece)
+        await stream.end()
+
+    task = asyncio.create_task(send())
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+
+
+async def follow(
+    extraction: LiveExtraction,
+    media: LiveMedia,
+    pieces: Iterable[LivePiece],
+    snapshot: bytes | None = None,
+) -> list[LiveExtract]:
+    """All that becomes of a stream that is sent as fast as it is taken."""
+    async with extraction(media, snapshot) as stream, sending(stream, pieces):
+        return [message async for message in stream.extracts()]
+
+
+def cut_bytes(data: bytes, sizes: random.Random | int) -> Iterator[ContainerBytes]:
+    """A file in pieces of up to so many bytes, or of 1 byte to 64 KiB at random."""
+    place = 0
+    while place < len(data):
+        size = sizes if isinstance(sizes, int) else round(2 ** sizes.uniform(0, 16))
+        yield ContainerBytes(data=data[place : place + size], arrived_at=time.monotonic())
+        place += size
+
+
+def read_packets(clip: Path) -> tuple[list[tuple[float, bytes]], bytes]:
+    """Time and JPEG of each frame, and the PCM samples, of a file of both."""
+    with av.open(str(clip)) as container:
+        picture = container.streams.video[0]
+        packets = [packet for packet in container.demux() if packet.size]
+        jpegs = [
+            (float(packet.pts * packet.time_base), bytes(packet))
+            for packet in packets
+            if packet.stream == picture
+        ]
+        sound = b"".join(bytes(packet) for packet in packets if packet.stream != picture)
+    return jpegs, sound
+
+
+def interleave(
+    jpegs: Sequence[tuple[float, bytes]], sound: bytes, seconds: float = 0.04
+) -> list[LivePiece]:
+    """Frames and pieces of sound of so many seconds in the order of their times."""
+    size = round(seconds * PCM.rate_hz) * PCM.frame_bytes
+    timed: list[tuple[float, LivePiece]] = [
+        (moment, LiveFrame(time_seconds=moment, data=data, arrived_at=time.monotonic()))
+        for moment, data in jpegs
+    ]
+    for place in range(0, len(sound), size):
+        piece = LiveSound(data=sound[place : place + size], time_seconds=None if place else 0.0)
+        timed.append((place / PCM.frame_bytes / PCM.rate_hz, piece))
+    return [piece for _, piece in sorted(timed, key=lambda each: each[0])]
