@@ -27,6 +27,7 @@ from service.jobs.ledger import Ledger
 from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
 from service.live.streams import Streams
+from service.live.together import Together
 from service.office.gateway import Gateway
 from service.provenance import read_provenance, read_weights
 from service.rpc.door import open_door
@@ -81,12 +82,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
         Audit.open(settings) as audit,
         Upkeep.open(settings) as upkeep,
         connect(settings, metrics) as inference,
+        Together.open(inference) as shared,
         _at_work(Caretaker(upkeep, store, settings)),
     ):
         streams = Streams(
             settings=settings,
             extractor=extractor,
-            inference=inference,
+            inference=shared,
             weights=partial(read_weights, settings),
             metrics=metrics,
         )

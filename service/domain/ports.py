@@ -32,10 +32,7 @@ class Inference(Protocol):
     async def fuse_live(
         self, visual: Floats, audio: Floats, mask: Booleans
     ) -> tuple[Floats, Floats]:
-        """The last LIVE_FRAMES of one stream, as `fuse`; streams that ask together share a batch.
-
-        (LIVE_FRAMES, 512), (LIVE_FRAMES, 128), (LIVE_FRAMES,) to (LIVE_FRAMES, 2) twice.
-        """
+        """As `fuse`, for the near past of B tracks: (B, LIVE_FRAMES, ..) to (B, LIVE_FRAMES, 2)."""
         ...
 
     async def is_ready(self) -> bool:

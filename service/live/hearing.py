@@ -8,14 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from service.domain.live import Heard
-from service.domain.time import HOP_SAMPLES
 from service.estimation import Estimation
 from service.live.mailbox import Mailbox
 from service.live.provisional import Provisional
 from service.live.rows import Row
+from service.live.sounds import join
 
 LEAST_FRAMES: Final = 8
 """Frames whose voice goes to the backbone together: one costs as much as these."""
@@ -39,7 +37,9 @@ class Hearing:
     async def embed(self) -> None:
         """Sound of frames in order, to features."""
         while pieces := await self._gather():
-            voice = await self.estimation.embed_voice(*_join(pieces))
+            voice = await self.estimation.embed_voice(
+                *join([(each.waveform, each.patch_starts) for each in pieces])
+            )
             if self.provisional is not None:
                 self.provisional.hear(self.unheard[0].sent.frame.index, voice)
             for features in voice:
@@ -58,11 +58,3 @@ class Hearing:
         except TimeoutError:
             pass
         return pieces
-
-
-def _join(pieces: list[Heard]) -> tuple[np.ndarray, np.ndarray]:
-    """One waveform after the other, and where patches start in the whole."""
-    lengths = [len(each.waveform) // HOP_SAMPLES for each in pieces]
-    offsets = np.cumsum([0, *lengths[:-1]])
-    starts = [each.patch_starts + offset for each, offset in zip(pieces, offsets, strict=True)]
-    return np.concatenate([each.waveform for each in pieces]), np.concatenate(starts)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Booleans, Floats
 from service.domain.cast import MOST_TRACKS
 from service.domain.choices import Faces
 from service.domain.clip import Frame
@@ -22,6 +23,9 @@ from service.domain.presence import Presence
 from service.domain.signatures import FACE_FEATURES, LIVE_FRAMES, VOICE_FEATURES
 from service.domain.smoothing import REACH_SIGMAS
 from service.domain.timeline import Estimate
+
+Told = dict[int, tuple[Floats, Floats]]
+"""Mean and spread of one track, (2,) each, by frame."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,10 +88,9 @@ class Provisional:
         """Estimate the frames seen since the last call, LIVE_FRAMES at most: by track, in order."""
         new = [row.frame for row in self._rows][-self._unanswered :] if self._unanswered else []
         self._unanswered = 0
-        told = self._told()
-        answers = {track: await self._fuse(track) for track in told}
+        answers = await self._fuse(self._told())
         return [
-            (frame, {track: self._place(track, frame, answers[track]) for track in told})
+            (frame, {track: self._place(track, frame, told) for track, told in answers.items()})
             for frame in new
         ]
 
@@ -100,8 +103,27 @@ class Provisional:
         leader = max(ranks, key=ranks.__getitem__, default=None)
         return [] if leader is None else [leader]
 
-    async def _fuse(self, track: int) -> dict[int, tuple[Floats, Floats]]:
-        """Mean and spread by frame, where anything is known of the track."""
+    async def _fuse(self, tracks: Sequence[int]) -> dict[int, Told]:
+        """What is known of each track, by frame."""
+        contexts = {track: self._context(track) for track in tracks}
+        known = {track: each for track, each in contexts.items() if each[2].any()}
+        indices = [row.frame.index for row in self._rows]
+        answers: dict[int, Told] = {track: {} for track in tracks}
+        if known:
+            means, spreads = await self._inference.fuse_live(
+                *(np.stack(each) for each in zip(*known.values(), strict=True))
+            )
+            for track, mean, spread in zip(known, means, spreads, strict=True):
+                mask = known[track][2]
+                answers[track] = {
+                    index: (mean[place], spread[place])
+                    for place, index in enumerate(indices)
+                    if mask[place]
+                }
+        return answers
+
+    def _context(self, track: int) -> tuple[Floats, Floats, Booleans]:
+        """What the fusion gets of a track: (LIVE_FRAMES, 512), (LIVE_FRAMES, 128), the mask."""
         visual = np.zeros((LIVE_FRAMES, FACE_FEATURES), np.float32)
         audio = np.zeros((LIVE_FRAMES, VOICE_FEATURES), np.float32)
         known = np.zeros(LIVE_FRAMES, np.bool_)
@@ -112,22 +134,12 @@ class Provisional:
             audio[place] = voice
             if face is not None:
                 visual[place], known[place] = face, True
-        indices = [row.frame.index for row in self._rows]
-        if not known.any():
-            return {}
-        mean, spread = await self._inference.fuse_live(visual, audio, known)
-        return {
-            index: (mean[place], spread[place])
-            for place, index in enumerate(indices)
-            if known[place]
-        }
+        return visual, audio, known
 
-    def _place(
-        self, track: int, frame: Frame, answers: dict[int, tuple[Floats, Floats]]
-    ) -> Estimate | None:
-        if frame.index not in answers:
+    def _place(self, track: int, frame: Frame, told: Told) -> Estimate | None:
+        if frame.index not in told:
             return None
-        mean, spread = answers[frame.index]
+        mean, spread = told[frame.index]
         valence, arousal = float(mean[0]), float(mean[1])
         smoothed = self._smooth(self._tracks[track].past, frame.time_seconds, valence, arousal)
         return Estimate(

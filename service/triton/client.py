@@ -124,10 +124,10 @@ class TritonInference:
     async def fuse_live(
         self, visual: Floats, audio: Floats, mask: Booleans
     ) -> tuple[Floats, Floats]:
-        """(LIVE_FRAMES, 512), (LIVE_FRAMES, 128), (LIVE_FRAMES,) to (LIVE_FRAMES, 2) twice."""
-        inputs = numpy_inputs(LIVE_FUSION, [visual[None], audio[None], mask[None]])
+        """(B, LIVE_FRAMES, 512), (B, LIVE_FRAMES, 128), (B, LIVE_FRAMES) to (B, LIVE_FRAMES, 2)."""
+        inputs = numpy_inputs(LIVE_FUSION, [visual, audio, mask])
         mean, spread = await self._calls.uncancelled(self._calls.infer(LIVE_FUSION, inputs))
-        return mean[0], spread[0]
+        return mean, spread
 
     async def is_ready(self) -> bool:
         """Whether every model is loaded and warm; False where Triton is away."""

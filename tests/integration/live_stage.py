@@ -24,6 +24,7 @@ from service.extraction.door import open_extraction
 from service.extraction.live_door import open_live_extraction
 from service.jobs.annotator import Analyse
 from service.live.streams import Streams
+from service.live.together import Together
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect
@@ -81,6 +82,7 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
     )
     async with (
         connect(settings, metrics) as inference,
+        Together.open(inference) as shared,
         open_extraction(settings) as extractor,
         open_live_extraction(settings) as live_extractor,
     ):
@@ -89,7 +91,7 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
             streams=Streams(
                 settings=settings,
                 extractor=live_extractor,
-                inference=inference,
+                inference=shared,
                 weights=dict,
                 metrics=metrics,
             ),

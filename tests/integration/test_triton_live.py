@@ -9,11 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 
+from service.domain.ports import Inference
 from service.domain.signatures import LIVE_FRAMES, LIVE_FUSION, VISUAL_BACKBONE
 from service.embedded.triton import TritonPorts
+from service.live.together import Together
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.triton.client import TritonInference, connect
+from service.triton.client import connect
 
 STREAMS = 8
 FRAMES = 10
@@ -36,14 +38,14 @@ class Stream:
         self.voice = random.normal(size=(LIVE_FRAMES, 128)).astype(np.float32)
         self.mask = np.arange(LIVE_FRAMES) >= LIVE_FRAMES // 2
 
-    async def estimate(self, inference: TritonInference) -> list[np.ndarray]:
+    async def estimate(self, inference: Inference) -> list[np.ndarray]:
         """What is known of each frame when it is there, (FRAMES, 4)."""
         estimates = []
         faces = self.faces
         for crop in self.crops:
             faces = np.concatenate([faces[1:], await inference.embed_faces(crop[None])])
-            mean, spread = await inference.fuse_live(faces, self.voice, self.mask)
-            estimates.append(np.concatenate([mean[-1], spread[-1]]))
+            mean, spread = await inference.fuse_live(faces[None], self.voice[None], self.mask[None])
+            estimates.append(np.concatenate([mean[0, -1], spread[0, -1]]))
         return estimates
 
 
@@ -68,11 +70,27 @@ async def test_streams_share_batches_and_get_what_they_get_alone(settings: Setti
     np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)
 
 
+async def test_what_streams_ask_at_once_is_one_call_with_the_same_answers(
+    settings: Settings,
+) -> None:
+    streams = [Stream(seed) for seed in range(STREAMS)]
+    async with (
+        connect(settings, Metrics(CollectorRegistry())) as inference,
+        Together.open(inference) as shared,
+    ):
+        alone = [await stream.estimate(inference) for stream in streams]
+        before = await executions(settings.triton_url, VISUAL_BACKBONE.name)
+        together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
+        after = await executions(settings.triton_url, VISUAL_BACKBONE.name)
+    assert after[1] - before[1] < STREAMS * FRAMES
+    np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)
+
+
 async def test_a_window_gets_the_estimates_that_a_clip_gets(settings: Settings) -> None:
     stream = Stream(0)
     window = stream.faces, stream.voice, stream.mask
     async with connect(settings, Metrics(CollectorRegistry())) as inference:
-        live = await inference.fuse_live(*window)
+        live = await inference.fuse_live(*(each[None] for each in window))
         batch = await inference.fuse(*window)
     for expected, actual in zip(batch, live, strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=ROUNDING)
+        np.testing.assert_allclose(actual[0], expected, rtol=0, atol=ROUNDING)

@@ -1,0 +1,85 @@
+"""The models, for all streams of a gateway at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Self
+
+import numpy as np
+
+from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.ports import Inference
+from service.live.gathering import Gathering
+from service.live.sounds import Sound, join
+
+MOST_CROPS: Final = 32
+"""Of one call; what the models were warmed with."""
+MOST_PATCHES: Final = 32
+MOST_WINDOWS: Final = 16
+
+Context = tuple[Floats, Floats, Booleans]
+Told = tuple[Floats, Floats]
+
+
+class Together:
+    """Satisfies the Inference port; what streams ask at a time goes to Triton in one call."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+        self._faces = Gathering(self._embed_faces, size_of=len, most=MOST_CROPS)
+        self._voices = Gathering(
+            self._embed_voices, size_of=lambda sound: len(sound[1]), most=MOST_PATCHES
+        )
+        self._contexts = Gathering(self._fuse_live, size_of=_count, most=MOST_WINDOWS)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, inference: Inference) -> AsyncGenerator[Self]:
+        """The models that `inference` reaches."""
+        together = cls(inference)
+        try:
+            yield together
+        finally:
+            for each in (together._faces, together._voices, together._contexts):
+                await each.close()
+
+    async def embed_faces(self, crops: Bytes) -> Floats:
+        """As Inference.embed_faces."""
+        if not len(crops):
+            return await self._inference.embed_faces(crops)
+        return await self._faces.ask(crops)
+
+    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+        """As Inference.embed_voice."""
+        return await self._voices.ask((waveform, patch_starts))
+
+    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> Told:
+        """As Inference.fuse; each window by itself."""
+        return await self._inference.fuse(visual, audio, mask)
+
+    async def fuse_live(self, visual: Floats, audio: Floats, mask: Booleans) -> Told:
+        """As Inference.fuse_live."""
+        return await self._contexts.ask((visual, audio, mask))
+
+    async def is_ready(self) -> bool:
+        """As Inference.is_ready."""
+        return await self._inference.is_ready()
+
+    async def _embed_faces(self, asked: Sequence[Bytes]) -> Sequence[Floats]:
+        faces = await self._inference.embed_faces(np.concatenate(asked))
+        return np.split(faces, np.cumsum([len(crops) for crops in asked])[:-1])
+
+    async def _embed_voices(self, asked: Sequence[Sound]) -> Sequence[Floats]:
+        voice = await self._inference.embed_voice(*join(asked))
+        return np.split(voice, np.cumsum([len(starts) for _, starts in asked])[:-1])
+
+    async def _fuse_live(self, asked: Sequence[Context]) -> Sequence[Told]:
+        visual, audio, mask = (np.concatenate(each) for each in zip(*asked, strict=True))
+        mean, spread = await self._inference.fuse_live(visual, audio, mask)
+        bounds = np.cumsum([_count(each) for each in asked])[:-1]
+        return list(zip(np.split(mean, bounds), np.split(spread, bounds), strict=True))
+
+
+def _count(context: Context) -> int:
+    return len(context[2])
