@@ -9,6 +9,7 @@ INSTALLED := $(VENV)/.installed
 TRITON    := $(RUNTIME)/triton/.ready
 FACES     := $(RUNTIME)/faces/.ready
 REDIS     := $(RUNTIME)/redis-7/.ready
+CHROMIUM  := $(RUNTIME)/chromium/.ready
 EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
@@ -34,7 +35,7 @@ demo: setup ## Run the main job once: a clip through Redis, worker and Triton; r
 up: setup ## Run the whole stack until Ctrl-C.
 	@$(BIN)/circumplex up
 
-test: setup $(REDIS) ## Pass all tests.
+test: setup $(REDIS) $(CHROMIUM) ## Pass all tests.
 	$(BIN)/python -m pytest
 
 check: setup lint ## Format, lint, types, import rules, unit and contract tests.
@@ -112,6 +113,10 @@ $(TRITON): $(INSTALLED) deploy/provision/triton.py deploy/triton/pytorch/model.p
 
 $(FACES): $(INSTALLED) deploy/provision/face_models.py
 	@$(BIN)/python -m deploy.provision.face_models $(RUNTIME)/faces
+	@touch $@
+
+$(CHROMIUM): $(INSTALLED) deploy/provision/browser.py
+	@$(BIN)/python -m deploy.provision.browser $(RUNTIME)/chromium
 	@touch $@
 
 $(REDIS): $(INSTALLED) deploy/provision/redis.py

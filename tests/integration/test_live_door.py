@@ -268,7 +268,7 @@ async def test_a_client_that_is_gone_ends_its_stream(door: Door, leave: Any, is_
 
 async def test_a_client_that_reads_nothing_costs_little_and_is_cut_off(gateway: Gateway) -> None:
     streams = PretendedStreams(result_letters=100_000)
-    async with door_of(gateway, streams, answer_stall_seconds=2.0) as door:
+    async with door_of(gateway, streams, answer_stall_seconds=1.0) as door:
         async with opened(door.address, max_queue=1) as socket:
             socket.transport.pause_reading()
             await say(socket, JPEG_FRAMES)
