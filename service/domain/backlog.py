@@ -18,6 +18,8 @@ class Backlog:
     from the first frame: windows start on one grid for everyone.
     """
 
+    __slots__ = ("_hop_frames", "_window_frames", "frames", "start", "voice")
+
     def __init__(self, *, window_frames: int, hop_frames: int) -> None:
         self._window_frames = window_frames
         self._hop_frames = hop_frames

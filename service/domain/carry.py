@@ -15,6 +15,8 @@ from service.domain.signatures import FACE_FEATURES
 class LastFace:
     """Remembers the features of a track's last face from chunk to chunk."""
 
+    __slots__ = ("_features",)
+
     def __init__(self) -> None:
         self._features: Floats | None = None
 

@@ -18,7 +18,7 @@ from service.domain.arrays import Floats
 from service.domain.backlog import Backlog
 from service.domain.carry import LastFace
 from service.domain.clip import MOST_FACES, Frame
-from service.domain.points import PointMaker
+from service.domain.points import POINT_PARTS, PointMaker
 from service.domain.presence import Presence
 from service.domain.signatures import FACE_FEATURES
 from service.domain.timeline import TimelinePoint
@@ -54,6 +54,11 @@ class Cast:
     Call `add` for each chunk and `close` once, answering every window they yield; after each
     of them take what has settled and who was dropped.
     """
+
+    __slots__ = (
+        *("_backlog", "_dropped", "_frames", "_hop_frames", "_is_closed", "_members"),
+        *("_settling", "_smoothing_seconds", "_window_frames", "is_crowded"),
+    )
 
     def __init__(self, *, window_frames: int, hop_frames: int, smoothing_seconds: float) -> None:
         self._window_frames = window_frames
@@ -192,3 +197,7 @@ def _rows_of_tracks(frames: Sequence[Frame]) -> dict[int, list[int]]:
     for row, track in enumerate(tracks):
         rows[track].append(row)
     return rows
+
+
+CAST_PARTS: Final = (Cast, _Member, Backlog, Presence, *POINT_PARTS)
+"""All that a cast is made of between two calls, for whoever keeps one to go on later."""

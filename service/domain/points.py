@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from service.domain.arrays import Floats
 from service.domain.carry import LastFace
-from service.domain.clip import Frame
+from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.smoothing import Sample, Smoother
 from service.domain.timeline import Estimate, TimelinePoint
 from service.domain.windows import Answer, Features, Merger, Window, Windower
@@ -31,6 +32,11 @@ class PointMaker:
     Call `add` for each chunk and `close` once, answering every window they yield
     with `answer`; then `finish`. A frame's point comes once nothing can change it.
     """
+
+    __slots__ = (
+        *("_last_face", "_merger", "_points_from", "_smoother"),
+        *("_track", "_unmerged", "_unsmoothed", "_windower"),
+    )
 
     def __init__(
         self,
@@ -110,3 +116,10 @@ class PointMaker:
                 arousal_smoothed=smoothed.values[1],
             ),
         )
+
+
+POINT_PARTS: Final = (
+    *(PointMaker, _Merged, LastFace, Windower, Features, Merger, Smoother, Sample),
+    *(Frame, TrackedFace, FaceBox),
+)
+"""All that a point maker is made of, for whoever keeps one."""

@@ -32,6 +32,8 @@ class Smoother:
     Frames without an estimate neither give nor get a value. Sigma 0 returns every sample as it is.
     """
 
+    __slots__ = ("_most_neighbours", "_past", "_reach_seconds", "_sigma_seconds", "_waiting")
+
     def __init__(self, *, sigma_seconds: float) -> None:
         self._sigma_seconds = sigma_seconds
         self._reach_seconds = REACH_SIGMAS * sigma_seconds

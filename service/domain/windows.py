@@ -68,6 +68,8 @@ class Window:
 class Windower:
     """Collects features and yields each window as soon as its last frame is there."""
 
+    __slots__ = ("_covered", "_held", "_hop_frames", "_start", "_window_frames")
+
     def __init__(self, *, window_frames: int, hop_frames: int, start: int = 0) -> None:
         """Args: start: the first frame to come, a multiple of the hop."""
         self._window_frames = window_frames
@@ -112,6 +114,8 @@ class Merger:
 
     The spread of a frame in two windows is the root of its mean variance.
     """
+
+    __slots__ = ("_hop_frames", "_mean", "_variance", "_windows")
 
     def __init__(self, *, hop_frames: int) -> None:
         self._hop_frames = hop_frames
