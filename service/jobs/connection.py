@@ -28,20 +28,20 @@ MOST_CONNECTIONS: Final = 32
 """Of one client. An exchange takes a millisecond: a burst waits its turn, and none is refused."""
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, *, decodes: bool = True) -> Redis:
     """A client that connects when first used; every answer is due within ANSWER_SECONDS.
 
     A command that meets a broken connection, or a master that is one no more, is sent again on
     a new connection, so commands must bear repetition.
 
     Args: url: redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://, with the
-        options of redis-py in its query (`ssl_ca_certs=...`).
+        options of redis-py in its query (`ssl_ca_certs=...`). decodes: whether answers are text.
     Raises: QueueUnavailable: the URL cannot be read.
     """
     options: dict[str, Any] = {
         "max_connections": MOST_CONNECTIONS,
         "timeout": ANSWER_SECONDS,
-        "decode_responses": True,
+        "decode_responses": decodes,
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": CONNECT_SECONDS,
         "retry": _Repeat(),

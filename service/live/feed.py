@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass
 
 from circumplex.v1 import annotation_pb2 as wire
@@ -26,6 +26,8 @@ class Feed:
     extraction: LiveExtraction
     credits: Credits
     idle_seconds: float
+    gone: Container[int]
+    """Frames that were told to be dropped before the stream broke off: they stay so."""
     sent: deque[tuple[int, float]]
     """Of the frames that the child has and nobody has seen: place in the stream, and time."""
 
@@ -43,7 +45,9 @@ class Feed:
             if request is None:
                 break
             index = self.reader.position.frames
-            await self.intake.put(self.reader.read(request), index)
+            piece = self.reader.read(request)
+            if not (isinstance(piece, LiveFrame) and index in self.gone):
+                await self.intake.put(piece, index, self.reader.position)
         self.intake.end()
 
     async def feed(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from circumplex.v1 import annotation_pb2 as wire
 
@@ -16,15 +16,20 @@ from service.live.replies import show_frame, show_track
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A frame, its place in the stream as it was sent, and when its last byte came."""
+    """A frame, its place in the stream as it was sent, and when its last byte came.
+
+    arrived_at: monotonic seconds; None: at another gateway, or in another session.
+    """
 
     frame: Frame
     index: int
-    arrived_at: float
+    arrived_at: float | None
 
 
 class Finals:
     """The frames that wait for their final result, and the points that are there already."""
+
+    __slots__ = ("_faces", "_points", "_waiting")
 
     def __init__(self, faces: Faces) -> None:
         self._faces = faces
@@ -44,8 +49,17 @@ class Finals:
         for points in self._points.values():
             points.pop(track, None)
 
+    @property
+    def next_index(self) -> int | None:
+        """Which frame's result comes next; None: no frame waits."""
+        return self._waiting[0].index if self._waiting else None
+
+    def forget_arrivals(self) -> None:
+        """The frames that wait have come in another session, by another clock."""
+        self._waiting = deque(replace(sent, arrived_at=None) for sent in self._waiting)
+
     def release(
-        self, settled_frames: int, leader: int | None, stream_id: str
+        self, settled_frames: int, leader: int | None
     ) -> Iterator[tuple[Sent, wire.FrameResult]]:
         """The results of the frames up to there, in order. leader: the track that leads by now."""
         while self._waiting and self._waiting[0].frame.index < settled_frames:
@@ -57,5 +71,4 @@ class Finals:
                 show_track(track, points[track].face, points[track].estimate)
                 for track in sorted(points)
             ]
-            token = f"{stream_id}.{sent.index}"
-            yield sent, show_frame(sent.index, sent.frame.time_seconds, tracks, token=token)
+            yield sent, show_frame(sent.index, sent.frame.time_seconds, tracks, is_final=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from service.domain.live import LiveFrame, LivePiece
 from service.errors import StreamOverrun
 from service.live.config import Overload
+from service.live.pieces import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,17 @@ class Intake:
         most_frames: int,
         most_bytes: int,
         drop: Callable[[Waiting], None],
+        known: Position,
     ) -> None:
-        """Args: drop: told of each frame that is left out."""
+        """Args: drop: told of each frame that is left out. known: what a stream that goes on has
+        brought before: until it has caught up the sender waits, whatever the policy.
+        """
         self._overload = overload
         self._most_frames = most_frames
         self._most_bytes = most_bytes
         self._drop = drop
+        self._known = known
+        self._is_behind = known != Position()
         self._waiting: deque[Waiting] = deque()
         self._frames = 0
         self._bytes = 0
@@ -43,12 +49,17 @@ class Intake:
         self._has_news = asyncio.Event()
         self._has_left = asyncio.Event()
 
-    async def put(self, piece: LivePiece, index: int) -> None:
-        """Let a piece in when there is room, or make room; raises StreamOverrun."""
+    async def put(self, piece: LivePiece, index: int, position: Position) -> None:
+        """Let a piece in when there is room, or make room; raises StreamOverrun.
+
+        Args: position: behind the piece.
+        """
+        self._is_behind = self._is_behind and not self._has_caught_up(position)
+        overload = Overload.BLOCK if self._is_behind else self._overload
         while not self._has_room(piece):
-            if self._overload is Overload.FAIL:
+            if overload is Overload.FAIL:
                 raise StreamOverrun()
-            if not (self._overload is Overload.DROP_OLDEST and self._drop_oldest()):
+            if not (overload is Overload.DROP_OLDEST and self._drop_oldest()):
                 self._has_left.clear()
                 await self._has_left.wait()
         self._waiting.append(Waiting(piece=piece, index=index))
@@ -73,6 +84,15 @@ class Intake:
         self._bytes -= len(taken.piece.data)
         self._has_left.set()
         return taken
+
+    def _has_caught_up(self, position: Position) -> bool:
+        """Whether what comes is new, and what a cut off client has kept back has gone through.
+
+        Where frames may be dropped, those that it has kept back are treated as any.
+        """
+        known, at = self._known, position
+        is_new = at.frames > known.frames or at.container_bytes > known.container_bytes
+        return is_new and (self._overload is Overload.DROP_OLDEST or not self._waiting)
 
     def _has_room(self, piece: LivePiece) -> bool:
         if not self._waiting:

@@ -29,12 +29,17 @@ class Outbox:
         self._has_room = asyncio.Event()
 
     async def put(self, reply: Reply) -> None:
-        """Wait for room, then add a reply."""
+        """Wait for room, then add a reply; one that comes when all is said is not told."""
         while len(self._replies) >= self._most and not self._is_closed:
             self._has_room.clear()
             await self._has_room.wait()
-        self._replies.append(reply)
-        self._has_news.set()
+        self.add(reply)
+
+    def add(self, reply: Reply) -> None:
+        """Add a reply at once, as `put` does where there is room."""
+        if not self._is_closed:
+            self._replies.append(reply)
+            self._has_news.set()
 
     def report(self, dropped: wire.FramesDropped) -> None:
         """Add at once that a frame was dropped: to the last reply, where that says the same."""

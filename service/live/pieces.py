@@ -37,17 +37,30 @@ class Position:
     audio_samples: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The times of the first and the latest frame that a stream has brought."""
+
+    first_seconds: float | None = None
+    last_seconds: float = -math.inf
+
+
 class PieceReader:
     """Turns requests after the first into pieces, and counts them."""
 
-    def __init__(self, media: LiveMedia, settings: Settings, start: Position | None = None) -> None:
-        """Args: start: where a resumed stream goes on."""
+    def __init__(
+        self,
+        media: LiveMedia,
+        settings: Settings,
+        start: Position | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Args: start, clock: where a resumed stream goes on."""
         self._media = media
         self._max_frames = settings.max_clip_frames
         self._max_seconds = settings.max_clip_seconds
         self._max_bytes = settings.max_upload_bytes
-        self._last_seconds = -math.inf
-        self._first_seconds: float | None = None
+        self.clock = clock or Clock()
         self.position = start or Position()
 
     def read(self, request: wire.StreamingAnnotateRequest) -> LivePiece:
@@ -79,18 +92,21 @@ class PieceReader:
         seconds = frame.time_seconds
         if not math.isfinite(seconds) or abs(seconds) > MOST_SECONDS:
             raise RequestInvalid(f"a frame's time is {seconds}")
-        if seconds <= self._last_seconds:
-            raise RequestInvalid(f"time {seconds:.6f} is not after {self._last_seconds:.6f}")
+        if seconds <= self.clock.last_seconds:
+            last = self.clock.last_seconds
+            raise RequestInvalid(f"time {seconds:.6f} is not after {last:.6f}")
         self._check_length(seconds)
         self._check_size(len(frame.data), encoding)
-        self._last_seconds = seconds
+        self.clock = replace(self.clock, last_seconds=seconds)
         self.position = replace(self.position, frames=self.position.frames + 1)
         return LiveFrame(time_seconds=seconds, data=frame.data, arrived_at=time.monotonic())
 
     def _check_length(self, seconds: float) -> None:
-        if self._first_seconds is None:
-            self._first_seconds = seconds
-        is_too_long = seconds - self._first_seconds > self._max_seconds
+        first = self.clock.first_seconds
+        if first is None:
+            first = seconds
+            self.clock = replace(self.clock, first_seconds=first)
+        is_too_long = seconds - first > self._max_seconds
         if is_too_long or self.position.frames >= self._max_frames:
             raise ClipTooLong("The stream lasts longer than this service accepts")
 

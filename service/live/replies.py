@@ -24,15 +24,14 @@ def show_track(track: int, box: FaceBox | None, estimate: Estimate | None) -> wi
 
 
 def show_frame(
-    index: int, time_seconds: float, tracks: Iterable[wire.TrackResult], *, token: str | None
+    index: int, time_seconds: float, tracks: Iterable[wire.TrackResult], *, is_final: bool
 ) -> wire.FrameResult:
-    """One frame; token: of a final result, to resume after it; None: provisional."""
+    """One frame."""
     result = wire.FrameResult(
         index=index,
         time_seconds=time_seconds,
-        is_final=token is not None,
+        is_final=is_final,
         tracks=tracks,
-        resume_token=token or "",
     )
     if not result.tracks:
         result.missing_reason = wire.MISSING_REASON_FACE_NOT_FOUND

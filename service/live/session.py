@@ -14,29 +14,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.clip import ClipClosed, Frame
-from service.domain.live import Heard, LiveFrame, Seen, Unreadable
+from service.domain.live import Heard, LiveFrame, Seen, Snapshot, Unreadable
 from service.domain.media import Flag
 from service.domain.ports import Inference, LiveExtraction
-from service.errors import CircumplexError, GatewayDraining, InternalError
+from service.errors import CircumplexError, GatewayDraining, InternalError, StreamSuperseded
 from service.estimation import Estimation, Method
 from service.live.conclusion import Conclusion
 from service.live.config import LiveConfig
+from service.live.continuity import Continuity
 from service.live.credits import Credits
 from service.live.feed import Feed
 from service.live.finals import Finals, Sent
 from service.live.hearing import Hearing
 from service.live.intake import Intake, Waiting
-from service.live.outbox import Outbox
+from service.live.keeper import Keeper
+from service.live.outbox import Outbox, Reply
 from service.live.pieces import PieceReader
 from service.live.provisional import Provisional
 from service.live.rows import Row
 from service.live.sight import Sight
+from service.live.start import Start
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -44,6 +49,8 @@ FRAMES_UNDER_WAY: Final = 8
 """Frames of a stream in the child or at the models that have no provisional result yet."""
 WAITING_MESSAGES: Final = 4
 """Bytes that wait: so many messages of the largest size."""
+LEAVE_SECONDS: Final = 0.5
+"""What a session that ends before its stream gives to its last checkpoint."""
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +60,30 @@ class Session:
 
     def __init__(
         self,
-        stream_id: str,
+        start: Start,
         config: LiveConfig,
         *,
         extraction: LiveExtraction,
         inference: Inference,
+        keeper: Keeper,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self.stream_id = stream_id
+        self.start = start
         self.outbox = Outbox(settings.stream_results)
-        self.frames_dropped = 0
         self._metrics = metrics
         self._extraction = extraction
         self._credits = Credits(FRAMES_UNDER_WAY)
         self._sent: deque[tuple[int, float]] = deque()
         self._unheard: deque[Row] = deque()
         self._ended: ClipClosed | None = None
+        self._stop_reason: CircumplexError | None = None
+        self._is_stopped = asyncio.Event()
+        self._known_frames, self._unwanted, self._heard = _known_of(start)
+        reader = _reader_of(start, config, settings)
+        self._continuity = Continuity(
+            media=config.media, keeper=keeper, reader=reader, start=start.checkpoint
+        )
         estimation = Estimation(inference=inference, method=_method_of(settings), metrics=metrics)
         provisional = Provisional(
             inference=inference,
@@ -77,12 +91,17 @@ class Session:
             smoothing_seconds=settings.smoothing_seconds,
         )
         self._conclusion = Conclusion(
-            stream_id=stream_id,
             estimation=estimation,
             finals=Finals(config.faces),
             outbox=self.outbox,
+            keep=self._keep,
+            token_of=keeper.token_of,
             block_frames=settings.chunk_frames,
+            told_index=start.last_index,
+            last_index=start.last_index,
         )
+        if start.checkpoint is not None:
+            self._conclusion.go_on(start.checkpoint)
         told = None if config.final_results_only else provisional
         self._sight = Sight(
             estimation=estimation,
@@ -98,16 +117,18 @@ class Session:
             changed=self._conclusion.look,
         )
         self._feed = Feed(
-            reader=PieceReader(config.media, settings),
+            reader=reader,
             intake=Intake(
                 overload=config.overload,
                 most_frames=settings.stream_waiting_frames,
                 most_bytes=WAITING_MESSAGES * settings.stream_message_bytes,
                 drop=self._drop,
+                known=start.received,
             ),
             extraction=extraction,
             credits=self._credits,
             idle_seconds=settings.stream_idle_seconds,
+            gone=frozenset(self._continuity.gone),
             sent=self._sent,
         )
 
@@ -118,7 +139,9 @@ class Session:
                 pumping = steps.create_task(self._feed.pump(requests))
                 feeding = steps.create_task(self._feed.feed())
                 steps.create_task(self._follow((pumping, feeding)))
-                steps.create_task(self._tell())
+                telling = steps.create_task(self._tell())
+                watching = steps.create_task(self._watch())
+                telling.add_done_callback(lambda _: watching.cancel())
         except* CircumplexError as group:
             self.outbox.close(_first(group))
         except* Exception as group:
@@ -127,9 +150,24 @@ class Session:
         else:
             self.outbox.close()
 
+    async def leave(self) -> None:
+        """Work has stopped, maybe before its end: keep what the stream can go on from."""
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._continuity.save_rest(self._conclusion)
+        except (TimeoutError, StreamSuperseded):
+            log.info("stream: what has come since the last checkpoint will be sent again")
+
     def drain(self) -> None:
         """End the stream, to be resumed elsewhere."""
-        self.outbox.close(GatewayDraining(retry_seconds=0.1))
+        token = self._continuity.keeper.token_of(self._conclusion.told_index)
+        draining = wire.Draining(resume_token=token)
+        self.outbox.add(Reply(response=wire.StreamingAnnotateResponse(draining=draining)))
+        self._stop(GatewayDraining(retry_seconds=0.1))
+
+    def give_way(self) -> None:
+        """End the stream here: another call goes on with it."""
+        self._stop(StreamSuperseded())
 
     def summary(self) -> wire.StreamSummary:
         """What is known at the end."""
@@ -141,11 +179,26 @@ class Session:
             flags.add(Flag.CROWDED)
         return wire.StreamSummary(
             frames=self._conclusion.frames,
-            frames_dropped=self.frames_dropped,
+            frames_dropped=self._continuity.dropped,
             primary_track=cast.primary or 0,
             dropped_tracks=self._conclusion.dropped_tracks,
             flags=sorted(flags),
         )
+
+    def _stop(self, reason: CircumplexError) -> None:
+        self.outbox.close(reason)
+        self._stop_reason = reason
+        self._is_stopped.set()
+
+    async def _watch(self) -> None:
+        """Keep what is kept of the stream; raises why it must end, as StreamSuperseded."""
+        keeper = self._continuity.keeper
+        while self._stop_reason is None:
+            await keeper.look(self._feed.reader.position)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(keeper.look_seconds):
+                    await self._is_stopped.wait()
+        raise self._stop_reason
 
     async def _follow(self, inward: tuple[asyncio.Task[None], ...]) -> None:
         """Deal with what the child says; what is still coming in when it has ended is let go."""
@@ -154,8 +207,9 @@ class Session:
                 case Seen():
                     self._see(extract)
                 case Heard():
-                    self._observe(extract.stage_seconds)
-                    self._hearing.heard.put(extract)
+                    self._hear(extract)
+                case Snapshot():
+                    self._continuity.remember(extract, self._heard, self._conclusion.frames)
                 case Unreadable():
                     index, seconds = self._sent.popleft()
                     self._credits.give()
@@ -184,12 +238,34 @@ class Session:
         first = 0
         for frame, arrived_at in zip(seen.frames, seen.arrived_at, strict=True):
             last = first + len(frame.faces)
+            if frame.index < self._known_frames:
+                first = last
+                continue
             sent = Sent(frame=frame, index=self._place(frame), arrived_at=arrived_at)
             row = Row(sent=sent, crops=seen.crops[first:last])
             first = last
             self._conclusion.rows.append(row)
             self._unheard.append(row)
             self._sight.looked.put(row)
+
+    def _hear(self, heard: Heard) -> None:
+        self._observe(heard.stage_seconds)
+        frames = len(heard.patch_starts)
+        unwanted = min(self._unwanted, frames)
+        self._unwanted -= unwanted
+        self._heard += frames
+        if unwanted < frames:
+            wanted = heard.patch_starts[unwanted:]
+            self._hearing.heard.put(replace(heard, patch_starts=wanted))
+
+    async def _keep(
+        self, results: Sequence[wire.FrameResult], is_last: bool
+    ) -> wire.MediaReleased | None:
+        if not is_last:
+            return await self._continuity.save(self._conclusion, results)
+        last_index = self._conclusion.last_index
+        await self._continuity.end(results, self.summary(), last_index)
+        return None
 
     def _place(self, frame: Frame) -> int:
         """A frame's place in the stream as it was sent."""
@@ -204,16 +280,36 @@ class Session:
             self._report(waiting.index, seconds, wire.DROP_REASON_OVERLOAD)
 
     def _report(self, index: int, seconds: float, reason: wire.DropReason) -> None:
-        self.frames_dropped += 1
         name = wire.DropReason.Name(reason).removeprefix("DROP_REASON_").lower()
         self._metrics.stream_dropped_frames_total.labels(reason=name).inc()
-        self.outbox.report(
-            wire.FramesDropped(first_index=index, count=1, reason=reason, time_seconds=seconds)
+        dropped = wire.FramesDropped(
+            first_index=index, count=1, reason=reason, time_seconds=seconds
         )
+        self._continuity.drop(dropped)
+        self.outbox.report(dropped)
 
     def _observe(self, stage_seconds: dict[str, float]) -> None:
         for stage, seconds in stage_seconds.items():
             self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
+
+
+def _known_of(start: Start) -> tuple[int, int, int]:
+    """What a child that goes on tells again, or tells for the first time.
+
+    Returns: the frames below which all is known; how many frames' sound is told that is known;
+        how many frames' sound it does not tell any more.
+    """
+    if start.checkpoint is None:
+        return 0, 0, 0
+    frames, unheard = start.checkpoint.frames, start.checkpoint.unheard
+    if start.checkpoint.snapshot is None:
+        return frames, frames, 0
+    return frames, unheard, frames - unheard
+
+
+def _reader_of(start: Start, config: LiveConfig, settings: Settings) -> PieceReader:
+    clock = None if start.checkpoint is None else start.checkpoint.clock
+    return PieceReader(config.media, settings, start.send_from, clock)
 
 
 def _method_of(settings: Settings) -> Method:

@@ -71,4 +71,4 @@ def _show(index: int, frame: Frame, tracks: dict[int, Estimate | None]) -> wire.
     shown = [
         show_track(track, frame.face_of(track), estimate) for track, estimate in tracks.items()
     ]
-    return show_frame(index, frame.time_seconds, shown, token=None)
+    return show_frame(index, frame.time_seconds, shown, is_final=False)
