@@ -11,36 +11,62 @@ from prometheus_client import CollectorRegistry
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
 from service.domain.caller import ANYONE
 from service.domain.clip import ClipClosed, FaceBox, Frame, TrackedFace
-from service.domain.live import Heard, LiveExtract, LiveFrame, LiveMedia, LivePiece, Seen
+from service.domain.live import (
+    Heard,
+    LiveExtract,
+    LiveFrame,
+    LiveMedia,
+    LivePiece,
+    Seen,
+    Snapshot,
+    Unreadable,
+)
 from service.domain.signatures import CROP_SIDE, LIVE_FRAMES
+from service.domain.time import HOP_SAMPLES
+from service.jobs.connection import connect
+from service.live.archive import Archive
 from service.live.streams import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 BOX = FaceBox(left=0, top=0, width=112, height=112, score=1)
 SHAPE = (1, 3, CROP_SIDE, CROP_SIDE)
+LAG_FRAMES = 5
+UNREADABLE = 255
+"""The first byte of what is no crop."""
 
 
 class CropChild:
-    """A child for crops: every frame is seen and heard at once."""
+    """A child for crops: every frame is seen at once, and heard when so many more were sent.
 
-    def __init__(self) -> None:
+    What a frame hears is its own number.
+    """
+
+    def __init__(self, snapshot: Snapshot | None, block_frames: int) -> None:
         self._said: asyncio.Queue[LiveExtract] = asyncio.Queue()
-        self._frames = 0
+        self._block_frames = block_frames
+        self._seen = 0 if snapshot is None else snapshot.frames
+        self._heard = 0 if snapshot is None else int(snapshot.state)
 
     async def send(self, piece: LivePiece) -> None:
         if not isinstance(piece, LiveFrame):
             return
+        if piece.data and piece.data[0] == UNREADABLE:
+            self._said.put_nowait(Unreadable())
+            return
         faces = (TrackedFace(track=1, box=BOX),) if piece.data else ()
-        frame = Frame(index=self._frames, time_seconds=piece.time_seconds, faces=faces)
-        self._frames += 1
+        frame = Frame(index=self._seen, time_seconds=piece.time_seconds, faces=faces)
+        self._seen += 1
         crops = np.frombuffer(piece.data, np.uint8).reshape(len(faces), *SHAPE[1:])
         self._said.put_nowait(Seen(frames=(frame,), crops=crops, arrived_at=(piece.arrived_at,)))
-        sound = np.zeros(98 * 160, np.float32)
-        self._said.put_nowait(Heard(waveform=sound, patch_starts=np.zeros(1, np.int64)))
+        self._hear(self._seen - LAG_FRAMES)
+        if self._seen % self._block_frames == 0:
+            state = str(self._heard).encode()
+            self._said.put_nowait(Snapshot(frames=self._seen, samples=0, state=state))
 
     async def end(self) -> None:
-        self._said.put_nowait(ClipClosed(frames=self._frames))
+        self._hear(self._seen)
+        self._said.put_nowait(ClipClosed(frames=self._seen))
 
     async def extracts(self) -> AsyncIterator[LiveExtract]:
         while True:
@@ -49,24 +75,35 @@ class CropChild:
             if isinstance(extract, ClipClosed):
                 return
 
+    def _hear(self, until: int) -> None:
+        heard = range(self._heard, max(until, self._heard))
+        if heard:
+            sound = np.repeat(np.array(heard, np.float32), HOP_SAMPLES)
+            starts = np.arange(len(heard), dtype=np.int64)
+            self._said.put_nowait(Heard(waveform=sound, patch_starts=starts))
+        self._heard = heard.stop
+
 
 class CropChildren:
     """Opens children and knows how many are there."""
 
-    def __init__(self) -> None:
+    def __init__(self, block_frames: int) -> None:
         self.open = 0
+        self._block_frames = block_frames
 
     @asynccontextmanager
-    async def __call__(self, media: LiveMedia) -> AsyncGenerator[CropChild]:
+    async def __call__(
+        self, media: LiveMedia, snapshot: Snapshot | None = None
+    ) -> AsyncGenerator[CropChild]:
         self.open += 1
         try:
-            yield CropChild()
+            yield CropChild(snapshot, self._block_frames)
         finally:
             self.open -= 1
 
 
 class EchoModels:
-    """A face's features are its crop's first byte; fusion answers with them."""
+    """Features are a crop's first byte and what is heard; fusion answers with them."""
 
     def __init__(self) -> None:
         self.may_answer = asyncio.Event()
@@ -77,10 +114,11 @@ class EchoModels:
         return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / 255, 512, axis=1)
 
     async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
-        return np.zeros((len(patch_starts), 128), np.float32)
+        return np.repeat(waveform[patch_starts * HOP_SAMPLES, None] / 1000, 128, axis=1)
 
     async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
-        return visual[:, :2], np.full((len(visual), 2), 0.1, np.float32)
+        mean = np.stack((visual[:, 0], audio[:, 0]), axis=1)
+        return mean, np.full((len(visual), 2), 0.1, np.float32)
 
     async def fuse_live(
         self, visual: Floats, audio: Floats, mask: Booleans
@@ -95,19 +133,21 @@ class EchoModels:
 class Stage:
     """Streams over such children and models."""
 
-    def __init__(self, **settings: float) -> None:
-        self.children = CropChildren()
+    def __init__(self, **settings: float | str) -> None:
         self.models = EchoModels()
         self.metrics = Metrics(CollectorRegistry())
         self.settings = Settings(
             **{"window_frames": 40, "hop_frames": 20, "chunk_frames": 8, "max_streams": 4}
             | settings
         )
+        self.children = CropChildren(self.settings.chunk_frames)
+        self.redis = connect(self.settings.redis_url, decodes=False)
         self.streams = Streams(
             settings=self.settings,
             extractor=self.children,
             inference=self.models,
             weights=dict,
+            archive=Archive(self.redis, self.settings),
             metrics=self.metrics,
         )
 

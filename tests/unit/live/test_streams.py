@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import pytest
@@ -15,6 +15,8 @@ from service.errors import (
 )
 from tests.unit.live.parts import Stage, config, frame, sent
 
+StageOf = Callable[..., Stage]
+
 
 async def replies_of(
     stage: Stage, *requests: wire.StreamingAnnotateRequest
@@ -29,8 +31,10 @@ def results(
     return [each for each in shown if each.is_final == final]
 
 
-async def test_a_stream_is_acknowledged_answered_twice_a_frame_and_summed_up() -> None:
-    replies = await replies_of(Stage(), config(), *(frame(k) for k in range(100)))
+async def test_a_stream_is_acknowledged_answered_twice_a_frame_and_summed_up(
+    stage_of: StageOf,
+) -> None:
+    replies = await replies_of(stage_of(), config(), *(frame(k) for k in range(100)))
     assert replies[0].config_ack.limits.buffered_results == 64
     for kind in (False, True):
         shown = results(replies, final=kind)
@@ -43,8 +47,8 @@ async def test_a_stream_is_acknowledged_answered_twice_a_frame_and_summed_up() -
     assert 0 < summary.latency.p50_seconds <= summary.latency.p99_seconds
 
 
-async def test_finals_do_not_wait_for_the_end() -> None:
-    stage = Stage(smoothing_seconds=0)
+async def test_finals_do_not_wait_for_the_end(stage_of: StageOf) -> None:
+    stage = stage_of(smoothing_seconds=0)
     gate = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -62,8 +66,8 @@ async def test_finals_do_not_wait_for_the_end() -> None:
     assert finals == list(range(48))
 
 
-async def test_provisional_results_come_before_the_next_frame_is_sent() -> None:
-    stage = Stage()
+async def test_provisional_results_come_before_the_next_frame_is_sent(stage_of: StageOf) -> None:
+    stage = stage_of()
     answered: asyncio.Queue[int] = asyncio.Queue()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -77,17 +81,17 @@ async def test_provisional_results_come_before_the_next_frame_is_sent() -> None:
             answered.put_nowait(reply.frame_result.index)
 
 
-async def test_only_finals_where_only_they_are_wanted() -> None:
+async def test_only_finals_where_only_they_are_wanted(stage_of: StageOf) -> None:
     replies = await replies_of(
-        Stage(), config(final_results_only=True), *(frame(k) for k in range(30))
+        stage_of(), config(final_results_only=True), *(frame(k) for k in range(30))
     )
     assert results(replies, final=False) == []
     assert len(results(replies, final=True)) == 30
 
 
-async def test_a_frame_without_a_face_says_why_and_the_track_is_carried() -> None:
+async def test_a_frame_without_a_face_says_why_and_the_track_is_carried(stage_of: StageOf) -> None:
     replies = await replies_of(
-        Stage(), config(), frame(0, face=False), frame(7), frame(8, face=False)
+        stage_of(), config(), frame(0, face=False), frame(7), frame(8, face=False)
     )
     for kind in (False, True):
         first, second, third = results(replies, final=kind)
@@ -132,17 +136,19 @@ async def test_a_frame_without_a_face_says_why_and_the_track_is_carried() -> Non
     ],
 )
 async def test_what_cannot_be_is_refused_and_frees_everything(
-    requests: list[wire.StreamingAnnotateRequest], error: type[Exception]
+    stage_of: StageOf, requests: list[wire.StreamingAnnotateRequest], error: type[Exception]
 ) -> None:
-    stage = Stage()
+    stage = stage_of()
     with pytest.raises(error):
         await replies_of(stage, *requests)
     assert stage.children.open == 0
     assert stage.metrics.registry.get_sample_value("circumplex_streams") == 0
 
 
-async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up() -> None:
-    stage = Stage(stream_results=10, stream_waiting_frames=4)
+async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
+    stage_of: StageOf,
+) -> None:
+    stage = stage_of(stream_results=10, stream_waiting_frames=4)
     taken = 0
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -163,8 +169,8 @@ async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up() -> 
     assert [each.index for each in results(rest, final=True)] == list(range(200))
 
 
-async def test_drop_oldest_reports_every_frame_that_has_no_result() -> None:
-    stage = Stage(stream_waiting_frames=4)
+async def test_drop_oldest_reports_every_frame_that_has_no_result(stage_of: StageOf) -> None:
+    stage = stage_of(stream_waiting_frames=4)
     stage.models.may_answer.clear()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -183,8 +189,8 @@ async def test_drop_oldest_reports_every_frame_that_has_no_result() -> None:
     assert [each.index for each in results(replies, final=False)] == answered
 
 
-async def test_fail_ends_a_stream_that_is_too_fast() -> None:
-    stage = Stage(stream_waiting_frames=4)
+async def test_fail_ends_a_stream_that_is_too_fast(stage_of: StageOf) -> None:
+    stage = stage_of(stream_waiting_frames=4)
     stage.models.may_answer.clear()
     with pytest.raises(StreamOverrun):
         await replies_of(
@@ -194,8 +200,8 @@ async def test_fail_ends_a_stream_that_is_too_fast() -> None:
         )
 
 
-async def test_a_silent_stream_is_ended() -> None:
-    stage = Stage(stream_idle_seconds=0.05)
+async def test_a_silent_stream_is_ended(stage_of: StageOf) -> None:
+    stage = stage_of(stream_idle_seconds=0.05)
     never = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -207,8 +213,8 @@ async def test_a_silent_stream_is_ended() -> None:
             pass
 
 
-async def test_one_stream_too_many_is_refused_and_says_when_to_come_back() -> None:
-    stage = Stage(max_streams=1)
+async def test_one_stream_too_many_is_refused_and_says_when_to_come_back(stage_of: StageOf) -> None:
+    stage = stage_of(max_streams=1)
     never = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -224,8 +230,8 @@ async def test_one_stream_too_many_is_refused_and_says_when_to_come_back() -> No
     assert await replies_of(stage, config())
 
 
-async def test_a_gateway_that_drains_sends_its_streams_away() -> None:
-    stage = Stage()
+async def test_a_gateway_that_drains_sends_its_streams_away(stage_of: StageOf) -> None:
+    stage = stage_of()
     never = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:

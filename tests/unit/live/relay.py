@@ -1,0 +1,64 @@
+"""A wire between a gateway and its Redis that can be cut: what the gateway writes is lost then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+
+class Relay:
+    """Passes everything on until it is cut."""
+
+    def __init__(self, url: str) -> None:
+        self._to = urlsplit(url)
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Relay]:
+        await self.mend()
+        try:
+            yield self
+        finally:
+            await self.cut()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        back_reader, back_writer = await asyncio.open_connection(self._to.hostname, self._to.port)
+        try:
+            await asyncio.gather(_pump(reader, back_writer), _pump(back_reader, writer))
+        except asyncio.CancelledError:
+            pass
+        finally:
+            for each in (back_writer, writer):
+                each.transport.abort()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while part := await reader.read(2**16):
+            writer.write(part)
+            await writer.drain()
+        writer.close()
