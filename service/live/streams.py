@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -195,6 +194,8 @@ class Streams:
             )
             working = asyncio.create_task(session.run(requests), name="stream")
             self._sessions.add(session)
+            if self._is_draining:
+                session.drain()
             try:
                 yield session
             finally:

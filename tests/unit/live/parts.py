@@ -1,6 +1,7 @@
 """A decode child and models that are quick, and say what they were given."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -42,11 +43,10 @@ class CropChild:
     What a frame hears is its own number.
     """
 
-    def __init__(self, snapshot: Snapshot | None, block_frames: int) -> None:
+    def __init__(self, snapshot: bytes | None, block_frames: int) -> None:
         self._said: asyncio.Queue[LiveExtract] = asyncio.Queue()
         self._block_frames = block_frames
-        self._seen = 0 if snapshot is None else snapshot.frames
-        self._heard = 0 if snapshot is None else int(snapshot.state)
+        self._seen, self._heard = json.loads(snapshot or b"[0, 0]")
 
     async def send(self, piece: LivePiece) -> None:
         if not isinstance(piece, LiveFrame):
@@ -61,7 +61,7 @@ class CropChild:
         self._said.put_nowait(Seen(frames=(frame,), crops=crops, arrived_at=(piece.arrived_at,)))
         self._hear(self._seen - LAG_FRAMES)
         if self._seen % self._block_frames == 0:
-            state = str(self._heard).encode()
+            state = json.dumps([self._seen, self._heard]).encode()
             self._said.put_nowait(Snapshot(frames=self._seen, samples=0, state=state))
 
     async def end(self) -> None:
@@ -93,7 +93,7 @@ class CropChildren:
 
     @asynccontextmanager
     async def __call__(
-        self, media: LiveMedia, snapshot: Snapshot | None = None
+        self, media: LiveMedia, snapshot: bytes | None = None
     ) -> AsyncGenerator[CropChild]:
         self.open += 1
         try:

@@ -42,18 +42,23 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # cut in the moment of its coming
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        back_reader, back_writer = await asyncio.open_connection(self._to.hostname, self._to.port)
+        ends = [writer]
         try:
-            await asyncio.gather(_pump(reader, back_writer), _pump(back_reader, writer))
+            back_reader, back = await asyncio.open_connection(self._to.hostname, self._to.port)
+            ends.append(back)
+            await asyncio.gather(_pump(reader, back), _pump(back_reader, writer))
         except asyncio.CancelledError:
             pass
         finally:
-            for each in (back_writer, writer):
-                each.transport.abort()
+            for end in ends:
+                end.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
