@@ -26,6 +26,7 @@ from service.jobs.desk import Desk
 from service.jobs.ledger import Ledger
 from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
+from service.live.archive import Archive
 from service.live.streams import Streams
 from service.live.together import Together
 from service.office.gateway import Gateway
@@ -81,6 +82,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
         Gate.open(settings) as gate,
         Audit.open(settings) as audit,
         Upkeep.open(settings) as upkeep,
+        Archive.open(settings) as archive,
         connect(settings, metrics) as inference,
         Together.open(inference) as shared,
         _at_work(Caretaker(upkeep, store, settings)),
@@ -90,6 +92,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
             extractor=extractor,
             inference=shared,
             weights=partial(read_weights, settings),
+            archive=archive,
             metrics=metrics,
         )
         yield Gateway(

@@ -40,7 +40,7 @@ from service.live.outbox import Outbox, Reply
 from service.live.pieces import PieceReader
 from service.live.provisional import Provisional
 from service.live.rows import Row
-from service.live.sight import Sight
+from service.live.sight import MOST_AT_ONCE, Sight
 from service.live.start import Start
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -106,6 +106,7 @@ class Session:
         self._sight = Sight(
             estimation=estimation,
             provisional=told,
+            most_crops=min(MOST_AT_ONCE, settings.chunk_frames),
             credits=self._credits,
             outbox=self.outbox,
             changed=self._conclusion.look,

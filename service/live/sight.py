@@ -20,7 +20,7 @@ from service.live.replies import show_frame, show_track
 from service.live.rows import Row
 
 MOST_AT_ONCE: Final = 16
-"""Frames of one stream that go to a model together; the models are warm for more."""
+"""Frames of one stream that are told of together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Sight:
     estimation: Estimation
     provisional: Provisional | None
     """None: only final results are wanted."""
+    most_crops: int
+    """That go to a model together."""
     credits: Credits
     outbox: Outbox
     changed: Callable[[], None]
@@ -41,7 +43,7 @@ class Sight:
         """Faces of frames that were looked at, to features."""
         while rows := await self.looked.take(MOST_AT_ONCE):
             crops = np.concatenate([row.crops for row in rows])
-            faces = await self.estimation.embed_faces(crops, at_once=MOST_AT_ONCE)
+            faces = await self.estimation.embed_faces(crops, at_once=self.most_crops)
             for row in rows:
                 row.faces, faces = faces[: len(row.crops)], faces[len(row.crops) :]
                 if self.provisional is not None:

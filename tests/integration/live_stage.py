@@ -23,6 +23,7 @@ from service.estimation import Method
 from service.extraction.door import open_extraction
 from service.extraction.live_door import open_live_extraction
 from service.jobs.annotator import Analyse
+from service.live.archive import Archive
 from service.live.streams import Streams
 from service.live.together import Together
 from service.settings import Settings
@@ -85,6 +86,7 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
         Together.open(inference) as shared,
         open_extraction(settings) as extractor,
         open_live_extraction(settings) as live_extractor,
+        Archive.open(settings) as archive,
     ):
         yield LiveStage(
             settings=settings,
@@ -93,6 +95,7 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
                 extractor=live_extractor,
                 inference=shared,
                 weights=dict,
+                archive=archive,
                 metrics=metrics,
             ),
             analyse=partial(

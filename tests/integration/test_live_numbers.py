@@ -22,6 +22,7 @@ from tests.integration.live_stage import (
     frame_requests,
     open_live_stage,
 )
+from tests.integration.servers import RedisServer
 from tests.torture.reference import ffmpeg
 from training.synthetic.clip import render_demo_clip
 
@@ -38,8 +39,11 @@ MOTION_JPEG = "-c:v mjpeg -q:v 3 -c:a pcm_s16le -ar 44100 -ac 2"
 
 
 @pytest.fixture(scope="module")
-async def stage(triton_server: TritonPorts, triton_dir: Path) -> AsyncIterator[LiveStage]:
+async def stage(
+    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer
+) -> AsyncIterator[LiveStage]:
     settings = Settings(
+        redis_url=redis_server.url,
         triton_url=triton_server.grpc_url,
         face_models_dir=triton_dir.parent / "faces",
         window_frames=60,

@@ -98,21 +98,18 @@ def _without(request: Request, at: Counts, wanted: Counts) -> Request | None:
     return None
 
 
-def told(finals: Sequence[wire.FrameResult]) -> list[tuple[object, ...]]:
-    """Index, time and everything estimated of each result, without its token."""
+def told(finals: Sequence[wire.FrameResult]) -> list[tuple[float, ...]]:
+    """Of each result index, time, and of each track all that is estimated; no token."""
     return [
         (
-            each.index,
-            each.time_seconds,
-            each.missing_reason,
-            [
-                (track.track, track.HasField("box"), *_numbers(track.estimate))
-                for track in each.tracks
-            ],
+            *(each.index, each.time_seconds, each.missing_reason),
+            *(number for track in each.tracks for number in _numbers(track)),
         )
         for each in finals
     ]
 
 
-def _numbers(estimate: wire.Estimate) -> list[float]:
-    return [getattr(estimate, each.name) for each in estimate.DESCRIPTOR.fields]
+def _numbers(track: wire.TrackResult) -> list[float]:
+    estimate = track.estimate
+    values = [getattr(estimate, each.name) for each in estimate.DESCRIPTOR.fields]
+    return [track.track, track.HasField("box"), track.box.left, track.box.height, *values]

@@ -30,6 +30,8 @@ class Relay:
             await self.cut()
 
     async def mend(self) -> None:
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
