@@ -35,6 +35,7 @@ COPY --from=faces /opt/circumplex/faces /opt/circumplex/faces
 ENV PATH=/opt/circumplex/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    GRPC_VERBOSITY=ERROR \
     CIRCUMPLEX_HOST=0.0.0.0 \
     CIRCUMPLEX_STORE_DIR=/data/store \
     CIRCUMPLEX_FACE_MODELS_DIR=/opt/circumplex/faces \
@@ -43,7 +44,7 @@ ENV PATH=/opt/circumplex/venv/bin:$PATH \
     CIRCUMPLEX_LOG_FORMAT=json
 WORKDIR /tmp
 USER 10001:10001
-EXPOSE 8080 9091
+EXPOSE 8080 50051 9091
 STOPSIGNAL SIGTERM
 # Of the gateway; a worker is probed at its own /metrics, see docker-compose.yml.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

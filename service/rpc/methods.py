@@ -12,7 +12,6 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from service.domain.caller import Scope
-from service.settings import Settings
 
 ANNOTATION: Final[ServiceDescriptor] = annotation_pb2.DESCRIPTOR.services_by_name[
     "AnnotationService"
@@ -46,11 +45,6 @@ class Method:
     def request(self) -> Any:
         """The class of its requests."""
         return GetMessageClass(self.descriptor.input_type)
-
-    def stall_seconds(self, settings: Settings) -> float:
-        """For how long a client may take no response: a stream as long as it may bring nothing."""
-        is_stream = self.descriptor.containing_service is ANNOTATION
-        return settings.stream_idle_seconds if is_stream else settings.answer_stall_seconds
 
 
 def methods_of(service: ServiceDescriptor) -> Iterator[Method]:

@@ -27,6 +27,7 @@ RULES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").re
 JOBS = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
 PORTS = {
     "gateway": Settings.model_fields["http_port"].default,
+    "grpc": Settings.model_fields["grpc_port"].default,
     "worker": Settings.model_fields["worker_metrics_port"].default,
 }
 
@@ -100,8 +101,9 @@ def test_everything_the_image_copies_exists_and_is_not_ignored() -> None:
 
 
 def test_published_and_probed_ports_are_those_of_the_settings() -> None:
-    assert SERVICES["gateway"]["ports"][0].endswith(f":{PORTS['gateway']}")
-    assert f"EXPOSE {PORTS['gateway']} {PORTS['worker']}" in DOCKERFILE
+    published = [each.rpartition(":")[2] for each in SERVICES["gateway"]["ports"]]
+    assert published == [str(PORTS["gateway"]), str(PORTS["grpc"])]
+    assert f"EXPOSE {PORTS['gateway']} {PORTS['grpc']} {PORTS['worker']}" in DOCKERFILE
     assert f":{PORTS['worker']}/metrics" in SERVICES["worker"]["healthcheck"]["test"][-1]
 
 

@@ -1,0 +1,144 @@
+"""gRPC through the whole stack, by a client that knows nothing but the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import av
+import grpc
+import httpx
+import psutil
+import pytest
+from circumplex.v1 import annotation_pb2 as live
+from circumplex.v1 import annotation_pb2_grpc, jobs_pb2_grpc
+from circumplex.v1 import jobs_pb2 as jobs
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.embedded.stack import Stack
+from tests.integration.rooms import eventually
+
+PATIENCE_SECONDS = 120.0
+FREED_SECONDS = 5.0
+"""What takes some hundredths of a second, on a machine that has other things to do."""
+TOLERANCE = 1e-5
+
+
+@pytest.fixture
+async def channel(stack: Stack) -> AsyncGenerator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stack.settings.grpc_port}") as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def fragmented(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The clip as it would be sent while it is recorded."""
+    path = tmp_path_factory.mktemp("fragmented") / "talking.mp4"
+    options = {
+        "movflags": "frag_keyframe+empty_moov+default_base_moof",
+        "frag_duration": "200000",  # microseconds
+    }
+    with (
+        av.open(str(talking_clip)) as source,
+        av.open(str(path), "w", options=options) as target,
+    ):
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                target.mux(packet)
+    return path.read_bytes()
+
+
+def pieces_of(content: bytes) -> Iterator[bytes]:
+    sizes = random.Random(0)
+    start = 0
+    while start < len(content):
+        size = sizes.choice((1, 500, 5_000, 50_000))
+        yield content[start : start + size]
+        start += size
+
+
+async def result_of_job(channel: grpc.aio.Channel, clip: bytes) -> dict:
+    """The clip's result by way of a job."""
+    service = jobs_pb2_grpc.JobServiceStub(channel)
+    options = jobs.SubmitOptions(filename="talking.mp4", priority="interactive")
+    requests = [jobs.SubmitJobRequest(options=options)]
+    requests += [jobs.SubmitJobRequest(data=piece) for piece in pieces_of(clip)]
+    job = (await service.SubmitJob(iter(requests))).job
+    async for response in service.WatchJob(jobs.WatchJobRequest(job_id=job.id)):
+        job = response.job
+    assert job.state == "succeeded", job
+    pieces = service.GetResult(jobs.GetResultRequest(job_id=job.id))
+    return json.loads(b"".join([piece.data async for piece in pieces]))
+
+
+async def test_a_stream_in_random_pieces_says_what_a_job_says(
+    channel: grpc.aio.Channel, fragmented: bytes
+) -> None:
+    config = live.StreamConfig(container=live.ContainerMedia())
+    requests = [live.StreamingAnnotateRequest(config=config)]
+    requests += [
+        live.StreamingAnnotateRequest(container=live.ContainerChunk(data=piece))
+        for piece in pieces_of(fragmented)
+    ]
+    service = annotation_pb2_grpc.AnnotationServiceStub(channel)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        told = [each async for each in service.StreamingAnnotate(iter(requests))]
+        frames = (await result_of_job(channel, fragmented))["frames"]
+
+    assert told[0].config_ack.limits.message_bytes > 2**20
+    results = [each.frame_result for each in told if each.HasField("frame_result")]
+    finals = [result for result in results if result.is_final]
+    assert told[-1].summary.frames == len(frames["index"]) == 75
+    assert [final.index for final in finals] == frames["index"]
+    assert [final.time_seconds for final in finals] == frames["time"]
+    assert len(finals) < len(results), "nothing was provisional"
+    for name in ("valence", "arousal", "valence_smoothed", "arousal_std"):
+        streamed = [getattr(final.tracks[0].estimate, name) for final in finals]
+        assert streamed == pytest.approx(frames[name], abs=TOLERANCE)
+
+
+def children_of(stack: Stack) -> set[int]:
+    """Every process that works for the gateway now."""
+    [gateway] = stack.parts["gateway"]
+    return {child.pid for child in gateway.children(recursive=True) if is_at_work(child)}
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def open_streams(address: str) -> float:
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"{address}/metrics")).text
+    families = text_string_to_metric_families(text)
+    return next(each.samples[0].value for each in families if each.name == "circumplex_streams")
+
+
+async def test_a_client_that_leaves_frees_the_process_that_worked_for_it(
+    stack: Stack, channel: grpc.aio.Channel, address: str, fragmented: bytes
+) -> None:
+    before = children_of(stack)
+    call = annotation_pb2_grpc.AnnotationServiceStub(channel).StreamingAnnotate()
+    config = live.StreamConfig(container=live.ContainerMedia())
+    await call.write(live.StreamingAnnotateRequest(config=config))
+    assert (await call.read()).HasField("config_ack")
+    half = live.ContainerChunk(data=fragmented[: len(fragmented) // 2])
+    await call.write(live.StreamingAnnotateRequest(container=half))
+    assert (await call.read()).HasField("frame_result")
+    during = children_of(stack) - before
+    assert during
+    assert await open_streams(address) == 1
+    call.cancel()
+
+    async def freed() -> bool | None:
+        return not (children_of(stack) & during or await open_streams(address)) or None
+
+    await eventually(freed, FREED_SECONDS)
