@@ -18,7 +18,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import ProtocolError, SecurityError
-from websockets.frames import DATA_OPCODES, Frame
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.server import ServerProtocol
 
 from service.api.live_messages import HEADER, TEXT_LETTERS
@@ -131,6 +131,14 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.transport.write(refusal_of(error))
             self.transport.close()
 
+    def send_receive_event_to_app(self) -> None:
+        """Hand over a whole message; a text that is none ends the connection, and is no defect."""
+        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
+            self.conn.send_close(CloseCode.INVALID_DATA)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """Answer a ping, unless answer upon answer lies there."""
         if self.transport.get_write_buffer_size() > UNREAD_BYTES:
@@ -179,3 +187,11 @@ class _Messages(ServerProtocol):
             raise ProtocolError(f"more than {MOST_FRAGMENTS} fragments")
         if frame.fin:
             self.max_message_size = self._most_bytes
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

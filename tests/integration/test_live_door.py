@@ -6,13 +6,9 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection
 
 from service.api.app import create_app
 from service.errors import (
@@ -22,8 +18,8 @@ from service.errors import (
     StreamSuperseded,
 )
 from service.office.gateway import Gateway
+from tests.integration.live_doors import Door, door_of
 from tests.integration.pretended_streams import PretendedStreams, raised
-from tests.integration.rooms import eventually
 from tests.integration.servers import serving
 from tests.integration.sockets import (
     END,
@@ -47,47 +43,6 @@ FRAMES_AND_SOUND = {
         "overload_policy": "OVERLOAD_POLICY_DROP_OLDEST",
     }
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Door:
-    address: str
-    streams: PretendedStreams
-    gateway: Gateway
-
-    def count(self, code: int) -> float:
-        name, labels = "circumplex_websockets_closed_total", {"code": str(code)}
-        return self.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
-
-    def connections(self) -> float:
-        return self.gateway.metrics.registry.get_sample_value("circumplex_http_connections") or 0.0
-
-    async def all_gone(self) -> None:
-        """Wait until nobody is connected."""
-
-        async def look() -> bool | None:
-            return not self.connections() or None
-
-        await eventually(look, PATIENCE_SECONDS)
-
-    async def counted(self, code: int, times: int) -> None:
-        """Wait until so many WebSockets have ended with this code."""
-
-        async def look() -> bool | None:
-            return self.count(code) == times or None
-
-        await eventually(look, PATIENCE_SECONDS)
-
-
-@asynccontextmanager
-async def door_of(
-    gateway: Gateway, streams: PretendedStreams | None = None, **update: object
-) -> AsyncGenerator[Door]:
-    streams = streams or PretendedStreams()
-    settings = gateway.settings.model_copy(update=update)
-    gateway = dataclasses.replace(gateway, settings=settings, streams=streams)
-    async with serving(create_app(gateway)) as address, asyncio.timeout(4 * PATIENCE_SECONDS):
-        yield Door(address=address, streams=streams, gateway=gateway)
 
 
 @pytest.fixture
@@ -205,91 +160,6 @@ async def test_each_error_has_its_close_code(
             assert said["detail"] == "as it was pretended"
 
 
-async def test_a_message_too_large_ends_the_stream(gateway: Gateway) -> None:
-    async with door_of(gateway, stream_message_bytes=2**18) as door:
-        async with opened(door.address) as socket:
-            await say(socket, JPEG_FRAMES)
-            await hear(socket)
-            await say(socket, frame(b"x" * 2**18))
-            assert "frame_result" in await hear(socket)
-            await say(socket, frame(b"x" * (2**18 + 1)))
-            assert await rest_of(socket) == ([], 1009)
-        async with opened(door.address) as socket:
-            await say(socket, b"x" * (2**18 + 1))  # before anything is known of the client
-            assert await rest_of(socket) == ([], 1009)
-        await door.all_gone()
-
-
-async def test_a_message_of_countless_fragments_ends_the_stream(door: Door) -> None:
-    async with opened(door.address, close_timeout=1) as socket:
-        await say(socket, JPEG_FRAMES)
-        await hear(socket)
-
-        async def crumbs() -> AsyncGenerator[bytes]:
-            while True:
-                yield b""
-                await asyncio.sleep(0)
-
-        sending = asyncio.create_task(socket.send(crumbs()))
-        told, code = await rest_of(socket)
-        assert (told, code) == ([], 1002)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-    await door.all_gone()
-
-
-async def vanish(socket: ClientConnection) -> None:
-    socket.transport.abort()
-
-
-async def hang_up(socket: ClientConnection) -> None:
-    await socket.close()
-
-
-@pytest.mark.parametrize("leave", [vanish, hang_up])
-@pytest.mark.parametrize("is_held", [False, True], ids=["read from", "held up"])
-async def test_a_client_that_is_gone_ends_its_stream(door: Door, leave: Any, is_held: bool) -> None:
-    async with opened(door.address, close_timeout=1) as socket:
-        await say(socket, JPEG_FRAMES)
-        await hear(socket)
-        if is_held:
-            await say(socket, frame())
-            await hear(socket)
-            door.streams.held.clear()
-            for _ in range(3):
-                await say(socket, frame(b"x" * 100))
-            await asyncio.sleep(0.2)
-        await leave(socket)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await door.streams.has_ended.wait()
-    await door.all_gone()
-    await door.counted(1006, 1)
-
-
-async def test_a_client_that_reads_nothing_costs_little_and_is_cut_off(gateway: Gateway) -> None:
-    streams = PretendedStreams(result_letters=100_000)
-    async with door_of(gateway, streams, answer_stall_seconds=1.0) as door:
-        async with opened(door.address, max_queue=1) as socket:
-            socket.transport.pause_reading()
-            await say(socket, JPEG_FRAMES)
-            sending = asyncio.create_task(send_frames(socket, 2000))
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await streams.has_ended.wait()
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-        await door.all_gone()
-    assert streams.sent < 500, "200 MB were made, and buffered somewhere"
-    ended = door.gateway.metrics.registry.get_sample_value(
-        "circumplex_http_connections_ended_total", {"reason": "answer_stalled"}
-    )
-    assert ended == 1
-
-
-async def send_frames(socket: ClientConnection, count: int) -> None:
-    for _ in range(count):
-        await socket.send(frame())
-
-
 async def test_a_gateway_that_stops_says_where_to_go_on(gateway: Gateway) -> None:
     app = create_app(dataclasses.replace(gateway, streams=PretendedStreams()))
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -372,21 +242,3 @@ async def test_nothing_is_compressed_and_the_protocol_is_answered(door: Door) ->
         assert socket.subprotocol == "circumplex.v1"
         assert "Sec-WebSocket-Extensions" not in socket.response.headers
         assert len(socket.response.headers["X-Trace-Id"]) == 32
-
-
-async def test_connections_count_whatever_they_speak(gateway: Gateway) -> None:
-    async with (
-        door_of(gateway, most_connections=2, most_connections_per_client=2) as door,
-        opened(door.address) as one,
-        opened(door.address) as other,
-    ):
-        for socket in (one, other):
-            await say(socket, JPEG_FRAMES)
-            assert "config_ack" in await hear(socket)
-        assert door.connections() == 2
-        status, problem = await refusal(door.address)
-        assert (status, problem["code"]) == (503, "connections_exhausted")
-        await one.close()
-        async with opened(door.address) as third:
-            await say(third, JPEG_FRAMES)
-            assert "config_ack" in await hear(third)
