@@ -20,6 +20,7 @@ from typing import Final
 
 from service.domain.clip import ClipOpened
 from service.domain.live import ContainerBytes, LivePiece, Seen
+from service.domain.media import Flag
 from service.domain.time import patch_start_hop
 from service.extraction.chain import PICTURES_AHEAD, close_clip
 from service.extraction.hearing import Hearing
@@ -31,6 +32,7 @@ from service.features.sighting import FaceFinder
 from service.media.demux import ClipLimits, check_limits, open_inlet
 from service.media.facts import read_facts
 from service.media.inlet import Inlet
+from service.media.layout import was_cut
 from service.media.stages import work_ahead
 from service.media.streams import choose_sound, choose_video
 from service.media.video import Picture, VideoReader
@@ -91,6 +93,7 @@ def follow_container(
         _look(chain([first], arrived), onlooker, listener.hearing, say)
         listener.hearing.finish()
         flags = reader.flags() | listener.flags()
+        flags |= {Flag.TRUNCATED} if was_cut(inlet.passage) else set[Flag]()
         say(close_clip(onlooker, flags, listener.report(reader.anomalies())))
 
 

@@ -53,6 +53,8 @@ _OPTIONS: Final = {
     "enable_drefs": "0",
     "max_streams": "256",
 }
+_COMING: Final = ",".join(name for name in VIDEO_FORMATS + SOUND_FORMATS if name != "mxf")
+"""Of a clip that is still coming: MXF tells the times of its frames at its end."""
 _HUGE: Final = re.compile(r"Picture size \d+x\d+ (exceeds|is invalid)")
 """FFmpeg says so, and then treats the stream as one whose size it could not find."""
 
@@ -104,7 +106,7 @@ def open_inlet(
                 inlet,
                 mode="r",
                 options={"max_pixels": str(max_pixels)},
-                container_options={**_OPTIONS, **(options or {})},
+                container_options={**_OPTIONS, "format_whitelist": _COMING, **(options or {})},
             )
     except (FFmpegError, ValueError) as error:
         if isinstance(error, MemoryError):

@@ -6,17 +6,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
-HEAD_BYTES: Final = 2**20
-"""What is kept of the beginning, to tell by its structure what it is."""
+from service.media.passage import Passage
 
 
 class Inlet:
     """One thread puts bytes in, another reads them; PyAV takes it for a file without seeking.
 
     waited_seconds: what reading has waited for bytes so far. arrived_at: when the newest byte
-    came that was read. read_bytes: how many were read.
+    came that was read. read_bytes: how many were read. passage: of all that were put in.
     """
 
     def __init__(self, on_dry: Callable[[int], None] | None = None) -> None:
@@ -27,7 +25,7 @@ class Inlet:
         self._has_ended = False
         self._is_closed = False
         self._on_dry = on_dry
-        self.head = bytearray()
+        self.passage = Passage()
         self.waited_seconds = 0.0
         self.arrived_at = 0.0
         self.read_bytes = 0
@@ -47,8 +45,7 @@ class Inlet:
         if not data:
             return
         with self._changed:
-            if len(self.head) < HEAD_BYTES:
-                self.head += data[: HEAD_BYTES - len(self.head)]
+            self.passage.add(data)
             if not self._is_closed:
                 self._blocks.append((memoryview(data), arrived_at))
                 self._unread += len(data)
@@ -76,9 +73,10 @@ class Inlet:
     def wait_for_head(self, most_bytes: int) -> bytes:
         """The first bytes, as many as there are once they are so many or the last have come."""
         with self._changed:
-            while len(self.head) < most_bytes and not self._is_over():
-                self._wait(len(self.head))
-            return bytes(self.head[:most_bytes])
+            head = self.passage.head
+            while len(head) < most_bytes and not self._is_over():
+                self._wait(len(head))
+            return bytes(head[:most_bytes])
 
     def read(self, size: int) -> bytes:
         """At least one byte, waiting for it, and at most `size`; none: that was the last."""

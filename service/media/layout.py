@@ -9,8 +9,10 @@ from typing import Final
 
 from service.errors import ClipNotMedia
 from service.media.inlet import Inlet
+from service.media.passage import OGG_PAGE, Passage
 from service.media.source import Clip, peek_handle
 
+_RIFF: Final = b"RIFF"
 _MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
 _MATROSKA_SEGMENT: Final = b"\x18\x53\x80\x67"
 _MATROSKA_CLUSTER: Final = b"\x1f\x43\xb6\x75"
@@ -19,7 +21,6 @@ _MOST_HEAD_BYTES: Final = 2**20
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _BOXES: Final = (*_FIRST_BOXES, b"moof", b"styp", b"sidx", b"uuid", b"meta", b"mfra")
 _MOST_BOXES: Final = 4096
-_OGG_PAGE: Final = b"OggS"
 _MOST_PAGE_BYTES: Final = 27 + 255 + 255 * 255
 _LATE_INDEX: Final = (
     "The index of this file comes after its frames, so it cannot be streamed; write it as"
@@ -76,25 +77,39 @@ def refuse_late_index(inlet: Inlet) -> None:
 def begins_like_clip(inlet: Inlet) -> bool:
     """Whether what has come, and came to its end, begins like a clip."""
     head = inlet.wait_for_head(12)
-    known = head.startswith((_MATROSKA_MAGIC, _OGG_PAGE)) or head[4:8] in _FIRST_BOXES
+    known = head.startswith((_MATROSKA_MAGIC, OGG_PAGE, _RIFF)) or head[4:8] in _FIRST_BOXES
     return known and inlet.has_ended
 
 
 def _is_cut(handle: int, size: int) -> bool:
     head = os.pread(handle, 64, 0)
-    if head.startswith(b"RIFF") and len(head) >= 12:
-        (length,) = struct.unpack("<I", head[4:8])
-        return 0 < length < 2**32 - 1 and length + 8 > size
-    if head.startswith(_OGG_PAGE):
-        return not _ends_ogg(handle, size)
-    if head.startswith(_MATROSKA_MAGIC):
-        return _cuts_matroska(head, size)
+    if head.startswith(OGG_PAGE):
+        return not _ends_ogg(os.pread(handle, _MOST_PAGE_BYTES, max(0, size - _MOST_PAGE_BYTES)))
     if head[4:8] in _FIRST_BOXES:
         return any(
             kind in _BOXES and position + length > size
             for position, length, kind in _walk_boxes(handle, size)
         )
-    return False
+    return _says_more(head, size)
+
+
+def was_cut(passage: Passage) -> bool:
+    """The same of a clip that has gone by."""
+    head = bytes(passage.head[:64])
+    if head.startswith(OGG_PAGE):
+        return not _ends_ogg(passage.tail(_MOST_PAGE_BYTES))
+    if head[4:8] in _FIRST_BOXES:
+        end, kind = passage.last_box()
+        return kind in _BOXES and end > passage.size
+    return _says_more(head, passage.size)
+
+
+def _says_more(head: bytes, size: int) -> bool:
+    """Whether a file says in its head that it is longer."""
+    if head.startswith(_RIFF) and len(head) >= 12:
+        (length,) = struct.unpack("<I", head[4:8])
+        return 0 < length < 2**32 - 1 and length + 8 > size
+    return head.startswith(_MATROSKA_MAGIC) and _cuts_matroska(head, size)
 
 
 def _walk_boxes(handle: int, size: int) -> Iterator[tuple[int, int, bytes]]:
@@ -134,10 +149,9 @@ def _read_length(head: bytes, place: int) -> tuple[int | None, int]:
     return (None if value == (1 << 7 * width) - 1 else value), place + width
 
 
-def _ends_ogg(handle: int, size: int) -> bool:
+def _ends_ogg(tail: bytes) -> bool:
     """Whether the last page is whole, and the last of its stream."""
-    tail = os.pread(handle, _MOST_PAGE_BYTES, max(0, size - _MOST_PAGE_BYTES))
-    page = tail[max(0, tail.rfind(_OGG_PAGE)) :]
+    page = tail[max(0, tail.rfind(OGG_PAGE)) :]
     if len(page) < 27 or not page[5] & _LAST_PAGE:
         return False
     segments = page[27 : 27 + page[26]]

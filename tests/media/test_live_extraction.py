@@ -152,6 +152,21 @@ async def test_frames_without_sound_hear_what_a_job_hears(
     assert_equal(expected, account_of(await follow(live, ContainerMedia(), pieces)))
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+async def test_a_container_that_breaks_off_is_a_clip_that_was_cut(
+    live: LiveExtraction, reader: Reader, tmp_path: Path, name: str
+) -> None:
+    muxer = FRAGMENTS if name.endswith("mp4") else {}
+    whole = write(tmp_path / name, PictureTrack(size=(32, 32), count=25), SoundTrack(), **muxer)
+    data = whole.read_bytes()[: whole.stat().st_size * 2 // 3]
+    cut = tmp_path / f"cut-{name}"
+    cut.write_bytes(data)
+    expected = account_of(await reader.read(cut))
+    assert (Flag.TRUNCATED in expected.closed.flags) == (not name.endswith("ts"))
+    messages = await follow(live, ContainerMedia(), cut_bytes(data, random.Random(5)))
+    assert_equal(expected, account_of(messages))
+
+
 async def test_frames_are_seen_while_more_is_to_come(live: LiveExtraction, tmp_path: Path) -> None:
     clip = write(tmp_path / "a.mp4", PictureTrack(count=50), SoundTrack(), **FRAGMENTS)
     pieces = list(cut_bytes(clip.read_bytes(), 2000))
