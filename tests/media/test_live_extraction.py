@@ -158,7 +158,8 @@ async def test_a_container_that_breaks_off_is_a_clip_that_was_cut(
 ) -> None:
     muxer = FRAGMENTS if name.endswith("mp4") else {}
     whole = write(tmp_path / name, PictureTrack(size=(32, 32), count=25), SoundTrack(), **muxer)
-    data = whole.read_bytes()[: whole.stat().st_size * 2 // 3]
+    data = whole.read_bytes()
+    data = data[: data.rfind(b"mdat") + 9 if muxer else len(data) * 2 // 3]
     cut = tmp_path / f"cut-{name}"
     cut.write_bytes(data)
     expected = account_of(await reader.read(cut))
