@@ -28,7 +28,6 @@ from service.jobs.upkeep import Upkeep
 from service.jobs.worker import run_worker as work_until_stopped
 from service.live.archive import Archive
 from service.live.streams import Streams
-from service.live.together import Together
 from service.office.gateway import Gateway
 from service.provenance import read_provenance, read_weights
 from service.rpc.door import open_door
@@ -84,13 +83,12 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
         Upkeep.open(settings) as upkeep,
         Archive.open(settings) as archive,
         connect(settings, metrics) as inference,
-        Together.open(inference) as shared,
         _at_work(Caretaker(upkeep, store, settings)),
     ):
         streams = Streams(
             settings=settings,
             extractor=extractor,
-            inference=shared,
+            inference=inference,
             weights=partial(read_weights, settings),
             archive=archive,
             metrics=metrics,

@@ -30,6 +30,7 @@ from service.live.outbox import Reply
 from service.live.replies import show_position
 from service.live.session import Session
 from service.live.start import Finish, Start, find_start
+from service.live.together import Together
 from service.live.token import new_stream_id, read_token
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -57,7 +58,7 @@ class Streams:
     ) -> None:
         self._settings = settings
         self._extractor = extractor
-        self._inference = inference
+        self._inference = Together(inference)
         self._weights = weights
         self._archive = archive
         self._metrics = metrics
@@ -85,7 +86,7 @@ class Streams:
             for response in self._retell(start):
                 yield response
             return
-        with self._noted(start.hold), self._admission.stream():
+        with self._noted(start.hold), self._admission.stream(), self._inference.stream():
             if not await self._inference.is_ready():
                 raise InferenceUnavailable("The models are away or not warm")
             if start.checkpoint is None:

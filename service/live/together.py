@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from typing import Final, Self
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 import numpy as np
 
@@ -31,18 +31,17 @@ class Together:
         self._voices = Gathering(
             self._embed_voices, size_of=lambda sound: len(sound[1]), most=MOST_PATCHES
         )
-        self._contexts = Gathering(self._fuse_live, size_of=_count, most=MOST_WINDOWS)
+        self._contexts = Gathering(self._fuse_live, size_of=_windows_of, most=MOST_WINDOWS)
+        self._streams = 0
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, inference: Inference) -> AsyncGenerator[Self]:
-        """The models that `inference` reaches."""
-        together = cls(inference)
+    @contextmanager
+    def stream(self) -> Generator[None]:
+        """One stream more asks for as long as the context lasts."""
+        self._count(+1)
         try:
-            yield together
+            yield
         finally:
-            for each in (together._faces, together._voices, together._contexts):
-                await each.close()
+            self._count(-1)
 
     async def embed_faces(self, crops: Bytes) -> Floats:
         """As Inference.embed_faces."""
@@ -66,6 +65,11 @@ class Together:
         """As Inference.is_ready."""
         return await self._inference.is_ready()
 
+    def _count(self, change: int) -> None:
+        self._streams += change
+        for each in (self._faces, self._voices, self._contexts):
+            each.streams = max(1, self._streams)
+
     async def _embed_faces(self, asked: Sequence[Bytes]) -> Sequence[Floats]:
         faces = await self._inference.embed_faces(np.concatenate(asked))
         return np.split(faces, np.cumsum([len(crops) for crops in asked])[:-1])
@@ -77,9 +81,9 @@ class Together:
     async def _fuse_live(self, asked: Sequence[Context]) -> Sequence[Told]:
         visual, audio, mask = (np.concatenate(each) for each in zip(*asked, strict=True))
         mean, spread = await self._inference.fuse_live(visual, audio, mask)
-        bounds = np.cumsum([_count(each) for each in asked])[:-1]
+        bounds = np.cumsum([_windows_of(each) for each in asked])[:-1]
         return list(zip(np.split(mean, bounds), np.split(spread, bounds), strict=True))
 
 
-def _count(context: Context) -> int:
+def _windows_of(context: Context) -> int:
     return len(context[2])

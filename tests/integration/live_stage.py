@@ -25,7 +25,6 @@ from service.extraction.live_door import open_live_extraction
 from service.jobs.annotator import Analyse
 from service.live.archive import Archive
 from service.live.streams import Streams
-from service.live.together import Together
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect
@@ -83,7 +82,6 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
     )
     async with (
         connect(settings, metrics) as inference,
-        Together.open(inference) as shared,
         open_extraction(settings) as extractor,
         open_live_extraction(settings) as live_extractor,
         Archive.open(settings) as archive,
@@ -93,7 +91,7 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
             streams=Streams(
                 settings=settings,
                 extractor=live_extractor,
-                inference=shared,
+                inference=inference,
                 weights=dict,
                 archive=archive,
                 metrics=metrics,

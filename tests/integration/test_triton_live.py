@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -74,13 +75,14 @@ async def test_what_streams_ask_at_once_is_one_call_with_the_same_answers(
     settings: Settings,
 ) -> None:
     streams = [Stream(seed) for seed in range(STREAMS)]
-    async with (
-        connect(settings, Metrics(CollectorRegistry())) as inference,
-        Together.open(inference) as shared,
-    ):
+    async with connect(settings, Metrics(CollectorRegistry())) as inference:
+        shared = Together(inference)
         alone = [await stream.estimate(inference) for stream in streams]
         before = await executions(settings.triton_url, VISUAL_BACKBONE.name)
-        together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
+        with ExitStack() as asking:
+            for _ in streams:
+                asking.enter_context(shared.stream())
+            together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
         after = await executions(settings.triton_url, VISUAL_BACKBONE.name)
     assert after[1] - before[1] < STREAMS * FRAMES
     np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)

@@ -73,3 +73,16 @@ async def test_who_has_left_is_not_asked_for() -> None:
     model.may_answer.set()
     assert await asyncio.gather(first, stays) == [2, 6]
     assert 2 not in [number for call in model.calls for number in call]
+
+
+async def test_among_several_streams_a_question_waits_a_moment_for_the_others() -> None:
+    model = Model()
+    model.may_answer.set()
+    asked = gathering(model)
+    asked.streams = 3
+    first = asyncio.create_task(asked.ask(1))
+    await asyncio.sleep(0)
+    assert model.calls == []
+    assert await asyncio.gather(first, asked.ask(2), asked.ask(3)) == [2, 4, 6]
+    assert model.calls == [[1, 2, 3]]
+    assert await asked.ask(4) == 8
