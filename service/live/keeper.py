@@ -32,6 +32,7 @@ class Keeper:
         self._pending: list[bytes] = []
         self._first = entries
         self._has_state = is_resumed
+        self._is_missed = False
         self._kept_until = time.monotonic() + archive.kept_seconds
 
     @property
@@ -60,7 +61,7 @@ class Keeper:
         try:
             await self._archive.write(self._hold, state, received, first, told)
         except QueueUnavailable as error:
-            log.warning("stream: cannot be resumed from here: %s", error.detail)
+            self._miss(error)
             return False
         written = first + len(told) - self._first
         del self._pending[:written]
@@ -82,7 +83,14 @@ class Keeper:
             else:
                 self._has_state = False
         except QueueUnavailable as error:
-            log.warning("stream: what is kept of it may expire: %s", error.detail)
+            self._miss(error)
+
+    def _miss(self, error: QueueUnavailable) -> None:
+        """Say once, until it is over, that nothing is kept."""
+        if not self._is_missed:
+            log.warning("stream: what comes now is not kept to be resumed: %s", error.detail)
+        self._is_missed = True
 
     def _stay(self) -> None:
+        self._is_missed = False
         self._kept_until = time.monotonic() + self._archive.kept_seconds

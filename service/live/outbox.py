@@ -30,10 +30,14 @@ class Outbox:
 
     async def put(self, reply: Reply) -> None:
         """Wait for room, then add a reply; one that comes when all is said is not told."""
+        await self.wait_for_room()
+        self.add(reply)
+
+    async def wait_for_room(self) -> None:
+        """Until a reply could be put at once."""
         while len(self._replies) >= self._most and not self._is_closed:
             self._has_room.clear()
             await self._has_room.wait()
-        self.add(reply)
 
     def add(self, reply: Reply) -> None:
         """Add a reply at once, as `put` does where there is room."""

@@ -48,9 +48,10 @@ class Sight:
                 row.faces, faces = faces[: len(row.crops)], faces[len(row.crops) :]
                 if self.provisional is not None:
                     self.embedded.put(row)
-            if self.provisional is None:
-                self.credits.give(len(rows))
             self.changed()
+            if self.provisional is None:
+                await self.outbox.wait_for_room()  # final results, too, hold the sender up
+                self.credits.give(len(rows))
         self.embedded.close()
 
     async def tell(self) -> None:

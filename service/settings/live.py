@@ -42,6 +42,6 @@ class Live(Part):
     )
     stream_resume_seconds: float = Field(
         default=600.0,
-        ge=0,
+        ge=1,
         description="A broken stream can be resumed, at any gateway, for so long.",
     )

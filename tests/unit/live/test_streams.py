@@ -145,18 +145,19 @@ async def test_what_cannot_be_is_refused_and_frees_everything(
     assert stage.metrics.registry.get_sample_value("circumplex_streams") == 0
 
 
+@pytest.mark.parametrize("final_results_only", [False, True])
 async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
-    stage_of: StageOf,
+    stage_of: StageOf, final_results_only: bool
 ) -> None:
     stage = stage_of(stream_results=10, stream_waiting_frames=4)
     taken = 0
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
         nonlocal taken
-        yield config(final_results_only=False)
-        for k in range(200):
+        yield config(final_results_only=final_results_only)
+        for k in range(400):
             taken = k
-            yield frame(k)
+            yield frame(k, face=k != 255)
 
     async with aclosing(stage.annotate(requests())) as replies:
         await anext(replies)
@@ -164,9 +165,9 @@ async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
         while before != taken:
             before = taken
             await asyncio.sleep(0.05)
-        assert taken < 60
+        assert taken < (300 if final_results_only else 60)
         rest = [reply async for reply in replies]
-    assert [each.index for each in results(rest, final=True)] == list(range(200))
+    assert [each.index for each in results(rest, final=True)] == list(range(400))
 
 
 async def test_drop_oldest_reports_every_frame_that_has_no_result(stage_of: StageOf) -> None:
