@@ -22,20 +22,17 @@ from service.domain.caller import Scope
 from service.errors import (
     CircumplexError,
     InternalError,
-    QueueUnavailable,
     RequestError,
     RequestInvalid,
     RouteUnknown,
-    Unauthenticated,
     UpgradeRequired,
 )
+from service.office.welcome import welcome
 from service.settings import Settings
 from service.telemetry.logs import TRACE_ID
 
 PROTOCOL: Final = "circumplex.v1"
 """What a client may offer as the WebSocket's protocol; a page that brings a key has to."""
-CONFIRM_SECONDS: Final = 1.0
-"""From one look at whether the caller's key still holds to the next."""
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -101,17 +98,15 @@ async def _outcome(websocket: WebSocket, visit: Visit) -> CircumplexError | None
     """Answer until the end, which may come early: then nothing of the stream is left running."""
     answering = asyncio.create_task(_answer(websocket, visit))
     gone = asyncio.create_task(visit.gone.wait())
-    unwelcome = asyncio.create_task(_until_unwelcome(visit))
-    for reason in (gone, unwelcome):
-        reason.add_done_callback(lambda _: answering.cancel())
+    gone.add_done_callback(lambda _: answering.cancel())
     try:
         await answering
     except CircumplexError as error:
         return error
     except asyncio.CancelledError:
-        if not (gone.done() or unwelcome.done()):
+        if not gone.done():
             raise
-        return unwelcome.result() if unwelcome.done() and not gone.done() else None
+        return None
     except WebSocketDisconnect:
         raise
     except Exception as error:
@@ -120,29 +115,16 @@ async def _outcome(websocket: WebSocket, visit: Visit) -> CircumplexError | None
         return raised
     finally:
         gone.cancel()
-        unwelcome.cancel()
 
 
 async def _answer(websocket: WebSocket, visit: Visit) -> None:
     gateway = visit.gateway
     caller = visit.caller = await gateway.gate.identify(credential_of(websocket))
     await gateway.gate.admit(caller, Scope.SUBMIT)
-    async with aclosing(gateway.streams.annotate(_requests(websocket), caller)) as responses:
+    streaming = aclosing(gateway.streams.annotate(_requests(websocket), caller))
+    async with welcome(gateway.gate, caller), streaming as responses:
         async for response in responses:
             await websocket.send_text(write_response(response))
-
-
-async def _until_unwelcome(visit: Visit) -> CircumplexError:
-    """Return why the caller would not be let in any more, as soon as that is so."""
-    while True:
-        await asyncio.sleep(CONFIRM_SECONDS)
-        try:
-            if visit.caller is not None:
-                await visit.gateway.gate.confirm(visit.caller)
-        except Unauthenticated as error:
-            return error
-        except QueueUnavailable:
-            continue  # nobody knows: who is in stays in
 
 
 async def _requests(websocket: WebSocket) -> AsyncGenerator[Request]:

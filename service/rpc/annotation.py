@@ -8,7 +8,6 @@ from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import Caller
 from service.office.gateway import Gateway
-from service.office.visit import annotate
 
 
 class Annotation:
@@ -21,4 +20,4 @@ class Annotation:
         self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
     ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
         """One stream."""
-        return annotate(self._gateway, requests, caller)
+        return self._gateway.streams.annotate(requests, caller)

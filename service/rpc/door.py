@@ -56,7 +56,6 @@ async def open_door(gateway: Gateway, port: int | None = None) -> AsyncGenerator
     server.add_generic_rpc_handlers(handlers)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     bound = _bind(server, settings, settings.grpc_port if port is None else port)
-    await health.look()
     await server.start()
     following = asyncio.create_task(health.follow(), name="gRPC health")
     draining = asyncio.create_task(_drain(server, gateway, calls), name="gRPC drain")

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from service.domain.caller import Caller
 from service.errors import RequestInvalid
 from service.office.gateway import Gateway
+from service.office.welcome import welcome
 from service.rpc.calls import Calls
 from service.rpc.exchange import Exchange
 from service.rpc.methods import Method, methods_of
@@ -90,7 +91,7 @@ async def _serve_many(
     async def answer(caller: Caller) -> None:
         responses: AsyncGenerator[Any] = behave(_requested(method, sent, exchange), caller)
         with calls.one():
-            async with aclosing(responses):
+            async with welcome(gateway.gate, caller), aclosing(responses):
                 async for response in responses:
                     await exchange.send(response)
 

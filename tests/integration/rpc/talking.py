@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -136,3 +137,10 @@ async def opened(client: Client, script: str = "", **options: Any) -> Any:
 async def rest_of(call: Any) -> AsyncIterator[Any]:
     while (response := await call.read()) is not grpc.aio.EOF:
         yield response
+
+
+async def until(call: Any, status: int) -> None:
+    """Read on, in a watch of health, until this is told."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await call.read()).status != status:
+            continue

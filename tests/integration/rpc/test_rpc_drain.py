@@ -27,6 +27,7 @@ from tests.integration.rpc.talking import (
     submitted,
     talking,
     told_by,
+    until,
 )
 from tests.integration.servers import free_port
 
@@ -77,7 +78,7 @@ async def test_streams_get_a_token_uploads_end_and_newcomers_are_told_to_come_ba
         watch = client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))
         await watch.read()
         health = client.health.Watch(HealthCheckRequest())
-        assert (await health.read()).status == HealthCheckResponse.SERVING
+        await until(health, HealthCheckResponse.SERVING)
         requests = list(submission())
         upload = client.jobs.SubmitJob()
         await upload.write(requests[0])

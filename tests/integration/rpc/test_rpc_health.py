@@ -14,21 +14,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.office.gateway import Gateway
 from service.rpc.door import open_door
-from tests.integration.rpc.talking import Client, opened, talking, told_by
+from tests.integration.rpc.talking import Client, opened, talking, told_by, until
 from tests.integration.servers import RedisServer
 
 ANNOTATION = "circumplex.v1.AnnotationService"
 JOBS = "circumplex.v1.JobService"
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
-PATIENCE_SECONDS = 20.0
-
-
-async def until(call: Any, status: int) -> None:
-    """Watch until this is told."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await call.read()).status != status:
-            continue
 
 
 async def test_a_service_is_served_while_what_it_needs_is_there(gateway: Gateway) -> None:
