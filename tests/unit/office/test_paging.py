@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.api.paging import PLACE, place_of, token_of
+from service.office.paging import PLACE, place_of, token_of
 
 
 @pytest.mark.parametrize("before", ["1795404618.214775", "1795404618.000001", "0.000000"])
