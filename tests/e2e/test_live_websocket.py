@@ -15,6 +15,7 @@ from circumplex_client import Client
 from circumplex_client.live import Frame, Sound
 
 from tests.integration.javascript import session
+from tests.integration.relay import Relay, relaying
 from tests.integration.sockets import (
     END,
     PATIENCE_SECONDS,
@@ -27,6 +28,12 @@ from tests.integration.sockets import (
 
 TOLERANCE = 1e-5
 FRAMES = 40
+PICTURES_AND_SOUND = {
+    "frames": {
+        "encoding": "FRAME_ENCODING_JPEG",
+        "audio": {"encoding": "SAMPLE_ENCODING_S16LE", "sample_rate_hz": 16000, "channels": 1},
+    }
+}
 
 
 async def test_a_container_in_random_pieces_says_what_a_job_says(
@@ -47,27 +54,35 @@ async def test_a_container_in_random_pieces_says_what_a_job_says(
         assert streamed_values == pytest.approx(getattr(result, name), abs=TOLERANCE)
 
 
-async def test_a_page_that_sends_pictures_and_sound_gets_both_results_of_each(
+async def test_a_page_gets_the_same_over_a_line_that_breaks(
     address: str, talking_clip: Path
 ) -> None:
-    config = {
-        "frames": {
-            "encoding": "FRAME_ENCODING_JPEG",
-            "audio": {"encoding": "SAMPLE_ENCODING_S16LE", "sample_rate_hz": 16000, "channels": 1},
-        }
-    }
     media: list[Frame | Sound] = []
     for frame in pictures_of(talking_clip):
         media += [frame, Sound(b"\0\1" * 640)]
-    told = await session(live_url(address), config, media)
+    whole = await session(live_url(address), PICTURES_AND_SOUND, media)
+    relay = Relay(int(address.rpartition(":")[2]), iter([60_000, 300_000]))
+    async with relaying(relay) as port:
+        url = live_url(f"http://127.0.0.1:{port}")
+        broken = await session(url, PICTURES_AND_SOUND, media)
 
-    results = [message for message in told if message["type"] == "frame_result"]
-    finals = [result for result in results if result["is_final"]]
-    assert [final["index"] for final in finals] == list(range(FRAMES))
-    assert [result["index"] for result in results if not result["is_final"]] == list(range(FRAMES))
-    assert all(final["tracks"][0]["box"]["height"] > 50 for final in finals)
-    assert len({final["tracks"][0]["estimate"]["valence"] for final in finals}) > FRAMES / 2
-    assert (told[-1]["type"], told[-1]["frames"]) == ("summary", FRAMES)
+    assert relay.cuts == 2
+    assert [final["index"] for final in finals_of(whole)] == list(range(FRAMES))
+    assert [final["index"] for final in finals_of(broken)] == list(range(FRAMES))
+    values, again = map(valences_of, (whole, broken))
+    assert again == pytest.approx(values, abs=TOLERANCE)
+    assert len(set(values)) > FRAMES / 2
+    assert all(final["tracks"][0]["box"]["height"] > 50 for final in finals_of(broken))
+    for told in (whole, broken):
+        assert (told[-1]["type"], told[-1]["frames"]) == ("summary", FRAMES)
+
+
+def finals_of(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in told if each["type"] == "frame_result" and each["is_final"]]
+
+
+def valences_of(told: list[dict[str, Any]]) -> list[float]:
+    return [final["tracks"][0]["estimate"]["valence"] for final in finals_of(told)]
 
 
 async def streamed(
