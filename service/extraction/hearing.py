@@ -36,7 +36,11 @@ class Hearing:
         most_frames: int,
         ahead_seconds: int = 0,
     ) -> None:
-        """Args: most_frames: of one Heard; ahead_seconds: sound that is kept before its frames."""
+        """Hear what is put on a track.
+
+        Args: most_frames: of one Heard; ahead_seconds: sound that is kept before its frames, whose
+            times rise; 0: only what is wanted is put on the track.
+        """
         self._track = track
         self._say = say
         self._most_frames = most_frames
@@ -76,8 +80,9 @@ class Hearing:
             began = time.perf_counter()
             span = self._wanted - self._start()
             dropped = self._track.keep(piece, KEPT_SAMPLES + span + self._ahead_samples)
-            if dropped is not None and self._ahead_samples:
-                self._dropped = max(self._dropped, dropped)
+            if self._ahead_samples:
+                self._track.forget(self._start())
+                self._dropped = max(self._dropped, dropped or self._dropped)
             self._busy_seconds += busy_seconds + time.perf_counter() - began
             self._tell_ready()
             self._changed.notify_all()

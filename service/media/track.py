@@ -55,6 +55,11 @@ class SoundTrack:
             dropped = end if dropped is None else max(dropped, end)
         return dropped
 
+    def forget(self, before: int) -> None:
+        """Drop the first pieces, as far as they end before a sample."""
+        while self._pieces and self._pieces[0][0] + len(self._pieces[0][1]) < before:
+            self.kept_samples -= len(self._pieces.popleft()[1])
+
     def read(self, start: int, stop: int) -> Floats:
         """(stop - start,) samples; zeros outside the sound; where pieces overlap the later one."""
         heard = np.zeros(stop - start, dtype=np.float32)
