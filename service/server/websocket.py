@@ -65,6 +65,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._settings = settings
         self._metrics = metrics
         self._heard_at = self.loop.time()
+        self._has_ended = False
         self._untaken = Untaken(settings.answer_stall_seconds)
 
     @property
@@ -163,6 +164,9 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         return bool(poll.poll(0))
 
     def _end(self, reason: str) -> None:
+        if self._has_ended:
+            return  # what came with the last bytes is still handed over
+        self._has_ended = True
         self._metrics.connections_ended_total.labels(reason).inc()
         log.debug("WebSocket from %s ended: %s", self.address, reason)
         self.transport.abort()
