@@ -79,8 +79,8 @@ class Session:
         self._ended: ClipClosed | None = None
         self._stop_reason: CircumplexError | None = None
         self._is_stopped = asyncio.Event()
-        self._known_frames, self._unwanted, self._heard = _known_of(start)
-        reader = _reader_of(start, config, settings)
+        self._unwanted, self._heard = start.unwanted_frames, start.heard_frames
+        reader = PieceReader(config.media, settings, start.send_from, start.clock)
         self._continuity = Continuity(
             media=config.media, keeper=keeper, reader=reader, start=start.checkpoint
         )
@@ -239,7 +239,7 @@ class Session:
         first = 0
         for frame, arrived_at in zip(seen.frames, seen.arrived_at, strict=True):
             last = first + len(frame.faces)
-            if frame.index < self._known_frames:
+            if frame.index < self.start.known_frames:
                 first = last
                 continue
             sent = Sent(frame=frame, index=self._place(frame), arrived_at=arrived_at)
@@ -292,25 +292,6 @@ class Session:
     def _observe(self, stage_seconds: dict[str, float]) -> None:
         for stage, seconds in stage_seconds.items():
             self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
-
-
-def _known_of(start: Start) -> tuple[int, int, int]:
-    """What a child that goes on tells again, or tells for the first time.
-
-    Returns: the frames below which all is known; how many frames' sound is told that is known;
-        how many frames' sound it does not tell any more.
-    """
-    if start.checkpoint is None:
-        return 0, 0, 0
-    frames, unheard = start.checkpoint.frames, start.checkpoint.unheard
-    if start.checkpoint.snapshot is None:
-        return frames, frames, 0
-    return frames, unheard, frames - unheard
-
-
-def _reader_of(start: Start, config: LiveConfig, settings: Settings) -> PieceReader:
-    clock = None if start.checkpoint is None else start.checkpoint.clock
-    return PieceReader(config.media, settings, start.send_from, clock)
 
 
 def _method_of(settings: Settings) -> Method:

@@ -10,7 +10,7 @@ from circumplex.v1 import annotation_pb2 as wire
 from service.errors import StreamGone
 from service.live.archive import Hold, Kept
 from service.live.checkpoint import Checkpoint, Ending, read_state
-from service.live.pieces import Position
+from service.live.pieces import Clock, Position
 from service.live.token import ResumeToken
 
 
@@ -41,6 +41,28 @@ class Start:
         if self.checkpoint is None or self.checkpoint.snapshot is None:
             return Position()
         return self.checkpoint.position
+
+    @property
+    def clock(self) -> Clock:
+        """The times of the frames before `send_from`."""
+        return Clock() if self.checkpoint is None else self.checkpoint.clock
+
+    @property
+    def known_frames(self) -> int:
+        """Frames of which all is known, as the child numbers them; of a container's it tells."""
+        return 0 if self.checkpoint is None else self.checkpoint.frames
+
+    @property
+    def unwanted_frames(self) -> int:
+        """So many frames' sound the child tells first that is known."""
+        return self.known_frames - self.heard_frames
+
+    @property
+    def heard_frames(self) -> int:
+        """So many frames' sound the child does not tell any more."""
+        if self.checkpoint is None or self.checkpoint.snapshot is None:
+            return 0
+        return self.checkpoint.frames - self.checkpoint.unheard
 
     @property
     def next_index(self) -> int:
