@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 
 from circumplex_client.errors import MediaUnfit
 from circumplex_client.live.media import Frame
@@ -78,14 +78,15 @@ def film(device: str, *, kind: str | None) -> Iterator[Frame]:
     """
     with _opened(device, kind or CAMERAS[sys.platform]) as camera:
         encoder, first = None, None
-        for frame in camera.decode(video=0):
+        for number, frame in enumerate(camera.decode(video=0)):
             if frame.pts is None or frame.time_base is None:
                 continue
             time = float(frame.pts * frame.time_base)
             first = time if first is None else first
             encoder = encoder or _jpeg_encoder(frame)
             picture = frame.reformat(format="yuvj420p")
-            picture.pts = None
+            picture.pts, picture.time_base = number, encoder.time_base
+            picture.pict_type = PictureType.NONE
             yield Frame(time - first, b"".join(map(bytes, encoder.encode(picture))))
 
 

@@ -1,0 +1,130 @@
+"""A client of streams that knows the wire contract and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import grpc
+from circumplex.v1 import annotation_pb2 as pb
+from circumplex.v1 import annotation_pb2_grpc as services
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+Request = pb.StreamingAnnotateRequest
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """How a call went. code: OK where it was not refused. reason: of ErrorInfo, "" without it."""
+
+    responses: list[pb.StreamingAnnotateResponse]
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    reason: str = ""
+    retry_seconds: float | None = None
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How often each kind of response came; `final` and `provisional` are results."""
+        return Counter(map(_kind_of, self.responses))
+
+    @property
+    def summary(self) -> pb.StreamSummary:
+        """The last response, which has to be one."""
+        last = self.responses[-1]
+        assert last.HasField("summary")
+        return last.summary
+
+
+async def call(
+    target: str,
+    requests: Iterable[Request],
+    *,
+    metadata: tuple[tuple[str, str | bytes], ...] = (),
+    pause_seconds: float = 0.0,
+) -> Heard:
+    """Send it all, half-close, and hear how it ends; fails if it does not."""
+    options = [("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
+        stream = services.AnnotationServiceStub(channel).StreamingAnnotate(metadata=metadata)
+        sending = asyncio.create_task(_send(stream, requests, pause_seconds))
+        responses: list[pb.StreamingAnnotateResponse] = []
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (response := await stream.read()) is not grpc.aio.EOF:
+                    responses.append(response)
+            return Heard(responses=responses)
+        except grpc.aio.AioRpcError as error:
+            return _refused(responses, error)
+        finally:
+            stream.cancel()
+            await sending
+
+
+async def call_when_there_is_room(target: str, requests: list[Request]) -> Heard:
+    """As often as it takes until the gateway is not full."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            heard = await call(target, requests)
+            if heard.reason != "STREAMS_FULL":
+                return heard
+            await asyncio.sleep(heard.retry_seconds or 1.0)
+
+
+def config(**fields: object) -> Request:
+    """The first request."""
+    return Request(config=pb.StreamConfig(**fields))
+
+
+def of_frames(encoding: pb.FrameEncoding = pb.FRAME_ENCODING_JPEG, **fields: object) -> Request:
+    """The first request of a stream of single frames."""
+    return config(frames=pb.FrameMedia(encoding=encoding, **fields))
+
+
+def of_container() -> Request:
+    """The first request of a stream that is a file."""
+    return config(container=pb.ContainerMedia())
+
+
+def frame(seconds: float, data: bytes) -> Request:
+    return Request(frame=pb.VideoFrame(time_seconds=seconds, data=data))
+
+
+def sound(data: bytes, seconds: float | None = None) -> Request:
+    return Request(audio=pb.AudioChunk(data=data, time_seconds=seconds))
+
+
+def chunk(data: bytes) -> Request:
+    return Request(container=pb.ContainerChunk(data=data))
+
+
+async def _send(stream: object, requests: Iterable[Request], pause_seconds: float) -> None:
+    assert isinstance(stream, grpc.aio.StreamStreamCall)
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+        for request in requests:
+            await stream.write(request)
+            await asyncio.sleep(pause_seconds)
+        await stream.done_writing()
+
+
+def _refused(responses: list[pb.StreamingAnnotateResponse], error: grpc.aio.AioRpcError) -> Heard:
+    reason, retry_seconds = "", None
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for packed in Status.FromString(value).details:
+                if packed.TypeName() == "google.rpc.ErrorInfo":
+                    reason = ErrorInfo.FromString(packed.value).reason
+                elif packed.TypeName() == "google.rpc.RetryInfo":
+                    delay = RetryInfo.FromString(packed.value).retry_delay
+                    retry_seconds = delay.ToTimedelta().total_seconds()
+    return Heard(responses=responses, code=error.code(), reason=reason, retry_seconds=retry_seconds)
+
+
+def _kind_of(response: pb.StreamingAnnotateResponse) -> str:
+    if response.HasField("frame_result"):
+        return "final" if response.frame_result.is_final else "provisional"
+    return response.WhichOneof("message") or "nothing"
