@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
@@ -48,21 +49,11 @@ async def call(
     pause_seconds: float = 0.0,
 ) -> Heard:
     """Send it all, half-close, and hear how it ends; fails if it does not."""
-    options = [("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        stream = services.AnnotationServiceStub(channel).StreamingAnnotate(metadata=metadata)
-        sending = asyncio.create_task(_send(stream, requests, pause_seconds))
-        responses: list[pb.StreamingAnnotateResponse] = []
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while (response := await stream.read()) is not grpc.aio.EOF:
-                    responses.append(response)
-            return Heard(responses=responses)
-        except grpc.aio.AioRpcError as error:
-            return _refused(responses, error)
-        finally:
-            stream.cancel()
-            await sending
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as thread:
+        return await loop.run_in_executor(
+            thread, _talk, target, _paced(requests, pause_seconds), metadata
+        )
 
 
 async def call_when_there_is_room(target: str, requests: list[Request]) -> Heard:
@@ -102,16 +93,29 @@ def chunk(data: bytes) -> Request:
     return Request(container=pb.ContainerChunk(data=data))
 
 
-async def _send(stream: object, requests: Iterable[Request], pause_seconds: float) -> None:
-    assert isinstance(stream, grpc.aio.StreamStreamCall)
-    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
-        for request in requests:
-            await stream.write(request)
-            await asyncio.sleep(pause_seconds)
-        await stream.done_writing()
+def _talk(
+    target: str, requests: Iterator[Request], metadata: tuple[tuple[str, str | bytes], ...]
+) -> Heard:
+    """Not by grpc.aio, which may put a status of its own in the service's place."""
+    responses: list[pb.StreamingAnnotateResponse] = []
+    with grpc.insecure_channel(target, [("grpc.max_send_message_length", -1)]) as channel:
+        stream = services.AnnotationServiceStub(channel).StreamingAnnotate(
+            requests, metadata=metadata, timeout=PATIENCE_SECONDS
+        )
+        try:
+            responses.extend(stream)
+        except grpc.RpcError:
+            return _refused(responses, stream)
+        return Heard(responses=responses)
 
 
-def _refused(responses: list[pb.StreamingAnnotateResponse], error: grpc.aio.AioRpcError) -> Heard:
+def _paced(requests: Iterable[Request], pause_seconds: float) -> Iterator[Request]:
+    for request in requests:
+        yield request
+        time.sleep(pause_seconds)
+
+
+def _refused(responses: list[pb.StreamingAnnotateResponse], error: grpc.Call) -> Heard:
     reason, retry_seconds = "", None
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):

@@ -316,14 +316,14 @@ async def test_a_client_that_never_reads_is_in_nobodys_way(
 async def test_of_too_many_streams_those_let_in_are_whole_and_the_rest_know_why(
     target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
-    async def one() -> tuple[str, int]:
+    async def one() -> tuple[str, str, int]:
         heard = await call(target, [of_frames(), *moments(jpegs, 25)], pause_seconds=0.04)
         assert heard.reason != "STREAMS_FULL" or heard.retry_seconds
-        return heard.reason, heard.kinds["final"]
+        return heard.code.name, heard.reason, heard.kinds["final"]
 
     ends = Counter(await asyncio.gather(*(one() for _ in range(42 + 4 * (os.cpu_count() or 1)))))
 
-    assert set(ends) == {("", 25), ("STREAMS_FULL", 0)}
+    assert set(ends) == {("OK", "", 25), ("RESOURCE_EXHAUSTED", "STREAMS_FULL", 0)}, ends
     await assert_unharmed(target, gateway, jpegs)
 
 

@@ -99,7 +99,8 @@ class StandIn(services.AnnotationServiceServicer):
 
     remembers: whether a stream that is resumed goes on where it was, as at the same gateway, or
     from what was released, as at another. refusals: what the next calls end with. drain_at: ends
-    a call, once, when so many frames have come. is_silent: never says that a stream is at its end.
+    a call, once, when so many frames have come. fail_at: ends
+    every call when so many have come. is_silent: never says that a stream is at its end.
     """
 
     def __init__(self, *, remembers: bool = True) -> None:
@@ -109,6 +110,7 @@ class StandIn(services.AnnotationServiceServicer):
         self.refusals: list[Status] = []
         self.remembers = remembers
         self.drain_at: int | None = None
+        self.fail_at: int | None = None
         self.is_silent = False
         self._under_way = 0
 
@@ -158,6 +160,9 @@ class StandIn(services.AnnotationServiceServicer):
                 return
             for response in list(_answers(stream_id, told, request)):
                 yield response
+            if self.fail_at is not None and len(told.frames) >= self.fail_at:
+                wrong = refusal(grpc.StatusCode.INVALID_ARGUMENT, "request_invalid")
+                await context.abort_with_status(rpc_status.to_status(wrong))
             if self.drain_at is not None and len(told.frames) >= self.drain_at:
                 self.drain_at = None
                 token = _token(stream_id, told.finals - 1)

@@ -161,6 +161,22 @@ async def test_what_calling_again_cannot_mend_is_raised_at_once(
     assert len(stand_in.configs) == 1
 
 
+async def test_what_the_service_says_is_heard_while_media_are_on_their_way() -> None:
+    async def flood() -> AsyncGenerator[Piece]:
+        for index in range(2000):
+            yield Frame(index / 25, bytes(2**14))
+
+    stand_in = StandIn()
+    stand_in.fail_at = 5
+    async with serving_streams(stand_in) as port:
+        for _ in range(20):
+            with pytest.raises(RequestRefused) as raised:
+                await annotate(port, flood())
+            assert raised.value.problem.code == "request_invalid"
+
+    assert len(stand_in.configs) == 20
+
+
 async def test_a_stream_that_is_gone_begins_anew_where_all_of_it_is_still_there() -> None:
     pieces, stand_in = container(), StandIn()
     stand_in.drain_at = 40

@@ -11,6 +11,7 @@ import grpc
 
 from circumplex_client.errors import MediaUnfit, Unreachable
 from circumplex_client.live.breaks import CallBroken, reason_of
+from circumplex_client.live.ending import Ending
 from circumplex_client.live.journal import Journal
 from circumplex_client.live.media import Frame, LiveChoices, Piece, messages_of
 from circumplex_client.live.position import Position
@@ -67,10 +68,11 @@ class Stream:
         self._draining = False
         call, sending = open_call(), None
         try:
-            accepted = await self._begin(call)
+            ending = Ending(call)
+            accepted = await self._begin(call, ending)
             yield Accepted.read(accepted)
             sending = asyncio.create_task(self._send(call, accepted))
-            while (response := await self._read(call)) is not None:
+            while (response := await self._read(call, ending)) is not None:
                 result = self._result_of(response)
                 if isinstance(result, Summary):
                     await _await_end(call)
@@ -85,13 +87,13 @@ class Stream:
                 sending.cancel()
                 await asyncio.wait({sending})
 
-    async def _begin(self, call: Call) -> pb.ConfigAck:
+    async def _begin(self, call: Call, ending: Ending) -> pb.ConfigAck:
         """Announce the stream, new or to be gone on with, and wait until it is taken."""
         try:
             async with asyncio.timeout(ACCEPT_SECONDS):
                 with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     await call.write(self._choices.to_message(self._journal.token))
-                response = await self._read(call)
+                response = await self._read(call, ending)
         except TimeoutError as error:
             silent = Unreachable(f"{self._target} says nothing for {ACCEPT_SECONDS:g} s")
             raise CallBroken(silent) from error
@@ -101,12 +103,13 @@ class Stream:
         self._journal.begin_call()
         return response.config_ack
 
-    async def _read(self, call: Call) -> pb.StreamingAnnotateResponse | None:
+    async def _read(self, call: Call, ending: Ending) -> pb.StreamingAnnotateResponse | None:
         """The next response, None at the end of the call."""
         try:
             response = await call.read()
         except grpc.aio.AioRpcError as failure:
-            raise self._failure or reason_of(failure, self._target) from failure
+            reason = await ending.reason(failure)
+            raise self._failure or reason_of(reason, self._target) from failure
         except asyncio.CancelledError:
             if self._failure is not None:
                 raise self._failure from None
