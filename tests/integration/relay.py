@@ -18,6 +18,8 @@ class Relay:
         self._port = port
         self._lives = lives
         self._open: set[asyncio.StreamWriter] = set()
+        self._none_open = asyncio.Event()
+        self._none_open.set()
         self.cuts = 0
 
     def cut(self) -> None:
@@ -35,6 +37,7 @@ class Relay:
             return
         pair = {writer, other_writer}
         self._open |= pair
+        self._none_open.clear()
         life = _Life(next(self._lives, None))
         ways = [
             asyncio.create_task(_pass(reader, other_writer, life)),
@@ -46,6 +49,13 @@ class Relay:
             each.transport.abort()
         await asyncio.wait(ways)
         self._open -= pair
+        if not self._open:
+            self._none_open.set()
+
+    async def end(self) -> None:
+        """Cut, and wait until nothing is passed on any more."""
+        self.cut()
+        await self._none_open.wait()
 
 
 class _Life:
@@ -80,5 +90,5 @@ async def relaying(relay: Relay) -> AsyncGenerator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        relay.cut()
         await server.wait_closed()
+        await relay.end()
