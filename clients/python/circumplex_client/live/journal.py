@@ -28,7 +28,7 @@ class Journal:
         if message.index < self._next_final:
             return None
         if message.is_final:
-            self.token = message.resume_token
+            self.token = message.resume_token or self.token  # none while it cannot be kept
             self._next_final = message.index + 1
         elif message.index < self._next_provisional:
             return None
