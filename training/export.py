@@ -95,6 +95,7 @@ def _origins(seed: int, face: Backbone | None, voice: Backbone | None) -> dict[s
     untrained = {"training": "untrained", "seed": seed}
     return {
         "visual_backbone": face.origin if face else untrained,
+        "live_visual_backbone": face.origin if face else untrained,
         "log_mel": {"training": "none"},
         "audio_backbone": voice.origin if voice else untrained,
         "fusion": untrained,

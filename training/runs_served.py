@@ -54,6 +54,7 @@ def _origins(run: Run) -> dict[str, dict[str, Any]]:
     trained: dict[str, Any] = {"training": "trained", "seed": run.options.seed}
     return {
         "visual_backbone": trained | {"started_from": imported.get("visual")},
+        "live_visual_backbone": trained | {"started_from": imported.get("visual")},
         "log_mel": {"training": "none"},
         "audio_backbone": trained | {"started_from": imported.get("audio")},
         "fusion": trained,

@@ -144,8 +144,10 @@ def serve(
     networks: Networks, calibration: SpreadCalibration = UNCALIBRATED
 ) -> dict[str, nn.Module]:
     """The served model of each name in `signatures.SCRIPTED`, in evaluation mode."""
+    visual = ServedVisualBackbone(networks.visual).eval()
     return {
-        "visual_backbone": ServedVisualBackbone(networks.visual).eval(),
+        "visual_backbone": visual,
+        "live_visual_backbone": visual,
         "log_mel": ServedLogMel(networks.log_mel).eval(),
         "audio_backbone": ServedAudioBackbone(networks.audio).eval(),
         "fusion": ServedFusion(networks.fusion, calibration).eval(),

@@ -8,7 +8,7 @@ influence on the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 DataType = Literal["UINT8", "FP32", "INT64", "BOOL"]
@@ -18,6 +18,9 @@ FACE_FEATURES: Final = 512
 VOICE_FEATURES: Final = 128
 TARGETS: Final = ("valence", "arousal")
 FOLDS: Final = 6
+LIVE_CROPS: Final = 8
+"""The crops of a request that is a stream's, and goes to LIVE_VISUAL_BACKBONE: behind six chunks
+of clips at VISUAL_BACKBONE a crop waited for a second, beside them for 40 ms (two cores)."""
 LIVE_FRAMES: Final = 32
 """What a live estimate sees: the last frames of its stream; a younger one is padded in front,
 masked. Of drawn strangers at 24 and 30 frames a second the newest frame's estimate agrees with
@@ -78,6 +81,9 @@ FUSION: Final = ModelSignature(
         Tensor(name="OUTPUT__1", data_type="FP32", shape=(-1, len(TARGETS))),
     ),
 )
+LIVE_VISUAL_BACKBONE: Final = replace(
+    VISUAL_BACKBONE, name="live_visual_backbone", max_batch_size=64
+)
 LIVE_FUSION: Final = ModelSignature(
     name="live_fusion",
     max_batch_size=64,
@@ -108,6 +114,6 @@ VALENCE_AROUSAL: Final = ModelSignature(
 
 CHAINED: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
 """The parts of one whole, as the ensemble wires them together."""
-SCRIPTED: Final = (*CHAINED, LIVE_FUSION)
+SCRIPTED: Final = (*CHAINED, LIVE_VISUAL_BACKBONE, LIVE_FUSION)
 """The models that are exported."""
 SERVED: Final = (*SCRIPTED, VALENCE_AROUSAL)

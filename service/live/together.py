@@ -10,12 +10,14 @@ import numpy as np
 
 from service.domain.arrays import Booleans, Bytes, Floats, Integers
 from service.domain.ports import Inference
+from service.domain.signatures import LIVE_CROPS
 from service.live.gathering import Gathering
 from service.live.sounds import Sound, join
 
-MOST_CROPS: Final = 32
-"""Of one call; what the models were warmed with."""
+MOST_CROPS: Final = LIVE_CROPS
+"""Of one call; more would queue behind the crops of clips."""
 MOST_PATCHES: Final = 32
+"""Of one call; what the models were warmed with."""
 MOST_WINDOWS: Final = 16
 
 Context = tuple[Floats, Floats, Booleans]

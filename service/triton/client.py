@@ -18,11 +18,14 @@ from service.domain.signatures import (
     CROP_SIDE,
     FACE_FEATURES,
     FUSION,
+    LIVE_CROPS,
     LIVE_FUSION,
+    LIVE_VISUAL_BACKBONE,
     LOG_MEL,
     SERVED,
     VISUAL_BACKBONE,
     VOICE_FEATURES,
+    ModelSignature,
 )
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
@@ -39,9 +42,6 @@ _CHANNEL: Final = [
     ("grpc.max_receive_message_length", 2**31 - 1),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
-_FEW_CROPS: Final = 8
-"""Up to here a request costs no less in shared memory than through gRPC (1.2 ms of a core here;
-16 crops 1.4 to 3.3, 32 crops 1.5 to 5), and no stream needs a slot of its own."""
 _KEEPALIVE: Final = KeepAliveOptions(keepalive_time_ms=310_000, keepalive_timeout_ms=20_000)
 """Slower than the 300 s below which a gRPC server answers with GOAWAY."""
 
@@ -96,18 +96,19 @@ class TritonInference:
         self._insists_on_memory = insists_on_memory
 
     async def embed_faces(self, crops: Bytes) -> Floats:
-        """(N, 3, 112, 112) uint8 to (N, 512)."""
+        """(N, 3, 112, 112) uint8 to (N, 512); a few crops do not queue behind the many of clips."""
         if not len(crops):
             return np.zeros((0, FACE_FEATURES), np.float32)
-        memory = self._memory if len(crops) > _FEW_CROPS else None
+        if len(crops) <= LIVE_CROPS:
+            # Shared memory would cost as much, 1.2 ms of a core; of 32 crops 1.5, and gRPC 5.
+            return await self._embed_sent(LIVE_VISUAL_BACKBONE, crops)
+        memory = self._memory
         if memory is not None and (number := memory.claim(crops)) is not None:
             try:
                 return await self._calls.uncancelled(self._embed_shared(memory, number, crops))
             except MemoryNotShared as error:
                 self._do_without_memory(error)
-        inputs = numpy_inputs(VISUAL_BACKBONE, [crops])
-        (faces,) = await self._calls.uncancelled(self._calls.infer(VISUAL_BACKBONE, inputs))
-        return faces
+        return await self._embed_sent(VISUAL_BACKBONE, crops)
 
     async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
         """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
@@ -165,6 +166,11 @@ class TritonInference:
         )
         (voice,) = await self._calls.infer(AUDIO_BACKBONE, numpy_inputs(AUDIO_BACKBONE, [patches]))
         return voice
+
+    async def _embed_sent(self, model: ModelSignature, crops: Bytes) -> Floats:
+        inputs = numpy_inputs(model, [crops])
+        (faces,) = await self._calls.uncancelled(self._calls.infer(model, inputs))
+        return faces
 
     async def _embed_shared(self, memory: CropMemory, number: int, crops: Bytes) -> Floats:
         """Again with a fresh region where Triton has restarted and forgotten the old one."""

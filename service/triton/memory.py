@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 _PREFIX: Final = "circumplex"
 _LEAVE_SECONDS: Final = 2.0
 """What Triton gets to let go of a region; the next worker sees to one it kept."""
+
+
+_IN_USE: Final = "currently in use"
+_AGAIN_SECONDS: Final = 0.05
 
 
 class MemoryNotShared(Exception):
@@ -104,10 +109,7 @@ class CropMemory:
         if self._region is None:
             return
         try:
-            with typed_errors():
-                await self._client.unregister_system_shared_memory(
-                    self._region.name, client_timeout=min(self._timeout_seconds, _LEAVE_SECONDS)
-                )
+            await self._let_go(self._region.name, patience_seconds=_LEAVE_SECONDS)
         except InferenceUnavailable as error:
             _log.info("Triton is away and needs no unregistering: %s", error.detail)
         self._drop()
@@ -136,9 +138,25 @@ class CropMemory:
         for name in status.regions if status else ():
             prefix, _, rest = name.partition("-")
             if prefix == _PREFIX and not _is_alive(rest.partition("-")[0]):
-                await self._client.unregister_system_shared_memory(
-                    name, client_timeout=self._timeout_seconds
-                )
+                await self._let_go(name, patience_seconds=0.0)
+
+    async def _let_go(self, name: str, *, patience_seconds: float) -> None:
+        """Triton holds a region while a request reads it, and for a moment after its answer."""
+        end = time.monotonic() + patience_seconds
+        while True:
+            try:
+                with typed_errors():
+                    await self._client.unregister_system_shared_memory(
+                        name, client_timeout=min(self._timeout_seconds, _LEAVE_SECONDS)
+                    )
+                return
+            except InferenceFailed as error:
+                if _IN_USE not in error.detail:
+                    raise
+                if time.monotonic() >= end:
+                    _log.warning("left for another worker to let go: %s", error.detail)
+                    return
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     def _drop(self) -> None:
         if self._region is not None:

@@ -108,6 +108,7 @@ def test_eager_exported_and_served_models_agree(
     [audio] = call(served.eager, "audio_backbone", patches)
     arrays = {
         "visual_backbone": (clip["crops"],),
+        "live_visual_backbone": (clip["crops"],),
         "log_mel": (clip["waveform"], clip["patch_starts"]),
         "audio_backbone": (patches,),
         "fusion": (visual, audio, clip["mask"]),

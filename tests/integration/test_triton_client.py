@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import psutil
 import pytest
 from prometheus_client import CollectorRegistry
+from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from service.domain.arrays import Bytes
 from service.embedded.process import free_ports
@@ -47,6 +50,13 @@ async def regions(url: str) -> Sequence[str]:
     async with InferenceServerClient(url) as client:
         status = await client.get_system_shared_memory_status()
         return sorted(status.regions)
+
+
+async def forget_all(client: InferenceServerClient) -> None:
+    """Have Triton let go of every region, those of requests just answered included."""
+    while (await client.get_system_shared_memory_status()).regions:
+        with suppress(InferenceServerException):
+            await client.unregister_system_shared_memory()
 
 
 async def test_shared_memory_and_grpc_give_the_same_bits(
@@ -107,7 +117,7 @@ async def test_a_triton_that_forgot_the_region_is_told_a_new_one(
     async with connect(settings, metrics) as inference:
         before = await inference.embed_faces(crops)
         async with InferenceServerClient(settings.triton_url) as other:
-            await other.unregister_system_shared_memory()
+            await forget_all(other)
         again = await asyncio.gather(*(inference.embed_faces(crops) for _ in range(8)))
         assert len(await regions(settings.triton_url)) == 1
     assert all(np.array_equal(before, after) for after in again)
@@ -126,7 +136,27 @@ async def test_what_a_killed_worker_left_is_let_go(
         async with connect(settings, metrics) as inference:
             await inference.embed_faces(crops)
         assert await regions(settings.triton_url) == names[1:]
-        await client.unregister_system_shared_memory()
+        await forget_all(client)
+
+
+async def test_what_a_killed_worker_still_has_under_way_stops_nobody(
+    settings: Settings, metrics: Metrics, crops: Bytes
+) -> None:
+    name, count = f"circumplex-{NOBODY}-busy", 512
+    size = count * crops[0].nbytes
+    memory = SharedMemory(create=True, size=size)
+    async with InferenceServerClient(settings.triton_url) as other:
+        await other.register_system_shared_memory(name, f"/{memory.name}", size)
+        given = InferInput("INPUT__0", [count, 3, 112, 112], "UINT8")
+        given.set_shared_memory(name, size)
+        slow = asyncio.create_task(other.infer("visual_backbone", [given]))
+        await asyncio.sleep(0.1)
+        async with connect(settings, metrics) as inference:
+            assert (await inference.embed_faces(crops)).shape == (17, 512)
+        await asyncio.wait([slow])
+        await forget_all(other)
+    memory.close()
+    memory.unlink()
 
 
 async def test_a_caller_who_leaves_does_not_cancel_the_request(
@@ -196,7 +226,9 @@ async def test_model_process_that_died_is_a_part_that_is_away(
     before = set(psutil.Process().children(recursive=True))
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
         started = set(psutil.Process().children(recursive=True)) - before
-        (stub,) = (part for part in started if any("visual" in a for a in part.cmdline()))
+        (stub,) = (
+            part for part in started if any("/visual_backbone/" in a for a in part.cmdline())
+        )
         async with connect(Settings(triton_url=ports.grpc_url), metrics) as inference:
             assert len(await inference.embed_faces(crops)) == len(crops)
             stub.kill()

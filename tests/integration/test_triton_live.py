@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 
 from service.domain.ports import Inference
-from service.domain.signatures import LIVE_FRAMES, LIVE_FUSION, VISUAL_BACKBONE
+from service.domain.signatures import LIVE_FRAMES, LIVE_FUSION, LIVE_VISUAL_BACKBONE
 from service.embedded.triton import TritonPorts
 from service.live.together import Together
 from service.settings import Settings
@@ -61,7 +61,7 @@ async def test_streams_share_batches_and_get_what_they_get_alone(settings: Setti
     streams = [Stream(seed) for seed in range(STREAMS)]
     async with connect(settings, Metrics(CollectorRegistry())) as inference:
         alone = [await stream.estimate(inference) for stream in streams]
-        models = (VISUAL_BACKBONE.name, LIVE_FUSION.name)
+        models = (LIVE_VISUAL_BACKBONE.name, LIVE_FUSION.name)
         before = [await executions(settings.triton_url, model) for model in models]
         together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
         after = [await executions(settings.triton_url, model) for model in models]
@@ -78,12 +78,12 @@ async def test_what_streams_ask_at_once_is_one_call_with_the_same_answers(
     async with connect(settings, Metrics(CollectorRegistry())) as inference:
         shared = Together(inference)
         alone = [await stream.estimate(inference) for stream in streams]
-        before = await executions(settings.triton_url, VISUAL_BACKBONE.name)
+        before = await executions(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
         with ExitStack() as asking:
             for _ in streams:
                 asking.enter_context(shared.stream())
             together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
-        after = await executions(settings.triton_url, VISUAL_BACKBONE.name)
+        after = await executions(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
     assert after[1] - before[1] < STREAMS * FRAMES
     np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)
 

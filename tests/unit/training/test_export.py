@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from training.export import export_repository, weights_sha256
@@ -22,9 +23,10 @@ def test_a_seed_gives_the_same_bits_on_every_machine() -> None:
     assert {name: weights_sha256(models[name]) for name in GOLDEN} == GOLDEN
 
 
-def test_live_streams_are_fused_by_the_weights_that_fuse_clips() -> None:
+@pytest.mark.parametrize("name", ["visual_backbone", "fusion"])
+def test_live_streams_are_seen_by_the_weights_that_see_clips(name: str) -> None:
     models = serve(build_networks(MINI, seed=0))
-    assert weights_sha256(models["live_fusion"]) == GOLDEN["fusion"]
+    assert weights_sha256(models[f"live_{name}"]) == GOLDEN[name]
 
 
 def test_another_seed_gives_other_weights() -> None:
