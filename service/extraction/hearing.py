@@ -15,6 +15,9 @@ from service.media.patches import PATCH_SPAN_HOPS, cut_patches
 from service.media.resample import Piece
 from service.media.track import KEPT_SAMPLES, SoundTrack
 
+LEAST_FRAMES: Final = 8
+LEAST_HOPS: Final = 32
+"""Frames hear together, so many or those of .32 s: their patches are of nearly the same sound."""
 MOST_LAG_SECONDS: Final = 30
 """Frames do not wait longer for sound, in their own time: it is taken as silence."""
 _MOST_LAG_HOPS: Final = MOST_LAG_SECONDS * SAMPLE_RATE_HZ // HOP_SAMPLES
@@ -109,6 +112,7 @@ class Hearing:
         """
         with self._changed:
             self._is_last = True
+            self._tell_ready()
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting or self._failure is not None)
             self._check()
@@ -156,7 +160,11 @@ class Hearing:
         ready = 0
         while ready < len(self._waiting) and self._is_ready(self._waiting[ready]):
             ready += 1
-        self._tell(ready)
+        if ready and (self._is_last or self._are_many(ready)):
+            self._tell(ready)
+
+    def _are_many(self, ready: int) -> bool:
+        return ready >= LEAST_FRAMES or self._waiting[ready - 1] - self._waiting[0] >= LEAST_HOPS
 
     def _is_ready(self, hop: int) -> bool:
         return self._is_silent or _stop_of(hop) <= self._track.reach

@@ -116,6 +116,7 @@ class _Chain:
             self._hearing.end()
             flags |= self._sound.flags()
             anomalies = self._sound.report(anomalies)
+        self._hearing.finish()
         flags |= {Flag.AUDIO_GAPS} if self._hearing.lacks_sound else set[Flag]()
         self._say(close_clip(self._frames.onlooker, flags, anomalies))
 

@@ -18,7 +18,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-LINGER_SECONDS: Final = 0.012
+LINGER_SECONDS: Final = 0.025
 """For no longer than this does a question wait for others."""
 
 
