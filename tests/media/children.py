@@ -79,12 +79,6 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def handles_of(pid: int) -> list[str]:
-    """What a process holds open, in order."""
-    handles = Path(f"/proc/{pid}/fd").iterdir()
-    return sorted(str(handle.readlink()).partition(":")[0] for handle in handles)
-
-
 async def has_ended(pid: int) -> bool:
     """Whether a process ends within a minute; one that nobody has reaped yet has ended."""
     for _ in range(600):
