@@ -3,7 +3,8 @@
     python -m deploy.stubs            write both
     python -m deploy.stubs --check    say which files are not what the contract makes
 
-The client is a distribution of its own: its copy is the same code under its own name.
+The client is a distribution of its own: its copy is the same code under its own name, of the
+messages that it sends and nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ PACKAGE: Final = "circumplex.v1"
 CLIENT: Final = ROOT / "clients" / "python"
 CLIENT_PACKAGE: Final = "circumplex_client.v1"
 PATTERN: Final = "*_pb2*.py*"
+CLIENT_PATTERN: Final = "annotation_pb2.py*"
 
 
 def main(arguments: list[str]) -> None:
@@ -50,7 +52,8 @@ def _made() -> Iterator[tuple[Path, str]]:
         for file in sorted(Path(folder).rglob(PATTERN)):
             text = file.read_text()
             yield CONTRACT / file.relative_to(folder), text
-            yield _folder_of(CLIENT, CLIENT_PACKAGE) / file.name, _renamed(text)
+            if file.match(CLIENT_PATTERN):
+                yield _folder_of(CLIENT, CLIENT_PACKAGE) / file.name, _renamed(text)
 
 
 def _compile(folder: Path) -> None:
@@ -61,10 +64,9 @@ def _compile(folder: Path) -> None:
 
 
 def _renamed(text: str) -> str:
-    """The same, importing the client's package; what the contract is called stays."""
-    for place in ("from {}", "(DESCRIPTOR, '{}."):
-        text = text.replace(place.format(PACKAGE), place.format(CLIENT_PACKAGE))
-    return text
+    """The same, as a module of the client's package; what the contract is called stays."""
+    place = "(DESCRIPTOR, '{}."
+    return text.replace(place.format(PACKAGE), place.format(CLIENT_PACKAGE))
 
 
 def _present() -> set[Path]:

@@ -21,6 +21,7 @@ from service.domain.ports import Inference
 from service.domain.signatures import TARGETS
 from service.domain.timeline import TimelinePoint, TrackDropped
 from service.domain.windows import Answer, Window
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -34,6 +35,16 @@ class Method:
     hop_frames: int = 200
     smoothing_seconds: float = 0.2
     chunks_in_flight: int = 3
+
+    @staticmethod
+    def of(settings: Settings) -> Method:
+        """The method of this service."""
+        return Method(
+            window_frames=settings.window_frames,
+            hop_frames=settings.hop_frames,
+            smoothing_seconds=settings.smoothing_seconds,
+            chunks_in_flight=settings.chunks_in_flight,
+        )
 
 
 class Estimation:

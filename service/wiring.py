@@ -55,17 +55,11 @@ class Analyst:
 async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[Analyst]:
     """The story of analysis.py, told with the real extraction and the real Triton."""
     async with connect(settings, metrics) as inference, open_extraction(settings) as extractor:
-        method = Method(
-            window_frames=settings.window_frames,
-            hop_frames=settings.hop_frames,
-            smoothing_seconds=settings.smoothing_seconds,
-            chunks_in_flight=settings.chunks_in_flight,
-        )
         bound = partial(
             analyse,
             extractor=extractor,
             inference=inference,
-            method=method,
+            method=Method.of(settings),
             metrics=metrics,
         )
         yield Analyst(analyse=bound, inference=inference)

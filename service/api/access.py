@@ -12,11 +12,11 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 
+from service.access.credential import BEARER, one_credential
 from service.api.gateway import GatewayOfApp
 from service.domain.caller import Caller, Scope
 from service.errors import RateExceeded, ScopeMissing, Unauthenticated
 
-BEARER: Final = "bearer"
 KEY_HEADER: Final = "X-API-Key"
 REFUSALS: Final = (Unauthenticated, ScopeMissing, RateExceeded)
 """What a route that asks for a caller can answer, beside QueueUnavailable; for its `responses`."""
@@ -67,15 +67,8 @@ def credential_of(request: HTTPConnection) -> str | None:
     A page cannot choose the headers of its WebSocket, but for the protocols that it offers: there
     `bearer.<key>` stands for the key.
     """
-    sent = {value.strip() for value in request.headers.getlist(KEY_HEADER)}
-    for value in request.headers.getlist("authorization"):
-        scheme, _, rest = value.strip().partition(" ")
-        if scheme.lower() == BEARER:
-            sent.add(rest.strip())
     offered: list[str] = request.scope.get("subprotocols", [])
-    sent.update(
-        name.removeprefix(f"{BEARER}.") for name in offered if name.startswith(f"{BEARER}.")
-    )
-    if len(sent) > 1:
-        raise Unauthenticated("the request brings more than one API key")
-    return sent.pop() if sent else None
+    prefix = f"{BEARER}."
+    keys = [name.removeprefix(prefix) for name in offered if name.startswith(prefix)]
+    headers = request.headers
+    return one_credential([*keys, *headers.getlist(KEY_HEADER)], headers.getlist("authorization"))

@@ -7,10 +7,12 @@ import os
 import secrets
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
 from service.errors import PartNotStarted
@@ -68,16 +70,27 @@ def run_triton(
 def region_prefix() -> Generator[str]:
     """A prefix for the regions of one Triton, which leaves them behind if it ends in its start.
 
-    What an owner that was killed has left is removed too.
+    A model's process whose server was killed may wait for it in such a region, for ever: it is
+    ended. What an owner that was killed has left is removed too.
     """
     prefix = f"{_REGIONS}-{os.getpid()}-{secrets.token_hex(4)}-"
     try:
         yield prefix
     finally:
+        _end_models(prefix)
         for region in _SHARED_MEMORY.glob(f"{_REGIONS}-*"):
             owner = region.name.removeprefix(f"{_REGIONS}-").partition("-")[0]
             if region.name.startswith(prefix) or not Path("/proc", owner).exists():
                 region.unlink(missing_ok=True)
+
+
+def _end_models(prefix: str) -> None:
+    """Kill the models' processes that were told of this prefix and are still there."""
+    for process in psutil.process_iter(["cmdline"]):
+        arguments: list[str] = process.info["cmdline"] or []
+        if any(argument.startswith(prefix) for argument in arguments):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _choose_ports(ports: TritonPorts) -> TritonPorts:

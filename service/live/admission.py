@@ -47,6 +47,7 @@ class Admission:
             yield
         finally:
             self._count(-1)
+            self._recent.clear()  # what was late may have been this one's doing
 
     def observe(self, seconds: float) -> None:
         """A provisional result was so late."""

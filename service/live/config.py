@@ -72,12 +72,16 @@ def read_config(config: wire.StreamConfig, settings: Settings) -> LiveConfig:
 
     Raises: RequestInvalid, ClipTooManyPixels.
     """
-    if config.faces not in _FACES or config.overload_policy not in _POLICIES:
-        raise RequestInvalid("`faces` or `overload_policy` has a value that is not known")
+    for name, known in (("faces", _FACES), ("overload_policy", _POLICIES)):
+        if getattr(config, name) not in known:
+            raise RequestInvalid(f"`{name}` has no value that is known", field=f"config.{name}")
     media = _read_media(config, settings)
     overload = _POLICIES[config.overload_policy]
     if overload is Overload.DROP_OLDEST and isinstance(media, ContainerMedia):
-        raise RequestInvalid("OVERLOAD_POLICY_DROP_OLDEST is for single frames, not a container")
+        raise RequestInvalid(
+            "OVERLOAD_POLICY_DROP_OLDEST is for single frames, not a container",
+            field="config.overload_policy",
+        )
     return LiveConfig(
         media=media,
         faces=_FACES[config.faces],
@@ -98,21 +102,29 @@ def _read_media(config: wire.StreamConfig, settings: Settings) -> LiveMedia:
         case "frames":
             return _read_frames(config.frames, settings)
         case _:
-            raise RequestInvalid("the config names no media: `container` or `frames`")
+            raise RequestInvalid(
+                "the config names no media: `container` or `frames`", field="config.media"
+            )
 
 
 def _read_frames(frames: wire.FrameMedia, settings: Settings) -> FrameMedia:
     encoding = _ENCODINGS.get(frames.encoding)
     if encoding is None:
-        raise RequestInvalid("`frames.encoding` is missing or not known")
+        raise RequestInvalid(
+            "`frames.encoding` is missing or not known", field="config.frames.encoding"
+        )
     if encoding is FrameEncoding.RGB24:
         if not frames.width or not frames.height:
-            raise RequestInvalid("FRAME_ENCODING_RGB24 needs `width` and `height`")
+            raise RequestInvalid(
+                "FRAME_ENCODING_RGB24 needs `width` and `height`", field="config.frames.width"
+            )
         pixels = frames.width * frames.height
         if pixels > settings.max_frame_pixels or 3 * pixels > settings.stream_message_bytes:
             raise ClipTooManyPixels()
     elif frames.width or frames.height:
-        raise RequestInvalid("`width` and `height` are for FRAME_ENCODING_RGB24 alone")
+        raise RequestInvalid(
+            "`width` and `height` are for FRAME_ENCODING_RGB24 alone", field="config.frames.width"
+        )
     sound = _read_sound(frames.audio) if frames.HasField("audio") else None
     return FrameMedia(encoding=encoding, width=frames.width, height=frames.height, sound=sound)
 
@@ -120,9 +132,16 @@ def _read_frames(frames: wire.FrameMedia, settings: Settings) -> FrameMedia:
 def _read_sound(audio: wire.AudioFormat) -> SoundFormat:
     encoding = _SAMPLES.get(audio.encoding)
     if encoding is None:
-        raise RequestInvalid("`frames.audio.encoding` is missing or not known")
+        raise RequestInvalid(
+            "`frames.audio.encoding` is missing or not known", field="config.frames.audio.encoding"
+        )
     if not LEAST_RATE_HZ <= audio.sample_rate_hz <= MOST_RATE_HZ:
-        raise RequestInvalid(f"`sample_rate_hz` must be from {LEAST_RATE_HZ} to {MOST_RATE_HZ}")
+        raise RequestInvalid(
+            f"`sample_rate_hz` must be from {LEAST_RATE_HZ} to {MOST_RATE_HZ}",
+            field="config.frames.audio.sample_rate_hz",
+        )
     if not 1 <= audio.channels <= MOST_CHANNELS:
-        raise RequestInvalid(f"`channels` must be from 1 to {MOST_CHANNELS}")
+        raise RequestInvalid(
+            f"`channels` must be from 1 to {MOST_CHANNELS}", field="config.frames.audio.channels"
+        )
     return SoundFormat(encoding=encoding, rate_hz=audio.sample_rate_hz, channels=audio.channels)

@@ -18,12 +18,15 @@ from service.domain.live import (
     LiveMedia,
     LivePiece,
     LiveSound,
+    SoundFormat,
 )
 from service.domain.signatures import CROP_SIDE
 from service.errors import ClipTooLong, RequestInvalid, StreamOutOfOrder
 from service.settings import Settings
 
 CROP_BYTES: Final = 3 * CROP_SIDE * CROP_SIDE
+SOUND_BEYOND_SECONDS: Final = 60.0
+"""Sound may go on so long after the last frame that a stream may have."""
 MOST_SECONDS: Final = 1e9
 """A time beyond this is no presentation time."""
 
@@ -75,7 +78,7 @@ class PieceReader:
             case "frame", FrameMedia(encoding=encoding):
                 return self._read_frame(request.frame, encoding)
             case "audio", FrameMedia(sound=sound) if sound is not None:
-                return self._read_sound(request.audio, sound.frame_bytes)
+                return self._read_sound(request.audio, sound)
             case None, _:
                 raise StreamOutOfOrder("an empty message")
             case _:
@@ -119,13 +122,15 @@ class PieceReader:
             if size != needed:
                 raise RequestInvalid(f"a frame has {needed} bytes, not {size}")
 
-    def _read_sound(self, chunk: wire.AudioChunk, frame_bytes: int) -> LiveSound:
-        samples, rest = divmod(len(chunk.data), frame_bytes)
+    def _read_sound(self, chunk: wire.AudioChunk, sound: SoundFormat) -> LiveSound:
+        samples, rest = divmod(len(chunk.data), sound.frame_bytes)
         if rest:
             raise RequestInvalid("audio that ends within a sample")
         at = chunk.time_seconds if chunk.HasField("time_seconds") else None
         if at is not None and (not math.isfinite(at) or abs(at) > MOST_SECONDS):
             raise RequestInvalid(f"audio at {at} seconds")
         received = self.position.audio_samples + samples
+        if received > (self._max_seconds + SOUND_BEYOND_SECONDS) * sound.rate_hz:
+            raise ClipTooLong("The stream has more sound than this service accepts")
         self.position = replace(self.position, audio_samples=received)
         return LiveSound(data=chunk.data, time_seconds=at)

@@ -31,6 +31,7 @@ from service.live.conclusion import Conclusion
 from service.live.config import LiveConfig
 from service.live.continuity import Continuity
 from service.live.credits import Credits
+from service.live.failures import first_of
 from service.live.feed import Feed
 from service.live.finals import Finals, Sent
 from service.live.hearing import Hearing
@@ -84,7 +85,7 @@ class Session:
         self._continuity = Continuity(
             media=config.media, keeper=keeper, reader=reader, start=start.checkpoint
         )
-        estimation = Estimation(inference=inference, method=_method_of(settings), metrics=metrics)
+        estimation = Estimation(inference=inference, method=Method.of(settings), metrics=metrics)
         provisional = Provisional(
             inference=inference,
             faces=config.faces,
@@ -144,9 +145,9 @@ class Session:
                 watching = steps.create_task(self._watch())
                 telling.add_done_callback(lambda _: watching.cancel())
         except* CircumplexError as group:
-            self.outbox.close(_first(group))
+            self.outbox.close(first_of(group))
         except* Exception as group:
-            log.exception("stream: a defect", exc_info=_first(group))
+            log.exception("stream: a defect", exc_info=first_of(group))
             self.outbox.close(InternalError())
         else:
             self.outbox.close()
@@ -292,19 +293,3 @@ class Session:
     def _observe(self, stage_seconds: dict[str, float]) -> None:
         for stage, seconds in stage_seconds.items():
             self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
-
-
-def _method_of(settings: Settings) -> Method:
-    return Method(
-        window_frames=settings.window_frames,
-        hop_frames=settings.hop_frames,
-        smoothing_seconds=settings.smoothing_seconds,
-    )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that began it."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

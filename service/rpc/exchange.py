@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import grpc
 
 from service.access.audit import INTERRUPTED, OK, REFUSED, Deed
+from service.access.credential import one_credential
 from service.domain.caller import Caller
 from service.errors import (
     AnswerStalled,
@@ -19,7 +20,6 @@ from service.errors import (
     GatewayDraining,
     InternalError,
     ServiceError,
-    Unauthenticated,
 )
 from service.jobs.record import is_job_id
 from service.office.gateway import Gateway
@@ -99,15 +99,7 @@ class Exchange:
         return caller
 
     def _credential(self) -> str | None:
-        """The one API key that a call brings; raises Unauthenticated for more than one."""
-        sent = {value.strip() for value in self._values("x-api-key")}
-        for value in self._values("authorization"):
-            scheme, _, rest = value.strip().partition(" ")
-            if scheme.lower() == "bearer":
-                sent.add(rest.strip())
-        if len(sent) > 1:
-            raise Unauthenticated("the call brings more than one API key")
-        return sent.pop() if sent else None
+        return one_credential(self._values("x-api-key"), self._values("authorization"))
 
     def _metadata(self, key: str, default: str) -> str:
         return next(iter(self._values(key)), default)

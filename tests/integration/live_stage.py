@@ -75,11 +75,6 @@ class LiveStage:
 async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
     """Streams and jobs on one Triton."""
     metrics = Metrics(CollectorRegistry())
-    method = Method(
-        window_frames=settings.window_frames,
-        hop_frames=settings.hop_frames,
-        smoothing_seconds=settings.smoothing_seconds,
-    )
     async with (
         connect(settings, metrics) as inference,
         open_extraction(settings) as extractor,
@@ -97,7 +92,11 @@ async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
                 metrics=metrics,
             ),
             analyse=partial(
-                analyse, extractor=extractor, inference=inference, method=method, metrics=metrics
+                analyse,
+                extractor=extractor,
+                inference=inference,
+                method=Method.of(settings),
+                metrics=metrics,
             ),
         )
 

@@ -17,7 +17,7 @@ import redis
 
 from service.embedded.process import LOOPBACK, free_ports, run_process
 from service.embedded.redis import run_redis
-from service.embedded.triton import TritonPorts, run_triton
+from service.embedded.triton import TritonPorts, region_prefix, run_triton
 from service.errors import PartNotStarted
 
 PARENT = """
@@ -158,3 +158,13 @@ def test_model_processes_end_with_a_server_that_was_killed_and_that_nobody_reaps
         server.kill()
         wait_until(lambda: not any(map(psutil.Process.is_running, models)))
         assert server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_models_process_that_waits_for_a_dead_server_is_ended() -> None:
+    wait = "import sys; sys.stdin.read()"
+    with region_prefix() as prefix:
+        command = [sys.executable, "-c", wait, f"{prefix}region"]
+        waiting = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert waiting.wait(timeout=10) == -signal.SIGKILL
+    assert waiting.stdin is not None
+    waiting.stdin.close()

@@ -6,6 +6,7 @@ import pytest
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.errors import (
+    ClipTooLong,
     GatewayDraining,
     RequestInvalid,
     StreamIdle,
@@ -247,3 +248,42 @@ async def test_a_gateway_that_drains_sends_its_streams_away(stage_of: StageOf) -
                 pass
     with pytest.raises(GatewayDraining):
         await replies_of(stage, config())
+
+
+async def test_sound_may_last_little_longer_than_a_stream(stage_of: StageOf) -> None:
+    stage = stage_of(max_clip_seconds=1.0)
+    audio = wire.AudioFormat(encoding=wire.SAMPLE_ENCODING_S16LE, sample_rate_hz=1000, channels=1)
+    media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_FACE_CROP, audio=audio)
+    first = wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media))
+    minute = wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=bytes(2 * 60_000)))
+    await replies_of(stage, first, frame(0), minute)
+    with pytest.raises(ClipTooLong):
+        await replies_of(stage, first, frame(0), minute, minute)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        (wire.StreamConfig(), "config.media"),
+        (wire.StreamConfig(container=wire.ContainerMedia(), faces=9), "config.faces"),
+        (
+            wire.StreamConfig(container=wire.ContainerMedia(), overload_policy=2),
+            "config.overload_policy",
+        ),
+        (
+            wire.StreamConfig(
+                frames=wire.FrameMedia(
+                    encoding=wire.FRAME_ENCODING_JPEG,
+                    audio=wire.AudioFormat(encoding=wire.SAMPLE_ENCODING_S16LE),
+                )
+            ),
+            "config.frames.audio.sample_rate_hz",
+        ),
+    ],
+)
+async def test_a_config_that_cannot_be_is_refused_by_its_field(
+    stage_of: StageOf, said: wire.StreamConfig, field: str
+) -> None:
+    with pytest.raises(RequestInvalid) as refusal:
+        await replies_of(stage_of(), wire.StreamingAnnotateRequest(config=said))
+    assert refusal.value.field == field
