@@ -14,7 +14,7 @@ from service.settings import Settings
 FILE_NAME: Final = "provenance.json"
 """Written into the model repository by whoever exports the models."""
 
-_SOFTWARE: Final = ("circumplex", "av", "opencv-python-headless", "numpy")
+_SOFTWARE: Final = ("circumplex", "ai-edge-litert", "av", "opencv-python-headless", "numpy")
 
 
 def read_provenance(settings: Settings) -> dict[str, Any]:

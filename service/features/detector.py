@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from service.domain.arrays import Bytes, Floats
-from service.features.models import DETECTOR_FILE, read_network, warm_up
+from service.features.models import DETECTOR_FILE, FaceNetwork
 
 INPUT_SIDE: Final = 128
 LEAST_SCORE: Final = 0.5
@@ -27,6 +27,7 @@ TILE_SHARES: Final = (1.0, 0.6)
 """Tile sides, as shares of the picture's shorter side."""
 LEAST_TILE_SHARE: Final = 1 / 8
 """Of the longer side: a picture of a few rows would be thousands of tiles, seconds of work."""
+ALL_TILES: Final = slice(None)
 _OUTPUTS: Final = ("classificators", "regressors")
 """The chances of faces, and their boxes and eyes."""
 
@@ -61,8 +62,7 @@ class FaceDetector:
 
     def __init__(self, models_dir: Path) -> None:
         """Raises: FaceModelsMissing."""
-        self._network = read_network(models_dir, DETECTOR_FILE)
-        warm_up(self._network, INPUT_SIDE, _OUTPUTS)
+        self._network = FaceNetwork(models_dir, DETECTOR_FILE, _OUTPUTS)
         self._anchors = _make_anchors()
 
     def detect(self, picture: Bytes) -> list[Candidate]:
@@ -70,16 +70,20 @@ class FaceDetector:
         small, scale = _reduce(picture)
         return _distinct(self._look(small, _whole(small), scale))
 
-    def search(self, picture: Bytes) -> list[Candidate]:
-        """Look at overlapping tiles, for faces too small for one look; largest face first."""
+    def search(self, picture: Bytes, tiles: slice = ALL_TILES) -> list[Candidate] | None:
+        """Look at overlapping tiles, for faces too small for one look; largest face first.
+
+        Args: tiles: those of this call. None: there are no such tiles.
+        """
         small, scale = _reduce(picture)
-        found = [face for tile in tiles_of(small) for face in self._look(small, tile, scale)]
-        return _distinct(found)
+        looked_at = list(tiles_of(small))[tiles]
+        if not looked_at:
+            return None
+        return _distinct([face for tile in looked_at for face in self._look(small, tile, scale)])
 
     def _look(self, picture: Bytes, window: tuple[int, int, int], scale: float) -> list[Candidate]:
         left, top, side = window
-        self._network.setInput(_square_input(picture, window))
-        scores, boxes = self._network.forward(_OUTPUTS)
+        scores, boxes = self._network.run(_square_input(picture, window))
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
         chances = 1.0 / (1.0 + np.exp(-logits))
         kept = np.flatnonzero(chances >= LEAST_SCORE)
@@ -145,7 +149,7 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _square_input(picture: Bytes, window: tuple[int, int, int]) -> Floats:
-    """(1, 3, 128, 128) in [-1, 1]: a square of the picture, black outside it."""
+    """(128, 128, 3) in [-1, 1]: a square of the picture, black outside it."""
     left, top, side = window
     height, width = picture.shape[:2]
     inside = picture[max(top, 0) : min(top + side, height), max(left, 0) : min(left + side, width)]
@@ -157,7 +161,7 @@ def _square_input(picture: Bytes, window: tuple[int, int, int]) -> Floats:
     square[row : row + size[1], column : column + size[0]] = small[
         : INPUT_SIDE - row, : INPUT_SIDE - column
     ]
-    return cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)).astype(np.float32)
+    return square.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def _distinct(candidates: list[Candidate]) -> list[Candidate]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from service.domain.arrays import Bytes
 from service.domain.clip import MOST_FACES, FaceBox
-from service.features.detector import Candidate, FaceDetector
+from service.features.detector import ALL_TILES, Candidate, FaceDetector
 from service.features.mesh import FaceMesh, Mesh, box_of, region_of_candidate
 from service.features.people import overlap_of
 
@@ -41,9 +41,15 @@ class Lookout:
         """Newcomers that one look at the whole (H, W, 3) RGB picture shows; largest first."""
         return self._verify(picture, self._detector.detect(picture), followed)
 
-    def search(self, picture: Bytes, followed: Sequence[FaceBox]) -> list[Mesh]:
-        """The same, small ones too: ten times the work."""
-        return self._verify(picture, self._detector.search(picture), followed)
+    def search(
+        self, picture: Bytes, followed: Sequence[FaceBox], tiles: slice = ALL_TILES
+    ) -> list[Mesh] | None:
+        """The same, small ones too: ten times the work, over all tiles of the picture.
+
+        Args: tiles: those of this call. None: there are no such tiles.
+        """
+        candidates = self._detector.search(picture, tiles)
+        return None if candidates is None else self._verify(picture, candidates, followed)
 
     def _verify(
         self, picture: Bytes, candidates: Sequence[Candidate], followed: Sequence[FaceBox]

@@ -16,7 +16,7 @@ import numpy as np
 from service.domain.arrays import Bytes, Floats
 from service.domain.clip import FaceBox
 from service.features.detector import Candidate
-from service.features.models import MESH_FILE, read_network, warm_up
+from service.features.models import MESH_FILE, FaceNetwork
 
 INPUT_SIDE: Final = 192
 REGION_SHARE: Final = 1.5
@@ -53,15 +53,13 @@ class FaceMesh:
 
     def __init__(self, models_dir: Path) -> None:
         """Raises: FaceModelsMissing."""
-        self._network = read_network(models_dir, MESH_FILE)
-        warm_up(self._network, INPUT_SIDE, _OUTPUTS)
+        self._network = FaceNetwork(models_dir, MESH_FILE, _OUTPUTS)
 
     def measure(self, picture: Bytes, region: Region) -> Mesh | None:
         """The mesh of the face in a region of the (H, W, 3) RGB picture; None: no face there."""
         to_input = _map_region(region)
         cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
-        self._network.setInput(cv2.dnn.blobFromImage(cut, 1 / 255.0))
-        logit, raw = self._network.forward(_OUTPUTS)
+        logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         score = float(1.0 / (1.0 + np.exp(-np.clip(logit.reshape(-1)[0], -80.0, 80.0))))
         if score < LEAST_SCORE:
             return None

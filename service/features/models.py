@@ -1,4 +1,4 @@
-"""The two face networks on disk, checked before they are trusted.
+"""The two face networks, checked before they are trusted.
 
 Source: the files that the mediapipe 0.10.21 wheel carries (Apache-2.0).
 """
@@ -6,12 +6,14 @@ Source: the files that the mediapipe 0.10.21 wheel carries (Apache-2.0).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
+from service.domain.arrays import Floats
 from service.errors import FaceModelsMissing
 
 DETECTOR_FILE: Final = "face_detection_short_range.tflite"
@@ -22,24 +24,35 @@ SHA256: Final = {
 }
 
 
-def read_network(folder: Path, name: str) -> cv2.dnn.Net:
-    """Load one of the two networks.
+class FaceNetwork:
+    """One of the two networks. It runs on the calling thread, one call at a time."""
 
-    Raises: FaceModelsMissing: the file is absent or is not the one the service was made for.
-    """
+    def __init__(self, folder: Path, name: str, outputs: Sequence[str]) -> None:
+        """Load it, and run it once on nothing: processes forked later share what that prepares.
+
+        Args: outputs: the names of what `run` returns, in order.
+
+        Raises: FaceModelsMissing: the file is absent or is not the one the service was made for.
+        """
+        self._interpreter = Interpreter(model_content=_read(folder, name), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        places = {each["name"]: each["index"] for each in self._interpreter.get_output_details()}
+        self._outputs = [places[output] for output in outputs]
+        self._interpreter.invoke()
+
+    def run(self, pixels: Floats) -> list[Floats]:
+        """What the network says of (H, W, 3) float32 pixels, scaled as it was taught."""
+        self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(place) for place in self._outputs]
+
+
+def _read(folder: Path, name: str) -> bytes:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
         raise FaceModelsMissing(f"The face model {name} cannot be read; run set-up") from error
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
         raise FaceModelsMissing(f"The face model {name} is not the expected file; run set-up")
-    return cv2.dnn.readNetFromTFLite(np.frombuffer(content, dtype=np.uint8))
-
-
-def warm_up(network: cv2.dnn.Net, input_side: int, outputs: tuple[str, str]) -> None:
-    """Run once on nothing: what a network prepares for its first picture is prepared by then.
-
-    Processes that are forked later share it: that first picture costs them 10 ms less.
-    """
-    network.setInput(np.zeros((1, 3, input_side, input_side), np.float32))
-    network.forward(outputs)
+    return content

@@ -24,6 +24,9 @@ SEARCH_LOOKS: Final = 6
 """At the first look, and every so many, small faces are searched for: ten times the work."""
 FIRST_PAUSE: Final = 5
 """The first of these looks comes so soon after somebody was found; the pauses then double."""
+SEARCH_TILES: Final = 2
+"""While somebody is followed such a search is spread over pictures, so many of its tiles in each:
+done at once it would hold every stream up that shares the machine."""
 SEARCH_EVERY: Final = 2
 """Without a face only every second picture is searched."""
 DESCRIBE_EVERY: Final = 10
@@ -33,7 +36,7 @@ SMALL_SHARE: Final = 0.15
 CUT_LEVELS: Final = 28.0
 """Mean change of a pixel from picture to picture, of 255, that makes a cut."""
 _THUMBNAIL_SIDE: Final = 24
-_COUNTS: Final = ("number", "until_look", "pause", "looks", "has_lost_small")
+_COUNTS: Final = ("number", "until_look", "pause", "looks", "has_lost_small", "next_tile")
 
 
 class MeshTracker:
@@ -54,6 +57,8 @@ class MeshTracker:
         self._pause = FIRST_PAUSE
         self._looks = 0
         self._has_lost_small = False
+        self._next_tile: int | None = None
+        """Of a search that is under way."""
 
     @property
     def is_crowded(self) -> bool:
@@ -75,6 +80,8 @@ class MeshTracker:
         self._until_look -= 1
         if self._until_look <= 0:
             self._look(picture)
+        elif self._next_tile is not None:
+            self._search_on(picture, self._next_tile)
         followed = self._company.followed
         for each in followed:
             each.person.move(each.box, self._number)
@@ -116,23 +123,29 @@ class MeshTracker:
     def _look(self, picture: Bytes) -> None:
         boxes = [each.box for each in self._company.followed]
         found = self._lookout.look(picture, boxes)
-        if self._is_search_due(bool(boxes), bool(found)):
+        if not boxes:
+            self._next_tile = None
+            found = found or self._lookout.search(picture, boxes) or []
+        elif self._has_lost_small:
+            self._next_tile, self._has_lost_small = None, False
             boxes += [box_of(mesh) for mesh in found]
-            found += self._lookout.search(picture, boxes)
+            found += self._lookout.search(picture, boxes) or []
+        elif self._looks % SEARCH_LOOKS == 0:
+            self._next_tile = 0
         self._company.welcome(picture, found, self._number)
         if not self._company.followed:
             self._until_look, self._pause, self._looks = SEARCH_EVERY, FIRST_PAUSE, 0
         else:
             self._until_look = self._pause
             self._pause = min(2 * self._pause, LOOK_EVERY)
+            self._looks += bool(boxes)
 
-    def _is_search_due(self, is_anyone_followed: bool, is_anyone_found: bool) -> bool:
-        if not is_anyone_followed:
-            return not is_anyone_found
-        self._looks += 1
-        is_due = self._has_lost_small or self._looks % SEARCH_LOOKS == 1
-        self._has_lost_small = False
-        return is_due
+    def _search_on(self, picture: Bytes, first_tile: int) -> None:
+        last_tile = first_tile + SEARCH_TILES
+        boxes = [each.box for each in self._company.followed]
+        found = self._lookout.search(picture, boxes, slice(first_tile, last_tile))
+        self._next_tile = None if found is None else last_tile
+        self._company.welcome(picture, found or [], self._number)
 
 
 class _Scene:

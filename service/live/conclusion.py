@@ -7,7 +7,6 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
@@ -17,16 +16,12 @@ from service.estimation import Estimation
 from service.live.checkpoint import Checkpoint
 from service.live.finals import Finals
 from service.live.outbox import Outbox, Reply
+from service.live.pace import Pace
 from service.live.rows import Row
 
 Keep = Callable[[Sequence[wire.FrameResult], bool], Awaitable[wire.MediaReleased | None]]
 """Called with results before they are told, and whether they are the last; returns what media
 need not be sent again once they are."""
-
-
-FINALS_AT_ONCE: Final = 4
-PAUSE_SECONDS: Final = 0.005
-"""Between so many final results, which come by the hundred, provisional ones are let through."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +32,7 @@ class Conclusion:
     finals: Finals
     outbox: Outbox
     keep: Keep
+    pace: Pace
     token_of: Callable[[int], str]
     """What a final result of this index carries."""
     block_frames: int
@@ -135,8 +131,7 @@ class Conclusion:
         self.last_index = max([self.last_index, *(result.index for _, result in released)])
         until = await self.keep([result for _, result in released], is_last)
         for number, (sent, result) in enumerate(released):
-            if number and number % FINALS_AT_ONCE == 0:
-                await asyncio.sleep(PAUSE_SECONDS)
+            await self.pace.wait(number)
             result.resume_token = self.token_of(result.index)
             response = wire.StreamingAnnotateResponse(frame_result=result)
             await self.outbox.put(Reply(response=response, arrived_at=sent.arrived_at))

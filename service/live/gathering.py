@@ -17,9 +17,9 @@ from typing import Final, Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-
-LINGER_SECONDS: Final = 0.025
-"""For no longer than this does a question wait for others."""
+LINGER_SECONDS: Final = 0.04
+"""For no longer than this does a question wait for others: by then cameras of 25 fps have all
+sent a frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

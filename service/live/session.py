@@ -38,6 +38,7 @@ from service.live.hearing import Hearing
 from service.live.intake import Intake, Waiting
 from service.live.keeper import Keeper
 from service.live.outbox import Outbox, Reply
+from service.live.pace import Pace
 from service.live.pieces import PieceReader
 from service.live.provisional import Provisional
 from service.live.rows import Row
@@ -67,6 +68,7 @@ class Session:
         extraction: LiveExtraction,
         inference: Inference,
         keeper: Keeper,
+        pace: Pace,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
@@ -96,6 +98,7 @@ class Session:
             finals=Finals(config.faces),
             outbox=self.outbox,
             keep=self._keep,
+            pace=pace,
             token_of=keeper.token_of,
             block_frames=settings.chunk_frames,
             told_index=start.last_index,

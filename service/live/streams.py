@@ -27,6 +27,7 @@ from service.live.config import LiveConfig, read_config
 from service.live.keeper import Keeper
 from service.live.latency import Latency
 from service.live.outbox import Reply
+from service.live.pace import Pace
 from service.live.replies import show_position
 from service.live.session import Session
 from service.live.start import Finish, Start, find_start
@@ -59,6 +60,7 @@ class Streams:
         self._settings = settings
         self._extractor = extractor
         self._inference = Together(inference)
+        self._pace = Pace()
         self._weights = weights
         self._archive = archive
         self._metrics = metrics
@@ -190,6 +192,7 @@ class Streams:
                 extraction=extraction,
                 inference=self._inference,
                 keeper=keeper,
+                pace=self._pace,
                 settings=self._settings,
                 metrics=self._metrics,
             )

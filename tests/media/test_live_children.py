@@ -197,10 +197,13 @@ async def test_streams_go_side_by_side_and_one_that_dies_dies_alone(
         await anext(messages)
         before = children()
         async with live(RAW) as other:
+            told = other.extracts()
+            await _send_picture(other, 0)
+            await anext(told)
             (child,) = children() - before
             os.kill(child, signal.SIGSEGV)
             with pytest.raises(DecoderCrashed):
-                await _collect(other)
+                await anext(told)
         await _send_picture(one, 1)
         await one.end()
         rest = [message async for message in messages]

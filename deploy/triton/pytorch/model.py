@@ -137,7 +137,10 @@ def end_with(server: int) -> None:
 
 
 class Options:
-    """The parameters of a config that the libtorch backend knows; others are ignored, as there."""
+    """The parameters of a config that the libtorch backend knows; others are ignored, as there.
+
+    But for NICE, which it ignores: how far this process gives way to others on its processor.
+    """
 
     def __init__(self, parameters: dict[str, dict[str, str]]) -> None:
         self._values = {key: value["string_value"] for key, value in parameters.items()}
@@ -148,6 +151,8 @@ class Options:
             torch.set_num_threads(int(self._values["INTRA_OP_THREAD_COUNT"]))
         if "INTER_OP_THREAD_COUNT" in self._values:
             torch.set_num_interop_threads(int(self._values["INTER_OP_THREAD_COUNT"]))
+        if "NICE" in self._values:
+            os.nice(int(self._values["NICE"]))
 
     @contextmanager
     def execution(self) -> Generator[None]:

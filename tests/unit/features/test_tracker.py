@@ -9,7 +9,7 @@ from service.domain.arrays import Bytes
 from service.errors import FaceModelsMissing
 from service.features.alignment import ARCFACE_TEMPLATE, align_crop
 from service.features.finder import open_finder
-from service.features.models import MESH_FILE, read_network
+from service.features.models import MESH_FILE, FaceNetwork
 from service.features.sighting import FaceFinder, Sighting
 from service.settings import Settings
 from training.synthetic.actor import Actor
@@ -103,7 +103,7 @@ def test_a_changed_model_file_is_refused(tmp_path) -> None:
     content[1000] ^= 1
     (tmp_path / MESH_FILE).write_bytes(content)
     with pytest.raises(FaceModelsMissing, match="not the expected"):
-        read_network(tmp_path, MESH_FILE)
+        FaceNetwork(tmp_path, MESH_FILE, ())
 
 
 def test_absent_model_files_are_named(tmp_path) -> None:

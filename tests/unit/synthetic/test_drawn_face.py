@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from service.domain.arrays import Bytes
+from service.features.models import DETECTOR_FILE, FaceNetwork
 from training.synthetic.acting import act
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
@@ -24,13 +25,12 @@ FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
 def face_score(picture: Bytes) -> float:
     """The best score of the short-range face detector on the whole picture."""
-    network = cv2.dnn.readNetFromTFLite(str(FACE_MODELS / "face_detection_short_range.tflite"))
+    network = FaceNetwork(FACE_MODELS, DETECTOR_FILE, ["classificators"])
     side = max(picture.shape[:2])
     padded = np.zeros((side, side, 3), np.uint8)
     padded[: picture.shape[0], : picture.shape[1]] = picture
-    network.setInput(cv2.dnn.blobFromImage(padded, 1 / 127.5, (128, 128), (127.5,) * 3))
-    outputs = network.forward(network.getUnconnectedOutLayersNames())
-    logits = np.concatenate([each.ravel() for each in outputs if each.shape[-1] == 1])
+    small = cv2.resize(padded, (128, 128), interpolation=cv2.INTER_LINEAR)
+    (logits,) = network.run(small.astype(np.float32) / np.float32(127.5) - np.float32(1))
     return float((1 / (1 + np.exp(-np.clip(logits, -50, 50)))).max())
 
 
