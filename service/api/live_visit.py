@@ -88,7 +88,7 @@ class Visit:
     def _deed(self) -> Deed:
         error = self._error
         return Deed(
-            action="annotate_live",
+            action="streaming_annotate",
             outcome=OK if self._code == NORMAL else error.code if error else INTERRUPTED,
             status=self._code,
             key_id=self.caller.owner if self.caller else None,

@@ -115,12 +115,12 @@ async def test_who_may_not_stream_is_told_why_and_leaves_a_trace(
     assert 0 < errors[-1]["retry_seconds"] <= 60
     assert len(streams.callers) == 1
     assert [(line["action"], line["outcome"], line["status"]) for line in lines] == [
-        ("annotate_live", "unauthenticated", 4401),
-        ("annotate_live", "unauthenticated", 4401),
-        ("annotate_live", "unauthenticated", 4401),
-        ("annotate_live", "scope_missing", 4403),
-        ("annotate_live", "ok", 1000),
-        ("annotate_live", "rate_exceeded", 4429),
+        ("streaming_annotate", "unauthenticated", 4401),
+        ("streaming_annotate", "unauthenticated", 4401),
+        ("streaming_annotate", "unauthenticated", 4401),
+        ("streaming_annotate", "scope_missing", 4403),
+        ("streaming_annotate", "ok", 1000),
+        ("streaming_annotate", "rate_exceeded", 4429),
     ]
     assert [line["key_id"] for line in lines[3:]] == [
         *(reader.key_id, limited.key_id, limited.key_id)
