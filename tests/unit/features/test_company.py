@@ -179,3 +179,16 @@ def test_another_finder_goes_on_where_one_was_saved() -> None:
     assert max(len(each) for each in before) == 2
     assert len(before[-1]) == 1
     assert faces > 42 + 5
+
+
+def test_a_finder_saved_within_a_search_finds_what_the_search_would_have() -> None:
+    large_and_small = [Role(seed=ANNE, way=stays(0.3, 0.34)), Role(seed=BEN, way=stays(0.78, 0.12))]
+    picture = Company(large_and_small, height=HEIGHT, width=WIDTH).picture(0)
+    found_by = finder()
+    for _ in range(20):
+        state = pack(found_by.save())
+        if len(found_by.find(picture)) == 2:
+            break
+    another = finder()
+    another.restore(unpack(state))
+    assert len(another.find(picture)) == 2
