@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 
 from service.domain.ports import Inference
-from service.domain.signatures import LIVE_FRAMES, LIVE_FUSION, LIVE_VISUAL_BACKBONE
+from service.domain.signatures import (
+    FUSION,
+    LIVE_FRAMES,
+    LIVE_FUSION,
+    LIVE_VISUAL_BACKBONE,
+    VISUAL_BACKBONE,
+)
 from service.embedded.triton import TritonPorts
 from service.live.together import Together
 from service.settings import Settings
@@ -96,3 +104,17 @@ async def test_a_window_gets_the_estimates_that_a_clip_gets(settings: Settings) 
         batch = await inference.fuse(*window)
     for expected, actual in zip(batch, live, strict=True):
         np.testing.assert_allclose(actual[0], expected, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.usefixtures("triton_server")
+def test_models_of_clips_give_way_to_those_of_streams() -> None:
+    niceness: dict[str, set[int]] = {}
+    for process in psutil.Process().children(recursive=True):
+        if process.name().startswith("triton_python"):
+            model = Path(process.cmdline()[1]).parents[1].name
+            niceness.setdefault(model, set()).add(process.nice() - psutil.Process().nice())
+    assert {model for model, nice in niceness.items() if nice == {10}} == {
+        VISUAL_BACKBONE.name,
+        FUSION.name,
+    }
+    assert niceness[LIVE_VISUAL_BACKBONE.name] == niceness[LIVE_FUSION.name] == {0}
