@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -119,10 +120,20 @@ def test_run_that_is_interrupted_leaves_nothing(settings: Settings, tmp_path: Pa
 
     def is_under_way() -> bool:
         family.update(psutil.Process(process.pid).children(recursive=True))
-        return any("triton_python_backend_stub" in each.name() for each in family)
+        return any(map(is_model, family))
 
-    wait_until(is_under_way, seconds=120)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(120) != 0
+    try:
+        wait_until(is_under_way, seconds=120)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) != 0
+    finally:
+        process.kill()
+        process.wait()
     wait_until(lambda: not any(map(is_alive, family)), seconds=30)
     assert shared_memory_left(before) == []
+
+
+def is_model(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return "triton_python_backend_stub" in process.name()
+    return False
