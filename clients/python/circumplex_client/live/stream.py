@@ -11,10 +11,10 @@ import grpc
 
 from circumplex_client.errors import MediaUnfit, Unreachable
 from circumplex_client.live.breaks import CallBroken, reason_of
-from circumplex_client.live.ending import Ending
 from circumplex_client.live.journal import Journal
 from circumplex_client.live.media import Frame, LiveChoices, Piece, messages_of
 from circumplex_client.live.position import Position
+from circumplex_client.live.responses import Responses
 from circumplex_client.live.results import Accepted, LiveResult, Summary
 from circumplex_client.live.source import Source
 from circumplex_client.live.spool import Spool
@@ -68,14 +68,14 @@ class Stream:
         self._draining = False
         call, sending = open_call(), None
         try:
-            ending = Ending(call)
-            accepted = await self._begin(call, ending)
+            responses = Responses(call)
+            accepted = await self._begin(call, responses)
             yield Accepted.read(accepted)
             sending = asyncio.create_task(self._send(call, accepted))
-            while (response := await self._read(call, ending)) is not None:
+            while (response := await self._read(responses)) is not None:
                 result = self._result_of(response)
                 if isinstance(result, Summary):
-                    await _await_end(call)
+                    await _await_end(responses)
                     yield result
                     return
                 if result is not None:
@@ -87,13 +87,13 @@ class Stream:
                 sending.cancel()
                 await asyncio.wait({sending})
 
-    async def _begin(self, call: Call, ending: Ending) -> pb.ConfigAck:
+    async def _begin(self, call: Call, responses: Responses) -> pb.ConfigAck:
         """Announce the stream, new or to be gone on with, and wait until it is taken."""
         try:
             async with asyncio.timeout(ACCEPT_SECONDS):
                 with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     await call.write(self._choices.to_message(self._journal.token))
-                response = await self._read(call, ending)
+                response = await self._read(responses)
         except TimeoutError as error:
             silent = Unreachable(f"{self._target} says nothing for {ACCEPT_SECONDS:g} s")
             raise CallBroken(silent) from error
@@ -103,18 +103,16 @@ class Stream:
         self._journal.begin_call()
         return response.config_ack
 
-    async def _read(self, call: Call, ending: Ending) -> pb.StreamingAnnotateResponse | None:
+    async def _read(self, responses: Responses) -> pb.StreamingAnnotateResponse | None:
         """The next response, None at the end of the call."""
         try:
-            response = await call.read()
+            return await responses.next()
         except grpc.aio.AioRpcError as failure:
-            reason = await ending.reason(failure)
-            raise self._failure or reason_of(reason, self._target) from failure
+            raise self._failure or reason_of(failure, self._target) from failure
         except asyncio.CancelledError:
             if self._failure is not None:
                 raise self._failure from None
             raise
-        return response if isinstance(response, pb.StreamingAnnotateResponse) else None
 
     def _result_of(self, response: pb.StreamingAnnotateResponse) -> LiveResult | None:
         """What the caller gets of a response; the rest is taken to heart here."""
@@ -169,8 +167,8 @@ class Stream:
             await call.write(message)
 
 
-async def _await_end(call: Call) -> None:
+async def _await_end(responses: Responses) -> None:
     """Let a call end by itself whose stream is over; if it does not, nothing is lost."""
     with suppress(grpc.aio.AioRpcError, TimeoutError):
         async with asyncio.timeout(END_SECONDS):
-            await call.read()
+            await responses.next()
