@@ -31,7 +31,7 @@ createReadStream(from).pipe(require("node:zlib").createBrotliDecompress()).pipe(
 """
 _FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir>{0}/fonts</dir><cachedir>{0}/fonts-cache</cachedir></fontconfig>
+<fontconfig><dir prefix="relative">fonts</dir></fontconfig>
 """
 
 
@@ -64,7 +64,7 @@ def _fetch(destination: Path) -> None:
             _expand(folder / "package" / "bin" / f"{part}.br", folder / part)
         for part in _PARTS[1:]:
             _unpack(folder / part, destination)
-        (destination / "fonts.conf").write_text(_FONTS.format(destination.absolute()))
+        (destination / "fonts.conf").write_text(_FONTS)
         (folder / "chromium").chmod(0o755)
         (folder / "chromium").replace(destination / "chromium")
 
