@@ -190,14 +190,19 @@ async def test_streams_and_waits_outlast_an_outage_of_the_queue(
     settings = rooms.settings.model_copy(update={"redis_url": own_redis.url})
     async with Desk.open(settings) as desk, Ledger.open(settings) as ledger:
         theirs = dataclasses.replace(rooms, settings=settings, desk=desk, ledger=ledger)
-        app = create_app(dataclasses.replace(gateway, settings=settings, desk=desk))
-        async with serving(app) as address, client_of(address) as client:
+        moved = dataclasses.replace(gateway, settings=settings, desk=desk)
+
+        async def both_wait() -> bool | None:
+            return moved.watchers.count == 2 or None
+
+        async with serving(create_app(moved)) as address, client_of(address) as client:
             job_id = await submitted(client)
             async with events_of(client, job_id) as events:
                 await anext(events)
                 waiting = asyncio.create_task(
                     client.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=60"})
                 )
+                await eventually(both_wait)
                 await asyncio.to_thread(own_redis.stop)
                 await asyncio.sleep(1.0)  # away for a while
                 await asyncio.to_thread(own_redis.start)

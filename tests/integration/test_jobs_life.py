@@ -111,7 +111,7 @@ async def test_while_a_part_is_away_the_jobs_that_wait_are_not_touched(rooms: Ro
 
 async def test_what_lost_its_worker_is_taken_over_while_a_part_is_away(rooms: Rooms) -> None:
     lost = await rooms.submit()
-    held = await rooms.claim()
+    await rooms.claim()  # by a worker that is never heard of again
     await rooms.submit()
 
     async def is_back() -> bool:
@@ -123,8 +123,6 @@ async def test_what_lost_its_worker_is_taken_over_while_a_part_is_away(rooms: Ro
 
     async with rooms.worker(failing_with(InferenceUnavailable()), is_back):
         waiting = await rooms.submit()
-        await asyncio.sleep(1.0)  # by then the worker knows
-        await rooms.lose(held)
         record = await eventually(was_taken_over)
 
     assert (record.attempt, record.lost) == (2, 1)
