@@ -159,20 +159,20 @@ def test_stack_that_is_killed_ends_in_time_though_triton_hangs(
         wait_for_end(parts, seconds=60)
 
 
-def triton_memory() -> set[Path]:
-    return set(Path("/dev/shm").glob("circumplex-triton-*"))
+def triton_memory(stack: int) -> set[Path]:
+    """What the Triton of a stack shares with its models; the stack is a process's id."""
+    return set(Path("/dev/shm").glob(f"circumplex-triton-{stack}-*"))
 
 
 def test_stack_that_is_interrupted_while_triton_starts_leaves_no_shared_memory(
     settings: Settings,
 ) -> None:
-    before = triton_memory()
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
         env=os.environ | as_environment(settings),
         start_new_session=True,
     )
-    wait_until(lambda: bool(triton_memory() - before), seconds=60)
+    wait_until(lambda: bool(triton_memory(process.pid)), seconds=60)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 0
-    assert triton_memory() <= before
+    assert not triton_memory(process.pid)

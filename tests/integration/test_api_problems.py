@@ -13,7 +13,6 @@ from service.errors import (
     InferenceFailed,
     RequestError,
 )
-from service.jobs.record import new_job_id
 from service.office.gateway import Gateway
 from tests.integration.pretence import failing_with
 from tests.integration.rooms import Rooms
@@ -21,7 +20,7 @@ from tests.integration.servers import RedisServer, running_redis, serving
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 FORM = "multipart/form-data; boundary=xx"
-UNKNOWN = f"/v1/jobs/{new_job_id()}"
+UNKNOWN = "/v1/jobs/3fb9e068-c466-495e-afb3-d2109cbc94f5"
 
 
 def assert_is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -12,9 +12,8 @@ import httpx
 from service.access.keyring import KeyRing
 from service.access.token import Token
 from service.domain.caller import Limits, Scope
-from service.jobs.record import new_job_id
 
-UNKNOWN: Final = f"/v1/jobs/{new_job_id()}"
+UNKNOWN: Final = "/v1/jobs/3fb9e068-c466-495e-afb3-d2109cbc94f5"
 USUAL: Final = (Scope.SUBMIT, Scope.READ)
 Headers = list[tuple[str, str | bytes]]
 
