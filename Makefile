@@ -13,6 +13,7 @@ CHROMIUM  := $(RUNTIME)/chromium/.ready
 EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
+TESTERS   ?= 2
 RELEASED   := proto/circumplex-v1.binpb
 PROVENANCE := model_repository/provenance.json
 MODELS    := $(patsubst %/config.pbtxt,%/1/model.pt,$(shell grep -l '^backend' model_repository/*/config.pbtxt))
@@ -35,8 +36,8 @@ demo: setup ## Run the main job once: a clip through Redis, worker and Triton; r
 up: setup ## Run the whole stack until Ctrl-C.
 	@$(BIN)/circumplex up
 
-test: setup $(REDIS) $(CHROMIUM) ## Pass all tests.
-	$(BIN)/python -m pytest
+test: setup $(REDIS) $(CHROMIUM) ## Pass all tests, two files of them at a time (TESTERS=1: one).
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
 check: setup lint ## Format, lint, types, import rules, unit and contract tests.
 	$(BIN)/python -m pytest tests/unit tests/contract

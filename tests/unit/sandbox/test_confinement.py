@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -38,11 +39,17 @@ def try_everything(folder: Path, *user: str, below: tuple[str, ...] = ()) -> dic
     return json.loads(done.stdout)
 
 
+def let_everyone_in(folder: Path) -> None:
+    """Open the ways to a folder of tests, which are their user's alone."""
+    for place in (folder, *folder.parents):
+        if not place.stat().st_mode & stat.S_IXOTH:
+            place.chmod(0o755)
+
+
 @pytest.fixture(scope="module", params=["as it is", "unprivileged"])
 def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("folder")
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
+    let_everyone_in(folder)
     user = (UNPRIVILEGED,) if request.param == "unprivileged" else ()
     return folder, try_everything(folder, *user)
 
@@ -64,8 +71,7 @@ def lacks_networks(user: str | None) -> bool:
 
 @pytest.mark.parametrize("user", [None, UNPRIVILEGED])
 def test_every_layer_that_the_machine_has_is_put_on(tmp_path: Path, user: str | None) -> None:
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
+    let_everyone_in(tmp_path)
     said = try_everything(tmp_path, *([user] if user else []))
     missing = {"landlock": lacks_landlock(), "network namespace": lacks_networks(user)}
     assert said["lacking"].keys() == {layer for layer, lacks in missing.items() if lacks}
