@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import cv2
 import pytest
 from circumplex_client import Client
 
@@ -51,3 +53,17 @@ def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clips") / "talking.mp4"
     render_demo_clip(path, seconds=CLIP_SECONDS)
     return path
+
+
+@pytest.fixture(scope="session")
+def jpegs(talking_clip: Path) -> list[bytes]:
+    """The talking face, a file for each frame."""
+    with av.open(talking_clip) as clip:
+        pictures = [frame.to_ndarray(format="bgr24") for frame in clip.decode(video=0)]
+    return [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
+
+
+@pytest.fixture(scope="session")
+def target(stack: Stack) -> str:
+    """The door of gRPC."""
+    return f"{stack.settings.host}:{stack.settings.grpc_port}"

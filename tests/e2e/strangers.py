@@ -85,6 +85,11 @@ def frame(seconds: float, data: bytes) -> Request:
     return Request(frame=pb.VideoFrame(time_seconds=seconds, data=data))
 
 
+def moments(jpegs: list[bytes], count: int) -> list[Request]:
+    """The first frames, at 25 a second."""
+    return [frame(index / 25, data) for index, data in enumerate(jpegs[:count])]
+
+
 def sound(data: bytes, seconds: float | None = None) -> Request:
     return Request(audio=pb.AudioChunk(data=data, time_seconds=seconds))
 

@@ -39,8 +39,11 @@ from training.synthetic.studio import Studio
 PCM = SoundFormat(encoding=SampleEncoding.S16, rate_hz=44_100, channels=2)
 JPEGS = FrameMedia(encoding=FrameEncoding.JPEG, sound=PCM)
 
+Performed = tuple[list[Bytes], Floats]
+"""Pictures and sound, as `perform` gives them."""
 
-def perform(seconds: float) -> tuple[list[Bytes], Floats]:
+
+def perform(seconds: float) -> Performed:
     """A speaking face: 25 pictures a second of 160x120 and its sound, 16 kHz."""
     performance = demo_performance(seconds=seconds)
     studio = Studio(performance, Camera.of_seed(performance.seed), height=120, width=160)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 
 from service.domain.live import (
     ContainerBytes,
@@ -25,8 +24,8 @@ from service.domain.live import (
 )
 from service.domain.ports import LiveExtraction as Stream
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
-from service.extraction.live_door import LiveExtraction, open_live_extraction
-from tests.media.children import SETTINGS, children, settings, status_of
+from service.extraction.live_door import LiveExtraction
+from tests.media.children import children, settings, status_of
 from tests.media.factory import PictureTrack, write
 
 RAW = FrameMedia(encoding=FrameEncoding.RGB24, width=64, height=64)
@@ -35,12 +34,6 @@ SHORT = 2.0
 """A patience in seconds that a busy machine does not exhaust."""
 AT_ONCE = 5.0
 """What takes some hundredths of a second takes less than this on a busy machine."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def live() -> AsyncIterator[LiveExtraction]:
-    async with open_live_extraction(SETTINGS) as extraction:
-        yield extraction
 
 
 @pytest.fixture(scope="module")
