@@ -31,8 +31,8 @@ from service.settings import Settings
 
 OVERDUE_SECONDS: Final = 2.0
 """What calls that are overdue get for their refusals."""
-LAST_SECONDS: Final = 0.5
-"""For statuses on their way, when all calls are done."""
+LAST_SECONDS: Final = 1.0
+"""For what is on its way, when all calls are done; watchers of health stay so long."""
 
 log = logging.getLogger(__name__)
 

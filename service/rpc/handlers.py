@@ -73,14 +73,14 @@ async def _serve_one(
     exchange = Exchange(method, gateway, context)
 
     async def answer(caller: Caller) -> Any:
-        with calls.one():
-            response = await behave(_requested(method, sent, exchange), caller)
+        response = await behave(_requested(method, sent, exchange), caller)
         if isinstance(response, SubmitJobResponse):
             exchange.job_id = response.job.id
         await exchange.begin()
         return response
 
-    return await exchange.serve(answer)
+    with calls.one():
+        return await exchange.serve(answer)
 
 
 async def _serve_many(
@@ -90,12 +90,12 @@ async def _serve_many(
 
     async def answer(caller: Caller) -> None:
         responses: AsyncGenerator[Any] = behave(_requested(method, sent, exchange), caller)
-        with calls.one():
-            async with welcome(gateway.gate, caller), aclosing(responses):
-                async for response in responses:
-                    await exchange.send(response)
+        async with welcome(gateway.gate, caller), aclosing(responses):
+            async for response in responses:
+                await exchange.send(response)
 
-    await exchange.serve(answer)
+    with calls.one():
+        await exchange.serve(answer)
 
 
 def _requested(method: Method, sent: Any, exchange: Exchange) -> Any:
