@@ -14,13 +14,13 @@ from service.errors import (
     RequestError,
 )
 from service.office.gateway import Gateway
+from tests.integration.access.asking import UNKNOWN
 from tests.integration.pretence import failing_with
 from tests.integration.rooms import Rooms
 from tests.integration.servers import RedisServer, running_redis, serving
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 FORM = "multipart/form-data; boundary=xx"
-UNKNOWN = "/v1/jobs/3fb9e068-c466-495e-afb3-d2109cbc94f5"
 
 
 def assert_is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

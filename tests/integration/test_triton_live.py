@@ -25,9 +25,11 @@ from service.live.together import Together
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect
+from tests.integration.rooms import eventually
 
 STREAMS = 8
 FRAMES = 10
+SETTLE_SECONDS = 0.1
 ROUNDING = 1e-5
 """The same float32 sums in another order: a batch is another matrix."""
 
@@ -65,17 +67,32 @@ async def executions(url: str, model: str) -> tuple[int, int]:
     return statistics.execution_count, statistics.inference_stats.success.count
 
 
+async def settled(url: str, model: str, asked: int | None = None) -> tuple[int, int]:
+    """The same once Triton has counted `asked` requests, or all: a moment after its answers."""
+    last: tuple[int, int] | None = None
+
+    async def look() -> tuple[int, int] | None:
+        nonlocal last
+        before, last = last, await executions(url, model)
+        await asyncio.sleep(SETTLE_SECONDS)
+        return last if last == before and asked in (None, last[1]) else None
+
+    return await eventually(look)
+
+
 async def test_streams_share_batches_and_get_what_they_get_alone(settings: Settings) -> None:
     streams = [Stream(seed) for seed in range(STREAMS)]
     async with connect(settings, Metrics(CollectorRegistry())) as inference:
         alone = [await stream.estimate(inference) for stream in streams]
         models = (LIVE_VISUAL_BACKBONE.name, LIVE_FUSION.name)
-        before = [await executions(settings.triton_url, model) for model in models]
+        before = [await settled(settings.triton_url, model) for model in models]
         together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
-        after = [await executions(settings.triton_url, model) for model in models]
+        after = [
+            await settled(settings.triton_url, model, asked + STREAMS * FRAMES)
+            for model, (_, asked) in zip(models, before, strict=True)
+        ]
     for (ran, asked), (ran_before, asked_before) in zip(after, before, strict=True):
-        # Triton counts a request a moment after it has answered.
-        assert abs(asked - asked_before - STREAMS * FRAMES) <= 1
+        assert asked - asked_before == STREAMS * FRAMES
         assert ran - ran_before < STREAMS * FRAMES
     np.testing.assert_allclose(together, alone, rtol=0, atol=ROUNDING)
 

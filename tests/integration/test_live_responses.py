@@ -1,0 +1,51 @@
+"""How the Python client reads a call that the service ends while media are being sent."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import grpc
+import pytest
+from circumplex_client.live.client import METHOD
+from circumplex_client.live.responses import OWN_DETAILS, Responses
+from circumplex_client.v1 import annotation_pb2 as pb
+
+from tests.integration.stand_in import StandIn, serving_streams
+from tests.integration.streaming import SINGLE
+
+Request, Response = pb.StreamingAnnotateRequest, pb.StreamingAnnotateResponse
+
+
+async def send_for_ever(call: grpc.aio.StreamStreamCall[Request, Response]) -> None:
+    for index in itertools.count():
+        frame = pb.VideoFrame(time_seconds=index / 25, data=bytes(2**14))
+        await call.write(Request(frame=frame))
+
+
+async def test_all_that_came_is_read_and_then_the_services_own_reason() -> None:
+    """Nothing is read until a write has failed: the library has then made up a status."""
+    stand_in = StandIn()
+    stand_in.fail_at = 5
+    async with (
+        serving_streams(stand_in) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        call = channel.stream_stream(
+            METHOD,
+            request_serializer=Request.SerializeToString,
+            response_deserializer=Response.FromString,
+        )()
+        responses = Responses(call)
+        await call.write(SINGLE.to_message(""))
+        with pytest.raises(grpc.aio.AioRpcError) as made_up:
+            await asyncio.wait_for(send_for_ever(call), 30)
+        read = [await responses.next() for _ in range(6)]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await responses.next()
+
+    assert made_up.value.details() == OWN_DETAILS
+    kinds = [response.WhichOneof("message") for response in read if response is not None]
+    assert kinds == ["config_ack", *5 * ["frame_result"]]
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "because of request_invalid"
