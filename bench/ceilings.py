@@ -53,8 +53,8 @@ def measure_face(clip: Path, settings: Settings) -> Speed:
     finder = open_finder(
         settings.face_models_dir,
         settings.yunet_file,
-        most_faces=settings.most_faces,
-        least_pixels=settings.least_face_pixels,
+        max_faces=settings.max_faces,
+        min_pixels=settings.min_face_pixels,
     )
     pictures = [picture.pixels for picture in islice(_pictures(clip, settings), PICTURES)]
 

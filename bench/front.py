@@ -38,7 +38,7 @@ BITS_PER_SECOND: Final = 5_000_000
 """Of a phone or a good webcam. A drawing alone needs a tenth, and decodes four times as fast."""
 PICTURES: Final = 75
 ROUNDS: Final = 5
-MOST_FACE_TO_DECODE: Final = 1.5
+MAX_FACE_TO_DECODE: Final = 1.5
 _RATE_HZ: Final = 25
 _GRAIN_LEVELS: Final = 3.0
 _GRAIN_PLATES: Final = 8
@@ -77,8 +77,8 @@ def measure_front(clip: Path, settings: Settings) -> dict[str, Any]:
     finder = open_finder(
         settings.face_models_dir,
         settings.yunet_file,
-        most_faces=settings.most_faces,
-        least_pixels=settings.least_face_pixels,
+        max_faces=settings.max_faces,
+        min_pixels=settings.min_face_pixels,
     )
     works: dict[str, Callable[[], int]] = {
         "decode": lambda: sum(1 for _ in _decode(clip, settings)),
@@ -126,7 +126,7 @@ def show_front(front: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         f"Face work is {front['face_to_decode']:.2f} of decoding (at most "
-        f"{MOST_FACE_TO_DECODE}); two stages are {front['two_stages_speedup']:.2f} times as fast "
+        f"{MAX_FACE_TO_DECODE}); two stages are {front['two_stages_speedup']:.2f} times as fast "
         f"as one thread and cost {front['two_stages_overhead']:+.0%}"
     )
 

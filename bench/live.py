@@ -40,7 +40,7 @@ def main() -> None:
     console.print(f"Drawing {REEL_SECONDS:.0f} s of {SIZE[0]}x{SIZE[1]} JPEG and sound ...")
     reel = draw_reel(REEL_SECONDS)
     settings = Settings().model_copy(
-        update={"max_streams": max(arguments.streams), "stream_latency_seconds": 3600.0}
+        update={"max_streams": max(arguments.streams), "stream_admission_latency_seconds": 3600.0}
     )
     with (
         TemporaryDirectory() as folder,

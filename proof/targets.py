@@ -10,8 +10,8 @@ from proof.frames import Matched
 from proof.scores import Figures
 from service.domain.signatures import TARGETS
 
-LEAST_CCC: Final = 0.80
-MOST_DIFFERENCE: Final = 0.03
+MIN_CCC: Final = 0.80
+MAX_DIFFERENCE: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,14 @@ def _of(name: str, figures: Figures) -> Iterator[Target]:
         served = getattr(figures.served, target)
         yield Target(
             sentence=f"{name}: served {target} has CCC {served:.3f}, "
-            f"at least {LEAST_CCC:.2f} is asked",
+            f"at least {MIN_CCC:.2f} is asked",
             figure=served,
-            holds=served >= LEAST_CCC,
+            holds=served >= MIN_CCC,
         )
         difference = getattr(figures.difference, target)
         yield Target(
             sentence=f"{name}: served {target} is {difference:+.3f} from offline, "
-            f"at most {MOST_DIFFERENCE:.2f} either way is asked",
+            f"at most {MAX_DIFFERENCE:.2f} either way is asked",
             figure=difference,
-            holds=abs(difference) <= MOST_DIFFERENCE,
+            holds=abs(difference) <= MAX_DIFFERENCE,
         )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from service.access.audit import Audit, Deed
 from service.access.keyring import KeyRing
-from service.access.keys import MOST_NAME_LETTERS, ApiKey, is_key_name
+from service.access.keys import MAX_NAME_LETTERS, ApiKey, is_key_name
 from service.console import failing_clearly, read_settings, say
 from service.domain.caller import Limits, Scope
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 DAY_SECONDS: Final = 86_400.0
 USUAL_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
-MOST_DAYS: Final = 36_500
+MAX_DAYS: Final = 36_500
 WIDE_COLUMNS: Final = 400
 """Width of a table that goes into a file or a pipe: there is nothing to fold it to."""
 
@@ -47,9 +47,9 @@ def create(
 ) -> None:
     """Make a key. Its token, alone on standard output, is never shown again."""
     if not is_key_name(name):
-        raise typer.BadParameter(f"a name has 1 to {MOST_NAME_LETTERS} printable letters")
-    if expires is not None and not 0 < expires <= MOST_DAYS:
-        raise typer.BadParameter(f"--expires takes days above 0, {MOST_DAYS} at most")
+        raise typer.BadParameter(f"a name has 1 to {MAX_NAME_LETTERS} printable letters")
+    if expires is not None and not 0 < expires <= MAX_DAYS:
+        raise typer.BadParameter(f"--expires takes days above 0, {MAX_DAYS} at most")
     limits = Limits(
         requests_per_minute=rate,
         open_jobs=open_jobs,

@@ -8,7 +8,7 @@ from typing import Final
 
 from service.domain.caller import Limits, Scope
 
-MOST_NAME_LETTERS: Final = 64
+MAX_NAME_LETTERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class ApiKey:
 
 def is_key_name(text: str) -> bool:
     """Whether a key may be called this: something printable, of bounded length."""
-    return text.strip() != "" and len(text) <= MOST_NAME_LETTERS and text.isprintable()
+    return text.strip() != "" and len(text) <= MAX_NAME_LETTERS and text.isprintable()
 
 
 def to_fields(key: ApiKey, digest: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ router = APIRouter(tags=["jobs"])
 
 
 async def _seated(gateway: GatewayOfApp, _: Reader) -> AsyncGenerator[None]:
-    with gateway.watchers.seat(gateway.settings.max_watchers):
+    with gateway.watchers.seat(gateway.settings.max_subscribers):
         yield
 
 

@@ -26,7 +26,7 @@ from service.errors import (
 )
 from service.jobs.record import JobState
 from service.office import jobs as office
-from service.office.paging import CODE, MOST_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
+from service.office.paging import CODE, MAX_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
 
 POLL_SECONDS: Final = 1
 """When to look again at a job that has not ended."""
@@ -41,7 +41,7 @@ class Selection(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     page_size: int = Field(
-        USUAL_SIZE, ge=1, le=MOST_SIZE, description="How many on a page, at most."
+        USUAL_SIZE, ge=1, le=MAX_SIZE, description="How many on a page, at most."
     )
     page_token: str | None = Field(
         None, pattern=PLACE, description="`next_page_token` of the page before."

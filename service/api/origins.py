@@ -16,12 +16,12 @@ NAMED_LETTERS: Final = 100
 
 
 def check_origin(request: HTTPConnection, settings: Settings) -> None:
-    """Let in what is no page, pages of this very address, and those of `live_origins`.
+    """Let in what is no page, pages of this very address, and those of `websocket_origins`.
 
     WebSockets know no same-origin policy: without this, any page that somebody visits could open
     one to whatever their machine can reach. Raises: OriginRefused.
     """
-    allowed = set(re.split(r"[ ,]+", settings.live_origins.lower()))
+    allowed = set(re.split(r"[ ,]+", settings.websocket_origins.lower()))
     for origin in request.headers.getlist("origin"):
         said = origin.strip().lower()
         if ANY in allowed or said in allowed or _is_at(said, request.headers.get("host", "")):

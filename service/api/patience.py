@@ -37,7 +37,7 @@ async def _patience(
     ] = None,
 ) -> int:
     wished = None if prefer is None else wished_seconds(request.headers.getlist("prefer"))
-    return min(wished or 0, gateway.settings.max_wait_seconds)
+    return min(wished or 0, gateway.settings.max_prefer_wait_seconds)
 
 
 Patience = Annotated[int, Depends(_patience)]
@@ -55,7 +55,7 @@ async def wait_for_end(
     if not seconds:
         return record
     try:
-        with gateway.watchers.seat(gateway.settings.max_watchers):
+        with gateway.watchers.seat(gateway.settings.max_subscribers):
             record = await _watch(request, gateway, record, time.monotonic() + seconds)
         response.headers["Preference-Applied"] = f"wait={seconds}"
     except WatchersFull:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.choices import Choices, Faces, Priority
 from service.jobs.record import JobState
-from service.office.wishes import MOST_STREAM, Wishes
+from service.office.wishes import MAX_STREAM, Wishes
 
 JobId = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
 """Another text than an id is no job's: 404, as for an id that nobody has."""
@@ -61,10 +61,10 @@ class ChoicesMade(BaseModel):
         description="`primary`: the face that is there most; `all`: a result for every face.",
     )
     video_stream: int | None = Field(
-        None, ge=0, le=MOST_STREAM, description="Which stream to look at, as ffprobe counts them."
+        None, ge=0, le=MAX_STREAM, description="Which stream to look at, as ffprobe counts them."
     )
     audio_stream: int | None = Field(
-        None, ge=0, le=MOST_STREAM, description="Which stream to listen to, as ffprobe counts them."
+        None, ge=0, le=MAX_STREAM, description="Which stream to listen to, as ffprobe counts them."
     )
 
 
@@ -95,7 +95,7 @@ class Job(BaseModel):
     clip: Clip
     choices: ChoicesMade
     attempts: int = Field(description="How often a worker has taken the job.")
-    tries: int = Field(
+    deferrals: int = Field(
         description="How often it was put off because a part of the service was away."
     )
     retry_at: datetime | None = Field(description="Until when it is put off.")

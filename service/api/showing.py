@@ -28,7 +28,7 @@ def show_job(record: JobRecord, caller: Caller, now: float | None = None) -> Job
         clip=Clip(filename=record.filename, media_type=record.media_type, bytes=record.clip_bytes),
         choices=ChoicesMade.model_validate(record.choices),
         attempts=record.attempt,
-        tries=record.tries,
+        deferrals=record.deferrals,
         retry_at=_moment_or_none(record.retry_at),
         created_at=show_moment(record.created_at),
         started_at=_moment_or_none(record.started_at),

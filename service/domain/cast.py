@@ -17,7 +17,7 @@ import numpy as np
 from service.domain.arrays import Floats
 from service.domain.backlog import Backlog
 from service.domain.carry import LastFace
-from service.domain.clip import MOST_FACES, Frame
+from service.domain.clip import MAX_FACES, Frame
 from service.domain.points import POINT_PARTS, PointMaker
 from service.domain.presence import Presence
 from service.domain.signatures import FACE_FEATURES
@@ -26,12 +26,12 @@ from service.domain.windows import Window
 
 REST_WINDOWS: Final = 5
 """A track away for so many windows' frames rests."""
-LEAST_FRAMES: Final = 5
-LEAST_SHARE: Final = 0.1
+MIN_FRAMES: Final = 5
+MIN_SHARE: Final = 0.1
 """A track seen in fewer frames, and in a smaller share of the clip, is taken for no person."""
-MOST_AWAKE: Final = 2 * MOST_FACES
+MAX_AWAKE: Final = 2 * MAX_FACES
 """Tracks with points under way. Beyond them whoever is longest away rests before the time."""
-MOST_TRACKS: Final = 128
+MAX_TRACKS: Final = 128
 """Tracks kept of one clip. Beyond them the least present of those at rest is dropped."""
 
 Work = Iterator[tuple[PointMaker, Window]]
@@ -127,7 +127,7 @@ class Cast:
         if member is not None and member.maker is not None:
             return
         awake = {name: each for name, each in self._members.items() if each.maker is not None}
-        if len(awake) >= MOST_AWAKE:
+        if len(awake) >= MAX_AWAKE:
             away = [name for name in awake if name not in present and name != self.primary]
             if not away:
                 self.is_crowded = True
@@ -170,7 +170,7 @@ class Cast:
         resting.sort(key=lambda track: self._members[track].presence.rank, reverse=True)
         while resting and self._is_short(self._members[resting[-1]].presence):
             self._drop(resting.pop())
-        while resting and len(self._members) > MOST_TRACKS:
+        while resting and len(self._members) > MAX_TRACKS:
             self._drop(resting.pop())
             self.is_crowded = True
 
@@ -183,7 +183,7 @@ class Cast:
             member.settled_frames = self._frames
 
     def _is_short(self, presence: Presence) -> bool:
-        return presence.observed_frames < min(LEAST_FRAMES, LEAST_SHARE * self._frames)
+        return presence.observed_frames < min(MIN_FRAMES, MIN_SHARE * self._frames)
 
     def _drop(self, track: int) -> None:
         del self._members[track]

@@ -9,7 +9,7 @@ from typing import Final
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.media import Anomalies, Flag, MediaFacts
 
-MOST_FACES: Final = 8
+MAX_FACES: Final = 8
 """Faces of one frame that are followed at most, whatever the settings say."""
 EXTRACTION_STAGES: Final = ("decode", "face", "sound")
 """What is done to a frame before it reaches a backbone."""

@@ -9,7 +9,7 @@ from typing import Final
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import ClipClosed, ClipOpened, Frame
 
-MOST_STATE_BYTES: Final = 512 * 2**10
+MAX_STATE_BYTES: Final = 512 * 2**10
 """Of one Snapshot."""
 
 
@@ -133,7 +133,7 @@ class Snapshot:
     and of the sound exactly what was sent before the last of them. What was Seen and not Heard by
     then is Heard by the one that goes on.
 
-    frames: numbered ones. samples: of each channel. state: at most MOST_STATE_BYTES.
+    frames: numbered ones. samples: of each channel. state: at most MAX_STATE_BYTES.
     """
 
     frames: int

@@ -32,13 +32,13 @@ class Smoother:
     Frames without an estimate neither give nor get a value. Sigma 0 returns every sample as it is.
     """
 
-    __slots__ = ("_most_neighbours", "_past", "_reach_seconds", "_sigma_seconds", "_waiting")
+    __slots__ = ("_max_neighbours", "_past", "_reach_seconds", "_sigma_seconds", "_waiting")
 
     def __init__(self, *, sigma_seconds: float) -> None:
         self._sigma_seconds = sigma_seconds
         self._reach_seconds = REACH_SIGMAS * sigma_seconds
-        self._most_neighbours = math.ceil(self._reach_seconds * DENSEST_HZ)
-        self._past: deque[Sample] = deque(maxlen=self._most_neighbours)
+        self._max_neighbours = math.ceil(self._reach_seconds * DENSEST_HZ)
+        self._past: deque[Sample] = deque(maxlen=self._max_neighbours)
         self._waiting: deque[Sample] = deque()
 
     def add(self, sample: Sample) -> Iterator[Sample]:
@@ -55,7 +55,7 @@ class Smoother:
     def _is_settled(self, latest: Sample) -> bool:
         """Whether the frame that waits longest has all the neighbours it gets."""
         reached = self._waiting[0].time_seconds + self._reach_seconds
-        return reached < latest.time_seconds or len(self._waiting) > self._most_neighbours
+        return reached < latest.time_seconds or len(self._waiting) > self._max_neighbours
 
     def _settle(self) -> Sample:
         sample = self._waiting[0]

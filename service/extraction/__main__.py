@@ -85,8 +85,8 @@ def main() -> None:
         finder = open_finder(
             Path(stock.face_models_dir),
             yunet,
-            most_faces=stock.most_faces,
-            least_pixels=stock.least_face_pixels,
+            max_faces=stock.max_faces,
+            min_pixels=stock.min_face_pixels,
         )
     except FaceModelsMissing as error:
         cradle.greet(door, code=error.code, detail=error.detail)

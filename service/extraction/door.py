@@ -54,7 +54,7 @@ class Extraction:
         request = json.dumps(asdict(Options.of(choices, settings))).encode()
         with hold_clip(clip, handles=CLIP_HANDLES, max_bytes=settings.max_upload_bytes) as files:
             async with run_child(
-                self.nursery, request, files, patience, most_frames=settings.chunk_frames
+                self.nursery, request, files, patience, max_frames=settings.chunk_frames
             ) as extracts:
                 yield extracts
 

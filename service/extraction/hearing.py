@@ -15,13 +15,13 @@ from service.media.patches import PATCH_SPAN_HOPS, cut_patches
 from service.media.resample import Piece
 from service.media.track import KEPT_SAMPLES, SoundTrack
 
-LEAST_FRAMES: Final = 8
-LEAST_HOPS: Final = 32
+MIN_FRAMES: Final = 8
+MIN_HOPS: Final = 32
 """Frames hear together, so many or those of .32 s: their patches are of nearly the same sound."""
-MOST_LAG_SECONDS: Final = 30
+MAX_LAG_SECONDS: Final = 30
 """Frames do not wait longer for sound, in their own time: it is taken as silence."""
-_MOST_LAG_HOPS: Final = MOST_LAG_SECONDS * SAMPLE_RATE_HZ // HOP_SAMPLES
-_MOST_WAITING: Final = 9_000
+_MAX_LAG_HOPS: Final = MAX_LAG_SECONDS * SAMPLE_RATE_HZ // HOP_SAMPLES
+_MAX_WAITING: Final = 9_000
 """The same for times that hardly rise: 30 s of 300 frames."""
 
 
@@ -36,17 +36,17 @@ class Hearing:
         track: SoundTrack,
         say: Callable[[Heard], None],
         *,
-        most_frames: int,
+        max_frames: int,
         ahead_seconds: int = 0,
     ) -> None:
         """Hear what is put on a track.
 
-        Args: most_frames: of one Heard; ahead_seconds: sound that is kept before its frames, whose
+        Args: max_frames: of one Heard; ahead_seconds: sound that is kept before its frames, whose
             times rise; 0: only what is wanted is put on the track.
         """
         self._track = track
         self._say = say
-        self._most_frames = most_frames
+        self._max_frames = max_frames
         self._ahead_samples = ahead_seconds * SAMPLE_RATE_HZ
         self._changed = threading.Condition()
         self._waiting: deque[int] = deque()
@@ -149,8 +149,8 @@ class Hearing:
         return self._is_last and not self._waiting
 
     def _is_late(self, place: int) -> bool:
-        behind = len(self._waiting) - place > _MOST_WAITING
-        return behind or self._waiting[-1] - self._waiting[place] > _MOST_LAG_HOPS
+        behind = len(self._waiting) - place > _MAX_WAITING
+        return behind or self._waiting[-1] - self._waiting[place] > _MAX_LAG_HOPS
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -164,7 +164,7 @@ class Hearing:
             self._tell(ready)
 
     def _are_many(self, ready: int) -> bool:
-        return ready >= LEAST_FRAMES or self._waiting[ready - 1] - self._waiting[0] >= LEAST_HOPS
+        return ready >= MIN_FRAMES or self._waiting[ready - 1] - self._waiting[0] >= MIN_HOPS
 
     def _is_ready(self, hop: int) -> bool:
         return self._is_silent or _stop_of(hop) <= self._track.reach
@@ -173,7 +173,7 @@ class Hearing:
         """Say what the next so many frames hear."""
         while frames > 0:
             began = time.perf_counter()
-            count = min(frames, self._most_frames)
+            count = min(frames, self._max_frames)
             hops = [self._waiting.popleft() for _ in range(count)]
             waveform, patch_starts = cut_patches(hops, self._track.read)
             busy = self._busy_seconds + time.perf_counter() - began

@@ -28,7 +28,7 @@ class Listener:
         self.inlet = Inlet()
         self._options = options
         self._track = SoundTrack()
-        self.hearing = Hearing(self._track, say, most_frames=options.chunk_frames)
+        self.hearing = Hearing(self._track, say, max_frames=options.chunk_frames)
         self._has_sound = False
         self._sound: Sound | None = None
 

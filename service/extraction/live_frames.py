@@ -41,7 +41,7 @@ from service.media.pcm import RawSound
 from service.media.resample import Piece
 from service.media.still import StillReader
 from service.media.track import SoundTrack
-from service.nursery.live_wire import MOST_PACKED_BYTES, LiveMessage
+from service.nursery.live_wire import MAX_PACKED_BYTES, LiveMessage
 
 SOUND_AHEAD_SECONDS: Final = 60
 """Sound may come so long before its frames."""
@@ -87,7 +87,7 @@ class _Chain:
         self._hearing = Hearing(
             SoundTrack() if self._sound is None else self._sound.track,
             say,
-            most_frames=options.chunk_frames,
+            max_frames=options.chunk_frames,
             ahead_seconds=SOUND_AHEAD_SECONDS,
         )
         if self._sound is None:
@@ -135,7 +135,7 @@ class _Chain:
                 "sound": None if sound is None else sound.save(),
             }
         )
-        if len(state) <= MOST_PACKED_BYTES:
+        if len(state) <= MAX_PACKED_BYTES:
             samples = 0 if sound is None else sound.samples
             self._say(Snapshot(frames=frames, samples=samples, state=state))
 

@@ -22,8 +22,8 @@ class Stock:
 
     face_models_dir: str
     yunet_file: str | None
-    most_faces: int
-    least_face_pixels: float
+    max_faces: int
+    min_face_pixels: float
     owner_pid: int
 
     @staticmethod
@@ -33,8 +33,8 @@ class Stock:
         return Stock(
             face_models_dir=str(settings.face_models_dir.absolute()),
             yunet_file=None if yunet is None else str(yunet.absolute()),
-            most_faces=settings.most_faces,
-            least_face_pixels=settings.least_face_pixels,
+            max_faces=settings.max_faces,
+            min_face_pixels=settings.min_face_pixels,
             owner_pid=os.getpid(),
         )
 

@@ -22,9 +22,9 @@ SPREADS: Final[Floats] = np.array(
 (L, a, b each), log of the face's width by the eyes' distance, log of the nose's share of the upper
 face. Measured on drawn and filmed faces that move, turn and speak, rounded up for changing
 light."""
-_MOST_DEVIATION: Final = 4.0
+_MAX_DEVIATION: Final = 4.0
 """One trait that is wholly different, as behind a hand, counts as so many spreads."""
-_LEAST_TRAITS: Final = 6
+_MIN_TRAITS: Final = 6
 _SETTLED_LOOKS: Final = 3
 _SLOWEST_LEARNING: Final = 1 / 20
 
@@ -106,9 +106,9 @@ class Profile:
         """
         deviations = np.abs(description - self._traits) / SPREADS
         visible = np.isfinite(deviations)
-        if visible.sum() < _LEAST_TRAITS:
+        if visible.sum() < _MIN_TRAITS:
             return float("inf")
-        bounded = np.minimum(deviations[visible], _MOST_DEVIATION)
+        bounded = np.minimum(deviations[visible], _MAX_DEVIATION)
         return float(np.sqrt(np.mean(np.square(bounded))))
 
 

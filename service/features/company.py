@@ -24,7 +24,7 @@ MISTAKEN: Final = 0.8
 """A face is someone else's when it is so much more like them, in spreads."""
 SOMEONE_ELSE: Final = 2.0
 """A face that changed at once and differs more than this is another person's, in spreads."""
-MOST_DOUBTS: Final = 3
+MAX_DOUBTS: Final = 3
 """After so many looks at which a face was not like its person, it is someone else's."""
 
 
@@ -65,8 +65,8 @@ class Followed:
 class Company:
     """Everyone who is followed, and everyone who was."""
 
-    def __init__(self, *, most_faces: int) -> None:
-        self._most_faces = most_faces
+    def __init__(self, *, max_faces: int) -> None:
+        self._max_faces = max_faces
         self._gallery = Gallery()
         self.followed: list[Followed] = []
         self.is_crowded = False
@@ -92,7 +92,7 @@ class Company:
     def welcome(self, picture: Bytes, meshes: Sequence[Mesh], number: int) -> None:
         """Follow new faces, the largest where there are too many."""
         admitted = [mesh for mesh in meshes if self._make_room(box_of(mesh))]
-        admitted = admitted[: self._most_faces - len(self.followed)]
+        admitted = admitted[: self._max_faces - len(self.followed)]
         self.is_crowded |= len(admitted) < len(meshes)
         newcomers = [_newcomer(picture, mesh) for mesh in admitted]
         people = self._gallery.name(newcomers, number)
@@ -154,7 +154,7 @@ class Company:
             if found is not None:
                 self._gallery.leave(each.person)
                 each.person, each.doubts = found, 0
-            elif each.doubts == MOST_DOUBTS:
+            elif each.doubts == MAX_DOUBTS:
                 strangers.append(each)
             if not each.doubts:
                 each.person.profile.learn(description)
@@ -172,7 +172,7 @@ class Company:
             person.profile.learn(face.description)
 
     def _make_room(self, box: FaceBox) -> bool:
-        if len(self.followed) < self._most_faces:
+        if len(self.followed) < self._max_faces:
             return True
         smallest = min(self.followed, key=lambda each: _area(each.box))
         if _area(box) < TAKEOVER_AREA * _area(smallest.box):

@@ -18,14 +18,14 @@ from service.domain.arrays import Bytes, Floats
 from service.features.models import DETECTOR_FILE, FaceNetwork
 
 INPUT_SIDE: Final = 128
-LEAST_SCORE: Final = 0.5
+MIN_SCORE: Final = 0.5
 OVERLAP_OF_ONE_FACE: Final = 0.3
 """Boxes with a larger intersection over union are the same face."""
 SEARCH_SIDE: Final = 640
 """Faces are searched in a picture whose longer side is at most so many pixels."""
 TILE_SHARES: Final = (1.0, 0.6)
 """Tile sides, as shares of the picture's shorter side."""
-LEAST_TILE_SHARE: Final = 1 / 8
+MIN_TILE_SHARE: Final = 1 / 8
 """Of the longer side: a picture of a few rows would be thousands of tiles, seconds of work."""
 ALL_TILES: Final = slice(None)
 _OUTPUTS: Final = ("classificators", "regressors")
@@ -86,7 +86,7 @@ class FaceDetector:
         scores, boxes = self._network.run(_square_input(picture, window))
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
         chances = 1.0 / (1.0 + np.exp(-logits))
-        kept = np.flatnonzero(chances >= LEAST_SCORE)
+        kept = np.flatnonzero(chances >= MIN_SCORE)
         raw = boxes.reshape(-1, 16)[kept] / INPUT_SIDE
         anchors = self._anchors[kept]
         origin = np.array([left, top], dtype=np.float32)
@@ -137,7 +137,7 @@ def tiles_of(picture: Bytes) -> Iterator[tuple[int, int, int]]:
     """Squares (left, top, side) that cover the picture with a fifth of overlap."""
     height, width = picture.shape[:2]
     for share in TILE_SHARES:
-        side = max(1, int(min(height, width) * share), int(max(height, width) * LEAST_TILE_SHARE))
+        side = max(1, int(min(height, width) * share), int(max(height, width) * MIN_TILE_SHARE))
         for top in _starts(height, side):
             for left in _starts(width, side):
                 yield left, top, side

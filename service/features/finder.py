@@ -12,21 +12,21 @@ from service.features.sighting import FaceFinder
 from service.features.tracker import MeshTracker
 from service.features.yunet import YuNetFinder
 
-MOST_FACES: Final = 6
-LEAST_PIXELS: Final = 20.0
-"""Defaults of the settings `most_faces` and `least_face_pixels`."""
+MAX_FACES: Final = 6
+MIN_PIXELS: Final = 20.0
+"""Defaults of the settings `max_faces` and `min_face_pixels`."""
 
 
 def open_finder(
     models_dir: Path,
     yunet_file: Path | None,
     *,
-    most_faces: int = MOST_FACES,
-    least_pixels: float = LEAST_PIXELS,
+    max_faces: int = MAX_FACES,
+    min_pixels: float = MIN_PIXELS,
 ) -> FaceFinder:
     """A finder for one clip: the operator's YuNet where one is set, else the mesh tracker.
 
-    Args: most_faces: followed at a time, the largest; least_pixels: height of a face.
+    Args: max_faces: followed at a time, the largest; min_pixels: height of a face.
 
     OpenCV is held to the calling thread: clips run side by side, each on a thread of its own.
 
@@ -35,5 +35,5 @@ def open_finder(
     cv2.setNumThreads(1)
     warm_up()
     if yunet_file is not None:
-        return YuNetFinder(yunet_file, least_pixels=least_pixels)
-    return MeshTracker(models_dir, most_faces=most_faces, least_pixels=least_pixels)
+        return YuNetFinder(yunet_file, min_pixels=min_pixels)
+    return MeshTracker(models_dir, max_faces=max_faces, min_pixels=min_pixels)

@@ -10,7 +10,7 @@ from service.domain.arrays import Floats
 from service.domain.state import State
 from service.features.people import RESEMBLES, Newcomer, Person
 
-MOST_REMEMBERED: Final = 64
+MAX_REMEMBERED: Final = 64
 
 
 class Gallery:
@@ -34,7 +34,7 @@ class Gallery:
     def leave(self, person: Person) -> None:
         """Remember someone who is lost."""
         self._gone[person.track] = person
-        if len(self._gone) > MOST_REMEMBERED:
+        if len(self._gone) > MAX_REMEMBERED:
             del self._gone[min(self._gone.values(), key=lambda each: each.last_picture).track]
 
     def change_scene(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.arrays import Bytes
-from service.domain.clip import MOST_FACES, FaceBox
+from service.domain.clip import MAX_FACES, FaceBox
 from service.features.detector import ALL_TILES, Candidate, FaceDetector
 from service.features.mesh import FaceMesh, Mesh, box_of, region_of_candidate
 from service.features.people import overlap_of
@@ -19,7 +19,7 @@ SURE_MESH: Final = 0.98
 SURE_TOGETHER: Final = 0.7
 """A face is taken up when its mesh alone is this sure, or mesh times detector are. Cartoon
 animals and logos reached 0.96 and 0.62; small faces 1.0 by mesh at a detector's 0.5 to 0.7."""
-MOST_CANDIDATES: Final = MOST_FACES
+MAX_CANDIDATES: Final = MAX_FACES
 """Proposals that are measured in one look."""
 SAME_FACE: Final = 0.5
 """Boxes that share more of the smaller one are of one face."""
@@ -28,14 +28,14 @@ SAME_FACE: Final = 0.5
 class Lookout:
     """Finds newcomers."""
 
-    def __init__(self, models_dir: Path, mesh: FaceMesh, *, least_pixels: float) -> None:
-        """Args: least_pixels: height of the smallest face that is taken up.
+    def __init__(self, models_dir: Path, mesh: FaceMesh, *, min_pixels: float) -> None:
+        """Args: min_pixels: height of the smallest face that is taken up.
 
         Raises: FaceModelsMissing.
         """
         self._detector = FaceDetector(models_dir)
         self._mesh = mesh
-        self._least_pixels = least_pixels
+        self._min_pixels = min_pixels
 
     def look(self, picture: Bytes, followed: Sequence[FaceBox]) -> list[Mesh]:
         """Newcomers that one look at the whole (H, W, 3) RGB picture shows; largest first."""
@@ -57,12 +57,12 @@ class Lookout:
         found: list[Mesh] = []
         taken = [*followed]
         free = [each for each in candidates if not _is_taken(_box(each), taken)]
-        for candidate in free[:MOST_CANDIDATES]:
+        for candidate in free[:MAX_CANDIDATES]:
             mesh = self._mesh.measure(picture, region_of_candidate(candidate))
             if mesh is None or not _is_sure(mesh.score, candidate.score):
                 continue
             box = box_of(mesh)
-            if box.height >= self._least_pixels and not _is_taken(box, taken):
+            if box.height >= self._min_pixels and not _is_taken(box, taken):
                 found.append(mesh)
                 taken.append(box)
         return found

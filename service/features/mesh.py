@@ -21,7 +21,7 @@ from service.features.models import MESH_FILE, FaceNetwork
 INPUT_SIDE: Final = 192
 REGION_SHARE: Final = 1.5
 """A region's side, as a multiple of the face's longer side."""
-LEAST_SCORE: Final = 0.5
+MIN_SCORE: Final = 0.5
 """Below it there is no face in the region."""
 
 _EYES: Final = (33, 263)
@@ -61,7 +61,7 @@ class FaceMesh:
         cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         score = float(1.0 / (1.0 + np.exp(-np.clip(logit.reshape(-1)[0], -80.0, 80.0))))
-        if score < LEAST_SCORE:
+        if score < MIN_SCORE:
             return None
         flat = raw.reshape(-1, 3)[:, :2]
         back = cv2.invertAffineTransform(to_input)

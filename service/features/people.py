@@ -21,9 +21,9 @@ RECENT_PICTURES: Final = 30
 NEARBY_SIDES: Final = 0.8
 """Face sides from where someone is expected."""
 _LEARN_MOTION: Final = 0.3
-_MOST_PICTURES_AHEAD: Final = 20
+_MAX_PICTURES_AHEAD: Final = 20
 _WEIGHT_OF_PLACE: Final = 0.4
-_MOST_SIDES: Final = 3.0
+_MAX_SIDES: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +87,11 @@ class Person:
         elif difference > (RESEMBLES_NEARBY if is_nearby else RESEMBLES):
             return math.inf
         fading = math.exp(-gone / RECENT_PICTURES) if self.is_placed else 0.0
-        return difference + _WEIGHT_OF_PLACE * min(sides, _MOST_SIDES) * fading
+        return difference + _WEIGHT_OF_PLACE * min(sides, _MAX_SIDES) * fading
 
     def _sides_away(self, box: FaceBox, picture: int) -> float:
         """How far a face is from where this one is expected, in its own sides."""
-        ahead = min(picture - self.last_picture, _MOST_PICTURES_AHEAD)
+        ahead = min(picture - self.last_picture, _MAX_PICTURES_AHEAD)
         expected = middle_of(self.box) + ahead * self.motion
         side = max(self.box.width, self.box.height, 1.0)
         return float(np.hypot(*(middle_of(box) - expected))) / side

@@ -42,15 +42,15 @@ _COUNTS: Final = ("number", "until_look", "pause", "looks", "has_lost_small", "n
 class MeshTracker:
     """Several faces at once, each with its track's number."""
 
-    def __init__(self, models_dir: Path, *, most_faces: int, least_pixels: float) -> None:
-        """Args: most_faces: followed at a time, the largest; least_pixels: height of a face.
+    def __init__(self, models_dir: Path, *, max_faces: int, min_pixels: float) -> None:
+        """Args: max_faces: followed at a time, the largest; min_pixels: height of a face.
 
         Raises: FaceModelsMissing.
         """
         self._mesh = FaceMesh(models_dir)
-        self._lookout = Lookout(models_dir, self._mesh, least_pixels=least_pixels)
-        self._company = Company(most_faces=most_faces)
-        self._least_pixels = least_pixels
+        self._lookout = Lookout(models_dir, self._mesh, min_pixels=min_pixels)
+        self._company = Company(max_faces=max_faces)
+        self._min_pixels = min_pixels
         self._scene = _Scene()
         self._number = 0
         self._until_look = 0
@@ -109,7 +109,7 @@ class MeshTracker:
     def _follow(self, picture: Bytes) -> None:
         for each in [*self._company.followed]:
             mesh = self._mesh.measure(picture, region_of_mesh(each.mesh.points))
-            if mesh is None or box_of(mesh).height < self._least_pixels:
+            if mesh is None or box_of(mesh).height < self._min_pixels:
                 self._company.lose(each)
                 self._look_soon()
                 self._has_lost_small |= each.box.height < SMALL_SHARE * max(picture.shape)

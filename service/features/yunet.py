@@ -16,7 +16,7 @@ from service.features.sighting import Sighting
 
 SEARCH_SIDE: Final = 640
 """Faces are searched in a picture whose longer side is at most so many pixels."""
-LEAST_SCORE: Final = 0.7
+MIN_SCORE: Final = 0.7
 
 
 class YuNetFinder:
@@ -24,15 +24,15 @@ class YuNetFinder:
 
     is_crowded = False
 
-    def __init__(self, file: Path, *, least_pixels: float) -> None:
-        """Args: least_pixels: height of a face.
+    def __init__(self, file: Path, *, min_pixels: float) -> None:
+        """Args: min_pixels: height of a face.
 
         Raises: FaceModelsMissing: the file is absent or is no YuNet."""
         if not file.is_file():
             raise FaceModelsMissing("The YuNet file named in the settings cannot be read")
-        self._least_pixels = least_pixels
+        self._min_pixels = min_pixels
         try:
-            self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), LEAST_SCORE)
+            self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), MIN_SCORE)
         except cv2.error as error:
             raise FaceModelsMissing("The YuNet file named in the settings is no YuNet") from error
 
@@ -53,7 +53,7 @@ class YuNetFinder:
         found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
         # OpenCV answers None where there is no face, whatever its stubs say
         rows = np.asarray([] if found is None else found, dtype=np.float32).reshape(-1, 15)  # pyright: ignore[reportUnnecessaryComparison]
-        rows = rows[rows[:, 3] >= self._least_pixels * scale]
+        rows = rows[rows[:, 3] >= self._min_pixels * scale]
         if not len(rows):
             return []
         largest = rows[np.argmax(rows[:, 2] * rows[:, 3])]

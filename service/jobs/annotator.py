@@ -65,11 +65,11 @@ class Annotator:
         if claim.attempt == 1:
             waited = time.time() - claim.record.created_at
             self.metrics.job_queue_wait_seconds.observe(max(waited, 0.0))
-        outcome = "handed_back"
+        outcome = "released"
         try:
             outcome = await self._attempt(claim)
         except JobWithdrawn:
-            outcome = "withdrawn"
+            outcome = "cancelled"
         except AttemptSuperseded:
             outcome = "superseded"
         except asyncio.CancelledError:
@@ -161,15 +161,15 @@ class Annotator:
 
         A decoder that was killed counts as a lost worker does: its clip may be why.
         """
-        tries = claim.record.tries + 1
+        deferrals = claim.record.deferrals + 1
         lost = claim.record.lost + isinstance(error, DecoderKilled)
-        is_hopeless = lost >= self.settings.max_attempts or tries >= self.settings.max_tries
+        is_hopeless = lost >= self.settings.max_attempts or deferrals >= self.settings.max_deferrals
         if not error.retryable or is_hopeless:
             return await self._fail(claim, pulse, error)
-        longest = min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), LONGEST_RETRY_SECONDS)
+        longest = min(FIRST_RETRY_SECONDS * 2.0 ** min(deferrals - 1, 10), LONGEST_RETRY_SECONDS)
         seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311
         log.warning("job %s: again in %.0f s: %s", claim.job_id, seconds, error.detail)
-        counts = {"tries": tries, "lost": lost}
+        counts = {"deferrals": deferrals, "lost": lost}
         await pulse.settle(lambda: self.ledger.put_off(claim, seconds=seconds, **counts))
         return "retried"
 

@@ -40,7 +40,7 @@ class Caretaker:
         """Tend and sweep until cancelled; what fails is told and tried again."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_often(TEND_SECONDS, self.tend))
-            tasks.create_task(_often(self._settings.sweep_seconds, self.sweep))
+            tasks.create_task(_often(self._settings.orphan_sweep_seconds, self.sweep))
             tasks.create_task(_often(ADOPT_SECONDS, self._upkeep.adopt, range(ADOPTIONS)))
 
     async def tend(self) -> None:

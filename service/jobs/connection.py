@@ -24,7 +24,7 @@ ANSWER_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
 RETRIES: Final = 2
 RETRY_PAUSE_SECONDS: Final = 0.1
-MOST_CONNECTIONS: Final = 32
+MAX_CONNECTIONS: Final = 32
 """Of one client. An exchange takes a millisecond: a burst waits its turn, and none is refused."""
 
 
@@ -39,7 +39,7 @@ def connect(url: str, *, decodes: bool = True) -> Redis:
     Raises: QueueUnavailable: the URL cannot be read.
     """
     options: dict[str, Any] = {
-        "max_connections": MOST_CONNECTIONS,
+        "max_connections": MAX_CONNECTIONS,
         "timeout": ANSWER_SECONDS,
         "decode_responses": decodes,
         "socket_timeout": ANSWER_SECONDS,

@@ -76,7 +76,7 @@ class Consumer:
     @property
     def _pause_seconds(self) -> float:
         """From one look at a part to the next: often enough for Redis to know of our pulse."""
-        return min(PAUSE_SECONDS, self._settings.redelivery_seconds / 8)
+        return min(PAUSE_SECONDS, self._settings.lease_seconds / 8)
 
     async def _fill(self) -> float | None:
         """Claim until no hand is free or nothing waits; returns the seconds to the next look."""

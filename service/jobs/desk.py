@@ -80,7 +80,7 @@ class Desk:
             questions.zcard(self._index(caller.owner, JobState.RUNNING))
             questions.hget(self._scripts.key("stored"), caller.owner)
             waiting, queued, running, stored = await questions.execute()
-        if waiting >= self._settings.max_waiting_jobs:
+        if waiting >= self._settings.max_queued_jobs:
             raise self._refusal("queue_full", limits)
         if limits.open_jobs is not None and queued + running >= limits.open_jobs:
             raise self._refusal("open_jobs", limits)
@@ -101,7 +101,7 @@ class Desk:
         limits = limits or Limits()
         verdict, *found = await self._scripts.run(
             "submit",
-            *(record.id, self._settings.max_waiting_jobs),
+            *(record.id, self._settings.max_queued_jobs),
             *(_limit(limits.open_jobs), _limit(limits.stored_bytes)),
             *(reservation.as_arguments() if reservation else ("", "", 0)),
             *(part for pair in to_fields(record).items() for part in pair),
@@ -133,7 +133,7 @@ class Desk:
         Raises: JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded.
         """
         limits = limits or Limits()
-        bounds = (self._settings.max_waiting_jobs, _limit(limits.open_jobs))
+        bounds = (self._settings.max_queued_jobs, _limit(limits.open_jobs))
         verdict = await self._scripts.run("retry", job_id, *bounds)
         if verdict == "clip_dropped":
             raise JobNotRetryable("the clip is not kept any more: submit it again")
@@ -182,7 +182,7 @@ class Desk:
         if verdict == "stored_bytes":
             told = f"this key may keep {limits.stored_bytes} bytes of clips and results"
             return QuotaExceeded(told, retry_seconds=FULL_RETRY_SECONDS)
-        told = f"{self._settings.max_waiting_jobs} jobs wait already"
+        told = f"{self._settings.max_queued_jobs} jobs wait already"
         return QueueFull(told, retry_seconds=FULL_RETRY_SECONDS)
 
 

@@ -89,7 +89,7 @@ class Ledger:
         exhausted = AttemptsExhausted(f"{limit} workers were lost while they worked on it")
         given_up, lost, fields = await self._scripts.run(
             "claim",
-            *(self._worker, uuid4().hex, self._settings.redelivery_seconds, limit),
+            *(self._worker, uuid4().hex, self._settings.lease_seconds, limit),
             *(exhausted.code, exhausted.detail),
             *(self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds, int(only_lost)),
         )
@@ -99,7 +99,7 @@ class Ledger:
 
     async def beat(self, claim: Claim, done: int, total: int | None) -> None:
         """Renew the lease and say how far the attempt is; raises AttemptSuperseded."""
-        lease_seconds = self._settings.redelivery_seconds
+        lease_seconds = self._settings.lease_seconds
         known_total = "" if total is None else total
         await self._change(claim, "beat", lease_seconds, done, known_total)
 
@@ -113,14 +113,14 @@ class Ledger:
         await self._finish(claim, JobState.FAILED, error.code, 0, error_detail=error.detail)
 
     async def put_off(
-        self, claim: Claim, *, seconds: float, tries: int, lost: int | None = None
+        self, claim: Claim, *, seconds: float, deferrals: int, lost: int | None = None
     ) -> None:
         """Have the job tried again later; raises AttemptSuperseded.
 
         Args: lost: attempts lost by now, if this was one.
         """
         known_lost = () if lost is None else ("lost", lost)
-        await self._change(claim, "put_back", seconds, "tries", tries, *known_lost)
+        await self._change(claim, "put_back", seconds, "deferrals", deferrals, *known_lost)
 
     async def hand_back(self, claim: Claim) -> None:
         """Return the job to the queue, nobody's fault; raises AttemptSuperseded."""

@@ -91,7 +91,7 @@ class Orphans:
         }
 
     def _is_old(self, blob: Blob) -> bool:
-        return time.time() - blob.modified_at > self._settings.sweep_grace_seconds
+        return time.time() - blob.modified_at > self._settings.orphan_grace_seconds
 
 
 def _job_of(key: str) -> str:

@@ -40,7 +40,7 @@ class JobRecord:
     attempt: the fencing token: how often a worker has taken the job.
     worker: who took it last, as host:pid.
     lost: attempts that ended without a word, their worker or their decoder with them.
-    tries: how often it was put off since a part of the service was away, until `retry_at`.
+    deferrals: how often it was put off since a part of the service was away, until `retry_at`.
     published: the attempt whose results are the job's results.
     expires_at: when the job is forgotten; clip_dropped: its clip is gone already.
     """
@@ -65,7 +65,7 @@ class JobRecord:
     attempt: int = 0
     worker: str | None = None
     lost: int = 0
-    tries: int = 0
+    deferrals: int = 0
     retry_at: float | None = None
     frames_done: int = 0
     frames_total: int | None = None
@@ -176,7 +176,7 @@ _READERS: Final[Mapping[str, Any]] = {
     "clip_dropped": bool,
     "attempt": int,
     "lost": int,
-    "tries": int,
+    "deferrals": int,
     "retry_at": float,
     "frames_done": int,
     "frames_total": int,

@@ -81,7 +81,7 @@ class Upkeep:
     async def adopt(self) -> int:
         """Take over jobs that version 1 recorded, and go on with them; returns how many."""
         settings = self._settings
-        times = (settings.redelivery_seconds, settings.clip_ttl_seconds, settings.job_ttl_seconds)
+        times = (settings.lease_seconds, settings.clip_ttl_seconds, settings.job_ttl_seconds)
         adopted = 0
         for job_id in await self._recorded_by_version_1():
             adopted += int(await self._scripts.run("adopt", job_id, *times))

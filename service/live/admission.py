@@ -17,7 +17,7 @@ from service.telemetry.metrics import Metrics
 
 STREAMS_PER_PROCESSOR: Final = 2
 RECENT_SECONDS: Final = 5.0
-LEAST_RESULTS: Final = 50
+MIN_RESULTS: Final = 50
 """So many recent results say whether streams are served in time."""
 RETRY_SECONDS: Final = 5.0
 
@@ -27,7 +27,7 @@ class Admission:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._most = settings.max_streams or STREAMS_PER_PROCESSOR * (os.cpu_count() or 1)
-        self._budget_seconds = settings.stream_latency_seconds
+        self._budget_seconds = settings.stream_admission_latency_seconds
         self._metrics = metrics
         self._streams = 0
         self._recent: deque[tuple[float, float]] = deque()
@@ -61,7 +61,7 @@ class Admission:
     def _late_seconds(self) -> float:
         """The 95th percentile of recent results; 0 where there are too few to tell."""
         self._forget()
-        if len(self._recent) < LEAST_RESULTS:
+        if len(self._recent) < MIN_RESULTS:
             return 0.0
         return float(np.percentile([seconds for _, seconds in self._recent], 95))
 

@@ -20,9 +20,9 @@ from service.domain.live import (
 from service.errors import ClipTooManyPixels, RequestInvalid
 from service.settings import Settings
 
-MOST_CHANNELS: Final = 8
-LEAST_RATE_HZ: Final = 1_000
-MOST_RATE_HZ: Final = 768_000
+MAX_CHANNELS: Final = 8
+MIN_RATE_HZ: Final = 1_000
+MAX_RATE_HZ: Final = 768_000
 
 _ENCODINGS: Final = {
     wire.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
@@ -119,7 +119,7 @@ def _read_frames(frames: wire.FrameMedia, settings: Settings) -> FrameMedia:
                 "FRAME_ENCODING_RGB24 needs `width` and `height`", field="config.frames.width"
             )
         pixels = frames.width * frames.height
-        if pixels > settings.max_frame_pixels or 3 * pixels > settings.stream_message_bytes:
+        if pixels > settings.max_frame_pixels or 3 * pixels > settings.max_stream_message_bytes:
             raise ClipTooManyPixels()
     elif frames.width or frames.height:
         raise RequestInvalid(
@@ -135,13 +135,13 @@ def _read_sound(audio: wire.AudioFormat) -> SoundFormat:
         raise RequestInvalid(
             "`frames.audio.encoding` is missing or not known", field="config.frames.audio.encoding"
         )
-    if not LEAST_RATE_HZ <= audio.sample_rate_hz <= MOST_RATE_HZ:
+    if not MIN_RATE_HZ <= audio.sample_rate_hz <= MAX_RATE_HZ:
         raise RequestInvalid(
-            f"`sample_rate_hz` must be from {LEAST_RATE_HZ} to {MOST_RATE_HZ}",
+            f"`sample_rate_hz` must be from {MIN_RATE_HZ} to {MAX_RATE_HZ}",
             field="config.frames.audio.sample_rate_hz",
         )
-    if not 1 <= audio.channels <= MOST_CHANNELS:
+    if not 1 <= audio.channels <= MAX_CHANNELS:
         raise RequestInvalid(
-            f"`channels` must be from 1 to {MOST_CHANNELS}", field="config.frames.audio.channels"
+            f"`channels` must be from 1 to {MAX_CHANNELS}", field="config.frames.audio.channels"
         )
     return SoundFormat(encoding=encoding, rate_hz=audio.sample_rate_hz, channels=audio.channels)

@@ -15,11 +15,11 @@ from service.live.provisional import Provisional
 from service.live.rows import Row
 from service.live.sounds import join
 
-LEAST_FRAMES: Final = 8
+MIN_FRAMES: Final = 8
 """Frames whose voice goes to the backbone together: one costs as much as these."""
 WAIT_SECONDS: Final = 0.25
 """For no longer than this does the first of them wait for the others."""
-MOST_PIECES: Final = 32
+MAX_PIECES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,11 @@ class Hearing:
             self.changed()
 
     async def _gather(self) -> list[Heard]:
-        pieces = await self.heard.take(MOST_PIECES)
+        pieces = await self.heard.take(MAX_PIECES)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                while pieces and sum(len(each.patch_starts) for each in pieces) < LEAST_FRAMES:
-                    more = await self.heard.take(MOST_PIECES)
+                while pieces and sum(len(each.patch_starts) for each in pieces) < MIN_FRAMES:
+                    more = await self.heard.take(MAX_PIECES)
                     if not more:
                         break
                     pieces += more

@@ -28,8 +28,8 @@ class Intake:
         self,
         *,
         overload: Overload,
-        most_frames: int,
-        most_bytes: int,
+        max_frames: int,
+        max_bytes: int,
         drop: Callable[[Waiting], None],
         known: Position,
     ) -> None:
@@ -37,8 +37,8 @@ class Intake:
         brought before: until it has caught up the sender waits, whatever the policy.
         """
         self._overload = overload
-        self._most_frames = most_frames
-        self._most_bytes = most_bytes
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
         self._drop = drop
         self._known = known
         self._is_behind = known != Position()
@@ -97,9 +97,9 @@ class Intake:
     def _has_room(self, piece: LivePiece) -> bool:
         if not self._waiting:
             return True
-        if isinstance(piece, LiveFrame) and self._frames >= self._most_frames:
+        if isinstance(piece, LiveFrame) and self._frames >= self._max_frames:
             return False
-        return self._bytes + len(piece.data) <= self._most_bytes
+        return self._bytes + len(piece.data) <= self._max_bytes
 
     def _drop_oldest(self) -> bool:
         """Leave out the frame that waits longest; sound is never left out."""

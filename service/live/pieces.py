@@ -27,7 +27,7 @@ from service.settings import Settings
 CROP_BYTES: Final = 3 * CROP_SIDE * CROP_SIDE
 SOUND_BEYOND_SECONDS: Final = 60.0
 """Sound may go on so long after the last frame that a stream may have."""
-MOST_SECONDS: Final = 1e9
+MAX_SECONDS: Final = 1e9
 """A time beyond this is no presentation time."""
 
 
@@ -93,7 +93,7 @@ class PieceReader:
 
     def _read_frame(self, frame: wire.VideoFrame, encoding: FrameEncoding) -> LiveFrame:
         seconds = frame.time_seconds
-        if not math.isfinite(seconds) or abs(seconds) > MOST_SECONDS:
+        if not math.isfinite(seconds) or abs(seconds) > MAX_SECONDS:
             raise RequestInvalid(f"a frame's time is {seconds}")
         if seconds <= self.clock.last_seconds:
             last = self.clock.last_seconds
@@ -127,7 +127,7 @@ class PieceReader:
         if rest:
             raise RequestInvalid("audio that ends within a sample")
         at = chunk.time_seconds if chunk.HasField("time_seconds") else None
-        if at is not None and (not math.isfinite(at) or abs(at) > MOST_SECONDS):
+        if at is not None and (not math.isfinite(at) or abs(at) > MAX_SECONDS):
             raise RequestInvalid(f"audio at {at} seconds")
         received = self.position.audio_samples + samples
         if received > (self._max_seconds + SOUND_BEYOND_SECONDS) * sound.rate_hz:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.domain.arrays import Booleans, Floats
-from service.domain.cast import MOST_TRACKS
+from service.domain.cast import MAX_TRACKS
 from service.domain.choices import Faces
 from service.domain.clip import Frame
 from service.domain.ports import Inference
@@ -70,7 +70,7 @@ class Provisional:
         self._unanswered += 1
         while len(self._rows) > LIVE_FRAMES:
             self._forget(self._rows.popleft())
-        if len(self._tracks) > MOST_TRACKS:
+        if len(self._tracks) > MAX_TRACKS:
             lately = {track for row in self._rows for track in row.visual}
             gone = self._tracks.keys() - lately
             del self._tracks[min(gone, key=lambda track: self._tracks[track].presence.rank)]

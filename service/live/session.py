@@ -42,7 +42,7 @@ from service.live.pace import Pace
 from service.live.pieces import PieceReader
 from service.live.provisional import Provisional
 from service.live.rows import Row
-from service.live.sight import MOST_AT_ONCE, Sight
+from service.live.sight import MAX_AT_ONCE, Sight
 from service.live.start import Start
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -73,7 +73,7 @@ class Session:
         metrics: Metrics,
     ) -> None:
         self.start = start
-        self.outbox = Outbox(settings.stream_results)
+        self.outbox = Outbox(settings.stream_unread_results)
         self._metrics = metrics
         self._extraction = extraction
         self._credits = Credits(FRAMES_UNDER_WAY)
@@ -110,7 +110,7 @@ class Session:
         self._sight = Sight(
             estimation=estimation,
             provisional=told,
-            most_crops=min(MOST_AT_ONCE, settings.chunk_frames),
+            max_crops=min(MAX_AT_ONCE, settings.chunk_frames),
             credits=self._credits,
             outbox=self.outbox,
             changed=self._conclusion.look,
@@ -125,8 +125,8 @@ class Session:
             reader=reader,
             intake=Intake(
                 overload=config.overload,
-                most_frames=settings.stream_waiting_frames,
-                most_bytes=WAITING_MESSAGES * settings.stream_message_bytes,
+                max_frames=settings.stream_queue_frames,
+                max_bytes=WAITING_MESSAGES * settings.max_stream_message_bytes,
                 drop=self._drop,
                 known=start.received,
             ),

@@ -19,7 +19,7 @@ from service.live.provisional import Provisional
 from service.live.replies import show_frame, show_track
 from service.live.rows import Row
 
-MOST_AT_ONCE: Final = 16
+MAX_AT_ONCE: Final = 16
 """Frames of one stream that are told of together."""
 
 
@@ -30,7 +30,7 @@ class Sight:
     estimation: Estimation
     provisional: Provisional | None
     """None: only final results are wanted."""
-    most_crops: int
+    max_crops: int
     """That go to a model together."""
     credits: Credits
     outbox: Outbox
@@ -41,9 +41,9 @@ class Sight:
 
     async def embed(self) -> None:
         """Faces of frames that were looked at, to features."""
-        while rows := await self.looked.take(MOST_AT_ONCE):
+        while rows := await self.looked.take(MAX_AT_ONCE):
             crops = np.concatenate([row.crops for row in rows])
-            faces = await self.estimation.embed_faces(crops, at_once=self.most_crops)
+            faces = await self.estimation.embed_faces(crops, at_once=self.max_crops)
             for row in rows:
                 row.faces, faces = faces[: len(row.crops)], faces[len(row.crops) :]
                 if self.provisional is not None:
@@ -58,7 +58,7 @@ class Sight:
         """Provisional results of embedded frames."""
         if self.provisional is None:
             return
-        while rows := await self.embedded.take(MOST_AT_ONCE):
+        while rows := await self.embedded.take(MAX_AT_ONCE):
             for row in rows:
                 if row.faces is not None:
                     self.provisional.see(row.sent.frame, row.faces)

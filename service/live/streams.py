@@ -219,11 +219,11 @@ class Streams:
     def _acknowledge(self, start: Start | Finish) -> wire.StreamingAnnotateResponse:
         settings = self._settings
         limits = wire.Limits(
-            message_bytes=settings.stream_message_bytes,
+            message_bytes=settings.max_stream_message_bytes,
             frame_pixels=settings.max_frame_pixels,
             stream_seconds=settings.max_clip_seconds,
-            buffered_results=settings.stream_results,
-            waiting_frames=settings.stream_waiting_frames,
+            buffered_results=settings.stream_unread_results,
+            waiting_frames=settings.stream_queue_frames,
             resume_seconds=settings.stream_resume_seconds,
         )
         ack = wire.ConfigAck(

@@ -14,11 +14,11 @@ from service.domain.signatures import LIVE_CROPS
 from service.live.gathering import Gathering
 from service.live.sounds import Sound, join
 
-MOST_CROPS: Final = LIVE_CROPS
+MAX_CROPS: Final = LIVE_CROPS
 """Of one call; more would queue behind the crops of clips."""
-MOST_PATCHES: Final = 32
+MAX_PATCHES: Final = 32
 """Of one call; what the models were warmed with."""
-MOST_WINDOWS: Final = 16
+MAX_WINDOWS: Final = 16
 
 Context = tuple[Floats, Floats, Booleans]
 Told = tuple[Floats, Floats]
@@ -29,11 +29,11 @@ class Together:
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        self._faces = Gathering(self._embed_faces, size_of=len, most=MOST_CROPS)
+        self._faces = Gathering(self._embed_faces, size_of=len, most=MAX_CROPS)
         self._voices = Gathering(
-            self._embed_voices, size_of=lambda sound: len(sound[1]), most=MOST_PATCHES
+            self._embed_voices, size_of=lambda sound: len(sound[1]), most=MAX_PATCHES
         )
-        self._contexts = Gathering(self._fuse_live, size_of=_windows_of, most=MOST_WINDOWS)
+        self._contexts = Gathering(self._fuse_live, size_of=_windows_of, most=MAX_WINDOWS)
         self._streams = 0
 
     @contextmanager

@@ -51,10 +51,10 @@ class Inlet:
                 self._unread += len(data)
                 self._changed.notify_all()
 
-    def wait_for_room(self, most_unread: int) -> None:
+    def wait_for_room(self, max_unread: int) -> None:
         """Wait until at most so many bytes are unread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._unread <= most_unread)
+            self._changed.wait_for(lambda: self._unread <= max_unread)
 
     def end(self) -> None:
         """No more bytes will come."""
@@ -70,13 +70,13 @@ class Inlet:
             self._unread = 0
             self._changed.notify_all()
 
-    def wait_for_head(self, most_bytes: int) -> bytes:
+    def wait_for_head(self, max_bytes: int) -> bytes:
         """The first bytes, as many as there are once they are so many or the last have come."""
         with self._changed:
             head = self.passage.head
-            while len(head) < most_bytes and not self._is_over():
+            while len(head) < max_bytes and not self._is_over():
                 self._wait(len(head))
-            return bytes(head[:most_bytes])
+            return bytes(head[:max_bytes])
 
     def read(self, size: int) -> bytes:
         """At least one byte, waiting for it, and at most `size`; none: that was the last."""

@@ -17,11 +17,11 @@ _MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
 _MATROSKA_SEGMENT: Final = b"\x18\x53\x80\x67"
 _MATROSKA_CLUSTER: Final = b"\x1f\x43\xb6\x75"
 """Begins the frames; what the tracks are stands before it."""
-_MOST_HEAD_BYTES: Final = 2**20
+_MAX_HEAD_BYTES: Final = 2**20
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _BOXES: Final = (*_FIRST_BOXES, b"moof", b"styp", b"sidx", b"uuid", b"meta", b"mfra")
-_MOST_BOXES: Final = 4096
-_MOST_PAGE_BYTES: Final = 27 + 255 + 255 * 255
+_MAX_BOXES: Final = 4096
+_MAX_PAGE_BYTES: Final = 27 + 255 + 255 * 255
 _LATE_INDEX: Final = (
     "The index of this file comes after its frames, so it cannot be streamed; write it as"
     " fragmented MP4, or with its index first"
@@ -36,8 +36,8 @@ def lacks_index(clip: Clip) -> bool:
         size = os.fstat(handle).st_size
         head = os.pread(handle, 12, 0)
         if head.startswith(_MATROSKA_MAGIC):
-            rest = os.pread(handle, _MOST_HEAD_BYTES, len(head))
-            return len(rest) < _MOST_HEAD_BYTES and _MATROSKA_CLUSTER not in rest
+            rest = os.pread(handle, _MAX_HEAD_BYTES, len(head))
+            return len(rest) < _MAX_HEAD_BYTES and _MATROSKA_CLUSTER not in rest
         if head[4:8] not in _FIRST_BOXES:
             return _is_cut(handle, size)
         for position, length, kind in _walk_boxes(handle, size):
@@ -67,7 +67,7 @@ def refuse_late_index(inlet: Inlet) -> None:
     position = 0
     while len(box := inlet.wait_for_head(position + 16)[position:]) >= 8:
         length, kind = struct.unpack(">I4s", box[:8])
-        if kind in (b"moov", b"moof") or length < 8 or position > _MOST_HEAD_BYTES // 2:
+        if kind in (b"moov", b"moof") or length < 8 or position > _MAX_HEAD_BYTES // 2:
             return
         if kind == b"mdat":
             raise ClipNotMedia(_LATE_INDEX)
@@ -84,7 +84,7 @@ def begins_like_clip(inlet: Inlet) -> bool:
 def _is_cut(handle: int, size: int) -> bool:
     head = os.pread(handle, 64, 0)
     if head.startswith(OGG_PAGE):
-        return not _ends_ogg(os.pread(handle, _MOST_PAGE_BYTES, max(0, size - _MOST_PAGE_BYTES)))
+        return not _ends_ogg(os.pread(handle, _MAX_PAGE_BYTES, max(0, size - _MAX_PAGE_BYTES)))
     if head[4:8] in _FIRST_BOXES:
         return any(
             kind in _BOXES and position + length > size
@@ -97,7 +97,7 @@ def was_cut(passage: Passage) -> bool:
     """The same of a clip that has gone by."""
     head = bytes(passage.head[:64])
     if head.startswith(OGG_PAGE):
-        return not _ends_ogg(passage.tail(_MOST_PAGE_BYTES))
+        return not _ends_ogg(passage.tail(_MAX_PAGE_BYTES))
     if head[4:8] in _FIRST_BOXES:
         end, kind = passage.last_box()
         return kind in _BOXES and end > passage.size
@@ -115,7 +115,7 @@ def _says_more(head: bytes, size: int) -> bool:
 def _walk_boxes(handle: int, size: int) -> Iterator[tuple[int, int, bytes]]:
     """Position, length and kind of an ISO file's outermost boxes."""
     position = 0
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         box = os.pread(handle, 16, min(position, size))
         if len(box) < 8:
             return

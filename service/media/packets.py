@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-MOST_BAD_READS: Final = 1000
+MAX_BAD_READS: Final = 1000
 """Failing reads in a row after which the rest of a damaged file is given up."""
 
 
@@ -31,7 +31,7 @@ class PacketReader:
 
     def __iter__(self) -> Iterator[Packet]:
         failures = 0
-        while failures < MOST_BAD_READS:
+        while failures < MAX_BAD_READS:
             try:
                 for packet in self._container.demux(self._stream):
                     failures = 0

@@ -9,7 +9,7 @@ OGG_PAGE: Final = b"OggS"
 HEAD_BYTES: Final = 2**20
 _TAIL_BYTES: Final = 2**17
 _BOX_HEAD: Final = 16
-_LEAST_BOX: Final = 8
+_MIN_BOX: Final = 8
 _NEVER: Final = 2**63
 
 
@@ -46,7 +46,7 @@ class Passage:
 
         Of one that goes on to the end of the file, or is none, nothing is known: no kind.
         """
-        if len(self._box) < _LEAST_BOX:
+        if len(self._box) < _MIN_BOX:
             return self._end, self._kind
         return self._read_box()
 
@@ -65,9 +65,9 @@ class Passage:
             del self._box[: self._end - begin]
 
     def _read_box(self) -> tuple[int, bytes]:
-        length, kind = struct.unpack(">I4s", self._box[:_LEAST_BOX])
+        length, kind = struct.unpack(">I4s", self._box[:_MIN_BOX])
         if length == 1 and len(self._box) == _BOX_HEAD:
-            (length,) = struct.unpack(">Q", self._box[_LEAST_BOX:])
-        if length < _LEAST_BOX:
+            (length,) = struct.unpack(">Q", self._box[_MIN_BOX:])
+        if length < _MIN_BOX:
             return _NEVER, b""
         return self._end + length, kind

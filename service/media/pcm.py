@@ -19,7 +19,7 @@ _PARTS_PER_SECOND: Final = 40
 """Sound is placed in parts of 25 ms, however long the pieces are."""
 _TYPES: Final = {SampleEncoding.S16: ("<i2", "s16"), SampleEncoding.F32: ("<f4", "flt")}
 _MEMORY_PER_SECOND: Final = 20
-_LEAST_MEMORY: Final = 96
+_MIN_MEMORY: Final = 96
 """The resampler's filter reaches 2 ms or 16 samples to either side, whichever is more."""
 
 
@@ -98,7 +98,7 @@ class _Memory:
     def __init__(self, shape: SoundFormat) -> None:
         self._size = shape.frame_bytes
         self._unit = unit_of(shape.rate_hz)
-        self._least = max(shape.rate_hz // _MEMORY_PER_SECOND, _LEAST_MEMORY)
+        self._least = max(shape.rate_hz // _MEMORY_PER_SECOND, _MIN_MEMORY)
         self.data = bytearray()
         self.start = 0
 

@@ -24,8 +24,8 @@ _DRIFT_FRAMES: Final = 16
 SEAM_SAMPLES: Final = SAMPLE_RATE_HZ // 100
 """Sound that is moved by more than 10 ms has a gap or an overlap there."""
 
-LEAST_RATE_HZ: Final = 1_000
-MOST_RATE_HZ: Final = 768_000
+MIN_RATE_HZ: Final = 1_000
+MAX_RATE_HZ: Final = 768_000
 """Beyond these there is no sound, only headers that make a resampler of gigabytes or minutes."""
 
 Piece = tuple[int, Floats]
@@ -148,7 +148,7 @@ class _Run:
     """Frames of one format without a gap."""
 
     def __init__(self, frame: AudioFrame, begin: float) -> None:
-        if not LEAST_RATE_HZ <= frame.sample_rate <= MOST_RATE_HZ:
+        if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
             raise ValueError(f"no sound has {frame.sample_rate} samples a second")
         # full-scale stereo must stay within [-1, 1]: normalise the downmix as integers have it
         self._resampler = AudioResampler(

@@ -35,7 +35,7 @@ class SoundTrack:
         """The sample before which everything has come."""
         return min(self._ends)
 
-    def keep(self, piece: Piece, most_samples: int) -> int | None:
+    def keep(self, piece: Piece, max_samples: int) -> int | None:
         """Take the next piece; the first are dropped once so many samples come after them.
 
         Returns: how far the sound reaches that was dropped; None: none was.
@@ -48,7 +48,7 @@ class SoundTrack:
             self.first_sample = first
         self.last_sample = max(self.last_sample, first + len(samples))
         dropped = None
-        while self.kept_samples - len(self._pieces[0][1]) > most_samples:
+        while self.kept_samples - len(self._pieces[0][1]) > max_samples:
             start, old = self._pieces.popleft()
             self.kept_samples -= len(old)
             end = start + len(old)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 Record = TypeVar("Record")
 
-_MOST_TEXT: Final = 500
+_MAX_TEXT: Final = 500
 
 
 def check_whole(value: object) -> int:
@@ -38,7 +38,7 @@ def check_text(value: object) -> str:
     """A text, shortened; raises ValueError."""
     if not isinstance(value, str):
         raise ValueError("not a text")
-    return value[:_MOST_TEXT]
+    return value[:_MAX_TEXT]
 
 
 def check_truth(value: object) -> bool:

@@ -41,16 +41,16 @@ async def run_child(
     files: Sequence[int],
     patience: Patience,
     *,
-    most_frames: int,
+    max_frames: int,
 ) -> AsyncGenerator[AsyncIterator[Extract]]:
     """Have a child work on a request and listen to its messages; kill and reap it on leaving.
 
-    Args: files: handles of the clip; most_frames: frames of one chunk.
+    Args: files: handles of the clip; max_frames: frames of one chunk.
     Raises: DecoderKilled, FaceModelsMissing; while listening: DecoderCrashed, DecoderTimedOut,
         DecoderKilled, and what the child reports.
     """
     async with nursery.child(request, files) as child:
-        heard = _listen(child, patience, most_frames)
+        heard = _listen(child, patience, max_frames)
         yield _explain_end(heard, nursery, child, cpu_seconds=patience.cpu_seconds)
 
 
@@ -68,7 +68,7 @@ async def _explain_end(
         raise reason from error
 
 
-async def _listen(child: Child, patience: Patience, most_frames: int) -> AsyncIterator[Extract]:
+async def _listen(child: Child, patience: Patience, max_frames: int) -> AsyncIterator[Extract]:
     """Messages in the only order that makes sense: opened, chunks without a gap, closed.
 
     Raises: DecoderTimedOut; IncompleteReadError: the child has ended without having said so.
@@ -79,7 +79,7 @@ async def _listen(child: Child, patience: Patience, most_frames: int) -> AsyncIt
         began = time.monotonic()
         try:
             async with asyncio.timeout(min(patience.stall_seconds, left_seconds)):
-                message = wire.decode(*await read_parts(child.messages, most_frames))
+                message = wire.decode(*await read_parts(child.messages, max_frames))
         except TimeoutError as error:
             raise DecoderTimedOut() from error
         left_seconds -= time.monotonic() - began  # what the reader takes is not the clip's fault
@@ -98,10 +98,10 @@ async def _listen(child: Child, patience: Patience, most_frames: int) -> AsyncIt
             return
 
 
-async def read_parts(reader: asyncio.StreamReader, most_frames: int) -> list[bytes]:
+async def read_parts(reader: asyncio.StreamReader, max_frames: int) -> list[bytes]:
     """Header, crops, waveform and patch starts of the next message; raises DecoderCrashed."""
     prefix = await reader.readexactly(wire.PREFIX.size)
-    lengths = wire.read_prefix(prefix, most_frames=most_frames)
+    lengths = wire.read_prefix(prefix, max_frames=max_frames)
     parts = (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts)
     return [await reader.readexactly(part) for part in parts]
 

@@ -22,8 +22,8 @@ from typing import Final, NoReturn
 
 from service.sandbox.limits import die_with_parent
 
-MOST_REQUEST_BYTES: Final = 1 << 15
-MOST_HANDLES: Final = 16
+MAX_REQUEST_BYTES: Final = 1 << 15
+MAX_HANDLES: Final = 16
 STANDARD_HANDLES: Final = 3
 
 Work = Callable[[bytes, int, Sequence[int]], None]
@@ -117,7 +117,7 @@ class Cradle:
                 self._doomed.add(pid)
 
     def _answer_door(self) -> None:
-        request, handles, flags, _ = socket.recv_fds(self._door, MOST_REQUEST_BYTES, MOST_HANDLES)
+        request, handles, flags, _ = socket.recv_fds(self._door, MAX_REQUEST_BYTES, MAX_HANDLES)
         if not request:
             self._is_open = False
             return

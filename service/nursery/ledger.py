@@ -11,7 +11,7 @@ from typing import Final
 
 from service.domain.clip import ClipClosed, ClipOpened
 from service.domain.live import (
-    MOST_STATE_BYTES,
+    MAX_STATE_BYTES,
     ContainerBytes,
     Heard,
     LiveFrame,
@@ -29,11 +29,11 @@ _VERSION: Final = 1
 
 
 class Ledger:
-    """What was sent and what was answered. most_frames: of one message."""
+    """What was sent and what was answered. max_frames: of one message."""
 
-    def __init__(self, most_frames: int, *, opens: bool) -> None:
+    def __init__(self, max_frames: int, *, opens: bool) -> None:
         """Args: opens: whether the child says first what the media are."""
-        self.most_frames = most_frames
+        self.max_frames = max_frames
         self._opens = opens
         self._is_open = not opens
         self._sent_bytes = self._taken_bytes = 0
@@ -100,7 +100,7 @@ class Ledger:
 
         Raises: StreamGone: it is not one, or of another version.
         """
-        if len(state) < _SEAL.size or len(state) > MOST_STATE_BYTES:
+        if len(state) < _SEAL.size or len(state) > MAX_STATE_BYTES:
             raise StreamGone("The state of the stream is not one that can be gone on from")
         version, self._seen, self._heard = _SEAL.unpack_from(state)
         if version != _VERSION:

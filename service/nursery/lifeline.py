@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 READ_AHEAD_BYTES: Final = 1 << 18
 _KEPT_COMPLAINT_BYTES: Final = 4096
-_MOST_END_BYTES: Final = 512
+_MAX_END_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Child:
 
     async def _read_end(self) -> End | None:
         try:
-            said = await asyncio.get_running_loop().sock_recv(self._lifeline, _MOST_END_BYTES)
+            said = await asyncio.get_running_loop().sock_recv(self._lifeline, _MAX_END_BYTES)
         except ConnectionResetError:
             return None
         return End(**json.loads(said)) if said else None

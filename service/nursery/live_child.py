@@ -24,7 +24,7 @@ from service.nursery.live_wire import Dry, LiveMessage
 from service.nursery.nursery import Nursery
 from service.nursery.pieces import END, encode_piece, encode_state
 
-_MOST_UNSENT_BYTES: Final = 1 << 16
+_MAX_UNSENT_BYTES: Final = 1 << 16
 """Beyond what the pipe holds."""
 
 
@@ -66,7 +66,7 @@ async def _open_writer(pipe: object) -> asyncio.StreamWriter:
     transport, protocol = await loop.connect_write_pipe(
         lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
     )
-    transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES)
+    transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
     return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
@@ -150,7 +150,7 @@ class LiveChild:
     async def _read(self) -> LiveMessage:
         self._listens_since = time.monotonic()
         try:
-            parts = await read_parts(self._child.messages, self._ledger.most_frames)
+            parts = await read_parts(self._child.messages, self._ledger.max_frames)
         except asyncio.IncompleteReadError as error:
             raise await self._reason_of_end() from error
         finally:

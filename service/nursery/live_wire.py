@@ -15,7 +15,7 @@ import numpy as np
 
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import Extract
-from service.domain.live import MOST_STATE_BYTES, Heard, LiveExtract, Seen, Snapshot, Unreadable
+from service.domain.live import MAX_STATE_BYTES, Heard, LiveExtract, Seen, Snapshot, Unreadable
 from service.nursery import wire
 from service.nursery.belief import check_duration, check_whole
 
@@ -32,7 +32,7 @@ class Dry:
 
 
 LiveMessage = LiveExtract | Dry
-MOST_PACKED_BYTES: Final = MOST_STATE_BYTES - 64
+MAX_PACKED_BYTES: Final = MAX_STATE_BYTES - 64
 """Of the state of a snapshot as the child knows it."""
 
 
@@ -88,7 +88,7 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
 
 def _decode_snapshot(fields: dict[str, Any]) -> Snapshot:
     state = base64.b64decode(fields["state"], validate=True)
-    if len(state) > MOST_PACKED_BYTES:
+    if len(state) > MAX_PACKED_BYTES:
         raise ValueError("too large a state")
     frames, samples = check_whole(fields["frames"]), check_whole(fields["samples"])
     return Snapshot(frames=frames, samples=samples, state=state)

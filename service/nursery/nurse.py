@@ -26,7 +26,7 @@ _ENVIRONMENT: Final = {
 }
 """All of a child's environment: none of the service's keys and passwords."""
 _START_SECONDS: Final = 120.0
-_MOST_GREETING_BYTES: Final = 4096
+_MAX_GREETING_BYTES: Final = 4096
 
 
 class Nurse:
@@ -71,7 +71,7 @@ class Nurse:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_START_SECONDS):
-                greeting = await loop.sock_recv(self.door, _MOST_GREETING_BYTES)
+                greeting = await loop.sock_recv(self.door, _MAX_GREETING_BYTES)
         except TimeoutError as error:
             raise DecoderKilled("The decode nursery takes too long to start") from error
         if not greeting:

@@ -21,7 +21,7 @@ import numpy as np
 from service.domain.arrays import Bytes, Floats, Integers
 from service.domain.clip import (
     EXTRACTION_STAGES,
-    MOST_FACES,
+    MAX_FACES,
     Chunk,
     ClipClosed,
     ClipOpened,
@@ -39,9 +39,9 @@ from service.nursery.belief import check_duration, check_finite, check_record, c
 MAGIC: Final = b"CPX1"
 PREFIX: Final = struct.Struct("<4s4I")
 CROP_BYTES: Final = 3 * CROP_SIDE * CROP_SIDE
-_MOST_HEADER_BYTES: Final = 1 << 20
-_MOST_SAMPLES_PER_FRAME: Final = -(-PATCH_SAMPLES // HOP_SAMPLES) * HOP_SAMPLES
-_MOST_TEXT: Final = 500
+_MAX_HEADER_BYTES: Final = 1 << 20
+_MAX_SAMPLES_PER_FRAME: Final = -(-PATCH_SAMPLES // HOP_SAMPLES) * HOP_SAMPLES
+_MAX_TEXT: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,22 +71,22 @@ def encode_error(error: CircumplexError) -> Sequence[bytes]:
     return frame({"kind": "failed", "code": error.code, "detail": error.detail})
 
 
-def read_prefix(prefix: bytes, *, most_frames: int) -> Lengths:
+def read_prefix(prefix: bytes, *, max_frames: int) -> Lengths:
     """Lengths of the next message's parts.
 
-    Raises: DecoderCrashed: they are not what a chunk of at most `most_frames` frames has.
+    Raises: DecoderCrashed: they are not what a chunk of at most `max_frames` frames has.
     """
     magic, header, crops, waveform, patch_starts = PREFIX.unpack(prefix)
     lengths = Lengths(header=header, crops=crops, waveform=waveform, patch_starts=patch_starts)
     believable = (
         magic == MAGIC
-        and header <= _MOST_HEADER_BYTES
+        and header <= _MAX_HEADER_BYTES
         and crops % CROP_BYTES == 0
-        and crops <= most_frames * MOST_FACES * CROP_BYTES
+        and crops <= max_frames * MAX_FACES * CROP_BYTES
         and waveform % 4 == 0
-        and waveform <= most_frames * _MOST_SAMPLES_PER_FRAME * 4
+        and waveform <= max_frames * _MAX_SAMPLES_PER_FRAME * 4
         and patch_starts % 8 == 0
-        and patch_starts <= most_frames * 8
+        and patch_starts <= max_frames * 8
     )
     if not believable:
         raise nonsense("lengths")
@@ -121,7 +121,7 @@ def decode_edge(fields: dict[str, Any]) -> ClipOpened | ClipClosed:
                 anomalies=check_record(Anomalies, fields["anomalies"]),
             )
         case "failed":
-            raise _decode_error(str(fields["code"]), str(fields["detail"])[:_MOST_TEXT])
+            raise _decode_error(str(fields["code"]), str(fields["detail"])[:_MAX_TEXT])
         case _:
             raise nonsense("kind")
 
@@ -191,7 +191,7 @@ def decode_frames(fields: dict[str, Any]) -> tuple[Frame, ...]:
     if not frames:
         raise ValueError("no frames")
     for each in frames:
-        if len(each.faces) > MOST_FACES:
+        if len(each.faces) > MAX_FACES:
             raise ValueError("too many faces in one frame")
         if len({face.track for face in each.faces}) < len(each.faces):
             raise ValueError("a track has two faces in one frame")

@@ -22,7 +22,7 @@ class Pace:
 
     def __init__(self, settings: Settings, drain: Drain) -> None:
         self._idle_seconds = settings.upload_idle_seconds
-        self._least_rate = settings.upload_least_bytes_per_second
+        self._min_rate = settings.upload_min_bytes_per_second
         self._overdue = drain.overdue
         self._seconds = 0.0
         self._bytes = 0
@@ -58,9 +58,9 @@ class Pace:
 
     def _judge(self) -> None:
         """Look at one span of `upload_idle_seconds` of waiting, and begin the next."""
-        if self._bytes < self._least_rate * self._seconds:
+        if self._bytes < self._min_rate * self._seconds:
             raise UploadInterrupted(
                 f"{self._bytes} bytes came in {self._seconds:.0f} s, "
-                f"and {self._least_rate:g} bytes/s are the least"
+                f"and {self._min_rate:g} bytes/s are the least"
             )
         self._seconds, self._bytes = 0.0, 0

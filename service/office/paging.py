@@ -9,7 +9,7 @@ PLACE: Final = r"^[0-9a-f]{16}$"
 """Every such text is a token: a place in time, where the next page begins."""
 MICROSECONDS: Final = 10**6
 USUAL_SIZE: Final = 50
-MOST_SIZE: Final = 200
+MAX_SIZE: Final = 200
 """Jobs on a page."""
 CODE: Final = r"^[a-z_]{1,64}$"
 OWNER: Final = r"^[0-9A-Za-z]{1,64}$"

@@ -8,7 +8,7 @@ from typing import Final
 
 from service.domain.choices import Choices, Priority
 
-MOST_STREAM: Final = 999
+MAX_STREAM: Final = 999
 """No file that is accepted has a stream in a higher place."""
 
 

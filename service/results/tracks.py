@@ -20,7 +20,7 @@ TRUTH_LINE: Final[Mapping[str, Any]] = {
     "linestyle": (0, (4, 2)),
     "label": "truth",
 }
-_MOST_POINTS: Final = 4_000
+_MAX_POINTS: Final = 4_000
 
 Truth = Mapping[str, Sequence[float]]
 """Valence and arousal as they are known to be, one value for every frame."""
@@ -42,7 +42,7 @@ class Tracks:
 def read_tracks(result: Mapping[str, Any], truth: Truth | None = None) -> Tracks:
     """The columns, thinned to what a picture can show; truth has a value for every frame."""
     frames: Mapping[str, Sequence[Any]] = result["frames"]
-    step = max(1, len(frames["time"]) // _MOST_POINTS)
+    step = max(1, len(frames["time"]) // _MAX_POINTS)
     names = [name + ending for name in COLOURS for ending in ("", "_std", "_smoothed")]
     return Tracks(
         time=np.array(frames["time"][::step], dtype=np.float64),

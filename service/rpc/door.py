@@ -46,7 +46,7 @@ async def open_door(gateway: Gateway, port: int | None = None) -> AsyncGenerator
     """
     settings, calls, health = gateway.settings, Calls(), Health(gateway)
     server: Any = grpc.aio.server(
-        options=server_options(settings), maximum_concurrent_rpcs=settings.most_calls
+        options=server_options(settings), maximum_concurrent_rpcs=settings.max_calls
     )
     handlers = [
         handler_of(ANNOTATION, Annotation(gateway), gateway, calls),

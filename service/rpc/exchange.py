@@ -79,7 +79,7 @@ class Exchange:
         Raises: AnswerStalled.
         """
         await self.begin()
-        patience = self._gateway.settings.answer_stall_seconds
+        patience = self._gateway.settings.response_stall_seconds
         try:
             async with asyncio.timeout(patience):
                 await self._context.write(response)

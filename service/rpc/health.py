@@ -29,7 +29,7 @@ Status = health_pb2.HealthCheckResponse
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Looks every `health_seconds`; once the gateway is to stop, nothing is served any more."""
+    """Polls every `health_poll_seconds`; NOT_SERVING once the gateway stops."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -59,7 +59,7 @@ class Health(health_pb2_grpc.HealthServicer):
         while not announced.is_set():
             await self.look()
             try:
-                async with asyncio.timeout(self._gateway.settings.health_seconds):
+                async with asyncio.timeout(self._gateway.settings.health_poll_seconds):
                     await announced.wait()
             except TimeoutError:
                 continue

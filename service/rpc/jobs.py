@@ -14,7 +14,7 @@ from service.jobs.record import JobState
 from service.office import jobs as office
 from service.office.following import follow
 from service.office.gateway import Gateway
-from service.office.paging import CODE, MOST_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
+from service.office.paging import CODE, MAX_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
 from service.office.submission import submit_clip
 from service.results.formats import JSON, format_named
 from service.rpc.choosing import chosen, formed
@@ -56,8 +56,8 @@ class Jobs:
         self, request: wire.ListJobsRequest, caller: Caller
     ) -> wire.ListJobsResponse:
         """A page of jobs, newest first."""
-        if request.page_size > MOST_SIZE:
-            raise RequestInvalid(f"must be at most {MOST_SIZE}", field="page_size")
+        if request.page_size > MAX_SIZE:
+            raise RequestInvalid(f"must be at most {MAX_SIZE}", field="page_size")
         token = formed("page_token", PLACE, request.page_token)
         selection = office.choose_jobs(
             caller,
@@ -82,7 +82,7 @@ class Jobs:
     ) -> AsyncGenerator[wire.WatchJobResponse]:
         """The job now, whenever it changes, and at its end; one change may stand for several."""
         gateway = self._gateway
-        with gateway.watchers.seat(gateway.settings.max_watchers):
+        with gateway.watchers.seat(gateway.settings.max_subscribers):
             record = await office.find_job(gateway, caller, request.job_id)
             async with aclosing(follow(gateway, caller, record.id)) as events:
                 async for event in events:

@@ -36,7 +36,7 @@ def show_job(record: JobRecord, caller: Caller) -> wire.Job:
         faces=record.faces,
         video_stream=record.video_stream,
         audio_stream=record.audio_stream,
-        tries=record.tries,
+        deferrals=record.deferrals,
         retry_at=_moment(record.retry_at),
         owner=record.owner if is_admin else None,
         worker=record.worker if is_admin else None,

@@ -21,7 +21,7 @@ from service.office.uploads import (
     can_be_clip,
     plain_name,
 )
-from service.office.wishes import MOST_STREAM, Wishes
+from service.office.wishes import MAX_STREAM, Wishes
 from service.rpc.choosing import chosen
 
 Requests = AsyncIterator[SubmitJobRequest]
@@ -90,8 +90,8 @@ class Submission:
         if not self.options.HasField(name):
             return None
         place: int = getattr(self.options, name)
-        if place > MOST_STREAM:
-            raise RequestInvalid(f"at most {MOST_STREAM}", field=f"options.{name}")
+        if place > MAX_STREAM:
+            raise RequestInvalid(f"at most {MAX_STREAM}", field=f"options.{name}")
         return place
 
 

@@ -19,7 +19,7 @@ _RESTRICT_SELF: Final = 446
 _ASK_VERSION: Final = 1
 _RIGHTS_BY_VERSION: Final = {1: 13, 2: 14, 3: 15, 4: 15}
 """How many rights to files each version knows."""
-_MOST_RIGHTS: Final = 16
+_MAX_RIGHTS: Final = 16
 _TCP_VERSION: Final = 4
 _TCP_RIGHTS: Final = 0b11
 _SCOPE_VERSION: Final = 6
@@ -32,7 +32,7 @@ def close_files() -> None:
     Raises: OSError: the kernel has no Landlock, or it is switched off.
     """
     version = call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _ASK_VERSION)
-    rights = (1 << _RIGHTS_BY_VERSION.get(version, _MOST_RIGHTS)) - 1
+    rights = (1 << _RIGHTS_BY_VERSION.get(version, _MAX_RIGHTS)) - 1
     handled = [rights]
     if version >= _TCP_VERSION:
         handled.append(_TCP_RIGHTS)

@@ -12,7 +12,7 @@ from typing import Final
 
 from service.sandbox.libc import PARENT_DEATH_SIGNAL, control_process
 
-MOST_OPEN_FILES: Final = 64
+MAX_OPEN_FILES: Final = 64
 LAST_SECONDS: Final = 5
 """Processor time between SIGXCPU and SIGKILL."""
 
@@ -34,7 +34,7 @@ def limit_use(*, memory_bytes: int, cpu_seconds: int) -> None:
     _limit(resource.RLIMIT_AS, _mapped_bytes() + memory_bytes)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
+    _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
 
 
 def _limit(kind: int, most: int, grace: int = 0) -> None:

@@ -63,7 +63,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._settings = settings
         self._metrics = metrics
         self._head_due: float | None = None
-        self._untaken = Untaken(settings.answer_stall_seconds)
+        self._untaken = Untaken(settings.response_stall_seconds)
         self._has_asked = False
         self._is_in_head = False
         self._is_in_body = False
@@ -87,8 +87,8 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let the client in, or send it away."""
         super().connection_made(transport)
-        _notice_lost_clients(transport, self._settings.answer_stall_seconds)
-        self._head_due = self.loop.time() + self._settings.request_head_seconds
+        _notice_lost_clients(transport, self._settings.response_stall_seconds)
+        self._head_due = self.loop.time() + self._settings.request_head_timeout_seconds
         if not self._doors.admit(self):
             self._refuse(ConnectionsExhausted())
 
@@ -99,7 +99,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def drop(self) -> None:
         """Make room for another client."""
-        self._end("crowded_out")
+        self._end("evicted")
 
     def check(self, now_seconds: float) -> None:
         """End what has had its time."""
@@ -194,7 +194,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The client may take its time over the next request, within uvicorn's bound."""
         if self._head_due is not None:
-            self._head_due = self.loop.time() + self._settings.request_head_seconds
+            self._head_due = self.loop.time() + self._settings.request_head_timeout_seconds
         if not self.pipeline:
             self._doors.rest(self)
         super().on_response_complete()
@@ -212,7 +212,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         if self._head_due is None:
-            self._head_due = self.loop.time() + self._settings.request_head_seconds
+            self._head_due = self.loop.time() + self._settings.request_head_timeout_seconds
 
     def _count_head(self, length: int) -> None:
         self._head_bytes += length

@@ -37,8 +37,8 @@ class Doors:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._most = settings.most_connections
-        self._most_per_client = settings.most_connections_per_client
+        self._most = settings.max_connections
+        self._max_per_client = settings.max_connections_per_client
         self._metrics = metrics
         self._guests: dict[Guest, None] = {}
         self._count_of: dict[str, int] = {}
@@ -47,7 +47,7 @@ class Doors:
     def admit(self, guest: Guest) -> bool:
         """Let a connection in, in the place of another where it must be; False: no room."""
         address = guest.address
-        if self._count_of.get(address, 0) >= self._most_per_client:
+        if self._count_of.get(address, 0) >= self._max_per_client:
             has_room = self._make_room(address)
         elif len(self._guests) >= self._most:
             has_room = self._make_room(self._most_crowded())

@@ -121,7 +121,7 @@ class GatewayServer(uvicorn.Server):
 def _within_file_limit(settings: Settings) -> Settings:
     """Raise the limit of open files, and lower that of connections where that is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * settings.most_connections + OTHER_FILES
+    needed = 2 * settings.max_connections + OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -129,4 +129,4 @@ def _within_file_limit(settings: Settings) -> Settings:
         return settings
     most = max((allowed - OTHER_FILES) // 2, 1)
     log.warning("%d files may be open: connections are bound to %d", allowed, most)
-    return settings.model_copy(update={"most_connections": most})
+    return settings.model_copy(update={"max_connections": most})

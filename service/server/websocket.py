@@ -37,7 +37,7 @@ UNREAD_BYTES: Final = 2**16
 """Of answers to pings, for a client that takes none."""
 UNSENT_BYTES: Final = 2**15
 """What the kernel takes from us beyond what is on its way."""
-MOST_FRAGMENTS: Final = 1024
+MAX_FRAGMENTS: Final = 1024
 """Of one message."""
 
 log = logging.getLogger(__name__)
@@ -60,13 +60,13 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._gone = asyncio.Event()
         super().__init__(config, server_state, {**app_state, GONE: self._gone}, _loop)
         self.logger = logging.getLogger("uvicorn.access")  # its lines hold queries
-        self.conn = _Messages(settings.stream_message_bytes + HEADER.size)
+        self.conn = _Messages(settings.max_stream_message_bytes + HEADER.size)
         self._doors = doors
         self._settings = settings
         self._metrics = metrics
         self._heard_at = self.loop.time()
         self._has_ended = False
-        self._untaken = Untaken(settings.answer_stall_seconds)
+        self._untaken = Untaken(settings.response_stall_seconds)
 
     @property
     def address(self) -> str:
@@ -95,7 +95,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def drop(self) -> None:
         """Make room for another client."""
-        self._end("crowded_out")
+        self._end("evicted")
 
     def check(self, now_seconds: float) -> None:
         """End what has had its time."""
@@ -106,7 +106,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             if self._has_hung_up():
                 self.transport.abort()
         elif now_seconds > self._heard_at + SILENT_SECONDS:
-            self._end("client_silent")
+            self._end("client_timeout")
 
     def shutdown(self) -> None:
         """The gateway stops: a stream says so itself, and has time to."""
@@ -175,10 +175,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 class _Messages(ServerProtocol):
     """A first message as short as a text may be, then larger ones; of so many fragments each."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         # four bytes are the most that a letter takes
         super().__init__(max_size=4 * TEXT_LETTERS, logger=logging.getLogger("uvicorn.access"))
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._fragments = 0
 
     def recv_frame(self, frame: Frame) -> None:
@@ -187,10 +187,10 @@ class _Messages(ServerProtocol):
         if frame.opcode not in DATA_OPCODES:
             return
         self._fragments = 0 if frame.fin else self._fragments + 1
-        if self._fragments > MOST_FRAGMENTS:
-            raise ProtocolError(f"more than {MOST_FRAGMENTS} fragments")
+        if self._fragments > MAX_FRAGMENTS:
+            raise ProtocolError(f"more than {MAX_FRAGMENTS} fragments")
         if frame.fin:
-            self.max_message_size = self._most_bytes
+            self.max_message_size = self._max_bytes
 
 
 def _is_text(data: bytes) -> bool:

@@ -24,7 +24,7 @@ class Addresses(Part):
         default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint."
     )
 
-    grpc_ping_seconds: float = Field(
+    grpc_keepalive_seconds: float = Field(
         default=60.0,
         ge=1,
         description="A gRPC client from whom nothing comes is asked so often whether it is there; "

@@ -10,7 +10,7 @@ from service.settings.part import Part
 class Live(Part):
     """Bounds of streams. How long one may be, and how large its frames, is as for clips."""
 
-    live_origins: str = Field(
+    websocket_origins: str = Field(
         default="",
         pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+([ ,]+[a-z][a-z0-9+.-]*://[^/\s,]+)*)?$",
         description="Origins, https://example.org, of the pages that may open streams over "
@@ -21,18 +21,18 @@ class Live(Part):
         ge=1,
         description="Streams of one gateway at a time; unset: two for each processor.",
     )
-    stream_latency_seconds: float = Field(
+    stream_admission_latency_seconds: float = Field(
         default=0.2,
         gt=0,
         description="While provisional results take longer (p95), no further stream is let in.",
     )
-    stream_message_bytes: int = Field(
+    max_stream_message_bytes: int = Field(
         default=8 * 2**20, ge=2**16, description="Largest message of a stream, bytes."
     )
-    stream_waiting_frames: int = Field(
+    stream_queue_frames: int = Field(
         default=16, ge=1, le=1024, description="Frames of a stream that wait for their turn."
     )
-    stream_results: int = Field(
+    stream_unread_results: int = Field(
         default=64, ge=1, le=4096, description="Results kept for a client that does not read them."
     )
     stream_idle_seconds: float = Field(

@@ -37,10 +37,10 @@ class Decoding(Part):
 class Faces(Part):
     """Which faces are followed."""
 
-    most_faces: int = Field(
+    max_faces: int = Field(
         default=6, ge=1, le=8, description="Faces followed at a time, the largest; one a track."
     )
-    least_face_pixels: float = Field(
+    min_face_pixels: float = Field(
         default=20.0,
         ge=1,
         description="Height of the smallest face that is followed, pixels of the displayed frame.",

@@ -16,7 +16,7 @@ class Jobs(Part):
     worker_concurrency: int = Field(
         default=2, ge=1, le=64, description="Clips one worker works on at once."
     )
-    redelivery_seconds: float = Field(
+    lease_seconds: float = Field(
         default=10.0,
         ge=1,
         description="A job whose worker has been silent so long goes to another.",
@@ -24,12 +24,12 @@ class Jobs(Part):
     max_attempts: int = Field(
         default=5, ge=1, le=20, description="Workers a clip may take down before it is given up."
     )
-    max_tries: int = Field(
+    max_deferrals: int = Field(
         default=1500,
         ge=1,
         description="Times a job is put off, 64 s at most, while a part is away: a day or so.",
     )
-    max_waiting_jobs: int = Field(
+    max_queued_jobs: int = Field(
         default=10_000, ge=1, description="Jobs that may wait; more are refused with 429."
     )
     clip_ttl_seconds: float = Field(
@@ -67,7 +67,7 @@ class Embedded(Part):
 class Telemetry(Part):
     """What is told."""
 
-    health_seconds: float = Field(
+    health_poll_seconds: float = Field(
         default=5.0,
         gt=0,
         description="From one look at the parts behind the gateway to the next, for gRPC health.",

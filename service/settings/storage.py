@@ -57,7 +57,7 @@ class BlobStore(Part):
     store_addressing: Literal["path", "virtual"] = Field(
         default="path", description="Where the bucket's name goes: into the path or the host name."
     )
-    store_plain_http: bool = Field(
+    store_allow_http: bool = Field(
         default=False, description="Whether the bucket's endpoint may be http://, unencrypted."
     )
     store_timeout_seconds: float = Field(
@@ -82,13 +82,13 @@ class BlobStore(Part):
         description="What all clips and results may weigh together; a clip above it meets 507. "
         "Without it, there is no budget but the space itself.",
     )
-    sweep_seconds: float = Field(
+    orphan_sweep_seconds: float = Field(
         default=600.0,
         ge=0.1,
         le=24 * 3600.0,
         description="From one search for blobs that no job knows to the next.",
     )
-    sweep_grace_seconds: float = Field(
+    orphan_grace_seconds: float = Field(
         default=3600.0,
         ge=0,
         description="A blob younger than this is left alone by the search.",

@@ -19,10 +19,10 @@ class Content:
         self.is_over = False
         self.failure: Exception | None = None
 
-    async def take(self, least_bytes: int) -> bytes:
+    async def take(self, min_bytes: int) -> bytes:
         """The first bytes: so many or a few more, or all where there are fewer."""
         start = bytearray()
-        while len(start) < least_bytes and (chunk := await self._next()) is not None:
+        while len(start) < min_bytes and (chunk := await self._next()) is not None:
             start += chunk
         self._start = bytes(start)
         return self._start

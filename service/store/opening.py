@@ -28,7 +28,7 @@ def open_store(settings: Settings) -> Store:
         endpoint=settings.store_endpoint,
         region=settings.store_region,
         is_virtual_hosted=settings.store_addressing == "virtual",
-        is_plain_http_allowed=settings.store_plain_http,
+        is_plain_http_allowed=settings.store_allow_http,
         timeout_seconds=settings.store_timeout_seconds,
     )
     return BucketStore(bucket, settings.store_scratch_dir)

@@ -19,7 +19,7 @@ REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Seconds: what somebody waits for."""
 CONNECTION_ENDS: Final = (
     *("request_too_slow", "head_too_large", "request_malformed"),
-    *("connections_exhausted", "crowded_out", "answer_stalled", "client_silent"),
+    *("connections_exhausted", "evicted", "answer_stalled", "client_timeout"),
 )
 """Why the gateway itself ends a connection: an error's code, or what befell it."""
 JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0, 1800.0, 3600.0)
@@ -48,9 +48,9 @@ OUTCOMES: Final = (
     "succeeded",
     "failed",
     "retried",
-    "handed_back",
+    "released",
     "superseded",
-    "withdrawn",
+    "cancelled",
 )
 """How an attempt at a job ends; the first two end the job."""
 ROUTES: Final = (

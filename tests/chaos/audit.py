@@ -39,7 +39,7 @@ class Findings:
     lost: list[str] = field(default_factory=list[str])
     duplicated: list[str] = field(default_factory=list[str])
     wrong: list[str] = field(default_factory=list[str])
-    redelivery_seconds: list[float] = field(default_factory=list[float])
+    lease_seconds: list[float] = field(default_factory=list[float])
 
 
 def audit(evidence: Evidence) -> Findings:
@@ -51,7 +51,7 @@ def audit(evidence: Evidence) -> Findings:
     for attempt, kill in _bereaved(evidence):
         after = _next_start(attempt, evidence.trails[attempt.job_id])
         if after is not None:  # else it is lost, was given up, or its last word came just in time
-            found.redelivery_seconds.append(after - kill.moment)
+            found.lease_seconds.append(after - kill.moment)
     return found
 
 

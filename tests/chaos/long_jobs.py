@@ -25,7 +25,7 @@ LEASE_SECONDS: Final = 1.0
 LEASES: Final = 10
 """A long job takes at least so many."""
 LIMITS: Final[Mapping[str, Any]] = {
-    "redelivery_seconds": LEASE_SECONDS,
+    "lease_seconds": LEASE_SECONDS,
     "worker_concurrency": 2,
     "decode_stall_seconds": 240.0,
     "decode_cpu_seconds": 120,
@@ -121,7 +121,7 @@ def run_long_jobs(
         limits = {**LIMITS, **each.limits, "queue_name": f"long-{number}"}
         jobs += _run_round(each.cases, ground.settings.model_copy(update=limits))
     return {
-        "redelivery_seconds": LEASE_SECONDS,
+        "lease_seconds": LEASE_SECONDS,
         "started_again": sum(job["starts"] != 1 for job in jobs),
         "ended_otherwise": sum(job["error_code"] != job["expected"] for job in jobs),
         "jobs": jobs,

@@ -11,7 +11,7 @@ from tests.chaos.crowd import Ending
 TOLERANCE: Final = 1e-5
 """Of values; networks add in another order when other crops share their batch."""
 _LEFT_OUT: Final = "provenance"
-_MOST_DIFFERENCES: Final = 5
+_MAX_DIFFERENCES: Final = 5
 
 
 def differences(expected: Ending, found: Ending) -> list[str]:
@@ -26,7 +26,7 @@ def differences(expected: Ending, found: Ending) -> list[str]:
     told: list[str] = []
     for difference in _compare("", expected.result, found.result):
         told.append(difference)
-        if len(told) == _MOST_DIFFERENCES:
+        if len(told) == _MAX_DIFFERENCES:
             break
     return told
 

@@ -14,9 +14,9 @@ from tests.chaos.audit import Evidence, Findings, percentile
 from tests.chaos.crowd import Notes
 from tests.chaos.parts import Kind
 
-MOST_REDELIVERY_SECONDS: Final = 20.0
+MAX_REDELIVERY_SECONDS: Final = 20.0
 VIOLATIONS: Final = ("lost", "duplicated", "wrong", "not_accepted")
-_MOST_TOLD: Final = 50
+_MAX_TOLD: Final = 50
 _LIBRARIES: Final = ("redis", "uvicorn", "fastapi", "obstore", "av", "numpy")
 
 
@@ -24,7 +24,7 @@ def summarise(
     evidence: Evidence, findings: Findings, notes: Notes, *, orders: int
 ) -> dict[str, Any]:
     """The counts of a run; whatever does not hold is told job by job under `told`."""
-    seconds = findings.redelivery_seconds
+    seconds = findings.lease_seconds
     by_part = Counter(kill.kind for kill in evidence.kills)
     return {
         "jobs": orders,
@@ -35,7 +35,7 @@ def summarise(
         "wrong": len(findings.wrong),
         "redelivery_p99_seconds": round(percentile(seconds, 0.99), 3),
         "redelivery_p50_seconds": round(percentile(seconds, 0.5), 3),
-        "redelivery_most_seconds": round(max(seconds, default=0.0), 3),
+        "redelivery_max_seconds": round(max(seconds, default=0.0), 3),
         "redeliveries": len(seconds),
         "kills": len(evidence.kills),
         "kills_by_part": {str(kind): by_part[kind] for kind in Kind},
@@ -48,17 +48,17 @@ def summarise(
         "answers": dict(sorted(notes.answers.items())),
         "unpublished_results": sum(len(trail.unpublished()) for trail in evidence.trails.values()),
         "told": {
-            "lost": findings.lost[:_MOST_TOLD],
-            "duplicated": findings.duplicated[:_MOST_TOLD],
-            "wrong": findings.wrong[:_MOST_TOLD],
-            "not_accepted": notes.rejected[:_MOST_TOLD],
+            "lost": findings.lost[:_MAX_TOLD],
+            "duplicated": findings.duplicated[:_MAX_TOLD],
+            "wrong": findings.wrong[:_MAX_TOLD],
+            "not_accepted": notes.rejected[:_MAX_TOLD],
         },
     }
 
 
 def is_kept(summary: dict[str, Any]) -> bool:
     """Whether every job was accepted and done once, right, soon after a kill; long ones too."""
-    is_soon = summary["redelivery_p99_seconds"] <= MOST_REDELIVERY_SECONDS
+    is_soon = summary["redelivery_p99_seconds"] <= MAX_REDELIVERY_SECONDS
     long_jobs = summary.get("long_jobs", {})
     is_once = not long_jobs.get("started_again") and not long_jobs.get("ended_otherwise")
     return is_soon and is_once and not any(summary[name] for name in VIOLATIONS)
@@ -84,7 +84,7 @@ def draw(summary: dict[str, Any]) -> Table:
         (
             "redelivery",
             f"p50 {summary['redelivery_p50_seconds']} s, p99 {summary['redelivery_p99_seconds']} s,"
-            f" most {summary['redelivery_most_seconds']} s ({summary['redeliveries']} of them)",
+            f" most {summary['redelivery_max_seconds']} s ({summary['redeliveries']} of them)",
         ),
     )
     for row in rows:

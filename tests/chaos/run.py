@@ -39,7 +39,7 @@ class Plan:
 
     at_once: jobs open at a time. spread_seconds: what submissions are spread over, at least.
     slow_every: one submission in so many comes slowly; 0: none.
-    most_kills, deadline_seconds: when killing ends, whatever is left.
+    max_kills, deadline_seconds: when killing ends, whatever is left.
     """
 
     jobs: int = 1000
@@ -51,7 +51,7 @@ class Plan:
     at_once: int = 48
     spread_seconds: float = 0.0
     slow_every: int = 5
-    most_kills: int | None = None
+    max_kills: int | None = None
     deadline_seconds: float = 3600.0
 
 
@@ -127,7 +127,7 @@ def run_chaos(
             spread_seconds=plan.spread_seconds,
         )
         parts = (*below.parts, *above.parts)
-        kills = islice(schedule(plan.seed, plan.kill_seconds), plan.most_kills)
+        kills = islice(schedule(plan.seed, plan.kill_seconds), plan.max_kills)
         killer = Killer(parts, kills, seed=plan.seed)
         began = time.monotonic()
         with crowd:
@@ -153,7 +153,7 @@ def run_chaos(
         "seed": plan.seed,
         "seconds": round(seconds, 1),
         "jobs_per_second": round(plan.jobs / seconds, 2),
-        "settings": asdict(plan) | {"redelivery_seconds": ground.settings.redelivery_seconds},
+        "settings": asdict(plan) | {"lease_seconds": ground.settings.lease_seconds},
         "orphans": killer.orphans,
         "ended_alone": [*below.ended_alone, *above.ended_alone],
         "stray_files": stray_files(ground.settings.store_dir, set(trails)),

@@ -215,7 +215,7 @@ def test_redelivery_lasts_from_the_kill_of_the_holder_to_the_next_start(
     kept: Evidence, kills: list[Kill], seconds: list[float]
 ) -> None:
     found = audit(replace(with_trail(kept, *REDELIVERED), kills=kills))
-    assert found.redelivery_seconds == pytest.approx(seconds)
+    assert found.lease_seconds == pytest.approx(seconds)
 
 
 def test_slow_redelivery_breaks_the_promise(kept: Evidence) -> None:

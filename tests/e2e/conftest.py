@@ -29,8 +29,8 @@ def stack(
         model_repository=mini_repository,
         max_upload_bytes=MAX_UPLOAD_BYTES,
         max_clip_seconds=MAX_CLIP_SECONDS,
-        redelivery_seconds=3.0,
-        live_origins="*",
+        lease_seconds=3.0,
+        websocket_origins="*",
     )
     with run_stack(stand_apart(limited, tmp_path_factory.mktemp("stack"))) as running:
         yield running

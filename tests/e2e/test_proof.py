@@ -35,7 +35,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CAST = Cast(seed=1_000, actors=2, seconds=3.0, rates=("24", "variable"), cameras=2)
-LEAST_AGREEMENT = 0.75
+MIN_AGREEMENT = 0.75
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_offline_and_served_estimates_of_the_same_frames_agree(report: dict[str,
     assert report["end_to_end"]["by_rate"].keys() == {"24", "variable"}
     for figures in report["end_to_end"]["by_rate"].values():
         for target in ("valence", "arousal"):
-            assert figures["agreement"]["ccc"][target] > LEAST_AGREEMENT
+            assert figures["agreement"]["ccc"][target] > MIN_AGREEMENT
             assert figures["agreement"]["mean_absolute_difference"][target] < 0.06
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-MOST_BYTES: Final = 1 << 18
+MAX_BYTES: Final = 1 << 18
 """No input grows beyond this."""
 _LONGEST_RUN: Final = 512
 _WIDTHS: Final = (1, 2, 4, 4, 8)
@@ -41,13 +41,13 @@ def lie_in_place(data: bytes, rng: Random, within: int | None = None) -> bytes:
 def damage(data: bytes, rng: Random) -> tuple[bytes, str]:
     """Do one thing to the bytes; returns what was done too."""
     act = rng.choice(_ACTS)
-    return act(data, rng)[:MOST_BYTES], act.__name__.strip("_")
+    return act(data, rng)[:MAX_BYTES], act.__name__.strip("_")
 
 
 def splice(head: bytes, tail: bytes, rng: Random) -> bytes:
     """The beginning of one file and the end of another."""
     cut, join = rng.randrange(len(head) + 1), rng.randrange(len(tail) + 1)
-    return (head[:cut] + tail[join:])[:MOST_BYTES]
+    return (head[:cut] + tail[join:])[:MAX_BYTES]
 
 
 def _flip_bits(data: bytes, rng: Random) -> bytes:

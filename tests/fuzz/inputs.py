@@ -11,7 +11,7 @@ from service.domain.choices import Choices, Faces
 from tests.fuzz import elements, packets, tree
 from tests.fuzz.boxes import BOXES
 from tests.fuzz.chunks import CHUNKS
-from tests.fuzz.damage import MOST_BYTES, damage, lie_in_place, splice
+from tests.fuzz.damage import MAX_BYTES, damage, lie_in_place, splice
 from tests.fuzz.elements import ELEMENTS
 from tests.fuzz.seeds import Seed
 
@@ -52,7 +52,7 @@ def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> Input:
         number=number,
         name=f"{number:06d}-{seed.name}",
         steps=tuple(steps),
-        data=data[:MOST_BYTES],
+        data=data[:MAX_BYTES],
         choices=_choose(rng),
     )
 

@@ -49,12 +49,12 @@ class Census:
         return found
 
 
-def settle(take: Callable[[], Census], most_processes: int | None) -> Census:
+def settle(take: Callable[[], Census], max_processes: int | None) -> Census:
     """A census once ended processes are reaped and helpers of a moment are gone."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
         census = take()
-        is_calm = most_processes is None or census.processes <= most_processes
+        is_calm = max_processes is None or census.processes <= max_processes
         if (is_calm and not census.zombies) or time.monotonic() > end:
             return census
         time.sleep(_LOOK_SECONDS)

@@ -12,7 +12,7 @@ from tests.fuzz.door import Outcome, Verdict
 from tests.fuzz.inputs import Input
 
 _SLOWEST: Final = 10
-_MOST_KEPT: Final = 500
+_MAX_KEPT: Final = 500
 VIOLATIONS: Final = ("deaths", "hangs", "defects", "leaks")
 
 
@@ -73,7 +73,7 @@ class Findings:
         self.verdicts[outcome.verdict] += 1
         is_fine = outcome.verdict is Verdict.FINE
         self.slowest = sorted([*self.slowest, (outcome.seconds, fed.name)])[-_SLOWEST:]
-        if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.kept) < _MOST_KEPT:
+        if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.kept) < _MAX_KEPT:
             (self.folder / fed.name).write_bytes(fed.data)
             choices = asdict(fed.choices)
             facts = {"name": fed.name, "where": where, "steps": fed.steps, "choices": choices}

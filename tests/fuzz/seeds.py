@@ -24,7 +24,7 @@ _FRAMES: Final = 2
 _FRAMES_IN_GROUPS: Final = 3
 """Where some are shown in another order than they are coded."""
 _SIZE: Final = (80, 60)
-_LEAST_PACKET_BYTES: Final = 8
+_MIN_PACKET_BYTES: Final = 8
 _NOBODY: Final = 65534
 _X264: Final = {
     "preset": "veryfast",
@@ -153,6 +153,6 @@ def _locate_packets(path: Path, data: bytes) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for part in parts:
         start = data.find(part)
-        if len(part) >= _LEAST_PACKET_BYTES and start >= 0:
+        if len(part) >= _MIN_PACKET_BYTES and start >= 0:
             found.append((start, start + len(part)))
     return found

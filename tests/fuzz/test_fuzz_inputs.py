@@ -15,7 +15,7 @@ from tests.fuzz import packets
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.boxes import BOXES
 from tests.fuzz.chunks import CHUNKS
-from tests.fuzz.damage import MOST_BYTES, damage, lie_in_place, splice
+from tests.fuzz.damage import MAX_BYTES, damage, lie_in_place, splice
 from tests.fuzz.elements import ELEMENTS, relace
 from tests.fuzz.inputs import Mutation, make_input
 from tests.fuzz.seeds import Seed, make_seeds
@@ -65,7 +65,7 @@ def test_inputs_are_of_every_seed_and_changed_in_every_way(seeds: tuple[Seed, ..
     whole = {seed.data for seed in seeds}
     assert {given.name.partition("-")[2] for given in inputs} == {seed.name for seed in seeds}
     assert sum(given.data in whole for given in inputs) < 50
-    assert max(len(given.data) for given in inputs) <= MOST_BYTES
+    assert max(len(given.data) for given in inputs) <= MAX_BYTES
     done = Counter(step.split()[0] for given in inputs for step in given.steps)
     assert {"lie_in_field", "lie_in_size", "rename", "nest", "move", "relace"} <= set(done)
     assert {"flip_bits", "truncate", "splice", "adapt", "tabulate", "damage"} <= set(done)

@@ -15,7 +15,7 @@ from typing import Final
 from tests.fuzz.damage import damage, lie_in_place
 
 DEEPEST_NEST: Final = 60
-MOST_COPIES: Final = 40
+MAX_COPIES: Final = 40
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -100,7 +100,7 @@ def _remove(root: Node, node: Node, nesting: Format, rng: Random) -> None:
 
 def _duplicate(root: Node, node: Node, nesting: Format, rng: Random) -> None:
     siblings = _siblings(root, node)
-    copies = rng.choice((1, 1, 2, MOST_COPIES))
+    copies = rng.choice((1, 1, 2, MAX_COPIES))
     place = rng.randrange(len(siblings) + 1)
     siblings[place:place] = [copy.deepcopy(node) for _ in range(copies)]
 

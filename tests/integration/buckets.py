@@ -40,7 +40,7 @@ class BucketServer:
             "store_url": f"s3://{BUCKET}/{prefix}",
             "store_endpoint": self.url,
             "store_region": "us-east-1",
-            "store_plain_http": True,
+            "store_allow_http": True,
         } | changes
 
     def files(self, prefix: str) -> list[str]:

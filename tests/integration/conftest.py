@@ -78,7 +78,7 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
         store_dir=tmp_path / "store",
         grpc_port=free_port(),
         worker_metrics_port=free_port(),
-        redelivery_seconds=1.0,
+        lease_seconds=1.0,
         max_upload_bytes=2**20,
         drain_seconds=5.0,
     )

@@ -40,7 +40,7 @@ def fuzz(
         http_port=free_port(),
         worker_metrics_port=free_port(),
         max_upload_bytes=2**20,
-        max_wait_seconds=1,
+        max_prefer_wait_seconds=1,
     )
     url = f"http://127.0.0.1:{settings.http_port}"
     command = [

@@ -163,7 +163,7 @@ async def test_a_watcher_that_goes_away_frees_its_seat(
 
 
 async def test_more_watchers_than_are_served_are_refused(gateway: Gateway) -> None:
-    few = gateway.settings.model_copy(update={"max_watchers": 1})
+    few = gateway.settings.model_copy(update={"max_subscribers": 1})
     app = create_app(dataclasses.replace(gateway, settings=few))
     async with serving(app) as address, client_of(address) as client:
         job_id = await submitted(client)
@@ -238,7 +238,7 @@ async def test_a_patient_client_is_answered_when_the_job_has_ended(
 
 
 async def test_patience_ends_with_its_time(gateway: Gateway) -> None:
-    settings = gateway.settings.model_copy(update={"max_wait_seconds": 1})
+    settings = gateway.settings.model_copy(update={"max_prefer_wait_seconds": 1})
     app = create_app(dataclasses.replace(gateway, settings=settings))
     async with serving(app) as address, client_of(address) as client:
         posted = await post_clip(client, Prefer="wait=3600")

@@ -98,7 +98,7 @@ async def _job_in(state: str, client: httpx.AsyncClient, rooms: Rooms) -> str:
     elif state == "failed":
         await rooms.ledger.fail(claim, ClipNotMedia())
     elif state == "put off":
-        await rooms.ledger.put_off(claim, seconds=60.0, tries=1)
+        await rooms.ledger.put_off(claim, seconds=60.0, deferrals=1)
     return job_id
 
 

@@ -107,13 +107,13 @@ async def test_a_bucket_is_swept_like_a_folder(
     settings: Settings, rooms: Rooms, bucket_server: BucketServer, bucket_credentials: None
 ) -> None:
     named = bucket_server.settings(uuid4().hex)
-    settings = settings.model_copy(update=named | {"sweep_grace_seconds": 0.0})
+    settings = settings.model_copy(update=named | {"orphan_grace_seconds": 0.0})
     there = replace(rooms, store=open_store(settings), settings=settings)
     job_id, removed = await there.submit(), await there.submit()
     await there.store.put(clip_key(new_job_id()), chunks_of(b"left"))
     await there.desk.remove(removed)
 
-    async with at_work(there, sweep_seconds=0.2):
+    async with at_work(there, orphan_sweep_seconds=0.2):
 
         async def swept() -> bool | None:
             return True if await keys(there) == {clip_key(job_id)} else None
@@ -143,7 +143,7 @@ async def test_uploads_live_through_sweeps_without_any_grace(rooms: Rooms) -> No
         yield b"end"
 
     job_id = new_job_id()
-    async with at_work(rooms, sweep_seconds=0.1, sweep_grace_seconds=0.0):
+    async with at_work(rooms, orphan_sweep_seconds=0.1, orphan_grace_seconds=0.0):
         putting = asyncio.create_task(rooms.store.put(clip_key(job_id), slow()))
         await asyncio.sleep(1.0)
         release.set()

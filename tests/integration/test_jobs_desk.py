@@ -54,7 +54,7 @@ def _record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
 
 
 async def test_a_full_queue_takes_no_more(rooms: Rooms) -> None:
-    settings = rooms.settings.model_copy(update={"max_waiting_jobs": 2})
+    settings = rooms.settings.model_copy(update={"max_queued_jobs": 2})
     async with Desk.open(settings) as desk:
         await desk.submit(_record())
         await desk.check_room(ANYONE)
@@ -104,7 +104,7 @@ async def test_nothing_of_a_removed_job_stays_but_its_purge(rooms: Rooms, upkeep
     ids = [await rooms.submit() for _ in range(5)]
     await rooms.ledger.succeed(await rooms.claim(), frames=1, result_bytes=6)
     await rooms.ledger.fail(await rooms.claim(), ClipTooLong())
-    await rooms.ledger.put_off(await rooms.claim(), seconds=60.0, tries=1)
+    await rooms.ledger.put_off(await rooms.claim(), seconds=60.0, deferrals=1)
     running = await rooms.claim()
 
     for job_id in ids:
@@ -184,7 +184,7 @@ async def test_a_running_job_stops_soon_after_it_is_cancelled(rooms: Rooms) -> N
         await rooms.desk.cancel(job_id)
 
         async def stopped() -> bool | None:
-            ended = rooms.metrics.job_duration_seconds.labels("withdrawn")
+            ended = rooms.metrics.job_duration_seconds.labels("cancelled")
             return ended._sum.get() > 0 or None  # pyright: ignore[reportPrivateUsage]
 
         await eventually(stopped, 5.0)

@@ -53,7 +53,7 @@ class Play:
                 (2, lambda: ledger.beat(claim, chance.randrange(9), 9)),
                 (2, lambda: ledger.succeed(claim, frames=9, result_bytes=chance.randrange(99))),
                 (1, lambda: ledger.fail(claim, ClipTooLong())),
-                (1, lambda: ledger.put_off(claim, seconds=60.0, tries=1)),
+                (1, lambda: ledger.put_off(claim, seconds=60.0, deferrals=1)),
                 (1, lambda: ledger.hand_back(claim)),
                 (2, lambda: self.die(claim)),
             ]

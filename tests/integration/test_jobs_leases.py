@@ -42,7 +42,7 @@ async def test_a_lease_that_has_ended_goes_to_whoever_asks(rooms: Rooms) -> None
     assert (second.job_id, second.attempt, second.record.lost) == (first.job_id, 2, 1)
     for change in (
         rooms.ledger.beat(first, 1, None),
-        rooms.ledger.put_off(first, seconds=0.0, tries=1),
+        rooms.ledger.put_off(first, seconds=0.0, deferrals=1),
         rooms.ledger.succeed(first, frames=1, result_bytes=0),
     ):
         with pytest.raises(AttemptSuperseded):
@@ -70,7 +70,7 @@ async def test_after_an_outage_the_leases_of_the_lost_end(rooms: Rooms) -> None:
     started = time.monotonic()
 
     while (claimed := await rooms.ledger.claim()).claim is None:
-        assert time.monotonic() - started < 20 * rooms.settings.redelivery_seconds
+        assert time.monotonic() - started < 20 * rooms.settings.lease_seconds
         await asyncio.sleep(0.05)
 
     assert claimed.claim.record.lost == 1

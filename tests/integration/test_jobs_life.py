@@ -100,11 +100,11 @@ async def test_while_a_part_is_away_the_jobs_that_wait_are_not_touched(rooms: Ro
     )
     async with alone.worker(analyse, is_back):
         await asyncio.sleep(2.0)
-        tries = [(await rooms.desk.find(job_id)).tries for job_id in submitted]
+        deferrals = [(await rooms.desk.find(job_id)).deferrals for job_id in submitted]
         back.set()
         records = [await rooms.finished(job_id) for job_id in submitted]
 
-    assert sorted(tries) == [0, 0, 1]
+    assert sorted(deferrals) == [0, 0, 1]
     assert {record.state for record in records} == {JobState.SUCCEEDED}
     assert [record.attempt for record in records] == [2, 1, 1]
 
@@ -119,7 +119,7 @@ async def test_what_lost_its_worker_is_taken_over_while_a_part_is_away(rooms: Ro
 
     async def was_taken_over() -> JobRecord | None:
         record = await rooms.desk.find(lost)
-        return record if record.tries else None
+        return record if record.deferrals else None
 
     async with rooms.worker(failing_with(InferenceUnavailable()), is_back):
         waiting = await rooms.submit()
@@ -278,7 +278,7 @@ async def test_an_unknown_job_is_unknown(rooms: Rooms) -> None:
 
 
 async def test_a_job_longer_than_its_lease_is_worked_on_once(rooms: Rooms) -> None:
-    analyse = analysis_of(40, frame_seconds=3 * rooms.settings.redelivery_seconds / 40)
+    analyse = analysis_of(40, frame_seconds=3 * rooms.settings.lease_seconds / 40)
     job_id = await rooms.submit()
 
     async with rooms.worker(analyse), rooms.worker(analyse):

@@ -150,7 +150,7 @@ async def test_an_outage_longer_than_the_lease_starts_no_job_again(
             async with moved.worker(analyse), moved.worker(analyse):
                 await _progressing(moved, job_id)
                 await asyncio.to_thread(server.stop)
-                await asyncio.sleep(3 * settings.redelivery_seconds)
+                await asyncio.sleep(3 * settings.lease_seconds)
                 await asyncio.to_thread(server.start)
                 record = await moved.finished(job_id)
 

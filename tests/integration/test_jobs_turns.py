@@ -100,11 +100,11 @@ async def test_a_job_that_lost_its_worker_comes_before_all_that_wait(rooms: Room
 
 async def test_a_job_that_is_put_off_waits_for_its_time(rooms: Rooms) -> None:
     job_id = await rooms.submit()
-    await rooms.ledger.put_off(await rooms.claim(), seconds=60.0, tries=1)
+    await rooms.ledger.put_off(await rooms.claim(), seconds=60.0, deferrals=1)
 
     assert (await rooms.ledger.claim()).claim is None
     record = await rooms.desk.find(job_id)
-    assert (record.tries, record.lost) == (1, 0)
+    assert (record.deferrals, record.lost) == (1, 0)
     assert record.retry_at is not None
 
     async with connect(rooms.settings.redis_url) as redis:

@@ -33,7 +33,7 @@ async def door(gateway: Gateway) -> AsyncGenerator[Door]:
 
 
 async def test_a_message_too_large_ends_the_stream(gateway: Gateway) -> None:
-    async with door_of(gateway, stream_message_bytes=2**18) as door:
+    async with door_of(gateway, max_stream_message_bytes=2**18) as door:
         async with opened(door.address) as socket:
             await say(socket, JPEG_FRAMES)
             await hear(socket)
@@ -95,7 +95,7 @@ async def test_a_client_that_is_gone_ends_its_stream(door: Door, leave: Any, is_
 
 async def test_a_client_that_reads_nothing_costs_little_and_is_cut_off(gateway: Gateway) -> None:
     streams = PretendedStreams(result_letters=100_000)
-    async with door_of(gateway, streams, answer_stall_seconds=1.0) as door:
+    async with door_of(gateway, streams, response_stall_seconds=1.0) as door:
         async with opened(door.address, max_queue=1, close_timeout=1) as socket:
             socket.transport.pause_reading()
             await say(socket, JPEG_FRAMES)
@@ -116,7 +116,7 @@ async def send_frames(socket: ClientConnection, count: int) -> None:
 
 async def test_connections_count_whatever_they_speak(gateway: Gateway) -> None:
     async with (
-        door_of(gateway, most_connections=2, most_connections_per_client=2) as door,
+        door_of(gateway, max_connections=2, max_connections_per_client=2) as door,
         opened(door.address) as one,
         opened(door.address) as other,
     ):

@@ -185,7 +185,9 @@ async def test_a_gateway_that_stops_says_where_to_go_on(gateway: Gateway) -> Non
 
 
 async def test_pages_of_other_origins_stay_outside(gateway: Gateway) -> None:
-    async with door_of(gateway, live_origins="https://a.example, https://b.example:444") as door:
+    async with door_of(
+        gateway, websocket_origins="https://a.example, https://b.example:444"
+    ) as door:
         own = door.address
         for origin in (None, own, "https://a.example", "HTTPS://B.example:444"):
             async with opened(door.address, origin=origin) as socket:
@@ -201,7 +203,7 @@ async def test_pages_of_other_origins_stay_outside(gateway: Gateway) -> None:
 
 async def test_all_pages_come_in_where_all_may(gateway: Gateway) -> None:
     async with (
-        door_of(gateway, live_origins="*") as door,
+        door_of(gateway, websocket_origins="*") as door,
         opened(door.address, origin="https://somewhere.example") as socket,
     ):
         await say(socket, JPEG_FRAMES)

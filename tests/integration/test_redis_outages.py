@@ -167,7 +167,7 @@ async def test_kill_9_of_redis_loses_no_job_that_was_accepted(server: RedisServe
             )
             accepted.append((await desk.submit(record)).record.id)
 
-    settings = Settings(redis_url=server.url, max_waiting_jobs=1_000_000)
+    settings = Settings(redis_url=server.url, max_queued_jobs=1_000_000)
     async with Desk.open(settings) as desk, Upkeep.open(settings) as upkeep:
         for _ in range(3):
             streams = [asyncio.create_task(submit(desk)) for _ in range(8)]

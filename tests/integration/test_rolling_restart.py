@@ -73,7 +73,7 @@ async def test_no_request_fails_and_each_job_is_done_once(rooms: Rooms) -> None:
     update = {
         "drain_delay_seconds": DELAY_SECONDS,
         "drain_seconds": 20.0,
-        "redelivery_seconds": 15.0,
+        "lease_seconds": 15.0,
     }
     settings = rooms.settings.model_copy(update=update)
     ports = (free_port(), free_port())

@@ -92,7 +92,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_head_that_does_not_end_is_ended(gateway: Gateway) -> None:
     async with (
-        serving_with(gateway, request_head_seconds=0.5) as address,
+        serving_with(gateway, request_head_timeout_seconds=0.5) as address,
         client_of(address, HEAD) as never_ending,
         client_of(address) as silent,
         client_of(address, HEAD + b"\r\n" + HEAD) as again,
@@ -111,7 +111,7 @@ async def test_a_head_that_comes_byte_by_byte_is_ended_all_the_same(gateway: Gat
             await asyncio.sleep(0.05)
 
     async with (
-        serving_with(gateway, request_head_seconds=0.5) as address,
+        serving_with(gateway, request_head_timeout_seconds=0.5) as address,
         client_of(address, HEAD) as client,
     ):
         dripping = asyncio.create_task(drip(client))
@@ -160,7 +160,7 @@ async def test_an_upload_that_only_drips_is_ended(gateway: Gateway, rooms: Rooms
         b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
         b"Content-Length: 100000\r\n\r\n"
     )
-    bounds = {"upload_idle_seconds": 1.0, "upload_least_bytes_per_second": 1000.0}
+    bounds = {"upload_idle_seconds": 1.0, "upload_min_bytes_per_second": 1000.0}
 
     async def drip(client: Client) -> None:
         while True:
@@ -189,7 +189,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off_and_a_slow_o
 ) -> None:
     path, size = await _big_result(rooms)
     request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode()
-    async with serving_with(gateway, answer_stall_seconds=1.5) as address:
+    async with serving_with(gateway, response_stall_seconds=1.5) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
@@ -205,14 +205,14 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off_and_a_slow_o
 
 
 async def test_who_holds_connections_for_nothing_gives_way_to_who_works(gateway: Gateway) -> None:
-    async with serving_with(gateway, most_connections=10) as address:
+    async with serving_with(gateway, max_connections=10) as address:
         idle = [client_of(address, HEAD) for _ in range(30)]
         clients = [await each.__aenter__() for each in idle]
         async with httpx.AsyncClient(base_url=address, timeout=END_SECONDS) as client:
             for _ in range(3):
                 assert (await client.post("/v1/jobs", files={"clip": b"x"})).status_code == 202
         assert await clients[0].ended() == b""
-        await until(lambda: ended_count(gateway, "crowded_out") >= 20)
+        await until(lambda: ended_count(gateway, "evicted") >= 20)
         for each in idle:
             await each.__aexit__(None, None, None)
 
@@ -224,7 +224,7 @@ async def test_where_all_are_at_work_a_newcomer_is_refused_at_once(
         b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
         b"Content-Length: 500004\r\n\r\n" + bytes(500_000)
     )
-    async with serving_with(gateway, most_connections_per_client=2) as address:
+    async with serving_with(gateway, max_connections_per_client=2) as address:
         async with client_of(address, head) as one, client_of(address, head) as two:
             await until(lambda: len(rooms.stored("clips")) == 2)
             async with client_of(address) as newcomer:
@@ -238,7 +238,7 @@ async def test_where_all_are_at_work_a_newcomer_is_refused_at_once(
 
 async def test_500_connections_that_never_ask_keep_nobody_from_a_job(rooms: Rooms) -> None:
     port = free_port()
-    update = {"http_port": port, "request_head_seconds": 3.0}
+    update = {"http_port": port, "request_head_timeout_seconds": 3.0}
     settings = rooms.settings.model_copy(update=update)
     address = f"http://127.0.0.1:{port}"
     with process_of(settings, "gateway") as process:

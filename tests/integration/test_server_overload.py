@@ -46,7 +46,7 @@ async def _fill(client: httpx.AsyncClient) -> list[str]:
 
 async def test_a_refusal_comes_before_the_body_and_soon(rooms: Rooms) -> None:
     port = free_port()
-    settings = rooms.settings.model_copy(update={"max_waiting_jobs": ROOM, "http_port": port})
+    settings = rooms.settings.model_copy(update={"max_queued_jobs": ROOM, "http_port": port})
     address = f"http://127.0.0.1:{port}"
     with process_of(settings, "gateway"):
         async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:

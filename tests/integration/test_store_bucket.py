@@ -28,7 +28,7 @@ from tests.integration.buckets import (
 from tests.integration.pretence import chunks_of
 from tests.integration.rooms import eventually
 
-MOST_SECONDS = 30.0
+MAX_SECONDS = 30.0
 """Far more than one second of patience, times the tries."""
 
 pytestmark = pytest.mark.usefixtures("bucket_credentials")
@@ -68,7 +68,7 @@ async def test_a_server_killed_in_an_upload_has_no_part_of_it_to_show(
     await eventually(lambda: begun(mortal))
 
     mortal.kill()
-    async with asyncio.timeout(MOST_SECONDS):
+    async with asyncio.timeout(MAX_SECONDS):
         with pytest.raises(StoreUnavailable):
             await putting
     mortal.start()
@@ -120,7 +120,7 @@ async def test_a_server_that_is_away_is_told_soon_and_found_again(mortal: Bucket
     await store.put("clips/a", chunks_of(b"clip"))
     mortal.kill()
 
-    async with asyncio.timeout(MOST_SECONDS):
+    async with asyncio.timeout(MAX_SECONDS):
         assert not await store.is_ready()
         with pytest.raises(StoreUnavailable):
             await store.get("clips/a")
@@ -141,11 +141,11 @@ async def test_a_server_that_takes_calls_and_never_answers_is_no_trap() -> None:
         settings = Settings(
             store_url=f"s3://{BUCKET}",
             store_endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}",
-            store_plain_http=True,
+            store_allow_http=True,
             store_timeout_seconds=1.0,
         )
         store = open_store(settings)
-        async with asyncio.timeout(MOST_SECONDS):
+        async with asyncio.timeout(MAX_SECONDS):
             with pytest.raises(StoreUnavailable):
                 await store.get("clips/a")
             with pytest.raises(StoreUnavailable):
@@ -191,7 +191,7 @@ async def test_a_bucket_that_is_not_there_is_no_absent_blob(bucket_server: Bucke
 
 
 async def test_plain_http_is_used_only_where_it_is_allowed(bucket_server: BucketServer) -> None:
-    store = open_store(settings_of(bucket_server, store_plain_http=False))
+    store = open_store(settings_of(bucket_server, store_allow_http=False))
 
     with pytest.raises(StoreUnavailable):
         await store.put("clips/a", chunks_of(b"clip"))
@@ -204,7 +204,7 @@ async def test_the_buckets_name_goes_into_the_host_where_it_should(
         store_url=f"s3://{BUCKET}/deep",
         store_endpoint="http://nowhere.invalid",
         store_addressing="virtual",
-        store_plain_http=True,
+        store_allow_http=True,
         store_timeout_seconds=1.0,
     )
 

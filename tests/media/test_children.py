@@ -83,7 +83,7 @@ PATIENCE = Patience(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=1)
 async def test_a_child_that_does_not_heed_its_last_warning_is_at_fault() -> None:
     async with (
         _closing(Nursery("tests.media.heedless", [])) as nursery,
-        run_child(nursery, b"-", [], PATIENCE, most_frames=32) as messages,
+        run_child(nursery, b"-", [], PATIENCE, max_frames=32) as messages,
     ):
         with pytest.raises(DecoderTimedOut, match="processor time"):
             await drain(messages)
@@ -146,7 +146,7 @@ async def test_a_child_holds_nothing_but_its_pipes_and_its_clip(brief: Path) -> 
     with brief.open("rb") as clip:
         async with (
             _closing(Nursery("tests.media.inventory", [])) as nursery,
-            run_child(nursery, b"-", [clip.fileno()], PATIENCE, most_frames=32) as messages,
+            run_child(nursery, b"-", [clip.fileno()], PATIENCE, max_frames=32) as messages,
         ):
             with pytest.raises(DecoderCrashed) as raised:
                 await drain(messages)

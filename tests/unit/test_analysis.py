@@ -57,11 +57,11 @@ class EchoModels:
     """Models that answer with what they were given, late chunks sooner than early ones."""
 
     def __init__(self) -> None:
-        self.at_once = self.most_at_once = 0
+        self.at_once = self.max_at_once = 0
 
     async def embed_faces(self, crops: Bytes) -> Floats:
         self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.max_at_once = max(self.max_at_once, self.at_once)
         await asyncio.sleep(0.002 if len(crops) and crops[0, 0, 0, 0] % 2 else 0)
         self.at_once -= 1
         return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / 255, 512, axis=1)
@@ -131,7 +131,7 @@ async def test_points_come_in_frame_order_though_chunks_finish_out_of_order() ->
     assert [point.frame.index for point in points] == list(range(123))
     valences = [round(p.estimate.valence * 255) if p.estimate else None for p in points]
     assert valences == list(range(123))
-    assert models.most_at_once == Method().chunks_in_flight
+    assert models.max_at_once == Method().chunks_in_flight
 
 
 async def test_events_open_report_progress_and_close() -> None:

@@ -138,7 +138,7 @@ class GetResultResponse(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "created_at", "started_at", "finished_at", "expires_at", "filename", "progress", "error", "attempt", "priority", "media_type", "clip_bytes", "faces", "video_stream", "audio_stream", "tries", "retry_at", "owner", "worker")
+    __slots__ = ("id", "state", "created_at", "started_at", "finished_at", "expires_at", "filename", "progress", "error", "attempt", "priority", "media_type", "clip_bytes", "faces", "video_stream", "audio_stream", "deferrals", "retry_at", "owner", "worker")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -155,7 +155,7 @@ class Job(_message.Message):
     FACES_FIELD_NUMBER: _ClassVar[int]
     VIDEO_STREAM_FIELD_NUMBER: _ClassVar[int]
     AUDIO_STREAM_FIELD_NUMBER: _ClassVar[int]
-    TRIES_FIELD_NUMBER: _ClassVar[int]
+    DEFERRALS_FIELD_NUMBER: _ClassVar[int]
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
@@ -175,11 +175,11 @@ class Job(_message.Message):
     faces: str
     video_stream: int
     audio_stream: int
-    tries: int
+    deferrals: int
     retry_at: _timestamp_pb2.Timestamp
     owner: str
     worker: str
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., filename: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., attempt: _Optional[int] = ..., priority: _Optional[str] = ..., media_type: _Optional[str] = ..., clip_bytes: _Optional[int] = ..., faces: _Optional[str] = ..., video_stream: _Optional[int] = ..., audio_stream: _Optional[int] = ..., tries: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., owner: _Optional[str] = ..., worker: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., filename: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., attempt: _Optional[int] = ..., priority: _Optional[str] = ..., media_type: _Optional[str] = ..., clip_bytes: _Optional[int] = ..., faces: _Optional[str] = ..., video_stream: _Optional[int] = ..., audio_stream: _Optional[int] = ..., deferrals: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., owner: _Optional[str] = ..., worker: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("frames_done", "frames_total", "fraction", "eta_seconds")

@@ -5,7 +5,7 @@
 -- Returns {ids of the jobs that are given up, how many attempts lost their worker, the record or {}}.
 local worker, token, lease_seconds, max_lost = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local code, detail, clip_seconds, job_seconds = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local MOST_AT_ONCE = 100
+local MAX_AT_ONCE = 100
 local now = time()
 local given_up, lost = {}, 0
 
@@ -43,12 +43,12 @@ if claimed then
 end
 keep_pulse(now, lease_seconds)
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', exact(now), 'LIMIT', 0, MOST_AT_ONCE)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', exact(now), 'LIMIT', 0, MAX_AT_ONCE)) do
     redis.call('ZREM', key('delayed'), id)
     wait(id)
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', exact(now), 'LIMIT', 0, MOST_AT_ONCE)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', exact(now), 'LIMIT', 0, MAX_AT_ONCE)) do
     if read(id, 'state') ~= 'running' then
         catch_up(id)
     else

@@ -20,7 +20,7 @@ if refused then
 end
 unlist(id)
 redis.call('HDEL', key('job', id), 'error_code', 'error_detail', 'finished_at', 'expires_at', 'frames_total')
-redis.call('HSET', key('job', id), 'lost', 0, 'tries', 0, 'frames_done', 0)
+redis.call('HSET', key('job', id), 'lost', 0, 'deferrals', 0, 'frames_done', 0)
 redis.call('ZREM', key('expiry'), id)
 redis.call('ZREM', key('clip_expiry'), id)
 wait(id)

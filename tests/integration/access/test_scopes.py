@@ -171,7 +171,7 @@ async def test_a_stream_of_events_ends_with_its_key(
 
 
 async def test_who_has_no_key_takes_nobodys_seat(gateway: Gateway, keys: KeyRing) -> None:
-    settings = gateway.settings.model_copy(update={"max_watchers": 0})
+    settings = gateway.settings.model_copy(update={"max_subscribers": 0})
     path, held = f"/v1/jobs/{new_job_id()}/events", bearing(await token_for(keys))
     full = dataclasses.replace(gateway, settings=settings)
     async with serving(create_app(full)) as url, httpx.AsyncClient(base_url=url) as client:

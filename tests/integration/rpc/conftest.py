@@ -17,7 +17,7 @@ from tests.integration.rpc.talking import Client, talking
 def settings(settings: Settings) -> Settings:
     """Settings under which nothing waits long."""
     return settings.model_copy(
-        update={"health_seconds": 0.2, "drain_seconds": 2.0, "upload_idle_seconds": 2.0}
+        update={"health_poll_seconds": 0.2, "drain_seconds": 2.0, "upload_idle_seconds": 2.0}
     )
 
 

@@ -136,7 +136,7 @@ async def test_an_error_of_a_stream_ends_it_with_its_status(client: Client) -> N
 async def test_a_message_that_is_too_large_ends_its_call_alone(
     gateway: Gateway, settings: Settings
 ) -> None:
-    bounded = settings.model_copy(update={"stream_message_bytes": 2**16})
+    bounded = settings.model_copy(update={"max_stream_message_bytes": 2**16})
     unbounded = {"max_send_message_length": -1}
     async with (
         open_door(dataclasses.replace(gateway, settings=bounded), 0) as port,

@@ -122,7 +122,7 @@ async def test_nothing_is_made_for_a_client_that_reads_nothing(
 
 
 async def test_an_answer_that_nobody_takes_is_given_up(gateway: Gateway, rooms: Rooms) -> None:
-    hasty = gateway.settings.model_copy(update={"answer_stall_seconds": 0.5})
+    hasty = gateway.settings.model_copy(update={"response_stall_seconds": 0.5})
     async with (
         open_door(dataclasses.replace(gateway, settings=hasty), 0) as port,
         talking(f"127.0.0.1:{port}") as client,
@@ -150,7 +150,7 @@ async def test_an_answer_that_nobody_takes_is_given_up(gateway: Gateway, rooms: 
 
 
 async def test_more_calls_than_are_served_are_refused(gateway: Gateway) -> None:
-    few = gateway.settings.model_copy(update={"most_calls": 2})
+    few = gateway.settings.model_copy(update={"max_calls": 2})
     async with (
         open_door(dataclasses.replace(gateway, settings=few), 0) as port,
         talking(f"127.0.0.1:{port}") as client,
@@ -172,7 +172,7 @@ async def test_more_calls_than_are_served_are_refused(gateway: Gateway) -> None:
 
 
 async def test_more_connections_than_are_served_are_closed(gateway: Gateway) -> None:
-    few = gateway.settings.model_copy(update={"most_connections": 3})
+    few = gateway.settings.model_copy(update={"max_connections": 3})
     async with open_door(dataclasses.replace(gateway, settings=few), 0) as port:
         guests = [await Plain.connect(port) for _ in range(3)]
         assert all([await guest.is_answered() for guest in guests])
@@ -184,7 +184,7 @@ async def test_more_connections_than_are_served_are_closed(gateway: Gateway) -> 
 
 @asynccontextmanager
 async def pinging(gateway: Gateway, seconds: float) -> AsyncGenerator[Plain]:
-    often = gateway.settings.model_copy(update={"grpc_ping_seconds": seconds})
+    often = gateway.settings.model_copy(update={"grpc_keepalive_seconds": seconds})
     async with open_door(dataclasses.replace(gateway, settings=often), 0) as port:
         connection = await Plain.connect(port)
         assert await connection.is_answered()
@@ -211,8 +211,8 @@ async def test_clients_may_ping_as_often_as_is_said_and_not_without_end(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is twenty seconds there is a third of one here."""
-    assert options.LEAST_PING_SECONDS < 30
-    monkeypatch.setattr(options, "LEAST_PING_SECONDS", 0.3)
+    assert options.MIN_PING_SECONDS < 30
+    monkeypatch.setattr(options, "MIN_PING_SECONDS", 0.3)
     async with pinging(gateway, 600.0) as connection:
         for _ in range(5):
             await connection.ping()

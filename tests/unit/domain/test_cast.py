@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.domain.arrays import Floats
-from service.domain.cast import LEAST_FRAMES, MOST_AWAKE, MOST_TRACKS, REST_WINDOWS, Cast
+from service.domain.cast import MAX_AWAKE, MAX_TRACKS, MIN_FRAMES, REST_WINDOWS, Cast
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.points import PointMaker
 from service.domain.timeline import TimelinePoint
@@ -144,7 +144,7 @@ def test_who_leads_never_rests() -> None:
 
 
 def test_a_track_too_short_to_be_anyone_is_dropped() -> None:
-    told = tell(frames_of({1: range(100), 2: range(50, 50 + LEAST_FRAMES - 1)}, 100))
+    told = tell(frames_of({1: range(100), 2: range(50, 50 + MIN_FRAMES - 1)}, 100))
     assert told.dropped == [2]
     alone = tell(frames_of({1: [50]}, 100))
     assert (alone.dropped, alone.cast.primary) == ([1], None)
@@ -157,13 +157,13 @@ def test_a_short_track_in_a_short_clip_is_kept() -> None:
 
 def test_endless_newcomers_are_bounded_and_who_leads_is_kept() -> None:
     """Every fourth frame somebody new comes for ten frames, and nobody ever returns."""
-    count = 4 * (MOST_TRACKS + 80)
+    count = 4 * (MAX_TRACKS + 80)
     seen: dict[int, Sequence[int]] = {1: range(0, count, 3)}
     seen |= {2 + k: range(4 * k, 4 * k + 10) for k in range(count // 4 - 3)}
     told = tell(frames_of(seen, count))
     assert told.cast.is_crowded
     kept = set(told.points) - set(told.dropped)
-    assert len(kept) <= MOST_TRACKS + MOST_AWAKE
+    assert len(kept) <= MAX_TRACKS + MAX_AWAKE
     assert told.cast.primary == 1
     assert told.indexes(1) == list(range(count))
     for track in kept:
@@ -172,7 +172,7 @@ def test_endless_newcomers_are_bounded_and_who_leads_is_kept() -> None:
 
 
 def test_more_at_once_than_can_be_are_left_out() -> None:
-    seen = {track: range(40) for track in range(1, MOST_AWAKE + 4)}
+    seen = {track: range(40) for track in range(1, MAX_AWAKE + 4)}
     told = tell(frames_of(seen, 40))
     assert told.cast.is_crowded
-    assert set(told.points) == set(range(1, MOST_AWAKE + 1))
+    assert set(told.points) == set(range(1, MAX_AWAKE + 1))

@@ -32,8 +32,8 @@ def while_away(way: Way, left: float, back: float) -> Way:
     return lambda time: None if left <= time < back else way(time)
 
 
-def finder(most_faces: int = 6, least_pixels: float = 20.0) -> FaceFinder:
-    return open_finder(MODELS, None, most_faces=most_faces, least_pixels=least_pixels)
+def finder(max_faces: int = 6, min_pixels: float = 20.0) -> FaceFinder:
+    return open_finder(MODELS, None, max_faces=max_faces, min_pixels=min_pixels)
 
 
 def follow(
@@ -115,7 +115,7 @@ def test_a_late_comer_is_found_beside_someone_who_is_followed() -> None:
 
 def test_of_too_many_the_largest_are_followed_and_it_is_said() -> None:
     roles = {ANNE: stays(0.2, 0.18), BEN: stays(0.5, 0.28), CARL: stays(0.82, 0.22)}
-    few, enough = finder(most_faces=2), finder(most_faces=3)
+    few, enough = finder(max_faces=2), finder(max_faces=3)
     assert set(follow(roles, 3.0, few)) == {BEN, CARL}
     assert few.is_crowded
     assert set(follow(roles, 3.0, enough)) == {ANNE, BEN, CARL}
@@ -124,16 +124,16 @@ def test_of_too_many_the_largest_are_followed_and_it_is_said() -> None:
 
 def test_a_much_larger_face_takes_the_place_of_the_smallest() -> None:
     roles = {ANNE: stays(0.2, 0.18), BEN: while_away(stays(0.65, 0.34), 0.0, 1.0)}
-    only = finder(most_faces=1)
+    only = finder(max_faces=1)
     seen = follow(roles, 1.0 + 2 * LOOK_EVERY / RATE_HZ, only)
     assert seen[ANNE].total() >= RATE_HZ
     assert number_of(seen[BEN], least=LOOK_EVERY) == 2
     assert only.is_crowded
 
 
-@pytest.mark.parametrize(("least_pixels", "found"), [(20.0, True), (110.0, False)])
-def test_faces_below_the_least_size_are_let_be(least_pixels: float, found: bool) -> None:
-    seen = follow({ANNE: stays(0.5, 0.2)}, 0.5, finder(least_pixels=least_pixels))
+@pytest.mark.parametrize(("min_pixels", "found"), [(20.0, True), (110.0, False)])
+def test_faces_below_the_least_size_are_let_be(min_pixels: float, found: bool) -> None:
+    seen = follow({ANNE: stays(0.5, 0.2)}, 0.5, finder(min_pixels=min_pixels))
     assert bool(seen) == found
 
 

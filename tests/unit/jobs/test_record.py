@@ -26,7 +26,7 @@ RECORD = JobRecord(
     [
         {},
         {"filename": "Ünïque.mp4", "started_at": 2.5, "attempt": 2, "lost": 1},
-        {"owner": "k1", "priority": Priority.INTERACTIVE, "worker": "host:7", "tries": 2},
+        {"owner": "k1", "priority": Priority.INTERACTIVE, "worker": "host:7", "deferrals": 2},
         {"clip_dropped": True, "result_bytes": 9, "expires_at": 3.5, "retry_at": 2.25},
         {"faces": Faces.ALL, "video_stream": 0, "audio_stream": 3},
         {"state": JobState.SUCCEEDED, "frames_done": 9, "frames_total": 9, "published": 2},
@@ -48,7 +48,7 @@ def test_a_record_from_before_there_were_choices_is_read() -> None:
 
 def test_a_record_of_version_1_is_read() -> None:
     fields = to_fields(RECORD) | {"schema": "1"}
-    for name in ("owner", "priority", "lost", "tries", "result_bytes"):
+    for name in ("owner", "priority", "lost", "deferrals", "result_bytes"):
         del fields[name]
 
     assert from_fields(fields) == RECORD

@@ -35,7 +35,7 @@ class Client:
     send_from: list[Counts] = field(default_factory=list[Counts])
 
     async def visit(
-        self, streams: Streams, most_replies: int | None = None, *, finals: int | None = None
+        self, streams: Streams, max_replies: int | None = None, *, finals: int | None = None
     ) -> None:
         """Send until the end, or leave after so many replies, or with so many final results."""
         count = 0
@@ -45,7 +45,7 @@ class Client:
             async for reply in replies:
                 self.take(reply)
                 count += 1
-                if count == most_replies or len(self.finals) == finals:
+                if count == max_replies or len(self.finals) == finals:
                     return
 
     async def requests(self) -> AsyncIterator[Request]:

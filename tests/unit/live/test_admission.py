@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import StreamsFull
-from service.live.admission import LEAST_RESULTS, Admission
+from service.live.admission import MIN_RESULTS, Admission
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -12,7 +12,7 @@ def admission() -> Admission:
 
 
 def be_late(admission: Admission) -> None:
-    for _ in range(LEAST_RESULTS):
+    for _ in range(MIN_RESULTS):
         admission.observe(1.0)
 
 

@@ -125,7 +125,7 @@ async def test_draining_before_the_first_result_hands_out_no_token(stage_of: Sta
 
 async def test_what_was_dropped_stays_dropped(stage_of: StageOf) -> None:
     """And what is sent again waits its turn: it is not dropped for coming all at once."""
-    settings = QUICK | {"stream_waiting_frames": 4}
+    settings = QUICK | {"stream_queue_frames": 4}
     one = client(300, overload_policy=wire.OVERLOAD_POLICY_DROP_OLDEST)
     slow = stage_of(**settings)
     await one.visit(slow.streams, finals=60)
@@ -145,7 +145,7 @@ async def test_what_was_dropped_stays_dropped(stage_of: StageOf) -> None:
 
 
 async def test_a_client_that_catches_up_does_not_fail_for_being_fast(stage_of: StageOf) -> None:
-    settings = QUICK | {"stream_waiting_frames": 2}
+    settings = QUICK | {"stream_queue_frames": 2}
     one = client(100, overload_policy=wire.OVERLOAD_POLICY_BLOCK)
     await one.visit(stage_of(**settings).streams, finals=20)
     assert one.token

@@ -150,7 +150,7 @@ async def test_what_cannot_be_is_refused_and_frees_everything(
 async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
     stage_of: StageOf, final_results_only: bool
 ) -> None:
-    stage = stage_of(stream_results=10, stream_waiting_frames=4)
+    stage = stage_of(stream_unread_results=10, stream_queue_frames=4)
     taken = 0
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -172,7 +172,7 @@ async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
 
 
 async def test_drop_oldest_reports_every_frame_that_has_no_result(stage_of: StageOf) -> None:
-    stage = stage_of(stream_waiting_frames=4)
+    stage = stage_of(stream_queue_frames=4)
     stage.models.may_answer.clear()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
@@ -192,7 +192,7 @@ async def test_drop_oldest_reports_every_frame_that_has_no_result(stage_of: Stag
 
 
 async def test_fail_ends_a_stream_that_is_too_fast(stage_of: StageOf) -> None:
-    stage = stage_of(stream_waiting_frames=4)
+    stage = stage_of(stream_queue_frames=4)
     stage.models.may_answer.clear()
     with pytest.raises(StreamOverrun):
         await replies_of(

@@ -11,7 +11,7 @@ import pytest
 
 from service.domain.clip import ClipClosed, ClipOpened, FaceBox, Frame, TrackedFace
 from service.domain.live import (
-    MOST_STATE_BYTES,
+    MAX_STATE_BYTES,
     ContainerBytes,
     Heard,
     LiveFrame,
@@ -78,7 +78,7 @@ MESSAGES: list[LiveMessage] = [
 
 def parts_of(message: LiveMessage) -> list[bytes]:
     content = b"".join(live_wire.encode(message))
-    lengths = wire.read_prefix(content[: wire.PREFIX.size], most_frames=8)
+    lengths = wire.read_prefix(content[: wire.PREFIX.size], max_frames=8)
     parts: list[bytes] = []
     place = wire.PREFIX.size
     for size in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
@@ -110,7 +110,7 @@ def test_every_message_arrives_as_it_was_sent(message: LiveMessage) -> None:
         (Dry(taken_bytes=1), {"taken": -1}),
         (Dry(taken_bytes=1), {"taken": True}),
         (SNAPSHOT, {"state": "no base64"}),
-        (SNAPSHOT, {"state": "A" * (4 * MOST_STATE_BYTES // 3 + 4)}),
+        (SNAPSHOT, {"state": "A" * (4 * MAX_STATE_BYTES // 3 + 4)}),
         (SNAPSHOT, {"frames": 1.5}),
         (SNAPSHOT, {"samples": None}),
         (Unreadable(), {"kind": "chunk"}),
@@ -216,7 +216,7 @@ def test_a_sealed_state_goes_on_where_it_was() -> None:
     assert not second.admit(heard(2))
 
 
-@pytest.mark.parametrize("state", [b"", b"\x01", bytes(50), bytes(MOST_STATE_BYTES + 1)])
+@pytest.mark.parametrize("state", [b"", b"\x01", bytes(50), bytes(MAX_STATE_BYTES + 1)])
 def test_a_state_that_is_none_is_refused(state: bytes) -> None:
     with pytest.raises(StreamGone):
         ledger(opens=False, sent=[]).unseal(state)

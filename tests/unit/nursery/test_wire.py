@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.domain.clip import (
-    MOST_FACES,
+    MAX_FACES,
     Chunk,
     ClipClosed,
     ClipOpened,
@@ -63,7 +63,7 @@ def carry(message: Extract) -> Extract:
 
 
 def read_back(content: bytes) -> Extract:
-    lengths = wire.read_prefix(content[: wire.PREFIX.size], most_frames=32)
+    lengths = wire.read_prefix(content[: wire.PREFIX.size], max_frames=32)
     parts, place = [], wire.PREFIX.size
     for length in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
         parts.append(content[place : place + length])
@@ -145,7 +145,7 @@ def test_only_errors_of_the_clip_are_believed(error: CircumplexError) -> None:
     [
         (b"HTTP", 10, 0, 0, 0),
         (wire.MAGIC, 2**31, 0, 0, 0),
-        (wire.MAGIC, 10, 32 * (MOST_FACES + 1) * wire.CROP_BYTES, 0, 0),
+        (wire.MAGIC, 10, 32 * (MAX_FACES + 1) * wire.CROP_BYTES, 0, 0),
         (wire.MAGIC, 10, wire.CROP_BYTES - 1, 0, 0),
         (wire.MAGIC, 10, 0, 2**30, 0),
         (wire.MAGIC, 10, 0, 3, 0),
@@ -154,7 +154,7 @@ def test_only_errors_of_the_clip_are_believed(error: CircumplexError) -> None:
 )
 def test_lengths_that_no_chunk_has_are_refused_unread(values: tuple[object, ...]) -> None:
     with pytest.raises(DecoderCrashed):
-        wire.read_prefix(struct.pack("<4s4I", *values), most_frames=32)
+        wire.read_prefix(struct.pack("<4s4I", *values), max_frames=32)
 
 
 NONSENSE = {
@@ -191,13 +191,13 @@ def test_faces_that_cannot_be_are_refused(faces: object) -> None:
         wire.decode(json.dumps(json.loads(header) | {"faces": faces}).encode(), *arrays)
 
 
-@pytest.mark.parametrize("count", [MOST_FACES, MOST_FACES + 1])
+@pytest.mark.parametrize("count", [MAX_FACES, MAX_FACES + 1])
 def test_a_frame_has_a_bounded_number_of_faces(count: int) -> None:
     _, header, _, *sound = wire.encode(make_chunk())
     faces = [[[track, *FACE[1:]] for track in range(count)], [], []]
     fields = json.loads(header) | {"faces": faces}
     message = (json.dumps(fields).encode(), bytes(count * wire.CROP_BYTES), *sound)
-    if count > MOST_FACES:
+    if count > MAX_FACES:
         with pytest.raises(DecoderCrashed):
             wire.decode(*message)
     else:
