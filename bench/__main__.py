@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from bench.ceilings import (
-    Speed,
+    StageSpeed,
     measure_audio_backbone,
     measure_decode,
     measure_face,
@@ -18,7 +18,7 @@ from bench.ceilings import (
     measure_visual_backbone,
 )
 from bench.end_to_end import measure_end_to_end
-from bench.front import PICTURES, draw_front_clip, measure_front, show_front
+from bench.front import CLIP_FRAMES, measure_front_end, render_front_end_clip, show_front_end
 from bench.report import build_report, show_report
 from service.provenance import read_provenance
 from service.settings import Settings
@@ -37,14 +37,14 @@ def main() -> None:
     clip = OUT / "bench.mp4"
     console.print(f"Drawing {CLIP_SECONDS:.0f} s of {CLIP_WIDTH}x{CLIP_HEIGHT} video: {clip} ...")
     render_demo_clip(clip, seconds=CLIP_SECONDS, height=CLIP_HEIGHT, width=CLIP_WIDTH)
-    speeds: dict[str, Speed] = {}
-    for name, measure in _stages(clip, settings).items():
+    speeds: dict[str, StageSpeed] = {}
+    for name, measure in _list_stages(clip, settings).items():
         console.print(f"Measuring {name} alone ...")
         speeds[name] = measure()
     front_clip = OUT / "bench-front.mp4"
-    console.print(f"Measuring the front, on {PICTURES} pictures: {front_clip} ...")
-    draw_front_clip(front_clip, height=CLIP_HEIGHT, width=CLIP_WIDTH)
-    front = measure_front(front_clip, settings)
+    console.print(f"Measuring the front, on {CLIP_FRAMES} pictures: {front_clip} ...")
+    render_front_end_clip(front_clip, height=CLIP_HEIGHT, width=CLIP_WIDTH)
+    front = measure_front_end(front_clip, settings)
     console.print(f"Measuring the whole service, {COPIES} clips together ...")
     end_to_end = measure_end_to_end(clip, settings, copies=COPIES)
     facts = {
@@ -54,11 +54,11 @@ def main() -> None:
     report = build_report(speeds, end_to_end, facts) | {"front": front}
     (OUT / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
     show_report(report, console)
-    show_front(front, console)
+    show_front_end(front, console)
     console.print(f"Written: {OUT / 'bench.json'}")
 
 
-def _stages(clip: Path, settings: Settings) -> dict[str, Callable[[], Speed]]:
+def _list_stages(clip: Path, settings: Settings) -> dict[str, Callable[[], StageSpeed]]:
     return {
         "decode": lambda: measure_decode(clip, settings),
         "face": lambda: measure_face(clip, settings),

@@ -24,61 +24,65 @@ from service.domain.signatures import (
     ModelSignature,
 )
 from service.features.alignment import align_crop
-from service.features.finder import open_finder
+from service.features.finder import open_face_finder
 from service.media.demux import ClipLimits, open_container
-from service.media.streams import choose_video
+from service.media.streams import select_video_stream
 from service.media.video import Picture, VideoReader
 from service.settings import Settings
 
-SECONDS_EACH: Final = 5.0
-BATCH: Final = 32
-PICTURES: Final = 100
+MEASUREMENT_SECONDS: Final = 5.0
+BATCH_SIZE: Final = 32
+FACE_STAGE_FRAMES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
+class StageSpeed:
     """How fast a stage is alone, and what a frame costs it over all cores."""
 
     frames_per_second: float
     cpu_seconds_per_frame: float
 
 
-def measure_decode(clip: Path, settings: Settings) -> Speed:
+def measure_decode(clip: Path, settings: Settings) -> StageSpeed:
     """Decode to RGB and throw away, with the decoder's threads."""
-    return _speed(lambda: sum(1 for _ in _pictures(clip, settings)))
+    return _measure_speed(lambda: sum(1 for _ in _decode_clip(clip, settings)))
 
 
-def measure_face(clip: Path, settings: Settings) -> Speed:
+def measure_face(clip: Path, settings: Settings) -> StageSpeed:
     """Find, follow and cut out the face in pictures that are already decoded; one thread."""
-    finder = open_finder(
+    finder = open_face_finder(
         settings.face_models_dir,
         settings.yunet_file,
         max_faces=settings.max_faces,
         min_pixels=settings.min_face_pixels,
     )
-    pictures = [picture.pixels for picture in islice(_pictures(clip, settings), PICTURES)]
+    pictures = [
+        picture.pixels for picture in islice(_decode_clip(clip, settings), FACE_STAGE_FRAMES)
+    ]
 
     def find_all() -> int:
         for pixels in pictures:
             for face in finder.find(pixels):
-                align_crop(pixels, face.points)
+                align_crop(pixels, face.landmarks)
         return len(pictures)
 
-    return _speed(find_all)
+    return _measure_speed(find_all)
 
 
-def measure_visual_backbone(settings: Settings) -> Speed:
+def measure_visual_backbone(settings: Settings) -> StageSpeed:
     """TorchScript called directly on batches of crops, with every core."""
-    crops = torch.randint(0, 256, (BATCH, 3, 112, 112), dtype=torch.uint8)
-    return _model_speed(VISUAL_BACKBONE, settings, (crops,), BATCH)
+    crops = torch.randint(0, 256, (BATCH_SIZE, 3, 112, 112), dtype=torch.uint8)
+    return _measure_model_speed(VISUAL_BACKBONE, settings, (crops,), BATCH_SIZE)
 
 
-def measure_audio_backbone(settings: Settings) -> Speed:
+def measure_audio_backbone(settings: Settings) -> StageSpeed:
     """TorchScript called directly on batches of patches, with every core."""
-    return _model_speed(AUDIO_BACKBONE, settings, (torch.randn(BATCH, 96, 64),), BATCH)
+    return _measure_model_speed(
+        AUDIO_BACKBONE, settings, (torch.randn(BATCH_SIZE, 96, 64),), BATCH_SIZE
+    )
 
 
-def measure_fusion(settings: Settings) -> Speed:
+def measure_fusion(settings: Settings) -> StageSpeed:
     """TorchScript called directly on whole windows; each brings `hop_frames` new frames."""
     frames = settings.window_frames
     inputs = (
@@ -86,10 +90,10 @@ def measure_fusion(settings: Settings) -> Speed:
         torch.randn(frames, VOICE_FEATURES),
         torch.ones(frames, dtype=torch.bool),
     )
-    return _model_speed(FUSION, settings, inputs, settings.hop_frames)
+    return _measure_model_speed(FUSION, settings, inputs, settings.hop_frames)
 
 
-def read_pictures(clip: Path, settings: Settings, *, threads: int) -> Iterator[Picture]:
+def decode_frames(clip: Path, settings: Settings, *, threads: int) -> Iterator[Picture]:
     """Decode a clip with so many decoder threads."""
     limits = ClipLimits(
         max_seconds=settings.max_clip_seconds,
@@ -97,17 +101,17 @@ def read_pictures(clip: Path, settings: Settings, *, threads: int) -> Iterator[P
         max_pixels=settings.max_frame_pixels,
     )
     with open_container(clip) as container:
-        stream = choose_video(container, clip)
+        stream = select_video_stream(container, clip)
         yield from VideoReader(container, stream, limits=limits, threads=threads).read()
 
 
-def _pictures(clip: Path, settings: Settings) -> Iterator[Picture]:
-    return read_pictures(clip, settings, threads=settings.decode_threads)
+def _decode_clip(clip: Path, settings: Settings) -> Iterator[Picture]:
+    return decode_frames(clip, settings, threads=settings.decode_threads)
 
 
-def _model_speed(
+def _measure_model_speed(
     model: ModelSignature, settings: Settings, inputs: tuple[torch.Tensor, ...], frames: int
-) -> Speed:
+) -> StageSpeed:
     file = settings.model_repository / model.name / "1" / "model.pt"
     scripted = torch.jit.load(file).eval()
 
@@ -116,21 +120,21 @@ def _model_speed(
             scripted(*inputs)
         return frames
 
-    return _speed(call)
+    return _measure_speed(call)
 
 
-def _speed(work: Callable[[], int]) -> Speed:
+def _measure_speed(run_stage: Callable[[], int]) -> StageSpeed:
     """Median speed of `work`, which returns how many frames it did; one call to warm up."""
-    work()
+    run_stage()
     rates: list[float] = []
     cpu_seconds: list[float] = []
-    end = time.perf_counter() + SECONDS_EACH
+    end = time.perf_counter() + MEASUREMENT_SECONDS
     while time.perf_counter() < end or len(rates) < 3:
         wall, cpu = time.perf_counter(), time.process_time()
-        frames = work()
+        frames = run_stage()
         rates.append(frames / (time.perf_counter() - wall))
         cpu_seconds.append((time.process_time() - cpu) / frames)
-    return Speed(
+    return StageSpeed(
         frames_per_second=float(np.median(rates)),
         cpu_seconds_per_frame=float(np.median(cpu_seconds)),
     )

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from circumplex_client import Client
 
-from service.embedded.stack import run_stack, stand_apart
+from service.embedded.stack import isolate_settings, run_stack
 from service.settings import Settings
 
 
@@ -20,7 +20,7 @@ def measure_end_to_end(clip: Path, settings: Settings, *, copies: int) -> float:
     """
     with (
         TemporaryDirectory() as folder,
-        run_stack(stand_apart(settings, Path(folder))) as stack,
+        run_stack(isolate_settings(settings, Path(folder))) as stack,
         Client(f"http://{stack.settings.host}:{stack.settings.http_port}") as client,
         ThreadPoolExecutor(copies) as threads,
     ):

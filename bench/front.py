@@ -21,104 +21,121 @@ from av.video.stream import VideoStream
 from rich.console import Console
 from rich.table import Table
 
-from bench.ceilings import read_pictures
-from service.domain.arrays import Bytes
-from service.extraction.chain import PICTURES_AHEAD
+from bench.ceilings import decode_frames
+from service.domain.arrays import UInt8Array
+from service.extraction.chain import PREFETCHED_PICTURES
 from service.features.alignment import align_crop
-from service.features.finder import open_finder
+from service.features.finder import open_face_finder
 from service.features.sighting import FaceFinder
-from service.media.stages import work_ahead
+from service.media.stages import prefetch
 from service.media.video import Picture
 from service.settings import Settings
 from training.synthetic.camera import Camera
-from training.synthetic.clip import demo_performance, film
-from training.synthetic.studio import Studio
+from training.synthetic.clip import create_demo_performance, render_frames
+from training.synthetic.studio import PerformanceRenderer
 
 BITS_PER_SECOND: Final = 5_000_000
 """Of a phone or a good webcam. A drawing alone needs a tenth, and decodes four times as fast."""
-PICTURES: Final = 75
+CLIP_FRAMES: Final = 75
 ROUNDS: Final = 5
 MAX_FACE_TO_DECODE: Final = 1.5
 _RATE_HZ: Final = 25
 _GRAIN_LEVELS: Final = 3.0
-_GRAIN_PLATES: Final = 8
+_GRAIN_PATTERNS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class FrameCost:
     """Seconds a frame: of one core, and of the clock."""
 
-    cpu: float
-    wall: float
+    cpu_seconds: float
+    wall_seconds: float
 
 
-def draw_front_clip(path: Path, *, height: int = 720, width: int = 1280) -> None:
+def render_front_end_clip(path: Path, *, height: int = 720, width: int = 1280) -> None:
     """Write a clip of a drawn actor with a sensor's grain, in H.264 at a camera's bit rate."""
-    performance = demo_performance(seconds=PICTURES / _RATE_HZ)
-    studio = Studio(performance, Camera.of_seed(performance.seed), height=height, width=width)
+    performance = create_demo_performance(seconds=CLIP_FRAMES / _RATE_HZ)
+    studio = PerformanceRenderer(
+        performance, Camera.from_seed(performance.seed), height=height, width=width
+    )
     random = np.random.default_rng(0)
-    plates = random.normal(0, _GRAIN_LEVELS, (_GRAIN_PLATES, height, width, 1)).astype(np.float32)
-    pictures = film(performance, studio, np.arange(PICTURES) / _RATE_HZ)
+    grain_patterns = random.normal(0, _GRAIN_LEVELS, (_GRAIN_PATTERNS, height, width, 1)).astype(
+        np.float32
+    )
+    pictures = render_frames(performance, studio, np.arange(CLIP_FRAMES) / _RATE_HZ)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=_RATE_HZ, options={"preset": "medium"})
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = BITS_PER_SECOND
         for number, picture in enumerate(pictures):
-            grainy = np.clip(picture + plates[number % _GRAIN_PLATES], 0, 255).astype(np.uint8)
+            grainy = np.clip(picture + grain_patterns[number % _GRAIN_PATTERNS], 0, 255).astype(
+                np.uint8
+            )
             frame = av.VideoFrame.from_ndarray(grainy, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def measure_front(clip: Path, settings: Settings) -> dict[str, Any]:
+def measure_front_end(clip: Path, settings: Settings) -> dict[str, Any]:
     """Decode alone, faces alone, both in one thread, and both as the two stages that serve."""
-    decoded = [picture.pixels for picture in islice(_decode(clip, settings), PICTURES)]
-    finder = open_finder(
+    decoded = [
+        picture.pixels for picture in islice(_decode_single_threaded(clip, settings), CLIP_FRAMES)
+    ]
+    finder = open_face_finder(
         settings.face_models_dir,
         settings.yunet_file,
         max_faces=settings.max_faces,
         min_pixels=settings.min_face_pixels,
     )
-    works: dict[str, Callable[[], int]] = {
-        "decode": lambda: sum(1 for _ in _decode(clip, settings)),
-        "face": lambda: _cut(decoded, finder),
-        "one_thread": lambda: _cut(_pixels(_decode(clip, settings)), finder),
-        "two_stages": lambda: _cut_ahead(_decode(clip, settings), finder),
+    measured_stages: dict[str, Callable[[], int]] = {
+        "decode": lambda: sum(1 for _ in _decode_single_threaded(clip, settings)),
+        "face": lambda: _detect_and_align(decoded, finder),
+        "one_thread": lambda: _detect_and_align(
+            _extract_pixels(_decode_single_threaded(clip, settings)), finder
+        ),
+        "two_stages": lambda: _detect_and_align_prefetched(
+            _decode_single_threaded(clip, settings), finder
+        ),
     }
-    _cut(decoded, finder)  # the networks' first calls are slow
-    rounds = [{name: _cost(work) for name, work in works.items()} for _ in range(ROUNDS)]
-    return sum_up(rounds)
+    _detect_and_align(decoded, finder)  # the networks' first calls are slow
+    rounds = [
+        {name: _measure_cost(work) for name, work in measured_stages.items()} for _ in range(ROUNDS)
+    ]
+    return summarize_rounds(rounds)
 
 
-def sum_up(rounds: Iterable[Mapping[str, Cost]]) -> dict[str, Any]:
+def summarize_rounds(rounds: Iterable[Mapping[str, FrameCost]]) -> dict[str, Any]:
     """The medians over rounds of what each round's costs come to.
 
     face_to_decode: a frame's face work by its decoding, on one core. frames_per_core_second:
     what one core does of each alone. two_stages_speedup: by the clock, against one thread.
     two_stages_overhead: more work of all cores than in one thread.
     """
-    taken = list(rounds)
+    all_rounds = list(rounds)
 
-    def middle(figure: Callable[[Mapping[str, Cost]], float]) -> float:
-        return median(figure(each) for each in taken)
+    def median_of(figure: Callable[[Mapping[str, FrameCost]], float]) -> float:
+        return median(figure(each) for each in all_rounds)
 
     return {
         "megabits_per_second": BITS_PER_SECOND / 1e6,
-        "face_to_decode": middle(lambda each: each["face"].cpu / each["decode"].cpu),
-        "two_stages_speedup": middle(
-            lambda each: each["one_thread"].wall / each["two_stages"].wall
+        "face_to_decode": median_of(
+            lambda each: each["face"].cpu_seconds / each["decode"].cpu_seconds
         ),
-        "two_stages_overhead": middle(
-            lambda each: each["two_stages"].cpu / each["one_thread"].cpu - 1
+        "two_stages_speedup": median_of(
+            lambda each: each["one_thread"].wall_seconds / each["two_stages"].wall_seconds
+        ),
+        "two_stages_overhead": median_of(
+            lambda each: each["two_stages"].cpu_seconds / each["one_thread"].cpu_seconds - 1
         ),
         "frames_per_core_second": {
-            name: middle(lambda each, name=name: 1 / each[name].cpu) for name in taken[0]
+            name: median_of(lambda each, name=name: 1 / each[name].cpu_seconds)
+            for name in all_rounds[0]
         },
     }
 
 
-def show_front(front: Mapping[str, Any], console: Console) -> None:
+def show_front_end(front: Mapping[str, Any], console: Console) -> None:
     """Print what was measured."""
     table = Table("the front", "frames a second of one core")
     for name, rate in front["frames_per_core_second"].items():
@@ -131,31 +148,32 @@ def show_front(front: Mapping[str, Any], console: Console) -> None:
     )
 
 
-def _decode(clip: Path, settings: Settings) -> Iterator[Picture]:
-    return read_pictures(clip, settings, threads=1)
+def _decode_single_threaded(clip: Path, settings: Settings) -> Iterator[Picture]:
+    return decode_frames(clip, settings, threads=1)
 
 
-def _pixels(pictures: Iterable[Picture]) -> Iterator[Bytes]:
+def _extract_pixels(pictures: Iterable[Picture]) -> Iterator[UInt8Array]:
     return (picture.pixels for picture in pictures)
 
 
-def _cut(pictures: Iterable[Bytes], finder: FaceFinder) -> int:
+def _detect_and_align(pictures: Iterable[UInt8Array], finder: FaceFinder) -> int:
     count = 0
     for pixels in pictures:
         for face in finder.find(pixels):
-            align_crop(pixels, face.points)
+            align_crop(pixels, face.landmarks)
         count += 1
     return count
 
 
-def _cut_ahead(decoding: Iterator[Picture], finder: FaceFinder) -> int:
-    with closing(work_ahead(decoding, PICTURES_AHEAD)) as pictures:
-        return _cut(_pixels(pictures), finder)
+def _detect_and_align_prefetched(decoding: Iterator[Picture], finder: FaceFinder) -> int:
+    with closing(prefetch(decoding, PREFETCHED_PICTURES)) as pictures:
+        return _detect_and_align(_extract_pixels(pictures), finder)
 
 
-def _cost(work: Callable[[], int]) -> Cost:
+def _measure_cost(run_stage: Callable[[], int]) -> FrameCost:
     wall, cpu = time.perf_counter(), time.process_time()
-    frames = work()
-    return Cost(
-        cpu=(time.process_time() - cpu) / frames, wall=(time.perf_counter() - wall) / frames
+    frames = run_stage()
+    return FrameCost(
+        cpu_seconds=(time.process_time() - cpu) / frames,
+        wall_seconds=(time.perf_counter() - wall) / frames,
     )

@@ -19,75 +19,79 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.camera import RATE_HZ, SIZE, Reel, draw_reel
-from bench.watcher import Watched, watch
-from service.embedded.stack import run_stack, stand_apart
+from bench.camera import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
+from bench.watcher import StreamStatistics, run_streams
+from service.embedded.stack import isolate_settings, run_stack
 from service.provenance import read_provenance
 from service.settings import Settings
 
 OUT: Final = Path("out") / "live.json"
-STREAMS: Final = (1, 2, 4, 8)
-SECONDS: Final = 20.0
-REEL_SECONDS: Final = 8.0
+STREAM_COUNTS: Final = (1, 2, 4, 8)
+RUN_SECONDS: Final = 20.0
+RECORDING_SECONDS: Final = 8.0
 WARM_UP_SECONDS: Final = 4.0
 
 
 def main() -> None:
     """Measure, print and write out/live.json."""
-    arguments = _arguments()
+    arguments = _parse_arguments()
     console = Console()
     OUT.parent.mkdir(exist_ok=True)
-    console.print(f"Drawing {REEL_SECONDS:.0f} s of {SIZE[0]}x{SIZE[1]} JPEG and sound ...")
-    reel = draw_reel(REEL_SECONDS)
+    console.print(
+        f"Drawing {RECORDING_SECONDS:.0f} s of {FRAME_SIZE[0]}x{FRAME_SIZE[1]} JPEG and sound ..."
+    )
+    recording = render_recording(RECORDING_SECONDS)
     settings = Settings().model_copy(
         update={"max_streams": max(arguments.streams), "stream_admission_latency_seconds": 3600.0}
     )
     with (
         TemporaryDirectory() as folder,
-        run_stack(stand_apart(settings, Path(folder))) as stack,
+        run_stack(isolate_settings(settings, Path(folder))) as stack,
     ):
         address = f"{stack.settings.host}:{stack.settings.grpc_port}"
         console.print("Warming up ...")
-        asyncio.run(watch(address, reel, streams=1, seconds=WARM_UP_SECONDS))
-        found: dict[int, Watched] = {}
+        asyncio.run(run_streams(address, recording, streams=1, seconds=WARM_UP_SECONDS))
+        statistics: dict[int, StreamStatistics] = {}
         for streams in arguments.streams:
             console.print(f"Measuring {streams} stream(s) for {arguments.seconds:.0f} s ...")
-            found[streams] = asyncio.run(
-                watch(address, reel, streams=streams, seconds=arguments.seconds)
+            statistics[streams] = asyncio.run(
+                run_streams(address, recording, streams=streams, seconds=arguments.seconds)
             )
-    report = _report(found, settings, reel)
+    report = _build_report(statistics, settings, recording)
     OUT.write_text(json.dumps(report, indent=2) + "\n")
-    _show(found, console)
+    _show_table(statistics, console)
     console.print(f"Written: {OUT}")
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.live", description=__doc__)
     parser.add_argument(
-        "--streams", type=int, nargs="+", default=list(STREAMS), help="numbers of streams"
+        "--streams", type=int, nargs="+", default=list(STREAM_COUNTS), help="numbers of streams"
     )
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of each run")
+    parser.add_argument("--seconds", type=float, default=RUN_SECONDS, help="length of each run")
     return parser.parse_args()
 
 
-def _report(found: dict[int, Watched], settings: Settings, reel: Reel) -> dict[str, Any]:
+def _build_report(
+    statistics: dict[int, StreamStatistics], settings: Settings, recording: CameraRecording
+) -> dict[str, Any]:
     return {
         "preset": read_provenance(settings)["preset"],
         "cores": len(os.sched_getaffinity(0)),
         "frames": {
-            "width": SIZE[0],
-            "height": SIZE[1],
+            "width": FRAME_SIZE[0],
+            "height": FRAME_SIZE[1],
             "fps": RATE_HZ,
-            "mean_bytes": round(sum(map(len, reel.pictures)) / len(reel.pictures)),
+            "mean_bytes": round(sum(map(len, recording.jpegs)) / len(recording.jpegs)),
         },
-        "streams": {streams: asdict(watched) for streams, watched in found.items()},
+        "streams": {streams: asdict(watched) for streams, watched in statistics.items()},
     }
 
 
-def _show(found: dict[int, Watched], console: Console) -> None:
+def _show_table(statistics: dict[int, StreamStatistics], console: Console) -> None:
     columns: Sequence[str] = ("fps_sent", "fps_answered", "p50_ms", "p95_ms", "p99_ms", "dropped")
     table = Table("streams", *columns)
-    for streams, watched in found.items():
+    for streams, watched in statistics.items():
         numbers = asdict(watched)
         table.add_row(str(streams), *(f"{numbers[name]:.4g}" for name in columns))
     console.print(table)

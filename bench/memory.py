@@ -25,7 +25,7 @@ from rich.table import Table
 from bench.looping import write_long_clip
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.timeline import Estimate, FramesDecoded, TimelinePoint
-from service.embedded.stack import Stack, run_stack, stand_apart
+from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.media.demux import open_container
 from service.results.builder import ResultBuilder
 from service.settings import Settings
@@ -33,10 +33,10 @@ from service.settings import Settings
 OUT: Final = Path("out")
 LENGTHS_SECONDS: Final = (10, 60, 600, 3600, 36_000)
 TARGET_MIB: Final = 512.0
-FLAT_MIB: Final = 64.0
+MAX_GROWTH_MIB: Final = 64.0
 """By so much a clip may need more than one of a minute, columns and index aside."""
-_SAMPLE_SECONDS: Final = 0.1
-_MIB: Final = 2**20
+_SAMPLING_INTERVAL_SECONDS: Final = 0.1
+_MIB_BYTES: Final = 2**20
 _ROWS: Final = 10_000
 
 
@@ -77,7 +77,7 @@ def bench_memory(
     )
     with TemporaryDirectory(prefix="circumplex-memory-") as name:
         folder = Path(name)
-        with run_stack(stand_apart(settings, folder / "stack")) as stack:
+        with run_stack(isolate_settings(settings, folder / "stack")) as stack:
             footprints = [
                 _measure(stack, folder, seconds, Fraction(rate), console)
                 for seconds in (lengths[0], *lengths)  # the first once more: all is warm then
@@ -85,21 +85,23 @@ def bench_memory(
     report = build_report(footprints, rate)
     OUT.mkdir(exist_ok=True)
     (OUT / "memory.json").write_text(json.dumps(report, indent=2) + "\n")
-    _show(report, footprints, console)
+    _show_table(report, footprints, console)
 
 
 def build_report(footprints: Sequence[Footprint], rate: float) -> dict[str, Any]:
     """The curve, and whether it is as low and as flat as it should be."""
-    within = [each.peak_mib - each.columns_mib for each in footprints]
-    ours = [each.peak_mib - each.columns_mib - each.index_mib for each in footprints]
-    settled = [m for each, m in zip(footprints, ours, strict=True) if each.clip_seconds >= 60]
+    without_columns = [each.peak_mib - each.columns_mib for each in footprints]
+    without_index = [each.peak_mib - each.columns_mib - each.index_mib for each in footprints]
+    settled = [
+        m for each, m in zip(footprints, without_index, strict=True) if each.clip_seconds >= 60
+    ]
     growth = max(settled) - settled[0] if settled else 0.0
     return {
         "points": [[each.clip_seconds, each.peak_mib] for each in footprints],
         "target_mib": TARGET_MIB,
-        "peak_without_columns_mib": round(max(within), 1),
+        "peak_without_columns_mib": round(max(without_columns), 1),
         "growth_after_a_minute_mib": round(growth, 1),
-        "holds": max(within) <= TARGET_MIB and growth <= FLAT_MIB,
+        "holds": max(without_columns) <= TARGET_MIB and growth <= MAX_GROWTH_MIB,
         "frames_per_second": rate,
         "clips": [asdict(each) for each in footprints],
     }
@@ -114,18 +116,18 @@ def _measure(
     (worker,) = stack.parts["worker"]
     address = f"http://{stack.settings.host}:{stack.settings.http_port}"
     began = time.monotonic()
-    with Client(address) as client, _watched(worker) as gauge:
+    with Client(address) as client, _memory_sampled(worker) as sampler:
         job = client.wait(client.submit(path).id)
     rows = job.progress.frames_done
     footprint = Footprint(
         clip_seconds=float(seconds),
-        clip_mib=round(path.stat().st_size / _MIB, 1),
+        clip_mib=round(path.stat().st_size / _MIB_BYTES, 1),
         rows=rows,
-        peak_mib=round(gauge.peak_mib, 1),
-        worker_mib=round(gauge.worker_mib, 1),
-        decoding_mib=round(gauge.decoding_mib, 1),
-        high_water_mib=round(gauge.high_water_mib(), 1),
-        columns_mib=round(rows * column_bytes_per_row() / _MIB, 1),
+        peak_mib=round(sampler.peak_mib, 1),
+        worker_mib=round(sampler.worker_mib, 1),
+        decoding_mib=round(sampler.decoding_mib, 1),
+        high_water_mib=round(sampler.high_water_mib(), 1),
+        columns_mib=round(rows * measure_column_bytes_per_row() / _MIB_BYTES, 1),
         index_mib=round(measure_index_mib(path), 1),
         wall_seconds=round(time.monotonic() - began, 1),
     )
@@ -133,7 +135,7 @@ def _measure(
     return footprint
 
 
-class _Gauge:
+class _MemorySampler:
     """Reads the memory of a process and of all under it."""
 
     def __init__(self, worker: psutil.Process) -> None:
@@ -141,48 +143,48 @@ class _Gauge:
         self._high_water: dict[int, int] = {}
         self.peak_mib = self.worker_mib = self.decoding_mib = 0.0
 
-    def read(self) -> None:
+    def sample(self) -> None:
         """One sample."""
-        worker = self._share(self._worker)
-        decoding = sum(map(self._share, self._worker.children(recursive=True)))
-        self.peak_mib = max(self.peak_mib, (worker + decoding) / _MIB)
-        self.worker_mib = max(self.worker_mib, worker / _MIB)
-        self.decoding_mib = max(self.decoding_mib, decoding / _MIB)
+        worker = self._read_pss_bytes(self._worker)
+        decoding = sum(map(self._read_pss_bytes, self._worker.children(recursive=True)))
+        self.peak_mib = max(self.peak_mib, (worker + decoding) / _MIB_BYTES)
+        self.worker_mib = max(self.worker_mib, worker / _MIB_BYTES)
+        self.decoding_mib = max(self.decoding_mib, decoding / _MIB_BYTES)
 
     def high_water_mib(self) -> float:
         """The sum of every process' own most."""
-        return sum(self._high_water.values()) / _MIB
+        return sum(self._high_water.values()) / _MIB_BYTES
 
-    def _share(self, process: psutil.Process) -> int:
+    def _read_pss_bytes(self, process: psutil.Process) -> int:
         """Proportional set size, bytes; 0 for a process that has just ended."""
         with suppress(psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
             proc = Path("/proc", str(process.pid))
-            most = _kibibytes((proc / "status").read_text(), "VmHWM")
+            most = _parse_kibibytes((proc / "status").read_text(), "VmHWM")
             self._high_water[process.pid] = max(self._high_water.get(process.pid, 0), most * 1024)
-            return _kibibytes((proc / "smaps_rollup").read_text(), "Pss") * 1024
+            return _parse_kibibytes((proc / "smaps_rollup").read_text(), "Pss") * 1024
         return 0
 
 
-def _kibibytes(text: str, name: str) -> int:
+def _parse_kibibytes(text: str, name: str) -> int:
     """The value of a line `name:  123 kB`; 0 where there is none."""
     found = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:"))
     return int(next(found, 0))
 
 
 @contextmanager
-def _watched(worker: psutil.Process) -> Generator[_Gauge]:
+def _memory_sampled(worker: psutil.Process) -> Generator[_MemorySampler]:
     """Sample until the context ends; the worker's own record starts anew."""
     Path("/proc", str(worker.pid), "clear_refs").write_text("5")
-    gauge, stop = _Gauge(worker), threading.Event()
+    sampler, stop = _MemorySampler(worker), threading.Event()
 
     def sample() -> None:
-        while not stop.wait(_SAMPLE_SECONDS):
-            gauge.read()
+        while not stop.wait(_SAMPLING_INTERVAL_SECONDS):
+            sampler.sample()
 
     thread = threading.Thread(target=sample, name="gauge")
     thread.start()
     try:
-        yield gauge
+        yield sampler
     finally:
         stop.set()
         thread.join()
@@ -191,20 +193,20 @@ def _watched(worker: psutil.Process) -> Generator[_Gauge]:
 def measure_index_mib(clip: Path) -> float:
     """What a process grows by that opens a clip twice, for its pictures and for its sound."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as apart:
-        return apart.submit(_open_twice, clip).result()
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measure_open_growth_mib, clip).result()
 
 
-def _open_twice(clip: Path) -> float:
+def _measure_open_growth_mib(clip: Path) -> float:
     process = psutil.Process()
     with open_container(clip):
         pass  # what the first opening of any file takes is no index
     before = process.memory_info().rss
     with open_container(clip), open_container(clip):
-        return max(process.memory_info().rss - before, 0) / _MIB
+        return max(process.memory_info().rss - before, 0) / _MIB_BYTES
 
 
-def column_bytes_per_row() -> float:
+def measure_column_bytes_per_row() -> float:
     """What a row of a result takes while its clip is analysed, by filling a builder."""
     box = FaceBox(left=0.0, top=0.0, width=1.0, height=1.0, score=1.0)
     faces = (TrackedFace(track=1, box=box),)
@@ -228,7 +230,7 @@ def column_bytes_per_row() -> float:
         tracemalloc.stop()
 
 
-def _show(report: dict[str, Any], footprints: Sequence[Footprint], console: Console) -> None:
+def _show_table(report: dict[str, Any], footprints: Sequence[Footprint], console: Console) -> None:
     table = Table("clip", "frames", "MiB together", "worker", "decoding", "columns", "index")
     for each in footprints:
         mebibytes = (each.worker_mib, each.decoding_mib, each.columns_mib, each.index_mib)

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.ceilings import Speed
+from bench.ceilings import StageSpeed
 
 
 def build_report(
-    speeds: Mapping[str, Speed], end_to_end: float, facts: Mapping[str, Any]
+    speeds: Mapping[str, StageSpeed], end_to_end: float, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Frames a second of every part and of the whole, and what the whole makes of the parts.
 
@@ -24,7 +24,7 @@ def build_report(
     cores = len(os.sched_getaffinity(0))
     shared_ceiling = cores / sum(speed.cpu_seconds_per_frame for speed in speeds.values())
     return {
-        **facts,
+        **metadata,
         "cores": cores,
         "ceilings": ceilings,
         "end_to_end": end_to_end,

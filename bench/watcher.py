@@ -12,12 +12,12 @@ import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
 from circumplex.v1.annotation_pb2_grpc import AnnotationServiceStub
 
-from bench.camera import RATE_HZ, Reel
+from bench.camera import RATE_HZ, CameraRecording
 from service.domain.time import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class StreamStatistics:
     """What became of streams that ran together. p99_ms: of the worst stream, p50, p95 as well."""
 
     fps_sent: float
@@ -31,41 +31,48 @@ class Watched:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Stream:
+class _StreamRecord:
     sent_at: dict[int, float]
-    took: list[float]
+    latencies_seconds: list[float]
     summary: wire.StreamSummary
 
 
-async def watch(address: str, reel: Reel, *, streams: int, seconds: float) -> Watched:
+async def run_streams(
+    address: str, recording: CameraRecording, *, streams: int, seconds: float
+) -> StreamStatistics:
     """Send so many streams at once, at the pace of a camera, and wait for their last results."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = AnnotationServiceStub(channel)
         # cameras do not click together
         starts = [number / streams / RATE_HZ for number in range(streams)]
         began = time.monotonic()
-        done = await asyncio.gather(*(_stream(stub, reel, seconds, start) for start in starts))
-        wall = max(max(each.sent_at.values()) for each in done) - began
-    latencies = [each.summary.latency for each in done]
-    return Watched(
-        fps_sent=sum(len(each.sent_at) for each in done) / wall,
-        fps_answered=sum(len(each.took) for each in done) / wall,
+        records = await asyncio.gather(
+            *(_run_stream(stub, recording, seconds, start) for start in starts)
+        )
+        wall = max(max(each.sent_at.values()) for each in records) - began
+    latencies = [each.summary.latency for each in records]
+    return StreamStatistics(
+        fps_sent=sum(len(each.sent_at) for each in records) / wall,
+        fps_answered=sum(len(each.latencies_seconds) for each in records) / wall,
         p50_ms=1e3 * max(each.p50_seconds for each in latencies),
         p95_ms=1e3 * max(each.p95_seconds for each in latencies),
         p99_ms=1e3 * max(each.p99_seconds for each in latencies),
-        dropped=sum(each.summary.frames_dropped for each in done),
-        client_p99_ms=1e3 * float(np.percentile([t for each in done for t in each.took], 99)),
+        dropped=sum(each.summary.frames_dropped for each in records),
+        client_p99_ms=1e3
+        * float(np.percentile([t for each in records for t in each.latencies_seconds], 99)),
     )
 
 
-async def _stream(stub: AnnotationServiceStub, reel: Reel, seconds: float, start: float) -> _Stream:
-    stream = _Stream(sent_at={}, took=[], summary=wire.StreamSummary())
-    await asyncio.sleep(start)
-    async for reply in stub.StreamingAnnotate(_film(reel, seconds, stream)):
+async def _run_stream(
+    stub: AnnotationServiceStub, recording: CameraRecording, seconds: float, delay_seconds: float
+) -> _StreamRecord:
+    stream = _StreamRecord(sent_at={}, latencies_seconds=[], summary=wire.StreamSummary())
+    await asyncio.sleep(delay_seconds)
+    async for reply in stub.StreamingAnnotate(_generate_requests(recording, seconds, stream)):
         now = time.monotonic()
         match reply.WhichOneof("message"):
             case "frame_result" if not reply.frame_result.is_final:
-                stream.took.append(now - stream.sent_at[reply.frame_result.index])
+                stream.latencies_seconds.append(now - stream.sent_at[reply.frame_result.index])
             case "summary":
                 stream.summary = reply.summary
             case _:
@@ -73,8 +80,8 @@ async def _stream(stub: AnnotationServiceStub, reel: Reel, seconds: float, start
     return stream
 
 
-async def _film(
-    reel: Reel, seconds: float, stream: _Stream
+async def _generate_requests(
+    recording: CameraRecording, seconds: float, record: _StreamRecord
 ) -> AsyncIterator[wire.StreamingAnnotateRequest]:
     sound = wire.AudioFormat(
         encoding=wire.SAMPLE_ENCODING_S16LE, sample_rate_hz=SAMPLE_RATE_HZ, channels=1
@@ -85,8 +92,8 @@ async def _film(
     began = time.monotonic()
     for index in range(round(seconds * RATE_HZ)):
         await asyncio.sleep(max(0.0, began + index / RATE_HZ - time.monotonic()))
-        stream.sent_at[index] = time.monotonic()
-        frame = wire.VideoFrame(time_seconds=index / RATE_HZ, data=reel.picture(index))
+        record.sent_at[index] = time.monotonic()
+        frame = wire.VideoFrame(time_seconds=index / RATE_HZ, data=recording.frame_at(index))
         yield wire.StreamingAnnotateRequest(frame=frame)
-        audio = wire.AudioChunk(data=reel.sound_of(index))
+        audio = wire.AudioChunk(data=recording.audio_at(index))
         yield wire.StreamingAnnotateRequest(audio=audio)

@@ -31,54 +31,56 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="deploy.stubs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 if outdated")
     is_check = parser.parse_args(arguments).check
-    expected = dict(_made())
+    expected = dict(_generate_stubs())
     if not is_check:
         for file, text in expected.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         return
     outdated = sorted(
-        file for file in expected.keys() | _present() if _text_of(file) != expected.get(file)
+        file
+        for file in expected.keys() | _find_existing_stubs()
+        if _read_text(file) != expected.get(file)
     )
     if outdated:
         names = ", ".join(str(file.relative_to(ROOT)) for file in outdated)
         sys.exit(f"Not what the contract makes: {names}. Run `make proto`.")
 
 
-def _made() -> Iterator[tuple[Path, str]]:
+def _generate_stubs() -> Iterator[tuple[Path, str]]:
     """Every file that there has to be, and what has to be in it."""
     with TemporaryDirectory(prefix="circumplex-") as folder:
-        _compile(Path(folder))
+        _run_protoc(Path(folder))
         for file in sorted(Path(folder).rglob(PATTERN)):
             text = file.read_text()
             yield CONTRACT / file.relative_to(folder), text
             if file.match(CLIENT_PATTERN):
-                yield _folder_of(CLIENT, CLIENT_PACKAGE) / file.name, _renamed(text)
+                yield _package_folder(CLIENT, CLIENT_PACKAGE) / file.name, _rename_package(text)
 
 
-def _compile(folder: Path) -> None:
-    sources = sorted(_folder_of(CONTRACT, PACKAGE).glob("*.proto"))
+def _run_protoc(folder: Path) -> None:
+    sources = sorted(_package_folder(CONTRACT, PACKAGE).glob("*.proto"))
     kinds = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={CONTRACT}"]
     subprocess.run([*command, *kinds, *map(str, sources)], check=True)
 
 
-def _renamed(text: str) -> str:
+def _rename_package(text: str) -> str:
     """The same, as a module of the client's package; what the contract is called stays."""
     place = "(DESCRIPTOR, '{}."
     return text.replace(place.format(PACKAGE), place.format(CLIENT_PACKAGE))
 
 
-def _present() -> set[Path]:
-    folders = (_folder_of(CONTRACT, PACKAGE), _folder_of(CLIENT, CLIENT_PACKAGE))
+def _find_existing_stubs() -> set[Path]:
+    folders = (_package_folder(CONTRACT, PACKAGE), _package_folder(CLIENT, CLIENT_PACKAGE))
     return {file for folder in folders for file in folder.glob(PATTERN)}
 
 
-def _text_of(file: Path) -> str | None:
+def _read_text(file: Path) -> str | None:
     return file.read_text() if file.is_file() else None
 
 
-def _folder_of(root: Path, package: str) -> Path:
+def _package_folder(root: Path, package: str) -> Path:
     return root.joinpath(*package.split("."))
 
 

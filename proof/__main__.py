@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from proof.command import prove
+from proof.command import run_evaluation
 
 if __name__ == "__main__":
-    typer.run(prove)
+    typer.run(run_evaluation)

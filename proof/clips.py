@@ -17,31 +17,31 @@ from typing import Final
 
 import numpy as np
 
-from proof.errors import FramesDisagree
-from proof.frames import Truth
+from proof.errors import FramesMismatch
+from proof.frames import ClipTruth
 from training.data.annotations import read_annotations
-from training.data.crops import list_faces
-from training.data.layout import ANNOTATIONS, CROPS, VIDEOS, Recording, Split
-from training.synthetic.order import Order, OrderDiffers, Piece, pieces_of
-from training.synthetic.recording import finished_file, write_piece
+from training.data.crops import read_face_mask
+from training.data.layout import ANNOTATIONS_FOLDER, CROPS_FOLDER, VIDEOS_FOLDER, Recording, Split
+from training.synthetic.order import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
+from training.synthetic.recording import get_completion_file, write_recording
 
-_NO_FACE_MODELS: Final = Path()
+_NO_FACE_MODELS_DIR: Final = Path()
 """Drawn crops take none."""
-_TRUTH_ROUNDING: Final = 1e-6
+_TRUTH_TOLERANCE: Final = 1e-6
 """Both are written with six digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Clip:
+class RenderedClip:
     """One actor at one rate; drawn: the same frames as a recording of crops."""
 
     file: Path
-    truth: Truth
-    drawn: Recording
+    truth: ClipTruth
+    recording: Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cast:
+class ClipSelection:
     """Who is drawn, for how long, and by which cameras.
 
     cameras: how many of the rates an actor is drawn at; the actors take turns.
@@ -51,90 +51,102 @@ class Cast:
     actors: int
     seconds: float
     rates: tuple[str, ...]
-    cameras: int
+    rates_per_actor: int
 
     @property
-    def order(self) -> Order:
+    def spec(self) -> DatasetSpec:
         """Of the clips."""
-        return Order(
+        return DatasetSpec(
             seed=self.seed, seconds=self.seconds, rates=self.rates, clips=True, as_served=False
         )
 
     @property
-    def pieces(self) -> list[Piece]:
+    def clip_specs(self) -> list[ClipSpec]:
         """Every actor at the rates whose turn it is."""
-        everything = pieces_of(self.order, self.actors)
-        return [piece for place, piece in enumerate(everything) if self._is_turn(place)]
+        all_specs = iter_clip_specs(self.spec, self.actors)
+        return [piece for place, piece in enumerate(all_specs) if self._is_selected(place)]
 
     @property
     def subjects(self) -> set[str]:
         """The actors by the names that a data set gives them."""
-        return {piece.name.removesuffix(f"-{piece.rate}") for piece in self.pieces}
+        return {piece.name.removesuffix(f"-{piece.rate}") for piece in self.clip_specs}
 
-    def _is_turn(self, place: int) -> bool:
-        actor, rate = divmod(place, len(self.rates))
-        return (rate - actor) % len(self.rates) < self.cameras
+    def _is_selected(self, position: int) -> bool:
+        actor, rate = divmod(position, len(self.rates))
+        return (rate - actor) % len(self.rates) < self.rates_per_actor
 
 
-def draw(cast: Cast, folder: Path) -> Iterator[Path]:
+def render_clips(selection: ClipSelection, folder: Path) -> Iterator[Path]:
     """Draw what is not there yet, on all cores, yielding each finished file: two for each piece.
 
     A folder that holds another order is emptied first.
     """
-    orders = {"clips": cast.order, "crops": replace(cast.order, clips=False)}
+    orders = {"clips": selection.spec, "crops": replace(selection.spec, clips=False)}
     for name, order in orders.items():
-        _begin(folder / name, order)
+        _prepare_folder(folder / name, order)
     work = [
-        (folder / name, order, piece) for piece in cast.pieces for name, order in orders.items()
+        (folder / name, order, piece)
+        for piece in selection.clip_specs
+        for name, order in orders.items()
     ]
-    left = [task for task in work if not finished_file(*task).exists()]
-    yield from (finished_file(*task) for task in work if task not in left)
+    pending = [task for task in work if not get_completion_file(*task).exists()]
+    yield from (get_completion_file(*task) for task in work if task not in pending)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
-        under_way = {pool.submit(write_piece, *task, _NO_FACE_MODELS): task for task in left}
+        futures = {
+            pool.submit(write_recording, *task, _NO_FACE_MODELS_DIR): task for task in pending
+        }
         try:
-            for done in as_completed(under_way):
+            for done in as_completed(futures):
                 done.result()
-                yield finished_file(*under_way[done])
+                yield get_completion_file(*futures[done])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def read_clips(cast: Cast, folder: Path) -> list[Clip]:
+def read_clips(selection: ClipSelection, folder: Path) -> list[RenderedClip]:
     """What `draw` has drawn. Raises: FramesDisagree: the two drawings are not of one truth."""
-    return [_read_clip(piece, folder) for piece in cast.pieces]
+    return [_read_clip(piece, folder) for piece in selection.clip_specs]
 
 
-def _begin(folder: Path, order: Order) -> None:
+def _prepare_folder(folder: Path, spec: DatasetSpec) -> None:
     try:
-        order.write(folder)
-    except OrderDiffers:
+        spec.write(folder)
+    except SpecMismatch:
         shutil.rmtree(folder)
-        order.write(folder)
+        spec.write(folder)
 
 
-def _read_clip(piece: Piece, folder: Path) -> Clip:
-    file = folder / "clips" / f"{piece.name}.mp4"
+def _read_clip(clip_spec: ClipSpec, folder: Path) -> RenderedClip:
+    file = folder / "clips" / f"{clip_spec.name}.mp4"
     rows = np.loadtxt(file.with_suffix(".csv"), delimiter=",", skiprows=1, ndmin=2)
-    drawn = _read_recording(piece, folder / "crops")
-    if len(rows) != len(drawn):
-        raise FramesDisagree(f"{piece.name}: truth of {len(rows)} frames, {len(drawn)} of crops")
-    known = drawn.annotated
-    if not np.allclose(rows[known, 1:], drawn.targets[known], rtol=0, atol=_TRUTH_ROUNDING):
-        raise FramesDisagree(f"{piece.name}: the clip's truth is not the crops'")
-    truth = Truth(clip=piece.name, rate=piece.rate, times=rows[:, 0], targets=rows[:, 1:])
-    return Clip(file=file, truth=truth, drawn=drawn)
+    recording = _read_recording(clip_spec, folder / "crops")
+    if len(rows) != len(recording):
+        raise FramesMismatch(
+            f"{clip_spec.name}: truth of {len(rows)} frames, {len(recording)} of crops"
+        )
+    is_annotated = recording.is_annotated
+    if not np.allclose(
+        rows[is_annotated, 1:], recording.targets[is_annotated], rtol=0, atol=_TRUTH_TOLERANCE
+    ):
+        raise FramesMismatch(f"{clip_spec.name}: the clip's truth is not the crops'")
+    truth = ClipTruth(
+        clip=clip_spec.name, rate=clip_spec.rate, times=rows[:, 0], targets=rows[:, 1:]
+    )
+    return RenderedClip(file=file, truth=truth, recording=recording)
 
 
-def _read_recording(piece: Piece, root: Path) -> Recording:
-    targets = read_annotations(root / ANNOTATIONS / piece.part / f"{piece.name}.txt")
-    crops = root / CROPS / piece.name
+def _read_recording(clip_spec: ClipSpec, root: Path) -> Recording:
+    targets = read_annotations(
+        root / ANNOTATIONS_FOLDER / clip_spec.split_folder / f"{clip_spec.name}.txt"
+    )
+    crops = root / CROPS_FOLDER / clip_spec.name
     return Recording(
-        name=piece.name,
+        name=clip_spec.name,
         split=Split.TEST,
         targets=targets,
-        faces=list_faces(crops, len(targets)),
-        crops=crops,
-        video=root / VIDEOS / f"{piece.name}.mp4",
+        has_face=read_face_mask(crops, len(targets)),
+        crops_folder=crops,
+        video=root / VIDEOS_FOLDER / f"{clip_spec.name}.mp4",
     )

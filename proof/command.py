@@ -13,10 +13,10 @@ import typer
 from circumplex_client import ClientError
 from rich.console import Console
 
-from proof.clips import Cast
-from proof.errors import ProofError
-from proof.report import build_report, failures, show_report
-from proof.steps import Steps
+from proof.clips import ClipSelection
+from proof.errors import EvaluationError
+from proof.report import build_report, list_failures, show_report
+from proof.steps import EvaluationPipeline
 from service.errors import CircumplexError
 from service.settings import Settings
 from training.data.errors import DatasetError
@@ -24,10 +24,10 @@ from training.data.files import replace_text
 from training.synthetic.rates import RATES
 
 DEFAULT_RATES: Final = ("24", "30", "60", "variable")
-_errors: Final = Console(stderr=True)
+_error_console: Final = Console(stderr=True)
 
 
-def prove(
+def run_evaluation(
     actors: Annotated[int, typer.Option(min=1, help="How many people.")] = 24,
     seconds: Annotated[float, typer.Option(min=1.0, help="Of each clip.")] = 12.0,
     seed: Annotated[int, typer.Option(min=0, help="One that no training used.")] = 1_000,
@@ -48,35 +48,37 @@ def prove(
     unknown = sorted(set(rates) - set(RATES))
     if unknown:
         raise typer.BadParameter(f"no such rate: {', '.join(unknown)}", param_hint="--rate")
-    cast = Cast(seed=seed, actors=actors, seconds=seconds, rates=rates, cameras=cameras)
+    selection = ClipSelection(
+        seed=seed, actors=actors, seconds=seconds, rates=rates, rates_per_actor=cameras
+    )
     console = Console()
-    with _failing_clearly():
-        steps = Steps(cast, Settings(), out / "eval", console)
-        record = steps.read_record(run)
-        report = build_report(steps.match(url), record, steps.facts())
+    with _errors_reported():
+        pipeline = EvaluationPipeline(selection, Settings(), out / "eval", console)
+        record = pipeline.read_training_record(run)
+        report = build_report(pipeline.match_estimates(url), record, pipeline.describe())
     replace_text(out / "eval.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     show_report(report, console)
     console.print(f"Written: {out / 'eval.json'}", highlight=False)
-    failed = failures(report)
+    failed = list_failures(report)
     for sentence in failed:
-        _say_error(f"Does not hold: {sentence}")
+        _print_error(f"Does not hold: {sentence}")
     if failed:
         raise typer.Exit(1)
     console.print("Everything that is asked holds.", style="green")
 
 
 @contextmanager
-def _failing_clearly() -> Generator[None]:
+def _errors_reported() -> Generator[None]:
     """A plain sentence instead of a traceback; 2 for a proof that could not be made."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except (CircumplexError, ClientError, DatasetError, ProofError) as error:
-        _say_error(f"No proof: {error}")
+    except (CircumplexError, ClientError, DatasetError, EvaluationError) as error:
+        _print_error(f"No proof: {error}")
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def _say_error(line: str) -> None:
-    _errors.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+def _print_error(line: str) -> None:
+    _error_console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)

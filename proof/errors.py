@@ -10,21 +10,21 @@ ProofError
 from __future__ import annotations
 
 
-class ProofError(Exception):
+class EvaluationError(Exception):
     """The proof cannot be made."""
 
 
-class FramesDisagree(ProofError):
+class FramesMismatch(EvaluationError):
     """Two accounts of one clip differ in its frames or their times."""
 
 
-class WeightsDiffer(ProofError):
+class WeightsMismatch(EvaluationError):
     """The weights are not those of the model repository."""
 
 
-class ActorsTaught(ProofError):
+class ActorsNotHeldOut(EvaluationError):
     """An actor is not held out."""
 
 
-class ClipNotServed(ProofError):
+class ClipNotAnnotated(EvaluationError):
     """The service has no result for a clip."""

@@ -14,15 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from proof.errors import WeightsDiffer
-from proof.frames import Estimates
-from service.domain.signatures import AUDIO_BACKBONE, FUSION, LOG_MEL, SCRIPTED, VISUAL_BACKBONE
-from training.data.embeddings import Embeddings
+from proof.errors import WeightsMismatch
+from proof.frames import ClipEstimates
+from service.domain.signatures import (
+    AUDIO_BACKBONE,
+    EXPORTED_MODELS,
+    FUSION,
+    LOG_MEL,
+    VISUAL_BACKBONE,
+)
+from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
-from training.data.tracks import Tracks
-from training.data.windows import Grid
-from training.evaluation.timelines import Estimator, Timeline
-from training.export import load, weights_sha256
+from training.data.tracks import SpectraCache
+from training.data.windows import WindowGrid
+from training.evaluation.timelines import Timeline, TimelineEstimator
+from training.export import hash_weights, load_model
 from training.networks.log_mel import LogMel
 from training.presets import PRESETS
 from training.serving import ServedLogMel
@@ -31,69 +37,69 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class ExportedModels:
     """The modules that Triton serves, on the CPU, and what is known of them."""
 
     visual: nn.Module
     audio: nn.Module
     fusion: nn.Module
     log_mel: LogMel
-    grid: Grid
+    grid: WindowGrid
     provenance: Mapping[str, Any]
 
 
-def open_exported(repository: Path, provenance: Mapping[str, Any]) -> Exported:
+def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> ExportedModels:
     """Load what is exported. Raises: WeightsDiffer: from what its provenance says it is.
 
     Training reads sound through the log-mel network itself, which has no weights: that the
     exported one is the same is seen from its hash.
     """
     models = provenance["models"]
-    for signature in SCRIPTED:
+    for signature in EXPORTED_MODELS:
         file = repository / signature.name / "1" / "model.pt"
         if hashlib.sha256(file.read_bytes()).hexdigest() != models[signature.name]["file_sha256"]:
-            raise WeightsDiffer(f"{file} is not the file that its provenance names")
+            raise WeightsMismatch(f"{file} is not the file that its provenance names")
     log_mel = LogMel(PRESETS[provenance["preset"]].log_mel).eval()
-    if weights_sha256(ServedLogMel(log_mel)) != models[LOG_MEL.name]["weights_sha256"]:
-        raise WeightsDiffer("the exported log-mel is not the preset's")
+    if hash_weights(ServedLogMel(log_mel)) != models[LOG_MEL.name]["weights_sha256"]:
+        raise WeightsMismatch("the exported log-mel is not the preset's")
     method = provenance["method"]
     visual, audio, fusion = (
-        load(repository / signature.name / "1" / "model.pt")
+        load_model(repository / signature.name / "1" / "model.pt")
         for signature in (VISUAL_BACKBONE, AUDIO_BACKBONE, FUSION)
     )
-    return Exported(
+    return ExportedModels(
         visual=visual,
         audio=audio,
         fusion=fusion,
         log_mel=log_mel,
-        grid=Grid(window_frames=method["window_frames"], hop_frames=method["hop_frames"]),
+        grid=WindowGrid(window_frames=method["window_frames"], hop_frames=method["hop_frames"]),
         provenance=provenance,
     )
 
 
 def estimate_offline(
-    exported: Exported, recordings: Sequence[Recording], cache: Path
-) -> Iterator[Estimates]:
+    exported: ExportedModels, recordings: Sequence[Recording], cache: Path
+) -> Iterator[ClipEstimates]:
     """Every recording's estimates, in order.
 
     Raises: CropUnreadable, VideoUnreadable.
     """
     models = exported.provenance["models"]
-    embeddings = Embeddings(
+    embeddings = EmbeddingStore(
         cache / "embeddings",
-        weights=" ".join(models[s.name]["weights_sha256"] for s in SCRIPTED),
-        tracks=Tracks(cache / "tracks", exported.log_mel),
+        weights_key=" ".join(models[s.name]["weights_sha256"] for s in EXPORTED_MODELS),
+        spectra=SpectraCache(cache / "tracks", exported.log_mel),
         rate_hz=0.0,
     )
-    estimator = Estimator(embeddings, exported.grid, _CPU, lambda features: features)
-    folds = [_Edge(exported.fusion, side) for side in (1.0, -1.0)]
+    estimator = TimelineEstimator(embeddings, exported.grid, _CPU, lambda features: features)
+    folds = [_SpreadBound(exported.fusion, side) for side in (1.0, -1.0)]
 
-    def estimate(recording: Recording) -> Estimates:
+    def estimate(recording: Recording) -> ClipEstimates:
         for _ in embeddings.prepare(
             [recording], visual=exported.visual, audio=exported.audio, device=_CPU
         ):
             pass
-        return _estimates(estimator.estimate(folds, recording))
+        return _to_estimates(estimator.estimate(folds, recording))
 
     # One thread a recording: two threads on one small network wait for each other.
     threads = ThreadPoolExecutor(
@@ -103,7 +109,7 @@ def estimate_offline(
         yield from threads.map(estimate, recordings)
 
 
-class _Edge(nn.Module):
+class _SpreadBound(nn.Module):
     """Mean plus or minus spread: the pair has the fusion's mean as mean, its spread as deviation.
 
     The exported fusion has its six folds inside; the estimator takes them apart.
@@ -116,13 +122,13 @@ class _Edge(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
         """(B, T, 512), (B, T, 128) and (B, T) to (B, T, 2)."""
-        answers = [self._fusion(*window) for window in zip(visual, audio, mask, strict=True)]
-        return torch.stack([mean + self._side * spread for mean, spread in answers])
+        outputs = [self._fusion(*window) for window in zip(visual, audio, mask, strict=True)]
+        return torch.stack([mean + self._side * spread for mean, spread in outputs])
 
 
-def _estimates(timeline: Timeline) -> Estimates:
+def _to_estimates(timeline: Timeline) -> ClipEstimates:
     unknown = ~timeline.known[:, None]
-    return Estimates(
+    return ClipEstimates(
         index=np.arange(len(timeline.times)),
         times=timeline.times,
         mean=np.where(unknown, np.nan, timeline.mean).astype(np.float64),

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.layout import Split, subject_of
+from training.data.layout import Split, parse_subject
 from training.evaluation.calibration import read_calibration
-from training.evaluation.evidence import EVALUATION, REPORT, report_file
-from training.export import weights_sha256
+from training.evaluation.evidence import EVALUATION_FOLDER, REPORT_FILE, find_report
+from training.export import hash_weights
 from training.loop.errors import RunError
 from training.loop.options import Ablation
-from training.runs import Run, open_run
-from training.serving import SpreadCalibration, serve
+from training.runs import TrainingRun, open_run
+from training.serving import SpreadCalibration, build_served_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class TrainingRecord:
     """A run's own evaluation, if it is the run of the exported weights.
 
     ablations: mean CCC of each, None where it was not measured. source: the report they are
@@ -27,47 +27,51 @@ class Record:
     """
 
     ablations: Mapping[str, float | None] | None = None
-    full: float | None = None
+    full_ccc: float | None = None
     source: str | None = None
-    why_not: str | None = None
-    taught: frozenset[str] = frozenset()
+    missing_reason: str | None = None
+    training_subjects: frozenset[str] = frozenset()
 
 
-def read_record(folder: Path, provenance: Mapping[str, Any]) -> Record:
+def read_training_record(folder: Path, provenance: Mapping[str, Any]) -> TrainingRecord:
     """Look whether `folder` is the run that was exported, and what it says."""
     try:
         run = open_run(folder)
         if not _is_exported(run, provenance):
-            return Record(why_not=f"{folder} is not the run that is exported")
+            return TrainingRecord(missing_reason=f"{folder} is not the run that is exported")
     except RunError as error:
-        return Record(why_not=str(error))
-    taught = _taught(run)
-    for file in (report_file(run), run.folder / EVALUATION / Split.VALIDATION / REPORT):
+        return TrainingRecord(missing_reason=str(error))
+    training_subjects = _find_training_subjects(run)
+    for file in (find_report(run), run.folder / EVALUATION_FOLDER / Split.VALIDATION / REPORT_FILE):
         if file.is_file():
             report = json.loads(file.read_text(encoding="utf-8"))
-            return Record(
-                ablations={name: _mean(report["ablations"].get(name)) for name in Ablation},
-                full=_mean(report["ensemble"]),
+            return TrainingRecord(
+                ablations={name: _mean_ccc(report["ablations"].get(name)) for name in Ablation},
+                full_ccc=_mean_ccc(report["ensemble"]),
                 source=file.as_posix(),
-                taught=taught,
+                training_subjects=training_subjects,
             )
-    return Record(why_not=f"{folder} has not been evaluated", taught=taught)
+    return TrainingRecord(
+        missing_reason=f"{folder} has not been evaluated", training_subjects=training_subjects
+    )
 
 
-def _is_exported(run: Run, provenance: Mapping[str, Any]) -> bool:
-    fitted = read_calibration(run)
-    calibration = SpreadCalibration(scale=fitted.scale, floor=fitted.floor)
-    models = serve(run.load_networks(), calibration)
-    hashes = {name: weights_sha256(model) for name, model in models.items()}
+def _is_exported(run: TrainingRun, provenance: Mapping[str, Any]) -> bool:
+    run_calibration = read_calibration(run)
+    calibration = SpreadCalibration(scale=run_calibration.scale, floor=run_calibration.floor)
+    models = build_served_models(run.load_networks(), calibration)
+    hashes = {name: hash_weights(model) for name, model in models.items()}
     return all(
         hashes[name] == model["weights_sha256"] for name, model in provenance["models"].items()
     )
 
 
-def _taught(run: Run) -> frozenset[str]:
-    met = {name for fold in run.plan.folds for name in (*fold.training, *fold.validation)}
-    return frozenset(subject_of(name) for name in met | set(run.plan.calibration))
+def _find_training_subjects(run: TrainingRun) -> frozenset[str]:
+    recording_names = {
+        name for fold in run.plan.folds for name in (*fold.training, *fold.validation)
+    }
+    return frozenset(parse_subject(name) for name in recording_names | set(run.plan.calibration))
 
 
-def _mean(figures: Mapping[str, float] | None) -> float | None:
+def _mean_ccc(figures: Mapping[str, float] | None) -> float | None:
     return None if figures is None else figures["mean"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proof.frames import Doubles, Matched
-from training.metrics import Scores, coverage, score
+from proof.frames import Doubles, MatchedFrames
+from training.metrics import Scores, compute_scores, interval_coverage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class EvaluationMetrics:
     """What some clips' frames, one after the other, are worth.
 
     agreement: the concordance of served with offline, truth aside. apart: their mean distance.
@@ -26,7 +26,7 @@ class Figures:
     offline_coverage: Scores
     served_coverage: Scores
     agreement: Scores
-    apart: Scores
+    mean_absolute_difference: Scores
 
     @property
     def difference(self) -> Scores:
@@ -37,32 +37,32 @@ class Figures:
         )
 
 
-def score_frames(clips: Sequence[Matched]) -> Figures:
+def compute_metrics(clips: Sequence[MatchedFrames]) -> EvaluationMetrics:
     """Score clips together. Raises: NothingAnnotated: no frame counts."""
     truth, offline, served, offline_spread, served_spread = (
         np.concatenate(parts)
         for parts in zip(*((c.truth, c.offline, c.served, c.offline_spread, c.served_spread)
                            for c in clips), strict=True)
     )  # fmt: skip
-    return Figures(
+    return EvaluationMetrics(
         clips=len(clips),
         frames=sum(clip.frames for clip in clips),
         counted=len(truth),
-        offline=score(offline, truth),
-        served=score(served, truth),
-        offline_coverage=coverage(offline, offline_spread, truth),
-        served_coverage=coverage(served, served_spread, truth),
-        agreement=score(served, offline),
-        apart=_distance(served, offline),
+        offline=compute_scores(offline, truth),
+        served=compute_scores(served, truth),
+        offline_coverage=interval_coverage(offline, offline_spread, truth),
+        served_coverage=interval_coverage(served, served_spread, truth),
+        agreement=compute_scores(served, offline),
+        mean_absolute_difference=_mean_absolute_difference(served, offline),
     )
 
 
-def by_rate(clips: Sequence[Matched]) -> dict[str, Figures]:
+def compute_metrics_by_rate(clips: Sequence[MatchedFrames]) -> dict[str, EvaluationMetrics]:
     """The figures of each rate, in the order in which rates first appear."""
     rates = dict.fromkeys(clip.rate for clip in clips)
-    return {rate: score_frames([clip for clip in clips if clip.rate == rate]) for rate in rates}
+    return {rate: compute_metrics([clip for clip in clips if clip.rate == rate]) for rate in rates}
 
 
-def _distance(served: Doubles, offline: Doubles) -> Scores:
+def _mean_absolute_difference(served: Doubles, offline: Doubles) -> Scores:
     valence, arousal = np.abs(served - offline).mean(axis=0).tolist()
     return Scores(valence=valence, arousal=arousal)

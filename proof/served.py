@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from circumplex_client import Client, ClientError, Result
+from circumplex_client import Client, ClientError, ClipResult
 
-from proof.errors import ClipNotServed, WeightsDiffer
-from proof.frames import Doubles, Estimates
+from proof.errors import ClipNotAnnotated, WeightsMismatch
+from proof.frames import ClipEstimates, Doubles
 
-IN_FLIGHT: Final = 4
-_COMPARED: Final = ("preprocessing_version", "method")
+MAX_IN_FLIGHT: Final = 4
+_COMPARED_KEYS: Final = ("preprocessing_version", "method")
 
 
 def estimate_served(
     address: str, clips: Sequence[Path], provenance: Mapping[str, Any]
-) -> Iterator[Estimates]:
+) -> Iterator[ClipEstimates]:
     """Every clip's estimates, in order.
 
     Raises: ClipNotServed; WeightsDiffer: the service has other weights than the provenance.
     """
-    with Client(address) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
+    with Client(address) as client, ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
         work = [threads.submit(_annotate, client, clip) for clip in clips]
         try:
             for each in work:
@@ -40,28 +40,28 @@ def check_weights(served: Mapping[str, Any], exported: Mapping[str, Any]) -> Non
     """Whether a result is of these weights, cut and stitched alike. Raises: WeightsDiffer."""
     for name, model in exported["models"].items():
         if served["models"][name]["weights_sha256"] != model["weights_sha256"]:
-            raise WeightsDiffer(f"the service has another {name} than the model repository here")
-    for name in _COMPARED:
+            raise WeightsMismatch(f"the service has another {name} than the model repository here")
+    for name in _COMPARED_KEYS:
         if served[name] != exported[name]:
-            raise WeightsDiffer(f"the service has another {name}: {served[name]}")
+            raise WeightsMismatch(f"the service has another {name}: {served[name]}")
 
 
-def read_estimates(result: Result) -> Estimates:
+def read_estimates(result: ClipResult) -> ClipEstimates:
     """The raw values of a result, not the smoothed ones."""
-    return Estimates(
+    return ClipEstimates(
         index=np.array(result.index, np.int64),
         times=np.array(result.time, np.float64),
-        mean=_columns(result.valence, result.arousal),
-        spread=_columns(result.valence_std, result.arousal_std),
+        mean=_stack_columns(result.valence, result.arousal),
+        spread=_stack_columns(result.valence_std, result.arousal_std),
     )
 
 
-def _annotate(client: Client, clip: Path) -> Result:
+def _annotate(client: Client, clip: Path) -> ClipResult:
     try:
         return client.annotate(clip)
     except ClientError as error:
-        raise ClipNotServed(f"{clip.name}: {error}") from error
+        raise ClipNotAnnotated(f"{clip.name}: {error}") from error
 
 
-def _columns(*columns: Sequence[float | None]) -> Doubles:
+def _stack_columns(*columns: Sequence[float | None]) -> Doubles:
     return np.array(columns, np.float64).T

@@ -11,93 +11,101 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from proof.clips import Cast, Clip, draw, read_clips
-from proof.errors import ActorsTaught
-from proof.frames import Estimates, Matched, match
-from proof.offline import estimate_offline, open_exported
-from proof.record import Record, read_record
+from proof.clips import ClipSelection, RenderedClip, read_clips, render_clips
+from proof.errors import ActorsNotHeldOut
+from proof.frames import ClipEstimates, MatchedFrames, match_frames
+from proof.offline import estimate_offline, load_exported_models
+from proof.record import TrainingRecord, read_training_record
 from proof.served import estimate_served
-from service.embedded.stack import run_stack, stand_apart
+from service.embedded.stack import isolate_settings, run_stack
 from service.provenance import read_provenance
 from service.settings import Settings
-from training.loop.journal import Journal
+from training.loop.journal import RunLogger
 from training.synthetic.order import WORLD_VERSION
 
 T = TypeVar("T")
 
 
-class Steps:
+class EvaluationPipeline:
     """One proof; says what it does, and how long it took."""
 
-    def __init__(self, cast: Cast, settings: Settings, folder: Path, console: Console) -> None:
+    def __init__(
+        self, selection: ClipSelection, settings: Settings, folder: Path, console: Console
+    ) -> None:
         """Raises: ModelsMissing: nothing is exported."""
-        self._cast = cast
+        self._selection = selection
         self._settings = settings
         self._folder = folder
         self._provenance = read_provenance(settings)
-        self._journal = Journal(console)
+        self._logger = RunLogger(console)
         self._seconds: dict[str, float] = {}
 
-    def read_record(self, run: Path | None) -> Record:
+    def read_training_record(self, run: Path | None) -> TrainingRecord:
         """What is on record of the exported weights. Raises: ActorsTaught: of our actors."""
         folder = run or Path("weights") / self._provenance["preset"]
-        record = read_record(folder, self._provenance)
-        known = sorted(self._cast.subjects & record.taught)
-        if known:
-            raise ActorsTaught(f"{folder} has met {', '.join(known)}: choose another seed")
+        record = read_training_record(folder, self._provenance)
+        overlapping = sorted(self._selection.subjects & record.training_subjects)
+        if overlapping:
+            raise ActorsNotHeldOut(
+                f"{folder} has met {', '.join(overlapping)}: choose another seed"
+            )
         return record
 
-    def match(self, url: str | None) -> list[Matched]:
+    def match_estimates(self, url: str | None) -> list[MatchedFrames]:
         """Draw, estimate twice, and bring the frames together.
 
         Args: url: of a running service; None: one is started for as long as it takes.
         Raises: ProofError, DatasetError, CircumplexError.
         """
-        self._follow("drawing", draw(self._cast, self._folder), 2 * len(self._cast.pieces))
-        clips = read_clips(self._cast, self._folder)
+        self._run_stage(
+            "drawing",
+            render_clips(self._selection, self._folder),
+            2 * len(self._selection.clip_specs),
+        )
+        clips = read_clips(self._selection, self._folder)
         offline = self._estimate_offline(clips)
-        with self._service(url) as address:
+        with self._running_service(url) as address:
             files = [clip.file for clip in clips]
-            answers = estimate_served(address, files, self._provenance)
-            served = self._follow("serving", answers, len(clips))
+            estimates = estimate_served(address, files, self._provenance)
+            served = self._run_stage("serving", estimates, len(clips))
         truths = [clip.truth for clip in clips]
-        return [match(*each) for each in zip(truths, offline, served, strict=True)]
+        return [match_frames(*each) for each in zip(truths, offline, served, strict=True)]
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Where the figures come from."""
-        cast = self._cast
+        cast = self._selection
         return {
             "seed": cast.seed,
             "actors": cast.actors,
             "seconds": cast.seconds,
             "rates": list(cast.rates),
-            "rates_of_each_actor": cast.cameras,
+            "rates_of_each_actor": cast.rates_per_actor,
             "world": WORLD_VERSION,
             "weights": self._provenance,
             "took_seconds": self._seconds,
         }
 
-    def _estimate_offline(self, clips: Sequence[Clip]) -> list[Estimates]:
-        exported = open_exported(self._settings.model_repository, self._provenance)
-        recordings = [clip.drawn for clip in clips]
-        answers = estimate_offline(exported, recordings, self._folder / "crops")
-        return self._follow("estimating offline", answers, len(clips))
+    def _estimate_offline(self, clips: Sequence[RenderedClip]) -> list[ClipEstimates]:
+        exported = load_exported_models(self._settings.model_repository, self._provenance)
+        recordings = [clip.recording for clip in clips]
+        estimates = estimate_offline(exported, recordings, self._folder / "crops")
+        return self._run_stage("estimating offline", estimates, len(clips))
 
     @contextmanager
-    def _service(self, url: str | None) -> Generator[str]:
+    def _running_service(self, url: str | None) -> Generator[str]:
         if url is not None:
             yield url
             return
-        apart = stand_apart(self._settings, self._settings.runtime_dir / "eval")
-        shutil.rmtree(apart.state_dir, ignore_errors=True)
-        with run_stack(apart, on_start=lambda part: self._journal.say(f"Starting {part} ...")) as (
-            stack
-        ):
+        isolated_settings = isolate_settings(self._settings, self._settings.runtime_dir / "eval")
+        shutil.rmtree(isolated_settings.state_dir, ignore_errors=True)
+        with run_stack(
+            isolated_settings, on_start=lambda part: self._logger.log(f"Starting {part} ...")
+        ) as (stack):
             yield f"http://{stack.settings.host}:{stack.settings.http_port}"
 
-    def _follow(self, title: str, steps: Iterable[T], total: int) -> list[T]:
-        self._journal.say(f"{title.capitalize()}: {total} files ...")
+    def _run_stage(self, title: str, steps: Iterable[T], total: int) -> list[T]:
+        self._logger.log(f"{title.capitalize()}: {total} files ...")
         started = time.monotonic()
-        done = list(self._journal.follow(steps, total=total, title=title))
+        results = list(self._logger.track_progress(steps, total=total, title=title))
         self._seconds[title.replace(" ", "_")] = round(time.monotonic() - started, 1)
-        return done
+        return results

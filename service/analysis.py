@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from service.domain.arrays import Floats
-from service.domain.choices import Choices
-from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
+from service.domain.arrays import Float32Array
+from service.domain.choices import AnalysisOptions
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent
 from service.domain.media import Flag
-from service.domain.ports import Extractor, Inference
+from service.domain.ports import ClipExtractor, Inference
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
+    AnalysisProgress,
     FramesDecoded,
-    FramesSeen,
 )
-from service.estimation import Estimation, Method
+from service.estimation import EstimationParameters, Estimator
 from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -37,11 +37,11 @@ R = TypeVar("R")
 
 async def analyse(
     clip: Path,
-    choices: Choices,
+    options: AnalysisOptions,
     *,
-    extractor: Extractor,
+    extractor: ClipExtractor,
     inference: Inference,
-    method: Method,
+    parameters: EstimationParameters,
     metrics: Metrics,
 ) -> AsyncGenerator[AnalysisEvent]:
     """Put every frame of a clip on the circumplex.
@@ -50,83 +50,85 @@ async def analyse(
         order within their track, and FramesSeen; TrackDropped at any time; AnalysisClosed.
     Raises: ClipError for the clip, ServiceError for a part of the service.
     """
-    analysis = _Analysis(inference=inference, method=method, metrics=metrics)
-    async with extractor(clip, choices) as extracts, aclosing(analysis.follow(extracts)) as events:
+    analysis = _ClipAnalysis(inference=inference, parameters=parameters, metrics=metrics)
+    async with extractor(clip, options) as extracts, aclosing(analysis.run(extracts)) as events:
         async for event in events:
             yield event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Embedded:
+class _EmbeddedChunk:
     """A chunk behind both backbones: faces (N, 512), voice (T, 128)."""
 
     chunk: Chunk
-    faces: Floats
-    voice: Floats
+    faces: Float32Array
+    voice: Float32Array
 
 
-class _Analysis:
-    def __init__(self, *, inference: Inference, method: Method, metrics: Metrics) -> None:
+class _ClipAnalysis:
+    def __init__(
+        self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
+    ) -> None:
         self._metrics = metrics
-        self._chunks_in_flight = method.chunks_in_flight
-        self._estimation = Estimation(inference=inference, method=method, metrics=metrics)
-        self._expected: int | None = None
-        self._seen = 0
+        self._chunks_in_flight = parameters.chunks_in_flight
+        self._estimator = Estimator(inference=inference, parameters=parameters, metrics=metrics)
+        self._expected_frames: int | None = None
+        self._done_frames = 0
 
-    async def follow(self, extracts: AsyncIterator[Extract]) -> AsyncGenerator[AnalysisEvent]:
-        async with aclosing(ahead(extracts, self._embed, self._chunks_in_flight)) as ready:
+    async def run(self, extracts: AsyncIterator[ExtractionEvent]) -> AsyncGenerator[AnalysisEvent]:
+        async with aclosing(map_ahead(extracts, self._embed, self._chunks_in_flight)) as ready:
             async for item in ready:
                 async with aclosing(self._events(item)) as events:
                     async for event in events:
                         yield event
 
     async def _events(
-        self, item: ClipOpened | ClipClosed | _Embedded
+        self, item: ClipOpened | ClipClosed | _EmbeddedChunk
     ) -> AsyncGenerator[AnalysisEvent]:
         match item:
             case ClipOpened(media=media):
-                self._expected = media.frames_estimate
+                self._expected_frames = media.frames_estimate
                 yield AnalysisOpened(media=media)
-            case _Embedded():
+            case _EmbeddedChunk():
                 frames = item.chunk.frames
                 yield FramesDecoded(times_seconds=tuple(each.time_seconds for each in frames))
-                async for event in self._estimation.add(frames, item.faces, item.voice):
+                async for event in self._estimator.add(frames, item.faces, item.voice):
                     yield event
-                self._seen += len(frames)
-                yield FramesSeen(done=self._seen, expected=self._expected)
+                self._done_frames += len(frames)
+                yield AnalysisProgress(done=self._done_frames, expected=self._expected_frames)
             case ClipClosed():
-                async for event in self._estimation.close():
+                async for event in self._estimator.close():
                     yield event
-                yield self._closed(item)
+                yield self._make_closed(item)
 
-    async def _embed(self, extract: Extract) -> ClipOpened | ClipClosed | _Embedded:
+    async def _embed(self, extract: ExtractionEvent) -> ClipOpened | ClipClosed | _EmbeddedChunk:
         """Both backbones at once, for one chunk; chunks do not depend on each other."""
         if not isinstance(extract, Chunk):
             return extract
         for stage, seconds in extract.stage_seconds.items():
             self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
         faces, voice = await asyncio.gather(
-            self._estimation.embed_faces(extract.crops, at_once=len(extract.frames)),
-            self._estimation.embed_voice(extract.waveform, extract.patch_starts),
+            self._estimator.embed_faces(extract.crops, batch_size=len(extract.frames)),
+            self._estimator.embed_voice(extract.waveform, extract.patch_starts),
         )
-        return _Embedded(chunk=extract, faces=faces, voice=voice)
+        return _EmbeddedChunk(chunk=extract, faces=faces, voice=voice)
 
-    def _closed(self, clip: ClipClosed) -> AnalysisClosed:
-        cast = self._estimation.cast
+    def _make_closed(self, clip: ClipClosed) -> AnalysisClosed:
+        tracks = self._estimator.tracks
         flags = {*clip.flags}
-        if cast.primary is None:
+        if tracks.primary_track is None:
             flags.add(Flag.NO_FACE)
-        if cast.is_crowded:
+        if tracks.is_crowded:
             flags.add(Flag.CROWDED)
         return AnalysisClosed(
-            frames=self._seen,
+            frames=self._done_frames,
             flags=tuple(sorted(flags)),
             anomalies=clip.anomalies,
-            primary=cast.primary,
+            primary=tracks.primary_track,
         )
 
 
-async def ahead(
+async def map_ahead(
     items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], limit: int
 ) -> AsyncGenerator[R]:
     """Work on up to `limit` items at once and yield what becomes of them in order."""

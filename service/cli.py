@@ -16,15 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service import cli_keys, offline
-from service.access.gate import asks_for_keys
-from service.console import ERRORS, failing_clearly, read_settings, say
-from service.domain.choices import Choices, Faces
-from service.domain.timeline import FramesSeen
-from service.results.columns import Result
-from service.results.formats import format_named
+from service.access.gate import requires_keys
+from service.console import STDERR, exit_on_error, load_settings, print_status
+from service.domain.choices import AnalysisOptions, FaceSelection
+from service.domain.timeline import AnalysisProgress
+from service.results.columns import AnalysisResult
+from service.results.formats import find_format
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.wiring import open_analyst, run_gateway, run_worker
+from service.wiring import open_clip_analyzer, start_gateway, start_worker
 
 app = typer.Typer(
     name="circumplex",
@@ -39,15 +39,15 @@ app.add_typer(cli_keys.app)
 @app.command()
 def gateway() -> None:
     """Serve REST, gRPC, streams, health and metrics."""
-    with failing_clearly():
-        asyncio.run(run_gateway(read_settings()))
+    with exit_on_error():
+        asyncio.run(start_gateway(load_settings()))
 
 
 @app.command()
 def worker() -> None:
     """Work on queued jobs until SIGTERM, then finish or hand back what is under way."""
-    with failing_clearly():
-        asyncio.run(run_worker(read_settings()))
+    with exit_on_error():
+        asyncio.run(start_worker(load_settings()))
 
 
 @app.command()
@@ -56,23 +56,23 @@ def up() -> None:
     from service.embedded.stack import run_stack  # an extra that the image leaves out
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings = read_settings()
-    with failing_clearly():  # before anything is started for nothing
-        let_in = "holders of API keys" if asks_for_keys(settings) else "everybody"
+    settings = load_settings()
+    with exit_on_error():  # before anything is started for nothing
+        admitted = "holders of API keys" if requires_keys(settings) else "everybody"
     with (
-        failing_clearly(),
+        exit_on_error(),
         suppress(KeyboardInterrupt),
-        run_stack(settings, on_start=lambda part: say(f"starting {part} ...")) as stack,
+        run_stack(settings, on_start=lambda part: print_status(f"starting {part} ...")) as stack,
     ):
         table = Table.grid(padding=(0, 2))
-        table.add_row("access", let_in)
+        table.add_row("access", admitted)
         for name, address in stack.addresses.items():
             table.add_row(name, address)
         Console().print("Circumplex is up; Ctrl-C stops it.", table, sep="\n")
         try:
             stack.wait()
         finally:
-            say("stopping ...")
+            print_status("stopping ...")
 
 
 @app.command()
@@ -84,8 +84,8 @@ def annotate(
     plot: Annotated[
         Path | None, typer.Option(help="Also draw them: valence and arousal over time.")
     ] = None,
-    faces: Annotated[Faces, typer.Option(help="The face that is there most, or all.")] = (
-        Faces.PRIMARY
+    faces: Annotated[FaceSelection, typer.Option(help="The face that is there most, or all.")] = (
+        FaceSelection.PRIMARY
     ),
     video_stream: Annotated[
         int | None, typer.Option(min=0, help="Which stream to look at, as ffprobe counts them.")
@@ -100,46 +100,52 @@ def annotate(
     """
     from service.embedded.stack import open_triton  # an extra that the image leaves out
 
-    choices = Choices(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
-    with failing_clearly():
-        format_named(output.suffix)
-        offline.check_plot(plot)
-        with open_triton(read_settings(), on_start=say) as settings, _progress_bar() as on_progress:
+    choices = AnalysisOptions(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
+    with exit_on_error():
+        find_format(output.suffix)
+        offline.check_plot_suffix(plot)
+        with (
+            open_triton(load_settings(), on_start=print_status) as settings,
+            _progress_bar() as on_progress,
+        ):
             result = asyncio.run(_annotate(clip, choices, settings, on_progress))
-        offline.write(result, output)
+        offline.write_result(result, output)
         if plot is not None:
-            offline.plot(result, plot)
+            offline.write_plot(result, plot)
         flags = f" ({', '.join(result.flags)})" if result.flags else ""
-        say(f"{len(result.frames)} frames{flags} in {output}")
+        print_status(f"{len(result.frames)} frames{flags} in {output}")
 
 
 @app.command()
 def settings() -> None:
     """Print every setting as a line of an env file, what it is for above it."""
-    with failing_clearly():
-        now = read_settings()
+    with exit_on_error():
+        current = load_settings()
         for name, field in Settings.model_fields.items():
-            value, default = getattr(now, name), field.default
-            changed = "" if value == default else f" (default: {_written(default)})"
+            value, default = getattr(current, name), field.default
+            changed = "" if value == default else f" (default: {_format_value(default)})"
             typer.echo(f"# {field.description}{changed}")
-            typer.echo(f"CIRCUMPLEX_{name.upper()}={_written(value)}")
+            typer.echo(f"CIRCUMPLEX_{name.upper()}={_format_value(value)}")
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     return "" if value is None else str(value)
 
 
 async def _annotate(
-    clip: Path, choices: Choices, settings: Settings, on_progress: Callable[[FramesSeen], None]
-) -> Result:
-    async with open_analyst(settings, Metrics(CollectorRegistry())) as analyst:
+    clip: Path,
+    choices: AnalysisOptions,
+    settings: Settings,
+    on_progress: Callable[[AnalysisProgress], None],
+) -> AnalysisResult:
+    async with open_clip_analyzer(settings, Metrics(CollectorRegistry())) as analyzer:
         return await offline.annotate(
-            clip, choices, analyst=analyst, settings=settings, on_progress=on_progress
+            clip, choices, analyzer=analyzer, settings=settings, on_progress=on_progress
         )
 
 
 @contextmanager
-def _progress_bar() -> Generator[Callable[[FramesSeen], None]]:
+def _progress_bar() -> Generator[Callable[[AnalysisProgress], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -147,10 +153,10 @@ def _progress_bar() -> Generator[Callable[[FramesSeen], None]]:
         TextColumn("frames"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=ERRORS) as bar:
+    with Progress(*columns, console=STDERR) as bar:
         task = bar.add_task("annotating", total=None)
 
-        def on_progress(seen: FramesSeen) -> None:
+        def on_progress(seen: AnalysisProgress) -> None:
             total = None if seen.expected is None else max(seen.expected, seen.done)
             bar.update(task, completed=seen.done, total=total)
 

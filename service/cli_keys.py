@@ -12,18 +12,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.access.audit import Audit, Deed
-from service.access.keyring import KeyRing
-from service.access.keys import MAX_NAME_LETTERS, ApiKey, is_key_name
-from service.console import failing_clearly, read_settings, say
-from service.domain.caller import Limits, Scope
+from service.access.audit import AuditEntry, AuditLog
+from service.access.keyring import ApiKeyStore
+from service.access.keys import MAX_NAME_LENGTH, ApiKey, is_key_name
+from service.console import exit_on_error, load_settings, print_status
+from service.domain.caller import CallerQuotas, Scope
 
 T = TypeVar("T")
 
 DAY_SECONDS: Final = 86_400.0
-USUAL_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
+DEFAULT_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
 MAX_DAYS: Final = 36_500
-WIDE_COLUMNS: Final = 400
+PIPED_TABLE_WIDTH: Final = 400
 """Width of a table that goes into a file or a pipe: there is nothing to fold it to."""
 
 app = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -47,10 +47,10 @@ def create(
 ) -> None:
     """Make a key. Its token, alone on standard output, is never shown again."""
     if not is_key_name(name):
-        raise typer.BadParameter(f"a name has 1 to {MAX_NAME_LETTERS} printable letters")
+        raise typer.BadParameter(f"a name has 1 to {MAX_NAME_LENGTH} printable letters")
     if expires is not None and not 0 < expires <= MAX_DAYS:
         raise typer.BadParameter(f"--expires takes days above 0, {MAX_DAYS} at most")
-    limits = Limits(
+    limits = CallerQuotas(
         requests_per_minute=rate,
         open_jobs=open_jobs,
         stored_bytes=stored_bytes,
@@ -58,27 +58,32 @@ def create(
     )
     lifetime = None if expires is None else expires * DAY_SECONDS
 
-    async def make(keys: KeyRing, audit: Audit) -> str:
+    async def create_key(keys: ApiKeyStore, audit: AuditLog) -> str:
         key, token = await keys.create(
-            name, scopes=frozenset(scope or USUAL_SCOPES), limits=limits, lifetime_seconds=lifetime
+            name,
+            scopes=frozenset(scope or DEFAULT_SCOPES),
+            limits=limits,
+            lifetime_seconds=lifetime,
         )
-        audit.write(_deed("create_key", key))
-        say(f"key {key.id} for {name!r} ({_scopes(key)}). Its token is shown this once:")
+        audit.write(_audit_entry("create_key", key))
+        print_status(
+            f"key {key.id} for {name!r} ({_format_scopes(key)}). Its token is shown this once:"
+        )
         return token.text
 
-    typer.echo(_with_keys(make))
+    typer.echo(_run_with_keys(create_key))
 
 
 @app.command("list")
-def show() -> None:
+def list_keys() -> None:
     """List all keys, revoked ones too."""
     table = Table("id", "name", "scopes", "limits", "created", "last used", "ends", box=None)
-    for key in _with_keys(lambda keys, _: keys.every()):
-        moments = (_moment(key.created_at), _moment(key.last_used_at), _end(key))
-        table.add_row(key.id, key.name, _scopes(key), _limits(key), *moments)
+    for key in _run_with_keys(lambda keys, _: keys.list_keys()):
+        moments = (_format_time(key.created_at), _format_time(key.last_used_at), _format_end(key))
+        table.add_row(key.id, key.name, _format_scopes(key), _format_limits(key), *moments)
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console.width = WIDE_COLUMNS
+        console.width = PIPED_TABLE_WIDTH
     console.print(table)
 
 
@@ -86,45 +91,45 @@ def show() -> None:
 def revoke(key_id: Annotated[str, typer.Argument(help="The id that `list` shows.")]) -> None:
     """End a key. Gateways know within a second; its jobs stay."""
 
-    async def end(keys: KeyRing, audit: Audit) -> ApiKey:
+    async def revoke_key(keys: ApiKeyStore, audit: AuditLog) -> ApiKey:
         key = await keys.revoke(key_id)
-        audit.write(_deed("revoke_key", key))
+        audit.write(_audit_entry("revoke_key", key))
         return key
 
     try:
-        key = _with_keys(end)
+        key = _run_with_keys(revoke_key)
     except KeyError:
         raise typer.BadParameter(f"there is no key with the id {key_id!r}") from None
-    say(f"key {key.id} of {key.name!r} is revoked")
+    print_status(f"key {key.id} of {key.name!r} is revoked")
 
 
-def _with_keys(act: Callable[[KeyRing, Audit], Awaitable[T]]) -> T:
-    async def acted() -> T:
-        settings = read_settings()
-        async with KeyRing.open(settings) as keys, Audit.open(settings) as audit:
-            return await act(keys, audit)
+def _run_with_keys(operation: Callable[[ApiKeyStore, AuditLog], Awaitable[T]]) -> T:
+    async def run() -> T:
+        settings = load_settings()
+        async with ApiKeyStore.open(settings) as keys, AuditLog.open(settings) as audit:
+            return await operation(keys, audit)
 
-    with failing_clearly():
-        return asyncio.run(acted())
-
-
-def _deed(action: str, key: ApiKey) -> Deed:
-    return Deed(action=action, key_id=key.id, key_name=key.name, client="command line")
+    with exit_on_error():
+        return asyncio.run(run())
 
 
-def _scopes(key: ApiKey) -> str:
+def _audit_entry(action: str, key: ApiKey) -> AuditEntry:
+    return AuditEntry(action=action, key_id=key.id, key_name=key.name, client="command line")
+
+
+def _format_scopes(key: ApiKey) -> str:
     return " ".join(sorted(key.scopes))
 
 
-def _limits(key: ApiKey) -> str:
-    return " ".join(f"{name}={most}" for name, most in asdict(key.limits).items() if most)
+def _format_limits(key: ApiKey) -> str:
+    return " ".join(f"{name}={limit}" for name, limit in asdict(key.limits).items() if limit)
 
 
-def _end(key: ApiKey) -> str:
+def _format_end(key: ApiKey) -> str:
     if key.revoked_at is not None:
-        return f"revoked {_moment(key.revoked_at)}"
-    return "" if key.expires_at is None else f"expires {_moment(key.expires_at)}"
+        return f"revoked {_format_time(key.revoked_at)}"
+    return "" if key.expires_at is None else f"expires {_format_time(key.expires_at)}"
 
 
-def _moment(seconds: float | None) -> str:
+def _format_time(seconds: float | None) -> str:
     return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -14,44 +14,46 @@ from service.errors import CircumplexError
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
 
-ERRORS: Final = Console(stderr=True)
+STDERR: Final = Console(stderr=True)
 """Where a command talks to people; standard output is for what it makes."""
 
 
-def read_settings() -> Settings:
+def load_settings() -> Settings:
     """The settings, with logs as they say; raises BadParameter naming the variable."""
     try:
-        now = Settings()
+        settings = Settings()
     except ValidationError as error:
-        raise typer.BadParameter(_explain(error)) from None
-    configure_logs(now.log_level, now.log_format)
-    return now
+        raise typer.BadParameter(_format_validation_error(error)) from None
+    configure_logs(settings.log_level, settings.log_format)
+    return settings
 
 
-def say(line: str) -> None:
+def print_status(line: str) -> None:
     """Tell whoever is watching."""
-    ERRORS.print(line, markup=False, highlight=False)
+    STDERR.print(line, markup=False, highlight=False)
 
 
 @contextmanager
-def failing_clearly() -> Generator[None]:
+def exit_on_error() -> Generator[None]:
     """End with exit status 1 and a few words where one of our errors is raised."""
     try:
         yield
     except CircumplexError as error:
-        _fail(error)
+        _print_and_exit(error)
 
 
-def _fail(error: CircumplexError) -> NoReturn:
-    ERRORS.print(f"error [{error.code}]: {error.title()}", style="bold red", markup=False)
+def _print_and_exit(error: CircumplexError) -> NoReturn:
+    STDERR.print(f"error [{error.code}]: {error.title()}", style="bold red", markup=False)
     if error.detail != error.title():
-        ERRORS.print(error.detail, markup=False)
+        STDERR.print(error.detail, markup=False)
     raise typer.Exit(1)
 
 
-def _explain(error: ValidationError) -> str:
-    return "; ".join(": ".join((*_variables(part["loc"]), part["msg"])) for part in error.errors())
+def _format_validation_error(error: ValidationError) -> str:
+    return "; ".join(
+        ": ".join((*_variable_names(part["loc"]), part["msg"])) for part in error.errors()
+    )
 
 
-def _variables(location: tuple[int | str, ...]) -> tuple[str, ...]:
+def _variable_names(location: tuple[int | str, ...]) -> tuple[str, ...]:
     return tuple(f"CIRCUMPLEX_{str(name).upper()}" for name in location[:1])

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats, Integers
-from service.domain.cast import Cast, Work
+from service.domain.arrays import Float32Array, Int64Array, UInt8Array
+from service.domain.cast import FusionRequests, TrackManager
 from service.domain.clip import Frame
 from service.domain.ports import Inference
 from service.domain.signatures import TARGETS
 from service.domain.timeline import TimelinePoint, TrackDropped
-from service.domain.windows import Answer, Window
+from service.domain.windows import FusionOutput, Window
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
+class EstimationParameters:
     """The choices that change the numbers, and how many chunks are under way at once."""
 
     window_frames: int = 300
@@ -37,9 +37,9 @@ class Method:
     chunks_in_flight: int = 3
 
     @staticmethod
-    def of(settings: Settings) -> Method:
+    def from_settings(settings: Settings) -> EstimationParameters:
         """The method of this service."""
-        return Method(
+        return EstimationParameters(
             window_frames=settings.window_frames,
             hop_frames=settings.hop_frames,
             smoothing_seconds=settings.smoothing_seconds,
@@ -47,29 +47,31 @@ class Method:
         )
 
 
-class Estimation:
+class Estimator:
     """The estimation of one clip or stream; raises InferenceUnavailable or InferenceFailed."""
 
-    def __init__(self, *, inference: Inference, method: Method, metrics: Metrics) -> None:
+    def __init__(
+        self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
+    ) -> None:
         self._inference = inference
         self._metrics = metrics
-        self.cast = Cast(
-            window_frames=method.window_frames,
-            hop_frames=method.hop_frames,
-            smoothing_seconds=method.smoothing_seconds,
+        self.tracks = TrackManager(
+            window_frames=parameters.window_frames,
+            hop_frames=parameters.hop_frames,
+            smoothing_seconds=parameters.smoothing_seconds,
         )
 
-    async def embed_faces(self, crops: Bytes, *, at_once: int) -> Floats:
+    async def embed_faces(self, crops: UInt8Array, *, batch_size: int) -> Float32Array:
         """(N, 3, 112, 112) to (N, 512), at most so many at a time: what the models are warm for."""
         started = time.perf_counter()
         parts = [
-            await self._inference.embed_faces(crops[first : first + at_once])
-            for first in range(0, max(len(crops), 1), at_once)
+            await self._inference.embed_faces(crops[first : first + batch_size])
+            for first in range(0, max(len(crops), 1), batch_size)
         ]
         self._observe("embed_faces", started)
         return np.concatenate(parts)
 
-    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+    async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
         """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
         started = time.perf_counter()
         voice = await self._inference.embed_voice(waveform, patch_starts)
@@ -77,7 +79,7 @@ class Estimation:
         return voice
 
     async def add(
-        self, frames: Sequence[Frame], faces: Floats, voice: Floats
+        self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> AsyncGenerator[TimelinePoint | TrackDropped]:
         """Take the next T frames, the (N, 512) faces in them and their (T, 128) voice.
 
@@ -86,7 +88,7 @@ class Estimation:
 
         Yields: the points that are settled, in frame order within their track; TrackDropped.
         """
-        async for event in self._answered(self.cast.add(frames, faces, voice)):
+        async for event in self._run_fusion(self.tracks.add(frames, faces, voice)):
             yield event
         found = sum(bool(frame.faces) for frame in frames)
         self._metrics.frames_total.labels(face="found").inc(found)
@@ -94,27 +96,29 @@ class Estimation:
 
     async def close(self) -> AsyncGenerator[TimelinePoint | TrackDropped]:
         """Yield the points that were waiting for frames that will not come."""
-        async for event in self._answered(self.cast.close()):
+        async for event in self._run_fusion(self.tracks.close()):
             yield event
 
-    async def _answered(self, work: Work) -> AsyncGenerator[TimelinePoint | TrackDropped]:
-        for maker, window in work:
-            for point in maker.answer(await self._fuse(window)):
+    async def _run_fusion(
+        self, requests: FusionRequests
+    ) -> AsyncGenerator[TimelinePoint | TrackDropped]:
+        for pipeline, window in requests:
+            for point in pipeline.add_fusion_output(await self._fuse(window)):
                 yield point
-        for point in self.cast.take_settled():
+        for point in self.tracks.take_final_points():
             yield point
-        for track in self.cast.take_dropped():
+        for track in self.tracks.take_dropped_tracks():
             yield TrackDropped(track=track)
 
-    async def _fuse(self, window: Window) -> Answer:
+    async def _fuse(self, window: Window) -> FusionOutput:
         features = window.features
-        if not features.known.any():
+        if not features.mask.any():
             nothing = np.zeros((window.frames, len(TARGETS)), np.float32)
-            return Answer(mean=nothing, spread=nothing)
+            return FusionOutput(mean=nothing, spread=nothing)
         mean, spread = await self._timed_fusion(
-            self._inference.fuse(features.visual, features.audio, features.known)
+            self._inference.fuse(features.visual, features.audio, features.mask)
         )
-        return Answer(mean=mean[: window.frames], spread=spread[: window.frames])
+        return FusionOutput(mean=mean[: window.frames], spread=spread[: window.frames])
 
     async def _timed_fusion(self, work: Awaitable[T]) -> T:
         started = time.perf_counter()

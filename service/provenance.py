@@ -11,10 +11,16 @@ from typing import Any, Final
 from service.errors import ModelsMissing
 from service.settings import Settings
 
-FILE_NAME: Final = "provenance.json"
+PROVENANCE_FILE_NAME: Final = "provenance.json"
 """Written into the model repository by whoever exports the models."""
 
-_SOFTWARE: Final = ("circumplex", "ai-edge-litert", "av", "opencv-python-headless", "numpy")
+_VERSIONED_PACKAGES: Final = (
+    "circumplex",
+    "ai-edge-litert",
+    "av",
+    "opencv-python-headless",
+    "numpy",
+)
 
 
 def read_provenance(settings: Settings) -> dict[str, Any]:
@@ -32,19 +38,20 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
             "hop_frames": settings.hop_frames,
             "smoothing_seconds": settings.smoothing_seconds,
         },
-        "face_models": _face_models(settings),
-        "software": models.get("software", {}) | {name: version(name) for name in _SOFTWARE},
+        "face_models": _hash_face_models(settings),
+        "software": models.get("software", {})
+        | {name: version(name) for name in _VERSIONED_PACKAGES},
     }
 
 
-def read_weights(settings: Settings) -> dict[str, str]:
+def read_weight_hashes(settings: Settings) -> dict[str, str]:
     """SHA-256 of each model's weights. Raises: ModelsMissing."""
     models: dict[str, Any] = _read_exported(settings)["models"]
-    return {name: told["weights_sha256"] for name, told in models.items()}
+    return {name: model["weights_sha256"] for name, model in models.items()}
 
 
 def _read_exported(settings: Settings) -> dict[str, Any]:
-    exported = settings.model_repository / FILE_NAME
+    exported = settings.model_repository / PROVENANCE_FILE_NAME
     try:
         return json.loads(exported.read_bytes())
     except FileNotFoundError:
@@ -54,7 +61,7 @@ def _read_exported(settings: Settings) -> dict[str, Any]:
         ) from None
 
 
-def _face_models(settings: Settings) -> dict[str, str]:
+def _hash_face_models(settings: Settings) -> dict[str, str]:
     if settings.yunet_file is not None:
         return {"yunet": _sha256(settings.yunet_file)}
     return {file.stem: _sha256(file) for file in sorted(settings.face_models_dir.glob("*.tflite"))}

@@ -12,39 +12,39 @@ from typing import Final
 
 from prometheus_client import REGISTRY
 
-from service.access.audit import Audit
-from service.access.gate import Gate
+from service.access.audit import AuditLog
+from service.access.gate import Authenticator
 from service.analysis import analyse
 from service.api.app import create_app
 from service.domain.ports import Inference
-from service.estimation import Method
-from service.extraction.door import open_extraction
-from service.extraction.live_door import open_live_extraction
-from service.jobs.annotator import Analyse, Annotator
-from service.jobs.caretaker import Caretaker
-from service.jobs.desk import Desk
-from service.jobs.ledger import Ledger
-from service.jobs.upkeep import Upkeep
+from service.estimation import EstimationParameters
+from service.extraction.door import open_clip_extractor
+from service.extraction.live_door import open_stream_extractor
+from service.jobs.annotator import Analyse, JobRunner
+from service.jobs.caretaker import Janitor
+from service.jobs.desk import JobQueue
+from service.jobs.ledger import LeaseManager
+from service.jobs.upkeep import QueueMaintenance
 from service.jobs.worker import run_worker as work_until_stopped
-from service.live.archive import Archive
-from service.live.streams import Streams
-from service.office.gateway import Gateway
-from service.provenance import read_provenance, read_weights
-from service.rpc.door import open_door
+from service.live.archive import CheckpointStore
+from service.live.streams import StreamManager
+from service.office.gateway import GatewayContext
+from service.provenance import read_provenance, read_weight_hashes
+from service.rpc.door import serve_grpc
 from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
-from service.triton.client import connect
+from service.triton.client import connect_triton
 
-CLOSE_SECONDS: Final = 8.0
+CLOSE_TIMEOUT_SECONDS: Final = 8.0
 """What a process that has done its work gives to the leave it takes of Triton and Redis."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Analyst:
+class ClipAnalyzer:
     """`analyse` bound to its models, and the models themselves."""
 
     analyse: Analyse
@@ -52,109 +52,116 @@ class Analyst:
 
 
 @asynccontextmanager
-async def open_analyst(settings: Settings, metrics: Metrics) -> AsyncGenerator[Analyst]:
+async def open_clip_analyzer(settings: Settings, metrics: Metrics) -> AsyncGenerator[ClipAnalyzer]:
     """The story of analysis.py, told with the real extraction and the real Triton."""
-    async with connect(settings, metrics) as inference, open_extraction(settings) as extractor:
-        bound = partial(
+    async with (
+        connect_triton(settings, metrics) as inference,
+        open_clip_extractor(settings) as extractor,
+    ):
+        analyse_clip = partial(
             analyse,
             extractor=extractor,
             inference=inference,
-            method=Method.of(settings),
+            parameters=EstimationParameters.from_settings(settings),
             metrics=metrics,
         )
-        yield Analyst(analyse=bound, inference=inference)
+        yield ClipAnalyzer(analyse=analyse_clip, inference=inference)
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[Gateway]:
+async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[GatewayContext]:
     """What the doors work with, connected; it starts while Redis and Triton are away."""
     store = open_store(settings)
     async with (
-        open_live_extraction(settings) as extractor,
-        Desk.open(settings) as desk,
-        Gate.open(settings) as gate,
-        Audit.open(settings) as audit,
-        Upkeep.open(settings) as upkeep,
-        Archive.open(settings) as archive,
-        connect(settings, metrics) as inference,
-        _at_work(Caretaker(upkeep, store, settings)),
+        open_stream_extractor(settings) as extractor,
+        JobQueue.open(settings) as job_queue,
+        Authenticator.open(settings) as authenticator,
+        AuditLog.open(settings) as audit_log,
+        QueueMaintenance.open(settings) as maintenance,
+        CheckpointStore.open(settings) as checkpoint_store,
+        connect_triton(settings, metrics) as inference,
+        _running_janitor(Janitor(maintenance, store, settings)),
     ):
-        streams = Streams(
+        streams = StreamManager(
             settings=settings,
             extractor=extractor,
             inference=inference,
-            weights=partial(read_weights, settings),
-            archive=archive,
+            weights=partial(read_weight_hashes, settings),
+            checkpoint_store=checkpoint_store,
             metrics=metrics,
         )
-        yield Gateway(
+        yield GatewayContext(
             settings=settings,
-            gate=gate,
+            authenticator=authenticator,
             store=store,
-            desk=desk,
+            job_queue=job_queue,
             streams=streams,
-            inference_ready=inference.is_ready,
+            is_inference_ready=inference.is_ready,
             metrics=metrics,
-            audit=audit,
+            audit_log=audit_log,
         )
 
 
-async def run_gateway(settings: Settings) -> None:
+async def start_gateway(settings: Settings) -> None:
     """Serve REST and gRPC until SIGTERM or SIGINT, then finish what is under way."""
-    async with _closed_in_time() as connections:
-        gateway = await connections.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
-        async with open_door(gateway):
+    async with _bounded_exit_stack() as stack:
+        gateway = await stack.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
+        async with serve_grpc(gateway):
             await GatewayServer(create_app(gateway)).serve()
 
 
-async def run_worker(settings: Settings) -> None:
+async def start_worker(settings: Settings) -> None:
     """Work on queued jobs until SIGTERM or SIGINT, then finish or hand back."""
     metrics = Metrics(REGISTRY)
-    async with _closed_in_time() as connections:
-        ledger = await connections.enter_async_context(Ledger.open(settings))
-        analyst = await connections.enter_async_context(open_analyst(settings, metrics))
+    async with _bounded_exit_stack() as stack:
+        lease_manager = await stack.enter_async_context(LeaseManager.open(settings))
+        analyzer = await stack.enter_async_context(open_clip_analyzer(settings, metrics))
         store = open_store(settings)
-        annotator = Annotator(
-            ledger=ledger,
+        job_runner = JobRunner(
+            lease_manager=lease_manager,
             store=store,
-            analyse=analyst.analyse,
+            analyse=analyzer.analyse,
             provenance=partial(read_provenance, settings),
             settings=settings,
             metrics=metrics,
         )
 
         async def is_ready() -> bool:
-            return await analyst.inference.is_ready() and await store.is_ready()
+            return await analyzer.inference.is_ready() and await store.is_ready()
 
         await work_until_stopped(
-            settings=settings, ledger=ledger, work=annotator, is_ready=is_ready, metrics=metrics
+            settings=settings,
+            lease_manager=lease_manager,
+            handle_claim=job_runner,
+            is_ready=is_ready,
+            metrics=metrics,
         )
 
 
 @asynccontextmanager
-async def _at_work(caretaker: Caretaker) -> AsyncGenerator[None]:
-    working = asyncio.create_task(caretaker.run(), name="caretaker")
+async def _running_janitor(janitor: Janitor) -> AsyncGenerator[None]:
+    task = asyncio.create_task(janitor.run(), name="caretaker")
     try:
         yield
     finally:
-        working.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await working
+            await task
 
 
 @asynccontextmanager
-async def _closed_in_time() -> AsyncGenerator[AsyncExitStack]:
+async def _bounded_exit_stack() -> AsyncGenerator[AsyncExitStack]:
     """Connections that keep no process from its end: they are closed in time, or dropped."""
-    patience = asyncio.timeout(None)
-    has_worked = False
+    deadline = asyncio.timeout(None)
+    has_finished = False
     try:
-        async with patience, AsyncExitStack() as connections:
+        async with deadline, AsyncExitStack() as stack:
             try:
-                yield connections
-                has_worked = True
+                yield stack
+                has_finished = True
             finally:
-                patience.reschedule(asyncio.get_running_loop().time() + CLOSE_SECONDS)
+                deadline.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT_SECONDS)
     except TimeoutError:
-        if not (has_worked and patience.expired()):
+        if not (has_finished and deadline.expired()):
             raise
-        log.warning("closing took more than %.0f s: connections are dropped", CLOSE_SECONDS)
+        log.warning("closing took more than %.0f s: connections are dropped", CLOSE_TIMEOUT_SECONDS)

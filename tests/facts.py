@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from service.domain.media import MediaFacts
+from service.domain.media import MediaInfo
 
-MEDIA = MediaFacts(
+MEDIA_INFO = MediaInfo(
     container="mp4",
     video_streams=1,
     video_stream_index=0,

@@ -15,7 +15,7 @@ from training.importers.errors import ImportRefused
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
-from training.runs import CONFIG
+from training.runs import CONFIG_FILE
 from training.runs_served import export_run
 from training.shipping.command import reproduce_command, ship_command
 from training.synthetic.command import synthesise
@@ -57,25 +57,25 @@ def export(
     if (preset is None) == (run is None) or (run and untrained):
         raise typer.BadParameter("Either --run alone, or --preset and what may go with it.")
     console = Console()
-    trained = run or (None if untrained else _shipped(weights, preset))
+    run_folder = run or (None if untrained else _find_shipped_weights(weights, preset))
     try:
-        if trained is not None:
-            exported = export_run(trained, repository=repository)
+        if run_folder is not None:
+            exported = export_run(run_folder, repository=repository)
         else:
-            chosen = PRESETS[preset or PresetName.MINI]
+            selected_preset = PRESETS[preset or PresetName.MINI]
             exported = export_repository(
-                chosen, repository=repository, seed=seed or 0, visual=visual, audio=audio
+                selected_preset, repository=repository, seed=seed or 0, visual=visual, audio=audio
             )
     except (ImportRefused, RunError) as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
-    origin = f"{preset}, untrained" if trained is None else f"{trained}, trained"
+    origin = f"{preset}, untrained" if run_folder is None else f"{run_folder}, trained"
     console.print(origin, markup=False, highlight=False)
     for name, model in exported.items():
         console.print(f"{name}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")
 
 
-def _shipped(weights: Path, preset: PresetName | None) -> Path | None:
+def _find_shipped_weights(weights: Path, preset: PresetName | None) -> Path | None:
     """The folder of the preset's shipped weights, if there are any."""
     folder = weights / (preset or "")
-    return folder if (folder / CONFIG).is_file() else None
+    return folder if (folder / CONFIG_FILE).is_file() else None

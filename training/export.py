@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.domain.signatures import SCRIPTED
-from training.importers.backbone import Backbone, read_backbone
+from service.domain.signatures import EXPORTED_MODELS
+from training.importers.backbone import ImportedBackbone, read_backbone
 from training.presets import Preset, build_networks
-from training.serving import serve
+from training.serving import build_served_models
 
-PROVENANCE = "provenance.json"
+PROVENANCE_FILE = "provenance.json"
 PREPROCESSING_VERSION = "1"
 """Raised whenever crops or patches change in a way that trained weights would feel."""
 
@@ -65,7 +65,10 @@ def export_repository(
     )
     facts = {"preset": preset.name, "training": "untrained", "seed": seed}
     return write_repository(
-        serve(networks), repository=repository, origins=_origins(seed, face, voice), facts=facts
+        build_served_models(networks),
+        repository=repository,
+        origins=_build_origins(seed, face, voice),
+        facts=facts,
     )
 
 
@@ -84,14 +87,18 @@ def write_repository(
         signature.name: _export_model(
             models[signature.name], repository / signature.name, origins[signature.name]
         )
-        for signature in SCRIPTED
+        for signature in EXPORTED_MODELS
     }
-    text = json.dumps(_provenance(facts, exported), indent=2) + "\n"
-    _replace(repository / PROVENANCE, lambda part: part.write_text(text, encoding="utf-8"))
+    text = json.dumps(_build_provenance(facts, exported), indent=2) + "\n"
+    _replace_file(
+        repository / PROVENANCE_FILE, lambda part: part.write_text(text, encoding="utf-8")
+    )
     return exported
 
 
-def _origins(seed: int, face: Backbone | None, voice: Backbone | None) -> dict[str, dict[str, Any]]:
+def _build_origins(
+    seed: int, face: ImportedBackbone | None, voice: ImportedBackbone | None
+) -> dict[str, dict[str, Any]]:
     untrained = {"training": "untrained", "seed": seed}
     return {
         "visual_backbone": face.origin if face else untrained,
@@ -103,7 +110,9 @@ def _origins(seed: int, face: Backbone | None, voice: Backbone | None) -> dict[s
     }
 
 
-def _provenance(facts: dict[str, Any], exported: dict[str, ModelProvenance]) -> dict[str, Any]:
+def _build_provenance(
+    facts: dict[str, Any], exported: dict[str, ModelProvenance]
+) -> dict[str, Any]:
     return {
         **facts,
         "preprocessing_version": PREPROCESSING_VERSION,
@@ -116,19 +125,19 @@ def _provenance(facts: dict[str, Any], exported: dict[str, ModelProvenance]) -> 
     }
 
 
-def script(model: nn.Module) -> torch.jit.ScriptModule:
+def script_model(model: nn.Module) -> torch.jit.ScriptModule:
     """The model as the server runs it: scripted and frozen, batch norms folded."""
-    with _deprecation_known():
+    with _deprecation_warning_ignored():
         return torch.jit.freeze(torch.jit.script(model))
 
 
-def load(file: Path) -> torch.jit.ScriptModule:
+def load_model(file: Path) -> torch.jit.ScriptModule:
     """An exported model, on the CPU."""
-    with _deprecation_known():
+    with _deprecation_warning_ignored():
         return torch.jit.load(file, map_location="cpu").eval()
 
 
-def weights_sha256(model: nn.Module) -> str:
+def hash_weights(model: nn.Module) -> str:
     """Hash of the state dict: each key, shape and little-endian bytes, in the order of the keys."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
@@ -140,29 +149,29 @@ def weights_sha256(model: nn.Module) -> str:
 
 def _export_model(model: nn.Module, folder: Path, origin: dict[str, Any]) -> ModelProvenance:
     target = folder / "1" / "model.pt"
-    frozen = script(model)
-    _replace(target, lambda part: _save(frozen, part))
+    frozen = script_model(model)
+    _replace_file(target, lambda part: _save_model(frozen, part))
     return ModelProvenance(
-        weights_sha256=weights_sha256(model),
+        weights_sha256=hash_weights(model),
         file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         origin=origin,
     )
 
 
-def _save(frozen: torch.jit.ScriptModule, part: Path) -> None:
-    with _deprecation_known():
+def _save_model(frozen: torch.jit.ScriptModule, part: Path) -> None:
+    with _deprecation_warning_ignored():
         torch.jit.save(frozen, part)
 
 
 @contextmanager
-def _deprecation_known() -> Generator[None]:
+def _deprecation_warning_ignored() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
         yield
 
 
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
+def _replace_file(target: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `target`, then put it in its place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:

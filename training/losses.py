@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import Tensor
 
-_SMALLEST: Final = 1e-12
+_MIN_DENOMINATOR: Final = 1e-12
 """Keeps 0 / 0 (estimate and truth the same constant) at loss 0, with a gradient of 0."""
 
 
@@ -22,6 +22,6 @@ def concordance_loss(estimate: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     Source: paper.md, loss [L], estimator fixed.
     """
     x, y = estimate[mask].float(), truth[mask].float()
-    apart = x.mean(dim=0) - y.mean(dim=0)
-    extent = x.var(dim=0, correction=0) + y.var(dim=0, correction=0) + apart.square()
-    return ((x - y).square().mean(dim=0) / extent.clamp(min=_SMALLEST)).sum()
+    mean_difference = x.mean(dim=0) - y.mean(dim=0)
+    denominator = x.var(dim=0, correction=0) + y.var(dim=0, correction=0) + mean_difference.square()
+    return ((x - y).square().mean(dim=0) / denominator.clamp(min=_MIN_DENOMINATOR)).sum()

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from training.data.errors import NothingAnnotated
+from training.data.errors import NoAnnotatedFrames
 
-NORMAL_90: Final = 1.6448536269514722
+NORMAL_90_QUANTILE: Final = 1.6448536269514722
 """A normal variable is within so many standard deviations of its mean 90 % of the time."""
 
 Values = npt.NDArray[np.floating]
@@ -34,7 +34,7 @@ class Scores:
         return {"valence": self.valence, "arousal": self.arousal, "mean": self.mean}
 
 
-def concordance(estimate: Values, truth: Values) -> float:
+def concordance_correlation(estimate: Values, truth: Values) -> float:
     """CCC = 2 cov / (var x + var y + (mean x - mean y)^2) with biased estimators.
 
     Args: (N,) each, N >= 1. Two equal constants agree: 1.
@@ -44,25 +44,25 @@ def concordance(estimate: Values, truth: Values) -> float:
     return 1.0 if extent == 0 else float(1 - np.mean((x - y) ** 2) / extent)
 
 
-def score(estimate: Values, truth: Values) -> Scores:
+def compute_scores(estimate: Values, truth: Values) -> Scores:
     """The concordance of (N, 2) estimates with their (N, 2) truth, all videos concatenated.
 
     Raises: NothingAnnotated: N is 0.
     """
     if not len(truth):
-        raise NothingAnnotated("no frame to score")
-    valence, arousal = (concordance(estimate[:, t], truth[:, t]) for t in range(2))
+        raise NoAnnotatedFrames("no frame to score")
+    valence, arousal = (concordance_correlation(estimate[:, t], truth[:, t]) for t in range(2))
     return Scores(valence=valence, arousal=arousal)
 
 
-def score_parts(estimates: Sequence[Values], truths: Sequence[Values]) -> Scores:
+def compute_scores_of_recordings(estimates: Sequence[Values], truths: Sequence[Values]) -> Scores:
     """As `score`, of recordings one after the other."""
     nothing = np.zeros((0, 2))
-    return score(np.concatenate([nothing, *estimates]), np.concatenate([nothing, *truths]))
+    return compute_scores(np.concatenate([nothing, *estimates]), np.concatenate([nothing, *truths]))
 
 
-def coverage(estimate: Values, spread: Values, truth: Values) -> Scores:
+def interval_coverage(estimate: Values, spread: Values, truth: Values) -> Scores:
     """The share of truths inside estimate +- 1.645 spread, (N, 2) each."""
-    inside = np.abs(truth - estimate) <= NORMAL_90 * spread
+    inside = np.abs(truth - estimate) <= NORMAL_90_QUANTILE * spread
     valence, arousal = inside.mean(axis=0).tolist()
     return Scores(valence=valence, arousal=arousal)

@@ -10,12 +10,12 @@ from training.loop.options import Ablation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class RecipeStep:
     """One command of `python -m training`; spread: over as many processes as there are."""
 
     title: str
     arguments: tuple[str, ...]
-    spread: bool = False
+    is_distributed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,67 +28,73 @@ class Recipe:
     """
 
     preset: str
-    world: tuple[str, ...]
-    strangers: tuple[str, ...]
-    learning: tuple[str, ...]
+    dataset_options: tuple[str, ...]
+    calibration_options: tuple[str, ...]
+    training_options: tuple[str, ...]
     seed: int
-    seeds: tuple[int, ...]
-    whole_seeds: tuple[int, ...]
+    fold_seeds: tuple[int, ...]
+    full_seeds: tuple[int, ...]
     ablations: tuple[Ablation, ...]
 
-    def steps(self, out: Path) -> list[Step]:
+    def build_steps(self, out: Path) -> list[RecipeStep]:
         """From nothing to OUT/<preset>, ready to be committed."""
         data, full = out / "data", out / "full"
-        ablated = {ablation: out / str(ablation) for ablation in self.ablations}
-        others = {seed: out / f"seed_{seed}" for seed in (*self.seeds, *self.whole_seeds)}
-        beside = [("--ablation", run) for run in ablated.values()]
-        beside += [("--seed-run", run) for run in others.values()]
-        taken = ("--backbones", full)
+        ablation_runs = {ablation: out / str(ablation) for ablation in self.ablations}
+        seed_runs = {seed: out / f"seed_{seed}" for seed in (*self.fold_seeds, *self.full_seeds)}
+        comparison_arguments = [("--ablation", run) for run in ablation_runs.values()]
+        comparison_arguments += [("--seed-run", run) for run in seed_runs.values()]
+        backbone_arguments = ("--backbones", full)
         return [
-            _step("draw the world", "synthesise", "--out", data, *self.world),
-            self._train("full model", full, data, self.seed),
+            _build_step("draw the world", "synthesise", "--out", data, *self.dataset_options),
+            self._build_train_step("full model", full, data, self.seed),
             *(
-                self._train(str(ablation), run, data, self.seed, "--ablate", ablation, *taken)
-                for ablation, run in ablated.items()
+                self._build_train_step(str(ablation), run, data, self.seed, "--ablate", ablation, *backbone_arguments)
+                for ablation, run in ablation_runs.items()
             ),
             *(
-                self._train(f"seed {seed}", run, data, seed, *(taken if seed in self.seeds else ()))
-                for seed, run in others.items()
+                self._build_train_step(f"seed {seed}", run, data, seed, *(backbone_arguments if seed in self.fold_seeds else ()))
+                for seed, run in seed_runs.items()
             ),
-            _step("draw strangers", "synthesise", "--out", out / "strangers", *self.strangers),
-            _step(
+            _build_step("draw strangers", "synthesise", "--out", out / "strangers", *self.calibration_options),
+            _build_step(
                 "calibrate", "calibrate", "--run", full, "--data", out / "strangers",
                 "--threads", 1,
             ),
-            _step(
+            _build_step(
                 "evaluate on the test set", "evaluate", "--run", full, "--data", data,
-                "--split", "test", "--threads", 1, *(part for pair in beside for part in pair),
+                "--split", "test", "--threads", 1, *(part for pair in comparison_arguments for part in pair),
             ),
-            _step("ship", "ship", "--run", full, "--out", out / self.preset),
+            _build_step("ship", "ship", "--run", full, "--out", out / self.preset),
         ]  # fmt: skip
 
-    def _train(self, title: str, run: Path, data: Path, seed: int, *more: object) -> Step:
+    def _build_train_step(
+        self, title: str, run: Path, data: Path, seed: int, *more: object
+    ) -> RecipeStep:
         arguments = ("train", "--data", data, "--out", run, "--preset", self.preset, "--seed", seed)
-        return _step(f"train {title}", *arguments, *self.learning, *more, spread=True)
+        return _build_step(
+            f"train {title}", *arguments, *self.training_options, *more, is_distributed=True
+        )
 
 
-def _step(title: str, *arguments: object, spread: bool = False) -> Step:
-    return Step(title=title, arguments=tuple(map(str, arguments)), spread=spread)
+def _build_step(title: str, *arguments: object, is_distributed: bool = False) -> RecipeStep:
+    return RecipeStep(
+        title=title, arguments=tuple(map(str, arguments)), is_distributed=is_distributed
+    )
 
 
-_RATES: Final = tuple(f"--rate={rate}" for rate in ("24", "25", "30", "60", "variable"))
-SHIPPED: Final = Recipe(
+_RATE_OPTIONS: Final = tuple(f"--rate={rate}" for rate in ("24", "25", "30", "60", "variable"))
+SHIPPED_RECIPE: Final = Recipe(
     preset="mini",
-    world=(
-        "--actors", "330", "--seconds", "15", "--seed", "1", *_RATES,
+    dataset_options=(
+        "--actors", "330", "--seconds", "15", "--seed", "1", *_RATE_OPTIONS,
     ),
-    strangers=("--actors", "120", "--seconds", "8", "--seed", "2", *_RATES),
-    learning=(
+    calibration_options=("--actors", "120", "--seconds", "8", "--seed", "2", *_RATE_OPTIONS),
+    training_options=(
         "--backbone-epochs", "120", "--epochs", "10", "--batch-windows", "8",
         "--frames-per-window", "6", "--backbone-learning-rate", "3e-3", "--decay", "cosine",
     ),
     seed=0,
-    seeds=(1,),
-    whole_seeds=(),
+    fold_seeds=(1,),
+    full_seeds=(),
     ablations=tuple(Ablation),
 )  # fmt: skip

@@ -27,12 +27,12 @@ from service.domain.signatures import FOLDS
 from training.data.augmentation import Augmentation
 from training.data.files import replace_text
 from training.data.samples import Modality
-from training.data.windows import Grid
-from training.folds import FoldPlan, Plan
-from training.loop.checkpoint import State
-from training.loop.errors import RunNotFound, RunOfOtherChoices, RunUnfinished
-from training.loop.fitting import METRICS, WEIGHTS
-from training.loop.options import Ablation, Decay, Options, Schedule
+from training.data.windows import WindowGrid
+from training.folds import CrossValidationPlan, FoldSplit
+from training.loop.checkpoint import StateDict
+from training.loop.errors import RunConfigMismatch, RunIncomplete, RunNotFound
+from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE
+from training.loop.options import Ablation, Decay, TrainingOptions, TrainingSchedule
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FusionConfig
 from training.networks.iresnet import IResNetConfig
@@ -41,44 +41,44 @@ from training.networks.tcn import TcnConfig
 from training.networks.vggish import VggishConfig
 from training.presets import Networks, Preset, build_networks
 
-CONFIG: Final = "config.json"
-CURVES: Final = "curves.png"
-CALIBRATION: Final = "calibration.json"
-_CHOICES: Final = ("preset", "options", "data", "plan", "initial")
+CONFIG_FILE: Final = "config.json"
+CURVES_FILE: Final = "curves.png"
+CALIBRATION_FILE: Final = "calibration.json"
+_FIXED_CONFIG_KEYS: Final = ("preset", "options", "data", "plan", "initial")
 """What must be the same for a run to go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class TrainingRun:
     """A run's folder and its choices."""
 
     folder: Path
     preset: Preset
     """As built: without what is ablated, with the settings of imported backbones."""
-    options: Options
-    plan: Plan
+    options: TrainingOptions
+    plan: CrossValidationPlan
     config: Mapping[str, Any]
 
-    def backbone(self, modality: Modality) -> Path:
+    def backbone_folder(self, modality: Modality) -> Path:
         """The folder of a backbone."""
         return self.folder / f"{modality}_backbone"
 
-    def fold(self, fold: int) -> Path:
+    def fold_folder(self, fold: int) -> Path:
         """The folder of a fold."""
         return self.folder / f"fold_{fold}"
 
     @property
-    def parts(self) -> dict[str, Path]:
+    def part_folders(self) -> dict[str, Path]:
         """Every part's folder, in the order of training."""
-        backbones = {f"{m} backbone": self.backbone(m) for m in ("visual", "audio")}
-        return backbones | {f"fold {fold}": self.fold(fold) for fold in self.options.folds}
+        backbones = {f"{m} backbone": self.backbone_folder(m) for m in ("visual", "audio")}
+        return backbones | {f"fold {fold}": self.fold_folder(fold) for fold in self.options.folds}
 
-    def histories(self) -> dict[str, list[dict[str, Any]]]:
+    def read_histories(self) -> dict[str, list[dict[str, Any]]]:
         """Every part's epochs so far."""
         return {
-            part: [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-            for part, folder in self.parts.items()
-            if (folder / METRICS).is_file()
+            part: [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+            for part, folder in self.part_folders.items()
+            if (folder / METRICS_FILE).is_file()
         }
 
     def load_networks(self, *, folds: bool = True) -> Networks:
@@ -87,110 +87,121 @@ class Run:
         Raises: RunUnfinished.
         """
         networks = build_networks(self.preset, self.options.seed)
-        networks.visual.load_state_dict(self._embedder("visual"))
-        networks.audio.load_state_dict(self._embedder("audio"))
+        networks.visual.load_state_dict(self._read_backbone_state("visual"))
+        networks.audio.load_state_dict(self._read_backbone_state("audio"))
         for fold in self.options.folds if folds else ():
-            networks.fusion.folds[fold].load_state_dict(_read(self.fold(fold) / WEIGHTS))
+            networks.fusion.folds[fold].load_state_dict(
+                _read_weights(self.fold_folder(fold) / WEIGHTS_FILE)
+            )
         return networks
 
-    def _embedder(self, modality: Modality) -> State:
+    def _read_backbone_state(self, modality: Modality) -> StateDict:
         """The backbone without the regression it was taught with."""
-        state = _read(self.backbone(modality) / WEIGHTS)
+        state = _read_weights(self.backbone_folder(modality) / WEIGHTS_FILE)
         prefix = "backbone."
         return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
-def begin_run(
-    folder: Path, *, preset: Preset, options: Options, plan: Plan, facts: Mapping[str, Any]
-) -> Run:
+def start_or_resume_run(
+    folder: Path,
+    *,
+    preset: Preset,
+    options: TrainingOptions,
+    plan: CrossValidationPlan,
+    metadata: Mapping[str, Any],
+) -> TrainingRun:
     """Start a run in a folder, or go on with the one that is there.
 
     Args: facts: `data` and `initial`, which must not change, and anything else.
     Raises: RunOfOtherChoices: with the choices that differ.
     """
-    choices = {"preset": asdict(preset), "options": asdict(options), "plan": asdict(plan)}
-    config = json.loads(json.dumps({"format": 1, **choices, **facts}))
-    if (folder / CONFIG).is_file():
-        there = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        other = [name for name in _CHOICES if there.get(name) != config[name]]
-        if other:
-            raise RunOfOtherChoices(f"{folder} was begun with another {', another '.join(other)}")
+    fixed_config = {"preset": asdict(preset), "options": asdict(options), "plan": asdict(plan)}
+    config = json.loads(json.dumps({"format": 1, **fixed_config, **metadata}))
+    if (folder / CONFIG_FILE).is_file():
+        stored_config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        differing_keys = [
+            name for name in _FIXED_CONFIG_KEYS if stored_config.get(name) != config[name]
+        ]
+        if differing_keys:
+            raise RunConfigMismatch(
+                f"{folder} was begun with another {', another '.join(differing_keys)}"
+            )
     else:
-        replace_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+        replace_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
     return open_run(folder)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path) -> TrainingRun:
     """Read a run. Raises: RunNotFound."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunNotFound(f"{folder / CONFIG} cannot be read") from error
-    return Run(
+        raise RunNotFound(f"{folder / CONFIG_FILE} cannot be read") from error
+    return TrainingRun(
         folder=folder,
-        preset=_preset(config["preset"]),
-        options=_options(config["options"]),
-        plan=_plan(config["plan"]),
+        preset=_parse_preset(config["preset"]),
+        options=_parse_options(config["options"]),
+        plan=_parse_plan(config["plan"]),
         config=config,
     )
 
 
-def check_folds(run: Run) -> None:
+def check_has_all_folds(run: TrainingRun) -> None:
     """Raises: RunUnfinished: not all six folds are in the run."""
     if set(run.options.folds) != set(range(FOLDS)):
-        raise RunUnfinished(f"{run.folder} has folds {run.options.folds}, all six are needed")
+        raise RunIncomplete(f"{run.folder} has folds {run.options.folds}, all six are needed")
 
 
-def _read(file: Path) -> State:
+def _read_weights(file: Path) -> StateDict:
     if not file.is_file():
-        raise RunUnfinished(f"{file} is missing; the same command goes on where it stopped")
+        raise RunIncomplete(f"{file} is missing; the same command goes on where it stopped")
     return load_file(file)
 
 
-def _preset(values: dict[str, Any]) -> Preset:
+def _parse_preset(values: dict[str, Any]) -> Preset:
     fusion = values["fusion"]
     return Preset(
         name=values["name"],
-        visual=IResNetConfig(**_tuples(values["visual"])),
-        audio=VggishConfig(**_tuples(values["audio"])),
-        log_mel=LogMelConfig(**_tuples(values["log_mel"])),
+        visual=IResNetConfig(**_lists_to_tuples(values["visual"])),
+        audio=VggishConfig(**_lists_to_tuples(values["audio"])),
+        log_mel=LogMelConfig(**_lists_to_tuples(values["log_mel"])),
         fusion=FusionConfig(
-            visual=TcnConfig(**_tuples(fusion["visual"])),
-            audio=TcnConfig(**_tuples(fusion["audio"])),
-            encoder=EncoderConfig(**_tuples(fusion["encoder"])),
+            visual=TcnConfig(**_lists_to_tuples(fusion["visual"])),
+            audio=TcnConfig(**_lists_to_tuples(fusion["audio"])),
+            encoder=EncoderConfig(**_lists_to_tuples(fusion["encoder"])),
         ),
     )
 
 
-def _options(values: dict[str, Any]) -> Options:
+def _parse_options(values: dict[str, Any]) -> TrainingOptions:
     ablation = values["ablation"]
     parts: dict[str, Any] = {
         "ablation": None if ablation is None else Ablation(ablation),
-        "grid": Grid(**values["grid"]),
-        "backbone": _schedule(values["backbone"]),
-        "fold": _schedule(values["fold"]),
+        "grid": WindowGrid(**values["grid"]),
+        "backbone": _parse_schedule(values["backbone"]),
+        "fold": _parse_schedule(values["fold"]),
         "augmentation": Augmentation(**values["augmentation"]),
     }
-    return Options(**(_tuples(values) | parts))
+    return TrainingOptions(**(_lists_to_tuples(values) | parts))
 
 
-def _schedule(values: dict[str, Any]) -> Schedule:
+def _parse_schedule(values: dict[str, Any]) -> TrainingSchedule:
     decay: dict[str, Any] = {"decay": Decay(values["decay"])}
-    return Schedule(**(values | decay))
+    return TrainingSchedule(**(values | decay))
 
 
-def _plan(values: dict[str, Any]) -> Plan:
-    folds = tuple(FoldPlan(**_tuples(fold)) for fold in values["folds"])
-    return Plan(
+def _parse_plan(values: dict[str, Any]) -> CrossValidationPlan:
+    folds = tuple(FoldSplit(**_lists_to_tuples(fold)) for fold in values["folds"])
+    return CrossValidationPlan(
         folds=folds,
         calibration=tuple(values["calibration"]),
         left_out=tuple(values["left_out"]),
     )
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: _tuple(value) for name, value in values.items()}
+def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _list_to_tuple(value) for name, value in values.items()}
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(map(_tuple, value)) if isinstance(value, list) else value
+def _list_to_tuple(value: Any) -> Any:
+    return tuple(map(_list_to_tuple, value)) if isinstance(value, list) else value

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.calibration import read_calibration
-from training.evaluation.evidence import read_evidence
-from training.evaluation.figures import cross_validation
+from training.evaluation.evidence import read_held_out_metrics
+from training.evaluation.figures import summarize_cross_validation
 from training.export import ModelProvenance, write_repository
 from training.loop.errors import RunNotServable
 from training.loop.options import Ablation
-from training.runs import Run, check_folds, open_run
-from training.serving import SpreadCalibration, serve
+from training.runs import TrainingRun, check_has_all_folds, open_run
+from training.serving import SpreadCalibration, build_served_models
 
 
 def export_run(folder: Path, *, repository: Path) -> dict[str, ModelProvenance]:
@@ -24,19 +24,19 @@ def export_run(folder: Path, *, repository: Path) -> dict[str, ModelProvenance]:
     run = open_run(folder)
     if run.options.ablation in (Ablation.FACE_ONLY, Ablation.VOICE_ONLY):
         raise RunNotServable(f"{folder} learnt {run.options.ablation}; the server has both")
-    check_folds(run)
+    check_has_all_folds(run)
     networks = run.load_networks()
     fitted = read_calibration(run)
     calibration = SpreadCalibration(scale=fitted.scale, floor=fitted.floor)
     return write_repository(
-        serve(networks, calibration),
+        build_served_models(networks, calibration),
         repository=repository,
-        origins=_origins(run),
-        facts=_facts(run) | {"calibration": asdict(fitted)},
+        origins=_build_origins(run),
+        facts=_build_metadata(run) | {"calibration": asdict(fitted)},
     )
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _build_metadata(run: TrainingRun) -> dict[str, Any]:
     return {
         "preset": run.preset.name,
         "training": "trained",
@@ -44,12 +44,12 @@ def _facts(run: Run) -> dict[str, Any]:
         "seed": run.options.seed,
         "ablation": run.options.ablation,
         "data": run.config["data"],
-        "held_out": read_evidence(run),
-        "ccc": cross_validation(run),
+        "held_out": read_held_out_metrics(run),
+        "ccc": summarize_cross_validation(run),
     }
 
 
-def _origins(run: Run) -> dict[str, dict[str, Any]]:
+def _build_origins(run: TrainingRun) -> dict[str, dict[str, Any]]:
     imported = run.config["initial"]["imported"]
     trained: dict[str, Any] = {"training": "trained", "seed": run.options.seed}
     return {

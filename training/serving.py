@@ -41,7 +41,7 @@ class ServedVisualBackbone(nn.Module):
 
     def __init__(self, network: IResNet, micro_batch: MicroBatch = VISUAL_MICRO_BATCH) -> None:
         super().__init__()
-        self.network = _channels_last(network)
+        self.network = _to_channels_last(network)
         self.size_cpu = micro_batch.cpu
         self.size_cuda = micro_batch.cuda
 
@@ -75,7 +75,7 @@ class ServedAudioBackbone(nn.Module):
 
     def __init__(self, network: Vggish, micro_batch: MicroBatch = AUDIO_MICRO_BATCH) -> None:
         super().__init__()
-        self.network = _channels_last(network)
+        self.network = _to_channels_last(network)
         self.size_cpu = micro_batch.cpu
         self.size_cuda = micro_batch.cuda
 
@@ -135,12 +135,12 @@ class ServedLiveFusion(ServedFusion):
         return self.fuse(visual, audio, mask)
 
 
-def _channels_last(network: nn.Module) -> nn.Module:
+def _to_channels_last(network: nn.Module) -> nn.Module:
     # The overload of Module.to that takes a memory format alone has no type.
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def serve(
+def build_served_models(
     networks: Networks, calibration: SpreadCalibration = UNCALIBRATED
 ) -> dict[str, nn.Module]:
     """The served model of each name in `signatures.SCRIPTED`, in evaluation mode."""

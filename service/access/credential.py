@@ -10,16 +10,16 @@ from service.errors import Unauthenticated
 BEARER: Final = "bearer"
 
 
-def one_credential(keys: Iterable[str], authorizations: Iterable[str]) -> str | None:
+def parse_credential(keys: Iterable[str], authorizations: Iterable[str]) -> str | None:
     """The one key among those sent as such and those sent as `Bearer <key>`.
 
     Raises: Unauthenticated: there is more than one.
     """
-    sent = {key.strip() for key in keys}
+    found = {key.strip() for key in keys}
     for value in authorizations:
         scheme, _, rest = value.strip().partition(" ")
         if scheme.lower() == BEARER:
-            sent.add(rest.strip())
-    if len(sent) > 1:
+            found.add(rest.strip())
+    if len(found) > 1:
         raise Unauthenticated("the request brings more than one API key")
-    return sent.pop() if sent else None
+    return found.pop() if found else None

@@ -12,43 +12,43 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 
-from service.access.keys import ApiKey, from_fields, to_fields
+from service.access.keys import ApiKey, from_redis_hash, to_redis_hash
 from service.access.token import Token, new_token
-from service.domain.caller import Limits, Scope
+from service.domain.caller import CallerQuotas, Scope
 from service.errors import QueueUnavailable
-from service.jobs.connection import connect, reaching_redis
+from service.jobs.connection import connect_redis, redis_errors_translated
 from service.settings import Settings
 
 CACHE_SECONDS: Final = 1.0
 """For how long a gateway goes by what it has read: a revoked key lives on no longer than this."""
-CACHED_KEYS: Final = 4096
-LAST_USED_SECONDS: Final = 60.0
+MAX_CACHED_KEYS: Final = 4096
+LAST_USED_RESOLUTION_SECONDS: Final = 60.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _CachedKey:
     """A key that was found, and until when (monotonic) it need not be looked for."""
 
     key: ApiKey
     digest: str
-    until: float
+    fresh_until: float
 
 
-class KeyRing:
+class ApiKeyStore:
     """Raises QueueUnavailable from each method that needs Redis when it is away."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._prefix = f"{settings.queue_name}:access"
-        self._known: dict[str, _Known] = {}
+        self._cache: dict[str, _CachedKey] = {}
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """A ring with its own connections; succeeds whether Redis is there or not."""
-        async with connect(settings.redis_url) as redis:
+        async with connect_redis(settings.redis_url) as redis:
             yield cls(redis, settings)
 
     async def create(
@@ -56,7 +56,7 @@ class KeyRing:
         name: str,
         *,
         scopes: frozenset[Scope],
-        limits: Limits,
+        limits: CallerQuotas,
         lifetime_seconds: float | None = None,
     ) -> tuple[ApiKey, Token]:
         """A new key and its token, which nobody can be shown again."""
@@ -70,73 +70,80 @@ class KeyRing:
             created_at=now,
             expires_at=expires_at,
         )
-        async with reaching_redis(), self._redis.pipeline(transaction=True) as both:
-            fields = to_fields(key, token.digest)
-            both.hset(self._key(key.id), items=[part for pair in fields.items() for part in pair])
-            both.zadd(f"{self._prefix}:keys", {key.id: now})
-            await both.execute()
+        async with redis_errors_translated(), self._redis.pipeline(transaction=True) as pipeline:
+            fields = to_redis_hash(key, token.digest)
+            pipeline.hset(
+                self._redis_key(key.id), items=[part for pair in fields.items() for part in pair]
+            )
+            pipeline.zadd(f"{self._prefix}:keys", {key.id: now})
+            await pipeline.execute()
         return key, token
 
-    async def every(self) -> list[ApiKey]:
+    async def list_keys(self) -> list[ApiKey]:
         """All keys, the oldest first, revoked ones too."""
-        async with reaching_redis():
+        async with redis_errors_translated():
             ids = await self._redis.zrange(f"{self._prefix}:keys", 0, -1)
-            return [from_fields(await self._read(str(key_id))) for key_id in ids]
+            return [from_redis_hash(await self._read_hash(str(key_id))) for key_id in ids]
 
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key for good; raises KeyError if there is none with this id."""
-        async with reaching_redis():
-            if not await self._redis.exists(self._key(key_id)):
+        async with redis_errors_translated():
+            if not await self._redis.exists(self._redis_key(key_id)):
                 raise KeyError(key_id)
-            await self._redis.hsetnx(self._key(key_id), "revoked_at", str(time.time()))
-            return from_fields(await self._read(key_id))
+            await self._redis.hsetnx(self._redis_key(key_id), "revoked_at", str(time.time()))
+            return from_redis_hash(await self._read_hash(key_id))
 
     async def find(self, token: Token) -> ApiKey | None:
         """The key of a token, whether it still opens anything or not; None if there is none."""
-        known = await self._look(token.key_id)
-        if known is None or not hmac.compare_digest(known.digest, token.digest):
+        cached = await self._load(token.key_id)
+        if cached is None or not hmac.compare_digest(cached.digest, token.digest):
             return None
-        key = await self._touch(known.key)
-        self._known[key.id] = replace(known, key=key)
+        key = await self._record_use(cached.key)
+        self._cache[key.id] = replace(cached, key=key)
         return key
 
     async def get(self, key_id: str) -> ApiKey | None:
         """The key as it was within CACHE_SECONDS; None if there is none."""
-        known = await self._look(key_id)
-        return None if known is None else known.key
+        cached = await self._load(key_id)
+        return None if cached is None else cached.key
 
-    async def _look(self, key_id: str) -> _Known | None:
-        known = self._known.get(key_id)
-        if known is not None and time.monotonic() < known.until:
-            return known
-        self._known.pop(key_id, None)
-        until = time.monotonic() + CACHE_SECONDS
-        async with reaching_redis():
-            found = await self._read(key_id)
+    async def _load(self, key_id: str) -> _CachedKey | None:
+        cached = self._cache.get(key_id)
+        if cached is not None and time.monotonic() < cached.fresh_until:
+            return cached
+        self._cache.pop(key_id, None)
+        fresh_until = time.monotonic() + CACHE_SECONDS
+        async with redis_errors_translated():
+            found = await self._read_hash(key_id)
         if not found:
             return None
-        if len(self._known) >= CACHED_KEYS:
-            self._known.clear()
-        known = _Known(key=from_fields(found), digest=found["digest"], until=until)
-        self._known[key_id] = known
-        return known
+        if len(self._cache) >= MAX_CACHED_KEYS:
+            self._cache.clear()
+        cached = _CachedKey(
+            key=from_redis_hash(found), digest=found["digest"], fresh_until=fresh_until
+        )
+        self._cache[key_id] = cached
+        return cached
 
-    async def _touch(self, key: ApiKey) -> ApiKey:
+    async def _record_use(self, key: ApiKey) -> ApiKey:
         """Remember that a key is in use, once a minute at most; a Redis that is full may not."""
         now = time.time()
-        if key.refusal(now) or now - (key.last_used_at or 0.0) < LAST_USED_SECONDS:
+        if (
+            key.rejection_reason(now)
+            or now - (key.last_used_at or 0.0) < LAST_USED_RESOLUTION_SECONDS
+        ):
             return key
         try:
-            async with reaching_redis():
-                await self._redis.hset(self._key(key.id), "last_used_at", str(now))
+            async with redis_errors_translated():
+                await self._redis.hset(self._redis_key(key.id), "last_used_at", str(now))
         except QueueUnavailable as error:
             log.warning("the last use of key %s is not recorded: %s", key.id, error)
             return key
         return replace(key, last_used_at=now)
 
-    async def _read(self, key_id: str) -> dict[str, str]:
-        found: Any = await self._redis.hgetall(self._key(key_id))
+    async def _read_hash(self, key_id: str) -> dict[str, str]:
+        found: Any = await self._redis.hgetall(self._redis_key(key_id))
         return found
 
-    def _key(self, key_id: str) -> str:
+    def _redis_key(self, key_id: str) -> str:
         return f"{self._prefix}:key:{key_id}"

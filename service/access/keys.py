@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from service.domain.caller import Limits, Scope
+from service.domain.caller import CallerQuotas, Scope
 
-MAX_NAME_LETTERS: Final = 64
+MAX_NAME_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +18,13 @@ class ApiKey:
     id: str
     name: str
     scopes: frozenset[Scope]
-    limits: Limits = field(default_factory=Limits)
+    limits: CallerQuotas = field(default_factory=CallerQuotas)
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None
     last_used_at: float | None = None
 
-    def refusal(self, now: float) -> str | None:
+    def rejection_reason(self, now: float) -> str | None:
         """Why the key opens nothing any more; None if it does."""
         if self.revoked_at is not None:
             return f"the API key {self.id} has been revoked"
@@ -35,36 +35,40 @@ class ApiKey:
 
 def is_key_name(text: str) -> bool:
     """Whether a key may be called this: something printable, of bounded length."""
-    return text.strip() != "" and len(text) <= MAX_NAME_LETTERS and text.isprintable()
+    return text.strip() != "" and len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
-def to_fields(key: ApiKey, digest: str) -> dict[str, str]:
+def to_redis_hash(key: ApiKey, digest: str) -> dict[str, str]:
     """The key as a Redis hash; what is None is left out."""
     values = {
         "id": key.id,
         "name": key.name,
         "scopes": " ".join(sorted(key.scopes)),
         "digest": digest,
-        **{name: getattr(key, name) for name in _TIMES},
-        **{f"{_LIMIT}{name}": getattr(key.limits, name) for name in _LIMITS},
+        **{name: getattr(key, name) for name in _TIME_NAMES},
+        **{f"{_LIMIT_PREFIX}{name}": getattr(key.limits, name) for name in _LIMIT_NAMES},
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-def from_fields(found: Mapping[str, str]) -> ApiKey:
+def from_redis_hash(found: Mapping[str, str]) -> ApiKey:
     """The key a Redis hash holds."""
-    limits = {name: int(found[_LIMIT + name]) for name in _LIMITS if _LIMIT + name in found}
-    times = {name: float(found[name]) for name in _TIMES if name in found}
+    limits = {
+        name: int(found[_LIMIT_PREFIX + name])
+        for name in _LIMIT_NAMES
+        if _LIMIT_PREFIX + name in found
+    }
+    times = {name: float(found[name]) for name in _TIME_NAMES if name in found}
     return ApiKey(
         id=found["id"],
         name=found["name"],
         scopes=frozenset(map(Scope, found["scopes"].split())),
-        limits=Limits(**limits),
+        limits=CallerQuotas(**limits),
         created_at=times.pop("created_at"),
         **times,
     )
 
 
-_LIMIT: Final = "limit_"
-_LIMITS: Final = tuple(each.name for each in fields(Limits))
-_TIMES: Final = ("created_at", "expires_at", "revoked_at", "last_used_at")
+_LIMIT_PREFIX: Final = "limit_"
+_LIMIT_NAMES: Final = tuple(each.name for each in fields(CallerQuotas))
+_TIME_NAMES: Final = ("created_at", "expires_at", "revoked_at", "last_used_at")

@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from service.domain.caller import Caller
 from service.errors import RateExceeded
-from service.jobs.connection import reaching_redis
+from service.jobs.connection import redis_errors_translated
 from service.settings import Settings
 
 BUCKET_SECONDS: Final = 60
 
-_TAKE: Final = """
+_ACQUIRE_SCRIPT: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local bucket = tonumber(ARGV[2])
@@ -35,24 +35,24 @@ Answers 0, or for how many seconds there is nothing in the bucket: then nothing 
 """
 
 
-class Rates:
+class RateLimiter:
     """Counts the requests of every caller that has a limit."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._prefix = f"{settings.queue_name}:access:rate"
-        self._take = redis.register_script(_TAKE)
+        self._acquire_script = redis.register_script(_ACQUIRE_SCRIPT)
 
-    async def take(self, caller: Caller) -> None:
+    async def acquire(self, caller: Caller) -> None:
         """Count one request; raises RateExceeded or QueueUnavailable."""
-        most = caller.limits.requests_per_minute
-        if most is None:
+        max_requests = caller.limits.requests_per_minute
+        if max_requests is None:
             return
-        async with reaching_redis():
-            waits = await self._take(
-                keys=[f"{self._prefix}:{caller.owner}"], args=[most, BUCKET_SECONDS]
+        async with redis_errors_translated():
+            wait_seconds = await self._acquire_script(
+                keys=[f"{self._prefix}:{caller.owner}"], args=[max_requests, BUCKET_SECONDS]
             )
-        if float(waits) > 0:
+        if float(wait_seconds) > 0:
             raise RateExceeded(
-                f"the API key {caller.owner} may make {most} requests a minute",
-                retry_seconds=float(waits),
+                f"the API key {caller.owner} may make {max_requests} requests a minute",
+                retry_seconds=float(wait_seconds),
             )

@@ -14,16 +14,16 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-PREFIX: Final = "cpx"
+TOKEN_PREFIX: Final = "cpx"
 ALPHABET: Final = string.digits + string.ascii_letters
-ID_LETTERS: Final = 12
-SECRET_LETTERS: Final = 43
+ID_LENGTH: Final = 12
+SECRET_LENGTH: Final = 43
 """62 ** 43 > 2 ** 256."""
-CHECKSUM_LETTERS: Final = 6
+CHECKSUM_LENGTH: Final = 6
 """62 ** 6 > 2 ** 32."""
 _PATTERN: Final = re.compile(
-    rf"{PREFIX}_([0-9A-Za-z]{{{ID_LETTERS}}})_"
-    rf"([0-9A-Za-z]{{{SECRET_LETTERS}}})([0-9A-Za-z]{{{CHECKSUM_LETTERS}}})"
+    rf"{TOKEN_PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})_"
+    rf"([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )
 
 
@@ -49,27 +49,27 @@ class Token:
 
 def new_token() -> Token:
     """A token that cannot be guessed."""
-    key_id = _random(ID_LETTERS)
-    body = f"{PREFIX}_{key_id}_{_random(SECRET_LETTERS)}"
+    key_id = _random_text(ID_LENGTH)
+    body = f"{TOKEN_PREFIX}_{key_id}_{_random_text(SECRET_LENGTH)}"
     return Token(key_id=key_id, text=body + _checksum(body))
 
 
-def read_token(text: str) -> Token | None:
+def parse_api_key(text: str) -> Token | None:
     """The token that `text` is; None if it cannot be one of ours."""
     found = _PATTERN.fullmatch(text)
-    if found is None or _checksum(text[:-CHECKSUM_LETTERS]) != found[3]:
+    if found is None or _checksum(text[:-CHECKSUM_LENGTH]) != found[3]:
         return None
     return Token(key_id=found[1], text=text)
 
 
-def _random(letters: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(letters))
+def _random_text(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def _checksum(body: str) -> str:
     """CRC-32 in base 62."""
-    rest, letters = zlib.crc32(body.encode()), ""
-    for _ in range(CHECKSUM_LETTERS):
-        rest, digit = divmod(rest, len(ALPHABET))
-        letters = ALPHABET[digit] + letters
-    return letters
+    remainder, digits = zlib.crc32(body.encode()), ""
+    for _ in range(CHECKSUM_LENGTH):
+        remainder, digit = divmod(remainder, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
+    return digits

@@ -12,48 +12,48 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 
-from service.access.credential import BEARER, one_credential
-from service.api.gateway import GatewayOfApp
+from service.access.credential import BEARER, parse_credential
+from service.api.gateway import GatewayDep
 from service.domain.caller import Caller, Scope
 from service.errors import RateExceeded, ScopeMissing, Unauthenticated
 
-KEY_HEADER: Final = "X-API-Key"
-REFUSALS: Final = (Unauthenticated, ScopeMissing, RateExceeded)
+API_KEY_HEADER: Final = "X-API-Key"
+AUTH_ERRORS: Final = (Unauthenticated, ScopeMissing, RateExceeded)
 """What a route that asks for a caller can answer, beside QueueUnavailable; for its `responses`."""
 
-_DECLARED_BEARER: Final = HTTPBearer(
+_BEARER_SCHEME: Final = HTTPBearer(
     scheme_name="bearer", description="An API key of Circumplex.", auto_error=False
 )
-_DECLARED_HEADER: Final = APIKeyHeader(
-    name=KEY_HEADER,
+_API_KEY_SCHEME: Final = APIKeyHeader(
+    name=API_KEY_HEADER,
     scheme_name="api_key",
     description="The same API key, where Authorization is somebody else's.",
     auto_error=False,
 )
 
 
-async def _admit(
+async def _authorize(
     request: Request,
-    gateway: GatewayOfApp,
+    gateway: GatewayDep,
     scopes: SecurityScopes,
-    _bearer: Annotated[Any, Security(_DECLARED_BEARER)],
-    _header: Annotated[Any, Security(_DECLARED_HEADER)],
+    _bearer: Annotated[Any, Security(_BEARER_SCHEME)],
+    _header: Annotated[Any, Security(_API_KEY_SCHEME)],
 ) -> Caller:
     request.state.caller = None  # this request is one for the audit log, whoever it is
-    caller = await gateway.gate.identify(credential_of(request))
+    caller = await gateway.authenticator.identify(extract_credential(request))
     request.state.caller = caller
     for scope in scopes.scopes:
-        await gateway.gate.admit(caller, Scope(scope))
+        await gateway.authenticator.authorize(caller, Scope(scope))
     return caller
 
 
-Submitter = Annotated[Caller, Security(_admit, scopes=[Scope.SUBMIT.value])]
+SubmitCaller = Annotated[Caller, Security(_authorize, scopes=[Scope.SUBMIT.value])]
 """May submit, cancel, retry and delete."""
-Reader = Annotated[Caller, Security(_admit, scopes=[Scope.READ.value])]
+ReadCaller = Annotated[Caller, Security(_authorize, scopes=[Scope.READ.value])]
 """May watch, list and fetch."""
 
 
-def make_keys_optional(document: dict[str, Any]) -> None:
+def make_api_keys_optional(document: dict[str, Any]) -> None:
     """Say in an OpenAPI document that its API keys may be left out."""
     for path in document["paths"].values():
         for operation in path.values():
@@ -61,7 +61,7 @@ def make_keys_optional(document: dict[str, Any]) -> None:
                 operation["security"].append({})
 
 
-def credential_of(request: HTTPConnection) -> str | None:
+def extract_credential(request: HTTPConnection) -> str | None:
     """The one API key that a request brings; raises Unauthenticated for more than one.
 
     A page cannot choose the headers of its WebSocket, but for the protocols that it offers: there
@@ -71,4 +71,6 @@ def credential_of(request: HTTPConnection) -> str | None:
     prefix = f"{BEARER}."
     keys = [name.removeprefix(prefix) for name in offered if name.startswith(prefix)]
     headers = request.headers
-    return one_credential([*keys, *headers.getlist(KEY_HEADER)], headers.getlist("authorization"))
+    return parse_credential(
+        [*keys, *headers.getlist(API_KEY_HEADER)], headers.getlist("authorization")
+    )

@@ -8,14 +8,14 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from service.api import events, health, idempotency, jobs, live, results, submission
-from service.api.access import make_keys_optional
-from service.api.audit import Audited
-from service.api.envelope import Envelope
-from service.api.lingering import LingeringClose
-from service.api.pace import Paced
-from service.api.problems import translate_errors
+from service.api.access import make_api_keys_optional
+from service.api.audit import AuditMiddleware
+from service.api.envelope import RequestMiddleware
+from service.api.lingering import LingeringCloseMiddleware
+from service.api.pace import UploadRateMiddleware
+from service.api.problems import add_error_handlers
 from service.api.schemas import JobEvent, Problem
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 
 DESCRIPTION: Final = """Valence and arousal for every frame of a clip, from face and voice.
 
@@ -24,7 +24,7 @@ Every error is an RFC 9457 problem with a stable `code`; `X-Trace-Id` names each
 """
 
 
-def create_app(gateway: Gateway) -> FastAPI:
+def create_app(gateway: GatewayContext) -> FastAPI:
     """The ASGI application that serves `gateway`; it opens and closes nothing itself."""
     app = FastAPI(
         title="Circumplex",
@@ -34,18 +34,18 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
-    for noun in (submission, jobs, events, results, health, live):
-        app.include_router(noun.router)
-    translate_errors(app)
-    app.add_middleware(Audited, audit=gateway.audit)
-    app.add_middleware(Envelope, metrics=gateway.metrics)
-    app.add_middleware(Paced, settings=gateway.settings, drain=gateway.drain)
-    app.add_middleware(LingeringClose)
-    _document(app, needs_keys=gateway.gate.asks_for_keys)
+    for module in (submission, jobs, events, results, health, live):
+        app.include_router(module.router)
+    add_error_handlers(app)
+    app.add_middleware(AuditMiddleware, audit=gateway.audit_log)
+    app.add_middleware(RequestMiddleware, metrics=gateway.metrics)
+    app.add_middleware(UploadRateMiddleware, settings=gateway.settings, drain=gateway.drain)
+    app.add_middleware(LingeringCloseMiddleware)
+    _finish_openapi(app, requires_keys=gateway.authenticator.requires_keys)
     return app
 
 
-def _document(app: FastAPI, *, needs_keys: bool) -> None:
+def _finish_openapi(app: FastAPI, *, requires_keys: bool) -> None:
     """Finish the OpenAPI document: the problem schema, and no validation schema of FastAPI's."""
     document: dict[str, Any] = app.openapi()
     schemas: dict[str, Any] = document["components"]["schemas"]
@@ -53,26 +53,26 @@ def _document(app: FastAPI, *, needs_keys: bool) -> None:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
-    document["components"]["parameters"] = {"IdempotencyKey": idempotency.DOCUMENT}
+    document["components"]["parameters"] = {"IdempotencyKey": idempotency.IDEMPOTENCY_KEY_DOC}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in document["paths"].values():
         for operation in path.values():
-            _drop_validation(operation["responses"])
+            _drop_validation_responses(operation["responses"])
             for parameter in operation.get("parameters", ()):
-                _drop_null(parameter["schema"])
-    if not needs_keys:
-        make_keys_optional(document)
+                _drop_null_type(parameter["schema"])
+    if not requires_keys:
+        make_api_keys_optional(document)
 
 
-def _drop_null(schema: dict[str, Any]) -> None:
+def _drop_null_type(schema: dict[str, Any]) -> None:
     """A parameter that is not sent is left out; the text `null` is no value of it."""
     choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
         schema |= choices[0]
 
 
-def _drop_validation(responses: dict[str, Any]) -> None:
+def _drop_validation_responses(responses: dict[str, Any]) -> None:
     """No route has a parameter that FastAPI could refuse; ours are refused by our own errors."""
     content: dict[str, Any] = responses.get("422", {}).get("content", {})
     content.pop("application/json", None)

@@ -13,23 +13,23 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.problems import answer
+from service.api.problems import problem_response
 from service.errors import InternalError
 from service.telemetry.logs import TRACE_ID, trace_id_of
 from service.telemetry.metrics import Metrics
 
 TRACE_HEADER: Final = "X-Trace-Id"
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-PROBES: Final = ("/health/live", "/health/ready", "/metrics")
+KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBE_ROUTES: Final = ("/health/live", "/health/ready", "/metrics")
 
 log = logging.getLogger(__name__)
 
 
-class _HeadAnswered(Exception):
+class _HeadComplete(Exception):
     """Ends a route that would go on to make a body, a long result or a stream without end."""
 
 
-class Envelope:
+class RequestMiddleware:
     """ASGI middleware; buffers nothing."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -54,28 +54,28 @@ class Envelope:
                 MutableHeaders(scope=message)[TRACE_HEADER] = TRACE_ID.get()
             elif is_head and message.get("more_body", False):
                 await send({"type": "http.response.body"})
-                raise _HeadAnswered
+                raise _HeadComplete
             elif is_head:
                 message = {**message, "body": b""}
             await send(message)
 
         try:
             await self._app(inner, receive, send_traced)
-        except _HeadAnswered:
+        except _HeadComplete:
             log.debug("the body of %s is not made: HEAD has its answer", scope["path"])
         except Exception:
             log.exception("%s %s: no whole answer", scope["method"], scope["path"])
             if status:
                 raise  # the answer has begun: all that is left is to break the connection
-            await answer(Request(scope), InternalError())(scope, receive, send_traced)
+            await problem_response(Request(scope), InternalError())(scope, receive, send_traced)
         finally:
             route = getattr(inner.get("route"), "path", "unmatched")
             self._observe(scope, route, status or 499, time.perf_counter() - started)
 
     def _observe(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
+        method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
         self._metrics.http_request_duration_seconds.labels(method, route, str(status)).observe(
             seconds
         )
-        level = logging.DEBUG if route in PROBES else logging.INFO
+        level = logging.DEBUG if route in PROBE_ROUTES else logging.INFO
         log.log(level, "%s %s %d %.1f ms", method, scope["path"], status, 1000 * seconds)

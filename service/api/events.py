@@ -13,53 +13,53 @@ from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from service.api.access import REFUSALS, Reader
-from service.api.documents import AWAY, answers, problems_of
+from service.api.access import AUTH_ERRORS, ReadCaller
+from service.api.documents import COMMON_ERRORS, problem_docs, response_doc
 from service.api.examples import EVENT, RUNNING_RECORD
-from service.api.gateway import GatewayOfApp
+from service.api.gateway import GatewayDep
 from service.api.paths import EVENTS_PATH
 from service.api.schemas import JobId
-from service.api.showing import show_event
+from service.api.showing import event_to_schema
 from service.domain.caller import Caller
 from service.errors import (
     JobUnknown,
     RequestInvalid,
+    TooManySubscribers,
     Unauthenticated,
-    WatchersFull,
 )
-from service.jobs.events import Event
+from service.jobs.events import JobUpdate
 from service.jobs.record import JobRecord, JobState
-from service.office.following import follow
-from service.office.gateway import Gateway
+from service.office.following import watch_job
+from service.office.gateway import GatewayContext
 from service.office.jobs import find_job
 
 RECONNECT_MILLISECONDS: Final = 2000
 KEEP_ALIVE_SECONDS: Final = 15.0
-EVENT_ID: Final = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
-STREAM: Final = EventSourceResponse.media_type
+EVENT_ID_PATTERN: Final = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
+EVENT_STREAM_MEDIA_TYPE: Final = EventSourceResponse.media_type
 
 router = APIRouter(tags=["jobs"])
 
 
-async def _seated(gateway: GatewayOfApp, _: Reader) -> AsyncGenerator[None]:
-    with gateway.watchers.seat(gateway.settings.max_subscribers):
+async def _subscriber_slot(gateway: GatewayDep, _: ReadCaller) -> AsyncGenerator[None]:
+    with gateway.subscriber_limiter.slot(gateway.settings.max_subscribers):
         yield
 
 
-def write_event(record: JobRecord, event: Event) -> bytes:
+def encode_event(record: JobRecord, event: JobUpdate) -> bytes:
     """An event as it is sent, of the job that `record` tells of."""
-    shown = show_event(record, event).model_dump_json()
-    return format_sse_event(data_str=shown, event=event.kind, id=event.id)
+    payload = event_to_schema(record, event).model_dump_json()
+    return format_sse_event(data_str=payload, event=event.kind, id=event.id)
 
 
-CONTENT: Final = {
-    STREAM: {
+EVENT_STREAM_CONTENT: Final = {
+    EVENT_STREAM_MEDIA_TYPE: {
         "schema": {
             "type": "object",
             "description": "One event.",
             "properties": {
                 "event": {"enum": ["state", "progress", "deleted"]},
-                "id": {"type": "string", "pattern": EVENT_ID},
+                "id": {"type": "string", "pattern": EVENT_ID_PATTERN},
                 "data": {
                     "type": "string",
                     "contentMediaType": "application/json",
@@ -68,7 +68,7 @@ CONTENT: Final = {
                 "retry": {"type": "integer"},
             },
         },
-        "example": write_event(RUNNING_RECORD, EVENT).decode(),
+        "example": encode_event(RUNNING_RECORD, EVENT).decode(),
     }
 }
 
@@ -76,27 +76,36 @@ CONTENT: Final = {
 @router.get(
     EVENTS_PATH,
     summary="Follow a job",
-    dependencies=[Depends(_seated)],
+    dependencies=[Depends(_subscriber_slot)],
     response_class=StreamingResponse,
     responses={
-        200: answers(
+        200: response_doc(
             "Server-sent events: `state` and `progress`, each with the job as it then stood; "
             "`deleted` when the job is deleted. The stream ends with the job.",
-            content=CONTENT,
+            content=EVENT_STREAM_CONTENT,
         ),
-        204: answers("The job has ended and Last-Event-ID was its last event: do not come back."),
-        **problems_of(EVENTS_PATH, *REFUSALS, JobUnknown, RequestInvalid, WatchersFull, *AWAY),
+        204: response_doc(
+            "The job has ended and Last-Event-ID was its last event: do not come back."
+        ),
+        **problem_docs(
+            EVENTS_PATH,
+            *AUTH_ERRORS,
+            JobUnknown,
+            RequestInvalid,
+            TooManySubscribers,
+            *COMMON_ERRORS,
+        ),
     },
 )
 async def follow_job(
     job_id: JobId,
-    gateway: GatewayOfApp,
-    caller: Reader,
+    gateway: GatewayDep,
+    caller: ReadCaller,
     last_event_id: Annotated[
         str | None,
         Header(
             alias="Last-Event-ID",
-            pattern=EVENT_ID,
+            pattern=EVENT_ID_PATTERN,
             description="The id of the last event that has arrived; without it, the first event "
             "tells how the job stands.",
         ),
@@ -107,38 +116,38 @@ async def follow_job(
     if (
         record.state.is_final
         and last_event_id is not None
-        and not await gateway.desk.events.since(job_id, last_event_id)
+        and not await gateway.job_queue.events.read_since(job_id, last_event_id)
     ):
         return Response(status_code=204)
-    stream = _stream(gateway, caller, record, last_event_id)
+    stream = _stream_events(gateway, caller, record, last_event_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream, headers=headers)
 
 
-async def _stream(
-    gateway: Gateway, caller: Caller, record: JobRecord, last_id: str | None
+async def _stream_events(
+    gateway: GatewayContext, caller: Caller, record: JobRecord, last_event_id: str | None
 ) -> AsyncGenerator[bytes]:
     yield format_sse_event(data_str=None, retry=RECONNECT_MILLISECONDS)
-    sent = time.monotonic()
+    last_sent = time.monotonic()
     try:
-        async with aclosing(follow(gateway, caller, record.id, last_id)) as events:
+        async with aclosing(watch_job(gateway, caller, record.id, last_event_id)) as events:
             async for event in events:
                 if event is not None:
-                    record = _started(record, event)
-                    yield write_event(record, event)
-                elif time.monotonic() - sent > KEEP_ALIVE_SECONDS:
+                    record = _with_attempt_start(record, event)
+                    yield encode_event(record, event)
+                elif time.monotonic() - last_sent > KEEP_ALIVE_SECONDS:
                     yield KEEPALIVE_COMMENT
                 else:
                     continue
-                sent = time.monotonic()
+                last_sent = time.monotonic()
     except JobUnknown:
         yield format_sse_event(data_str=json.dumps({"job_id": record.id}), event="deleted")
     except Unauthenticated:
         return  # whoever comes back hears why
 
 
-def _started(record: JobRecord, event: Event) -> JobRecord:
+def _with_attempt_start(record: JobRecord, event: JobUpdate) -> JobRecord:
     """The record with the start of the attempt that the event tells of, where it does."""
     if event.kind != "state" or event.state is not JobState.RUNNING:
         return record
-    return replace(record, attempt=event.attempt, attempt_started_at=event.at)
+    return replace(record, attempt=event.attempt, attempt_started_at=event.occurred_at)

@@ -12,8 +12,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from service.errors import ClipFieldMissing, RequestInvalid
 
 CLIP_FIELD: Final = "clip"
-NAMED_FIELDS: Final = 20
-NAME_LENGTH: Final = 64
+MAX_LISTED_FIELDS: Final = 20
+MAX_FIELD_NAME_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class ClipPart:
     media_type: str
 
 
-class ClipForm:
+class MultipartClipReader:
     """Feeds on the body's chunks and gives out the bytes of its file field `clip`."""
 
     def __init__(self, boundary: bytes) -> None:
@@ -35,7 +35,7 @@ class ClipForm:
         self._name = bytearray()
         self._value = bytearray()
         self._headers: dict[str, bytes] = {}
-        self._pieces: list[bytes] = []
+        self._clip_chunks: list[bytes] = []
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -58,15 +58,15 @@ class ClipForm:
             self._feed(chunk)
             if self.clip is not None:
                 return self.clip
-        sent = ", ".join(repr(name) for name in self._fields) or "no field at all"
-        raise ClipFieldMissing(f"the form needs a file field named 'clip'; it has {sent}")
+        listed = ", ".join(repr(name) for name in self._fields) or "no field at all"
+        raise ClipFieldMissing(f"the form needs a file field named 'clip'; it has {listed}")
 
-    async def rest(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async def iter_clip(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """The clip's bytes, to the end of the body; raises RequestInvalid for a form cut short."""
-        yield self._take()
+        yield self._take_chunks()
         async for chunk in body:
             self._feed(chunk)
-            yield self._take()
+            yield self._take_chunks()
         if not self._is_closed:
             raise RequestInvalid("the form ends before its closing boundary")
 
@@ -76,10 +76,10 @@ class ClipForm:
         except FormParserError as error:
             raise RequestInvalid(f"the form cannot be read: {error}") from error
 
-    def _take(self) -> bytes:
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
+    def _take_chunks(self) -> bytes:
+        data = b"".join(self._clip_chunks)
+        self._clip_chunks.clear()
+        return data
 
     def _read_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -105,13 +105,13 @@ class ClipForm:
                 filename=filename.decode(errors="replace"),
                 media_type=media_type.decode("latin-1"),
             )
-        elif len(self._fields) < NAMED_FIELDS:
+        elif len(self._fields) < MAX_LISTED_FIELDS:
             kind = " (text, not a file)" if name == CLIP_FIELD else ""
-            self._fields.append(name[:NAME_LENGTH] + kind)
+            self._fields.append(name[:MAX_FIELD_NAME_LENGTH] + kind)
 
     def _read_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_clip:
-            self._pieces.append(data[start:end])
+            self._clip_chunks.append(data[start:end])
 
     def _close(self) -> None:
         self._is_closed = True

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 
 
-def _gateway_of(request: Request) -> Gateway:
+def _get_gateway(request: Request) -> GatewayContext:
     return request.app.state.gateway
 
 
-GatewayOfApp = Annotated[Gateway, Depends(_gateway_of)]
+GatewayDep = Annotated[GatewayContext, Depends(_get_gateway)]
 """How a route asks for the gateway."""

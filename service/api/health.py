@@ -8,54 +8,54 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.api.documents import problems_of
-from service.api.gateway import GatewayOfApp
-from service.api.problems import answer
-from service.api.schemas import Live, Ready
+from service.api.documents import problem_docs
+from service.api.gateway import GatewayDep
+from service.api.problems import problem_response
+from service.api.schemas import Liveness, Readiness
 from service.errors import GatewayDraining, QueueUnavailable
-from service.office.readiness import PARTS, probe
+from service.office.readiness import DEPENDENCY_ERRORS, probe_dependencies
 
-LIVE_PATH: Final = "/health/live"
-READY_PATH: Final = "/health/ready"
+LIVENESS_PATH: Final = "/health/live"
+READINESS_PATH: Final = "/health/ready"
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get(LIVE_PATH, summary="Does the process answer?")
-async def get_live() -> Live:
+@router.get(LIVENESS_PATH, summary="Does the process answer?")
+async def get_live() -> Liveness:
     """Always 200: restart the process when this does not answer."""
-    return Live(status="live")
+    return Liveness(status="live")
 
 
 @router.get(
-    READY_PATH,
+    READINESS_PATH,
     summary="Can jobs be served now?",
-    response_model=Ready,
-    responses=problems_of(READY_PATH, *PARTS.values(), GatewayDraining),
+    response_model=Readiness,
+    responses=problem_docs(READINESS_PATH, *DEPENDENCY_ERRORS.values(), GatewayDraining),
 )
-async def get_ready(request: Request, gateway: GatewayOfApp) -> Response:
+async def get_ready(request: Request, gateway: GatewayDep) -> Response:
     """200 when every part is ready, 503 when one is away; `parts` names each in both cases.
 
     503 as well, at once, when the gateway was told to stop.
     """
     if gateway.drain.announced.is_set():
         raise GatewayDraining
-    conditions = await probe(gateway)
+    conditions = await probe_dependencies(gateway)
     away = [name for name, condition in conditions.items() if condition == "away"]
     if not away:
-        return JSONResponse(Ready(status="ready", parts=conditions).model_dump())
-    error = PARTS[away[0]](f"away: {', '.join(away)}")
-    return answer(request, error, extensions={"parts": conditions})
+        return JSONResponse(Readiness(status="ready", parts=conditions).model_dump())
+    error = DEPENDENCY_ERRORS[away[0]](f"away: {', '.join(away)}")
+    return problem_response(request, error, extensions={"parts": conditions})
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def get_metrics(gateway: GatewayOfApp) -> Response:
+async def get_metrics(gateway: GatewayDep) -> Response:
     """Every metric of this process, and the queue's backlog as of now."""
     try:
-        backlog = await gateway.desk.backlog()
-        gateway.metrics.show_backlog(
+        backlog = await gateway.job_queue.measure_backlog()
+        gateway.metrics.set_backlog(
             depth=backlog.depth, oldest_age_seconds=backlog.oldest_age_seconds
         )
     except QueueUnavailable:
-        gateway.metrics.forget_backlog()
+        gateway.metrics.clear_backlog()
     return Response(generate_latest(gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -7,15 +7,15 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.access import REFUSALS, Reader, Submitter
-from service.api.documents import AWAY, answers, header, problems_of
+from service.api.access import AUTH_ERRORS, ReadCaller, SubmitCaller
+from service.api.documents import COMMON_ERRORS, header_doc, problem_docs, response_doc
 from service.api.examples import CANCELLED, PAGE, RETRIED, RUNNING
-from service.api.gateway import GatewayOfApp
-from service.api.paging import link_to_next
+from service.api.gateway import GatewayDep
+from service.api.paging import format_next_link
 from service.api.paths import CANCEL_PATH, JOB_PATH, JOBS_PATH, RETRY_PATH
-from service.api.patience import APPLIED, Patience, wait_for_end
-from service.api.schemas import Job, JobId, Jobs
-from service.api.showing import show_job
+from service.api.patience import PREFERENCE_APPLIED_DOC, PreferWait, wait_for_job
+from service.api.schemas import Job, JobId, JobPage
+from service.api.showing import job_to_schema
 from service.errors import (
     JobFinished,
     JobNotRetryable,
@@ -26,35 +26,43 @@ from service.errors import (
 )
 from service.jobs.record import JobState
 from service.office import jobs as office
-from service.office.paging import CODE, MAX_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
+from service.office.paging import (
+    DEFAULT_PAGE_SIZE,
+    ERROR_CODE_PATTERN,
+    KEY_ID_PATTERN,
+    MAX_PAGE_SIZE,
+    PAGE_TOKEN_PATTERN,
+    decode_page_token,
+    encode_page_token,
+)
 
-POLL_SECONDS: Final = 1
+POLL_INTERVAL_SECONDS: Final = 1
 """When to look again at a job that has not ended."""
-RETRY_AFTER: Final = {"Retry-After": header("Seconds to the next look.", kind="integer")}
+POLL_HEADER_DOC: Final = {"Retry-After": header_doc("Seconds to the next look.", kind="integer")}
 
 router = APIRouter(tags=["jobs"])
 
 
-class Selection(BaseModel):
+class JobListQuery(BaseModel):
     """Which jobs a list shows."""
 
     model_config = ConfigDict(extra="forbid")
 
     page_size: int = Field(
-        USUAL_SIZE, ge=1, le=MAX_SIZE, description="How many on a page, at most."
+        DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="How many on a page, at most."
     )
     page_token: str | None = Field(
-        None, pattern=PLACE, description="`next_page_token` of the page before."
+        None, pattern=PAGE_TOKEN_PATTERN, description="`next_page_token` of the page before."
     )
     state: JobState | None = Field(None, description="Only jobs in this state.")
     code: str | None = Field(
         None,
-        pattern=CODE,
+        pattern=ERROR_CODE_PATTERN,
         description="Only jobs that failed with this code: `attempts_exhausted` are the dead ones.",
     )
     owner: str | None = Field(
         None,
-        pattern=OWNER,
+        pattern=KEY_ID_PATTERN,
         description="Only jobs of this API key's id; for an admin, who sees everybody's.",
     )
 
@@ -64,37 +72,39 @@ class Selection(BaseModel):
     summary="List jobs",
     response_model_exclude_unset=True,
     responses={
-        200: answers(
+        200: response_doc(
             "Jobs, newest first.",
             PAGE,
-            {"Link": header('The next page, if there is one: `<...>; rel="next"`.')},
+            {"Link": header_doc('The next page, if there is one: `<...>; rel="next"`.')},
         ),
-        **problems_of(JOBS_PATH, *REFUSALS, RequestInvalid, *AWAY),
+        **problem_docs(JOBS_PATH, *AUTH_ERRORS, RequestInvalid, *COMMON_ERRORS),
     },
 )
 async def list_jobs(
     request: Request,
     response: Response,
-    gateway: GatewayOfApp,
-    caller: Reader,
-    selection: Annotated[Selection, Query()],
-) -> Jobs:
+    gateway: GatewayDep,
+    caller: ReadCaller,
+    query: Annotated[JobListQuery, Query()],
+) -> JobPage:
     """One's own jobs, newest first, a page at a time; an admin sees everybody's.
 
     Each job that was there all the while is on just one page, whatever comes and goes meanwhile.
     """
     response.headers["Cache-Control"] = "no-store"
-    chosen = office.choose_jobs(
-        caller, owner=selection.owner, state=selection.state, code=selection.code
+    job_filter = office.build_job_filter(
+        caller, owner=query.owner, state=query.state, error_code=query.code
     )
-    if chosen is None:
-        return Jobs(jobs=[], next_page_token=None)
-    before = None if selection.page_token is None else place_of(selection.page_token)
-    page = await gateway.desk.listing.page(chosen, size=selection.page_size, before=before)
-    token = None if page.before is None else token_of(page.before)
+    if job_filter is None:
+        return JobPage(jobs=[], next_page_token=None)
+    before = None if query.page_token is None else decode_page_token(query.page_token)
+    page = await gateway.job_queue.listing.read_page(
+        job_filter, size=query.page_size, before=before
+    )
+    token = None if page.before is None else encode_page_token(page.before)
     if token is not None:
-        response.headers["Link"] = link_to_next(request, token)
-    return Jobs(jobs=[show_job(each, caller) for each in page.jobs], next_page_token=token)
+        response.headers["Link"] = format_next_link(request, token)
+    return JobPage(jobs=[job_to_schema(each, caller) for each in page.jobs], next_page_token=token)
 
 
 @router.get(
@@ -102,25 +112,27 @@ async def list_jobs(
     summary="Watch a job",
     response_model_exclude_unset=True,
     responses={
-        200: answers("The job as it stands.", RUNNING, RETRY_AFTER | APPLIED),
-        **problems_of(JOB_PATH, *REFUSALS, JobUnknown, *AWAY),
+        200: response_doc(
+            "The job as it stands.", RUNNING, POLL_HEADER_DOC | PREFERENCE_APPLIED_DOC
+        ),
+        **problem_docs(JOB_PATH, *AUTH_ERRORS, JobUnknown, *COMMON_ERRORS),
     },
 )
 async def get_job(
     job_id: JobId,
     request: Request,
     response: Response,
-    gateway: GatewayOfApp,
-    caller: Reader,
-    seconds: Patience,
+    gateway: GatewayDep,
+    caller: ReadCaller,
+    wait_seconds: PreferWait,
 ) -> Job:
     """State, progress, links, and the error of a failed job; with `Prefer: wait=N` its end."""
     record = await office.find_job(gateway, caller, job_id)
-    record = await wait_for_end(request, response, gateway, record, seconds)
+    record = await wait_for_job(request, response, gateway, record, wait_seconds)
     response.headers["Cache-Control"] = "no-store"
     if not record.state.is_final:
-        response.headers["Retry-After"] = str(POLL_SECONDS)
-    return show_job(record, caller)
+        response.headers["Retry-After"] = str(POLL_INTERVAL_SECONDS)
+    return job_to_schema(record, caller)
 
 
 @router.post(
@@ -128,13 +140,13 @@ async def get_job(
     summary="Cancel a job",
     response_model_exclude_unset=True,
     responses={
-        200: answers("The job is cancelled, now or before.", CANCELLED),
-        **problems_of(CANCEL_PATH, *REFUSALS, JobUnknown, JobFinished, *AWAY),
+        200: response_doc("The job is cancelled, now or before.", CANCELLED),
+        **problem_docs(CANCEL_PATH, *AUTH_ERRORS, JobUnknown, JobFinished, *COMMON_ERRORS),
     },
 )
-async def cancel_job(job_id: JobId, gateway: GatewayOfApp, caller: Submitter) -> Job:
+async def cancel_job(job_id: JobId, gateway: GatewayDep, caller: SubmitCaller) -> Job:
     """Takes the job out of the queue, or stops the work on it within a second."""
-    return show_job(await office.cancel_job(gateway, caller, job_id), caller)
+    return job_to_schema(await office.cancel_job(gateway, caller, job_id), caller)
 
 
 @router.post(
@@ -143,21 +155,21 @@ async def cancel_job(job_id: JobId, gateway: GatewayOfApp, caller: Submitter) ->
     summary="Try a failed or cancelled job again",
     response_model_exclude_unset=True,
     responses={
-        202: answers("The job is queued anew.", RETRIED, RETRY_AFTER),
-        **problems_of(
+        202: response_doc("The job is queued anew.", RETRIED, POLL_HEADER_DOC),
+        **problem_docs(
             RETRY_PATH,
-            *REFUSALS,
-            *(JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded, *AWAY),
+            *AUTH_ERRORS,
+            *(JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded, *COMMON_ERRORS),
         ),
     },
 )
 async def retry_job(
-    job_id: JobId, response: Response, gateway: GatewayOfApp, caller: Submitter
+    job_id: JobId, response: Response, gateway: GatewayDep, caller: SubmitCaller
 ) -> Job:
     """Possible as long as the clip is kept; the job keeps its id and its place in lists."""
     record = await office.retry_job(gateway, caller, job_id)
-    response.headers["Retry-After"] = str(POLL_SECONDS)
-    return show_job(record, caller)
+    response.headers["Retry-After"] = str(POLL_INTERVAL_SECONDS)
+    return job_to_schema(record, caller)
 
 
 @router.delete(
@@ -165,11 +177,11 @@ async def retry_job(
     status_code=204,
     summary="Delete a job",
     responses={
-        204: answers("The job is gone; its clip and results go within seconds."),
-        **problems_of(JOB_PATH, *REFUSALS, JobUnknown, *AWAY),
+        204: response_doc("The job is gone; its clip and results go within seconds."),
+        **problem_docs(JOB_PATH, *AUTH_ERRORS, JobUnknown, *COMMON_ERRORS),
     },
 )
-async def delete_job(job_id: JobId, gateway: GatewayOfApp, caller: Submitter) -> Response:
+async def delete_job(job_id: JobId, gateway: GatewayDep, caller: SubmitCaller) -> Response:
     """Whatever it is doing: work on it stops, its idempotency key is free again."""
     await office.delete_job(gateway, caller, job_id)
     return Response(status_code=204)

@@ -25,55 +25,55 @@ from service.telemetry.logs import TRACE_ID
 Request = annotation_pb2.StreamingAnnotateRequest
 Response = annotation_pb2.StreamingAnnotateResponse
 
-CONTAINER: Final = 1
-FRAME: Final = 2
-SOUND: Final = 3
-HEADER: Final = struct.Struct("<Bd")
+CONTAINER_KIND: Final = 1
+FRAME_KIND: Final = 2
+AUDIO_KIND: Final = 3
+MEDIA_HEADER: Final = struct.Struct("<Bd")
 """Of a frame and of sound: what comes before the data."""
-TEXT_LETTERS: Final = 2**16
-DETAIL_LETTERS: Final = 300
-END: Final = {"end": {}}
+MAX_TEXT_LENGTH: Final = 2**16
+MAX_DETAIL_LENGTH: Final = 300
+END_MESSAGE: Final = {"end": {}}
 """The media have ended: what half-closing a call says."""
 
 
-def read_text(text: str) -> Request | None:
+def parse_text_message(text: str) -> Request | None:
     """What a client says: how it will stream; None: that the media have ended.
 
     Raises: RequestInvalid, StreamOutOfOrder.
     """
-    if len(text) > TEXT_LETTERS:
-        raise RequestInvalid(f"a text message has at most {TEXT_LETTERS} letters")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise RequestInvalid(f"a text message has at most {MAX_TEXT_LENGTH} letters")
     try:
-        told: Any = json.loads(text)
-        if told == END:
+        payload: Any = json.loads(text)
+        if payload == END_MESSAGE:
             return None
-        request = json_format.ParseDict(told, Request())
+        request = json_format.ParseDict(payload, Request())
     except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        said = " ".join(str(error).split())[:DETAIL_LETTERS]
-        raise RequestInvalid(f"a text message cannot be read: {said}") from error
+        reason = " ".join(str(error).split())[:MAX_DETAIL_LENGTH]
+        raise RequestInvalid(f"a text message cannot be read: {reason}") from error
     if request.WhichOneof("message") != "config":
         raise StreamOutOfOrder('a text message is {"config": {...}} or {"end": {}}')
     return request
 
 
-def read_media(data: bytes) -> Request:
+def parse_media_message(data: bytes) -> Request:
     """A piece of media. Raises: RequestInvalid."""
     kind = data[0] if data else None
-    if kind == CONTAINER:
+    if kind == CONTAINER_KIND:
         return Request(container=annotation_pb2.ContainerChunk(data=data[1:]))
-    if kind not in (FRAME, SOUND) or len(data) < HEADER.size:
+    if kind not in (FRAME_KIND, AUDIO_KIND) or len(data) < MEDIA_HEADER.size:
         raise RequestInvalid("a binary message is a byte 1, 2 or 3, a time for 2 and 3, and data")
-    seconds = HEADER.unpack_from(data)[1]
-    content = data[HEADER.size :]
-    if not (isfinite(seconds) or (kind == SOUND and isnan(seconds))):
+    seconds = MEDIA_HEADER.unpack_from(data)[1]
+    content = data[MEDIA_HEADER.size :]
+    if not (isfinite(seconds) or (kind == AUDIO_KIND and isnan(seconds))):
         raise RequestInvalid(f"{seconds} s is no time")
-    if kind == FRAME:
+    if kind == FRAME_KIND:
         return Request(frame=annotation_pb2.VideoFrame(time_seconds=seconds, data=content))
     time_seconds = None if isnan(seconds) else seconds
     return Request(audio=annotation_pb2.AudioChunk(data=content, time_seconds=time_seconds))
 
 
-def write_response(response: Response) -> str:
+def encode_response(response: Response) -> str:
     """One response as the client reads it."""
     return json_format.MessageToJson(
         response,
@@ -83,9 +83,9 @@ def write_response(response: Response) -> str:
     )
 
 
-def write_error(error: CircumplexError) -> str:
+def encode_error(error: CircumplexError) -> str:
     """The last message of a stream that comes to a bad end."""
-    told = {
+    payload = {
         "code": error.code,
         "title": error.title(),
         "detail": error.detail,
@@ -93,4 +93,4 @@ def write_error(error: CircumplexError) -> str:
         "retry_seconds": error.retry_seconds,
         "trace_id": TRACE_ID.get(),
     }
-    return json.dumps({"error": told})
+    return json.dumps({"error": payload})

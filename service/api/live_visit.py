@@ -10,21 +10,21 @@ from typing import Final, Self
 
 from fastapi import WebSocket
 
-from service.access.audit import OK, Deed
+from service.access.audit import OK, AuditEntry
 from service.api.audit import INTERRUPTED
-from service.api.paths import LIVE_PATH
+from service.api.paths import WEBSOCKET_PATH
 from service.domain.caller import Caller
 from service.errors import CircumplexError, GatewayDraining, InternalError, ServiceError
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 from service.telemetry.logs import TRACE_ID, trace_id_of
 
-GONE: Final = "client_gone"
+CLIENT_GONE_KEY: Final = "client_gone"
 """In the scope's state: an event, set as soon as nobody is there any more."""
-NORMAL: Final = 1000
-ABNORMAL: Final = 1006
-RESTART: Final = 1012
-TRY_LATER: Final = 1013
-OUR_CODES: Final = 4000
+NORMAL_CLOSURE: Final = 1000
+ABNORMAL_CLOSURE: Final = 1006
+SERVICE_RESTART: Final = 1012
+TRY_AGAIN_LATER: Final = 1013
+PRIVATE_CODE_BASE: Final = 4000
 
 log = logging.getLogger(__name__)
 
@@ -32,43 +32,43 @@ log = logging.getLogger(__name__)
 def close_code_of(error: CircumplexError) -> int:
     """1012 or 1013 where the client should come again, here or elsewhere; else 4000 + status."""
     if isinstance(error, GatewayDraining):
-        return RESTART
+        return SERVICE_RESTART
     if isinstance(error, ServiceError) and error.retryable:
-        return TRY_LATER
-    return OUR_CODES + error.http_status
+        return TRY_AGAIN_LATER
+    return PRIVATE_CODE_BASE + error.http_status
 
 
-class Visit:
+class WebSocketExchange:
     """A context around one WebSocket; its errors end here, but for the server's own end."""
 
     def __init__(self, websocket: WebSocket) -> None:
-        self.gone: asyncio.Event = getattr(websocket.state, GONE)
+        self.client_gone: asyncio.Event = getattr(websocket.state, CLIENT_GONE_KEY)
         self.caller: Caller | None = None
-        self.gateway: Gateway = websocket.app.state.gateway
+        self.gateway: GatewayContext = websocket.app.state.gateway
         self._path = websocket.url.path
         self._client = websocket.client.host if websocket.client else None
         self._started = time.perf_counter()
-        self._code = ABNORMAL
+        self._close_code = ABNORMAL_CLOSURE
         self._error: CircumplexError | None = None
         TRACE_ID.set(trace_id_of(websocket.headers.get("traceparent", "")))
 
-    def refused(self, error: CircumplexError) -> None:
+    def mark_refused(self, error: CircumplexError) -> None:
         """There was no handshake."""
-        self._error, self._code = error, error.http_status
+        self._error, self._close_code = error, error.http_status
 
-    def failed(self, error: CircumplexError) -> int:
+    def mark_failed(self, error: CircumplexError) -> int:
         """The stream ends with an error, as clients are told; returns the close code."""
-        self._error, self._code = error, close_code_of(error)
+        self._error, self._close_code = error, close_code_of(error)
         if isinstance(error, InternalError):
             log.error("%s: a defect", self._path, exc_info=error)
         elif isinstance(error, ServiceError):
             log.warning("%s: %s: %s", self._path, error.code, error.detail)
-        return self._code
+        return self._close_code
 
-    def succeeded(self) -> int:
+    def mark_succeeded(self) -> int:
         """The stream has come to its end; returns the close code."""
-        self._code = NORMAL
-        return self._code
+        self._close_code = NORMAL_CLOSURE
+        return self._close_code
 
     def __enter__(self) -> Self:
         return self
@@ -80,17 +80,21 @@ class Visit:
         _: TracebackType | None,
     ) -> None:
         seconds = time.perf_counter() - self._started
-        log.info("WebSocket %s %d %.1f s", self._path, self._code, seconds)
-        self.gateway.metrics.websockets_closed_total.labels(str(self._code)).inc()
-        if self._path == LIVE_PATH:
-            self.gateway.audit.write(self._deed())
+        log.info("WebSocket %s %d %.1f s", self._path, self._close_code, seconds)
+        self.gateway.metrics.websockets_closed_total.labels(str(self._close_code)).inc()
+        if self._path == WEBSOCKET_PATH:
+            self.gateway.audit_log.write(self._audit_entry())
 
-    def _deed(self) -> Deed:
+    def _audit_entry(self) -> AuditEntry:
         error = self._error
-        return Deed(
+        return AuditEntry(
             action="streaming_annotate",
-            outcome=OK if self._code == NORMAL else error.code if error else INTERRUPTED,
-            status=self._code,
+            outcome=OK
+            if self._close_code == NORMAL_CLOSURE
+            else error.code
+            if error
+            else INTERRUPTED,
+            status=self._close_code,
             key_id=self.caller.owner if self.caller else None,
             key_name=self.caller.name if self.caller else None,
             client=self._client,

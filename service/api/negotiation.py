@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from service.errors import ResultFormatUnknown
-from service.results.formats import FORMATS, Format, format_named
+from service.results.formats import FORMATS, ResultFormat, find_format
 
 
-def choose_format(wanted: str | None, accept: str | None) -> Format:
+def choose_format(name: str | None, accept: str | None) -> ResultFormat:
     """The format asked for by name, else the best one accepted; raises ResultFormatUnknown.
 
     Args: accept: every Accept header of the request, joined by commas.
     """
-    if wanted is not None:
-        return format_named(wanted)
-    ranges = _ranges(accept or "*/*")
+    if name is not None:
+        return find_format(name)
+    ranges = _parse_ranges(accept or "*/*")
     quality, best = max(
-        ((_quality(each, ranges), each) for each in FORMATS.values()), key=lambda pair: pair[0]
+        ((_quality_of(each, ranges), each) for each in FORMATS.values()), key=lambda pair: pair[0]
     )
     if quality == 0.0:
         offered = ", ".join(each.media_type for each in FORMATS.values())
@@ -23,7 +23,7 @@ def choose_format(wanted: str | None, accept: str | None) -> Format:
     return best
 
 
-def _ranges(accept: str) -> dict[str, float]:
+def _parse_ranges(accept: str) -> dict[str, float]:
     """Media ranges and their quality in [0, 1]; unreadable ones are passed over."""
     found: dict[str, float] = {}
     for part in accept.split(","):
@@ -37,7 +37,7 @@ def _ranges(accept: str) -> dict[str, float]:
     return found
 
 
-def _quality(offered: Format, ranges: dict[str, float]) -> float:
+def _quality_of(offered: ResultFormat, ranges: dict[str, float]) -> float:
     """What the most specific range that covers a format says of it."""
     kind = offered.media_type.partition("/")[0]
     for media_range in (offered.media_type, f"{kind}/*", "*/*"):

@@ -11,8 +11,8 @@ from starlette.requests import HTTPConnection
 from service.errors import OriginRefused
 from service.settings import Settings
 
-ANY: Final = "*"
-NAMED_LETTERS: Final = 100
+ANY_ORIGIN: Final = "*"
+MAX_QUOTED_LENGTH: Final = 100
 
 
 def check_origin(request: HTTPConnection, settings: Settings) -> None:
@@ -23,13 +23,17 @@ def check_origin(request: HTTPConnection, settings: Settings) -> None:
     """
     allowed = set(re.split(r"[ ,]+", settings.websocket_origins.lower()))
     for origin in request.headers.getlist("origin"):
-        said = origin.strip().lower()
-        if ANY in allowed or said in allowed or _is_at(said, request.headers.get("host", "")):
+        normalized = origin.strip().lower()
+        if (
+            ANY_ORIGIN in allowed
+            or normalized in allowed
+            or _is_same_host(normalized, request.headers.get("host", ""))
+        ):
             continue
-        raise OriginRefused(f"a page of {origin[:NAMED_LETTERS]!r} may not open streams here")
+        raise OriginRefused(f"a page of {origin[:MAX_QUOTED_LENGTH]!r} may not open streams here")
 
 
-def _is_at(origin: str, host: str) -> bool:
+def _is_same_host(origin: str, host: str) -> bool:
     """Whether a page was served under the name and port that it asks now.
 
     The scheme is not compared: behind a proxy that speaks TLS it is not known here.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 
 
-def link_to_next(request: Request, token: str) -> str:
+def format_next_link(request: Request, token: str) -> str:
     """The header `Link`: the same list, from there on; relative, whatever proxies are between."""
     url = request.url.include_query_params(page_token=token)
     return f'<{url.path}?{url.query}>; rel="next"'

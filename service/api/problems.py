@@ -29,14 +29,16 @@ from service.errors import (
 )
 from service.telemetry.logs import TRACE_ID
 
-MEDIA_TYPE: Final = "application/problem+json"
-CHALLENGE: Final[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="circumplex"'}
-UPGRADE: Final[Mapping[str, str]] = {"Upgrade": "websocket", "Connection": "Upgrade"}
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+CHALLENGE_HEADERS: Final[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="circumplex"'}
+UPGRADE_HEADERS: Final[Mapping[str, str]] = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 log = logging.getLogger(__name__)
 
 
-def problem(error: CircumplexError, instance: str, job_id: str | None = None) -> dict[str, Any]:
+def problem_details(
+    error: CircumplexError, instance: str, job_id: str | None = None
+) -> dict[str, Any]:
     """The problem object of an error; `type` is stable and made of the error's code."""
     details: dict[str, Any] = {
         "type": f"urn:circumplex:problem:{error.code}",
@@ -51,7 +53,7 @@ def problem(error: CircumplexError, instance: str, job_id: str | None = None) ->
     return details if job_id is None else {**details, "job_id": job_id}
 
 
-def answer(
+def problem_response(
     request: HTTPConnection,
     error: CircumplexError,
     *,
@@ -60,50 +62,58 @@ def answer(
 ) -> JSONResponse:
     """The response for an error met while serving `request`."""
     request.state.problem = error
-    body = problem(error, request.url.path, request.path_params.get("job_id"))
+    body = problem_details(error, request.url.path, request.path_params.get("job_id"))
     seconds = ceil(error.retry_seconds or RETRY_SECONDS)
     retry = {"Retry-After": str(seconds)} if error.retryable else {}
-    challenge = CHALLENGE if isinstance(error, Unauthenticated) else {}
-    upgrade = UPGRADE if isinstance(error, UpgradeRequired) else {}
+    challenge = CHALLENGE_HEADERS if isinstance(error, Unauthenticated) else {}
+    upgrade = UPGRADE_HEADERS if isinstance(error, UpgradeRequired) else {}
     return JSONResponse(
         {**body, **(extensions or {})},
         status_code=error.http_status,
         headers={**retry, **challenge, **upgrade, **(headers or {})},
-        media_type=MEDIA_TYPE,
+        media_type=PROBLEM_MEDIA_TYPE,
     )
 
 
-def translate_errors(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Answer every error of the routes and of the framework with a problem."""
-    app.add_exception_handler(CircumplexError, _answer_ours)
-    app.add_exception_handler(RequestValidationError, _answer_validation)
-    app.add_exception_handler(HTTPException, _answer_framework)
+    app.add_exception_handler(CircumplexError, _handle_circumplex_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
 
 
-async def _answer_ours(request: Request, error: Exception) -> JSONResponse:
-    ours = cast(CircumplexError, error)
-    if isinstance(ours, InternalError):
-        log.error("%s %s: a defect", request.method, request.url.path, exc_info=ours)
-    elif isinstance(ours, ServiceError):
-        log.warning("%s %s: %s: %s", request.method, request.url.path, ours.code, ours.detail)
-    return answer(request, ours)
+async def _handle_circumplex_error(request: Request, error: Exception) -> JSONResponse:
+    circumplex_error = cast(CircumplexError, error)
+    if isinstance(circumplex_error, InternalError):
+        log.error("%s %s: a defect", request.method, request.url.path, exc_info=circumplex_error)
+    elif isinstance(circumplex_error, ServiceError):
+        log.warning(
+            "%s %s: %s: %s",
+            request.method,
+            request.url.path,
+            circumplex_error.code,
+            circumplex_error.detail,
+        )
+    return problem_response(request, circumplex_error)
 
 
-async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     found = cast(RequestValidationError, error).errors()
-    told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
-    return answer(request, RequestInvalid(told))
+    detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found)
+    return problem_response(request, RequestInvalid(detail))
 
 
-async def _answer_framework(request: Request, error: Exception) -> JSONResponse:
-    found = cast(HTTPException, error)
-    headers = dict(found.headers or {})
-    if found.status_code == MethodNotAllowed.http_status:
-        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
-    return answer(request, _of_status(request, found, headers), headers=headers)
+async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+    exception = cast(HTTPException, error)
+    headers = dict(exception.headers or {})
+    if exception.status_code == MethodNotAllowed.http_status:
+        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+    return problem_response(
+        request, _error_from_http_exception(request, exception, headers), headers=headers
+    )
 
 
-def _methods_at(request: Request) -> set[str]:
+def _allowed_methods(request: Request) -> set[str]:
     """What the path takes, of all its routes together; the framework names those of one.
 
     Of several templates that it fits the longest is the one that is meant.
@@ -113,12 +123,16 @@ def _methods_at(request: Request) -> set[str]:
         for context in iter_route_contexts(request.app.routes)
         if context.matches(request.scope)[0] is not Match.NONE
     ]
-    meant = max((route.path or "" for route in routes), key=len)
-    methods = {method for route in routes if route.path == meant for method in route.methods or ()}
+    matched_path = max((route.path or "" for route in routes), key=len)
+    methods = {
+        method for route in routes if route.path == matched_path for method in route.methods or ()
+    }
     return methods | {"HEAD"} if "GET" in methods else methods  # the envelope's
 
 
-def _of_status(request: Request, found: HTTPException, headers: Mapping[str, str]) -> RequestError:
+def _error_from_http_exception(
+    request: Request, found: HTTPException, headers: Mapping[str, str]
+) -> RequestError:
     if found.status_code == RouteUnknown.http_status:
         return RouteUnknown(f"there is nothing at {request.url.path[:200]}")
     if found.status_code == MethodNotAllowed.http_status:

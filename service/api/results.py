@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.api.access import REFUSALS, Reader
-from service.api.documents import AWAY, answers, problems_of
-from service.api.gateway import GatewayOfApp
+from service.api.access import AUTH_ERRORS, ReadCaller
+from service.api.documents import COMMON_ERRORS, problem_docs, response_doc
+from service.api.gateway import GatewayDep
 from service.api.negotiation import choose_format
 from service.api.paths import RESULT_PATH
-from service.api.problems import answer
+from service.api.problems import problem_response
 from service.api.schemas import JobId
 from service.errors import (
     ClipError,
@@ -28,7 +28,7 @@ from service.errors import (
 from service.office.jobs import find_job, open_result
 from service.results.formats import FORMATS
 
-ENDS: Final = (
+JOB_ERRORS: Final = (
     *ClipError.__subclasses__(),
     *(InferenceFailed, InferenceUnavailable, DecoderKilled, FaceModelsMissing, StoreFull),
 )
@@ -42,23 +42,29 @@ router = APIRouter(tags=["jobs"])
     summary="Fetch the result",
     response_class=StreamingResponse,
     responses={
-        200: answers(
+        200: response_doc(
             "The result: one value, or one row, for every decoded frame.",
             content={
                 each.media_type: {"schema": {"type": kind}}
                 for each, kind in zip(FORMATS.values(), ("object", "string"), strict=True)
             },
         ),
-        **problems_of(
-            RESULT_PATH, *REFUSALS, JobUnknown, ResultNotReady, ResultFormatUnknown, *ENDS, *AWAY
+        **problem_docs(
+            RESULT_PATH,
+            *AUTH_ERRORS,
+            JobUnknown,
+            ResultNotReady,
+            ResultFormatUnknown,
+            *JOB_ERRORS,
+            *COMMON_ERRORS,
         ),
     },
 )
 async def get_result(
     job_id: JobId,
     request: Request,
-    gateway: GatewayOfApp,
-    caller: Reader,
+    gateway: GatewayDep,
+    caller: ReadCaller,
     format: Annotated[  # noqa: A002
         str | None,
         Query(
@@ -68,13 +74,15 @@ async def get_result(
     ] = None,
 ) -> Response:
     """The result in the format asked for; a failed job answers its own problem."""
-    chosen = choose_format(format, ", ".join(request.headers.getlist("accept")))
+    result_format = choose_format(format, ", ".join(request.headers.getlist("accept")))
     record = await find_job(gateway, caller, job_id)
     if record.error is not None:
-        return answer(request, record.error)  # not raised: nothing is wrong with this request
-    content = await open_result(gateway, record, chosen)
+        return problem_response(
+            request, record.error
+        )  # not raised: nothing is wrong with this request
+    content = await open_result(gateway, record, result_format)
     headers: dict[str, Any] = {
-        "Content-Disposition": f'inline; filename="{record.id}.{chosen.name}"',
+        "Content-Disposition": f'inline; filename="{record.id}.{result_format.name}"',
         "Vary": "Accept",
     }
-    return StreamingResponse(content, media_type=chosen.media_type, headers=headers)
+    return StreamingResponse(content, media_type=result_format.media_type, headers=headers)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.domain.choices import Choices, Faces, Priority
+from service.domain.choices import AnalysisOptions, FaceSelection, Priority
 from service.jobs.record import JobState
-from service.office.wishes import MAX_STREAM, Wishes
+from service.office.wishes import MAX_STREAM_INDEX, SubmissionOptions
 
 JobId = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
 """Another text than an id is no job's: 404, as for an id that nobody has."""
@@ -51,24 +51,30 @@ class Clip(BaseModel):
     bytes: int
 
 
-class ChoicesMade(BaseModel):
+class AnalysisOptionsSchema(BaseModel):
     """What a client may choose for a clip; the rest is chosen by the rules of docs/api.md."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
-    faces: Faces = Field(
-        Faces.PRIMARY,
+    faces: FaceSelection = Field(
+        FaceSelection.PRIMARY,
         description="`primary`: the face that is there most; `all`: a result for every face.",
     )
     video_stream: int | None = Field(
-        None, ge=0, le=MAX_STREAM, description="Which stream to look at, as ffprobe counts them."
+        None,
+        ge=0,
+        le=MAX_STREAM_INDEX,
+        description="Which stream to look at, as ffprobe counts them.",
     )
     audio_stream: int | None = Field(
-        None, ge=0, le=MAX_STREAM, description="Which stream to listen to, as ffprobe counts them."
+        None,
+        ge=0,
+        le=MAX_STREAM_INDEX,
+        description="Which stream to listen to, as ffprobe counts them.",
     )
 
 
-class Submission(ChoicesMade):
+class SubmissionQuery(AnalysisOptionsSchema):
     """What a client may say of a clip in the query of its submission."""
 
     priority: Priority = Field(
@@ -77,12 +83,12 @@ class Submission(ChoicesMade):
     )
 
     @property
-    def wishes(self) -> Wishes:
+    def options(self) -> SubmissionOptions:
         """The same for the office."""
-        choices = Choices(
+        choices = AnalysisOptions(
             faces=self.faces, video_stream=self.video_stream, audio_stream=self.audio_stream
         )
-        return Wishes(choices=choices, priority=self.priority)
+        return SubmissionOptions(analysis=choices, priority=self.priority)
 
 
 class Job(BaseModel):
@@ -93,7 +99,7 @@ class Job(BaseModel):
     priority: Priority
     progress: Progress
     clip: Clip
-    choices: ChoicesMade
+    choices: AnalysisOptionsSchema
     attempts: int = Field(description="How often a worker has taken the job.")
     deferrals: int = Field(
         description="How often it was put off because a part of the service was away."
@@ -117,7 +123,7 @@ class Job(BaseModel):
     worker: str | None = Field(default=None, description="Who took it last; only an admin is told.")
 
 
-class Jobs(BaseModel):
+class JobPage(BaseModel):
     """A page of jobs, newest first."""
 
     jobs: list[Job]
@@ -137,14 +143,14 @@ class JobEvent(BaseModel):
     error_code: str | None = Field(description="Why the job failed.")
 
 
-class Ready(BaseModel):
+class Readiness(BaseModel):
     """Whether each part behind the gateway can be used."""
 
     status: Literal["ready"]
     parts: dict[str, Literal["ready", "away"]]
 
 
-class Live(BaseModel):
+class Liveness(BaseModel):
     """The process answers."""
 
     status: Literal["live"]

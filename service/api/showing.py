@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from service.api.paths import CANCEL_PATH, EVENTS_PATH, JOB_PATH, RESULT_PATH, RETRY_PATH
-from service.api.problems import problem
-from service.api.schemas import ChoicesMade, Clip, Job, JobEvent, Problem, Progress
+from service.api.problems import problem_details
+from service.api.schemas import AnalysisOptionsSchema, Clip, Job, JobEvent, Problem, Progress
 from service.domain.caller import Caller, Scope
-from service.jobs.events import Event
+from service.jobs.events import JobUpdate
 from service.jobs.record import JobRecord, JobState
 from service.results.formats import FORMATS
 
 
-def show_job(record: JobRecord, caller: Caller, now: float | None = None) -> Job:
+def job_to_schema(record: JobRecord, caller: Caller, now: float | None = None) -> Job:
     """The job as this caller may see it: what is not set is not shown.
 
     Args: now: seconds since the epoch; None: by this machine's clock.
@@ -24,17 +24,17 @@ def show_job(record: JobRecord, caller: Caller, now: float | None = None) -> Job
         id=record.id,
         state=record.state,
         priority=record.priority,
-        progress=show_progress(record, time.time() if now is None else now),
+        progress=progress_to_schema(record, time.time() if now is None else now),
         clip=Clip(filename=record.filename, media_type=record.media_type, bytes=record.clip_bytes),
-        choices=ChoicesMade.model_validate(record.choices),
+        choices=AnalysisOptionsSchema.model_validate(record.analysis_options),
         attempts=record.attempt,
         deferrals=record.deferrals,
-        retry_at=_moment_or_none(record.retry_at),
-        created_at=show_moment(record.created_at),
-        started_at=_moment_or_none(record.started_at),
-        finished_at=_moment_or_none(record.finished_at),
-        expires_at=_moment_or_none(record.expires_at),
-        error=_problem(record),
+        retry_at=_to_datetime_or_none(record.retry_at),
+        created_at=to_datetime(record.created_at),
+        started_at=_to_datetime_or_none(record.started_at),
+        finished_at=_to_datetime_or_none(record.finished_at),
+        expires_at=_to_datetime_or_none(record.expires_at),
+        error=_problem_to_schema(record),
         links=_links(record),
         actions=_actions(record),
     )
@@ -43,7 +43,7 @@ def show_job(record: JobRecord, caller: Caller, now: float | None = None) -> Job
     return job
 
 
-def show_progress(record: JobRecord, now: float) -> Progress:
+def progress_to_schema(record: JobRecord, now: float) -> Progress:
     """How far the job was at `now`, seconds since the epoch."""
     return Progress(
         fraction=record.fraction,
@@ -53,9 +53,9 @@ def show_progress(record: JobRecord, now: float) -> Progress:
     )
 
 
-def show_event(record: JobRecord, event: Event) -> JobEvent:
+def event_to_schema(record: JobRecord, event: JobUpdate) -> JobEvent:
     """The job as it stood when the event happened; `record` tells when its attempt started."""
-    then = replace(
+    snapshot = replace(
         record,
         state=event.state,
         attempt=event.attempt,
@@ -67,13 +67,13 @@ def show_event(record: JobRecord, event: Event) -> JobEvent:
         job_id=record.id,
         state=event.state,
         attempts=event.attempt,
-        progress=show_progress(then, event.at),
-        at=show_moment(event.at),
+        progress=progress_to_schema(snapshot, event.occurred_at),
+        at=to_datetime(event.occurred_at),
         error_code=event.error_code,
     )
 
 
-def show_moment(seconds: float) -> datetime:
+def to_datetime(seconds: float) -> datetime:
     """Seconds since the epoch as a moment that is written by RFC 3339."""
     return datetime.fromtimestamp(seconds, UTC)
 
@@ -93,13 +93,13 @@ def _actions(record: JobRecord) -> dict[str, str]:
     return {name: template.format(job_id=record.id) for name, template in templates.items()}
 
 
-def _problem(record: JobRecord) -> Problem | None:
+def _problem_to_schema(record: JobRecord) -> Problem | None:
     """The job's error; its trace is that of the request that submitted it."""
     if record.error is None:
         return None
-    told = problem(record.error, JOB_PATH.format(job_id=record.id), record.id)
-    return Problem.model_validate({**told, "trace_id": record.trace_id})
+    details = problem_details(record.error, JOB_PATH.format(job_id=record.id), record.id)
+    return Problem.model_validate({**details, "trace_id": record.trace_id})
 
 
-def _moment_or_none(seconds: float | None) -> datetime | None:
-    return None if seconds is None else show_moment(seconds)
+def _to_datetime_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else to_datetime(seconds)

@@ -7,17 +7,23 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.access import REFUSALS, Submitter
-from service.api.documents import AWAY, UPLOAD_BODY, answers, header, problems_of
+from service.api.access import AUTH_ERRORS, SubmitCaller
+from service.api.documents import (
+    COMMON_ERRORS,
+    UPLOAD_REQUEST_DOC,
+    header_doc,
+    problem_docs,
+    response_doc,
+)
 from service.api.examples import QUEUED, SUCCEEDED
-from service.api.gateway import GatewayOfApp
-from service.api.idempotency import REPLAYED, Key
-from service.api.jobs import POLL_SECONDS, RETRY_AFTER
+from service.api.gateway import GatewayDep
+from service.api.idempotency import REPLAYED_HEADER, IdempotencyKey
+from service.api.jobs import POLL_HEADER_DOC, POLL_INTERVAL_SECONDS
 from service.api.paths import JOB_PATH, JOBS_PATH
-from service.api.patience import APPLIED, Patience, wait_for_end
-from service.api.schemas import Job, Submission
-from service.api.showing import show_job
-from service.api.uploads import open_upload, stated_bytes
+from service.api.patience import PREFERENCE_APPLIED_DOC, PreferWait, wait_for_job
+from service.api.schemas import Job, SubmissionQuery
+from service.api.showing import job_to_schema
+from service.api.uploads import declared_bytes, open_upload
 from service.errors import (
     ClipEmpty,
     ClipFieldMissing,
@@ -34,10 +40,10 @@ from service.errors import (
 )
 from service.office.submission import submit_clip
 
-HEADERS: Final = {
-    "Location": header("Where to watch the job."),
-    REPLAYED: header("`true`: the job is that of an earlier request with the same key."),
-    **APPLIED,
+RESPONSE_HEADER_DOCS: Final = {
+    "Location": header_doc("Where to watch the job."),
+    REPLAYED_HEADER: header_doc("`true`: the job is that of an earlier request with the same key."),
+    **PREFERENCE_APPLIED_DOC,
 }
 
 router = APIRouter(tags=["jobs"])
@@ -48,31 +54,31 @@ router = APIRouter(tags=["jobs"])
     status_code=202,
     summary="Submit a clip",
     response_model_exclude_unset=True,
-    openapi_extra=UPLOAD_BODY,
+    openapi_extra=UPLOAD_REQUEST_DOC,
     responses={
-        200: answers("The job has ended already.", SUCCEEDED, HEADERS, model=Job),
-        202: answers(
+        200: response_doc("The job has ended already.", SUCCEEDED, RESPONSE_HEADER_DOCS, model=Job),
+        202: response_doc(
             "The clip is stored and its job queued.",
             QUEUED,
-            HEADERS | RETRY_AFTER,
+            RESPONSE_HEADER_DOCS | POLL_HEADER_DOC,
         ),
-        **problems_of(
+        **problem_docs(
             JOBS_PATH,
-            *REFUSALS,
+            *AUTH_ERRORS,
             *(UploadInterrupted, ClipTooLarge, MediaTypeUnsupported),
             *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, QuotaExceeded),
-            *(IdempotencyKeyInUse, IdempotencyKeyReused, JobUnknown, StoreFull, *AWAY),
+            *(IdempotencyKeyInUse, IdempotencyKeyReused, JobUnknown, StoreFull, *COMMON_ERRORS),
         ),
     },
 )
 async def submit_job(
     request: Request,
     response: Response,
-    gateway: GatewayOfApp,
-    caller: Submitter,
-    wanted: Annotated[Submission, Query()],
-    key: Key,
-    seconds: Patience,
+    gateway: GatewayDep,
+    caller: SubmitCaller,
+    query: Annotated[SubmissionQuery, Query()],
+    idempotency_key: IdempotencyKey,
+    wait_seconds: PreferWait,
 ) -> Job:
     """Streams the clip to the blob store and queues a job; the answer says where to watch it.
 
@@ -83,17 +89,17 @@ async def submit_job(
     submitted = await submit_clip(
         gateway,
         caller,
-        wanted.wishes,
+        query.options,
         open_upload=partial(open_upload, request),
-        key=key,
-        stated_bytes=stated_bytes(request),
+        idempotency_key=idempotency_key,
+        declared_bytes=declared_bytes(request),
     )
-    record = await wait_for_end(request, response, gateway, submitted.record, seconds)
+    record = await wait_for_job(request, response, gateway, submitted.record, wait_seconds)
     response.headers["Location"] = JOB_PATH.format(job_id=record.id)
     if submitted.is_replayed:
-        response.headers[REPLAYED] = "true"
+        response.headers[REPLAYED_HEADER] = "true"
     if record.state.is_final:
         response.status_code = 200
     else:
-        response.headers["Retry-After"] = str(POLL_SECONDS)
-    return show_job(record, caller)
+        response.headers["Retry-After"] = str(POLL_INTERVAL_SECONDS)
+    return job_to_schema(record, caller)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.clip import Frame
 from service.domain.signatures import VOICE_FEATURES
 
 
-class Backlog:
+class WindowHistory:
     """The frames of the oldest window that is still open, and their voice.
 
     A late comer that is given them has the windows it would have if it had been there, unseen,
@@ -25,9 +25,9 @@ class Backlog:
         self._hop_frames = hop_frames
         self.start = 0
         self.frames: list[Frame] = []
-        self.voice: Floats = np.zeros((0, VOICE_FEATURES), np.float32)
+        self.voice: Float32Array = np.zeros((0, VOICE_FEATURES), np.float32)
 
-    def add(self, frames: Sequence[Frame], voice: Floats) -> None:
+    def add(self, frames: Sequence[Frame], voice: Float32Array) -> None:
         """Takes T frames and their (T, 128) voice; lets go what only full windows hold."""
         self.frames += frames
         self.voice = np.concatenate((self.voice, voice))

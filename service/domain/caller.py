@@ -19,7 +19,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CallerQuotas:
     """How much a caller may ask for; None is as much as the service takes.
 
     requests_per_minute: of any kind. open_jobs: queued and running at a time.
@@ -39,16 +39,16 @@ class Caller:
     owner: str
     name: str
     scopes: frozenset[Scope]
-    limits: Limits = field(default_factory=Limits)
+    limits: CallerQuotas = field(default_factory=CallerQuotas)
 
     def allows(self, scope: Scope) -> bool:
         """Whether the caller may do this; an admin may do everything."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
-    def sees(self, owner: str) -> bool:
+    def can_see(self, owner: str) -> bool:
         """Whether jobs of `owner` exist for this caller."""
         return self.owner == owner or Scope.ADMIN in self.scopes
 
 
-ANYONE: Final = Caller(owner="anyone", name="anyone", scopes=frozenset(Scope))
+ANONYMOUS: Final = Caller(owner="anyone", name="anyone", scopes=frozenset(Scope))
 """Every caller of a gateway that asks for no key."""

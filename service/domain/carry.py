@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.domain.arrays import Booleans, Floats
+from service.domain.arrays import BoolArray, Float32Array
 from service.domain.signatures import FACE_FEATURES
 
 
-class LastFace:
+class ForwardFill:
     """Remembers the features of a track's last face from chunk to chunk."""
 
     __slots__ = ("_features",)
 
     def __init__(self) -> None:
-        self._features: Floats | None = None
+        self._features: Float32Array | None = None
 
-    def fill(self, seen: Booleans, faces: Floats) -> tuple[Floats, Booleans]:
+    def fill(self, detected: BoolArray, faces: Float32Array) -> tuple[Float32Array, BoolArray]:
         """Spread the faces found over their frames.
 
         Args: seen: (T,) which frames have the face; faces: (N, 512), one row for each of them.
         Returns: visual (T, 512) and known (T,), False before the first face.
         """
-        visual = np.zeros((len(seen), FACE_FEATURES), np.float32)
-        known = np.zeros(len(seen), np.bool_)
+        visual = np.zeros((len(detected), FACE_FEATURES), np.float32)
+        known = np.zeros(len(detected), np.bool_)
         found = iter(faces)
-        for row, is_seen in enumerate(seen):
+        for row, is_seen in enumerate(detected):
             if is_seen:
                 self._features = next(found)
             if self._features is not None:

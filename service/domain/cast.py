@@ -14,41 +14,41 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Floats
-from service.domain.backlog import Backlog
-from service.domain.carry import LastFace
+from service.domain.arrays import Float32Array
+from service.domain.backlog import WindowHistory
+from service.domain.carry import ForwardFill
 from service.domain.clip import MAX_FACES, Frame
-from service.domain.points import POINT_PARTS, PointMaker
-from service.domain.presence import Presence
+from service.domain.points import TRACK_PIPELINE_CLASSES, TrackPipeline
+from service.domain.presence import TrackStatistics
 from service.domain.signatures import FACE_FEATURES
 from service.domain.timeline import TimelinePoint
 from service.domain.windows import Window
 
-REST_WINDOWS: Final = 5
+SUSPEND_AFTER_WINDOWS: Final = 5
 """A track away for so many windows' frames rests."""
-MIN_FRAMES: Final = 5
-MIN_SHARE: Final = 0.1
+MIN_TRACK_FRAMES: Final = 5
+MIN_TRACK_SHARE: Final = 0.1
 """A track seen in fewer frames, and in a smaller share of the clip, is taken for no person."""
-MAX_AWAKE: Final = 2 * MAX_FACES
+MAX_ACTIVE_TRACKS: Final = 2 * MAX_FACES
 """Tracks with points under way. Beyond them whoever is longest away rests before the time."""
 MAX_TRACKS: Final = 128
 """Tracks kept of one clip. Beyond them the least present of those at rest is dropped."""
 
-Work = Iterator[tuple[PointMaker, Window]]
+FusionRequests = Iterator[tuple[TrackPipeline, Window]]
 """Windows, each with the maker that its answer is for; to be answered before the next."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Member:
-    presence: Presence
-    last_face: LastFace = field(default_factory=LastFace)
-    maker: PointMaker | None = None
+class _TrackEntry:
+    statistics: TrackStatistics
+    forward_fill: ForwardFill = field(default_factory=ForwardFill)
+    pipeline: TrackPipeline | None = None
     """None: at rest."""
-    settled_frames: int = 0
+    finalized_frames: int = 0
     """Of the clip; those of them that need a point have it."""
 
 
-class Cast:
+class TrackManager:
     """The tracks of one clip.
 
     Call `add` for each chunk and `close` once, answering every window they yield; after each
@@ -56,141 +56,143 @@ class Cast:
     """
 
     __slots__ = (
-        *("_backlog", "_dropped", "_frames", "_hop_frames", "_is_closed", "_members"),
-        *("_settling", "_smoothing_seconds", "_window_frames", "is_crowded"),
+        *("_dropped", "_finished_pipelines", "_frames", "_history", "_hop_frames", "_is_closed"),
+        *("_smoothing_seconds", "_tracks", "_window_frames", "is_crowded"),
     )
 
     def __init__(self, *, window_frames: int, hop_frames: int, smoothing_seconds: float) -> None:
         self._window_frames = window_frames
         self._hop_frames = hop_frames
         self._smoothing_seconds = smoothing_seconds
-        self._backlog = Backlog(window_frames=window_frames, hop_frames=hop_frames)
-        self._members: dict[int, _Member] = {}
+        self._history = WindowHistory(window_frames=window_frames, hop_frames=hop_frames)
+        self._tracks: dict[int, _TrackEntry] = {}
         self._frames = 0
-        self._settling: list[PointMaker] = []
+        self._finished_pipelines: list[TrackPipeline] = []
         self._dropped: list[int] = []
         self._is_closed = False
         self.is_crowded = False
         """Whether tracks were left out because there were too many."""
 
     @property
-    def primary(self) -> int | None:
+    def primary_track(self) -> int | None:
         """The track that has been there most, so far."""
-        ranks = {track: member.presence.rank for track, member in self._members.items()}
+        ranks = {track: entry.statistics.rank for track, entry in self._tracks.items()}
         return max(ranks, key=ranks.__getitem__, default=None)
 
     @property
-    def settled_frames(self) -> int:
+    def finalized_frames(self) -> int:
         """So many frames have all the points they will ever get."""
         if self._is_closed:
             return self._frames
-        makers = [each.maker for each in self._members.values() if each.maker is not None]
-        waiting = [maker.first_unsettled for maker in makers]
-        return min([self._backlog.start, *(index for index in waiting if index is not None)])
+        pipelines = [each.pipeline for each in self._tracks.values() if each.pipeline is not None]
+        waiting = [pipeline.first_pending_frame for pipeline in pipelines]
+        return min([self._history.start, *(index for index in waiting if index is not None)])
 
-    def add(self, frames: Sequence[Frame], faces: Floats, voice: Floats) -> Work:
+    def add(
+        self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
+    ) -> FusionRequests:
         """Takes T frames, the (N, 512) faces in them, frame after frame, and (T, 128) voice."""
-        rows = _rows_of_tracks(frames)
+        rows = _group_rows_by_track(frames)
         for track in rows:
-            yield from self._admit(track, rows)
-        self._note(frames)
-        for track, member in self._members.items():
-            if member.maker is not None:
-                for window in member.maker.add(frames, faces[rows.get(track, [])], voice):
-                    yield member.maker, window
-        self._backlog.add(frames, voice)
+            yield from self._ensure_active(track, rows)
+        self._update_statistics(frames)
+        for track, entry in self._tracks.items():
+            if entry.pipeline is not None:
+                for window in entry.pipeline.add(frames, faces[rows.get(track, [])], voice):
+                    yield entry.pipeline, window
+        self._history.add(frames, voice)
         self._frames += len(frames)
-        yield from self._let_rest()
+        yield from self._suspend_absent()
 
-    def close(self) -> Work:
+    def close(self) -> FusionRequests:
         """The last windows of all who are awake."""
         self._is_closed = True
-        for member in self._members.values():
-            yield from self._rest(member)
-        for track, member in [*self._members.items()]:
-            if self._is_short(member.presence):
+        for entry in self._tracks.values():
+            yield from self._suspend(entry)
+        for track, entry in [*self._tracks.items()]:
+            if self._is_short(entry.statistics):
                 self._drop(track)
 
-    def take_settled(self) -> Iterator[TimelinePoint]:
+    def take_final_points(self) -> Iterator[TimelinePoint]:
         """The last points of those who went to rest since the last call."""
-        while self._settling:
-            yield from self._settling.pop(0).finish()
+        while self._finished_pipelines:
+            yield from self._finished_pipelines.pop(0).finish()
 
-    def take_dropped(self) -> list[int]:
+    def take_dropped_tracks(self) -> list[int]:
         """The tracks that were dropped since the last call."""
         dropped, self._dropped = self._dropped, []
         return dropped
 
-    def _admit(self, track: int, present: Mapping[int, object]) -> Work:
+    def _ensure_active(self, track: int, present: Mapping[int, object]) -> FusionRequests:
         """Make a point maker for a track that has none, if there is room for it."""
-        member = self._members.get(track)
-        if member is not None and member.maker is not None:
+        entry = self._tracks.get(track)
+        if entry is not None and entry.pipeline is not None:
             return
-        awake = {name: each for name, each in self._members.items() if each.maker is not None}
-        if len(awake) >= MAX_AWAKE:
-            away = [name for name in awake if name not in present and name != self.primary]
-            if not away:
+        active = {name: each for name, each in self._tracks.items() if each.pipeline is not None}
+        if len(active) >= MAX_ACTIVE_TRACKS:
+            absent = [name for name in active if name not in present and name != self.primary_track]
+            if not absent:
                 self.is_crowded = True
                 return
-            longest = min(away, key=lambda name: awake[name].presence.last_index)
-            yield from self._rest(awake[longest])
-        if member is None:
-            member = _Member(presence=Presence())
-            self._members[track] = member
-        yield from self._wake(track, member)
+            longest = min(absent, key=lambda name: active[name].statistics.last_index)
+            yield from self._suspend(active[longest])
+        if entry is None:
+            entry = _TrackEntry(statistics=TrackStatistics())
+            self._tracks[track] = entry
+        yield from self._activate(track, entry)
 
-    def _wake(self, track: int, member: _Member) -> Work:
-        maker = PointMaker(
+    def _activate(self, track: int, entry: _TrackEntry) -> FusionRequests:
+        pipeline = TrackPipeline(
             track=track,
             window_frames=self._window_frames,
             hop_frames=self._hop_frames,
             smoothing_seconds=self._smoothing_seconds,
-            start=self._backlog.start,
-            points_from=member.settled_frames,
-            last_face=member.last_face,
+            start_frame=self._history.start,
+            first_point_frame=entry.finalized_frames,
+            forward_fill=entry.forward_fill,
         )
-        member.maker = maker
+        entry.pipeline = pipeline
         unseen = np.zeros((0, FACE_FEATURES), np.float32)
-        for window in maker.add(self._backlog.frames, unseen, self._backlog.voice):
-            yield maker, window
+        for window in pipeline.add(self._history.frames, unseen, self._history.voice):
+            yield pipeline, window
 
-    def _note(self, frames: Sequence[Frame]) -> None:
+    def _update_statistics(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             for face in frame.faces:
-                if face.track in self._members:
-                    self._members[face.track].presence.see(frame.index, face.box)
+                if face.track in self._tracks:
+                    self._tracks[face.track].statistics.update(frame.index, face.box)
 
-    def _let_rest(self) -> Work:
-        leader = self.primary
-        gone_since = self._frames - REST_WINDOWS * self._window_frames
-        for track, member in self._members.items():
-            if track != leader and member.presence.last_index < gone_since:
-                yield from self._rest(member)
-        resting = [track for track, member in self._members.items() if member.maker is None]
-        resting.sort(key=lambda track: self._members[track].presence.rank, reverse=True)
-        while resting and self._is_short(self._members[resting[-1]].presence):
-            self._drop(resting.pop())
-        while resting and len(self._members) > MAX_TRACKS:
-            self._drop(resting.pop())
+    def _suspend_absent(self) -> FusionRequests:
+        primary = self.primary_track
+        absent_since = self._frames - SUSPEND_AFTER_WINDOWS * self._window_frames
+        for track, entry in self._tracks.items():
+            if track != primary and entry.statistics.last_index < absent_since:
+                yield from self._suspend(entry)
+        suspended = [track for track, member in self._tracks.items() if member.pipeline is None]
+        suspended.sort(key=lambda track: self._tracks[track].statistics.rank, reverse=True)
+        while suspended and self._is_short(self._tracks[suspended[-1]].statistics):
+            self._drop(suspended.pop())
+        while suspended and len(self._tracks) > MAX_TRACKS:
+            self._drop(suspended.pop())
             self.is_crowded = True
 
-    def _rest(self, member: _Member) -> Work:
-        maker, member.maker = member.maker, None
-        if maker is not None:
-            for window in maker.close():
-                yield maker, window
-            self._settling.append(maker)
-            member.settled_frames = self._frames
+    def _suspend(self, entry: _TrackEntry) -> FusionRequests:
+        pipeline, entry.pipeline = entry.pipeline, None
+        if pipeline is not None:
+            for window in pipeline.close():
+                yield pipeline, window
+            self._finished_pipelines.append(pipeline)
+            entry.finalized_frames = self._frames
 
-    def _is_short(self, presence: Presence) -> bool:
-        return presence.observed_frames < min(MIN_FRAMES, MIN_SHARE * self._frames)
+    def _is_short(self, statistics: TrackStatistics) -> bool:
+        return statistics.observed_frames < min(MIN_TRACK_FRAMES, MIN_TRACK_SHARE * self._frames)
 
     def _drop(self, track: int) -> None:
-        del self._members[track]
+        del self._tracks[track]
         self._dropped.append(track)
 
 
-def _rows_of_tracks(frames: Sequence[Frame]) -> dict[int, list[int]]:
+def _group_rows_by_track(frames: Sequence[Frame]) -> dict[int, list[int]]:
     """Each track's rows among the faces of these frames, frame after frame."""
     rows: dict[int, list[int]] = defaultdict(list)
     tracks = (face.track for frame in frames for face in frame.faces)
@@ -199,5 +201,11 @@ def _rows_of_tracks(frames: Sequence[Frame]) -> dict[int, list[int]]:
     return rows
 
 
-CAST_PARTS: Final = (Cast, _Member, Backlog, Presence, *POINT_PARTS)
+TRACK_MANAGER_CLASSES: Final = (
+    TrackManager,
+    _TrackEntry,
+    WindowHistory,
+    TrackStatistics,
+    *TRACK_PIPELINE_CLASSES,
+)
 """All that a cast is made of between two calls, for whoever keeps one to go on later."""

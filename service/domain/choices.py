@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Faces(StrEnum):
+class FaceSelection(StrEnum):
     """Whose valence and arousal a result holds."""
 
     PRIMARY = "primary"
@@ -16,13 +16,13 @@ class Faces(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class AnalysisOptions:
     """The choices for one clip; those left out are made by documented rules.
 
     video_stream, audio_stream: places among all streams of the file, as ffprobe counts them.
     """
 
-    faces: Faces = Faces.PRIMARY
+    faces: FaceSelection = FaceSelection.PRIMARY
     video_stream: int | None = None
     audio_stream: int | None = None
 

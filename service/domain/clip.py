@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from service.domain.arrays import Bytes, Floats, Integers
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.arrays import Float32Array, Int64Array, UInt8Array
+from service.domain.media import Anomalies, Flag, MediaInfo
 
 MAX_FACES: Final = 8
 """Faces of one frame that are followed at most, whatever the settings say."""
@@ -15,7 +15,7 @@ EXTRACTION_STAGES: Final = ("decode", "face", "sound")
 """What is done to a frame before it reaches a backbone."""
 
 
-class Missing(StrEnum):
+class MissingReason(StrEnum):
     """Why a frame has no face of a track."""
 
     FACE_NOT_FOUND = "face_not_found"
@@ -49,7 +49,7 @@ class Frame:
     time_seconds: float
     faces: tuple[TrackedFace, ...] = ()
 
-    def face_of(self, track: int) -> FaceBox | None:
+    def find_face(self, track: int) -> FaceBox | None:
         """Where this track's face is; None: not found."""
         return next((face.box for face in self.faces if face.track == track), None)
 
@@ -65,9 +65,9 @@ class Chunk:
     """
 
     frames: tuple[Frame, ...]
-    crops: Bytes
-    waveform: Floats
-    patch_starts: Integers
+    crops: UInt8Array
+    waveform: Float32Array
+    patch_starts: Int64Array
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -75,7 +75,7 @@ class Chunk:
 class ClipOpened:
     """The first message of an extraction."""
 
-    media: MediaFacts
+    media: MediaInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,5 +87,5 @@ class ClipClosed:
     anomalies: Anomalies = field(default_factory=Anomalies)
 
 
-Extract = ClipOpened | Chunk | ClipClosed
+ExtractionEvent = ClipOpened | Chunk | ClipClosed
 """What an extraction yields: ClipOpened, then chunks, then ClipClosed."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from service.domain.arrays import Bytes, Floats, Integers
+from service.domain.arrays import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import ClipClosed, ClipOpened, Frame
 
-MAX_STATE_BYTES: Final = 512 * 2**10
+MAX_SNAPSHOT_BYTES: Final = 512 * 2**10
 """Of one Snapshot."""
 
 
@@ -31,7 +31,7 @@ class SampleEncoding(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoundFormat:
+class AudioFormat:
     """Interleaved samples of all channels."""
 
     encoding: SampleEncoding
@@ -45,7 +45,7 @@ class SoundFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerMedia:
+class ContainerStreamMedia:
     """A stream that is a file in the making. The streams in it as in Choices."""
 
     video_stream: int | None = None
@@ -53,20 +53,20 @@ class ContainerMedia:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameMedia:
+class FrameStreamMedia:
     """A stream of single frames and raw sound. width, height: of RGB24 only, pixels."""
 
     encoding: FrameEncoding
     width: int = 0
     height: int = 0
-    sound: SoundFormat | None = None
+    sound: AudioFormat | None = None
 
 
-LiveMedia = ContainerMedia | FrameMedia
+StreamMedia = ContainerStreamMedia | FrameStreamMedia
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerBytes:
+class StreamBytes:
     """The next bytes of a container. arrived_at: when the last came, monotonic seconds."""
 
     data: bytes
@@ -74,7 +74,7 @@ class ContainerBytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveFrame:
+class StreamFrame:
     """One frame and its presentation time. arrived_at: as in ContainerBytes."""
 
     time_seconds: float
@@ -83,18 +83,18 @@ class LiveFrame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveSound:
+class StreamAudio:
     """Sound that begins at a time, or right after what came before it."""
 
     data: bytes
     time_seconds: float | None = None
 
 
-LivePiece = ContainerBytes | LiveFrame | LiveSound
+StreamInput = StreamBytes | StreamFrame | StreamAudio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class FramesExtracted:
     """Consecutive frames that have been looked at; their sound may come a second later.
 
     frames: numbered without a gap. crops: (N, 3, 112, 112) uint8 RGB, one for each face, frame
@@ -103,25 +103,25 @@ class Seen:
     """
 
     frames: tuple[Frame, ...]
-    crops: Bytes
+    crops: UInt8Array
     arrived_at: tuple[float, ...]
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class AudioExtracted:
     """The sound of the next frames that had none yet; silence where there is none.
 
     waveform, patch_starts: as in Chunk. stage_seconds: busy time of `sound`.
     """
 
-    waveform: Floats
-    patch_starts: Integers
+    waveform: Float32Array
+    patch_starts: Int64Array
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class FrameUnreadable:
     """The next frame that was sent is no picture: it has no number."""
 
 
@@ -141,7 +141,9 @@ class Snapshot:
     state: bytes
 
 
-LiveExtract = ClipOpened | Seen | Heard | Unreadable | Snapshot | ClipClosed
+StreamExtractionEvent = (
+    ClipOpened | FramesExtracted | AudioExtracted | FrameUnreadable | Snapshot | ClipClosed
+)
 """What becomes of a stream's media: ClipOpened for a container; then Seen and Unreadable for the
 frames in order, and Heard after them; at last ClipClosed, when all that was seen was heard.
 Single frames are followed by a Snapshot every `chunk_frames`, unless sound that came long before

@@ -35,7 +35,7 @@ class Flag(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MediaFacts:
+class MediaInfo:
     """What the file says of the clip; None where it says nothing, or names nothing known.
 
     Of pictures it is what the first frame says, of sound what the container says. Colours carry

@@ -7,31 +7,33 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.blob import Blob
-from service.domain.choices import Choices
-from service.domain.clip import Extract
-from service.domain.live import LiveExtract, LiveMedia, LivePiece
+from service.domain.choices import AnalysisOptions
+from service.domain.clip import ExtractionEvent
+from service.domain.live import StreamExtractionEvent, StreamInput, StreamMedia
 
 
 class Inference(Protocol):
     """The served models; raises InferenceUnavailable or InferenceFailed."""
 
-    async def embed_faces(self, crops: Bytes) -> Floats:
+    async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         """(N, 3, 112, 112) uint8 to (N, 512)."""
         ...
 
-    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+    async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
         """(S,) at 16 kHz and (T,) hops to (T, 128)."""
         ...
 
-    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+    async def fuse(
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         """(T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
         ...
 
     async def fuse_live(
-        self, visual: Floats, audio: Floats, mask: Booleans
-    ) -> tuple[Floats, Floats]:
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         """As `fuse`, for the near past of B tracks: (B, LIVE_FRAMES, ..) to (B, LIVE_FRAMES, 2)."""
         ...
 
@@ -40,18 +42,18 @@ class Inference(Protocol):
         ...
 
 
-class Extractor(Protocol):
+class ClipExtractor(Protocol):
     """Opens a clip and yields ClipOpened, chunks and ClipClosed; raises ClipError."""
 
     def __call__(
-        self, clip: Path, choices: Choices
-    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]: ...
+        self, clip: Path, options: AnalysisOptions
+    ) -> AbstractAsyncContextManager[AsyncIterator[ExtractionEvent]]: ...
 
 
-class LiveExtraction(Protocol):
+class StreamExtraction(Protocol):
     """The extraction of one stream under way; raises ClipError, ServiceError."""
 
-    async def send(self, piece: LivePiece) -> None:
+    async def send(self, piece: StreamInput) -> None:
         """Hand over the next media; waits while those before are not taken."""
         ...
 
@@ -59,12 +61,12 @@ class LiveExtraction(Protocol):
         """Say that no more media will come; what is there is worked off."""
         ...
 
-    def extracts(self) -> AsyncIterator[LiveExtract]:
+    def events(self) -> AsyncIterator[StreamExtractionEvent]:
         """What becomes of the media, until ClipClosed; to be read at once and all the time."""
         ...
 
 
-class LiveExtractor(Protocol):
+class StreamExtractor(Protocol):
     """Opens the extraction of a stream; leaving the context ends it within a second.
 
     Args: snapshot: the state of a Snapshot of the same media, to go on from.
@@ -72,11 +74,11 @@ class LiveExtractor(Protocol):
     """
 
     def __call__(
-        self, media: LiveMedia, snapshot: bytes | None = None
-    ) -> AbstractAsyncContextManager[LiveExtraction]: ...
+        self, media: StreamMedia, snapshot: bytes | None = None
+    ) -> AbstractAsyncContextManager[StreamExtraction]: ...
 
 
-class Store(Protocol):
+class BlobStore(Protocol):
     """Clips and results by key; raises StoreUnavailable, and StoreFull where it is written to."""
 
     async def put(self, key: str, content: AsyncIterator[bytes]) -> int:
@@ -103,7 +105,7 @@ class Store(Protocol):
         """Every whole blob under `prefix/`, in no order."""
         ...
 
-    async def check_room(self, size_bytes: int) -> None:
+    async def check_free_space(self, size_bytes: int) -> None:
         """At once: raises StoreFull where a clip of this size should not come in."""
         ...
 

@@ -8,7 +8,7 @@ from service.domain.clip import FaceBox
 
 
 @dataclass(slots=True, kw_only=True)
-class Presence:
+class TrackStatistics:
     """The frames in which a track's face was found, and its area in them, square pixels."""
 
     first_index: int = -1
@@ -16,7 +16,7 @@ class Presence:
     observed_frames: int = 0
     _area: float = 0.0
 
-    def see(self, index: int, box: FaceBox) -> None:
+    def update(self, index: int, box: FaceBox) -> None:
         """The face is in this frame."""
         if not self.observed_frames:
             self.first_index = index

@@ -18,10 +18,10 @@ FACE_FEATURES: Final = 512
 VOICE_FEATURES: Final = 128
 TARGETS: Final = ("valence", "arousal")
 FOLDS: Final = 6
-LIVE_CROPS: Final = 8
+MAX_LIVE_CROPS: Final = 8
 """The crops of a request that is a stream's, and goes to LIVE_VISUAL_BACKBONE: behind six chunks
 of clips at VISUAL_BACKBONE a crop waited for a second, beside them for 40 ms (two cores)."""
-LIVE_FRAMES: Final = 32
+LIVE_WINDOW_FRAMES: Final = 32
 """What a live estimate sees: the last frames of its stream; a younger one is padded in front,
 masked. Of drawn strangers at 24 and 30 frames a second the newest frame's estimate agrees with
 the truth by a CCC of 0.785 (valence) and 0.807 (arousal); 64 frames, at twice the cost, give
@@ -88,13 +88,13 @@ LIVE_FUSION: Final = ModelSignature(
     name="live_fusion",
     max_batch_size=64,
     inputs=(
-        Tensor(name="INPUT__0", data_type="FP32", shape=(-1, LIVE_FRAMES, FACE_FEATURES)),
-        Tensor(name="INPUT__1", data_type="FP32", shape=(-1, LIVE_FRAMES, VOICE_FEATURES)),
-        Tensor(name="INPUT__2", data_type="BOOL", shape=(-1, LIVE_FRAMES)),
+        Tensor(name="INPUT__0", data_type="FP32", shape=(-1, LIVE_WINDOW_FRAMES, FACE_FEATURES)),
+        Tensor(name="INPUT__1", data_type="FP32", shape=(-1, LIVE_WINDOW_FRAMES, VOICE_FEATURES)),
+        Tensor(name="INPUT__2", data_type="BOOL", shape=(-1, LIVE_WINDOW_FRAMES)),
     ),
     outputs=(
-        Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, LIVE_FRAMES, len(TARGETS))),
-        Tensor(name="OUTPUT__1", data_type="FP32", shape=(-1, LIVE_FRAMES, len(TARGETS))),
+        Tensor(name="OUTPUT__0", data_type="FP32", shape=(-1, LIVE_WINDOW_FRAMES, len(TARGETS))),
+        Tensor(name="OUTPUT__1", data_type="FP32", shape=(-1, LIVE_WINDOW_FRAMES, len(TARGETS))),
     ),
 )
 VALENCE_AROUSAL: Final = ModelSignature(
@@ -112,8 +112,8 @@ VALENCE_AROUSAL: Final = ModelSignature(
     ),
 )
 
-CHAINED: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
+ENSEMBLE_MODELS: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
 """The parts of one whole, as the ensemble wires them together."""
-SCRIPTED: Final = (*CHAINED, LIVE_VISUAL_BACKBONE, LIVE_FUSION)
+EXPORTED_MODELS: Final = (*ENSEMBLE_MODELS, LIVE_VISUAL_BACKBONE, LIVE_FUSION)
 """The models that are exported."""
-SERVED: Final = (*SCRIPTED, VALENCE_AROUSAL)
+SERVED_MODELS: Final = (*EXPORTED_MODELS, VALENCE_AROUSAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from service.domain.clip import FaceBox, Frame
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.media import Anomalies, Flag, MediaInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,14 @@ class TimelinePoint:
     @property
     def face(self) -> FaceBox | None:
         """Where the track's face is in this frame."""
-        return self.frame.face_of(self.track)
+        return self.frame.find_face(self.track)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisOpened:
     """The clip could be opened; its facts are known."""
 
-    media: MediaFacts
+    media: MediaInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class TrackDropped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FramesSeen:
+class AnalysisProgress:
     """Progress: frames that have been through the backbones, and how many are expected."""
 
     done: int
@@ -78,5 +78,10 @@ class AnalysisClosed:
 
 
 AnalysisEvent = (
-    AnalysisOpened | FramesDecoded | FramesSeen | TimelinePoint | TrackDropped | AnalysisClosed
+    AnalysisOpened
+    | FramesDecoded
+    | AnalysisProgress
+    | TimelinePoint
+    | TrackDropped
+    | AnalysisClosed
 )

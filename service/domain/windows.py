@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.domain.arrays import Booleans, Floats
+from service.domain.arrays import BoolArray, Float32Array
 from service.domain.signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
 
 
@@ -23,36 +23,36 @@ class Features:
     visual: (T, 512), audio: (T, 128); known: (T,), False where no face has been seen yet.
     """
 
-    visual: Floats
-    audio: Floats
-    known: Booleans
+    visual: Float32Array
+    audio: Float32Array
+    mask: BoolArray
 
     def __len__(self) -> int:
-        return len(self.known)
+        return len(self.mask)
 
     def cut(self, start: int, stop: int | None = None) -> Features:
         """The frames [start, stop)."""
         part = slice(start, stop)
-        return Features(visual=self.visual[part], audio=self.audio[part], known=self.known[part])
+        return Features(visual=self.visual[part], audio=self.audio[part], mask=self.mask[part])
 
     def join(self, later: Features) -> Features:
         """These frames, then `later`."""
         return Features(
             visual=np.concatenate((self.visual, later.visual)),
             audio=np.concatenate((self.audio, later.audio)),
-            known=np.concatenate((self.known, later.known)),
+            mask=np.concatenate((self.mask, later.mask)),
         )
 
     def pad(self, length: int) -> Features:
         """Zeros and False up to `length` frames."""
-        return self.join(_blank(length - len(self)))
+        return self.join(_make_padding(length - len(self)))
 
 
-def _blank(length: int) -> Features:
+def _make_padding(length: int) -> Features:
     return Features(
         visual=np.zeros((length, FACE_FEATURES), np.float32),
         audio=np.zeros((length, VOICE_FEATURES), np.float32),
-        known=np.zeros(length, np.bool_),
+        mask=np.zeros(length, np.bool_),
     )
 
 
@@ -68,42 +68,42 @@ class Window:
 class Windower:
     """Collects features and yields each window as soon as its last frame is there."""
 
-    __slots__ = ("_covered", "_held", "_hop_frames", "_start", "_window_frames")
+    __slots__ = ("_buffer", "_covered_frames", "_hop_frames", "_start", "_window_frames")
 
     def __init__(self, *, window_frames: int, hop_frames: int, start: int = 0) -> None:
         """Args: start: the first frame to come, a multiple of the hop."""
         self._window_frames = window_frames
         self._hop_frames = hop_frames
         self._start = start
-        self._covered = start + window_frames - hop_frames if start else 0
-        self._held = _blank(0)
+        self._covered_frames = start + window_frames - hop_frames if start else 0
+        self._buffer = _make_padding(0)
 
     def add(self, features: Features) -> Iterator[Window]:
         """The windows that `features` completes."""
-        self._held = self._held.join(features)
-        while len(self._held) >= self._window_frames:
+        self._buffer = self._buffer.join(features)
+        while len(self._buffer) >= self._window_frames:
             yield self._take(self._window_frames)
 
     def close(self) -> Iterator[Window]:
         """The last, padded window, if any frame is in no window yet."""
-        if self._start + len(self._held) > self._covered:
-            yield self._take(len(self._held))
+        if self._start + len(self._buffer) > self._covered_frames:
+            yield self._take(len(self._buffer))
 
     def _take(self, frames: int) -> Window:
-        features = self._held.cut(0, frames).pad(self._window_frames)
+        features = self._buffer.cut(0, frames).pad(self._window_frames)
         window = Window(start=self._start, frames=frames, features=features)
-        self._covered = self._start + frames
-        self._held = self._held.cut(self._hop_frames)
+        self._covered_frames = self._start + frames
+        self._buffer = self._buffer.cut(self._hop_frames)
         self._start += self._hop_frames
         return window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class FusionOutput:
     """Mean and spread of the six folds, (T, 2) each, for T consecutive frames."""
 
-    mean: Floats
-    spread: Floats
+    mean: Float32Array
+    spread: Float32Array
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -115,38 +115,38 @@ class Merger:
     The spread of a frame in two windows is the root of its mean variance.
     """
 
-    __slots__ = ("_hop_frames", "_mean", "_variance", "_windows")
+    __slots__ = ("_hop_frames", "_mean", "_variance", "_window_counts")
 
     def __init__(self, *, hop_frames: int) -> None:
         self._hop_frames = hop_frames
         self._mean = np.zeros((0, len(TARGETS)))
         self._variance = np.zeros((0, len(TARGETS)))
-        self._windows = np.zeros((0, 1))
+        self._window_counts = np.zeros((0, 1))
 
-    def add(self, answer: Answer) -> Answer:
+    def add(self, output: FusionOutput) -> FusionOutput:
         """Takes the next window's answer; returns the frames no later window reaches."""
-        self._extend(len(answer))
-        self._mean[: len(answer)] += answer.mean
-        self._variance[: len(answer)] += np.square(answer.spread, dtype=np.float64)
-        self._windows[: len(answer)] += 1
+        self._extend(len(output))
+        self._mean[: len(output)] += output.mean
+        self._variance[: len(output)] += np.square(output.spread, dtype=np.float64)
+        self._window_counts[: len(output)] += 1
         return self._release(self._hop_frames)
 
-    def close(self) -> Answer:
+    def close(self) -> FusionOutput:
         """The frames still held."""
-        return self._release(len(self._windows))
+        return self._release(len(self._window_counts))
 
     def _extend(self, length: int) -> None:
-        missing = max(0, length - len(self._windows))
+        missing = max(0, length - len(self._window_counts))
         rows = ((0, missing), (0, 0))
         self._mean = np.pad(self._mean, rows)
         self._variance = np.pad(self._variance, rows)
-        self._windows = np.pad(self._windows, rows)
+        self._window_counts = np.pad(self._window_counts, rows)
 
-    def _release(self, frames: int) -> Answer:
-        windows = self._windows[:frames]
+    def _release(self, frames: int) -> FusionOutput:
+        windows = self._window_counts[:frames]
         mean = self._mean[:frames] / windows
         spread = np.sqrt(self._variance[:frames] / windows)
         self._mean = self._mean[frames:]
         self._variance = self._variance[frames:]
-        self._windows = self._windows[frames:]
-        return Answer(mean=mean.astype(np.float32), spread=spread.astype(np.float32))
+        self._window_counts = self._window_counts[frames:]
+        return FusionOutput(mean=mean.astype(np.float32), spread=spread.astype(np.float32))

@@ -13,7 +13,7 @@ from typing import Final
 from mirakuru import ProcessExitedWithError, TimeoutExpired
 from mirakuru.base import Executor
 
-from service.errors import PartNotStarted
+from service.errors import EmbeddedServerNotStarted
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 0.05
@@ -46,8 +46,8 @@ def run_process(
     if log_file.exists():
         log_file.replace(log_file.with_name(f"{log_file.name}.previous"))
     with log_file.open("wb") as log:
-        server = _Server(
-            [*dying_with_parent(), *command],
+        server = _ServerExecutor(
+            [*build_pdeathsig_prefix(), *command],
             is_ready,
             log=log.fileno(),
             start_seconds=start_seconds,
@@ -58,15 +58,15 @@ def run_process(
             yield
         except ProcessExitedWithError as error:
             reason = f"{name} ended with status {error.exit_code} at its start"
-            raise PartNotStarted(f"{reason}; {_tail(log_file)}") from error
+            raise EmbeddedServerNotStarted(f"{reason}; {_read_log_tail(log_file)}") from error
         except TimeoutExpired as error:
             reason = f"{name} was not ready after {start_seconds:.0f} s"
-            raise PartNotStarted(f"{reason}; {_tail(log_file)}") from error
+            raise EmbeddedServerNotStarted(f"{reason}; {_read_log_tail(log_file)}") from error
         finally:
-            server.end(stop_seconds)
+            server.shut_down(stop_seconds)
 
 
-def free_ports(count: int) -> list[int]:
+def find_free_ports(count: int) -> list[int]:
     """Ports of the loopback address that nothing listens on now, all different."""
     held = [socket.socket() for _ in range(count)]
     try:
@@ -78,13 +78,13 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def require_free(name: str, port: int) -> None:
+def require_free_port(name: str, port: int) -> None:
     """Raises PartNotStarted where something listens on the port already."""
     with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
-        raise PartNotStarted(f"{name} cannot start: port {port} is in use")
+        raise EmbeddedServerNotStarted(f"{name} cannot start: port {port} is in use")
 
 
-class _Server(Executor):
+class _ServerExecutor(Executor):
     """mirakuru's executor with our own readiness, and a short patience at the end."""
 
     def __init__(
@@ -113,22 +113,22 @@ class _Server(Executor):
     def after_start_check(self) -> bool:
         return self._is_ready()
 
-    def end(self, patience_seconds: float) -> None:
+    def shut_down(self, grace_seconds: float) -> None:
         """Ask the server alone to end, so that it ends its own children; then see to it."""
         process = self.process
         if process is not None and process.poll() is None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(patience_seconds)
+                process.wait(grace_seconds)
         self.kill()
 
 
-def dying_with_parent() -> list[str]:
+def build_pdeathsig_prefix() -> list[str]:
     """What to put before a command, so that it is told to end with the thread that starts it."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
-def _tail(log_file: Path) -> str:
+def _read_log_tail(log_file: Path) -> str:
     lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     return f"{log_file} ends with:\n" + "\n".join(lines[-_TAIL_LINES:])

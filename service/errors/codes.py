@@ -6,13 +6,13 @@ from service.errors.services import InternalError
 from service.errors.tree import CircumplexError
 
 
-def error_of(code: str, detail: str | None = None) -> CircumplexError:
+def error_from_code(code: str, detail: str | None = None) -> CircumplexError:
     """The error that `code` stands for; InternalError if unknown."""
-    return _by_code(CircumplexError).get(code, InternalError)(detail)
+    return _errors_by_code(CircumplexError).get(code, InternalError)(detail)
 
 
-def _by_code(root: type[CircumplexError]) -> dict[str, type[CircumplexError]]:
+def _errors_by_code(root: type[CircumplexError]) -> dict[str, type[CircumplexError]]:
     found = {root.code: root}
     for child in root.__subclasses__():
-        found |= _by_code(child)
+        found |= _errors_by_code(child)
     return found

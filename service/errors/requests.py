@@ -120,7 +120,7 @@ class RequestTooSlow(RequestError):
     retryable = True
 
 
-class AnswerStalled(RequestError):
+class ResponseStalled(RequestError):
     """The client took no more of its answer for too long."""
 
     code = "answer_stalled"
@@ -254,7 +254,7 @@ class ResumeTokenInvalid(RequestError):
     http_status = 422
 
 
-class StreamGone(RequestError):
+class StreamExpired(RequestError):
     """The stream cannot be resumed any more."""
 
     code = "stream_gone"

@@ -42,7 +42,7 @@ class StoreFull(ServiceError):
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
-class WatchersFull(ServiceError):
+class TooManySubscribers(ServiceError):
     """As many clients wait for jobs or follow them as this gateway serves."""
 
     code = "watchers_full"
@@ -94,20 +94,20 @@ class ModelsMissing(ServiceError):
     retryable = False
 
 
-class PartNotStarted(ServiceError):
+class EmbeddedServerNotStarted(ServiceError):
     """A server of the embedded stack did not start."""
 
     code = "part_not_started"
 
 
-class PartStopped(ServiceError):
+class EmbeddedServerStopped(ServiceError):
     """A server of the embedded stack stopped."""
 
     code = "part_stopped"
     retryable = False
 
 
-class AccessUndecided(ServiceError):
+class AccessModeUnset(ServiceError):
     """The gateway would let everybody in, and nobody said that it should."""
 
     code = "access_undecided"
@@ -121,7 +121,7 @@ class AuditUnwritable(ServiceError):
     retryable = False
 
 
-class DoorNotOpened(ServiceError):
+class GrpcServerNotStarted(ServiceError):
     """The gRPC port or its TLS files cannot be used."""
 
     code = "door_not_opened"
@@ -137,7 +137,7 @@ class InternalError(ServiceError):
     retryable = False
 
 
-class StreamsFull(ServiceError):
+class TooManyStreams(ServiceError):
     """As many streams are under way as can be served in time."""
 
     code = "streams_full"

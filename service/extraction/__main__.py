@@ -19,31 +19,31 @@ from typing import BinaryIO, Final
 
 import av
 
-from service.domain.clip import Extract
+from service.domain.clip import ExtractionEvent
 from service.errors import ClipError, DecoderOutOfMemory, FaceModelsMissing
-from service.extraction.chain import produce
-from service.extraction.live_chain import follow
-from service.extraction.live_options import LiveOptions
-from service.extraction.options import Options, Stock
-from service.extraction.shortage import is_for_memory
-from service.features.finder import open_finder
+from service.extraction.chain import extract_clip
+from service.extraction.live_chain import extract_stream
+from service.extraction.live_options import StreamDecodeRequest
+from service.extraction.options import DecodeRequest, ForkserverConfig
+from service.extraction.shortage import is_out_of_memory
+from service.features.finder import open_face_finder
 from service.features.sighting import FaceFinder
-from service.media.source import HeldClip
+from service.media.source import ClipHandles
 from service.nursery import cradle, live_wire, wire
-from service.nursery.live_wire import LiveMessage
-from service.nursery.pieces import read_pieces, read_state
+from service.nursery.live_wire import StreamMessage
+from service.nursery.pieces import read_pieces, read_snapshot
 from service.sandbox.confinement import Confinement
 from service.sandbox.limits import die_with_parent
 
-NUMPY_LATE: Final = (
+LAZY_NUMPY_MODULES: Final = (
     *("numpy.char", "numpy.ctypeslib", "numpy.fft", "numpy.linalg", "numpy.ma"),
     *("numpy.polynomial", "numpy.random", "numpy.rec", "numpy.strings"),
 )
 
-Say = Callable[[Extract | LiveMessage], None]
+Emit = Callable[[ExtractionEvent | StreamMessage], None]
 
 
-def _speak(pipe: BinaryIO, tell: Callable[[Say], None]) -> None:
+def _write_messages(pipe: BinaryIO, extract: Callable[[Emit], None]) -> None:
     """Write every message of an extraction; its last one may be the error that ended it."""
     turn = threading.Lock()
 
@@ -53,63 +53,63 @@ def _speak(pipe: BinaryIO, tell: Callable[[Say], None]) -> None:
             pipe.flush()
 
     try:
-        tell(lambda message: write(live_wire.encode(message)))
+        extract(lambda message: write(live_wire.encode(message)))
     except Exception as raised:
-        error = DecoderOutOfMemory() if is_for_memory(raised) else raised
+        error = DecoderOutOfMemory() if is_out_of_memory(raised) else raised
         if not isinstance(error, ClipError):
             raise
         write(wire.encode_error(error))
 
 
-def _tell_clip(clip: HeldClip, options: Options, finder: FaceFinder, say: Say) -> None:
-    for message in produce(clip, options, finder):
-        say(message)
+def _emit_clip(clip: ClipHandles, options: DecodeRequest, finder: FaceFinder, emit: Emit) -> None:
+    for message in extract_clip(clip, options, finder):
+        emit(message)
 
 
-def _load_late_modules() -> None:
+def _import_lazy_modules() -> None:
     """Import what PyAV and numpy import late, some of it when first used: a child could not."""
     found = [module.name for module in pkgutil.walk_packages(av.__path__, "av.")]
-    for name in (*found, *NUMPY_LATE):
+    for name in (*found, *LAZY_NUMPY_MODULES):
         if not name.endswith("__main__"):
             importlib.import_module(name)
 
 
 def main() -> None:
     """Load, greet with what is missing if anything is, and have a child speak for each clip."""
-    door = cradle.take_door()
-    _load_late_modules()
-    stock = Stock(**json.loads(sys.argv[1]))
-    die_with_parent(stock.owner_pid)
-    yunet = None if stock.yunet_file is None else Path(stock.yunet_file)
+    control_socket = cradle.take_control_socket()
+    _import_lazy_modules()
+    config = ForkserverConfig(**json.loads(sys.argv[1]))
+    die_with_parent(config.owner_pid)
+    yunet = None if config.yunet_file is None else Path(config.yunet_file)
     try:
-        finder = open_finder(
-            Path(stock.face_models_dir),
+        finder = open_face_finder(
+            Path(config.face_models_dir),
             yunet,
-            max_faces=stock.max_faces,
-            min_pixels=stock.min_face_pixels,
+            max_faces=config.max_faces,
+            min_pixels=config.min_face_pixels,
         )
     except FaceModelsMissing as error:
-        cradle.greet(door, code=error.code, detail=error.detail)
+        cradle.report_ready(control_socket, code=error.code, detail=error.detail)
         return
 
     confinement = Confinement()
 
     def work(request: bytes, messages: int, files: Sequence[int]) -> None:
         fields = json.loads(request)
-        live = LiveOptions.of_request(fields) if "live" in fields else None
-        options = Options(**fields) if live is None else live.options
+        live = StreamDecodeRequest.from_json(fields) if "live" in fields else None
+        options = DecodeRequest(**fields) if live is None else live.options
         with os.fdopen(messages, "wb") as pipe:
             confinement.enter(memory_bytes=options.memory_bytes, cpu_seconds=options.cpu_seconds)
             if live is None:
-                _speak(pipe, partial(_tell_clip, HeldClip(files), options, finder))
+                _write_messages(pipe, partial(_emit_clip, ClipHandles(files), options, finder))
             else:
                 media = os.fdopen(files[0], "rb")
-                state = read_state(media) if live.goes_on else None
-                tell = partial(follow, live, read_pieces(media), finder, state=state)
-                _speak(pipe, tell)
+                state = read_snapshot(media) if live.has_snapshot else None
+                tell = partial(extract_stream, live, read_pieces(media), finder, state=state)
+                _write_messages(pipe, tell)
 
-    cradle.greet(door, lacking=confinement.lacking)
-    cradle.tend(door, work)
+    cradle.report_ready(control_socket, lacking=confinement.missing_layers)
+    cradle.serve(control_socket, work)
 
 
 if __name__ == "__main__":

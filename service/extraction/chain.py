@@ -12,37 +12,39 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from service.domain.arrays import Bytes
-from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract, Frame
+from service.domain.arrays import UInt8Array
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent, Frame
 from service.domain.media import Anomalies, Flag
 from service.domain.time import patch_start_hop
-from service.extraction.looking import Onlooker, stack
-from service.extraction.options import Options
-from service.extraction.shortage import blame_shortage
+from service.extraction.looking import FaceStage, stack_crops
+from service.extraction.options import DecodeRequest
+from service.extraction.shortage import translate_out_of_memory
 from service.features.sighting import FaceFinder
-from service.media.audio import Sound
+from service.media.audio import AudioReader
 from service.media.demux import (
     ClipLimits,
     check_limits,
     open_container,
 )
-from service.media.facts import read_facts
-from service.media.layout import is_cut
-from service.media.source import Clip
-from service.media.stages import work_ahead
-from service.media.streams import choose_sound, choose_video
+from service.media.facts import read_media_info
+from service.media.layout import is_truncated
+from service.media.source import ClipSource
+from service.media.stages import prefetch
+from service.media.streams import select_audio_stream, select_video_stream
 from service.media.video import Picture, VideoReader
 
-PICTURES_AHEAD: Final = 3
+PREFETCHED_PICTURES: Final = 3
 """Decoded frames that wait for the face stage: what bounds the child's memory."""
 
 
-def produce(clip: Clip, options: Options, finder: FaceFinder) -> Iterator[Extract]:
+def extract_clip(
+    clip: ClipSource, options: DecodeRequest, finder: FaceFinder
+) -> Iterator[ExtractionEvent]:
     """Decode a clip in this process: the chain of stages.
 
     Raises: ClipError.
     """
-    bounds = ClipLimits(
+    limits = ClipLimits(
         max_seconds=options.max_seconds,
         max_frames=options.max_frames,
         max_pixels=options.max_pixels,
@@ -51,74 +53,84 @@ def produce(clip: Clip, options: Options, finder: FaceFinder) -> Iterator[Extrac
         open_container(clip, options.max_pixels) as container,
         open_container(clip, options.max_pixels) as sound_container,
     ):
-        stream = choose_video(container, clip, options.video_stream)
-        check_limits(container, stream, bounds)
+        stream = select_video_stream(container, clip, options.video_stream)
+        check_limits(container, stream, limits)
         reader = VideoReader(
-            container, stream, limits=bounds, threads=options.threads, is_cut=is_cut(clip)
+            container,
+            stream,
+            limits=limits,
+            threads=options.threads,
+            is_truncated=is_truncated(clip),
         )
-        heard = choose_sound(sound_container, options.audio_stream)
-        sound = Sound(sound_container, heard)
+        audio_stream = select_audio_stream(sound_container, options.audio_stream)
+        audio = AudioReader(sound_container, audio_stream)
         with (
-            blame_shortage(stream.width * stream.height),
-            closing(work_ahead(reader.read(), PICTURES_AHEAD)) as pictures,
+            translate_out_of_memory(stream.width * stream.height),
+            closing(prefetch(reader.read(), PREFETCHED_PICTURES)) as pictures,
         ):
             first = next(pictures)
-            yield ClipOpened(media=read_facts(container, stream, heard, first.look))
-            onlooker = Onlooker(finder)
-            yield from _gather(chain([first], pictures), onlooker, sound, options.chunk_frames)
-        anomalies = sound.report(reader.anomalies())
-        yield close_clip(onlooker, reader.flags() | sound.flags(), anomalies)
+            yield ClipOpened(
+                media=read_media_info(container, stream, audio_stream, first.frame_format)
+            )
+            face_stage = FaceStage(finder)
+            yield from _make_chunks(
+                chain([first], pictures), face_stage, audio, options.chunk_frames
+            )
+        anomalies = audio.add_anomalies(reader.anomalies())
+        yield make_clip_closed(face_stage, reader.flags() | audio.flags(), anomalies)
 
 
-def close_clip(onlooker: Onlooker, flags: set[Flag], anomalies: Anomalies) -> ClipClosed:
+def make_clip_closed(face_stage: FaceStage, flags: set[Flag], anomalies: Anomalies) -> ClipClosed:
     """The last message, with what is known of the faces added to what is known of the media."""
-    flags |= {Flag.CROWDED} if onlooker.is_crowded else set[Flag]()
-    flags |= set[Flag]() if onlooker.faces else {Flag.NO_FACE}
-    return ClipClosed(frames=onlooker.frames, flags=tuple(sorted(flags)), anomalies=anomalies)
+    flags |= {Flag.CROWDED} if face_stage.is_crowded else set[Flag]()
+    flags |= set[Flag]() if face_stage.face_count else {Flag.NO_FACE}
+    return ClipClosed(
+        frames=face_stage.frame_count, flags=tuple(sorted(flags)), anomalies=anomalies
+    )
 
 
 @dataclass(slots=True)
-class _Batch:
+class _ChunkBuilder:
     """A chunk in the making; pictures are let go as soon as their faces are cut out."""
 
     frames: list[Frame] = field(default_factory=list[Frame])
-    crops: list[Bytes] = field(default_factory=list[Bytes])
+    crops: list[UInt8Array] = field(default_factory=list[UInt8Array])
     decode_seconds: float = 0.0
     face_seconds: float = 0.0
 
-    def add(self, picture: Picture, onlooker: Onlooker) -> None:
+    def add(self, picture: Picture, face_stage: FaceStage) -> None:
         began = time.perf_counter()
-        frame, crops = onlooker.look(picture.pixels, picture.time_seconds)
+        frame, crops = face_stage.find_faces(picture.pixels, picture.time_seconds)
         self.frames.append(frame)
         self.crops += crops
         self.face_seconds += time.perf_counter() - began
         self.decode_seconds += picture.busy_seconds
 
-    def close(self, sound: Sound) -> Chunk:
-        before = sound.busy_seconds
+    def build(self, audio: AudioReader) -> Chunk:
+        before = audio.busy_seconds
         hops = [patch_start_hop(frame.time_seconds) for frame in self.frames]
-        waveform, patch_starts = sound.cut(hops)
+        waveform, patch_starts = audio.read_patches(hops)
         return Chunk(
             frames=tuple(self.frames),
-            crops=stack(self.crops),
+            crops=stack_crops(self.crops),
             waveform=waveform,
             patch_starts=patch_starts,
             stage_seconds={
                 "decode": self.decode_seconds,
                 "face": self.face_seconds,
-                "sound": sound.busy_seconds - before,
+                "sound": audio.busy_seconds - before,
             },
         )
 
 
-def _gather(
-    pictures: Iterable[Picture], onlooker: Onlooker, sound: Sound, chunk_frames: int
+def _make_chunks(
+    pictures: Iterable[Picture], face_stage: FaceStage, audio: AudioReader, chunk_frames: int
 ) -> Iterator[Chunk]:
-    batch = _Batch()
+    batch = _ChunkBuilder()
     for picture in pictures:
-        batch.add(picture, onlooker)
+        batch.add(picture, face_stage)
         if len(batch.frames) == chunk_frames:
-            yield batch.close(sound)
-            batch = _Batch()
+            yield batch.build(audio)
+            batch = _ChunkBuilder()
     if batch.frames:
-        yield batch.close(sound)
+        yield batch.build(audio)

@@ -13,32 +13,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from service.domain.choices import Choices
-from service.domain.clip import Extract
+from service.domain.choices import AnalysisOptions
+from service.domain.clip import ExtractionEvent
 from service.errors import ServiceError
-from service.extraction.options import CLIP_HANDLES, Options, Stock
-from service.media.source import hold_clip
-from service.nursery.child import Patience, run_child
-from service.nursery.nursery import Nursery
+from service.extraction.options import CLIP_HANDLES, DecodeRequest, ForkserverConfig
+from service.media.source import open_clip_handles
+from service.nursery.child import ReadTimeouts, run_clip_child
+from service.nursery.nursery import Forkserver
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-NURSERY: Final = "service.extraction"
+WORKER_MODULE: Final = "service.extraction"
 """The package's `__main__`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
+class ForkedClipExtractor:
     """The extractor: a nursery, and what its children may do."""
 
-    nursery: Nursery
+    forkserver: Forkserver
     settings: Settings
 
     @asynccontextmanager
     async def __call__(
-        self, clip: Path, choices: Choices
-    ) -> AsyncGenerator[AsyncIterator[Extract]]:
+        self, clip: Path, options: AnalysisOptions
+    ) -> AsyncGenerator[AsyncIterator[ExtractionEvent]]:
         """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
 
         The child works ahead until its pipe is full. Leaving the context ends it, read or not.
@@ -46,28 +46,32 @@ class Extraction:
         Raises, entering or reading: ClipError, ClipTooLarge, DecoderKilled, FaceModelsMissing.
         """
         settings = self.settings
-        patience = Patience(
+        timeouts = ReadTimeouts(
             stall_seconds=settings.decode_stall_seconds,
             wall_seconds=settings.decode_wall_seconds,
             cpu_seconds=settings.decode_cpu_seconds,
         )
-        request = json.dumps(asdict(Options.of(choices, settings))).encode()
-        with hold_clip(clip, handles=CLIP_HANDLES, max_bytes=settings.max_upload_bytes) as files:
-            async with run_child(
-                self.nursery, request, files, patience, max_frames=settings.chunk_frames
+        request = json.dumps(asdict(DecodeRequest.from_settings(options, settings))).encode()
+        with open_clip_handles(
+            clip, handles=CLIP_HANDLES, max_bytes=settings.max_upload_bytes
+        ) as files:
+            async with run_clip_child(
+                self.forkserver, request, files, timeouts, max_frames=settings.chunk_frames
             ) as extracts:
                 yield extracts
 
 
 @asynccontextmanager
-async def open_extraction(settings: Settings) -> AsyncGenerator[Extraction]:
+async def open_clip_extractor(settings: Settings) -> AsyncGenerator[ForkedClipExtractor]:
     """An extractor whose nursery is ready, or is tried again with the first clip."""
-    nursery = Nursery(NURSERY, [json.dumps(asdict(Stock.of(settings)))])
+    nursery = Forkserver(
+        WORKER_MODULE, [json.dumps(asdict(ForkserverConfig.from_settings(settings)))]
+    )
     try:
         try:
             await nursery.start()
         except ServiceError as error:
             _log.warning("clips cannot be decoded now: %s", error.detail)
-        yield Extraction(nursery=nursery, settings=settings)
+        yield ForkedClipExtractor(forkserver=nursery, settings=settings)
     finally:
         await nursery.close()

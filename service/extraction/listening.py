@@ -6,71 +6,71 @@ import threading
 import time
 from collections.abc import Callable
 
-from service.domain.live import Heard
+from service.domain.live import AudioExtracted
 from service.domain.media import Anomalies, Flag
 from service.errors import ClipError
-from service.extraction.hearing import Hearing
-from service.extraction.options import Options
-from service.media.audio import Sound
-from service.media.demux import open_inlet
-from service.media.inlet import Inlet
-from service.media.streams import choose_sound
-from service.media.track import SoundTrack
+from service.extraction.hearing import AudioAligner
+from service.extraction.options import DecodeRequest
+from service.media.audio import AudioReader
+from service.media.demux import open_growing_file
+from service.media.inlet import GrowingFile
+from service.media.streams import select_audio_stream
+from service.media.track import AudioBuffer
 
 
-class Listener:
+class AudioThread:
     """Reads the sound of an inlet of its own.
 
     inlet: where the bytes go; hearing: whom frames are told to.
     """
 
-    def __init__(self, options: Options, say: Callable[[Heard], None]) -> None:
-        self.inlet = Inlet()
+    def __init__(self, options: DecodeRequest, emit: Callable[[AudioExtracted], None]) -> None:
+        self.file = GrowingFile()
         self._options = options
-        self._track = SoundTrack()
-        self.hearing = Hearing(self._track, say, max_frames=options.chunk_frames)
-        self._has_sound = False
-        self._sound: Sound | None = None
+        self._buffer = AudioBuffer()
+        self.aligner = AudioAligner(self._buffer, emit, max_frames=options.chunk_frames)
+        self._has_audio = False
+        self._reader: AudioReader | None = None
 
-    def start(self, *, has_sound: bool) -> None:
+    def start(self, *, has_audio: bool) -> None:
         """Begin to listen, if there is anything to listen to."""
-        self._has_sound = has_sound
-        if has_sound:
+        self._has_audio = has_audio
+        if has_audio:
             threading.Thread(target=self._run, name="listen", daemon=True).start()
         else:
-            self.inlet.close()
-            self.hearing.end()
+            self.file.close()
+            self.aligner.end_audio()
 
     def flags(self) -> set[Flag]:
         """What is known of the sound so far."""
-        if not self._has_sound:
+        if not self._has_audio:
             return {Flag.NO_AUDIO}
-        found = {Flag.AUDIO_UNREADABLE} if self._sound is None else self._sound.flags()
-        return found | ({Flag.AUDIO_GAPS} if self.hearing.lacks_sound else set())
+        found = {Flag.AUDIO_UNREADABLE} if self._reader is None else self._reader.flags()
+        return found | ({Flag.AUDIO_GAPS} if self.aligner.has_missing_audio else set())
 
-    def report(self, pictures: Anomalies) -> Anomalies:
+    def add_anomalies(self, video: Anomalies) -> Anomalies:
         """Add what is known of the sound so far to what is known of the pictures."""
-        return pictures if self._sound is None else self._sound.report(pictures)
+        return video if self._reader is None else self._reader.add_anomalies(video)
 
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
-            with open_inlet(self.inlet, self._options.max_pixels) as container:
-                stream = choose_sound(container, self._options.audio_stream)
-                self._listen(Sound(container, stream, self._track))
+            with open_growing_file(self.file, self._options.max_pixels) as container:
+                stream = select_audio_stream(container, self._options.audio_stream)
+                self._read_audio(AudioReader(container, stream, self._buffer))
         except ClipError:  # the pictures' reader tells what is wrong with the clip
-            self._sound = None
+            self._reader = None
         except BaseException as error:
             failure = error
-        self.inlet.close()
-        self.hearing.end(failure)
+        self.file.close()
+        self.aligner.end_audio(failure)
 
-    def _listen(self, sound: Sound) -> None:
-        self._sound = sound
-        while self.hearing.wait_for_want():
-            began, waited = time.perf_counter(), self.inlet.waited_seconds
-            piece = sound.advance()
+    def _read_audio(self, reader: AudioReader) -> None:
+        self._reader = reader
+        while self.aligner.wait_for_demand():
+            began, waited = time.perf_counter(), self.file.waited_seconds
+            piece = reader.read_segment()
             if piece is None:
                 return
-            idle = self.inlet.waited_seconds - waited
-            self.hearing.keep(piece, time.perf_counter() - began - idle)
+            idle = self.file.waited_seconds - waited
+            self.aligner.add_audio(piece, time.perf_counter() - began - idle)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from service.domain.live import FrameMedia, LivePiece
-from service.extraction.live_container import follow_container
-from service.extraction.live_frames import follow_frames
-from service.extraction.live_options import LiveOptions
+from service.domain.live import FrameStreamMedia, StreamInput
+from service.extraction.live_container import extract_container
+from service.extraction.live_frames import extract_frames
+from service.extraction.live_options import StreamDecodeRequest
 from service.features.sighting import FaceFinder
-from service.nursery.live_wire import LiveMessage
+from service.nursery.live_wire import StreamMessage
 
 
-def follow(
-    told: LiveOptions,
-    pieces: Iterator[LivePiece],
+def extract_stream(
+    request: StreamDecodeRequest,
+    pieces: Iterator[StreamInput],
     finder: FaceFinder,
-    say: Callable[[LiveMessage], None],
+    emit: Callable[[StreamMessage], None],
     state: bytes | None = None,
 ) -> None:
     """Say what becomes of the pieces of a stream's media, until they end.
@@ -24,7 +24,7 @@ def follow(
     Args: state: of a Snapshot of single frames, to go on from.
     Raises: ClipError.
     """
-    if isinstance(told.media, FrameMedia):
-        follow_frames(told.media, told.options, pieces, finder, say, state)
+    if isinstance(request.media, FrameStreamMedia):
+        extract_frames(request.media, request.options, pieces, finder, emit, state)
     else:
-        follow_container(told.options, pieces, finder, say)
+        extract_container(request.options, pieces, finder, emit)

@@ -19,41 +19,41 @@ from itertools import chain
 from typing import Final
 
 from service.domain.clip import ClipOpened
-from service.domain.live import ContainerBytes, LivePiece, Seen
+from service.domain.live import FramesExtracted, StreamBytes, StreamInput
 from service.domain.media import Flag
 from service.domain.time import patch_start_hop
-from service.extraction.chain import PICTURES_AHEAD, close_clip
-from service.extraction.hearing import Hearing
-from service.extraction.listening import Listener
-from service.extraction.looking import Onlooker, Watch, stack
-from service.extraction.options import Options
-from service.extraction.shortage import blame_shortage
+from service.extraction.chain import PREFETCHED_PICTURES, make_clip_closed
+from service.extraction.hearing import AudioAligner
+from service.extraction.listening import AudioThread
+from service.extraction.looking import FaceStage, Stopwatch, stack_crops
+from service.extraction.options import DecodeRequest
+from service.extraction.shortage import translate_out_of_memory
 from service.features.sighting import FaceFinder
-from service.media.demux import ClipLimits, check_limits, open_inlet
-from service.media.facts import read_facts
-from service.media.inlet import Inlet
-from service.media.layout import was_cut
-from service.media.stages import work_ahead
-from service.media.streams import choose_sound, choose_video
+from service.media.demux import ClipLimits, check_limits, open_growing_file
+from service.media.facts import read_media_info
+from service.media.inlet import GrowingFile
+from service.media.layout import was_truncated
+from service.media.stages import prefetch
+from service.media.streams import select_audio_stream, select_video_stream
 from service.media.video import Picture, VideoReader
-from service.nursery.live_wire import Dry, LiveMessage
+from service.nursery.live_wire import InputExhausted, StreamMessage
 
-PICTURE_BYTES_AHEAD: Final = 4 * 2**20
+MAX_VIDEO_BUFFER_BYTES: Final = 4 * 2**20
 """Bytes that wait for the pictures' decoder; beyond them the pipe is left full."""
-SOUND_BYTES_BEHIND: Final = 32 * 2**20
+MAX_AUDIO_LAG_BYTES: Final = 32 * 2**20
 """Bytes that the sound's reader may be behind."""
-_PROBING: Final = {"fpsprobesize": "0", "analyzeduration": "1000000"}
+_PROBE_OPTIONS: Final = {"fpsprobesize": "0", "analyzeduration": "1000000"}
 """The pictures do not wait to learn of their rate, nor for more than 1 s of sound that is late."""
-_UNKNOWN_YET: Final = dict.fromkeys(
+_UNKNOWN_WHILE_GROWING: Final = dict.fromkeys(
     ("container_seconds", "duration_seconds", "frames_estimate", "audio_duration_seconds")
 )
 """What a file says of its length while it grows is how long it is by then."""
 
-Say = Callable[[LiveMessage], None]
+Emit = Callable[[StreamMessage], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Arrived:
+class _ReceivedPicture:
     """A picture, when the newest byte came that it took, and what decoding it took."""
 
     picture: Picture
@@ -61,8 +61,8 @@ class _Arrived:
     busy_seconds: float
 
 
-def follow_container(
-    options: Options, pieces: Iterator[LivePiece], finder: FaceFinder, say: Say
+def extract_container(
+    options: DecodeRequest, pieces: Iterator[StreamInput], finder: FaceFinder, emit: Emit
 ) -> None:
     """Decode a file in the making until it ends, saying what is seen and heard.
 
@@ -73,69 +73,73 @@ def follow_container(
         max_frames=options.max_frames,
         max_pixels=options.max_pixels,
     )
-    inlet = Inlet(on_dry=lambda taken: say(Dry(taken_bytes=taken)))
+    file = GrowingFile(on_exhausted=lambda taken: emit(InputExhausted(consumed_bytes=taken)))
     with ExitStack() as held:
-        listener = Listener(options, say)
-        _start(lambda: _feed(pieces, inlet, listener.inlet))
-        container = held.enter_context(open_inlet(inlet, options.max_pixels, _PROBING))
-        stream = choose_video(container, inlet, options.video_stream)
+        audio_thread = AudioThread(options, emit)
+        _start_thread(lambda: _feed(pieces, file, audio_thread.file))
+        container = held.enter_context(open_growing_file(file, options.max_pixels, _PROBE_OPTIONS))
+        stream = select_video_stream(container, file, options.video_stream)
         check_limits(container, stream, limits)
-        sound = choose_sound(container, options.audio_stream)
+        audio_stream = select_audio_stream(container, options.audio_stream)
         reader = VideoReader(container, stream, limits=limits, threads=options.threads)
-        listener.start(has_sound=sound is not None)
-        held.enter_context(blame_shortage(stream.width * stream.height))
-        arrived = held.enter_context(closing(work_ahead(_time(reader, inlet), PICTURES_AHEAD)))
-        held.callback(inlet.close)  # the thread that reads must not wait for more
+        audio_thread.start(has_audio=audio_stream is not None)
+        held.enter_context(translate_out_of_memory(stream.width * stream.height))
+        arrived = held.enter_context(
+            closing(prefetch(_measure_decoding(reader, file), PREFETCHED_PICTURES))
+        )
+        held.callback(file.close)  # the thread that reads must not wait for more
         first = next(arrived)
-        facts = read_facts(container, stream, sound, first.picture.look)
-        say(ClipOpened(media=dataclasses.replace(facts, **_UNKNOWN_YET)))
-        onlooker = Onlooker(finder)
-        _look(chain([first], arrived), onlooker, listener.hearing, say)
-        listener.hearing.finish()
-        flags = reader.flags() | listener.flags()
-        flags |= {Flag.TRUNCATED} if was_cut(inlet.passage) else set[Flag]()
-        say(close_clip(onlooker, flags, listener.report(reader.anomalies())))
+        facts = read_media_info(container, stream, audio_stream, first.picture.frame_format)
+        emit(ClipOpened(media=dataclasses.replace(facts, **_UNKNOWN_WHILE_GROWING)))
+        face_stage = FaceStage(finder)
+        _extract_faces(chain([first], arrived), face_stage, audio_thread.aligner, emit)
+        audio_thread.aligner.finish()
+        flags = reader.flags() | audio_thread.flags()
+        flags |= {Flag.TRUNCATED} if was_truncated(file.scanner) else set[Flag]()
+        emit(make_clip_closed(face_stage, flags, audio_thread.add_anomalies(reader.anomalies())))
 
 
-def _look(arrived: Iterable[_Arrived], onlooker: Onlooker, hearing: Hearing, say: Say) -> None:
-    for each in arrived:
-        watch = Watch()
-        frame, crops = onlooker.look(each.picture.pixels, each.picture.time_seconds)
-        say(
-            Seen(
+def _extract_faces(
+    received: Iterable[_ReceivedPicture], face_stage: FaceStage, aligner: AudioAligner, emit: Emit
+) -> None:
+    for each in received:
+        stopwatch = Stopwatch()
+        frame, crops = face_stage.find_faces(each.picture.pixels, each.picture.time_seconds)
+        emit(
+            FramesExtracted(
                 frames=(frame,),
-                crops=stack(crops),
+                crops=stack_crops(crops),
                 arrived_at=(each.arrived_at,),
-                stage_seconds={"decode": each.busy_seconds, "face": watch.seconds},
+                stage_seconds={"decode": each.busy_seconds, "face": stopwatch.seconds},
             )
         )
-        hearing.expect(patch_start_hop(frame.time_seconds))
+        aligner.add_frame(patch_start_hop(frame.time_seconds))
 
 
-def _time(reader: VideoReader, inlet: Inlet) -> Iterator[_Arrived]:
+def _measure_decoding(reader: VideoReader, file: GrowingFile) -> Iterator[_ReceivedPicture]:
     """The pictures, and what their decoding took without waiting for bytes."""
-    waited = inlet.waited_seconds
+    waited = file.waited_seconds
     for picture in reader.read():
-        idle, waited = inlet.waited_seconds - waited, inlet.waited_seconds
-        yield _Arrived(
+        idle, waited = file.waited_seconds - waited, file.waited_seconds
+        yield _ReceivedPicture(
             picture=picture,
-            arrived_at=inlet.arrived_at,
+            arrived_at=file.arrived_at,
             busy_seconds=max(0.0, picture.busy_seconds - idle),
         )
 
 
-def _feed(pieces: Iterator[LivePiece], pictures: Inlet, sound: Inlet) -> None:
+def _feed(pieces: Iterator[StreamInput], video_file: GrowingFile, audio_file: GrowingFile) -> None:
     """Hand on what comes to both readers."""
     for piece in pieces:
-        if isinstance(piece, ContainerBytes):
-            pictures.wait_for_room(PICTURE_BYTES_AHEAD)
-            pictures.put(piece.data, piece.arrived_at)
-            sound.put(piece.data, piece.arrived_at)
-            if sound.unread_bytes > SOUND_BYTES_BEHIND:
-                sound.close()
-    pictures.end()
-    sound.end()
+        if isinstance(piece, StreamBytes):
+            video_file.wait_for_capacity(MAX_VIDEO_BUFFER_BYTES)
+            video_file.put(piece.data, piece.arrived_at)
+            audio_file.put(piece.data, piece.arrived_at)
+            if audio_file.unread_bytes > MAX_AUDIO_LAG_BYTES:
+                audio_file.close()
+    video_file.end()
+    audio_file.end()
 
 
-def _start(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="feed", daemon=True).start()
+def _start_thread(target: Callable[[], None]) -> None:
+    threading.Thread(target=target, name="feed", daemon=True).start()

@@ -11,31 +11,31 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
-from service.domain.live import ContainerMedia, LiveMedia
-from service.domain.ports import LiveExtraction as Extraction
+from service.domain.live import ContainerStreamMedia, StreamMedia
+from service.domain.ports import StreamExtraction as Extraction
 from service.errors import ServiceError
-from service.extraction.door import NURSERY
-from service.extraction.live_options import LiveOptions
-from service.extraction.options import Stock
-from service.nursery.child import Patience
-from service.nursery.ledger import Ledger
-from service.nursery.live_child import run_live_child
-from service.nursery.nursery import Nursery
+from service.extraction.door import WORKER_MODULE
+from service.extraction.live_options import StreamDecodeRequest
+from service.extraction.options import ForkserverConfig
+from service.nursery.child import ReadTimeouts
+from service.nursery.ledger import StreamAccount
+from service.nursery.live_child import run_stream_child
+from service.nursery.nursery import Forkserver
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveExtraction:
+class ForkedStreamExtractor:
     """The extractor of streams: a nursery, and what its children may do."""
 
-    nursery: Nursery
+    forkserver: Forkserver
     settings: Settings
 
     @asynccontextmanager
     async def __call__(
-        self, media: LiveMedia, snapshot: bytes | None = None
+        self, media: StreamMedia, snapshot: bytes | None = None
     ) -> AsyncGenerator[Extraction]:
         """Start a child for a stream. Leaving the context ends it, whatever it does.
 
@@ -43,30 +43,36 @@ class LiveExtraction:
         Raises: DecoderKilled, FaceModelsMissing, StreamGone: the state is of another version.
         """
         settings = self.settings
-        patience = Patience(
+        timeouts = ReadTimeouts(
             stall_seconds=settings.decode_stall_seconds,
             wall_seconds=settings.decode_wall_seconds,
             cpu_seconds=settings.decode_cpu_seconds,
         )
-        async with run_live_child(
-            self.nursery,
-            LiveOptions.of(media, settings, goes_on=snapshot is not None).to_request(),
-            patience,
-            Ledger(settings.chunk_frames, opens=isinstance(media, ContainerMedia)),
+        async with run_stream_child(
+            self.forkserver,
+            StreamDecodeRequest.from_settings(
+                media, settings, has_snapshot=snapshot is not None
+            ).to_json(),
+            timeouts,
+            StreamAccount(
+                settings.chunk_frames, expects_opened=isinstance(media, ContainerStreamMedia)
+            ),
             snapshot,
         ) as live:
             yield live
 
 
 @asynccontextmanager
-async def open_live_extraction(settings: Settings) -> AsyncGenerator[LiveExtraction]:
+async def open_stream_extractor(settings: Settings) -> AsyncGenerator[ForkedStreamExtractor]:
     """An extractor whose nursery is ready, or is tried again with the first stream."""
-    nursery = Nursery(NURSERY, [json.dumps(asdict(Stock.of(settings)))])
+    nursery = Forkserver(
+        WORKER_MODULE, [json.dumps(asdict(ForkserverConfig.from_settings(settings)))]
+    )
     try:
         try:
             await nursery.start()
         except ServiceError as error:
             _log.warning("streams cannot be decoded now: %s", error.detail)
-        yield LiveExtraction(nursery=nursery, settings=settings)
+        yield ForkedStreamExtractor(forkserver=nursery, settings=settings)
     finally:
         await nursery.close()

@@ -6,63 +6,73 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.live import (
-    ContainerMedia,
+    AudioFormat,
+    ContainerStreamMedia,
     FrameEncoding,
-    FrameMedia,
-    LiveMedia,
+    FrameStreamMedia,
     SampleEncoding,
-    SoundFormat,
+    StreamMedia,
 )
-from service.extraction.options import Options
+from service.extraction.options import DecodeRequest
 
 if TYPE_CHECKING:  # the child starts without pydantic
     from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveOptions:
+class StreamDecodeRequest:
     """All that the child of one stream is told.
 
     goes_on: whether the state of a Snapshot comes before the media.
     """
 
-    media: LiveMedia
-    options: Options
-    goes_on: bool
+    media: StreamMedia
+    options: DecodeRequest
+    has_snapshot: bool
 
     @staticmethod
-    def of(media: LiveMedia, settings: Settings, *, goes_on: bool) -> LiveOptions:
+    def from_settings(
+        media: StreamMedia, settings: Settings, *, has_snapshot: bool
+    ) -> StreamDecodeRequest:
         """What the child needs of the media's description and the settings."""
-        chosen = Choices()
-        if isinstance(media, ContainerMedia):
-            chosen = Choices(video_stream=media.video_stream, audio_stream=media.audio_stream)
-        return LiveOptions(media=media, options=Options.of(chosen, settings), goes_on=goes_on)
+        chosen = AnalysisOptions()
+        if isinstance(media, ContainerStreamMedia):
+            chosen = AnalysisOptions(
+                video_stream=media.video_stream, audio_stream=media.audio_stream
+            )
+        return StreamDecodeRequest(
+            media=media,
+            options=DecodeRequest.from_settings(chosen, settings),
+            has_snapshot=has_snapshot,
+        )
 
-    def to_request(self) -> bytes:
+    def to_json(self) -> bytes:
         """As the child is told them."""
-        media = None if isinstance(self.media, ContainerMedia) else asdict(self.media)
+        media = None if isinstance(self.media, ContainerStreamMedia) else asdict(self.media)
         options = asdict(self.options)
-        return json.dumps({"live": media, "options": options, "goes_on": self.goes_on}).encode()
+        return json.dumps(
+            {"live": media, "options": options, "goes_on": self.has_snapshot}
+        ).encode()
 
     @staticmethod
-    def of_request(fields: dict[str, Any]) -> LiveOptions:
+    def from_json(fields: dict[str, Any]) -> StreamDecodeRequest:
         """What `to_request` has made, read back."""
-        options = Options(**fields["options"])
-        media = ContainerMedia() if fields["live"] is None else _read_media(**fields["live"])
-        return LiveOptions(media=media, options=options, goes_on=fields["goes_on"])
+        options = DecodeRequest(**fields["options"])
+        media = ContainerStreamMedia() if fields["live"] is None else _read_media(**fields["live"])
+        return StreamDecodeRequest(media=media, options=options, has_snapshot=fields["goes_on"])
 
 
 def _read_media(
     *, encoding: str, width: int, height: int, sound: dict[str, Any] | None
-) -> FrameMedia:
+) -> FrameStreamMedia:
     known: dict[str, Any] = {}
     if sound is not None:
         known = sound | {"encoding": SampleEncoding(sound["encoding"])}
-    return FrameMedia(
+    return FrameStreamMedia(
         encoding=FrameEncoding(encoding),
         width=width,
         height=height,
-        sound=SoundFormat(**known) if known else None,
+        sound=AudioFormat(**known) if known else None,
     )

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 
 if TYPE_CHECKING:  # the child starts without pydantic
     from service.settings import Settings
@@ -17,7 +17,7 @@ CLIP_HANDLES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class ForkserverConfig:
     """All that the nursery is told: what it loads for its children, and who owns it."""
 
     face_models_dir: str
@@ -27,10 +27,10 @@ class Stock:
     owner_pid: int
 
     @staticmethod
-    def of(settings: Settings) -> Stock:
+    def from_settings(settings: Settings) -> ForkserverConfig:
         """What this process's nursery needs of the settings."""
         yunet = settings.yunet_file
-        return Stock(
+        return ForkserverConfig(
             face_models_dir=str(settings.face_models_dir.absolute()),
             yunet_file=None if yunet is None else str(yunet.absolute()),
             max_faces=settings.max_faces,
@@ -40,7 +40,7 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DecodeRequest:
     """All that the child of one clip is told."""
 
     video_stream: int | None
@@ -54,11 +54,11 @@ class Options:
     chunk_frames: int
 
     @staticmethod
-    def of(choices: Choices, settings: Settings) -> Options:
+    def from_settings(options: AnalysisOptions, settings: Settings) -> DecodeRequest:
         """What the child needs of the choices and the settings."""
-        return Options(
-            video_stream=choices.video_stream,
-            audio_stream=choices.audio_stream,
+        return DecodeRequest(
+            video_stream=options.video_stream,
+            audio_stream=options.audio_stream,
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_frame_pixels,

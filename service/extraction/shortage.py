@@ -17,7 +17,7 @@ _PICTURE_BYTES_PER_PIXEL: Final = 8
 
 
 @contextlib.contextmanager
-def blame_shortage(pixels: int) -> Generator[None]:
+def translate_out_of_memory(pixels: int) -> Generator[None]:
     """Say so where there are no frames since there is no room for one.
 
     FFmpeg's decoders report a buffer that they did not get as damage of the clip.
@@ -35,7 +35,7 @@ def blame_shortage(pixels: int) -> Generator[None]:
         raise
 
 
-def is_for_memory(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or one it came of, says that memory ran out.
 
     Python, numpy and FFmpeg raise MemoryError, OpenCV a code of its own, and a thread that finds

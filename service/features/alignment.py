@@ -11,10 +11,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.domain.signatures import CROP_SIDE
 
-ARCFACE_TEMPLATE: Final[Floats] = np.array(
+ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
     [
         [38.2946, 51.6963],
         [73.5318, 51.5014],
@@ -27,7 +27,7 @@ ARCFACE_TEMPLATE: Final[Floats] = np.array(
 """Where the five points lie in a crop, pixels [L]."""
 
 
-def estimate_similarity(source: Floats, target: Floats) -> Floats:
+def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
     """Find the rotation, scale and shift that bring `source` closest to `target`.
 
     Args: source, target: (K, 2) pixels, K >= 2, not all in one place.
@@ -47,7 +47,7 @@ def estimate_similarity(source: Floats, target: Floats) -> Floats:
     return np.column_stack([linear, shift]).astype(np.float32)
 
 
-def align_crop(picture: Bytes, points: Floats) -> Bytes:
+def align_crop(picture: UInt8Array, points: Float32Array) -> UInt8Array:
     """Cut an upright face so that its five points lie on the ArcFace template.
 
     A face much larger than the crop is shrunk by whole-pixel averages first: bilinear sampling
@@ -66,15 +66,15 @@ def align_crop(picture: Bytes, points: Floats) -> Bytes:
 
 
 def _shrink_around(
-    picture: Bytes, points: Floats, matrix: Floats, shrink: int
-) -> tuple[Bytes, Floats]:
+    picture: UInt8Array, points: Float32Array, matrix: Float32Array, shrink: int
+) -> tuple[UInt8Array, Float32Array]:
     """The part of the picture that the crop shows, `shrink` times smaller, and its points."""
     side = float(CROP_SIDE)
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float32)
-    seen = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    visible = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     height, width = picture.shape[:2]
-    left, top = np.clip(np.floor(seen.min(axis=0)) - shrink, 0, (width, height)).astype(int)
-    right, bottom = np.clip(np.ceil(seen.max(axis=0)) + shrink, 0, (width, height)).astype(int)
+    left, top = np.clip(np.floor(visible.min(axis=0)) - shrink, 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(visible.max(axis=0)) + shrink, 0, (width, height)).astype(int)
     columns, rows = (right - left) // shrink, (bottom - top) // shrink
     if columns < 1 or rows < 1:
         return picture, points

@@ -12,10 +12,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats, Integers
+from service.domain.arrays import Float32Array, Int64Array, UInt8Array
 from service.domain.state import State
 
-SPREADS: Final[Floats] = np.array(
+TRAIT_STDS: Final[Float32Array] = np.array(
     [5.0, 1.5, 1.5, 5.0, 8.0, 2.5, 3.0, 9.0, 3.0, 4.0, 0.03, 0.02], dtype=np.float32
 )
 """How much each trait varies in one person: skin (L, a, b), chin against skin (L), hair, clothes
@@ -25,12 +25,12 @@ light."""
 _MAX_DEVIATION: Final = 4.0
 """One trait that is wholly different, as behind a hand, counts as so many spreads."""
 _MIN_TRAITS: Final = 6
-_SETTLED_LOOKS: Final = 3
-_SLOWEST_LEARNING: Final = 1 / 20
+_MIN_OBSERVATIONS: Final = 3
+_MIN_LEARNING_RATE: Final = 1 / 20
 
-CHANGE_LEVELS: Final = 14.0
+COLOUR_CHANGE_THRESHOLD: Final = 14.0
 """Mean change of a face's colours from picture to picture, of 255, that may be a change of face."""
-_SAMPLES: Final = np.array(
+_SAMPLE_POINTS: Final = np.array(
     [10, 151, 9, 6, 1, 50, 280, 205, 425, 199, 152, 105, 334, 70, 300, 234, 454, 61, 291, 58, 288]
 )
 """Mesh points all over the face."""
@@ -42,69 +42,74 @@ _HAIR: Final = (0.10, 0.18)
 """Above the face, in face heights."""
 _CLOTHES: Final = ((0.45, 0.0), (0.7, 0.0), (0.6, 0.45), (0.6, -0.45))
 """Below the chin and to its sides, in face heights."""
-_SPOT: Final = 0.03
+_SPOT_HALF_SIDE: Final = 0.03
 """Half a side of what is averaged for a colour, in face heights."""
 
 
-def describe(picture: Bytes, points: Floats) -> Floats:
+def describe_appearance(picture: UInt8Array, points: Float32Array) -> Float32Array:
     """(12,) traits of the person with this (468, 2) mesh; NaN where the picture has ended."""
     up = points[_TOP] - points[_CHIN_END]
     across = np.array([-up[1], up[0]])
     hair = [points[_TOP] + far * up for far in _HAIR]
     clothes = [points[_CHIN_END] - down * up + side * across for down, side in _CLOTHES]
     spots = np.array([*points[[*_SKIN, _CHIN]], *hair, *clothes])
-    colours = _colours(picture, spots, _SPOT * float(np.hypot(*up)))
+    colours = _average_colours(picture, spots, _SPOT_HALF_SIDE * float(np.hypot(*up)))
     skin = colours[:3].mean(axis=0)
-    traits = [skin, colours[3, :1] - skin[0], _mean(colours[4:6]), _mean(colours[6:])]
-    return np.concatenate([*traits, _proportions(points)]).astype(np.float32)
+    traits = [
+        skin,
+        colours[3, :1] - skin[0],
+        _median_colour(colours[4:6]),
+        _median_colour(colours[6:]),
+    ]
+    return np.concatenate([*traits, _measure_proportions(points)]).astype(np.float32)
 
 
-def sample(picture: Bytes, points: Floats) -> Integers:
+def sample_colours(picture: UInt8Array, points: Float32Array) -> Int64Array:
     """(21, 3) colours at places of the mesh: they stay as they are while the face does."""
-    places = np.rint(points[_SAMPLES]).astype(np.int64)
+    places = np.rint(points[_SAMPLE_POINTS]).astype(np.int64)
     height, width = picture.shape[:2]
     columns, rows = places[:, 0].clip(0, width - 1), places[:, 1].clip(0, height - 1)
     return picture[rows, columns].astype(np.int64)
 
 
-class Profile:
+class AppearanceModel:
     """A person's traits, learnt from picture to picture."""
 
     def __init__(self) -> None:
-        self._traits = np.full(len(SPREADS), np.nan, np.float32)
-        self._seen = np.zeros(len(SPREADS), np.int64)
+        self._traits = np.full(len(TRAIT_STDS), np.nan, np.float32)
+        self._observations = np.zeros(len(TRAIT_STDS), np.int64)
 
     @property
-    def is_settled(self) -> bool:
+    def is_reliable(self) -> bool:
         """Whether it rests on several looks, not on a first glance."""
-        return int(self._seen.max()) >= _SETTLED_LOOKS
+        return int(self._observations.max()) >= _MIN_OBSERVATIONS
 
-    def learn(self, description: Floats) -> None:
+    def update(self, description: Float32Array) -> None:
         """Take one more look; old looks fade."""
         visible = np.isfinite(description)
-        self._seen += visible
-        rate = np.maximum(1 / np.maximum(self._seen, 1), _SLOWEST_LEARNING)
+        self._observations += visible
+        rate = np.maximum(1 / np.maximum(self._observations, 1), _MIN_LEARNING_RATE)
         known = np.where(np.isfinite(self._traits), self._traits, description)
         learnt = known + rate * (description - known)
         self._traits = np.where(visible, learnt, self._traits).astype(np.float32)
 
     def save(self) -> State:
         """All that it is."""
-        return {"traits": self._traits, "seen": self._seen}
+        return {"traits": self._traits, "seen": self._observations}
 
     @staticmethod
-    def of(state: State) -> Profile:
+    def from_state(state: State) -> AppearanceModel:
         """The same again."""
-        profile = Profile()
-        profile._traits, profile._seen = state["traits"], state["seen"]
+        profile = AppearanceModel()
+        profile._traits, profile._observations = state["traits"], state["seen"]
         return profile
 
-    def difference(self, description: Floats) -> float:
+    def distance(self, description: Float32Array) -> float:
         """How unlike a description is, in spreads; infinite where too little is seen to tell.
 
         Looks of one person stay below 1.5 as a rule; 98 of 100 pairs of people are above 1.7.
         """
-        deviations = np.abs(description - self._traits) / SPREADS
+        deviations = np.abs(description - self._traits) / TRAIT_STDS
         visible = np.isfinite(deviations)
         if visible.sum() < _MIN_TRAITS:
             return float("inf")
@@ -112,7 +117,7 @@ class Profile:
         return float(np.sqrt(np.mean(np.square(bounded))))
 
 
-def _colours(picture: Bytes, spots: Floats, half: float) -> Floats:
+def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> Float32Array:
     """(K, 3) CIELAB means around (K, 2) places; NaN where they are not inside the picture."""
     height, width = picture.shape[:2]
     means = np.full((len(spots), 3), np.nan, np.float32)
@@ -130,7 +135,7 @@ def _colours(picture: Bytes, spots: Floats, half: float) -> Floats:
     return means
 
 
-def _mean(colours: Floats) -> Floats:
+def _median_colour(colours: Float32Array) -> Float32Array:
     """The middle of the colours that are visible."""
     visible = colours[np.isfinite(colours[:, 0])]
     if not len(visible):
@@ -138,7 +143,7 @@ def _mean(colours: Floats) -> Floats:
     return np.median(visible, axis=0).astype(np.float32)
 
 
-def _proportions(points: Floats) -> Floats:
+def _measure_proportions(points: Float32Array) -> Float32Array:
     eye, other_eye = points[[33, 133]].mean(axis=0), points[[362, 263]].mean(axis=0)
     apart = max(float(np.hypot(*(eye - other_eye))), 1e-3)
     wide = max(float(np.hypot(*(points[234] - points[454]))), 1e-3)
@@ -149,4 +154,4 @@ def _proportions(points: Floats) -> Floats:
 
 def warm_up() -> None:
     """Describe nobody: OpenCV makes its tables of colours once, 50 ms, and forks share them."""
-    describe(np.zeros((64, 64, 3), np.uint8), np.full((468, 2), 32, np.float32))
+    describe_appearance(np.zeros((64, 64, 3), np.uint8), np.full((468, 2), 32, np.float32))

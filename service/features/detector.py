@@ -14,12 +14,12 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.features.models import DETECTOR_FILE, FaceNetwork
 
 INPUT_SIDE: Final = 128
 MIN_SCORE: Final = 0.5
-OVERLAP_OF_ONE_FACE: Final = 0.3
+NMS_IOU_THRESHOLD: Final = 0.3
 """Boxes with a larger intersection over union are the same face."""
 SEARCH_SIDE: Final = 640
 """Faces are searched in a picture whose longer side is at most so many pixels."""
@@ -41,7 +41,7 @@ class Candidate:
     width: float
     height: float
     score: float
-    eyes: Floats
+    eyes: Float32Array
 
     @property
     def area(self) -> float:
@@ -49,7 +49,7 @@ class Candidate:
         return self.width * self.height
 
 
-def overlap(one: Candidate, other: Candidate) -> float:
+def compute_iou(one: Candidate, other: Candidate) -> float:
     """Intersection over union of two boxes."""
     width = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
@@ -65,30 +65,38 @@ class FaceDetector:
         self._network = FaceNetwork(models_dir, DETECTOR_FILE, _OUTPUTS)
         self._anchors = _make_anchors()
 
-    def detect(self, picture: Bytes) -> list[Candidate]:
+    def detect(self, picture: UInt8Array) -> list[Candidate]:
         """Look once at the whole (H, W, 3) RGB picture; largest face first."""
-        small, scale = _reduce(picture)
-        return _distinct(self._look(small, _whole(small), scale))
+        small, scale = _downscale(picture)
+        return _suppress_non_maxima(
+            self._detect_in_window(small, _whole_picture_window(small), scale)
+        )
 
-    def search(self, picture: Bytes, tiles: slice = ALL_TILES) -> list[Candidate] | None:
+    def detect_in_tiles(
+        self, picture: UInt8Array, tiles: slice = ALL_TILES
+    ) -> list[Candidate] | None:
         """Look at overlapping tiles, for faces too small for one look; largest face first.
 
         Args: tiles: those of this call. None: there are no such tiles.
         """
-        small, scale = _reduce(picture)
-        looked_at = list(tiles_of(small))[tiles]
+        small, scale = _downscale(picture)
+        looked_at = list(make_tiles(small))[tiles]
         if not looked_at:
             return None
-        return _distinct([face for tile in looked_at for face in self._look(small, tile, scale)])
+        return _suppress_non_maxima(
+            [face for tile in looked_at for face in self._detect_in_window(small, tile, scale)]
+        )
 
-    def _look(self, picture: Bytes, window: tuple[int, int, int], scale: float) -> list[Candidate]:
+    def _detect_in_window(
+        self, picture: UInt8Array, window: tuple[int, int, int], scale: float
+    ) -> list[Candidate]:
         left, top, side = window
         scores, boxes = self._network.run(_square_input(picture, window))
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
         chances = 1.0 / (1.0 + np.exp(-logits))
-        kept = np.flatnonzero(chances >= MIN_SCORE)
-        raw = boxes.reshape(-1, 16)[kept] / INPUT_SIDE
-        anchors = self._anchors[kept]
+        selected = np.flatnonzero(chances >= MIN_SCORE)
+        raw = boxes.reshape(-1, 16)[selected] / INPUT_SIDE
+        anchors = self._anchors[selected]
         origin = np.array([left, top], dtype=np.float32)
         centres = ((raw[:, 0:2] + anchors) * side + origin) / scale
         sizes = raw[:, 2:4] * side / scale
@@ -102,12 +110,14 @@ class FaceDetector:
                 score=float(chance),
                 eyes=pair.astype(np.float32),
             )
-            for centre, size, pair, chance in zip(centres, sizes, eyes, chances[kept], strict=True)
+            for centre, size, pair, chance in zip(
+                centres, sizes, eyes, chances[selected], strict=True
+            )
             if size.min() > 0
         ]
 
 
-def _make_anchors() -> Floats:
+def _make_anchors() -> Float32Array:
     """(896, 2) centres in [0, 1]."""
     anchors: list[tuple[float, float]] = []
     for cells, repeats in ((INPUT_SIDE // 8, 2), (INPUT_SIDE // 16, 6)):
@@ -117,7 +127,7 @@ def _make_anchors() -> Floats:
     return np.array(anchors, dtype=np.float32)
 
 
-def _reduce(picture: Bytes) -> tuple[Bytes, float]:
+def _downscale(picture: UInt8Array) -> tuple[UInt8Array, float]:
     """The picture at search size, and how much smaller it is (at most 1)."""
     height, width = picture.shape[:2]
     scale = min(1.0, SEARCH_SIDE / max(height, width))
@@ -127,28 +137,28 @@ def _reduce(picture: Bytes) -> tuple[Bytes, float]:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8), scale
 
 
-def _whole(picture: Bytes) -> tuple[int, int, int]:
+def _whole_picture_window(picture: UInt8Array) -> tuple[int, int, int]:
     height, width = picture.shape[:2]
     side = max(height, width)
     return (width - side) // 2, (height - side) // 2, side
 
 
-def tiles_of(picture: Bytes) -> Iterator[tuple[int, int, int]]:
+def make_tiles(picture: UInt8Array) -> Iterator[tuple[int, int, int]]:
     """Squares (left, top, side) that cover the picture with a fifth of overlap."""
     height, width = picture.shape[:2]
     for share in TILE_SHARES:
         side = max(1, int(min(height, width) * share), int(max(height, width) * MIN_TILE_SHARE))
-        for top in _starts(height, side):
-            for left in _starts(width, side):
+        for top in _tile_starts(height, side):
+            for left in _tile_starts(width, side):
                 yield left, top, side
 
 
-def _starts(length: int, side: int) -> list[int]:
+def _tile_starts(length: int, side: int) -> list[int]:
     steps = max(0, int(np.ceil((length - side) / (0.8 * side))))
     return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]
 
 
-def _square_input(picture: Bytes, window: tuple[int, int, int]) -> Floats:
+def _square_input(picture: UInt8Array, window: tuple[int, int, int]) -> Float32Array:
     """(128, 128, 3) in [-1, 1]: a square of the picture, black outside it."""
     left, top, side = window
     height, width = picture.shape[:2]
@@ -164,10 +174,10 @@ def _square_input(picture: Bytes, window: tuple[int, int, int]) -> Floats:
     return square.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+def _suppress_non_maxima(candidates: list[Candidate]) -> list[Candidate]:
     """One candidate a face, the surest one; largest face first."""
-    kept: list[Candidate] = []
+    selected: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda face: -face.score):
-        if all(overlap(candidate, other) < OVERLAP_OF_ONE_FACE for other in kept):
-            kept.append(candidate)
-    return sorted(kept, key=lambda face: -face.area)
+        if all(compute_iou(candidate, other) < NMS_IOU_THRESHOLD for other in selected):
+            selected.append(candidate)
+    return sorted(selected, key=lambda face: -face.area)

@@ -12,17 +12,17 @@ from service.features.sighting import FaceFinder
 from service.features.tracker import MeshTracker
 from service.features.yunet import YuNetFinder
 
-MAX_FACES: Final = 6
-MIN_PIXELS: Final = 20.0
+DEFAULT_MAX_FACES: Final = 6
+DEFAULT_MIN_FACE_PIXELS: Final = 20.0
 """Defaults of the settings `max_faces` and `min_face_pixels`."""
 
 
-def open_finder(
+def open_face_finder(
     models_dir: Path,
     yunet_file: Path | None,
     *,
-    max_faces: int = MAX_FACES,
-    min_pixels: float = MIN_PIXELS,
+    max_faces: int = DEFAULT_MAX_FACES,
+    min_pixels: float = DEFAULT_MIN_FACE_PIXELS,
 ) -> FaceFinder:
     """A finder for one clip: the operator's YuNet where one is set, else the mesh tracker.
 

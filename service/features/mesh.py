@@ -13,13 +13,13 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.features.detector import Candidate
 from service.features.models import MESH_FILE, FaceNetwork
 
 INPUT_SIDE: Final = 192
-REGION_SHARE: Final = 1.5
+REGION_SCALE: Final = 1.5
 """A region's side, as a multiple of the face's longer side."""
 MIN_SCORE: Final = 0.5
 """Below it there is no face in the region."""
@@ -37,14 +37,14 @@ class Region:
     x: float
     y: float
     side: float
-    turn: float
+    angle_radians: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
     """points: (468, 2) float32 pixels of the picture; score in [0, 1]."""
 
-    points: Floats
+    points: Float32Array
     score: float
 
 
@@ -55,9 +55,9 @@ class FaceMesh:
         """Raises: FaceModelsMissing."""
         self._network = FaceNetwork(models_dir, MESH_FILE, _OUTPUTS)
 
-    def measure(self, picture: Bytes, region: Region) -> Mesh | None:
+    def measure(self, picture: UInt8Array, region: Region) -> Mesh | None:
         """The mesh of the face in a region of the (H, W, 3) RGB picture; None: no face there."""
-        to_input = _map_region(region)
+        to_input = _region_to_input(region)
         cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         score = float(1.0 / (1.0 + np.exp(-np.clip(logit.reshape(-1)[0], -80.0, 80.0))))
@@ -69,31 +69,31 @@ class FaceMesh:
         return Mesh(points=points.astype(np.float32), score=score)
 
 
-def region_of_candidate(face: Candidate) -> Region:
+def region_from_candidate(face: Candidate) -> Region:
     """Where to measure a face that the detector proposes."""
     x, y = face.left + face.width / 2, face.top + face.height / 2
-    side = REGION_SHARE * max(face.width, face.height)
-    return Region(x=x, y=y, side=side, turn=_turn(face.eyes[0], face.eyes[1]))
+    side = REGION_SCALE * max(face.width, face.height)
+    return Region(x=x, y=y, side=side, angle_radians=_eye_angle_radians(face.eyes[0], face.eyes[1]))
 
 
-def region_of_mesh(points: Floats) -> Region:
+def region_from_mesh(points: Float32Array) -> Region:
     """Where to measure the same face in the next picture."""
-    turn = _turn(points[_EYES[0]], points[_EYES[1]])
+    turn = _eye_angle_radians(points[_EYES[0]], points[_EYES[1]])
     cos, sin = np.cos(turn), np.sin(turn)
     level = points @ np.array([[cos, -sin], [sin, cos]])
     low, high = level.min(axis=0), level.max(axis=0)
     x, y = np.array([[cos, -sin], [sin, cos]]) @ ((low + high) / 2)
-    side = REGION_SHARE * float((high - low).max())
-    return Region(x=float(x), y=float(y), side=side, turn=turn)
+    side = REGION_SCALE * float((high - low).max())
+    return Region(x=float(x), y=float(y), side=side, angle_radians=turn)
 
 
-def five_points(points: Floats) -> Floats:
+def select_landmarks(points: Float32Array) -> Float32Array:
     """(5, 2): eye centres, nose tip and mouth corners, in the ArcFace template's order."""
     eye, other_eye = points[[33, 133]].mean(axis=0), points[[362, 263]].mean(axis=0)
     return np.stack([eye, other_eye, points[1], points[61], points[291]]).astype(np.float32)
 
 
-def box_of(mesh: Mesh) -> FaceBox:
+def compute_bounding_box(mesh: Mesh) -> FaceBox:
     """The box around the measured face."""
     (left, top), (right, bottom) = mesh.points.min(axis=0), mesh.points.max(axis=0)
     return FaceBox(
@@ -105,14 +105,14 @@ def box_of(mesh: Mesh) -> FaceBox:
     )
 
 
-def _turn(eye: Floats, other_eye: Floats) -> float:
+def _eye_angle_radians(eye: Float32Array, other_eye: Float32Array) -> float:
     return float(np.arctan2(other_eye[1] - eye[1], other_eye[0] - eye[0]))
 
 
-def _map_region(region: Region) -> Floats:
+def _region_to_input(region: Region) -> Float32Array:
     """(2, 3): picture pixels to the network's 192x192."""
     scale = INPUT_SIDE / max(region.side, 1.0)
-    cos, sin = scale * np.cos(region.turn), scale * np.sin(region.turn)
+    cos, sin = scale * np.cos(region.angle_radians), scale * np.sin(region.angle_radians)
     linear = np.array([[cos, sin], [-sin, cos]])
     shift = INPUT_SIDE / 2 - linear @ np.array([region.x, region.y])
     return np.column_stack([linear, shift]).astype(np.float32)

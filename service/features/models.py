@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.errors import FaceModelsMissing
 
 DETECTOR_FILE: Final = "face_detection_short_range.tflite"
@@ -41,7 +41,7 @@ class FaceNetwork:
         self._outputs = [places[output] for output in outputs]
         self._interpreter.invoke()
 
-    def run(self, pixels: Floats) -> list[Floats]:
+    def run(self, pixels: Float32Array) -> list[Float32Array]:
         """What the network says of (H, W, 3) float32 pixels, scaled as it was taught."""
         self._interpreter.set_tensor(self._input, pixels[np.newaxis])
         self._interpreter.invoke()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.domain.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class TrackedDetection:
     """A face in a picture, and whose it is.
 
     track: a number from 1; the same face keeps it through the clip.
@@ -22,7 +22,7 @@ class Sighting:
 
     track: int
     box: FaceBox
-    points: Floats
+    landmarks: Float32Array
 
 
 class FaceFinder(Protocol):
@@ -33,7 +33,7 @@ class FaceFinder(Protocol):
         """Whether there were more faces at a time than are followed."""
         ...
 
-    def find(self, picture: Bytes) -> Sequence[Sighting]:
+    def find(self, picture: UInt8Array) -> Sequence[TrackedDetection]:
         """The faces of the next (H, W, 3) RGB picture, those that have been there most first."""
         ...
 

@@ -8,11 +8,11 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.domain.clip import FaceBox
 from service.domain.state import State
 from service.errors import FaceModelsMissing
-from service.features.sighting import Sighting
+from service.features.sighting import TrackedDetection
 
 SEARCH_SIDE: Final = 640
 """Faces are searched in a picture whose longer side is at most so many pixels."""
@@ -43,7 +43,7 @@ class YuNetFinder:
     def restore(self, state: State) -> None:
         """Go on: nothing was left behind."""
 
-    def find(self, picture: Bytes) -> list[Sighting]:
+    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
         """The largest face of the (H, W, 3) RGB picture, if there is one."""
         height, width = picture.shape[:2]
         scale = min(1.0, SEARCH_SIDE / max(height, width))
@@ -60,4 +60,8 @@ class YuNetFinder:
         left, top, box_width, box_height = (float(value) / scale for value in largest[:4])
         score = float(np.clip(largest[14], 0.0, 1.0))
         box = FaceBox(left=left, top=top, width=box_width, height=box_height, score=score)
-        return [Sighting(track=1, box=box, points=largest[4:14].reshape(5, 2) / np.float32(scale))]
+        return [
+            TrackedDetection(
+                track=1, box=box, landmarks=largest[4:14].reshape(5, 2) / np.float32(scale)
+            )
+        ]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from service.domain.choices import Choices
-from service.domain.ports import Store
-from service.domain.timeline import AnalysisEvent, FramesSeen
+from service.domain.choices import AnalysisOptions
+from service.domain.ports import BlobStore
+from service.domain.timeline import AnalysisEvent, AnalysisProgress
 from service.errors import (
     CircumplexError,
     ClipError,
@@ -23,32 +23,32 @@ from service.errors import (
     QueueUnavailable,
     ServiceError,
 )
-from service.jobs.ledger import AttemptSuperseded, Claim, JobWithdrawn, Ledger
-from service.jobs.pulse import Pulse
+from service.jobs.ledger import AttemptSuperseded, Claim, JobWithdrawn, LeaseManager
+from service.jobs.pulse import Heartbeat
 from service.jobs.record import result_key
 from service.results.builder import ResultBuilder
-from service.results.columns import Result
+from service.results.columns import AnalysisResult
 from service.results.formats import FORMATS
 from service.settings import Settings
 from service.telemetry.logs import TRACE_ID
 from service.telemetry.metrics import Metrics
 
-HAND_BACK_SECONDS: Final = 2.0
+RELEASE_SECONDS: Final = 2.0
 FIRST_RETRY_SECONDS: Final = 2.0
 LONGEST_RETRY_SECONDS: Final = 64.0
 
 log = logging.getLogger(__name__)
 
-Analyse = Callable[[Path, Choices], AsyncGenerator[AnalysisEvent]]
+Analyse = Callable[[Path, AnalysisOptions], AsyncGenerator[AnalysisEvent]]
 """`service.analysis.analyse`, bound to everything but the clip and its choices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Annotator:
+class JobRunner:
     """Does the work of a claim; provenance is asked once for each result."""
 
-    ledger: Ledger
-    store: Store
+    lease_manager: LeaseManager
+    store: BlobStore
     analyse: Analyse
     provenance: Callable[[], Mapping[str, Any]]
     settings: Settings
@@ -67,13 +67,13 @@ class Annotator:
             self.metrics.job_queue_wait_seconds.observe(max(waited, 0.0))
         outcome = "released"
         try:
-            outcome = await self._attempt(claim)
+            outcome = await self._run_attempt(claim)
         except JobWithdrawn:
             outcome = "cancelled"
         except AttemptSuperseded:
             outcome = "superseded"
         except asyncio.CancelledError:
-            await self._hand_back(claim)
+            await self._release(claim)
             raise
         finally:
             seconds = time.monotonic() - started
@@ -81,11 +81,11 @@ class Annotator:
             log.info("job %s: attempt %d %s", claim.job_id, claim.attempt, outcome)
         return outcome != "retried"
 
-    async def _attempt(self, claim: Claim) -> str:
+    async def _run_attempt(self, claim: Claim) -> str:
         """Work with a pulse beside it; a pulse that finds the job lost ends the work."""
-        pulse = Pulse(self.ledger, claim)
+        pulse = Heartbeat(self.lease_manager, claim)
         work = asyncio.create_task(self._settle(claim, pulse))
-        beating = asyncio.create_task(pulse.beat())
+        beating = asyncio.create_task(pulse.run())
         try:
             await asyncio.wait((work, beating), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -96,27 +96,27 @@ class Annotator:
                 task.cancel()
             await asyncio.gather(work, beating, return_exceptions=True)
 
-    async def _settle(self, claim: Claim, pulse: Pulse) -> str:
+    async def _settle(self, claim: Claim, heartbeat: Heartbeat) -> str:
         """Bring the attempt to its end; returns its outcome."""
         try:
             started = time.monotonic()
-            result = await self._follow(claim, pulse)
+            result = await self._analyze(claim, heartbeat)
             self._observe_speed(result, time.monotonic() - started)
-            await self._publish(claim, pulse, result)
+            await self._publish(claim, heartbeat, result)
         except AttemptSuperseded:
             raise
         except ClipError as error:
             self.metrics.decode_rejected_total.labels(error.code).inc()
-            return await self._fail(claim, pulse, error)
+            return await self._fail(claim, heartbeat, error)
         except ServiceError as error:
-            return await self._put_off_or_fail(claim, pulse, error)
+            return await self._defer_or_fail(claim, heartbeat, error)
         except Exception:
             log.exception("job %s: a defect", claim.job_id)
-            return await self._fail(claim, pulse, InternalError())
+            return await self._fail(claim, heartbeat, InternalError())
         return "succeeded"
 
-    async def _follow(self, claim: Claim, pulse: Pulse) -> Result:
-        choices = claim.record.choices
+    async def _analyze(self, claim: Claim, heartbeat: Heartbeat) -> AnalysisResult:
+        choices = claim.record.analysis_options
         builder = ResultBuilder(self.provenance(), choices.faces)
         async with (
             self.store.open_file(claim.record.clip_key) as clip,
@@ -124,11 +124,11 @@ class Annotator:
         ):
             async for event in events:
                 builder.add(event)
-                if isinstance(event, FramesSeen):
-                    pulse.frames_done, pulse.frames_expected = event.done, event.expected
+                if isinstance(event, AnalysisProgress):
+                    heartbeat.frames_done, heartbeat.frames_expected = event.done, event.expected
         return await asyncio.to_thread(builder.build)
 
-    async def _publish(self, claim: Claim, pulse: Pulse, result: Result) -> None:
+    async def _publish(self, claim: Claim, heartbeat: Heartbeat, result: AnalysisResult) -> None:
         """Results in the store first, the state after; nothing stays of what was not published.
 
         An attempt that is cut short while the queue is told may have been published all the
@@ -139,13 +139,15 @@ class Annotator:
         size_bytes = 0
         try:
             for name, key in keys.items():
-                size_bytes += await self.store.put(key, _in_thread(FORMATS[name].write(result)))
+                size_bytes += await self.store.put(
+                    key, _iterate_in_thread(FORMATS[name].write(result))
+                )
         except BaseException:
             await self._delete(keys.values())
             raise
         ended = {"frames": len(result.frames), "result_bytes": size_bytes}
         try:
-            await pulse.settle(lambda: self.ledger.succeed(claim, **ended))
+            await heartbeat.settle(lambda: self.lease_manager.succeed(claim, **ended))
         except AttemptSuperseded:
             await self._delete(keys.values())
             raise
@@ -156,7 +158,7 @@ class Annotator:
         for key in keys:
             await self.store.delete(key)
 
-    async def _put_off_or_fail(self, claim: Claim, pulse: Pulse, error: ServiceError) -> str:
+    async def _defer_or_fail(self, claim: Claim, heartbeat: Heartbeat, error: ServiceError) -> str:
         """Try again when the part that was away may be back: 2, 4, 8 ... 64 s, with jitter.
 
         A decoder that was killed counts as a lost worker does: its clip may be why.
@@ -165,33 +167,33 @@ class Annotator:
         lost = claim.record.lost + isinstance(error, DecoderKilled)
         is_hopeless = lost >= self.settings.max_attempts or deferrals >= self.settings.max_deferrals
         if not error.retryable or is_hopeless:
-            return await self._fail(claim, pulse, error)
+            return await self._fail(claim, heartbeat, error)
         longest = min(FIRST_RETRY_SECONDS * 2.0 ** min(deferrals - 1, 10), LONGEST_RETRY_SECONDS)
         seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311
         log.warning("job %s: again in %.0f s: %s", claim.job_id, seconds, error.detail)
         counts = {"deferrals": deferrals, "lost": lost}
-        await pulse.settle(lambda: self.ledger.put_off(claim, seconds=seconds, **counts))
+        await heartbeat.settle(lambda: self.lease_manager.defer(claim, seconds=seconds, **counts))
         return "retried"
 
-    async def _fail(self, claim: Claim, pulse: Pulse, error: CircumplexError) -> str:
+    async def _fail(self, claim: Claim, heartbeat: Heartbeat, error: CircumplexError) -> str:
         log.warning("job %s failed: %s: %s", claim.job_id, error.code, error.detail)
-        await pulse.settle(lambda: self.ledger.fail(claim, error))
+        await heartbeat.settle(lambda: self.lease_manager.fail(claim, error))
         return "failed"
 
-    async def _hand_back(self, claim: Claim) -> None:
+    async def _release(self, claim: Claim) -> None:
         try:
-            async with asyncio.timeout(HAND_BACK_SECONDS):
-                await self.ledger.hand_back(claim)
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self.lease_manager.release(claim)
         except (AttemptSuperseded, QueueUnavailable, TimeoutError) as error:
             log.warning("job %s could not be handed back: %r", claim.job_id, error)
 
-    def _observe_speed(self, result: Result, seconds: float) -> None:
+    def _observe_speed(self, result: AnalysisResult, seconds: float) -> None:
         if len(result.frames) > 1 and seconds > 0:
             clip_seconds = float(result.frames.time[-1] - result.frames.time[0])
             self.metrics.realtime_factor.observe(clip_seconds / seconds)
 
 
-async def _in_thread(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
+async def _iterate_in_thread(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
     """The same chunks, made in a thread, so that the event loop keeps renewing leases."""
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk

@@ -15,20 +15,20 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from service.errors import QueueUnavailable
-from service.jobs.outage import is_defect, reason_of, refuses_writes
-from service.jobs.sentinel import is_sentinel_url, open_master
+from service.jobs.outage import describe_outage, is_invalid_command, is_read_only_error
+from service.jobs.sentinel import create_master_client, is_sentinel_url
 
 T = TypeVar("T")
 
-ANSWER_SECONDS: Final = 5.0
-CONNECT_SECONDS: Final = 2.0
-RETRIES: Final = 2
-RETRY_PAUSE_SECONDS: Final = 0.1
+RESPONSE_TIMEOUT_SECONDS: Final = 5.0
+CONNECT_TIMEOUT_SECONDS: Final = 2.0
+MAX_RETRIES: Final = 2
+RETRY_BACKOFF_SECONDS: Final = 0.1
 MAX_CONNECTIONS: Final = 32
 """Of one client. An exchange takes a millisecond: a burst waits its turn, and none is refused."""
 
 
-def connect(url: str, *, decodes: bool = True) -> Redis:
+def connect_redis(url: str, *, decode_responses: bool = True) -> Redis:
     """A client that connects when first used; every answer is due within ANSWER_SECONDS.
 
     A command that meets a broken connection, or a master that is one no more, is sent again on
@@ -40,14 +40,14 @@ def connect(url: str, *, decodes: bool = True) -> Redis:
     """
     options: dict[str, Any] = {
         "max_connections": MAX_CONNECTIONS,
-        "timeout": ANSWER_SECONDS,
-        "decode_responses": decodes,
-        "socket_timeout": ANSWER_SECONDS,
-        "socket_connect_timeout": CONNECT_SECONDS,
-        "retry": _Repeat(),
+        "timeout": RESPONSE_TIMEOUT_SECONDS,
+        "decode_responses": decode_responses,
+        "socket_timeout": RESPONSE_TIMEOUT_SECONDS,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "retry": _ReconnectRetry(),
     }
     try:
-        client = _client_of(url, options)
+        client = _create_client(url, options)
         client.connection_pool.make_connection()  # which reads the options, and connects nothing
     except (TypeError, ValueError):
         # what was wrong may be a piece of the password
@@ -55,19 +55,19 @@ def connect(url: str, *, decodes: bool = True) -> Redis:
     return client
 
 
-def _client_of(url: str, options: dict[str, Any]) -> Redis:
+def _create_client(url: str, options: dict[str, Any]) -> Redis:
     if is_sentinel_url(url):
-        return open_master(url, options)
+        return create_master_client(url, options)
     return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
-class _Repeat(Retry):
+class _ReconnectRetry(Retry):
     """Repeats what met a connection that has to be made anew."""
 
     def __init__(self) -> None:
         super().__init__(
-            ConstantBackoff(RETRY_PAUSE_SECONDS),
-            RETRIES,
+            ConstantBackoff(RETRY_BACKOFF_SECONDS),
+            MAX_RETRIES,
             supported_errors=(BrokenConnection, NoAnswer, ReadOnlyError),
         )
 
@@ -84,7 +84,7 @@ class _Repeat(Retry):
             try:
                 return await do()
             except ResponseError as error:
-                if refuses_writes(error):
+                if is_read_only_error(error):
                     raise ReadOnlyError(str(error)) from error
                 raise
 
@@ -92,25 +92,27 @@ class _Repeat(Retry):
 
 
 @asynccontextmanager
-async def reaching_redis(
-    seconds: float = ANSWER_SECONDS + CONNECT_SECONDS,
+async def redis_errors_translated(
+    timeout_seconds: float = RESPONSE_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS,
 ) -> AsyncGenerator[None]:
     """Turn every way in which Redis can be away for so long, or of no use, into QueueUnavailable.
 
     What it refuses because we asked for nonsense stays what it is: a defect.
     """
-    with _cancellable():
+    with _cancellation_preserved():
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout_seconds):
                 yield
         except (RedisError, OSError, TimeoutError) as error:
-            if is_defect(error):
+            if is_invalid_command(error):
                 raise
-            raise QueueUnavailable(f"the job queue cannot be used: {reason_of(error)}") from error
+            raise QueueUnavailable(
+                f"the job queue cannot be used: {describe_outage(error)}"
+            ) from error
 
 
 @contextmanager
-def _cancellable() -> Generator[None]:
+def _cancellation_preserved() -> Generator[None]:
     """Raises CancelledError where the task was cancelled inside, and did not notice.
 
     redis-py sends by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes

@@ -9,25 +9,25 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from service.errors import QueueUnavailable
-from service.jobs.ledger import Claim, Claimed, Ledger
+from service.jobs.ledger import Claim, ClaimOutcome, LeaseManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-LOOK_SECONDS: Final = 0.1
+EMPTY_QUEUE_POLL_SECONDS: Final = 0.1
 """From one look into an empty queue to the next."""
-PAUSE_SECONDS: Final = 1.0
+OUTAGE_POLL_SECONDS: Final = 1.0
 """From one look at a part that is away to the next, at most."""
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[Claim], Awaitable[bool]]
+ClaimHandler = Callable[[Claim], Awaitable[bool]]
 """Does one attempt and settles it; an Annotator, as a rule.
 
 It says whether all that it takes was there. It must not block the event loop, where leases are
 renewed, and when it is cancelled it hands its job back.
 """
 
-Ready = Callable[[], Awaitable[bool]]
+ReadinessCheck = Callable[[], Awaitable[bool]]
 """Whether work can be done at all: Triton and the store are there."""
 
 
@@ -40,16 +40,21 @@ class Consumer:
     """
 
     def __init__(
-        self, ledger: Ledger, settings: Settings, work: Work, is_ready: Ready, metrics: Metrics
+        self,
+        lease_manager: LeaseManager,
+        settings: Settings,
+        handle_claim: ClaimHandler,
+        is_ready: ReadinessCheck,
+        metrics: Metrics,
     ) -> None:
-        self._ledger = ledger
+        self._lease_manager = lease_manager
         self._settings = settings
-        self._work = work
+        self._handle_claim = handle_claim
         self._is_ready = is_ready
-        self._is_in_doubt = False
+        self._must_check_readiness = False
         self._metrics = metrics
-        self._at_work: set[asyncio.Task[None]] = set()
-        self._is_away = False
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._is_queue_unavailable = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what can be finished in `drain_seconds`.
@@ -59,70 +64,76 @@ class Consumer:
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
         try:
             while not stop.is_set():
-                pause = await self._fill()
-                busy = self._at_work if len(self._at_work) >= self._slots else ()
+                pause = await self._claim_jobs()
+                busy = self._attempts if len(self._attempts) >= self._slots else ()
                 await asyncio.wait(
                     (stopping, *busy), timeout=pause, return_when=asyncio.FIRST_COMPLETED
                 )
             await self._drain()
         finally:
             stopping.cancel()
-            await self._interrupt()
+            await self._cancel_attempts()
 
     @property
     def _slots(self) -> int:
         return self._settings.worker_concurrency
 
     @property
-    def _pause_seconds(self) -> float:
+    def _readiness_poll_seconds(self) -> float:
         """From one look at a part to the next: often enough for Redis to know of our pulse."""
-        return min(PAUSE_SECONDS, self._settings.lease_seconds / 8)
+        return min(OUTAGE_POLL_SECONDS, self._settings.lease_seconds / 8)
 
-    async def _fill(self) -> float | None:
+    async def _claim_jobs(self) -> float | None:
         """Claim until no hand is free or nothing waits; returns the seconds to the next look."""
         try:
-            while len(self._at_work) < self._slots:
-                self._is_in_doubt = self._is_in_doubt and not await self._is_ready()
-                claimed = await self._ledger.claim(only_lost=self._is_in_doubt)
-                self._tell(claimed)
-                if self._is_away:
+            while len(self._attempts) < self._slots:
+                self._must_check_readiness = (
+                    self._must_check_readiness and not await self._is_ready()
+                )
+                claimed = await self._lease_manager.claim(only_lost=self._must_check_readiness)
+                self._report_lost_attempts(claimed)
+                if self._is_queue_unavailable:
                     log.info("the queue is back")
-                    self._is_away = False
+                    self._is_queue_unavailable = False
                 if claimed.claim is None:
-                    return self._pause_seconds if self._is_in_doubt else LOOK_SECONDS
-                self._start(claimed.claim)
+                    return (
+                        self._readiness_poll_seconds
+                        if self._must_check_readiness
+                        else EMPTY_QUEUE_POLL_SECONDS
+                    )
+                self._start_attempt(claimed.claim)
         except QueueUnavailable as error:
-            if not self._is_away:
+            if not self._is_queue_unavailable:
                 log.warning("no jobs for now: %s", error)
-            self._is_away = True
-            return PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
+            self._is_queue_unavailable = True
+            return OUTAGE_POLL_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
         return None
 
-    def _tell(self, claimed: Claimed) -> None:
-        self._metrics.workers_lost_total.inc(claimed.lost)
-        for job_id in claimed.given_up:
+    def _report_lost_attempts(self, outcome: ClaimOutcome) -> None:
+        self._metrics.workers_lost_total.inc(outcome.lost_attempts)
+        for job_id in outcome.exhausted_jobs:
             self._metrics.decode_rejected_total.labels("attempts_exhausted").inc()
             log.error("job %s is given up: worker after worker was lost", job_id)
 
-    def _start(self, claim: Claim) -> None:
-        task = asyncio.create_task(self._attend(claim), name=f"job {claim.job_id}")
-        self._at_work.add(task)
-        task.add_done_callback(self._at_work.discard)
+    def _start_attempt(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._run_attempt(claim), name=f"job {claim.job_id}")
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
 
-    async def _attend(self, claim: Claim) -> None:
+    async def _run_attempt(self, claim: Claim) -> None:
         try:
-            if not await self._work(claim):
-                self._is_in_doubt = True
+            if not await self._handle_claim(claim):
+                self._must_check_readiness = True
         except Exception:
             log.exception("job %s: its attempt ended without a word; the lease will", claim.job_id)
 
     async def _drain(self) -> None:
-        log.info("draining: %d jobs under way", len(self._at_work))
-        if self._at_work:
-            await asyncio.wait(self._at_work, timeout=self._settings.drain_seconds)
+        log.info("draining: %d jobs under way", len(self._attempts))
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=self._settings.drain_seconds)
 
-    async def _interrupt(self) -> None:
-        left = tuple(self._at_work)
+    async def _cancel_attempts(self) -> None:
+        left = tuple(self._attempts)
         if left:
             log.warning("draining took too long: %d jobs are handed back", len(left))
         for task in left:

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from redis.asyncio import Redis
 
-from service.domain.caller import Caller, Limits
+from service.domain.caller import Caller, CallerQuotas
 from service.errors import (
     CircumplexError,
     JobFinished,
@@ -18,13 +18,13 @@ from service.errors import (
     QueueFull,
     QuotaExceeded,
 )
-from service.jobs.connection import connect, reaching_redis
-from service.jobs.events import Events
-from service.jobs.idempotency import Idempotency, Reservation
-from service.jobs.listing import Listing
-from service.jobs.record import JobRecord, JobState, to_fields
-from service.jobs.records import Records
-from service.jobs.scripts import EVERYBODY, Scripts
+from service.jobs.connection import connect_redis, redis_errors_translated
+from service.jobs.events import JobEventLog
+from service.jobs.idempotency import IdempotencyKeys, Reservation
+from service.jobs.listing import JobListing
+from service.jobs.record import JobRecord, JobState, record_to_fields
+from service.jobs.records import JobRecordReader
+from service.jobs.scripts import ALL_OWNERS, LuaScripts
 from service.settings import Settings
 
 NO_LIMIT: Final = -1
@@ -33,7 +33,7 @@ FULL_RETRY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class QueueBacklog:
     """Jobs that no worker has: how many, and for how long the oldest has waited."""
 
     depth: int
@@ -41,7 +41,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class SubmitReceipt:
     """What became of a submission.
 
     earlier_fingerprint: of the request that this idempotency key came with before; `record` is
@@ -49,68 +49,68 @@ class Receipt:
     """
 
     record: JobRecord
-    earlier_fingerprint: str | None = None
+    prior_fingerprint: str | None = None
 
 
-class Desk:
+class JobQueue:
     """Raises QueueUnavailable from each method when Redis is away."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._settings = settings
-        self._scripts = Scripts(redis, settings.queue_name)
-        self._records = Records(redis, self._scripts)
-        self.events = Events(redis, self._scripts)
-        self.listing = Listing(redis, self._scripts, self._records)
-        self.idempotency = Idempotency(self._scripts)
+        self._scripts = LuaScripts(redis, settings.queue_name)
+        self._records = JobRecordReader(redis, self._scripts)
+        self.events = JobEventLog(redis, self._scripts)
+        self.listing = JobListing(redis, self._scripts, self._records)
+        self.idempotency_keys = IdempotencyKeys(self._scripts)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """A desk with its own connections; succeeds whether Redis is there or not."""
-        async with connect(settings.redis_url) as redis:
+        async with connect_redis(settings.redis_url) as redis:
             yield cls(redis, settings)
 
-    async def check_room(self, caller: Caller, clip_bytes: int = 0) -> None:
+    async def check_capacity(self, caller: Caller, clip_bytes: int = 0) -> None:
         """Refuse early what `submit` would refuse; raises QueueFull or QuotaExceeded."""
         limits = caller.limits
-        async with reaching_redis(), self._redis.pipeline(transaction=False) as questions:
-            questions.zcard(self._index(EVERYBODY, JobState.QUEUED))
-            questions.zcard(self._index(caller.owner, JobState.QUEUED))
-            questions.zcard(self._index(caller.owner, JobState.RUNNING))
+        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as questions:
+            questions.zcard(self._index_key(ALL_OWNERS, JobState.QUEUED))
+            questions.zcard(self._index_key(caller.owner, JobState.QUEUED))
+            questions.zcard(self._index_key(caller.owner, JobState.RUNNING))
             questions.hget(self._scripts.key("stored"), caller.owner)
             waiting, queued, running, stored = await questions.execute()
         if waiting >= self._settings.max_queued_jobs:
-            raise self._refusal("queue_full", limits)
+            raise self._capacity_error("queue_full", limits)
         if limits.open_jobs is not None and queued + running >= limits.open_jobs:
-            raise self._refusal("open_jobs", limits)
+            raise self._capacity_error("open_jobs", limits)
         if limits.stored_bytes is not None and int(stored or 0) + clip_bytes > limits.stored_bytes:
-            raise self._refusal("stored_bytes", limits)
+            raise self._capacity_error("stored_bytes", limits)
 
     async def submit(
         self,
         record: JobRecord,
         *,
-        limits: Limits | None = None,
+        limits: CallerQuotas | None = None,
         reservation: Reservation | None = None,
-    ) -> Receipt:
+    ) -> SubmitReceipt:
         """Accept a job whose clip is in the store: from here on it will be done, once.
 
         Raises: QueueFull, QuotaExceeded: nothing of it stays in the queue.
         """
-        limits = limits or Limits()
+        limits = limits or CallerQuotas()
         verdict, *found = await self._scripts.run(
             "submit",
             *(record.id, self._settings.max_queued_jobs),
-            *(_limit(limits.open_jobs), _limit(limits.stored_bytes)),
-            *(reservation.as_arguments() if reservation else ("", "", 0)),
-            *(part for pair in to_fields(record).items() for part in pair),
+            *(_encode_limit(limits.open_jobs), _encode_limit(limits.stored_bytes)),
+            *(reservation.to_script_arguments() if reservation else ("", "", 0)),
+            *(part for pair in record_to_fields(record).items() for part in pair),
         )
         if verdict == "accepted":
-            return Receipt(record=replace(record, created_at=float(found[0])))
+            return SubmitReceipt(record=replace(record, created_at=float(found[0])))
         if verdict == "earlier":
-            return Receipt(record=await self.find(found[0]), earlier_fingerprint=found[1])
-        raise self._refusal(verdict, limits)
+            return SubmitReceipt(record=await self.find(found[0]), prior_fingerprint=found[1])
+        raise self._capacity_error(verdict, limits)
 
     async def find(self, job_id: str) -> JobRecord:
         """The job as it stands; raises JobUnknown."""
@@ -127,20 +127,20 @@ class Desk:
             raise JobFinished(f"the job has {state} and cannot be cancelled")
         return await self.find(job_id)
 
-    async def retry(self, job_id: str, *, limits: Limits | None = None) -> JobRecord:
+    async def retry(self, job_id: str, *, limits: CallerQuotas | None = None) -> JobRecord:
         """Queue a failed or cancelled job anew; one that waits already is shown.
 
         Raises: JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded.
         """
-        limits = limits or Limits()
-        bounds = (self._settings.max_queued_jobs, _limit(limits.open_jobs))
+        limits = limits or CallerQuotas()
+        bounds = (self._settings.max_queued_jobs, _encode_limit(limits.open_jobs))
         verdict = await self._scripts.run("retry", job_id, *bounds)
         if verdict == "clip_dropped":
             raise JobNotRetryable("the clip is not kept any more: submit it again")
         if verdict in tuple(JobState):
             raise JobNotRetryable(f"the job is {verdict}")
         if verdict not in ("accepted", "unknown"):
-            raise self._refusal(verdict, limits)
+            raise self._capacity_error(verdict, limits)
         return await self.find(job_id)
 
     async def remove(self, job_id: str) -> None:
@@ -151,31 +151,31 @@ class Desk:
         if not await self._scripts.run("remove", job_id):
             raise JobUnknown(f"there is no job {job_id[:64]!r}")
 
-    async def backlog(self) -> Backlog:
+    async def measure_backlog(self) -> QueueBacklog:
         """What waits, and since when."""
-        queued = self._index(EVERYBODY, JobState.QUEUED)
-        async with reaching_redis(), self._redis.pipeline(transaction=False) as questions:
+        queued = self._index_key(ALL_OWNERS, JobState.QUEUED)
+        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as questions:
             questions.zcard(queued)
             questions.zrange(queued, 0, 0, withscores=True)
             questions.time()
             depth, first, (seconds, microseconds) = await questions.execute()
         age = max(seconds + microseconds / 1e6 - first[0][1], 0.0) if first else 0.0
-        return Backlog(depth=depth, oldest_age_seconds=age)
+        return QueueBacklog(depth=depth, oldest_age_seconds=age)
 
-    async def stored_bytes(self) -> int:
+    async def measure_stored_bytes(self) -> int:
         """What all clips and results weigh together."""
-        async with reaching_redis():
-            return int(await self._redis.hget(self._scripts.key("stored"), EVERYBODY) or 0)
+        async with redis_errors_translated():
+            return int(await self._redis.hget(self._scripts.key("stored"), ALL_OWNERS) or 0)
 
     async def is_ready(self) -> bool:
         """Whether Redis answers."""
-        async with reaching_redis():
+        async with redis_errors_translated():
             return bool(await self._redis.ping())
 
-    def _index(self, owner: str, state: JobState) -> str:
+    def _index_key(self, owner: str, state: JobState) -> str:
         return self._scripts.key("index", owner, state)
 
-    def _refusal(self, verdict: str, limits: Limits) -> CircumplexError:
+    def _capacity_error(self, verdict: str, limits: CallerQuotas) -> CircumplexError:
         if verdict == "open_jobs":
             told = f"{limits.open_jobs} jobs of this key are queued or running already"
             return QuotaExceeded(told, retry_seconds=FULL_RETRY_SECONDS)
@@ -186,5 +186,5 @@ class Desk:
         return QueueFull(told, retry_seconds=FULL_RETRY_SECONDS)
 
 
-def _limit(most: int | None) -> int:
-    return NO_LIMIT if most is None else most
+def _encode_limit(limit: int | None) -> int:
+    return NO_LIMIT if limit is None else limit

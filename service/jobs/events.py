@@ -11,16 +11,16 @@ from typing import Any, Final, Literal
 from redis.asyncio import Redis
 
 from service.errors import JobUnknown
-from service.jobs.connection import reaching_redis
+from service.jobs.connection import redis_errors_translated
 from service.jobs.record import JobState
-from service.jobs.scripts import Scripts
+from service.jobs.scripts import LuaScripts
 
-LOOK_SECONDS: Final = 0.25
-ID: Final = re.compile(r"\d{1,19}-\d{1,19}")
+EVENT_POLL_SECONDS: Final = 0.25
+EVENT_ID_PATTERN: Final = re.compile(r"\d{1,19}-\d{1,19}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class JobUpdate:
     """The job after a change. `id` is a Redis stream id: a time in milliseconds and a number.
 
     frames_total: an estimate until the job has succeeded.
@@ -36,40 +36,40 @@ class Event:
     error_code: str | None
 
     @property
-    def at(self) -> float:
+    def occurred_at(self) -> float:
         """When it happened, seconds since the epoch."""
         return int(self.id.partition("-")[0]) / 1000
 
 
-class Events:
+class JobEventLog:
     """Raises QueueUnavailable when Redis is away."""
 
-    def __init__(self, redis: Redis, scripts: Scripts) -> None:
+    def __init__(self, redis: Redis, scripts: LuaScripts) -> None:
         self._redis = redis
         self._scripts = scripts
 
-    async def since(self, job_id: str, last_id: str | None) -> list[Event]:
+    async def read_since(self, job_id: str, last_id: str | None) -> list[JobUpdate]:
         """All that is kept after `last_id`; only the latest event where that is None.
 
         Every event tells how the job stands, so that nothing is missed where some are not kept.
         """
         stream = self._scripts.key("events", job_id)
         found: Any
-        async with reaching_redis():
+        async with redis_errors_translated():
             if last_id is None:
                 found = await self._redis.xrevrange(stream, count=1)
             else:
                 found = await self._redis.xrange(stream, min=f"({last_id}")
-        return [_event(name, fields) for name, fields in found]
+        return [_parse_event(name, fields) for name, fields in found]
 
-    async def follow(self, job_id: str, last_id: str | None) -> AsyncGenerator[Event | None]:
+    async def watch(self, job_id: str, last_id: str | None) -> AsyncGenerator[JobUpdate | None]:
         """Events from then on, up to the job's end; None now and then while there is none.
 
         Raises: JobUnknown: there is no such job, or it was removed meanwhile.
         """
         while True:
-            is_final = (await self._state(job_id)).is_final
-            found = await self.since(job_id, last_id)
+            is_final = (await self._read_state(job_id)).is_final
+            found = await self.read_since(job_id, last_id)
             for event in found:
                 last_id = event.id
                 yield event
@@ -77,10 +77,10 @@ class Events:
                 return  # it was before the events were read: they are all
             if not found:
                 yield None
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(EVENT_POLL_SECONDS)
 
-    async def _state(self, job_id: str) -> JobState:
-        async with reaching_redis():
+    async def _read_state(self, job_id: str) -> JobState:
+        async with redis_errors_translated():
             state: Any = await self._redis.hget(self._scripts.key("job", job_id), "state")
         if state is None:
             raise JobUnknown(f"there is no job {job_id[:64]!r}")
@@ -89,12 +89,12 @@ class Events:
 
 def is_event_id(text: str) -> bool:
     """Whether this could be the id of an event."""
-    return ID.fullmatch(text) is not None
+    return EVENT_ID_PATTERN.fullmatch(text) is not None
 
 
-def _event(name: str, fields: Mapping[str, str]) -> Event:
+def _parse_event(name: str, fields: Mapping[str, str]) -> JobUpdate:
     total = fields.get("frames_total")
-    return Event(
+    return JobUpdate(
         id=name,
         kind="state" if fields["kind"] == "state" else "progress",
         state=JobState(fields["state"]),

@@ -8,14 +8,14 @@ from typing import Final
 from uuid import uuid4
 
 from service.errors import IdempotencyKeyInUse
-from service.jobs.scripts import Scripts
+from service.jobs.scripts import LuaScripts
 
-UPLOAD_SECONDS: Final = 20.0
+RESERVATION_SECONDS: Final = 20.0
 """For how long a key is taken by an upload that has stopped renewing it: its gateway is gone."""
-LOOK_SECONDS: Final = 5.0
+MAX_RETRY_SECONDS: Final = 5.0
 """When to ask again for a key that is taken, at most: its upload may end any moment."""
-RENEW_SECONDS: Final = UPLOAD_SECONDS / 4
-KEPT_SECONDS: Final = 24 * 3600
+RENEW_SECONDS: Final = RESERVATION_SECONDS / 4
+KEY_TTL_SECONDS: Final = 24 * 3600
 """For how long a key stands for its job."""
 
 
@@ -27,51 +27,53 @@ class Reservation:
     token: str
     fingerprint: str = ""
 
-    def finished(self, fingerprint: str) -> Reservation:
+    def with_fingerprint(self, fingerprint: str) -> Reservation:
         """The same, at the end of its upload."""
         return replace(self, fingerprint=fingerprint)
 
-    def as_arguments(self) -> tuple[str, str, int]:
+    def to_script_arguments(self) -> tuple[str, str, int]:
         """What the script `submit` takes of it."""
-        return self.key, self.fingerprint, KEPT_SECONDS
+        return self.key, self.fingerprint, KEY_TTL_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
+class PriorSubmission:
     """What the key stands for: an earlier request and its job."""
 
     job_id: str
     fingerprint: str
 
 
-class Idempotency:
+class IdempotencyKeys:
     """Keys of each owner; raises QueueUnavailable when Redis is away."""
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: LuaScripts) -> None:
         self._scripts = scripts
 
-    async def reserve(self, owner: str, key: str) -> Reservation | Earlier:
+    async def reserve(self, owner: str, key: str) -> Reservation | PriorSubmission:
         """Take a key before the upload starts.
 
         Raises: IdempotencyKeyInUse: another upload has it now.
         """
         digest = hashlib.sha256(key.encode()).hexdigest()
-        return await self._take(Reservation(key=f"{owner}:{digest}", token=uuid4().hex))
+        return await self._reserve(Reservation(key=f"{owner}:{digest}", token=uuid4().hex))
 
     async def renew(self, reservation: Reservation) -> None:
         """Keep it while the upload goes on, every RENEW_SECONDS."""
-        await self._take(reservation)
+        await self._reserve(reservation)
 
     async def release(self, reservation: Reservation) -> None:
         """Give it back: the upload has come to nothing."""
         await self._scripts.run("release", reservation.key, reservation.token)
 
-    async def _take(self, reservation: Reservation) -> Reservation | Earlier:
+    async def _reserve(self, reservation: Reservation) -> Reservation | PriorSubmission:
         verdict, *found = await self._scripts.run(
-            "reserve", reservation.key, reservation.token, int(UPLOAD_SECONDS)
+            "reserve", reservation.key, reservation.token, int(RESERVATION_SECONDS)
         )
         if verdict == "earlier":
-            return Earlier(job_id=found[0], fingerprint=found[1])
+            return PriorSubmission(job_id=found[0], fingerprint=found[1])
         if verdict == "in_use":
-            raise IdempotencyKeyInUse(retry_seconds=min(max(float(found[0]), 1.0), LOOK_SECONDS))
+            raise IdempotencyKeyInUse(
+                retry_seconds=min(max(float(found[0]), 1.0), MAX_RETRY_SECONDS)
+            )
         return reservation

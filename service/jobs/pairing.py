@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import uuid4
 
-from service.domain.ports import Store
-from service.jobs.upkeep import Upkeep
+from service.domain.ports import BlobStore
+from service.jobs.upkeep import QueueMaintenance
 
 PAIR_KEY: Final = "pair"
 """The blob that holds the mark which the queue's `pair` key holds too."""
@@ -16,17 +16,17 @@ PAIR_KEY: Final = "pair"
 log = logging.getLogger(__name__)
 
 
-async def is_paired(store: Store, upkeep: Upkeep) -> bool:
+async def check_pairing(store: BlobStore, maintenance: QueueMaintenance) -> bool:
     """Whether store and queue bear the same mark; the first queue that asks leaves its own.
 
     A Redis that has lost everything bears none, another one bears another: what they know
     says nothing about this store.
     Raises: QueueUnavailable, StoreUnavailable, StoreFull.
     """
-    of_store, of_queue = await _mark_of(store), await upkeep.pair()
+    of_store, of_queue = await _read_store_mark(store), await maintenance.read_pairing_mark()
     if of_store is None:
-        mark = of_queue or await upkeep.pair_up(uuid4().hex)
-        await store.put(PAIR_KEY, _once(mark))
+        mark = of_queue or await maintenance.claim_pairing_mark(uuid4().hex)
+        await store.put(PAIR_KEY, _single_chunk(mark))
         return False  # another queue may have left its mark meanwhile: the next time will tell
     if of_store != of_queue:
         log.error(
@@ -36,7 +36,7 @@ async def is_paired(store: Store, upkeep: Upkeep) -> bool:
     return of_store == of_queue
 
 
-async def _mark_of(store: Store) -> str | None:
+async def _read_store_mark(store: BlobStore) -> str | None:
     try:
         content = await store.get(PAIR_KEY)
     except KeyError:
@@ -44,5 +44,5 @@ async def _mark_of(store: Store) -> str | None:
     return b"".join([chunk async for chunk in content]).decode(errors="replace")
 
 
-async def _once(mark: str) -> AsyncIterator[bytes]:
+async def _single_chunk(mark: str) -> AsyncIterator[bytes]:
     yield mark.encode()

@@ -8,12 +8,12 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from service.domain.caller import ANYONE
-from service.domain.choices import Choices, Faces, Priority
-from service.errors import CircumplexError, InternalError, error_of
+from service.domain.caller import ANONYMOUS
+from service.domain.choices import AnalysisOptions, FaceSelection, Priority
+from service.errors import CircumplexError, InternalError, error_from_code
 
-SCHEMA: Final = 2
-READABLE: Final = ("1", str(SCHEMA))
+SCHEMA_VERSION: Final = 2
+READABLE_SCHEMAS: Final = ("1", str(SCHEMA_VERSION))
 """Schemas whose records are read; 1 had no owner and no priority. See lua/adopt.lua."""
 
 
@@ -51,10 +51,10 @@ class JobRecord:
     media_type: str
     clip_bytes: int
     trace_id: str
-    faces: Faces = Faces.PRIMARY
+    faces: FaceSelection = FaceSelection.PRIMARY
     video_stream: int | None = None
     audio_stream: int | None = None
-    owner: str = ANYONE.owner
+    owner: str = ANONYMOUS.owner
     priority: Priority = Priority.BULK
     created_at: float = 0.0
     started_at: float | None = None
@@ -80,9 +80,9 @@ class JobRecord:
         return clip_key(self.id)
 
     @property
-    def choices(self) -> Choices:
+    def analysis_options(self) -> AnalysisOptions:
         """What was chosen for the clip."""
-        return Choices(
+        return AnalysisOptions(
             faces=self.faces, video_stream=self.video_stream, audio_stream=self.audio_stream
         )
 
@@ -91,7 +91,7 @@ class JobRecord:
         """Why the job failed."""
         if self.error_code is None:
             return None
-        return error_of(self.error_code, self.error_detail)
+        return error_from_code(self.error_code, self.error_detail)
 
     @property
     def fraction(self) -> float | None:
@@ -139,7 +139,7 @@ def result_key(job_id: str, attempt: int, format_name: str) -> str:
     return f"results/{job_id}/{attempt}.{format_name}"
 
 
-def to_fields(record: JobRecord) -> dict[str, str]:
+def record_to_fields(record: JobRecord) -> dict[str, str]:
     """The record as a Redis hash; what is not known or not so is left out."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     known = {
@@ -147,24 +147,24 @@ def to_fields(record: JobRecord) -> dict[str, str]:
         for name, value in values.items()
         if value is not None and value is not False
     }
-    return {"schema": str(SCHEMA), **known}
+    return {"schema": str(SCHEMA_VERSION), **known}
 
 
-def from_fields(found: Mapping[str, str]) -> JobRecord:
+def record_from_fields(found: Mapping[str, str]) -> JobRecord:
     """The record a Redis hash holds; raises InternalError for one of another schema."""
-    if found.get("schema") not in READABLE:
+    if found.get("schema") not in READABLE_SCHEMAS:
         raise InternalError(f"the job was recorded with schema {found.get('schema')}")
     known = {field.name for field in fields(JobRecord)}
     read: dict[str, Any] = {
-        name: _READERS.get(name, str)(value) for name, value in found.items() if name in known
+        name: _FIELD_PARSERS.get(name, str)(value) for name, value in found.items() if name in known
     }
     return JobRecord(**read)
 
 
-_READERS: Final[Mapping[str, Any]] = {
+_FIELD_PARSERS: Final[Mapping[str, Any]] = {
     "state": JobState,
     "clip_bytes": int,
-    "faces": Faces,
+    "faces": FaceSelection,
     "video_stream": int,
     "audio_stream": int,
     "priority": Priority,

@@ -8,32 +8,32 @@ from typing import Any
 from redis.asyncio import Redis
 
 from service.errors import JobUnknown
-from service.jobs.connection import reaching_redis
-from service.jobs.record import JobRecord, from_fields
-from service.jobs.scripts import Scripts
+from service.jobs.connection import redis_errors_translated
+from service.jobs.record import JobRecord, record_from_fields
+from service.jobs.scripts import LuaScripts
 
 
-class Records:
+class JobRecordReader:
     """Raises QueueUnavailable when Redis is away."""
 
-    def __init__(self, redis: Redis, scripts: Scripts) -> None:
+    def __init__(self, redis: Redis, scripts: LuaScripts) -> None:
         self._redis = redis
         self._scripts = scripts
 
     async def find(self, job_id: str) -> JobRecord:
         """The job as it stands; raises JobUnknown."""
-        async with reaching_redis():
+        async with redis_errors_translated():
             found: Any = await self._redis.hgetall(self._scripts.key("job", job_id))
         if not found:
             raise JobUnknown(f"there is no job {job_id[:64]!r}")
-        return from_fields(found)
+        return record_from_fields(found)
 
-    async def known(self, ids: Iterable[str]) -> dict[str, JobRecord]:
+    async def find_many(self, ids: Iterable[str]) -> dict[str, JobRecord]:
         """Those of the jobs that there are, in the order that was asked for."""
         asked = list(ids)
-        async with reaching_redis(), self._redis.pipeline(transaction=False) as questions:
+        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as questions:
             for job_id in asked:
                 questions.hgetall(self._scripts.key("job", job_id))
             answers = await questions.execute()
         found = zip(asked, answers, strict=True)
-        return {job_id: from_fields(fields) for job_id, fields in found if fields}
+        return {job_id: record_from_fields(fields) for job_id, fields in found if fields}

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from service.jobs.connection import reaching_redis
+from service.jobs.connection import redis_errors_translated
 
 PRELUDE: Final = "prelude"
-EVERYBODY: Final = "*"
+ALL_OWNERS: Final = "*"
 """The owner of everybody's lists and bytes, as the prelude has it."""
 SCRIPTS: Final = (
     "adopt",
@@ -30,16 +30,16 @@ SCRIPTS: Final = (
 )
 
 
-class Scripts:
+class LuaScripts:
     """Runs the scripts for the queue of one name; a script that is sent twice works once."""
 
     def __init__(self, redis: Redis, queue_name: str) -> None:
         self._queue_name = queue_name
-        self._scripts = {name: redis.register_script(source_of(name)) for name in SCRIPTS}
+        self._scripts = {name: redis.register_script(load_script(name)) for name in SCRIPTS}
 
     async def run(self, name: str, *arguments: str | float) -> Any:
         """What the script `name` returns; raises QueueUnavailable."""
-        async with reaching_redis():
+        async with redis_errors_translated():
             return await self._scripts[name](keys=[self._queue_name], args=list(arguments))
 
     def key(self, *parts: str) -> str:
@@ -48,7 +48,7 @@ class Scripts:
 
 
 @cache
-def source_of(name: str) -> str:
+def load_script(name: str) -> str:
     """The text of a script, what all of them share before it."""
     folder = files("service.jobs") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in (PRELUDE, name))

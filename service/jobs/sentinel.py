@@ -20,14 +20,14 @@ from redis.backoff import NoBackoff
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 SENTINEL_PORT: Final = 26379
-SENTINEL_SECONDS: Final = 1.0
+SENTINEL_TIMEOUT_SECONDS: Final = 1.0
 """A sentinel that has not answered by then is passed over, and the next one is asked."""
 
-_HOST: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:,@\s]+))(?::(\d{1,5}))?")
+_HOST_PATTERN: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:,@\s]+))(?::(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class SentinelTopology:
     """What a URL says: who to ask, for whom, and how to speak with either."""
 
     sentinels: tuple[tuple[str, int], ...]
@@ -41,7 +41,7 @@ def is_sentinel_url(url: str) -> bool:
     return url.partition("://")[0] in SCHEMES
 
 
-def read_sentinel_url(url: str) -> Topology:
+def parse_sentinel_url(url: str) -> SentinelTopology:
     """Take a URL apart; raises ValueError, without quoting it."""
     scheme, _, rest = url.partition("://")
     authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
@@ -57,26 +57,26 @@ def read_sentinel_url(url: str) -> Topology:
     if scheme.startswith("rediss"):
         options["ssl"] = True
         theirs |= {name: value for name, value in options.items() if name.startswith("ssl")}
-    return Topology(
-        sentinels=tuple(_address(host) for host in hosts.split(",")),
+    return SentinelTopology(
+        sentinels=tuple(_parse_address(host) for host in hosts.split(",")),
         master_name=master_name,
         redis_options=options,
         sentinel_options=theirs,
     )
 
 
-def open_master(url: str, options: Mapping[str, Any]) -> Redis:
+def create_master_client(url: str, options: Mapping[str, Any]) -> Redis:
     """A client of whoever is master when it connects; raises ValueError.
 
     Args: options: of its connections and pool, as redis-py names them.
     """
-    topology = read_sentinel_url(url)
+    topology = parse_sentinel_url(url)
     sentinels = Sentinel(
         topology.sentinels,
         sentinel_kwargs={
             **topology.sentinel_options,
-            "socket_timeout": SENTINEL_SECONDS,
-            "socket_connect_timeout": SENTINEL_SECONDS,
+            "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
+            "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
             "retry": Retry(NoBackoff(), 0),
         },
     )
@@ -98,8 +98,8 @@ class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
             await self.sentinel_manager.aclose()
 
 
-def _address(member: str) -> tuple[str, int]:
-    found = _HOST.fullmatch(member.strip())
+def _parse_address(member: str) -> tuple[str, int]:
+    found = _HOST_PATTERN.fullmatch(member.strip())
     if found is None:
         raise ValueError("a sentinel is named as host or host:port")
     port = int(found[3] or SENTINEL_PORT)

@@ -11,8 +11,8 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
-from service.jobs.consumer import Consumer, Ready, Work
-from service.jobs.ledger import Ledger
+from service.jobs.consumer import ClaimHandler, Consumer, ReadinessCheck
+from service.jobs.ledger import LeaseManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -22,22 +22,27 @@ log = logging.getLogger(__name__)
 
 
 async def run_worker(
-    *, settings: Settings, ledger: Ledger, work: Work, is_ready: Ready, metrics: Metrics
+    *,
+    settings: Settings,
+    lease_manager: LeaseManager,
+    handle_claim: ClaimHandler,
+    is_ready: ReadinessCheck,
+    metrics: Metrics,
 ) -> None:
     """Work until SIGTERM or SIGINT, then drain."""
-    with _serving_metrics(settings, metrics), _stop_signals() as stop:
+    with _metrics_served(settings, metrics), _stop_on_signals() as stop:
         log.info(
             "worker takes %d jobs at once from %s, metrics on port %d",
             settings.worker_concurrency,
             settings.queue_name,
             settings.worker_metrics_port,
         )
-        await Consumer(ledger, settings, work, is_ready, metrics).run(stop)
+        await Consumer(lease_manager, settings, handle_claim, is_ready, metrics).run(stop)
     log.info("worker stopped")
 
 
 @contextmanager
-def _serving_metrics(settings: Settings, metrics: Metrics) -> Generator[None]:
+def _metrics_served(settings: Settings, metrics: Metrics) -> Generator[None]:
     server, thread = start_http_server(
         settings.worker_metrics_port, settings.host, registry=metrics.registry
     )
@@ -50,7 +55,7 @@ def _serving_metrics(settings: Settings, metrics: Metrics) -> Generator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Generator[asyncio.Event]:
+def _stop_on_signals() -> Generator[asyncio.Event]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:

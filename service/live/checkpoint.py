@@ -9,23 +9,23 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Final
 
-from service.domain.cast import CAST_PARTS, Cast
-from service.domain.choices import Faces
+from service.domain.cast import TRACK_MANAGER_CLASSES, TrackManager
+from service.domain.choices import FaceSelection
 from service.domain.live import Snapshot
 from service.domain.timeline import Estimate, TimelinePoint
-from service.errors import StreamGone
-from service.live.config import LiveConfig
-from service.live.finals import Finals, Sent
-from service.live.parcel import Parcels, ParcelUnreadable
-from service.live.pieces import Clock, Position
+from service.errors import StreamExpired
+from service.live.config import StreamSessionConfig
+from service.live.finals import FrameArrival, FrameResultAssembler
+from service.live.parcel import EncodedObjectInvalid, ObjectCodec
+from service.live.pieces import FrameTimeRange, MediaPosition
 from service.settings import Settings
 
-FORMAT: Final = 1
+FORMAT_VERSION: Final = 1
 """To be raised when what a checkpoint's parts mean changes, and their names do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class StreamCheckpoint:
     """A stream behind a block of concluded frames.
 
     frames: concluded, as the child numbers them. position: what comes next in the media, as they
@@ -34,54 +34,64 @@ class Checkpoint:
     gone: those of them, as they were sent, that lie beyond the position.
     """
 
-    frames: int
-    position: Position
-    clock: Clock
+    finalized_frames: int
+    position: MediaPosition
+    time_range: FrameTimeRange
     snapshot: Snapshot | None
-    unheard: int
-    cast: Cast
-    finals: Finals
-    last_index: int
+    frames_without_audio: int
+    track_manager: TrackManager
+    result_assembler: FrameResultAssembler
+    last_final_index: int
     dropped_tracks: list[int]
-    dropped: int
-    gone: list[int]
+    dropped_frames: int
+    dropped_indices: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class FinalCheckpoint:
     """A stream that has come to its end. position: of all its media; summary: serialised."""
 
-    position: Position
-    last_index: int
+    position: MediaPosition
+    last_final_index: int
     summary: bytes
 
 
-PARCELS: Final = Parcels(
+CHECKPOINT_CODEC: Final = ObjectCodec(
     (
-        *(Checkpoint, Ending, Position, Clock, Snapshot, Finals, Sent, TimelinePoint, Estimate),
-        *(Faces, *CAST_PARTS),
+        *(
+            StreamCheckpoint,
+            FinalCheckpoint,
+            MediaPosition,
+            FrameTimeRange,
+            Snapshot,
+            FrameResultAssembler,
+            FrameArrival,
+            TimelinePoint,
+            Estimate,
+        ),
+        *(FaceSelection, *TRACK_MANAGER_CLASSES),
     )
 )
 
 
-def read_state(state: bytes) -> Checkpoint | Ending:
+def decode_checkpoint(state: bytes) -> StreamCheckpoint | FinalCheckpoint:
     """Raises StreamGone: nobody can read it."""
     try:
-        return PARCELS.unpack(state)
-    except ParcelUnreadable as error:
-        raise StreamGone("What was kept of the stream cannot be read") from error
+        return CHECKPOINT_CODEC.decode(state)
+    except EncodedObjectInvalid as error:
+        raise StreamExpired("What was kept of the stream cannot be read") from error
 
 
-def terms_of(config: LiveConfig) -> str:
+def client_config_key(config: StreamSessionConfig) -> str:
     """What a client chooses once for its stream."""
     media = {"kind": type(config.media).__name__, **asdict(config.media)}
     return json.dumps({"media": media, "faces": config.faces})
 
 
-def recipe_of(settings: Settings, weights: Mapping[str, str]) -> str:
+def server_config_hash(settings: Settings, weights: Mapping[str, str]) -> str:
     """What must be the same at two gateways for one to go on where the other broke off."""
     told = {
-        "format": [FORMAT, PARCELS.layout, version("circumplex")],
+        "format": [FORMAT_VERSION, CHECKPOINT_CODEC.layout_hash, version("circumplex")],
         "weights": dict(weights),
         "method": [settings.window_frames, settings.hop_frames, settings.smoothing_seconds],
         "block": settings.chunk_frames,

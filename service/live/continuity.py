@@ -14,109 +14,122 @@ from dataclasses import replace
 
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.domain.live import FrameMedia, LiveMedia, Snapshot
-from service.live.checkpoint import PARCELS, Checkpoint, Ending
-from service.live.conclusion import Conclusion
-from service.live.keeper import Keeper
-from service.live.pieces import Clock, PieceReader, Position
-from service.live.replies import show_position
+from service.domain.live import FrameStreamMedia, Snapshot, StreamMedia
+from service.live.checkpoint import CHECKPOINT_CODEC, FinalCheckpoint, StreamCheckpoint
+from service.live.conclusion import FinalStage
+from service.live.keeper import CheckpointWriter
+from service.live.pieces import FrameTimeRange, MediaPosition, MediaReader
+from service.live.replies import position_to_proto
 
 
-class Continuity:
+class Checkpointer:
     """Makes and writes checkpoints; knows what was dropped and what the child has said."""
 
     def __init__(
         self,
         *,
-        media: LiveMedia,
-        keeper: Keeper,
-        reader: PieceReader,
-        start: Checkpoint | None,
+        media: StreamMedia,
+        checkpoint_writer: CheckpointWriter,
+        reader: MediaReader,
+        checkpoint: StreamCheckpoint | None,
     ) -> None:
-        self.keeper = keeper
-        self.dropped = start.dropped if start else 0
-        self.gone = set(start.gone if start else ())
+        self.checkpoint_writer = checkpoint_writer
+        self.dropped_frames = checkpoint.dropped_frames if checkpoint else 0
+        self.dropped_indices = set(checkpoint.dropped_indices if checkpoint else ())
         """Frames, as they were sent, that are told to be dropped and lie beyond what is kept."""
         self._reader = reader
-        self._needs_snapshot = isinstance(media, FrameMedia)
+        self._needs_snapshot = isinstance(media, FrameStreamMedia)
         self._snapshots: dict[int, tuple[Snapshot, int]] = {}
-        self._saved_frames = start.frames if start else 0
+        self._saved_frames = checkpoint.finalized_frames if checkpoint else 0
 
-    def drop(self, dropped: wire.FramesDropped) -> None:
+    def record_dropped_frame(self, dropped: wire.FramesDropped) -> None:
         """One frame is told to have no result."""
-        self.dropped += 1
-        self.gone.add(dropped.first_index)
-        self.keeper.note([wire.StreamingAnnotateResponse(frames_dropped=dropped)])
+        self.dropped_frames += 1
+        self.dropped_indices.add(dropped.first_index)
+        self.checkpoint_writer.record_responses(
+            [wire.StreamingAnnotateResponse(frames_dropped=dropped)]
+        )
 
-    def remember(self, snapshot: Snapshot, heard_frames: int, concluded_frames: int) -> None:
+    def add_snapshot(
+        self, snapshot: Snapshot, frames_with_audio: int, finalized_frames: int
+    ) -> None:
         """The child has said how it stands, and so many frames have been heard by then."""
-        self._snapshots[snapshot.frames] = snapshot, snapshot.frames - heard_frames
-        for frames in [each for each in self._snapshots if each < concluded_frames]:
+        self._snapshots[snapshot.frames] = snapshot, snapshot.frames - frames_with_audio
+        for frames in [each for each in self._snapshots if each < finalized_frames]:
             del self._snapshots[frames]
 
     async def save(
-        self, conclusion: Conclusion, results: Sequence[wire.FrameResult]
+        self, final_stage: FinalStage, results: Sequence[wire.FrameResult]
     ) -> wire.MediaReleased | None:
         """Keep the state behind the last concluded block, before these results are told.
 
         Returns: what need never be sent again once they have been told; None: nothing new.
         Raises: StreamSuperseded.
         """
-        self.keeper.note([wire.StreamingAnnotateResponse(frame_result=each) for each in results])
-        checkpoint = self._checkpoint(conclusion)
+        self.checkpoint_writer.record_responses(
+            [wire.StreamingAnnotateResponse(frame_result=each) for each in results]
+        )
+        checkpoint = self._build_checkpoint(final_stage)
         if checkpoint is None:
             return None
         received = self._reader.position
-        if not await self.keeper.save(await asyncio.to_thread(PARCELS.pack, checkpoint), received):
+        if not await self.checkpoint_writer.save(
+            await asyncio.to_thread(CHECKPOINT_CODEC.encode, checkpoint), received
+        ):
             return None
-        self._saved_frames = checkpoint.frames
+        self._saved_frames = checkpoint.finalized_frames
         if not self._needs_snapshot:
             return None
-        return wire.MediaReleased(until=show_position(checkpoint.position))
+        return wire.MediaReleased(until=position_to_proto(checkpoint.position))
 
-    async def save_rest(self, conclusion: Conclusion) -> None:
+    async def save_remaining(self, final_stage: FinalStage) -> None:
         """The session ends before the stream does: keep what has come since the last time."""
-        is_further = conclusion.frames > self._saved_frames
-        if self.keeper.is_resumable and conclusion.is_between_blocks and is_further:
-            await self.save(conclusion, ())
+        is_further = final_stage.finalized_frames > self._saved_frames
+        if self.checkpoint_writer.is_resumable and final_stage.is_between_blocks and is_further:
+            await self.save(final_stage, ())
 
-    async def end(
-        self, results: Sequence[wire.FrameResult], summary: wire.StreamSummary, last_index: int
+    async def save_final(
+        self,
+        results: Sequence[wire.FrameResult],
+        summary: wire.StreamSummary,
+        last_final_index: int,
     ) -> None:
         """Keep the last results and the summary for a client that is cut off before it has them.
 
         Raises: StreamSuperseded.
         """
-        self.keeper.note([wire.StreamingAnnotateResponse(frame_result=each) for each in results])
-        ending = Ending(
+        self.checkpoint_writer.record_responses(
+            [wire.StreamingAnnotateResponse(frame_result=each) for each in results]
+        )
+        ending = FinalCheckpoint(
             position=self._reader.position,
-            last_index=last_index,
+            last_final_index=last_final_index,
             summary=summary.SerializeToString(),
         )
-        await self.keeper.save(PARCELS.pack(ending), self._reader.position)
+        await self.checkpoint_writer.save(CHECKPOINT_CODEC.encode(ending), self._reader.position)
 
-    def _checkpoint(self, conclusion: Conclusion) -> Checkpoint | None:
+    def _build_checkpoint(self, final_stage: FinalStage) -> StreamCheckpoint | None:
         """Nothing but values that stay as they are while the conclusion waits."""
-        snapshot, unheard = self._snapshots.get(conclusion.frames, (None, 0))
+        snapshot, unheard = self._snapshots.get(final_stage.finalized_frames, (None, 0))
         if self._needs_snapshot and snapshot is None:
             return None
-        position = replace(Position(), frames=conclusion.next_index)
+        position = replace(MediaPosition(), frames=final_stage.next_index)
         if snapshot is not None:
             position = replace(position, audio_samples=snapshot.samples)
-        self.gone = {index for index in self.gone if index >= position.frames}
-        return Checkpoint(
-            frames=conclusion.frames,
+        self.dropped_indices = {index for index in self.dropped_indices if index >= position.frames}
+        return StreamCheckpoint(
+            finalized_frames=final_stage.finalized_frames,
             position=position,
-            clock=Clock(
-                first_seconds=self._reader.clock.first_seconds,
-                last_seconds=conclusion.last_seconds,
+            time_range=FrameTimeRange(
+                first_seconds=self._reader.time_range.first_seconds,
+                last_seconds=final_stage.last_frame_seconds,
             ),
             snapshot=snapshot,
-            unheard=unheard,
-            cast=conclusion.estimation.cast,
-            finals=conclusion.finals,
-            last_index=conclusion.last_index,
-            dropped_tracks=[*conclusion.dropped_tracks],
-            dropped=self.dropped,
-            gone=sorted(self.gone),
+            frames_without_audio=unheard,
+            track_manager=final_stage.estimation.tracks,
+            result_assembler=final_stage.result_assembler,
+            last_final_index=final_stage.last_final_index,
+            dropped_tracks=[*final_stage.dropped_tracks],
+            dropped_frames=self.dropped_frames,
+            dropped_indices=sorted(self.dropped_indices),
         )

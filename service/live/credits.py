@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 
 
-class Credits:
+class FrameCredits:
     """Counts frames between the intake and their first result."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-        self._has_room = asyncio.Event()
+    def __init__(self, max_frames: int) -> None:
+        self._max_frames = max_frames
+        self._in_flight = 0
+        self._available = asyncio.Event()
 
     async def wait(self) -> None:
         """Until another frame may be taken on."""
-        while self._taken >= self._most:
-            self._has_room.clear()
-            await self._has_room.wait()
+        while self._in_flight >= self._max_frames:
+            self._available.clear()
+            await self._available.wait()
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """One frame more is under way."""
-        self._taken += 1
+        self._in_flight += 1
 
-    def give(self, frames: int = 1) -> None:
+    def release(self, frames: int = 1) -> None:
         """So many have been answered."""
-        self._taken -= frames
-        self._has_room.set()
+        self._in_flight -= frames
+        self._available.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error of a group, however deep."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):

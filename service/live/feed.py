@@ -9,29 +9,29 @@ from dataclasses import dataclass
 
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.domain.live import LiveFrame
-from service.domain.ports import LiveExtraction
+from service.domain.live import StreamFrame
+from service.domain.ports import StreamExtraction
 from service.errors import StreamIdle
-from service.live.credits import Credits
-from service.live.intake import Intake
-from service.live.pieces import PieceReader
+from service.live.credits import FrameCredits
+from service.live.intake import InputQueue
+from service.live.pieces import MediaReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feed:
+class InputPump:
     """The way in of one stream."""
 
-    reader: PieceReader
-    intake: Intake
-    extraction: LiveExtraction
-    credits: Credits
+    media_reader: MediaReader
+    input_queue: InputQueue
+    extraction: StreamExtraction
+    credits: FrameCredits
     idle_seconds: float
-    gone: Container[int]
+    dropped_indices: Container[int]
     """Frames that were told to be dropped before the stream broke off: they stay so."""
-    sent: deque[tuple[int, float]]
+    frames_in_decoder: deque[tuple[int, float]]
     """Of the frames that the child has and nobody has seen: place in the stream, and time."""
 
-    async def pump(self, requests: AsyncIterator[wire.StreamingAnnotateRequest]) -> None:
+    async def receive(self, requests: AsyncIterator[wire.StreamingAnnotateRequest]) -> None:
         """Let requests in until they end.
 
         Raises: StreamIdle, StreamOverrun; whatever is wrong with a request.
@@ -44,21 +44,21 @@ class Feed:
                 raise StreamIdle() from error
             if request is None:
                 break
-            index = self.reader.position.frames
-            piece = self.reader.read(request)
-            if not (isinstance(piece, LiveFrame) and index in self.gone):
-                await self.intake.put(piece, index, self.reader.position)
-        self.intake.end()
+            index = self.media_reader.position.frames
+            piece = self.media_reader.read(request)
+            if not (isinstance(piece, StreamFrame) and index in self.dropped_indices):
+                await self.input_queue.put(piece, index, self.media_reader.position)
+        self.input_queue.close()
 
-    async def feed(self) -> None:
+    async def feed_decoder(self) -> None:
         """Hand the pieces to the child, as many frames at a time as may be under way."""
         while True:
             await self.credits.wait()
-            waiting = await self.intake.take()
+            waiting = await self.input_queue.take()
             if waiting is None:
                 break
-            if isinstance(waiting.piece, LiveFrame):
-                self.credits.take()
-                self.sent.append((waiting.index, waiting.piece.time_seconds))
-            await self.extraction.send(waiting.piece)
+            if isinstance(waiting.media_input, StreamFrame):
+                self.credits.acquire()
+                self.frames_in_decoder.append((waiting.index, waiting.media_input.time_seconds))
+            await self.extraction.send(waiting.media_input)
         await self.extraction.end()

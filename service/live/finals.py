@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.domain.choices import Faces
+from service.domain.choices import FaceSelection
 from service.domain.clip import Frame
 from service.domain.timeline import TimelinePoint
-from service.live.replies import show_frame, show_track
+from service.live.replies import frame_to_proto, track_to_proto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class FrameArrival:
     """A frame, its place in the stream as it was sent, and when its last byte came.
 
     arrived_at: monotonic seconds; None: at another gateway, or in another session.
@@ -26,25 +26,25 @@ class Sent:
     arrived_at: float | None
 
 
-class Finals:
+class FrameResultAssembler:
     """The frames that wait for their final result, and the points that are there already."""
 
     __slots__ = ("_faces", "_points", "_waiting")
 
-    def __init__(self, faces: Faces) -> None:
+    def __init__(self, faces: FaceSelection) -> None:
         self._faces = faces
-        self._waiting: deque[Sent] = deque()
+        self._waiting: deque[FrameArrival] = deque()
         self._points: dict[int, dict[int, TimelinePoint]] = {}
 
-    def expect(self, sent: Sent) -> None:
+    def add_frame(self, arrival: FrameArrival) -> None:
         """The next frame that will get a final result."""
-        self._waiting.append(sent)
+        self._waiting.append(arrival)
 
-    def add(self, point: TimelinePoint) -> None:
+    def add_point(self, point: TimelinePoint) -> None:
         """A point that nothing can change any more."""
         self._points.setdefault(point.frame.index, {})[point.track] = point
 
-    def drop(self, track: int) -> None:
+    def drop_track(self, track: int) -> None:
         """This track's points do not count."""
         for points in self._points.values():
             points.pop(track, None)
@@ -54,21 +54,21 @@ class Finals:
         """Which frame's result comes next; None: no frame waits."""
         return self._waiting[0].index if self._waiting else None
 
-    def forget_arrivals(self) -> None:
+    def clear_arrival_times(self) -> None:
         """The frames that wait have come in another session, by another clock."""
         self._waiting = deque(replace(sent, arrived_at=None) for sent in self._waiting)
 
-    def release(
-        self, settled_frames: int, leader: int | None
-    ) -> Iterator[tuple[Sent, wire.FrameResult]]:
+    def pop_settled(
+        self, settled_frames: int, primary_track: int | None
+    ) -> Iterator[tuple[FrameArrival, wire.FrameResult]]:
         """The results of the frames up to there, in order. leader: the track that leads by now."""
         while self._waiting and self._waiting[0].frame.index < settled_frames:
             sent = self._waiting.popleft()
             points = self._points.pop(sent.frame.index, {})
-            if self._faces is Faces.PRIMARY:
-                points = {track: each for track, each in points.items() if track == leader}
+            if self._faces is FaceSelection.PRIMARY:
+                points = {track: each for track, each in points.items() if track == primary_track}
             tracks = [
-                show_track(track, points[track].face, points[track].estimate)
+                track_to_proto(track, points[track].face, points[track].estimate)
                 for track in sorted(points)
             ]
-            yield sent, show_frame(sent.index, sent.frame.time_seconds, tracks, is_final=True)
+            yield sent, frame_to_proto(sent.index, sent.frame.time_seconds, tracks, is_final=True)

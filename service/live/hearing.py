@@ -8,50 +8,50 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.domain.live import Heard
-from service.estimation import Estimation
-from service.live.mailbox import Mailbox
-from service.live.provisional import Provisional
-from service.live.rows import Row
-from service.live.sounds import join
+from service.domain.live import AudioExtracted
+from service.estimation import Estimator
+from service.live.mailbox import BatchQueue
+from service.live.provisional import ProvisionalEstimator
+from service.live.rows import FrameRow
+from service.live.sounds import concatenate_audio
 
 MIN_FRAMES: Final = 8
 """Frames whose voice goes to the backbone together: one costs as much as these."""
-WAIT_SECONDS: Final = 0.25
+BATCH_WAIT_SECONDS: Final = 0.25
 """For no longer than this does the first of them wait for the others."""
 MAX_PIECES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hearing:
+class VoiceEmbeddingStage:
     """Embeds what was heard."""
 
-    estimation: Estimation
-    provisional: Provisional | None
-    unheard: deque[Row]
+    estimation: Estimator
+    provisional: ProvisionalEstimator | None
+    rows_without_voice: deque[FrameRow]
     """The frames that have no voice yet, in order."""
-    changed: Callable[[], None]
+    on_rows_changed: Callable[[], None]
     """Told whenever rows have got their voice."""
-    heard: Mailbox[Heard] = field(default_factory=Mailbox[Heard])
+    audio_queue: BatchQueue[AudioExtracted] = field(default_factory=BatchQueue[AudioExtracted])
 
     async def embed(self) -> None:
         """Sound of frames in order, to features."""
-        while pieces := await self._gather():
+        while pieces := await self._collect_batch():
             voice = await self.estimation.embed_voice(
-                *join([(each.waveform, each.patch_starts) for each in pieces])
+                *concatenate_audio([(each.waveform, each.patch_starts) for each in pieces])
             )
             if self.provisional is not None:
-                self.provisional.hear(self.unheard[0].sent.frame.index, voice)
+                self.provisional.add_voice(self.rows_without_voice[0].arrival.frame.index, voice)
             for features in voice:
-                self.unheard.popleft().voice = features
-            self.changed()
+                self.rows_without_voice.popleft().voice = features
+            self.on_rows_changed()
 
-    async def _gather(self) -> list[Heard]:
-        pieces = await self.heard.take(MAX_PIECES)
+    async def _collect_batch(self) -> list[AudioExtracted]:
+        pieces = await self.audio_queue.take(MAX_PIECES)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(BATCH_WAIT_SECONDS):
                 while pieces and sum(len(each.patch_starts) for each in pieces) < MIN_FRAMES:
-                    more = await self.heard.take(MAX_PIECES)
+                    more = await self.audio_queue.take(MAX_PIECES)
                     if not more:
                         break
                     pieces += more

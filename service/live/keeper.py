@@ -10,87 +10,92 @@ from typing import Final
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.errors import QueueUnavailable
-from service.live.archive import TOLD_RESULTS, Archive, Hold
-from service.live.pieces import Position
+from service.live.archive import MAX_STORED_RESPONSES, CheckpointStore, StreamClaim
+from service.live.pieces import MediaPosition
 from service.live.token import ResumeToken
 
-LOOK_SECONDS: Final = 1.0
+RENEW_SECONDS: Final = 1.0
 """So often a session looks whether another has taken its stream over."""
 
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes states and told results, and knows whether the stream could be resumed now."""
 
     def __init__(
-        self, archive: Archive, hold: Hold, *, entries: int = 0, is_resumed: bool = False
+        self,
+        checkpoint_store: CheckpointStore,
+        claim: StreamClaim,
+        *,
+        response_count: int = 0,
+        is_resumed: bool = False,
     ) -> None:
         """Args: entries: told before this session, and kept. is_resumed: from what is kept."""
-        self._archive = archive
-        self._hold = hold
+        self._checkpoint_store = checkpoint_store
+        self._claim = claim
         self._pending: list[bytes] = []
-        self._first = entries
-        self._has_state = is_resumed
-        self._is_missed = False
-        self._kept_until = time.monotonic() + archive.kept_seconds
+        self._first_pending_index = response_count
+        self._has_checkpoint = is_resumed
+        self._is_outage_logged = False
+        self._retained_until = time.monotonic() + checkpoint_store.retention_seconds
 
     @property
     def is_resumable(self) -> bool:
         """Whether somebody who is cut off now can go on."""
-        return self._has_state and time.monotonic() < self._kept_until
+        return self._has_checkpoint and time.monotonic() < self._retained_until
 
-    def token_of(self, index: int) -> str:
+    def make_resume_token(self, index: int) -> str:
         """To go on behind the final result of this frame; empty where that cannot be done."""
-        token = ResumeToken(stream_id=self._hold.stream_id, index=index)
+        token = ResumeToken(stream_id=self._claim.stream_id, index=index)
         return str(token) if self.is_resumable else ""
 
-    def note(self, told: Sequence[wire.StreamingAnnotateResponse]) -> None:
+    def record_responses(self, responses: Sequence[wire.StreamingAnnotateResponse]) -> None:
         """These are told; they are kept with the next state."""
-        self._pending += [each.SerializeToString() for each in told]
-        surplus = max(0, len(self._pending) - TOLD_RESULTS)
+        self._pending += [each.SerializeToString() for each in responses]
+        surplus = max(0, len(self._pending) - MAX_STORED_RESPONSES)
         del self._pending[:surplus]
-        self._first += surplus
+        self._first_pending_index += surplus
 
-    async def save(self, state: bytes, received: Position) -> bool:
+    async def save(self, state: bytes, received: MediaPosition) -> bool:
         """Keep this state and what was noted before it; False: Redis is away, another time.
 
         Raises: StreamSuperseded.
         """
-        first, told = self._first, [*self._pending]
+        first, told = self._first_pending_index, [*self._pending]
         try:
-            await self._archive.write(self._hold, state, received, first, told)
+            await self._checkpoint_store.write_checkpoint(self._claim, state, received, first, told)
         except QueueUnavailable as error:
-            self._miss(error)
+            self._log_outage_once(error)
             return False
-        written = first + len(told) - self._first
+        written = first + len(told) - self._first_pending_index
         del self._pending[:written]
-        self._first += written
-        self._has_state = True
-        self._stay()
+        self._first_pending_index += written
+        self._has_checkpoint = True
+        self._mark_retained()
         return True
 
     @property
-    def look_seconds(self) -> float:
+    def renew_seconds(self) -> float:
         """So often `look` has to be called."""
-        return min(LOOK_SECONDS, self._archive.kept_seconds / 4)
+        return min(RENEW_SECONDS, self._checkpoint_store.retention_seconds / 4)
 
-    async def look(self, received: Position) -> None:
+    async def renew(self, received: MediaPosition) -> None:
         """Keep what is kept for longer; raises StreamSuperseded."""
         try:
-            if await self._archive.keep(self._hold, received):
-                self._stay()
+            if await self._checkpoint_store.renew(self._claim, received):
+                self._mark_retained()
             else:
-                self._has_state = False
+                self._has_checkpoint = False
         except QueueUnavailable as error:
-            self._miss(error)
+            self._log_outage_once(error)
 
-    def _miss(self, error: QueueUnavailable) -> None:
+    def _log_outage_once(self, error: QueueUnavailable) -> None:
         """Say once, until it is over, that nothing is kept."""
-        if not self._is_missed:
+        if not self._is_outage_logged:
             log.warning("stream: what comes now is not kept to be resumed: %s", error.detail)
-        self._is_missed = True
+        self._is_outage_logged = True
 
-    def _stay(self) -> None:
-        self._is_missed = False
-        self._kept_until = time.monotonic() + self._archive.kept_seconds
+    def _mark_retained(self) -> None:
+        self._is_outage_logged = False
+        self._retained_until = time.monotonic() + self._checkpoint_store.retention_seconds

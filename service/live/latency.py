@@ -11,16 +11,16 @@ from circumplex.v1 import annotation_pb2 as wire
 
 from service.telemetry.metrics import STREAM_QUANTILES, Metrics
 
-REMEMBERED_RESULTS: Final = 4096
+MAX_SAMPLES: Final = 4096
 
 
-class Latency:
+class LatencyTracker:
     """From a frame's last byte received to its result sent, of one stream."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._provisional: deque[float] = deque(maxlen=REMEMBERED_RESULTS)
-        self._starts: float | None = None
+        self._provisional: deque[float] = deque(maxlen=MAX_SAMPLES)
+        self._media_start_at: float | None = None
 
     def observe(self, result: wire.FrameResult, arrived_at: float) -> float | None:
         """A result was sent just now.
@@ -36,23 +36,23 @@ class Latency:
         if result.is_final:
             return None
         self._provisional.append(seconds)
-        if self._starts is None:
-            self._starts = arrived_at - result.time_seconds
-        return max(0.0, now - max(arrived_at, self._starts + result.time_seconds))
+        if self._media_start_at is None:
+            self._media_start_at = arrived_at - result.time_seconds
+        return max(0.0, now - max(arrived_at, self._media_start_at + result.time_seconds))
 
-    def summary(self) -> wire.LatencySummary | None:
+    def summarize(self) -> wire.LatencySummary | None:
         """Of the provisional results; None where there were none."""
         if not self._provisional:
             return None
-        p50, p95, p99 = (float(value) for value in self._quantiles())
+        p50, p95, p99 = (float(value) for value in self._compute_quantiles())
         return wire.LatencySummary(p50_seconds=p50, p95_seconds=p95, p99_seconds=p99)
 
     def publish(self) -> None:
         """Count this stream's own quantiles among those of all streams."""
         if self._provisional:
-            for quantile, seconds in zip(STREAM_QUANTILES, self._quantiles(), strict=True):
+            for quantile, seconds in zip(STREAM_QUANTILES, self._compute_quantiles(), strict=True):
                 self._metrics.stream_latency_quantile_seconds.labels(quantile).observe(seconds)
 
-    def _quantiles(self) -> list[float]:
+    def _compute_quantiles(self) -> list[float]:
         ranks = [100 * float(quantile) for quantile in STREAM_QUANTILES]
         return [float(each) for each in np.percentile(list(self._provisional), ranks)]

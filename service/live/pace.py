@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-RESULTS_AT_ONCE: Final = 8
-PAUSE_SECONDS: Final = 0.005
+RESULTS_PER_BURST: Final = 8
+BURST_PAUSE_SECONDS: Final = 0.005
 
 
-class Pace:
+class ResultPacer:
     """Shared by the streams of a gateway: between portions, provisional results get through."""
 
     def __init__(self) -> None:
-        self._is_taken = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def wait(self, number: int) -> None:
+    async def wait(self, result_index: int) -> None:
         """Before the result of this number, from 0, of those that a stream has to tell."""
-        if number and number % RESULTS_AT_ONCE == 0:
-            async with self._is_taken:
-                await asyncio.sleep(PAUSE_SECONDS)
+        if result_index and result_index % RESULTS_PER_BURST == 0:
+            async with self._lock:
+                await asyncio.sleep(BURST_PAUSE_SECONDS)

@@ -14,70 +14,72 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.domain.arrays import Booleans, Floats
+from service.domain.arrays import BoolArray, Float32Array
 from service.domain.cast import MAX_TRACKS
-from service.domain.choices import Faces
+from service.domain.choices import FaceSelection
 from service.domain.clip import Frame
 from service.domain.ports import Inference
-from service.domain.presence import Presence
-from service.domain.signatures import FACE_FEATURES, LIVE_FRAMES, VOICE_FEATURES
-from service.domain.smoothing import REACH_SIGMAS
+from service.domain.presence import TrackStatistics
+from service.domain.signatures import FACE_FEATURES, LIVE_WINDOW_FRAMES, VOICE_FEATURES
+from service.domain.smoothing import KERNEL_RADIUS_SIGMAS
 from service.domain.timeline import Estimate
 
-Told = dict[int, tuple[Floats, Floats]]
+OutputByFrame = dict[int, tuple[Float32Array, Float32Array]]
 """Mean and spread of one track, (2,) each, by frame."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Row:
+class _RecentFrame:
     """A frame of the near past. visual: of its tracks; voice: None until it has been heard."""
 
     frame: Frame
-    visual: dict[int, Floats]
-    voice: Floats | None = None
+    visual: dict[int, Float32Array]
+    voice: Float32Array | None = None
 
 
 @dataclass(slots=True, kw_only=True)
-class _Track:
-    presence: Presence = field(default_factory=Presence)
-    last_face: Floats | None = None
+class _TrackHistory:
+    statistics: TrackStatistics = field(default_factory=TrackStatistics)
+    last_face: Float32Array | None = None
     """Of the frame before the rows that are kept."""
-    past: deque[tuple[float, float, float]] = field(
+    recent_estimates: deque[tuple[float, float, float]] = field(
         default_factory=deque[tuple[float, float, float]]
     )
     """Time, valence and arousal of the frames that smooth the next one."""
 
 
-class Provisional:
+class ProvisionalEstimator:
     """The near past of one stream, and the estimates that it allows."""
 
-    def __init__(self, *, inference: Inference, faces: Faces, smoothing_seconds: float) -> None:
+    def __init__(
+        self, *, inference: Inference, faces: FaceSelection, smoothing_seconds: float
+    ) -> None:
         self._inference = inference
         self._faces = faces
         self._smoothing_seconds = smoothing_seconds
-        self._rows: deque[_Row] = deque()
-        self._tracks: dict[int, _Track] = {}
+        self._recent_frames: deque[_RecentFrame] = deque()
+        self._tracks: dict[int, _TrackHistory] = {}
         self._last_voice = np.zeros(VOICE_FEATURES, np.float32)
-        self._unanswered = 0
+        self._unestimated_frames = 0
 
-    def see(self, frame: Frame, faces: Floats) -> None:
+    def add_frame(self, frame: Frame, faces: Float32Array) -> None:
         """Take the next frame and the (N, 512) faces in it."""
         visual = {face.track: row for face, row in zip(frame.faces, faces, strict=True)}
         for face in frame.faces:
-            track = self._tracks.setdefault(face.track, _Track())
-            track.presence.see(frame.index, face.box)
-        self._rows.append(_Row(frame=frame, visual=visual))
-        self._unanswered += 1
-        while len(self._rows) > LIVE_FRAMES:
-            self._forget(self._rows.popleft())
+            track = self._tracks.setdefault(face.track, _TrackHistory())
+            track.statistics.update(frame.index, face.box)
+        self._recent_frames.append(_RecentFrame(frame=frame, visual=visual))
+        self._unestimated_frames += 1
+        while len(self._recent_frames) > LIVE_WINDOW_FRAMES:
+            self._evict_frame(self._recent_frames.popleft())
         if len(self._tracks) > MAX_TRACKS:
-            lately = {track for row in self._rows for track in row.visual}
+            lately = {track for row in self._recent_frames for track in row.visual}
             gone = self._tracks.keys() - lately
-            del self._tracks[min(gone, key=lambda track: self._tracks[track].presence.rank)]
+            del self._tracks[min(gone, key=lambda track: self._tracks[track].statistics.rank)]
 
-    def hear(self, first_index: int, voice: Floats) -> None:
+    def add_voice(self, first_index: int, voice: Float32Array) -> None:
         """Take the (T, 128) voice of frames from this one on."""
-        rows = {row.frame.index: row for row in self._rows}
+        rows = {row.frame.index: row for row in self._recent_frames}
         for offset, features in enumerate(voice):
             if (row := rows.get(first_index + offset)) is not None:
                 row.voice = features
@@ -86,29 +88,39 @@ class Provisional:
 
     async def estimate(self) -> list[tuple[Frame, dict[int, Estimate | None]]]:
         """Estimate the frames seen since the last call, LIVE_FRAMES at most: by track, in order."""
-        new = [row.frame for row in self._rows][-self._unanswered :] if self._unanswered else []
-        self._unanswered = 0
-        answers = await self._fuse(self._told())
+        new = (
+            [row.frame for row in self._recent_frames][-self._unestimated_frames :]
+            if self._unestimated_frames
+            else []
+        )
+        self._unestimated_frames = 0
+        answers = await self._fuse(self._select_tracks())
         return [
-            (frame, {track: self._place(track, frame, told) for track, told in answers.items()})
+            (
+                frame,
+                {
+                    track: self._build_estimate(track, frame, told)
+                    for track, told in answers.items()
+                },
+            )
             for frame in new
         ]
 
-    def _told(self) -> list[int]:
+    def _select_tracks(self) -> list[int]:
         """Of all the tracks that lately have been there, or of the one that leads so far."""
-        lately = {track for row in self._rows for track in row.visual}
-        if self._faces is Faces.ALL:
+        lately = {track for row in self._recent_frames for track in row.visual}
+        if self._faces is FaceSelection.ALL:
             return sorted(lately)
-        ranks = {track: each.presence.rank for track, each in self._tracks.items()}
+        ranks = {track: each.statistics.rank for track, each in self._tracks.items()}
         leader = max(ranks, key=ranks.__getitem__, default=None)
         return [] if leader is None else [leader]
 
-    async def _fuse(self, tracks: Sequence[int]) -> dict[int, Told]:
+    async def _fuse(self, tracks: Sequence[int]) -> dict[int, OutputByFrame]:
         """What is known of each track, by frame."""
-        contexts = {track: self._context(track) for track in tracks}
+        contexts = {track: self._build_context(track) for track in tracks}
         known = {track: each for track, each in contexts.items() if each[2].any()}
-        indices = [row.frame.index for row in self._rows]
-        answers: dict[int, Told] = {track: {} for track in tracks}
+        indices = [row.frame.index for row in self._recent_frames]
+        answers: dict[int, OutputByFrame] = {track: {} for track in tracks}
         if known:
             means, spreads = await self._inference.fuse_live(
                 *(np.stack(each) for each in zip(*known.values(), strict=True))
@@ -122,13 +134,13 @@ class Provisional:
                 }
         return answers
 
-    def _context(self, track: int) -> tuple[Floats, Floats, Booleans]:
+    def _build_context(self, track: int) -> tuple[Float32Array, Float32Array, BoolArray]:
         """What the fusion gets of a track: (LIVE_FRAMES, 512), (LIVE_FRAMES, 128), the mask."""
-        visual = np.zeros((LIVE_FRAMES, FACE_FEATURES), np.float32)
-        audio = np.zeros((LIVE_FRAMES, VOICE_FEATURES), np.float32)
-        known = np.zeros(LIVE_FRAMES, np.bool_)
+        visual = np.zeros((LIVE_WINDOW_FRAMES, FACE_FEATURES), np.float32)
+        audio = np.zeros((LIVE_WINDOW_FRAMES, VOICE_FEATURES), np.float32)
+        known = np.zeros(LIVE_WINDOW_FRAMES, np.bool_)
         face, voice = self._tracks[track].last_face, self._last_voice
-        for place, row in enumerate(self._rows):
+        for place, row in enumerate(self._recent_frames):
             face = row.visual.get(track, face)
             voice = voice if row.voice is None else row.voice
             audio[place] = voice
@@ -136,12 +148,14 @@ class Provisional:
                 visual[place], known[place] = face, True
         return visual, audio, known
 
-    def _place(self, track: int, frame: Frame, told: Told) -> Estimate | None:
-        if frame.index not in told:
+    def _build_estimate(self, track: int, frame: Frame, outputs: OutputByFrame) -> Estimate | None:
+        if frame.index not in outputs:
             return None
-        mean, spread = told[frame.index]
+        mean, spread = outputs[frame.index]
         valence, arousal = float(mean[0]), float(mean[1])
-        smoothed = self._smooth(self._tracks[track].past, frame.time_seconds, valence, arousal)
+        smoothed = self._smooth(
+            self._tracks[track].recent_estimates, frame.time_seconds, valence, arousal
+        )
         return Estimate(
             valence=valence,
             arousal=arousal,
@@ -153,27 +167,27 @@ class Provisional:
 
     def _smooth(
         self,
-        past: deque[tuple[float, float, float]],
+        recent_estimates: deque[tuple[float, float, float]],
         seconds: float,
         valence: float,
         arousal: float,
     ) -> tuple[float, float]:
         """The Gaussian of final results, of which the past half is there."""
         sigma = self._smoothing_seconds
-        past.append((seconds, valence, arousal))
-        while seconds - past[0][0] > REACH_SIGMAS * sigma:
-            past.popleft()
+        recent_estimates.append((seconds, valence, arousal))
+        while seconds - recent_estimates[0][0] > KERNEL_RADIUS_SIGMAS * sigma:
+            recent_estimates.popleft()
         if sigma == 0:
             return valence, arousal
-        weights = [math.exp(-0.5 * ((seconds - at) / sigma) ** 2) for at, _, _ in past]
+        weights = [math.exp(-0.5 * ((seconds - at) / sigma) ** 2) for at, _, _ in recent_estimates]
         total = sum(weights)
         return (
-            sum(w * v for w, (_, v, _) in zip(weights, past, strict=True)) / total,
-            sum(w * a for w, (_, _, a) in zip(weights, past, strict=True)) / total,
+            sum(w * v for w, (_, v, _) in zip(weights, recent_estimates, strict=True)) / total,
+            sum(w * a for w, (_, _, a) in zip(weights, recent_estimates, strict=True)) / total,
         )
 
-    def _forget(self, row: _Row) -> None:
-        for track, face in row.visual.items():
+    def _evict_frame(self, recent_frame: _RecentFrame) -> None:
+        for track, face in recent_frame.visual.items():
             self._tracks[track].last_face = face
-        if row.voice is not None:
-            self._last_voice = row.voice
+        if recent_frame.voice is not None:
+            self._last_voice = recent_frame.voice

@@ -8,22 +8,22 @@ from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.clip import FaceBox
 from service.domain.timeline import Estimate
-from service.live.pieces import Position
+from service.live.pieces import MediaPosition
 
 
-def show_track(track: int, box: FaceBox | None, estimate: Estimate | None) -> wire.TrackResult:
+def track_to_proto(track: int, box: FaceBox | None, estimate: Estimate | None) -> wire.TrackResult:
     """One track in one frame."""
     return wire.TrackResult(
         track=track,
-        box=None if box is None else _show_box(box),
+        box=None if box is None else _box_to_proto(box),
         missing_reason=(
             wire.MISSING_REASON_FACE_NOT_FOUND if box is None else wire.MISSING_REASON_UNSPECIFIED
         ),
-        estimate=None if estimate is None else _show_estimate(estimate),
+        estimate=None if estimate is None else _estimate_to_proto(estimate),
     )
 
 
-def show_frame(
+def frame_to_proto(
     index: int, time_seconds: float, tracks: Iterable[wire.TrackResult], *, is_final: bool
 ) -> wire.FrameResult:
     """One frame."""
@@ -38,7 +38,7 @@ def show_frame(
     return result
 
 
-def show_position(position: Position) -> wire.MediaPosition:
+def position_to_proto(position: MediaPosition) -> wire.MediaPosition:
     """How much has been sent."""
     return wire.MediaPosition(
         container_bytes=position.container_bytes,
@@ -47,11 +47,11 @@ def show_position(position: Position) -> wire.MediaPosition:
     )
 
 
-def _show_box(box: FaceBox) -> wire.Box:
+def _box_to_proto(box: FaceBox) -> wire.Box:
     return wire.Box(left=box.left, top=box.top, width=box.width, height=box.height, score=box.score)
 
 
-def _show_estimate(estimate: Estimate) -> wire.Estimate:
+def _estimate_to_proto(estimate: Estimate) -> wire.Estimate:
     return wire.Estimate(
         valence=estimate.valence,
         arousal=estimate.arousal,

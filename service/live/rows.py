@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.domain.arrays import Bytes, Floats
-from service.live.finals import Sent
+from service.domain.arrays import Float32Array, UInt8Array
+from service.live.finals import FrameArrival
 
 
 @dataclass(slots=True, kw_only=True)
-class Row:
+class FrameRow:
     """A frame, the (N, 3, 112, 112) crops of its faces, and what the backbones make of it."""
 
-    sent: Sent
-    crops: Bytes
-    faces: Floats | None = None
+    arrival: FrameArrival
+    crops: UInt8Array
+    faces: Float32Array | None = None
     """(N, 512)."""
-    voice: Floats | None = None
+    voice: Float32Array | None = None
     """(128,)."""

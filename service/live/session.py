@@ -22,36 +22,42 @@ from typing import Final
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.clip import ClipClosed, Frame
-from service.domain.live import Heard, LiveFrame, Seen, Snapshot, Unreadable
+from service.domain.live import (
+    AudioExtracted,
+    FramesExtracted,
+    FrameUnreadable,
+    Snapshot,
+    StreamFrame,
+)
 from service.domain.media import Flag
-from service.domain.ports import Inference, LiveExtraction
+from service.domain.ports import Inference, StreamExtraction
 from service.errors import CircumplexError, GatewayDraining, InternalError, StreamSuperseded
-from service.estimation import Estimation, Method
-from service.live.conclusion import Conclusion
-from service.live.config import LiveConfig
-from service.live.continuity import Continuity
-from service.live.credits import Credits
-from service.live.failures import first_of
-from service.live.feed import Feed
-from service.live.finals import Finals, Sent
-from service.live.hearing import Hearing
-from service.live.intake import Intake, Waiting
-from service.live.keeper import Keeper
-from service.live.outbox import Outbox, Reply
-from service.live.pace import Pace
-from service.live.pieces import PieceReader
-from service.live.provisional import Provisional
-from service.live.rows import Row
-from service.live.sight import MAX_AT_ONCE, Sight
-from service.live.start import Start
+from service.estimation import EstimationParameters, Estimator
+from service.live.conclusion import FinalStage
+from service.live.config import StreamSessionConfig
+from service.live.continuity import Checkpointer
+from service.live.credits import FrameCredits
+from service.live.failures import first_exception
+from service.live.feed import InputPump
+from service.live.finals import FrameArrival, FrameResultAssembler
+from service.live.hearing import VoiceEmbeddingStage
+from service.live.intake import InputQueue, QueuedInput
+from service.live.keeper import CheckpointWriter
+from service.live.outbox import QueuedResponse, ResponseQueue
+from service.live.pace import ResultPacer
+from service.live.pieces import MediaReader
+from service.live.provisional import ProvisionalEstimator
+from service.live.rows import FrameRow
+from service.live.sight import MAX_AT_ONCE, FaceEmbeddingStage
+from service.live.start import ResumePoint
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-FRAMES_UNDER_WAY: Final = 8
+FRAMES_IN_FLIGHT: Final = 8
 """Frames of a stream in the child or at the models that have no provisional result yet."""
-WAITING_MESSAGES: Final = 4
+QUEUED_MESSAGES: Final = 4
 """Bytes that wait: so many messages of the largest size."""
-LEAVE_SECONDS: Final = 0.5
+LAST_CHECKPOINT_SECONDS: Final = 0.5
 """What a session that ends before its stream gives to its last checkpoint."""
 
 log = logging.getLogger(__name__)
@@ -62,237 +68,257 @@ class Session:
 
     def __init__(
         self,
-        start: Start,
-        config: LiveConfig,
+        resume_point: ResumePoint,
+        config: StreamSessionConfig,
         *,
-        extraction: LiveExtraction,
+        extraction: StreamExtraction,
         inference: Inference,
-        keeper: Keeper,
-        pace: Pace,
+        checkpoint_writer: CheckpointWriter,
+        pacer: ResultPacer,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self.start = start
-        self.outbox = Outbox(settings.stream_unread_results)
+        self.resume_point = resume_point
+        self.response_queue = ResponseQueue(settings.stream_unread_results)
         self._metrics = metrics
         self._extraction = extraction
-        self._credits = Credits(FRAMES_UNDER_WAY)
-        self._sent: deque[tuple[int, float]] = deque()
-        self._unheard: deque[Row] = deque()
-        self._ended: ClipClosed | None = None
+        self._credits = FrameCredits(FRAMES_IN_FLIGHT)
+        self._frames_in_decoder: deque[tuple[int, float]] = deque()
+        self._rows_without_voice: deque[FrameRow] = deque()
+        self._clip_closed: ClipClosed | None = None
         self._stop_reason: CircumplexError | None = None
         self._is_stopped = asyncio.Event()
-        self._unwanted, self._heard = start.unwanted_frames, start.heard_frames
-        reader = PieceReader(config.media, settings, start.send_from, start.clock)
-        self._continuity = Continuity(
-            media=config.media, keeper=keeper, reader=reader, start=start.checkpoint
+        self._duplicate_audio_frames, self._frames_with_audio = (
+            resume_point.duplicate_audio_frames,
+            resume_point.frames_with_audio,
         )
-        estimation = Estimation(inference=inference, method=Method.of(settings), metrics=metrics)
-        provisional = Provisional(
+        reader = MediaReader(
+            config.media, settings, resume_point.send_from, resume_point.time_range
+        )
+        self._checkpointer = Checkpointer(
+            media=config.media,
+            checkpoint_writer=checkpoint_writer,
+            reader=reader,
+            checkpoint=resume_point.checkpoint,
+        )
+        estimation = Estimator(
+            inference=inference,
+            parameters=EstimationParameters.from_settings(settings),
+            metrics=metrics,
+        )
+        provisional = ProvisionalEstimator(
             inference=inference,
             faces=config.faces,
             smoothing_seconds=settings.smoothing_seconds,
         )
-        self._conclusion = Conclusion(
+        self._final_stage = FinalStage(
             estimation=estimation,
-            finals=Finals(config.faces),
-            outbox=self.outbox,
-            keep=self._keep,
-            pace=pace,
-            token_of=keeper.token_of,
+            result_assembler=FrameResultAssembler(config.faces),
+            response_queue=self.response_queue,
+            save_results=self._save_results,
+            pacer=pacer,
+            make_resume_token=checkpoint_writer.make_resume_token,
             block_frames=settings.chunk_frames,
-            told_index=start.last_index,
-            last_index=start.last_index,
+            last_delivered_index=resume_point.last_final_index,
+            last_final_index=resume_point.last_final_index,
         )
-        if start.checkpoint is not None:
-            self._conclusion.go_on(start.checkpoint)
+        if resume_point.checkpoint is not None:
+            self._final_stage.resume_from(resume_point.checkpoint)
         told = None if config.final_results_only else provisional
-        self._sight = Sight(
+        self._face_stage = FaceEmbeddingStage(
             estimation=estimation,
             provisional=told,
             max_crops=min(MAX_AT_ONCE, settings.chunk_frames),
             credits=self._credits,
-            outbox=self.outbox,
-            changed=self._conclusion.look,
+            response_queue=self.response_queue,
+            on_rows_changed=self._final_stage.notify_rows_changed,
         )
-        self._hearing = Hearing(
+        self._voice_stage = VoiceEmbeddingStage(
             estimation=estimation,
             provisional=told,
-            unheard=self._unheard,
-            changed=self._conclusion.look,
+            rows_without_voice=self._rows_without_voice,
+            on_rows_changed=self._final_stage.notify_rows_changed,
         )
-        self._feed = Feed(
-            reader=reader,
-            intake=Intake(
-                overload=config.overload,
+        self._input_pump = InputPump(
+            media_reader=reader,
+            input_queue=InputQueue(
+                overload_policy=config.overload_policy,
                 max_frames=settings.stream_queue_frames,
-                max_bytes=WAITING_MESSAGES * settings.max_stream_message_bytes,
-                drop=self._drop,
-                known=start.received,
+                max_bytes=QUEUED_MESSAGES * settings.max_stream_message_bytes,
+                on_drop=self._report_overload,
+                known_position=resume_point.received,
             ),
             extraction=extraction,
             credits=self._credits,
             idle_seconds=settings.stream_idle_seconds,
-            gone=frozenset(self._continuity.gone),
-            sent=self._sent,
+            dropped_indices=frozenset(self._checkpointer.dropped_indices),
+            frames_in_decoder=self._frames_in_decoder,
         )
 
     async def run(self, requests: AsyncIterator[wire.StreamingAnnotateRequest]) -> None:
         """Work until the media have ended and everything is told; errors end the outbox."""
         try:
             async with asyncio.TaskGroup() as steps:
-                pumping = steps.create_task(self._feed.pump(requests))
-                feeding = steps.create_task(self._feed.feed())
-                steps.create_task(self._follow((pumping, feeding)))
-                telling = steps.create_task(self._tell())
-                watching = steps.create_task(self._watch())
+                pumping = steps.create_task(self._input_pump.receive(requests))
+                feeding = steps.create_task(self._input_pump.feed_decoder())
+                steps.create_task(self._dispatch_extracts((pumping, feeding)))
+                telling = steps.create_task(self._run_stages())
+                watching = steps.create_task(self._renew_until_stopped())
                 telling.add_done_callback(lambda _: watching.cancel())
         except* CircumplexError as group:
-            self.outbox.close(first_of(group))
+            self.response_queue.close(first_exception(group))
         except* Exception as group:
-            log.exception("stream: a defect", exc_info=first_of(group))
-            self.outbox.close(InternalError())
+            log.exception("stream: a defect", exc_info=first_exception(group))
+            self.response_queue.close(InternalError())
         else:
-            self.outbox.close()
+            self.response_queue.close()
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """Work has stopped, maybe before its end: keep what the stream can go on from."""
         try:
-            async with asyncio.timeout(LEAVE_SECONDS):
-                await self._continuity.save_rest(self._conclusion)
+            async with asyncio.timeout(LAST_CHECKPOINT_SECONDS):
+                await self._checkpointer.save_remaining(self._final_stage)
         except (TimeoutError, StreamSuperseded):
             log.info("stream: what has come since the last checkpoint will be sent again")
 
     def drain(self) -> None:
         """End the stream, to be resumed elsewhere."""
-        token = self._continuity.keeper.token_of(self._conclusion.told_index)
+        token = self._checkpointer.checkpoint_writer.make_resume_token(
+            self._final_stage.last_delivered_index
+        )
         draining = wire.Draining(resume_token=token)
-        self.outbox.add(Reply(response=wire.StreamingAnnotateResponse(draining=draining)))
+        self.response_queue.put_nowait(
+            QueuedResponse(response=wire.StreamingAnnotateResponse(draining=draining))
+        )
         self._stop(GatewayDraining(retry_seconds=0.1))
 
-    def give_way(self) -> None:
+    def supersede(self) -> None:
         """End the stream here: another call goes on with it."""
         self._stop(StreamSuperseded())
 
-    def summary(self) -> wire.StreamSummary:
+    def build_summary(self) -> wire.StreamSummary:
         """What is known at the end."""
-        cast = self._conclusion.estimation.cast
-        flags = {*(self._ended.flags if self._ended else ())}
-        if cast.primary is None:
+        cast = self._final_stage.estimation.tracks
+        flags = {*(self._clip_closed.flags if self._clip_closed else ())}
+        if cast.primary_track is None:
             flags.add(Flag.NO_FACE)
         if cast.is_crowded:
             flags.add(Flag.CROWDED)
         return wire.StreamSummary(
-            frames=self._conclusion.frames,
-            frames_dropped=self._continuity.dropped,
-            primary_track=cast.primary or 0,
-            dropped_tracks=self._conclusion.dropped_tracks,
+            frames=self._final_stage.finalized_frames,
+            frames_dropped=self._checkpointer.dropped_frames,
+            primary_track=cast.primary_track or 0,
+            dropped_tracks=self._final_stage.dropped_tracks,
             flags=sorted(flags),
         )
 
     def _stop(self, reason: CircumplexError) -> None:
-        self.outbox.close(reason)
+        self.response_queue.close(reason)
         self._stop_reason = reason
         self._is_stopped.set()
 
-    async def _watch(self) -> None:
+    async def _renew_until_stopped(self) -> None:
         """Keep what is kept of the stream; raises why it must end, as StreamSuperseded."""
-        keeper = self._continuity.keeper
+        keeper = self._checkpointer.checkpoint_writer
         while self._stop_reason is None:
-            await keeper.look(self._feed.reader.position)
+            await keeper.renew(self._input_pump.media_reader.position)
             with suppress(TimeoutError):
-                async with asyncio.timeout(keeper.look_seconds):
+                async with asyncio.timeout(keeper.renew_seconds):
                     await self._is_stopped.wait()
         raise self._stop_reason
 
-    async def _follow(self, inward: tuple[asyncio.Task[None], ...]) -> None:
+    async def _dispatch_extracts(self, input_tasks: tuple[asyncio.Task[None], ...]) -> None:
         """Deal with what the child says; what is still coming in when it has ended is let go."""
-        async for extract in self._extraction.extracts():
+        async for extract in self._extraction.events():
             match extract:
-                case Seen():
-                    self._see(extract)
-                case Heard():
-                    self._hear(extract)
+                case FramesExtracted():
+                    self._handle_frames(extract)
+                case AudioExtracted():
+                    self._handle_audio(extract)
                 case Snapshot():
-                    self._continuity.remember(extract, self._heard, self._conclusion.frames)
-                case Unreadable():
-                    index, seconds = self._sent.popleft()
-                    self._credits.give()
-                    self._report(index, seconds, wire.DROP_REASON_UNREADABLE)
+                    self._checkpointer.add_snapshot(
+                        extract, self._frames_with_audio, self._final_stage.finalized_frames
+                    )
+                case FrameUnreadable():
+                    index, seconds = self._frames_in_decoder.popleft()
+                    self._credits.release()
+                    self._report_dropped_frame(index, seconds, wire.DROP_REASON_UNREADABLE)
                 case ClipClosed():
-                    self._ended = extract
+                    self._clip_closed = extract
                 case _:
                     pass
-        self._sight.looked.close()
-        self._hearing.heard.close()
-        for task in inward:
+        self._face_stage.input_rows.close()
+        self._voice_stage.audio_queue.close()
+        for task in input_tasks:
             task.cancel()
 
-    async def _tell(self) -> None:
+    async def _run_stages(self) -> None:
         """From what was seen and heard to results; the conclusion comes when all the rest is."""
         async with asyncio.TaskGroup() as ends:
-            ends.create_task(self._conclusion.conclude())
+            ends.create_task(self._final_stage.run())
             async with asyncio.TaskGroup() as steps:
-                steps.create_task(self._sight.embed())
-                steps.create_task(self._sight.tell())
-                steps.create_task(self._hearing.embed())
-            self._conclusion.close()
+                steps.create_task(self._face_stage.embed())
+                steps.create_task(self._face_stage.emit_provisional_results())
+                steps.create_task(self._voice_stage.embed())
+            self._final_stage.close()
 
-    def _see(self, seen: Seen) -> None:
-        self._observe(seen.stage_seconds)
+    def _handle_frames(self, extracted: FramesExtracted) -> None:
+        self._observe_stage_seconds(extracted.stage_seconds)
         first = 0
-        for frame, arrived_at in zip(seen.frames, seen.arrived_at, strict=True):
+        for frame, arrived_at in zip(extracted.frames, extracted.arrived_at, strict=True):
             last = first + len(frame.faces)
-            if frame.index < self.start.known_frames:
+            if frame.index < self.resume_point.finalized_frames:
                 first = last
                 continue
-            sent = Sent(frame=frame, index=self._place(frame), arrived_at=arrived_at)
-            row = Row(sent=sent, crops=seen.crops[first:last])
+            sent = FrameArrival(
+                frame=frame, index=self._take_stream_index(frame), arrived_at=arrived_at
+            )
+            row = FrameRow(arrival=sent, crops=extracted.crops[first:last])
             first = last
-            self._conclusion.rows.append(row)
-            self._unheard.append(row)
-            self._sight.looked.put(row)
+            self._final_stage.rows.append(row)
+            self._rows_without_voice.append(row)
+            self._face_stage.input_rows.put(row)
 
-    def _hear(self, heard: Heard) -> None:
-        self._observe(heard.stage_seconds)
-        frames = len(heard.patch_starts)
-        unwanted = min(self._unwanted, frames)
-        self._unwanted -= unwanted
-        self._heard += frames
+    def _handle_audio(self, extracted: AudioExtracted) -> None:
+        self._observe_stage_seconds(extracted.stage_seconds)
+        frames = len(extracted.patch_starts)
+        unwanted = min(self._duplicate_audio_frames, frames)
+        self._duplicate_audio_frames -= unwanted
+        self._frames_with_audio += frames
         if unwanted < frames:
-            wanted = heard.patch_starts[unwanted:]
-            self._hearing.heard.put(replace(heard, patch_starts=wanted))
+            wanted = extracted.patch_starts[unwanted:]
+            self._voice_stage.audio_queue.put(replace(extracted, patch_starts=wanted))
 
-    async def _keep(
+    async def _save_results(
         self, results: Sequence[wire.FrameResult], is_last: bool
     ) -> wire.MediaReleased | None:
         if not is_last:
-            return await self._continuity.save(self._conclusion, results)
-        last_index = self._conclusion.last_index
-        await self._continuity.end(results, self.summary(), last_index)
+            return await self._checkpointer.save(self._final_stage, results)
+        last_index = self._final_stage.last_final_index
+        await self._checkpointer.save_final(results, self.build_summary(), last_index)
         return None
 
-    def _place(self, frame: Frame) -> int:
+    def _take_stream_index(self, frame: Frame) -> int:
         """A frame's place in the stream as it was sent."""
-        if self._sent:
-            return self._sent.popleft()[0]
-        self._credits.take()  # of a container: known only now
+        if self._frames_in_decoder:
+            return self._frames_in_decoder.popleft()[0]
+        self._credits.acquire()  # of a container: known only now
         return frame.index
 
-    def _drop(self, waiting: Waiting) -> None:
-        if isinstance(waiting.piece, LiveFrame):
-            seconds = waiting.piece.time_seconds
-            self._report(waiting.index, seconds, wire.DROP_REASON_OVERLOAD)
+    def _report_overload(self, queued: QueuedInput) -> None:
+        if isinstance(queued.media_input, StreamFrame):
+            seconds = queued.media_input.time_seconds
+            self._report_dropped_frame(queued.index, seconds, wire.DROP_REASON_OVERLOAD)
 
-    def _report(self, index: int, seconds: float, reason: wire.DropReason) -> None:
+    def _report_dropped_frame(self, index: int, seconds: float, reason: wire.DropReason) -> None:
         name = wire.DropReason.Name(reason).removeprefix("DROP_REASON_").lower()
         self._metrics.stream_dropped_frames_total.labels(reason=name).inc()
         dropped = wire.FramesDropped(
             first_index=index, count=1, reason=reason, time_seconds=seconds
         )
-        self._continuity.drop(dropped)
-        self.outbox.report(dropped)
+        self._checkpointer.record_dropped_frame(dropped)
+        self.response_queue.put_dropped_nowait(dropped)
 
-    def _observe(self, stage_seconds: dict[str, float]) -> None:
+    def _observe_stage_seconds(self, stage_seconds: dict[str, float]) -> None:
         for stage, seconds in stage_seconds.items():
             self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.domain.arrays import Floats, Integers
+from service.domain.arrays import Float32Array, Int64Array
 from service.domain.time import HOP_SAMPLES
 
-Sound = tuple[Floats, Integers]
+PatchedAudio = tuple[Float32Array, Int64Array]
 """(S,) samples, a whole number of hops, and (T,) where patches start in them, in hops."""
 
 
-def join(sounds: Sequence[Sound]) -> Sound:
+def concatenate_audio(audios: Sequence[PatchedAudio]) -> PatchedAudio:
     """One waveform after the other, and where the patches start in the whole."""
-    lengths = [len(waveform) // HOP_SAMPLES for waveform, _ in sounds]
+    lengths = [len(waveform) // HOP_SAMPLES for waveform, _ in audios]
     offsets = np.cumsum([0, *lengths[:-1]])
-    starts = [each + offset for (_, each), offset in zip(sounds, offsets, strict=True)]
-    return np.concatenate([waveform for waveform, _ in sounds]), np.concatenate(starts)
+    starts = [each + offset for (_, each), offset in zip(audios, offsets, strict=True)]
+    return np.concatenate([waveform for waveform, _ in audios]), np.concatenate(starts)

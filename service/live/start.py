@@ -7,125 +7,127 @@ from dataclasses import dataclass, field, replace
 
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.errors import StreamGone
-from service.live.archive import Hold, Kept
-from service.live.checkpoint import Checkpoint, Ending, read_state
-from service.live.pieces import Clock, Position
+from service.errors import StreamExpired
+from service.live.archive import StoredStream, StreamClaim
+from service.live.checkpoint import FinalCheckpoint, StreamCheckpoint, decode_checkpoint
+from service.live.pieces import FrameTimeRange, MediaPosition
 from service.live.token import ResumeToken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class ResumePoint:
     """A stream, and how far it has come.
 
     told_index: the last final result that the client has. untold: what it was told after that,
     or would have been. received: what it had sent. entries: see Kept.
     """
 
-    hold: Hold
-    checkpoint: Checkpoint | None = None
-    told_index: int = -1
-    untold: Sequence[wire.StreamingAnnotateResponse] = ()
-    received: Position = field(default_factory=Position)
-    entries: int = 0
+    claim: StreamClaim
+    checkpoint: StreamCheckpoint | None = None
+    last_delivered_index: int = -1
+    undelivered: Sequence[wire.StreamingAnnotateResponse] = ()
+    received: MediaPosition = field(default_factory=MediaPosition)
+    response_count: int = 0
 
     @property
-    def last_index(self) -> int:
+    def last_final_index(self) -> int:
         """Of the last final result that need not be told again after `untold`."""
-        last = -1 if self.checkpoint is None else self.checkpoint.last_index
-        return max(last, self.told_index)
+        last = -1 if self.checkpoint is None else self.checkpoint.last_final_index
+        return max(last, self.last_delivered_index)
 
     @property
-    def send_from(self) -> Position:
+    def send_from(self) -> MediaPosition:
         """Where the client goes on: a container is always decoded from its first byte."""
         if self.checkpoint is None or self.checkpoint.snapshot is None:
-            return Position()
+            return MediaPosition()
         return self.checkpoint.position
 
     @property
-    def clock(self) -> Clock:
+    def time_range(self) -> FrameTimeRange:
         """The times of the frames before `send_from`."""
-        return Clock() if self.checkpoint is None else self.checkpoint.clock
+        return FrameTimeRange() if self.checkpoint is None else self.checkpoint.time_range
 
     @property
-    def known_frames(self) -> int:
+    def finalized_frames(self) -> int:
         """Frames of which all is known, as the child numbers them; of a container's it tells."""
-        return 0 if self.checkpoint is None else self.checkpoint.frames
+        return 0 if self.checkpoint is None else self.checkpoint.finalized_frames
 
     @property
-    def unwanted_frames(self) -> int:
+    def duplicate_audio_frames(self) -> int:
         """So many frames' sound the child tells first that is known."""
-        return self.known_frames - self.heard_frames
+        return self.finalized_frames - self.frames_with_audio
 
     @property
-    def heard_frames(self) -> int:
+    def frames_with_audio(self) -> int:
         """So many frames' sound the child does not tell any more."""
         if self.checkpoint is None or self.checkpoint.snapshot is None:
             return 0
-        return self.checkpoint.frames - self.checkpoint.unheard
+        return self.checkpoint.finalized_frames - self.checkpoint.frames_without_audio
 
     @property
-    def next_index(self) -> int:
+    def next_final_index(self) -> int:
         """The index of the next final result, if its frame is not dropped."""
-        if (untold := next(_finals_of(self.untold), None)) is not None:
+        if (untold := next(_final_indices(self.undelivered), None)) is not None:
             return untold
         if self.checkpoint is None:
             return 0
-        waiting = self.checkpoint.finals.next_index
+        waiting = self.checkpoint.result_assembler.next_index
         at = self.checkpoint.position.frames if waiting is None else waiting
-        return max(at, self.told_index + 1)
+        return max(at, self.last_delivered_index + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class CompletedStream:
     """A stream that has ended, and what its client may not have got."""
 
-    hold: Hold
-    ending: Ending
-    untold: Sequence[wire.StreamingAnnotateResponse]
+    claim: StreamClaim
+    final_checkpoint: FinalCheckpoint
+    undelivered: Sequence[wire.StreamingAnnotateResponse]
 
     @property
-    def send_from(self) -> Position:
+    def send_from(self) -> MediaPosition:
         """Nothing is wanted any more."""
-        return self.ending.position
+        return self.final_checkpoint.position
 
     @property
-    def next_index(self) -> int:
+    def next_final_index(self) -> int:
         """The index of the next final result; beyond all there are where there is none."""
-        return next(_finals_of(self.untold), self.ending.last_index + 1)
+        return next(_final_indices(self.undelivered), self.final_checkpoint.last_final_index + 1)
 
 
-def _finals_of(told: Sequence[wire.StreamingAnnotateResponse]) -> Iterator[int]:
-    return (each.frame_result.index for each in told if each.frame_result.is_final)
+def _final_indices(responses: Sequence[wire.StreamingAnnotateResponse]) -> Iterator[int]:
+    return (each.frame_result.index for each in responses if each.frame_result.is_final)
 
 
-def find_start(hold: Hold, kept: Kept, token: ResumeToken) -> Start | Finish:
+def find_resume_point(
+    claim: StreamClaim, stored: StoredStream, token: ResumeToken
+) -> ResumePoint | CompletedStream:
     """Where a stream goes on behind the token; raises StreamGone."""
-    state = read_state(kept.state)
-    untold = _untold(kept, token, state.last_index)
-    if isinstance(state, Ending):
-        return Finish(hold=hold, ending=state, untold=untold)
-    state.finals.forget_arrivals()
-    return Start(
-        hold=hold,
+    state = decode_checkpoint(stored.state)
+    untold = _undelivered_responses(stored, token, state.last_final_index)
+    if isinstance(state, FinalCheckpoint):
+        return CompletedStream(claim=claim, final_checkpoint=state, undelivered=untold)
+    state.result_assembler.clear_arrival_times()
+    return ResumePoint(
+        claim=claim,
         checkpoint=state,
-        told_index=token.index,
-        untold=untold,
-        received=kept.received,
-        entries=kept.entries,
+        last_delivered_index=token.index,
+        undelivered=untold,
+        received=stored.received,
+        response_count=stored.response_count,
     )
 
 
-def _untold(
-    kept: Kept, token: ResumeToken, last_index: int
+def _undelivered_responses(
+    stored: StoredStream, token: ResumeToken, last_final_index: int
 ) -> list[wire.StreamingAnnotateResponse]:
     """What was told behind the token; of a token of later than what is kept, nothing."""
-    told = [wire.StreamingAnnotateResponse.FromString(each) for each in kept.told]
+    told = [wire.StreamingAnnotateResponse.FromString(each) for each in stored.recent_responses]
     finals = [each.frame_result.index if each.frame_result.is_final else None for each in told]
     if token.index not in finals:
-        if token.index > last_index:
+        if token.index > last_final_index:
             return []
-        raise StreamGone("The results behind this token are not kept any more")
+        raise StreamExpired("The results behind this token are not kept any more")
     untold = told[finals.index(token.index) + 1 :]
     for each in untold:
         if each.frame_result.is_final:

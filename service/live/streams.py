@@ -18,55 +18,55 @@ from typing import Final
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import Caller
-from service.domain.ports import Inference, LiveExtractor
+from service.domain.ports import Inference, StreamExtractor
 from service.errors import GatewayDraining, InferenceUnavailable, StreamIdle, StreamOutOfOrder
-from service.live.admission import Admission
-from service.live.archive import Archive, Hold
-from service.live.checkpoint import recipe_of, terms_of
-from service.live.config import LiveConfig, read_config
-from service.live.keeper import Keeper
-from service.live.latency import Latency
-from service.live.outbox import Reply
-from service.live.pace import Pace
-from service.live.replies import show_position
+from service.live.admission import AdmissionControl
+from service.live.archive import CheckpointStore, StreamClaim
+from service.live.checkpoint import client_config_key, server_config_hash
+from service.live.config import StreamSessionConfig, parse_stream_config
+from service.live.keeper import CheckpointWriter
+from service.live.latency import LatencyTracker
+from service.live.outbox import QueuedResponse
+from service.live.pace import ResultPacer
+from service.live.replies import position_to_proto
 from service.live.session import Session
-from service.live.start import Finish, Start, find_start
-from service.live.together import Together
-from service.live.token import new_stream_id, read_token
+from service.live.start import CompletedStream, ResumePoint, find_resume_point
+from service.live.together import BatchedInference
+from service.live.token import new_stream_id, parse_resume_token
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 FIRST_MESSAGE_SECONDS: Final = 10.0
 """What a call may take over its config."""
-GIVE_WAY_SECONDS: Final = 1.0
+TAKEOVER_SECONDS: Final = 1.0
 """A stream that is taken over on the same gateway leaves within this time."""
 
 log = logging.getLogger(__name__)
 
 
-class Streams:
+class StreamManager:
     """Annotates streams. Every door calls `annotate`."""
 
     def __init__(
         self,
         *,
         settings: Settings,
-        extractor: LiveExtractor,
+        extractor: StreamExtractor,
         inference: Inference,
         weights: Callable[[], Mapping[str, str]],
-        archive: Archive,
+        checkpoint_store: CheckpointStore,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._extractor = extractor
-        self._inference = Together(inference)
-        self._pace = Pace()
+        self._inference = BatchedInference(inference)
+        self._pacer = ResultPacer()
         self._weights = weights
-        self._archive = archive
+        self._checkpoint_store = checkpoint_store
         self._metrics = metrics
-        self._admission = Admission(settings, metrics)
+        self._admission = AdmissionControl(settings, metrics)
         self._sessions: set[Session] = set()
-        self._here: dict[Hold, asyncio.Event] = {}
+        self._local_claims: dict[StreamClaim, asyncio.Event] = {}
         """Who holds streams here; set when they have left."""
         self._is_draining = False
 
@@ -82,32 +82,36 @@ class Streams:
         """
         if self._is_draining:
             raise GatewayDraining()
-        config = await self._read_first(requests)
+        config = await self._read_config(requests)
         start = await self._claim(config, caller)
-        if isinstance(start, Finish):
-            for response in self._retell(start):
+        if isinstance(start, CompletedStream):
+            for response in self._replay_completed(start):
                 yield response
             return
-        with self._noted(start.hold), self._admission.stream(), self._inference.stream():
+        with (
+            self._claim_registered(start.claim),
+            self._admission.admit(),
+            self._inference.active_stream(),
+        ):
             if not await self._inference.is_ready():
                 raise InferenceUnavailable("The models are away or not warm")
             if start.checkpoint is None:
-                await self._archive.begin(start.hold)
-            async with self._open(start, config, requests) as session:
+                await self._checkpoint_store.register(start.claim)
+            async with self._open_session(start, config, requests) as session:
                 log.info(
                     "stream of %s: %s from frame %d",
-                    *(caller.owner, type(config.media).__name__, start.next_index),
+                    *(caller.owner, type(config.media).__name__, start.next_final_index),
                 )
-                yield self._acknowledge(start)
-                for response in start.untold:
+                yield self._build_config_ack(start)
+                for response in start.undelivered:
                     yield response
-                latency = Latency(self._metrics)
+                latency = LatencyTracker(self._metrics)
                 try:
-                    while (reply := await session.outbox.take()) is not None:
+                    while (reply := await session.response_queue.take()) is not None:
                         yield reply.response
-                        self._measure(reply, latency)
-                    summary = session.summary()
-                    if (times := latency.summary()) is not None:
+                        self._observe_latency(reply, latency)
+                    summary = session.build_summary()
+                    if (times := latency.summarize()) is not None:
                         summary.latency.CopyFrom(times)
                     yield wire.StreamingAnnotateResponse(summary=summary)
                 finally:
@@ -119,9 +123,9 @@ class Streams:
         for session in self._sessions:
             session.drain()
 
-    async def _read_first(
+    async def _read_config(
         self, requests: AsyncIterator[wire.StreamingAnnotateRequest]
-    ) -> LiveConfig:
+    ) -> StreamSessionConfig:
         try:
             async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
                 first = await anext(requests, None)
@@ -129,70 +133,72 @@ class Streams:
             raise StreamIdle("The config did not come in time") from error
         if first is None or first.WhichOneof("message") != "config":
             raise StreamOutOfOrder("the first message is the config")
-        return read_config(first.config, self._settings)
+        return parse_stream_config(first.config, self._settings)
 
-    async def _claim(self, config: LiveConfig, caller: Caller) -> Start | Finish:
+    async def _claim(
+        self, config: StreamSessionConfig, caller: Caller
+    ) -> ResumePoint | CompletedStream:
         """A new stream, or the one that the config's token names.
 
         Raises: ResumeTokenInvalid, StreamGone, StreamsFull, QueueUnavailable.
         """
-        token = read_token(config.resume_token) if config.resume_token else None
-        hold = Hold(
+        token = parse_resume_token(config.resume_token) if config.resume_token else None
+        hold = StreamClaim(
             stream_id=new_stream_id() if token is None else token.stream_id,
             owner=caller.owner,
-            terms=terms_of(config),
-            recipe=recipe_of(self._settings, self._weights()),
+            client_config_key=client_config_key(config),
+            server_config_hash=server_config_hash(self._settings, self._weights()),
         )
         if token is None:
-            return Start(hold=hold)
-        kept = await self._archive.claim(hold)
-        await self._make_way(token.stream_id)
-        return find_start(hold, kept, token)
+            return ResumePoint(claim=hold)
+        kept = await self._checkpoint_store.claim(hold)
+        await self._end_local_session(token.stream_id)
+        return find_resume_point(hold, kept, token)
 
-    async def _make_way(self, stream_id: str) -> None:
+    async def _end_local_session(self, stream_id: str) -> None:
         """Let the session here that has had the stream end, and wait until it has left."""
         for session in self._sessions:
-            if session.start.hold.stream_id == stream_id:
-                session.give_way()
-        leaving = [left for hold, left in self._here.items() if hold.stream_id == stream_id]
+            if session.resume_point.claim.stream_id == stream_id:
+                session.supersede()
+        leaving = [left for hold, left in self._local_claims.items() if hold.stream_id == stream_id]
         with suppress(TimeoutError):
-            async with asyncio.timeout(GIVE_WAY_SECONDS):
+            async with asyncio.timeout(TAKEOVER_SECONDS):
                 for left in leaving:
                     await left.wait()
 
     @contextmanager
-    def _noted(self, hold: Hold) -> Generator[None]:
+    def _claim_registered(self, claim: StreamClaim) -> Generator[None]:
         """A stream is here for as long as the context lasts."""
-        left = self._here[hold] = asyncio.Event()
+        left = self._local_claims[claim] = asyncio.Event()
         try:
             yield
         finally:
-            del self._here[hold]
+            del self._local_claims[claim]
             left.set()
 
     @asynccontextmanager
-    async def _open(
+    async def _open_session(
         self,
-        start: Start,
-        config: LiveConfig,
+        resume_point: ResumePoint,
+        config: StreamSessionConfig,
         requests: AsyncIterator[wire.StreamingAnnotateRequest],
     ) -> AsyncGenerator[Session]:
-        snapshot = None if start.checkpoint is None else start.checkpoint.snapshot
+        snapshot = None if resume_point.checkpoint is None else resume_point.checkpoint.snapshot
         state = None if snapshot is None else snapshot.state
-        keeper = Keeper(
-            self._archive,
-            start.hold,
-            entries=start.entries,
-            is_resumed=start.checkpoint is not None,
+        keeper = CheckpointWriter(
+            self._checkpoint_store,
+            resume_point.claim,
+            response_count=resume_point.response_count,
+            is_resumed=resume_point.checkpoint is not None,
         )
         async with self._extractor(config.media, state) as extraction:
             session = Session(
-                start,
+                resume_point,
                 config,
                 extraction=extraction,
                 inference=self._inference,
-                keeper=keeper,
-                pace=self._pace,
+                checkpoint_writer=keeper,
+                pacer=self._pacer,
                 settings=self._settings,
                 metrics=self._metrics,
             )
@@ -207,16 +213,20 @@ class Streams:
                 working.cancel()
                 with suppress(asyncio.CancelledError):
                     await working
-                await session.leave()
+                await session.close()
 
-    def _retell(self, finish: Finish) -> Iterator[wire.StreamingAnnotateResponse]:
+    def _replay_completed(
+        self, completed: CompletedStream
+    ) -> Iterator[wire.StreamingAnnotateResponse]:
         """All that a client may have missed of a stream that has come to its end."""
-        yield self._acknowledge(finish)
-        yield from finish.untold
-        summary = wire.StreamSummary.FromString(finish.ending.summary)
+        yield self._build_config_ack(completed)
+        yield from completed.undelivered
+        summary = wire.StreamSummary.FromString(completed.final_checkpoint.summary)
         yield wire.StreamingAnnotateResponse(summary=summary)
 
-    def _acknowledge(self, start: Start | Finish) -> wire.StreamingAnnotateResponse:
+    def _build_config_ack(
+        self, resume_point: ResumePoint | CompletedStream
+    ) -> wire.StreamingAnnotateResponse:
         settings = self._settings
         limits = wire.Limits(
             message_bytes=settings.max_stream_message_bytes,
@@ -227,18 +237,18 @@ class Streams:
             resume_seconds=settings.stream_resume_seconds,
         )
         ack = wire.ConfigAck(
-            stream_id=start.hold.stream_id,
+            stream_id=resume_point.claim.stream_id,
             limits=limits,
-            send_from=show_position(start.send_from),
-            next_final_index=start.next_index,
+            send_from=position_to_proto(resume_point.send_from),
+            next_final_index=resume_point.next_final_index,
             weights_sha256=self._weights(),
         )
         return wire.StreamingAnnotateResponse(config_ack=ack)
 
-    def _measure(self, reply: Reply, latency: Latency) -> None:
+    def _observe_latency(self, queued: QueuedResponse, latency: LatencyTracker) -> None:
         """The door has sent it."""
-        if reply.arrived_at is None:
+        if queued.arrived_at is None:
             return
-        late_seconds = latency.observe(reply.response.frame_result, reply.arrived_at)
+        late_seconds = latency.observe(queued.response.frame_result, queued.arrived_at)
         if late_seconds is not None:
-            self._admission.observe(late_seconds)
+            self._admission.observe_lateness(late_seconds)

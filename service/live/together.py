@@ -8,84 +8,90 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Booleans, Bytes, Floats, Integers
+from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.ports import Inference
-from service.domain.signatures import LIVE_CROPS
-from service.live.gathering import Gathering
-from service.live.sounds import Sound, join
+from service.domain.signatures import MAX_LIVE_CROPS
+from service.live.gathering import MicroBatcher
+from service.live.sounds import PatchedAudio, concatenate_audio
 
-MAX_CROPS: Final = LIVE_CROPS
+MAX_CROPS: Final = MAX_LIVE_CROPS
 """Of one call; more would queue behind the crops of clips."""
 MAX_PATCHES: Final = 32
 """Of one call; what the models were warmed with."""
 MAX_WINDOWS: Final = 16
 
-Context = tuple[Floats, Floats, Booleans]
-Told = tuple[Floats, Floats]
+FusionContext = tuple[Float32Array, Float32Array, BoolArray]
+MeanAndSpread = tuple[Float32Array, Float32Array]
 
 
-class Together:
+class BatchedInference:
     """Satisfies the Inference port; what streams ask at a time goes to Triton in one call."""
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        self._faces = Gathering(self._embed_faces, size_of=len, most=MAX_CROPS)
-        self._voices = Gathering(
-            self._embed_voices, size_of=lambda sound: len(sound[1]), most=MAX_PATCHES
+        self._face_batcher = MicroBatcher(self._embed_face_batch, size_of=len, max_size=MAX_CROPS)
+        self._voice_batcher = MicroBatcher(
+            self._embed_voice_batch, size_of=lambda sound: len(sound[1]), max_size=MAX_PATCHES
         )
-        self._contexts = Gathering(self._fuse_live, size_of=_windows_of, most=MAX_WINDOWS)
+        self._context_batcher = MicroBatcher(
+            self._fuse_context_batch, size_of=_count_windows, max_size=MAX_WINDOWS
+        )
         self._streams = 0
 
     @contextmanager
-    def stream(self) -> Generator[None]:
+    def active_stream(self) -> Generator[None]:
         """One stream more asks for as long as the context lasts."""
-        self._count(+1)
+        self._adjust_stream_count(+1)
         try:
             yield
         finally:
-            self._count(-1)
+            self._adjust_stream_count(-1)
 
-    async def embed_faces(self, crops: Bytes) -> Floats:
+    async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         """As Inference.embed_faces."""
         if not len(crops):
             return await self._inference.embed_faces(crops)
-        return await self._faces.ask(crops)
+        return await self._face_batcher.submit(crops)
 
-    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+    async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
         """As Inference.embed_voice."""
-        return await self._voices.ask((waveform, patch_starts))
+        return await self._voice_batcher.submit((waveform, patch_starts))
 
-    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> Told:
+    async def fuse(
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> MeanAndSpread:
         """As Inference.fuse; each window by itself."""
         return await self._inference.fuse(visual, audio, mask)
 
-    async def fuse_live(self, visual: Floats, audio: Floats, mask: Booleans) -> Told:
+    async def fuse_live(
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> MeanAndSpread:
         """As Inference.fuse_live."""
-        return await self._contexts.ask((visual, audio, mask))
+        return await self._context_batcher.submit((visual, audio, mask))
 
     async def is_ready(self) -> bool:
         """As Inference.is_ready."""
         return await self._inference.is_ready()
 
-    def _count(self, change: int) -> None:
+    def _adjust_stream_count(self, change: int) -> None:
         self._streams += change
-        for each in (self._faces, self._voices, self._contexts):
-            each.streams = max(1, self._streams)
+        for each in (self._face_batcher, self._voice_batcher, self._context_batcher):
+            each.active_streams = max(1, self._streams)
 
-    async def _embed_faces(self, asked: Sequence[Bytes]) -> Sequence[Floats]:
-        faces = await self._inference.embed_faces(np.concatenate(asked))
-        return np.split(faces, np.cumsum([len(crops) for crops in asked])[:-1])
+    async def _embed_face_batch(self, batch: Sequence[UInt8Array]) -> Sequence[Float32Array]:
+        faces = await self._inference.embed_faces(np.concatenate(batch))
+        return np.split(faces, np.cumsum([len(crops) for crops in batch])[:-1])
 
-    async def _embed_voices(self, asked: Sequence[Sound]) -> Sequence[Floats]:
-        voice = await self._inference.embed_voice(*join(asked))
-        return np.split(voice, np.cumsum([len(starts) for _, starts in asked])[:-1])
+    async def _embed_voice_batch(self, batch: Sequence[PatchedAudio]) -> Sequence[Float32Array]:
+        voice = await self._inference.embed_voice(*concatenate_audio(batch))
+        return np.split(voice, np.cumsum([len(starts) for _, starts in batch])[:-1])
 
-    async def _fuse_live(self, asked: Sequence[Context]) -> Sequence[Told]:
-        visual, audio, mask = (np.concatenate(each) for each in zip(*asked, strict=True))
+    async def _fuse_context_batch(self, batch: Sequence[FusionContext]) -> Sequence[MeanAndSpread]:
+        visual, audio, mask = (np.concatenate(each) for each in zip(*batch, strict=True))
         mean, spread = await self._inference.fuse_live(visual, audio, mask)
-        bounds = np.cumsum([_windows_of(each) for each in asked])[:-1]
+        bounds = np.cumsum([_count_windows(each) for each in batch])[:-1]
         return list(zip(np.split(mean, bounds), np.split(spread, bounds), strict=True))
 
 
-def _windows_of(context: Context) -> int:
+def _count_windows(context: FusionContext) -> int:
     return len(context[2])

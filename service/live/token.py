@@ -9,7 +9,7 @@ from typing import Final
 
 from service.errors import ResumeTokenInvalid
 
-_SHAPE: Final = re.compile(r"(?a:([\w-]{22})\.(\d{1,18}))")
+_TOKEN_PATTERN: Final = re.compile(r"(?a:([\w-]{22})\.(\d{1,18}))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,9 @@ class ResumeToken:
         return f"{self.stream_id}.{self.index}"
 
 
-def read_token(text: str) -> ResumeToken:
+def parse_resume_token(text: str) -> ResumeToken:
     """Raises ResumeTokenInvalid."""
-    found = _SHAPE.fullmatch(text)
+    found = _TOKEN_PATTERN.fullmatch(text)
     if found is None:
         raise ResumeTokenInvalid()
     return ResumeToken(stream_id=found[1], index=int(found[2]))

@@ -18,23 +18,23 @@ from service.domain.media import Anomalies
 from service.domain.state import State
 
 _COUNTS: Final = ("inferred", "_repeated", "_backward", "_shortest", "_longest")
-_LONG_AGO: Final = -(2**63)
+_NO_TIMESTAMP: Final = -(2**63)
 _ROUNDING_TICKS: Final = 2
 """Timestamps that were rounded twice, to different clocks, stray so much."""
 _ROUNDING_SHARE: Final = 0.01
 
 
-class Clock:
+class FrameClock:
     """Reads the times of frames in the order of presentation, in ticks and in seconds."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._base = stream.time_base or Fraction(1, av.time_base)
         rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-        self._usual_ticks = max(1, round(1 / rate / self._base))
-        self._guess = _Guess()
+        self._default_ticks = max(1, round(1 / rate / self._base))
+        self._chooser = _TimestampChooser()
         self._last: int | None = None
-        self._step_ticks = self._usual_ticks
-        self._steps = Steps()
+        self._step_ticks = self._default_ticks
+        self._intervals = FrameIntervals()
 
     @property
     def step_seconds(self) -> float:
@@ -43,36 +43,36 @@ class Clock:
 
     def read(self, frame: VideoFrame) -> float:
         """Presentation time in seconds; ticks times the time base, in one division."""
-        ticks = self._guess.best(frame.pts, frame.dts)
-        self._steps.inferred += ticks is None or (frame.pts is not None and ticks != frame.pts)
+        ticks = self._chooser.choose(frame.pts, frame.dts)
+        self._intervals.inferred += ticks is None or (frame.pts is not None and ticks != frame.pts)
         if ticks is None:
             ticks = 0 if self._last is None else self._last + self._step_ticks
         step = None if self._last is None else ticks - self._last
         if step is not None:
-            self._steps.add(step)
-        self._step_ticks = _duration_ticks(frame, step) or self._usual_ticks
+            self._intervals.add(step)
+        self._step_ticks = _estimate_duration_ticks(frame, step) or self._default_ticks
         self._last = ticks
         return float(ticks * self._base)
 
     def anomalies(self) -> Anomalies:
         """What is known of the times so far; nothing of anything else."""
-        return self._steps.anomalies(self._base)
+        return self._intervals.anomalies(self._base)
 
 
-def _duration_ticks(frame: VideoFrame, step: int | None) -> int | None:
+def _estimate_duration_ticks(frame: VideoFrame, step: int | None) -> int | None:
     if frame.duration > 1 or (frame.duration == 1 and (step or 0) <= 2):
         return frame.duration
     return step if step is not None and step > 0 else None
 
 
-class _Guess:
+class _TimestampChooser:
     """FFmpeg's choice between presentation and decoding times."""
 
     def __init__(self) -> None:
         self._faulty_pts = self._faulty_dts = 0
-        self._last_pts = self._last_dts = _LONG_AGO
+        self._last_pts = self._last_dts = _NO_TIMESTAMP
 
-    def best(self, pts: int | None, dts: int | None) -> int | None:
+    def choose(self, pts: int | None, dts: int | None) -> int | None:
         if dts is not None:
             self._faulty_dts += dts <= self._last_dts
             self._last_dts = dts
@@ -88,7 +88,7 @@ class _Guess:
         return dts
 
 
-class Steps:
+class FrameIntervals:
     """Differences between consecutive times, ticks."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Steps:
     def anomalies(self, base: Fraction) -> Anomalies:
         shortest, longest = self._shortest, self._longest
         return Anomalies(
-            variable_rate=shortest is not None and _varies(shortest, longest),
+            variable_rate=shortest is not None and _is_variable(shortest, longest),
             shortest_step_seconds=None if shortest is None else float(shortest * base),
             longest_step_seconds=None if shortest is None else float(longest * base),
             times_inferred=self.inferred,
@@ -124,7 +124,7 @@ class Steps:
         )
 
 
-def _varies(shortest: int, longest: int) -> bool:
+def _is_variable(shortest: int, longest: int) -> bool:
     """Whether steps differ by more than rounding to ticks explains."""
     rounding = max(_ROUNDING_TICKS, _ROUNDING_SHARE * shortest)
     return longest - shortest > rounding or 2 * longest > 3 * shortest

@@ -15,7 +15,7 @@ _VIDEO: Final = """
     prores prores_raw dnxhd cfhd dvvideo ffv1 ffvhuff huffyuv utvideo magicyuv lagarith hap
 """
 
-_SOUND: Final = """
+_AUDIO: Final = """
     aac aac_latm mp1 mp1float mp2 mp2float mp3 mp3float ac3 eac3 dca truehd mlp
     opus libopus vorbis flac alac speex wavpack tta
     amrnb amrwb libopencore_amrnb libopencore_amrwb gsm gsm_ms g722 g726 g726le nellymoser
@@ -27,4 +27,4 @@ _SOUND: Final = """
     adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_swf adpcm_yamaha
 """
 VIDEO_DECODERS: Final = frozenset(_VIDEO.split())
-SOUND_DECODERS: Final = frozenset(_SOUND.split())
+AUDIO_DECODERS: Final = frozenset(_AUDIO.split())

@@ -24,12 +24,12 @@ from service.errors import (
     ClipTooManyPixels,
     ClipTruncated,
 )
-from service.media.decoders import SOUND_DECODERS, VIDEO_DECODERS
-from service.media.display import square_size
-from service.media.duration import declared_seconds
-from service.media.inlet import Inlet
-from service.media.layout import begins_like_clip, lacks_index, refuse_late_index
-from service.media.source import Clip, open_handle
+from service.media.decoders import AUDIO_DECODERS, VIDEO_DECODERS
+from service.media.display import compute_square_pixel_size
+from service.media.duration import read_duration_seconds
+from service.media.inlet import GrowingFile
+from service.media.layout import has_clip_signature, lacks_index, refuse_late_index
+from service.media.source import ClipSource, open_handle
 
 VIDEO_FORMATS: Final = (
     "mov",
@@ -43,19 +43,21 @@ VIDEO_FORMATS: Final = (
     "dv",
     "mxf",
 )
-SOUND_FORMATS: Final = ("wav", "mp3", "flac", "aac")
+AUDIO_FORMATS: Final = ("wav", "mp3", "flac", "aac")
 """Accepted only so that a sound file is refused for what it is."""
 
-_OPTIONS: Final = {
-    "format_whitelist": ",".join(VIDEO_FORMATS + SOUND_FORMATS),
-    "codec_whitelist": ",".join(sorted(VIDEO_DECODERS | SOUND_DECODERS)),
+_CONTAINER_OPTIONS: Final = {
+    "format_whitelist": ",".join(VIDEO_FORMATS + AUDIO_FORMATS),
+    "codec_whitelist": ",".join(sorted(VIDEO_DECODERS | AUDIO_DECODERS)),
     "protocol_whitelist": "fd",
     "enable_drefs": "0",
     "max_streams": "256",
 }
-_COMING: Final = ",".join(name for name in VIDEO_FORMATS + SOUND_FORMATS if name != "mxf")
+_STREAMABLE_FORMATS: Final = ",".join(
+    name for name in VIDEO_FORMATS + AUDIO_FORMATS if name != "mxf"
+)
 """Of a clip that is still coming: MXF tells the times of its frames at its end."""
-_HUGE: Final = re.compile(r"Picture size \d+x\d+ (exceeds|is invalid)")
+_OVERSIZE_MESSAGE: Final = re.compile(r"Picture size \d+x\d+ (exceeds|is invalid)")
 """FFmpeg says so, and then treats the stream as one whose size it could not find."""
 
 
@@ -69,7 +71,7 @@ class ClipLimits:
 
 
 @contextlib.contextmanager
-def open_container(clip: Clip, max_pixels: int | None = None) -> Generator[InputContainer]:
+def open_container(clip: ClipSource, max_pixels: int | None = None) -> Generator[InputContainer]:
     """Open a clip as one of the allowed containers.
 
     Args: max_pixels: what no picture may exceed that FFmpeg decodes to learn of its stream.
@@ -78,58 +80,64 @@ def open_container(clip: Clip, max_pixels: int | None = None) -> Generator[Input
     probing = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
         # FFmpeg makes itself a second handle of the first
-        with open_handle(clip) as handle, _complaints() as complaints:
-            options = {**_OPTIONS, "fd": str(handle)}
+        with open_handle(clip) as handle, _captured_ffmpeg_log() as complaints:
+            options = {**_CONTAINER_OPTIONS, "fd": str(handle)}
             container = av.open("fd:", options=probing, container_options=options)
     except (FFmpegError, ValueError) as error:
         if isinstance(error, MemoryError):
             raise
         raise ClipTruncated() if lacks_index(clip) else ClipNotMedia() from error
     with container:
-        _check_pictures(container, complaints)
+        _check_picture_sizes(container, complaints)
         yield container
 
 
 @contextlib.contextmanager
-def open_inlet(
-    inlet: Inlet, max_pixels: int, options: Mapping[str, str] | None = None
+def open_growing_file(
+    file: GrowingFile, max_pixels: int, options: Mapping[str, str] | None = None
 ) -> Generator[InputContainer]:
     """The same with a clip that is still coming, by a reader that nobody else has.
 
     Args: options: of the demuxer, beyond those that every clip has.
     Raises: ClipNotMedia, ClipTruncated, ClipTooManyPixels.
     """
-    refuse_late_index(inlet)
+    refuse_late_index(file)
     try:
-        with _complaints() as complaints:
+        with _captured_ffmpeg_log() as complaints:
             container = av.open(
-                inlet,
+                file,
                 mode="r",
                 options={"max_pixels": str(max_pixels)},
-                container_options={**_OPTIONS, "format_whitelist": _COMING, **(options or {})},
+                container_options={
+                    **_CONTAINER_OPTIONS,
+                    "format_whitelist": _STREAMABLE_FORMATS,
+                    **(options or {}),
+                },
             )
     except (FFmpegError, ValueError) as error:
         if isinstance(error, MemoryError):
             raise
-        raise ClipTruncated() if begins_like_clip(inlet) else ClipNotMedia() from error
+        raise ClipTruncated() if has_clip_signature(file) else ClipNotMedia() from error
     with container:
-        _check_pictures(container, complaints)
+        _check_picture_sizes(container, complaints)
         yield container
 
 
-def _check_pictures(container: InputContainer, complaints: Sequence[tuple[int, str, str]]) -> None:
-    met = any(_is_met(stream) for stream in container.streams.video)
-    if not met and any(_HUGE.search(text) for *_, text in complaints):
+def _check_picture_sizes(
+    container: InputContainer, log_messages: Sequence[tuple[int, str, str]]
+) -> None:
+    met = any(_is_probed(stream) for stream in container.streams.video)
+    if not met and any(_OVERSIZE_MESSAGE.search(text) for *_, text in log_messages):
         raise ClipTooManyPixels()
 
 
-def _is_met(stream: VideoStream) -> bool:
+def _is_probed(stream: VideoStream) -> bool:
     """Whether FFmpeg knows what a stream's pictures look like."""
     return bool(stream.codec_context and stream.width and stream.codec_context.pix_fmt)
 
 
 @contextlib.contextmanager
-def _complaints() -> Generator[list[tuple[int, str, str]]]:
+def _captured_ffmpeg_log() -> Generator[list[tuple[int, str, str]]]:
     """What FFmpeg complains of on this thread meanwhile: level, who, and what."""
     level = libav_log.get_level()
     libav_log.set_level(libav_log.ERROR)
@@ -146,10 +154,12 @@ def check_limits(container: InputContainer, stream: VideoStream, limits: ClipLim
     Raises: ClipTooLong, ClipTooManyPixels.
     """
     coded = stream.codec_context.coded_width * stream.codec_context.coded_height
-    width, height = square_size(stream.width, stream.height, stream.sample_aspect_ratio)
+    width, height = compute_square_pixel_size(
+        stream.width, stream.height, stream.sample_aspect_ratio
+    )
     if max(coded, stream.width * stream.height, width * height) > limits.max_pixels:
         raise ClipTooManyPixels()
-    if (declared_seconds(container, stream) or 0.0) > limits.max_seconds:
+    if (read_duration_seconds(container, stream) or 0.0) > limits.max_seconds:
         raise ClipTooLong()
     if stream.frames > limits.max_frames:
         raise ClipTooLong()

@@ -7,25 +7,25 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from service.media.passage import Passage
+from service.media.passage import ContainerScanner
 
 
-class Inlet:
+class GrowingFile:
     """One thread puts bytes in, another reads them; PyAV takes it for a file without seeking.
 
     waited_seconds: what reading has waited for bytes so far. arrived_at: when the newest byte
     came that was read. read_bytes: how many were read. passage: of all that were put in.
     """
 
-    def __init__(self, on_dry: Callable[[int], None] | None = None) -> None:
+    def __init__(self, on_exhausted: Callable[[int], None] | None = None) -> None:
         """Args: on_dry: told, with the bytes so far, that all were read and more are wanted."""
         self._changed = threading.Condition()
         self._blocks: deque[tuple[memoryview, float]] = deque()
         self._unread = 0
         self._has_ended = False
         self._is_closed = False
-        self._on_dry = on_dry
-        self.passage = Passage()
+        self._on_exhausted = on_exhausted
+        self.scanner = ContainerScanner()
         self.waited_seconds = 0.0
         self.arrived_at = 0.0
         self.read_bytes = 0
@@ -45,16 +45,16 @@ class Inlet:
         if not data:
             return
         with self._changed:
-            self.passage.add(data)
+            self.scanner.add(data)
             if not self._is_closed:
                 self._blocks.append((memoryview(data), arrived_at))
                 self._unread += len(data)
                 self._changed.notify_all()
 
-    def wait_for_room(self, max_unread: int) -> None:
+    def wait_for_capacity(self, max_unread_bytes: int) -> None:
         """Wait until at most so many bytes are unread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._unread <= max_unread)
+            self._changed.wait_for(lambda: self._unread <= max_unread_bytes)
 
     def end(self) -> None:
         """No more bytes will come."""
@@ -73,7 +73,7 @@ class Inlet:
     def wait_for_head(self, max_bytes: int) -> bytes:
         """The first bytes, as many as there are once they are so many or the last have come."""
         with self._changed:
-            head = self.passage.head
+            head = self.scanner.head
             while len(head) < max_bytes and not self._is_over():
                 self._wait(len(head))
             return bytes(head[:max_bytes])
@@ -97,8 +97,8 @@ class Inlet:
         return b"".join(parts)
 
     def _wait(self, used_bytes: int) -> None:
-        if self._on_dry is not None:
-            self._on_dry(used_bytes)
+        if self._on_exhausted is not None:
+            self._on_exhausted(used_bytes)
         began = time.perf_counter()
         self._changed.wait()
         self.waited_seconds += time.perf_counter() - began

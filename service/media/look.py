@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.media.colour import Colours, read_colours
-from service.media.display import Pose, read_pose
+from service.media.display import Orientation, read_orientation
 
 FIELD_ORDERS: Final = {1: "progressive", 2: "top", 3: "bottom", 4: "bottom", 5: "top"}
 """By FFmpeg's AVFieldOrder: the field that is shown first."""
@@ -19,7 +19,7 @@ _BOTTOM_FIRST_CODECS: Final = ("dvvideo",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class FrameFormat:
     """A frame as it was decoded. aspect: width to height of a pixel, None: square."""
 
     width: int
@@ -27,13 +27,13 @@ class Look:
     pixel_format: str
     bit_depth: int
     aspect: Fraction | None
-    pose: Pose
+    orientation: Orientation
     colours: Colours
 
     @property
-    def shape(self) -> tuple[int, int, Fraction | None, Pose]:
+    def shape(self) -> tuple[int, int, Fraction | None, Orientation]:
         """What boxes in displayed pixels depend on."""
-        return self.width, self.height, self.aspect, self.pose
+        return self.width, self.height, self.aspect, self.orientation
 
 
 def read_aspect(stream: VideoStream) -> Fraction | None:
@@ -42,20 +42,22 @@ def read_aspect(stream: VideoStream) -> Fraction | None:
     return None if declared == stream.codec_context.sample_aspect_ratio else declared
 
 
-def read_look(frame: VideoFrame, context: VideoCodecContext, aspect: Fraction | None) -> Look:
+def read_frame_format(
+    frame: VideoFrame, context: VideoCodecContext, aspect: Fraction | None
+) -> FrameFormat:
     """The look of the frame that a decoder has just given; `aspect`: the container's."""
-    return Look(
+    return FrameFormat(
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         aspect=aspect or context.sample_aspect_ratio or None,
-        pose=read_pose(frame),
+        orientation=read_orientation(frame),
         colours=read_colours(frame),
     )
 
 
-def shows_bottom_first(context: VideoCodecContext) -> bool:
+def is_bottom_field_first(context: VideoCodecContext) -> bool:
     """Which field of an interlaced frame is seen at its time; the top one where nobody says."""
     order = FIELD_ORDERS.get(context.field_order)
     return order == "bottom" or (order is None and context.name in _BOTTOM_FIRST_CODECS)

@@ -7,17 +7,17 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Floats, Integers
+from service.domain.arrays import Float32Array, Int64Array
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
 
 PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
 """98 hops hold a patch."""
 
-Hear = Callable[[int, int], Floats]
+ReadSamples = Callable[[int, int], Float32Array]
 """The samples from one ordinal to another; zeros where there is no sound."""
 
 
-def cut_patches(hops: Sequence[int], hear: Hear) -> tuple[Floats, Integers]:
+def cut_patches(hops: Sequence[int], read_samples: ReadSamples) -> tuple[Float32Array, Int64Array]:
     """Cut the sound that the patches at these hops hear.
 
     Args: hops: (T,) where patches start, in 10 ms hops from time 0; T >= 1.
@@ -25,17 +25,17 @@ def cut_patches(hops: Sequence[int], hear: Hear) -> tuple[Floats, Integers]:
         int64: where each patch starts in it, in hops.
     """
     places: dict[int, int] = {}
-    slices: list[Floats] = []
+    slices: list[Float32Array] = []
     length = 0
-    for span in _spans(sorted(set(hops))):
+    for span in _group_spans(sorted(set(hops))):
         stop = span[-1] + PATCH_SPAN_HOPS
-        slices.append(hear(span[0] * HOP_SAMPLES, stop * HOP_SAMPLES))
+        slices.append(read_samples(span[0] * HOP_SAMPLES, stop * HOP_SAMPLES))
         places |= {hop: length + hop - span[0] for hop in span}
         length += stop - span[0]
     return np.concatenate(slices), np.array([places[hop] for hop in hops], dtype=np.int64)
 
 
-def _spans(hops: Sequence[int]) -> Iterator[list[int]]:
+def _group_spans(hops: Sequence[int]) -> Iterator[list[int]]:
     """Group ascending hops whose patches touch or overlap."""
     span: list[int] = []
     for hop in hops:

@@ -12,7 +12,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.state import State
 from service.domain.time import SAMPLE_RATE_HZ
 
@@ -21,19 +21,19 @@ JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
 DRIFT_SAMPLES: Final = SAMPLE_RATE_HZ // 400
 """Timestamps may stray 2.5 ms on average, over some `_DRIFT_FRAMES`."""
 _DRIFT_FRAMES: Final = 16
-SEAM_SAMPLES: Final = SAMPLE_RATE_HZ // 100
+DISCONTINUITY_SAMPLES: Final = SAMPLE_RATE_HZ // 100
 """Sound that is moved by more than 10 ms has a gap or an overlap there."""
 
 MIN_RATE_HZ: Final = 1_000
 MAX_RATE_HZ: Final = 768_000
 """Beyond these there is no sound, only headers that make a resampler of gigabytes or minutes."""
 
-Piece = tuple[int, Floats]
+AudioSegment = tuple[int, Float32Array]
 """The ordinal of a first sample, n at n / 16000 seconds, and the samples from there."""
 
 
 @dataclass(slots=True)
-class Seams:
+class Discontinuities:
     """Where sound did not follow on, so far."""
 
     gaps: int = 0
@@ -41,24 +41,24 @@ class Seams:
     overlaps: int = 0
     format_changes: int = 0
 
-    def note(self, before: _Run, frame: AudioFrame, begin: float) -> None:
+    def record(self, before: _ResampledRun, frame: AudioFrame, begin: float) -> None:
         """Count the place where a frame that begins a run follows on an earlier run."""
         jump = begin - before.expected
-        self.format_changes += before.format != _format_of(frame)
-        self.overlaps += jump < -SEAM_SAMPLES
-        if jump > SEAM_SAMPLES:
+        self.format_changes += before.format != _format_key(frame)
+        self.overlaps += jump < -DISCONTINUITY_SAMPLES
+        if jump > DISCONTINUITY_SAMPLES:
             self.gaps += 1
             self.gap_samples += jump
 
 
-class Stamps:
+class TimestampReader:
     """Reads where frames say that they begin."""
 
     def __init__(self, time_base: Fraction, declared_hz: int) -> None:
         """time_base: seconds of one pts tick; declared_hz: the rate that the demuxer counts by."""
         self._base = time_base
         self._declared_hz = declared_hz
-        self._counted: int | None = None
+        self._predicted_pts: int | None = None
 
     def read(self, frame: AudioFrame) -> float | None:
         """In samples at 16 kHz; None: there is no timestamp, or the demuxer made it up wrongly.
@@ -70,14 +70,16 @@ class Stamps:
             return None
         made_up = (
             frame.sample_rate != self._declared_hz
-            and self._counted is not None
-            and abs(frame.pts - self._counted) <= 1
+            and self._predicted_pts is not None
+            and abs(frame.pts - self._predicted_pts) <= 1
         )
-        self._counted = frame.pts + round(frame.samples / self._declared_hz / self._base)
+        self._predicted_pts = frame.pts + round(frame.samples / self._declared_hz / self._base)
         return None if made_up else float(frame.pts * self._base * SAMPLE_RATE_HZ)
 
 
-def place(frames: Iterable[AudioFrame], stamps: Stamps, seams: Seams) -> Iterator[Piece]:
+def resample_frames(
+    frames: Iterable[AudioFrame], timestamps: TimestampReader, discontinuities: Discontinuities
+) -> Iterator[AudioSegment]:
     """Resample frames and place them by their timestamps.
 
     Within a run of frames that follow one another samples are counted; where timestamps leave the
@@ -87,40 +89,44 @@ def place(frames: Iterable[AudioFrame], stamps: Stamps, seams: Seams) -> Iterato
     Yields: pieces of mono samples in [-1, 1].
     Raises: ValueError: no sound has such a sample rate.
     """
-    placer = Placer(seams)
+    placer = PlacedResampler(discontinuities)
     for frame in frames:
-        yield from placer.push(frame, stamps.read(frame))
+        yield from placer.push(frame, timestamps.read(frame))
     yield from placer.flush()
 
 
-class Placer:
+class PlacedResampler:
     """Resamples frames one by one, and places them where they say that they begin.
 
     runs: how many runs of frames that follow one another there were.
     """
 
-    def __init__(self, seams: Seams) -> None:
-        self._seams = seams
-        self._run: _Run | None = None
-        self.runs = 0
+    def __init__(self, discontinuities: Discontinuities) -> None:
+        self._discontinuities = discontinuities
+        self._run: _ResampledRun | None = None
+        self.run_count = 0
 
-    def push(self, frame: AudioFrame, at: float | None) -> Iterator[Piece]:
+    def push(self, frame: AudioFrame, start_sample: float | None) -> Iterator[AudioSegment]:
         """The pieces that the next frame completes.
 
         Args: at: where it begins, in samples at 16 kHz; None: where the one before it ended.
         Raises: ValueError: no sound has such a sample rate.
         """
         run = self._run
-        if run is None or not run.continues_with(frame, at):
-            begin = at if at is not None else (run.expected if run is not None else 0.0)
+        if run is None or not run.continues_with(frame, start_sample):
+            begin = (
+                start_sample
+                if start_sample is not None
+                else (run.expected if run is not None else 0.0)
+            )
             if run is not None:
                 yield from run.push(None)
-                self._seams.note(run, frame, begin)
-            run = self._run = _Run(frame, begin)
-            self.runs += 1
+                self._discontinuities.record(run, frame, begin)
+            run = self._run = _ResampledRun(frame, begin)
+            self.run_count += 1
         yield from run.push(frame)
 
-    def flush(self) -> Iterator[Piece]:
+    def flush(self) -> Iterator[AudioSegment]:
         """The rest, once the last frame was pushed."""
         if self._run is not None:
             yield from self._run.push(None)
@@ -136,15 +142,15 @@ class Placer:
             a multiple of `unit_of` its rate.
         Raises: ValueError: the frame is not of that run.
         """
-        self._run = _Run.resume(state, frame, start)
+        self._run = _ResampledRun.resume(state, frame, start)
 
 
-def unit_of(rate_hz: int) -> int:
+def compute_phase_period(rate_hz: int) -> int:
     """The samples after which resampling to 16 kHz is back in the same phase."""
     return rate_hz // math.gcd(rate_hz, SAMPLE_RATE_HZ)
 
 
-class _Run:
+class _ResampledRun:
     """Frames of one format without a gap."""
 
     def __init__(self, frame: AudioFrame, begin: float) -> None:
@@ -154,14 +160,14 @@ class _Run:
         self._resampler = AudioResampler(
             format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
         )
-        self.format = _format_of(frame)
+        self.format = _format_key(frame)
         self.expected = begin
         self._drift = 0.0
         self._origin = self._next_sample = round(begin)
 
     @staticmethod
-    def resume(state: State, frame: AudioFrame, start: int) -> _Run:
-        run = _Run(frame, state["origin"])
+    def resume(state: State, frame: AudioFrame, start: int) -> _ResampledRun:
+        run = _ResampledRun(frame, state["origin"])
         run._next_sample += start * SAMPLE_RATE_HZ // frame.sample_rate
         for _ in run.push(frame):
             continue  # what came of it before the run was saved
@@ -178,17 +184,17 @@ class _Run:
             "next_sample": self._next_sample,
         }
 
-    def continues_with(self, frame: AudioFrame, at: float | None) -> bool:
+    def continues_with(self, frame: AudioFrame, start_sample: float | None) -> bool:
         """Whether the frame follows on, `at` being its own idea of its place in samples."""
-        if _format_of(frame) != self.format:
+        if _format_key(frame) != self.format:
             return False
-        if at is None:
+        if start_sample is None:
             return True
-        astray = at - self.expected
+        astray = start_sample - self.expected
         self._drift += (astray - self._drift) / _DRIFT_FRAMES
         return abs(astray) <= JITTER_SAMPLES and abs(self._drift) <= DRIFT_SAMPLES
 
-    def push(self, frame: AudioFrame | None) -> Iterator[Piece]:
+    def push(self, frame: AudioFrame | None) -> Iterator[AudioSegment]:
         """Resample the next frame; None: the rest."""
         if frame is not None:
             self.expected += frame.samples * SAMPLE_RATE_HZ / frame.sample_rate
@@ -202,5 +208,5 @@ class _Run:
             self._next_sample += len(samples)
 
 
-def _format_of(frame: AudioFrame) -> tuple[str, str, int]:
+def _format_key(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate

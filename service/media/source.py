@@ -11,25 +11,25 @@ from pathlib import Path
 from service.errors import ClipNotMedia, ClipTooLarge
 
 
-class HeldClip:
+class ClipHandles:
     """A clip as open handles, one for each time that it is opened: each has its own position."""
 
     def __init__(self, handles: Sequence[int]) -> None:
         self._unused = list(handles)
-        self.handle = handles[0]
+        self.shared_handle = handles[0]
         """For reading at given positions only."""
 
-    def take(self) -> int:
+    def take_handle(self) -> int:
         """The next handle. Raises: IndexError: the clip is opened more often than foreseen."""
         return self._unused.pop(0)
 
 
-Clip = Path | HeldClip
+ClipSource = Path | ClipHandles
 """What lies there whole; a clip that is still coming is an Inlet."""
 
 
 @contextlib.contextmanager
-def hold_clip(clip: Path, *, handles: int, max_bytes: int) -> Generator[list[int]]:
+def open_clip_handles(clip: Path, *, handles: int, max_bytes: int) -> Generator[list[int]]:
     """Open a clip for a child that cannot, so many times, read-only.
 
     Raises: ClipNotMedia: no regular file, or not to be read; ClipTooLarge.
@@ -45,20 +45,20 @@ def hold_clip(clip: Path, *, handles: int, max_bytes: int) -> Generator[list[int
 
 
 @contextlib.contextmanager
-def open_handle(clip: Clip) -> Generator[int]:
+def open_handle(clip: ClipSource) -> Generator[int]:
     """A handle at the clip's first byte that nobody else moves."""
-    if isinstance(clip, HeldClip):
-        yield clip.take()
+    if isinstance(clip, ClipHandles):
+        yield clip.take_handle()
     else:
         with _open(clip) as handle:
             yield handle
 
 
 @contextlib.contextmanager
-def peek_handle(clip: Clip) -> Generator[int]:
+def open_positional_handle(clip: ClipSource) -> Generator[int]:
     """A handle for reading at given positions."""
-    if isinstance(clip, HeldClip):
-        yield clip.handle
+    if isinstance(clip, ClipHandles):
+        yield clip.shared_handle
     else:
         with _open(clip) as handle:
             yield handle

@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def work_ahead(items: Iterator[Item], depth: int) -> Generator[Item]:
+def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:
     """Yield the items of an iterator that another thread advances; closed, it ends that thread.
 
     Args: depth: most items that wait, >= 1; with one in the making and one in use,

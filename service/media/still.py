@@ -10,20 +10,20 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.domain.state import State
 from service.errors import ClipTooManyPixels
-from service.media.conversion import Converter
-from service.media.display import show, shown_size
-from service.media.look import Look, read_look, shows_bottom_first
+from service.media.conversion import RgbConverter
+from service.media.display import compute_display_size, to_display
+from service.media.look import FrameFormat, is_bottom_field_first, read_frame_format
 
 _COUNTS: Final = ("failures", "corrupt", "interlaced", "size_changes")
-_START: Final = b"\xff\xd8"
-_SIZES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_JPEG_MAGIC: Final = b"\xff\xd8"
+_SIZE_MARKERS: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """The second bytes of the markers that a picture's size follows."""
 
 
-class StillReader:
+class JpegReader:
     """Decodes single JPEGs.
 
     failures: how many could not be. corrupt, interlaced, size_changes: of those that could.
@@ -31,7 +31,7 @@ class StillReader:
 
     def __init__(self, *, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._converter = Converter(threads=1)
+        self._converter = RgbConverter(threads=1)
         context = CodecContext.create("mjpeg", "r")
         context.thread_count = 1
         # as for clips: the decoder pads what it allocates
@@ -40,17 +40,17 @@ class StillReader:
         self._shape: list[int | str | bool] = []
         self.failures = self.corrupt = self.interlaced = self.size_changes = 0
 
-    def read(self, data: bytes) -> Bytes | None:
+    def read(self, data: bytes) -> UInt8Array | None:
         """The (H, W, 3) RGB picture as displayed; None: it cannot be decoded.
 
         Raises: ClipTooManyPixels.
         """
-        width, height = jpeg_size(data) or (0, 0)
+        width, height = read_jpeg_size(data) or (0, 0)
         if width * height > self._max_pixels:
             raise ClipTooManyPixels()
         try:
             frame = self._decode(data)
-            pixels = None if frame is None else self._draw(frame)
+            pixels = None if frame is None else self._convert(frame)
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
@@ -73,42 +73,44 @@ class StillReader:
             return None
         return next(iter(self._context.decode(Packet(data))), None)
 
-    def _draw(self, frame: VideoFrame) -> Bytes:
-        look = read_look(frame, self._context, None)
-        width, height = shown_size(look.width, look.height, look.aspect, look.pose)
-        if max(width * height, look.width * look.height) > self._max_pixels:
+    def _convert(self, frame: VideoFrame) -> UInt8Array:
+        frame_format = read_frame_format(frame, self._context, None)
+        width, height = compute_display_size(
+            frame_format.width, frame_format.height, frame_format.aspect, frame_format.orientation
+        )
+        if max(width * height, frame_format.width * frame_format.height) > self._max_pixels:
             raise ClipTooManyPixels()
-        bottom_first = frame.interlaced_frame and shows_bottom_first(self._context)
+        bottom_first = frame.interlaced_frame and is_bottom_field_first(self._context)
         coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
-        self._note_shape(look)
+        self._record_shape(frame_format)
         self.corrupt += frame.is_corrupt
         self.interlaced += frame.interlaced_frame
-        return show(coded, look.aspect, look.pose)
+        return to_display(coded, frame_format.aspect, frame_format.orientation)
 
-    def _note_shape(self, look: Look) -> None:
-        pose = look.pose
+    def _record_shape(self, frame_format: FrameFormat) -> None:
+        orientation = frame_format.orientation
         shape: list[int | str | bool] = [
-            look.width,
-            look.height,
-            str(look.aspect),
-            pose.degrees,
-            pose.mirrored,
+            frame_format.width,
+            frame_format.height,
+            str(frame_format.aspect),
+            orientation.degrees,
+            orientation.mirrored,
         ]
         self.size_changes += bool(self._shape) and shape != self._shape
         self._shape = shape
 
 
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
+def read_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Width and height by the headers of a JPEG; None: it is none."""
-    if not data.startswith(_START):
+    if not data.startswith(_JPEG_MAGIC):
         return None
-    place = len(_START)
+    place = len(_JPEG_MAGIC)
     while place + 9 <= len(data) and data[place] == 0xFF:
         kind = data[place + 1]
         if kind == 0xFF:  # padding
             place += 1
             continue
-        if kind in _SIZES:
+        if kind in _SIZE_MARKERS:
             height, width = struct.unpack_from(">HH", data, place + 5)
             return width, height
         place += 2 + int.from_bytes(data[place + 2 : place + 4])

@@ -9,15 +9,15 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, StreamUnknown
+from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, MediaStreamUnknown
 from service.media.decoders import VIDEO_DECODERS
-from service.media.inlet import Inlet
-from service.media.layout import begins_like_clip, lacks_index
-from service.media.source import Clip
+from service.media.inlet import GrowingFile
+from service.media.layout import has_clip_signature, lacks_index
+from service.media.source import ClipSource
 
 
-def choose_video(
-    container: InputContainer, clip: Clip | Inlet, wanted: int | None = None
+def select_video_stream(
+    container: InputContainer, clip: ClipSource | GrowingFile, stream_index: int | None = None
 ) -> VideoStream:
     """The stream wanted, or the first, as tools count that take a file's video 0.
 
@@ -28,45 +28,51 @@ def choose_video(
     Raises: ClipWithoutVideo, ClipTruncated, StreamUnknown: what is wanted is no video,
         ClipWithoutFrames: no decoder that is accepted for its codec.
     """
-    moving = moving_pictures(container)
+    moving = list_moving_streams(container)
     if not moving:
         raise ClipTruncated() if _is_empty(container, clip) else ClipWithoutVideo()
-    if wanted is not None:
-        moving = [stream for stream in moving if stream.index == wanted]
+    if stream_index is not None:
+        moving = [stream for stream in moving if stream.index == stream_index]
         if not moving:
-            raise StreamUnknown(f"Stream {wanted} of the file is not a video")
-    stream = next(filter(_can_be_read, moving), None)
+            raise MediaStreamUnknown(f"Stream {stream_index} of the file is not a video")
+    stream = next(filter(_is_decodable, moving), None)
     if stream is None:
-        raise ClipTruncated() if _lacks_index(clip) else ClipWithoutFrames(_explain(moving))
+        raise (
+            ClipTruncated()
+            if _lacks_index(clip)
+            else ClipWithoutFrames(_describe_refused_codecs(moving))
+        )
     return stream
 
 
-def choose_sound(container: InputContainer, wanted: int | None = None) -> AudioStream | None:
+def select_audio_stream(
+    container: InputContainer, stream_index: int | None = None
+) -> AudioStream | None:
     """The stream wanted, or FFmpeg's choice: by disposition, packets seen, then bit rate.
 
     Args: wanted: its place among all streams of the file.
     Raises: StreamUnknown: what is wanted is no sound.
     """
-    if wanted is not None:
+    if stream_index is not None:
         for stream in container.streams.audio:
-            if stream.index == wanted:
+            if stream.index == stream_index:
                 return stream
-        raise StreamUnknown(f"Stream {wanted} of the file is not sound")
+        raise MediaStreamUnknown(f"Stream {stream_index} of the file is not sound")
     stream = container.streams.best("audio")
     return stream if isinstance(stream, AudioStream) else None
 
 
-def moving_pictures(container: InputContainer) -> list[VideoStream]:
+def list_moving_streams(container: InputContainer) -> list[VideoStream]:
     """Video streams that are no cover picture."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
-def _can_be_read(stream: VideoStream) -> bool:
+def _is_decodable(stream: VideoStream) -> bool:
     context = stream.codec_context
     return bool(context and stream.width) and context.codec.name in VIDEO_DECODERS
 
 
-def _explain(streams: Sequence[VideoStream]) -> str | None:
+def _describe_refused_codecs(streams: Sequence[VideoStream]) -> str | None:
     """What is said of streams none of which can be read."""
     refused = {
         stream.codec_context.codec.name
@@ -77,9 +83,9 @@ def _explain(streams: Sequence[VideoStream]) -> str | None:
     return f"The video is coded as {named}, which is not accepted" if named else None
 
 
-def _is_empty(container: InputContainer, clip: Clip | Inlet) -> bool:
+def _is_empty(container: InputContainer, clip: ClipSource | GrowingFile) -> bool:
     return not container.streams.audio and _lacks_index(clip)
 
 
-def _lacks_index(clip: Clip | Inlet) -> bool:
-    return begins_like_clip(clip) if isinstance(clip, Inlet) else lacks_index(clip)
+def _lacks_index(clip: ClipSource | GrowingFile) -> bool:
+    return has_clip_signature(clip) if isinstance(clip, GrowingFile) else lacks_index(clip)

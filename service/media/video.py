@@ -19,18 +19,22 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.domain.media import Anomalies, Flag
 from service.errors import ClipError, ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
-from service.media.clock import Clock
-from service.media.conversion import Converter
+from service.media.clock import FrameClock
+from service.media.conversion import RgbConverter
 from service.media.demux import ClipLimits
-from service.media.display import show, shown_size
-from service.media.duration import declared_seconds, own_seconds, start_seconds
-from service.media.look import Look, read_aspect, read_look, shows_bottom_first
+from service.media.display import compute_display_size, to_display
+from service.media.duration import (
+    read_duration_seconds,
+    read_start_seconds,
+    read_stream_duration_seconds,
+)
+from service.media.look import FrameFormat, is_bottom_field_first, read_aspect, read_frame_format
 from service.media.packets import PacketReader
 
-SHORTFALL_SECONDS: Final = 0.5
+TRUNCATION_SECONDS: Final = 0.5
 """A clip whose frames end so much before their declared end was cut."""
 
 
@@ -44,8 +48,8 @@ class Picture:
     """
 
     time_seconds: float
-    pixels: Bytes
-    look: Look
+    pixels: UInt8Array
+    frame_format: FrameFormat
     busy_seconds: float
 
 
@@ -71,19 +75,19 @@ class VideoReader:
         *,
         limits: ClipLimits,
         threads: int,
-        is_cut: bool = False,
+        is_truncated: bool = False,
     ) -> None:
         """Read a stream of a container that nobody else reads; is_cut: the file lacks its end."""
         self._container = container
         self._stream = stream
         self._limits = limits
-        self._is_cut = is_cut
+        self._is_truncated = is_truncated
         self._container_aspect = read_aspect(stream)
         self._packets = PacketReader(container, stream)
-        self._converter = Converter(threads=threads)
-        self._clock = Clock(stream)
+        self._converter = RgbConverter(threads=threads)
+        self._clock = FrameClock(stream)
         self._counts = _Counts()
-        self._look: Look | None = None
+        self._frame_format: FrameFormat | None = None
         self._last_end = 0.0
         self._first_time: float | None = None
         context = stream.codec_context
@@ -101,19 +105,21 @@ class VideoReader:
         """
         began = time.perf_counter()
         for frame in self._frames():
-            look = self._note(frame)
-            self._check_size(look)
-            pixels = self._draw(frame, look)
+            frame_format = self._record_format(frame)
+            self._check_size(frame_format)
+            pixels = self._convert(frame, frame_format)
             if pixels is None:
                 continue
             seconds = self._clock.read(frame)
             self._check_time(seconds)
             self._counts.frames += 1
             busy = time.perf_counter() - began
-            yield Picture(time_seconds=seconds, pixels=pixels, look=look, busy_seconds=busy)
+            yield Picture(
+                time_seconds=seconds, pixels=pixels, frame_format=frame_format, busy_seconds=busy
+            )
             began = time.perf_counter()
         if not self._counts.frames:
-            raise self._why_nothing()
+            raise self._make_no_frames_error()
 
     def flags(self) -> set[Flag]:
         """What is known of the file once it has been read to its end."""
@@ -121,7 +127,7 @@ class VideoReader:
         odd_times = times.times_inferred + times.times_repeated + times.times_backward
         found = {
             Flag.DAMAGED: self._bad_packets + counts.corrupt_frames,
-            Flag.TRUNCATED: self._is_cut or self._ends_early(),
+            Flag.TRUNCATED: self._is_truncated or self._ends_early(),
             Flag.TIMES_IRREGULAR: odd_times,
             Flag.INTERLACED: counts.interlaced_frames,
             Flag.TONE_MAPPED: counts.tone_mapped,
@@ -143,22 +149,22 @@ class VideoReader:
     def _bad_packets(self) -> int:
         return self._packets.bad_packets + self._counts.failures
 
-    def _note(self, frame: VideoFrame) -> Look:
+    def _record_format(self, frame: VideoFrame) -> FrameFormat:
         """Count what is odd about a frame; its look."""
-        look = read_look(frame, self._stream.codec_context, self._container_aspect)
-        counts, before = self._counts, self._look
+        frame_format = read_frame_format(frame, self._stream.codec_context, self._container_aspect)
+        counts, before = self._counts, self._frame_format
         if before is not None:
-            counts.size_changes += look.shape != before.shape
-            look = before if look == before else look
+            counts.size_changes += frame_format.shape != before.shape
+            frame_format = before if frame_format == before else frame_format
         counts.corrupt_frames += frame.is_corrupt
         counts.interlaced_frames += frame.interlaced_frame
-        counts.tone_mapped |= look.colours.hdr is not None
-        self._look = look
-        return look
+        counts.tone_mapped |= frame_format.colours.hdr is not None
+        self._frame_format = frame_format
+        return frame_format
 
-    def _draw(self, frame: VideoFrame, look: Look) -> Bytes | None:
+    def _convert(self, frame: VideoFrame, frame_format: FrameFormat) -> UInt8Array | None:
         """The frame as displayed; None where its pixel format leads nowhere."""
-        bottom_first = frame.interlaced_frame and shows_bottom_first(self._stream.codec_context)
+        bottom_first = frame.interlaced_frame and is_bottom_field_first(self._stream.codec_context)
         try:
             coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
         except FFmpegError as error:
@@ -166,7 +172,7 @@ class VideoReader:
                 raise
             self._counts.failures += 1
             return None
-        return show(coded, look.aspect, look.pose)
+        return to_display(coded, frame_format.aspect, frame_format.orientation)
 
     def _frames(self) -> Iterator[VideoFrame]:
         for packet in self._packets:
@@ -179,14 +185,16 @@ class VideoReader:
                     raise
                 self._counts.failures += 1
 
-    def _why_nothing(self) -> ClipError:
+    def _make_no_frames_error(self) -> ClipError:
         """A decoder that was told of a size past its bound has none afterwards."""
         is_too_large = self._counts.failures and not self._stream.codec_context.width
         return ClipTooManyPixels() if is_too_large else ClipWithoutFrames()
 
-    def _check_size(self, look: Look) -> None:
-        width, height = shown_size(look.width, look.height, look.aspect, look.pose)
-        if max(width * height, look.width * look.height) > self._limits.max_pixels:
+    def _check_size(self, frame_format: FrameFormat) -> None:
+        width, height = compute_display_size(
+            frame_format.width, frame_format.height, frame_format.aspect, frame_format.orientation
+        )
+        if max(width * height, frame_format.width * frame_format.height) > self._limits.max_pixels:
             raise ClipTooManyPixels()
 
     def _check_time(self, seconds: float) -> None:
@@ -199,9 +207,9 @@ class VideoReader:
         self._last_end = max(self._last_end, seconds + self._clock.step_seconds)
 
     def _ends_early(self) -> bool:
-        declared = declared_seconds(self._container, self._stream)
-        only_container = own_seconds(self._stream) is None
+        declared = read_duration_seconds(self._container, self._stream)
+        only_container = read_stream_duration_seconds(self._stream) is None
         if declared is None or (only_container and self._container.streams.audio):
             return False
-        begins = start_seconds(self._stream) or 0.0
-        return begins + declared - self._last_end > SHORTFALL_SECONDS
+        begins = read_start_seconds(self._stream) or 0.0
+        return begins + declared - self._last_end > TRUNCATION_SECONDS

@@ -14,19 +14,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.domain.clip import Chunk, ClipClosed, ClipOpened, Extract
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
 from service.nursery import wire
-from service.nursery.lifeline import Child
-from service.nursery.nursery import Nursery
+from service.nursery.lifeline import ChildHandle
+from service.nursery.nursery import Forkserver
 
 _log = logging.getLogger(__name__)
 
-_LAST_WORDS_SECONDS: Final = 5.0
+_EXIT_TIMEOUT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class ReadTimeouts:
     """How long a message may take, how long all of them, and the processor time allowed."""
 
     stall_seconds: float
@@ -35,51 +35,57 @@ class Patience:
 
 
 @contextlib.asynccontextmanager
-async def run_child(
-    nursery: Nursery,
+async def run_clip_child(
+    forkserver: Forkserver,
     request: bytes,
     files: Sequence[int],
-    patience: Patience,
+    timeouts: ReadTimeouts,
     *,
     max_frames: int,
-) -> AsyncGenerator[AsyncIterator[Extract]]:
+) -> AsyncGenerator[AsyncIterator[ExtractionEvent]]:
     """Have a child work on a request and listen to its messages; kill and reap it on leaving.
 
     Args: files: handles of the clip; max_frames: frames of one chunk.
     Raises: DecoderKilled, FaceModelsMissing; while listening: DecoderCrashed, DecoderTimedOut,
         DecoderKilled, and what the child reports.
     """
-    async with nursery.child(request, files) as child:
-        heard = _listen(child, patience, max_frames)
-        yield _explain_end(heard, nursery, child, cpu_seconds=patience.cpu_seconds)
+    async with forkserver.child(request, files) as child:
+        messages = _read_messages(child, timeouts, max_frames)
+        yield _translate_exit(messages, forkserver, child, cpu_seconds=timeouts.cpu_seconds)
 
 
-async def _explain_end(
-    heard: AsyncIterator[Extract], nursery: Nursery, child: Child, *, cpu_seconds: float
-) -> AsyncIterator[Extract]:
+async def _translate_exit(
+    messages: AsyncIterator[ExtractionEvent],
+    forkserver: Forkserver,
+    child: ChildHandle,
+    *,
+    cpu_seconds: float,
+) -> AsyncIterator[ExtractionEvent]:
     """The same messages; an end in the middle of them becomes the error that it stands for."""
     try:
-        async for message in heard:
+        async for message in messages:
             yield message
     except asyncio.IncompleteReadError as error:
-        reason = await reason_of_end(child, cpu_seconds=cpu_seconds)
+        reason = await diagnose_exit(child, cpu_seconds=cpu_seconds)
         if isinstance(reason, DecoderCrashed):
-            nursery.renew()
+            forkserver.replace()
         raise reason from error
 
 
-async def _listen(child: Child, patience: Patience, max_frames: int) -> AsyncIterator[Extract]:
+async def _read_messages(
+    child: ChildHandle, timeouts: ReadTimeouts, max_frames: int
+) -> AsyncIterator[ExtractionEvent]:
     """Messages in the only order that makes sense: opened, chunks without a gap, closed.
 
     Raises: DecoderTimedOut; IncompleteReadError: the child has ended without having said so.
     """
     frames, opened = 0, False
-    left_seconds = patience.wall_seconds
+    left_seconds = timeouts.wall_seconds
     while True:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(min(patience.stall_seconds, left_seconds)):
-                message = wire.decode(*await read_parts(child.messages, max_frames))
+            async with asyncio.timeout(min(timeouts.stall_seconds, left_seconds)):
+                message = wire.decode(*await read_message_parts(child.messages, max_frames))
         except TimeoutError as error:
             raise DecoderTimedOut() from error
         left_seconds -= time.monotonic() - began  # what the reader takes is not the clip's fault
@@ -98,7 +104,7 @@ async def _listen(child: Child, patience: Patience, max_frames: int) -> AsyncIte
             return
 
 
-async def read_parts(reader: asyncio.StreamReader, max_frames: int) -> list[bytes]:
+async def read_message_parts(reader: asyncio.StreamReader, max_frames: int) -> list[bytes]:
     """Header, crops, waveform and patch starts of the next message; raises DecoderCrashed."""
     prefix = await reader.readexactly(wire.PREFIX.size)
     lengths = wire.read_prefix(prefix, max_frames=max_frames)
@@ -106,28 +112,28 @@ async def read_parts(reader: asyncio.StreamReader, max_frames: int) -> list[byte
     return [await reader.readexactly(part) for part in parts]
 
 
-async def reason_of_end(child: Child, *, cpu_seconds: float) -> CircumplexError:
+async def diagnose_exit(child: ChildHandle, *, cpu_seconds: float) -> CircumplexError:
     """How a child ended that did not say so itself; what it complained of goes to the log.
 
     The kernel's SIGKILL comes for memory that others take as well, and is then not the clip's
     fault; only one that follows on a SIGXCPU that was not heeded is.
     """
     try:
-        async with asyncio.timeout(_LAST_WORDS_SECONDS):
-            end = await child.end()
-            said = await child.complaints()
+        async with asyncio.timeout(_EXIT_TIMEOUT_SECONDS):
+            status = await child.wait()
+            stderr = await child.read_stderr_tail()
     except TimeoutError:
         return DecoderCrashed("The decoder process closed its pipe and went on")
-    if end is None:
+    if status is None:
         return DecoderKilled("The process that the decoder was started by has ended")
-    _log.warning("decode child ended with status %d: %s", end.status, said)
-    out_of_time = end.status == -signal.SIGKILL and end.cpu_seconds >= cpu_seconds
-    if end.status == -signal.SIGXCPU or out_of_time:
+    _log.warning("decode child ended with status %d: %s", status.status, stderr)
+    out_of_time = status.status == -signal.SIGKILL and status.cpu_seconds >= cpu_seconds
+    if status.status == -signal.SIGXCPU or out_of_time:
         return DecoderTimedOut("Decoding the clip takes more processor time than allowed")
-    if end.status == -signal.SIGKILL:
+    if status.status == -signal.SIGKILL:
         return DecoderKilled()
-    if end.status < 0:
+    if status.status < 0:
         return DecoderCrashed(
-            f"The decoder process was ended by {signal.Signals(-end.status).name}"
+            f"The decoder process was ended by {signal.Signals(-status.status).name}"
         )
-    return DecoderCrashed(f"The decoder process ended with status {end.status}")
+    return DecoderCrashed(f"The decoder process ended with status {status.status}")

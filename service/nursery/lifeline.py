@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 READ_AHEAD_BYTES: Final = 1 << 18
-_KEPT_COMPLAINT_BYTES: Final = 4096
-_MAX_END_BYTES: Final = 512
+_STDERR_TAIL_BYTES: Final = 4096
+_MAX_EXIT_STATUS_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class ExitStatus:
     """How a child ended.
 
     status: as in subprocess: a signal's number is negative; cpu_seconds: of all its threads.
@@ -28,88 +28,101 @@ class End:
     cpu_seconds: float
 
 
-class Child:
+class ChildHandle:
     """A child under way; `ask_for` has one forked."""
 
     def __init__(
-        self, messages: asyncio.StreamReader, complaints: asyncio.StreamReader, life: socket.socket
+        self,
+        messages: asyncio.StreamReader,
+        stderr: asyncio.StreamReader,
+        child_socket: socket.socket,
     ) -> None:
         self.messages = messages
-        self._lifeline = life
-        self._complaints = asyncio.create_task(keep_tail(complaints))
-        self._end = asyncio.create_task(self._read_end())
+        self._child_socket = child_socket
+        self._stderr_tail = asyncio.create_task(read_tail(stderr))
+        self._exit_status = asyncio.create_task(self._read_exit_status())
 
-    async def end(self) -> End | None:
+    async def wait(self) -> ExitStatus | None:
         """Wait for its end; None where the nursery ended first, and the child with it."""
-        return await asyncio.shield(self._end)
+        return await asyncio.shield(self._exit_status)
 
-    async def complaints(self) -> str:
+    async def read_stderr_tail(self) -> str:
         """The last of what it wrote to standard error; waits until that is closed."""
-        return (await asyncio.shield(self._complaints)).decode(errors="replace")
+        return (await asyncio.shield(self._stderr_tail)).decode(errors="replace")
 
     def kill(self) -> None:
         """Have it killed if it lives."""
         with contextlib.suppress(OSError):  # the nursery has gone already
-            self._lifeline.shutdown(socket.SHUT_WR)
+            self._child_socket.shutdown(socket.SHUT_WR)
 
-    async def leave(self, patience_seconds: float) -> bool:
+    async def kill_and_wait(self, timeout_seconds: float) -> bool:
         """Kill it if it lives, and wait; False: nobody said in time that it is gone."""
         self.kill()
-        ended, _ = await asyncio.wait({self._end}, timeout=patience_seconds)
+        ended, _ = await asyncio.wait({self._exit_status}, timeout=timeout_seconds)
         return bool(ended)
 
     def close(self) -> None:
         """Listen no more; the pipes and the lifeline are closed by who opened them."""
-        self._complaints.cancel()
-        self._end.cancel()
+        self._stderr_tail.cancel()
+        self._exit_status.cancel()
 
-    async def _read_end(self) -> End | None:
+    async def _read_exit_status(self) -> ExitStatus | None:
         try:
-            said = await asyncio.get_running_loop().sock_recv(self._lifeline, _MAX_END_BYTES)
+            message = await asyncio.get_running_loop().sock_recv(
+                self._child_socket, _MAX_EXIT_STATUS_BYTES
+            )
         except ConnectionResetError:
             return None
-        return End(**json.loads(said)) if said else None
+        return ExitStatus(**json.loads(message)) if message else None
 
 
-async def ask_for(
-    door: socket.socket, request: bytes, files: Sequence[int], kept: ExitStack
-) -> Child:
+async def request_child(
+    control_socket: socket.socket, request: bytes, files: Sequence[int], resources: ExitStack
+) -> ChildHandle:
     """Ask the nursery behind a door for a child with these files.
 
     Args: kept: closes what is held for the child, when it has ended.
     Raises: OSError: nobody takes requests at this door.
     """
-    life, theirs = socket.socketpair()
-    kept.enter_context(life)
-    life.setblocking(False)
-    with ExitStack() as sent:
-        sent.enter_context(theirs)
-        messages, told = _open_pipe(kept, sent)
-        complaints, complained = _open_pipe(kept, sent)
-        child = Child(await _listen(messages, kept), await _listen(complaints, kept), life)
-        kept.callback(child.close)
-        socket.send_fds(door, [request], [theirs.fileno(), told, complained, *files])
+    child_socket, remote_socket = socket.socketpair()
+    resources.enter_context(child_socket)
+    child_socket.setblocking(False)
+    with ExitStack() as child_ends:
+        child_ends.enter_context(remote_socket)
+        messages_reader, messages_writer = _open_pipe(resources, child_ends)
+        stderr_reader, stderr_writer = _open_pipe(resources, child_ends)
+        child = ChildHandle(
+            await _open_reader(messages_reader, resources),
+            await _open_reader(stderr_reader, resources),
+            child_socket,
+        )
+        resources.callback(child.close)
+        socket.send_fds(
+            control_socket,
+            [request],
+            [remote_socket.fileno(), messages_writer, stderr_writer, *files],
+        )
     return child
 
 
-def _open_pipe(kept: ExitStack, sent: ExitStack) -> tuple[BinaryIO, int]:
+def _open_pipe(parent_ends: ExitStack, child_ends: ExitStack) -> tuple[BinaryIO, int]:
     reading, writing = os.pipe()
-    sent.callback(os.close, writing)
-    return kept.enter_context(os.fdopen(reading, "rb", buffering=0)), writing
+    child_ends.callback(os.close, writing)
+    return parent_ends.enter_context(os.fdopen(reading, "rb", buffering=0)), writing
 
 
-async def _listen(pipe: BinaryIO, kept: ExitStack) -> asyncio.StreamReader:
+async def _open_reader(pipe: BinaryIO, resources: ExitStack) -> asyncio.StreamReader:
     reader = asyncio.StreamReader(limit=READ_AHEAD_BYTES)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), pipe
     )
-    kept.callback(transport.close)
+    resources.callback(transport.close)
     return reader
 
 
-async def keep_tail(reader: asyncio.StreamReader) -> bytes:
+async def read_tail(reader: asyncio.StreamReader) -> bytes:
     """Read to the end; the last few kilobytes."""
     tail = b""
     while read := await reader.read(READ_AHEAD_BYTES):
-        tail = (tail + read)[-_KEPT_COMPLAINT_BYTES:]
+        tail = (tail + read)[-_STDERR_TAIL_BYTES:]
     return tail

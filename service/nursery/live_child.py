@@ -14,14 +14,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 from service.domain.clip import ClipClosed
-from service.domain.live import LiveExtract, LivePiece, Snapshot
+from service.domain.live import Snapshot, StreamExtractionEvent, StreamInput
 from service.errors import DecoderCrashed, DecoderTimedOut
 from service.nursery import live_wire
-from service.nursery.child import Patience, read_parts, reason_of_end
-from service.nursery.ledger import Ledger
-from service.nursery.lifeline import Child
-from service.nursery.live_wire import Dry, LiveMessage
-from service.nursery.nursery import Nursery
+from service.nursery.child import ReadTimeouts, diagnose_exit, read_message_parts
+from service.nursery.ledger import StreamAccount
+from service.nursery.lifeline import ChildHandle
+from service.nursery.live_wire import InputExhausted, StreamMessage
+from service.nursery.nursery import Forkserver
 from service.nursery.pieces import END, encode_piece, encode_state
 
 _MAX_UNSENT_BYTES: Final = 1 << 16
@@ -29,28 +29,28 @@ _MAX_UNSENT_BYTES: Final = 1 << 16
 
 
 @contextlib.asynccontextmanager
-async def run_live_child(
-    nursery: Nursery,
+async def run_stream_child(
+    forkserver: Forkserver,
     request: bytes,
-    patience: Patience,
-    ledger: Ledger,
+    timeouts: ReadTimeouts,
+    account: StreamAccount,
     snapshot: bytes | None = None,
-) -> AsyncGenerator[LiveChild]:
+) -> AsyncGenerator[StreamChild]:
     """Have a child work on media as they are sent; kill and reap it on leaving.
 
     Args: ledger: a new one; snapshot: the state of a Snapshot, to go on from.
     Raises: DecoderKilled, FaceModelsMissing, StreamGone: the state is of another version.
     """
-    state = None if snapshot is None else ledger.unseal(snapshot)
+    state = None if snapshot is None else account.unseal(snapshot)
     reading, writing = os.pipe()
     with contextlib.ExitStack() as held:
-        lent = held.enter_context(os.fdopen(reading, "rb", buffering=0))
+        read_end = held.enter_context(os.fdopen(reading, "rb", buffering=0))
         pipe = held.enter_context(os.fdopen(writing, "wb", buffering=0))
-        async with nursery.child(request, [reading]) as child:
-            lent.close()  # when the child has gone, nobody reads
+        async with forkserver.child(request, [reading]) as child:
+            read_end.close()  # when the child has gone, nobody reads
             writer = await _open_writer(pipe)
-            live = LiveChild(nursery, child, writer, patience, ledger)
-            watching = asyncio.create_task(live.watch())
+            live = StreamChild(forkserver, child, writer, timeouts, account)
+            watching = asyncio.create_task(live.kill_when_stalled())
             try:
                 if state is not None:
                     await live.restore(state)
@@ -70,97 +70,97 @@ async def _open_writer(pipe: object) -> asyncio.StreamWriter:
     return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
-class LiveChild:
+class StreamChild:
     """A stream's extraction under way."""
 
     def __init__(
         self,
-        nursery: Nursery,
-        child: Child,
+        forkserver: Forkserver,
+        child: ChildHandle,
         writer: asyncio.StreamWriter,
-        patience: Patience,
-        ledger: Ledger,
+        timeouts: ReadTimeouts,
+        account: StreamAccount,
     ) -> None:
-        self._nursery = nursery
+        self._forkserver = forkserver
         self._child = child
         self._writer = writer
-        self._patience = patience
-        self._ledger = ledger
-        self._takes_more = True
-        self._owes_since: float | None = None
-        self._listens_since: float | None = None
+        self._timeouts = timeouts
+        self._account = account
+        self._accepts_input = True
+        self._unanswered_since: float | None = None
+        self._reading_since: float | None = None
         self._is_stalled = False
 
     async def restore(self, state: bytes) -> None:
         """Hand over, before all media, the state of a snapshot that the ledger has unsealed."""
         await self._write(encode_state(state))
 
-    async def send(self, piece: LivePiece) -> None:
+    async def send(self, piece: StreamInput) -> None:
         """Hand over the next media; waits while those before are not taken.
 
         Nothing happens once the child takes no more: `extracts` tells why.
         """
-        self._ledger.note_sent(piece)
+        self._account.record_sent(piece)
         await self._write(encode_piece(piece))
 
     async def end(self) -> None:
         """Say that no more media will come; what is there is worked off."""
-        self._ledger.note_end()
+        self._account.record_end()
         await self._write([END])
 
-    async def extracts(self) -> AsyncIterator[LiveExtract]:
+    async def events(self) -> AsyncIterator[StreamExtractionEvent]:
         """What becomes of the media, until ClipClosed; to be read at once and all the time.
 
         Raises: DecoderCrashed, DecoderTimedOut, DecoderKilled, and what the child reports.
         """
         while True:
             message = await self._read()
-            if not self._ledger.admit(message):
+            if not self._account.accept(message):
                 raise DecoderCrashed("The decoder process sent messages out of order")
-            self._owes_since = None if self._ledger.is_square else time.monotonic()
+            self._unanswered_since = None if self._account.is_settled else time.monotonic()
             if isinstance(message, Snapshot):
-                yield self._ledger.seal(message)
-            elif not isinstance(message, Dry):
+                yield self._account.seal(message)
+            elif not isinstance(message, InputExhausted):
                 yield message
             if isinstance(message, ClipClosed):
                 return
 
-    async def watch(self) -> None:
+    async def kill_when_stalled(self) -> None:
         """Kill a child that says nothing while media wait and it is listened to."""
-        patience = self._patience.stall_seconds
+        stall_seconds = self._timeouts.stall_seconds
         while not self._is_stalled:
-            await asyncio.sleep(min(1.0, patience / 4))
-            if self._owes_since is not None and self._listens_since is not None:
-                silent = time.monotonic() - max(self._owes_since, self._listens_since)
-                self._is_stalled = silent > patience
+            await asyncio.sleep(min(1.0, stall_seconds / 4))
+            if self._unanswered_since is not None and self._reading_since is not None:
+                silent = time.monotonic() - max(self._unanswered_since, self._reading_since)
+                self._is_stalled = silent > stall_seconds
         self._child.kill()
 
     async def _write(self, parts: Sequence[bytes]) -> None:
-        if not self._takes_more:
+        if not self._accepts_input:
             await asyncio.sleep(0)  # who sends on and on lets others work
             return
-        if self._owes_since is None and not self._ledger.is_square:
-            self._owes_since = time.monotonic()
+        if self._unanswered_since is None and not self._account.is_settled:
+            self._unanswered_since = time.monotonic()
         try:
             self._writer.writelines(parts)
             await self._writer.drain()
         except ConnectionError:  # its last message says why, or its end does
-            self._takes_more = False
+            self._accepts_input = False
 
-    async def _read(self) -> LiveMessage:
-        self._listens_since = time.monotonic()
+    async def _read(self) -> StreamMessage:
+        self._reading_since = time.monotonic()
         try:
-            parts = await read_parts(self._child.messages, self._ledger.max_frames)
+            parts = await read_message_parts(self._child.messages, self._account.max_frames)
         except asyncio.IncompleteReadError as error:
-            raise await self._reason_of_end() from error
+            raise await self._diagnose_exit() from error
         finally:
-            self._listens_since = None
+            self._reading_since = None
         return live_wire.decode(*parts)
 
-    async def _reason_of_end(self) -> Exception:
+    async def _diagnose_exit(self) -> Exception:
         if self._is_stalled:
             return DecoderTimedOut()
-        reason = await reason_of_end(self._child, cpu_seconds=self._patience.cpu_seconds)
+        reason = await diagnose_exit(self._child, cpu_seconds=self._timeouts.cpu_seconds)
         if isinstance(reason, DecoderCrashed):
-            self._nursery.renew()
+            self._forkserver.replace()
         return reason

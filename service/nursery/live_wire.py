@@ -13,33 +13,40 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats, Integers
-from service.domain.clip import Extract
-from service.domain.live import MAX_STATE_BYTES, Heard, LiveExtract, Seen, Snapshot, Unreadable
+from service.domain.arrays import Float32Array, Int64Array, UInt8Array
+from service.domain.clip import ExtractionEvent
+from service.domain.live import (
+    MAX_SNAPSHOT_BYTES,
+    AudioExtracted,
+    FramesExtracted,
+    FrameUnreadable,
+    Snapshot,
+    StreamExtractionEvent,
+)
 from service.nursery import wire
-from service.nursery.belief import check_duration, check_whole
+from service.nursery.belief import validate_count, validate_duration
 
-_NO_CROPS: Bytes = np.empty(0, np.uint8)
-_NO_SOUND: Floats = np.empty(0, np.float32)
-_NO_STARTS: Integers = np.empty(0, np.int64)
+_NO_CROPS: UInt8Array = np.empty(0, np.uint8)
+_NO_SOUND: Float32Array = np.empty(0, np.float32)
+_NO_STARTS: Int64Array = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dry:
+class InputExhausted:
     """Of a container so many bytes were looked at, and no picture comes before there are more."""
 
-    taken_bytes: int
+    consumed_bytes: int
 
 
-LiveMessage = LiveExtract | Dry
-MAX_PACKED_BYTES: Final = MAX_STATE_BYTES - 64
+StreamMessage = StreamExtractionEvent | InputExhausted
+MAX_PACKED_BYTES: Final = MAX_SNAPSHOT_BYTES - 64
 """Of the state of a snapshot as the child knows it."""
 
 
-def encode(message: LiveMessage | Extract) -> Sequence[bytes]:
+def encode(message: StreamMessage | ExtractionEvent) -> Sequence[bytes]:
     """A message as buffers to be written one after the other."""
     match message:
-        case Seen():
+        case FramesExtracted():
             fields = {
                 "kind": "seen",
                 "arrived": message.arrived_at,
@@ -47,27 +54,27 @@ def encode(message: LiveMessage | Extract) -> Sequence[bytes]:
                 **wire.encode_frames(message.frames),
             }
             return wire.frame(fields, message.crops, _NO_SOUND, _NO_STARTS)
-        case Heard():
+        case AudioExtracted():
             fields = {"kind": "heard", "stages": message.stage_seconds}
             return wire.frame(fields, _NO_CROPS, message.waveform, message.patch_starts)
-        case Unreadable():
+        case FrameUnreadable():
             return wire.frame({"kind": "unreadable"})
         case Snapshot():
             state = base64.b64encode(message.state).decode()
             fields = {"frames": message.frames, "samples": message.samples, "state": state}
             return wire.frame({"kind": "snapshot", **fields})
-        case Dry(taken_bytes=taken_bytes):
+        case InputExhausted(consumed_bytes=taken_bytes):
             return wire.frame({"kind": "dry", "taken": taken_bytes})
         case _:
             return wire.encode(message)
 
 
-def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) -> LiveMessage:
+def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) -> StreamMessage:
     """Make the value that a message stands for; the parts have believable lengths.
 
     Raises: the error that the message carries; DecoderCrashed: the message makes no sense.
     """
-    with wire.believing():
+    with wire.rejecting_malformed():
         fields = json.loads(header)
         match fields["kind"]:
             case "seen":
@@ -75,13 +82,13 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
             case "heard":
                 heard, starts = wire.decode_sound(waveform, patch_starts)
                 stages = wire.decode_stages(fields, ("sound",))
-                return Heard(waveform=heard, patch_starts=starts, stage_seconds=stages)
+                return AudioExtracted(waveform=heard, patch_starts=starts, stage_seconds=stages)
             case "unreadable":
-                return Unreadable()
+                return FrameUnreadable()
             case "snapshot":
                 return _decode_snapshot(fields)
             case "dry":
-                return Dry(taken_bytes=check_whole(fields["taken"]))
+                return InputExhausted(consumed_bytes=validate_count(fields["taken"]))
             case _:
                 return wire.decode_edge(fields)
 
@@ -90,16 +97,16 @@ def _decode_snapshot(fields: dict[str, Any]) -> Snapshot:
     state = base64.b64decode(fields["state"], validate=True)
     if len(state) > MAX_PACKED_BYTES:
         raise ValueError("too large a state")
-    frames, samples = check_whole(fields["frames"]), check_whole(fields["samples"])
+    frames, samples = validate_count(fields["frames"]), validate_count(fields["samples"])
     return Snapshot(frames=frames, samples=samples, state=state)
 
 
-def _decode_seen(fields: dict[str, Any], crops: bytes) -> Seen:
+def _decode_seen(fields: dict[str, Any], crops: bytes) -> FramesExtracted:
     frames = wire.decode_frames(fields)
-    arrived_at = tuple(check_duration(each) for each in fields["arrived"])
+    arrived_at = tuple(validate_duration(each) for each in fields["arrived"])
     if len(arrived_at) != len(frames):
         raise ValueError("frames and arrivals disagree")
-    return Seen(
+    return FramesExtracted(
         frames=frames,
         crops=wire.decode_crops(crops, frames),
         arrived_at=arrived_at,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from service.errors import DecoderKilled, error_of
-from service.nursery.lifeline import keep_tail
+from service.errors import DecoderKilled, error_from_code
+from service.nursery.lifeline import read_tail
 
 _log = logging.getLogger(__name__)
 
@@ -25,32 +25,34 @@ _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
 }
 """All of a child's environment: none of the service's keys and passwords."""
-_START_SECONDS: Final = 120.0
-_MAX_GREETING_BYTES: Final = 4096
+_START_TIMEOUT_SECONDS: Final = 120.0
+_MAX_READY_MESSAGE_BYTES: Final = 4096
 
 
-class Nurse:
+class ForkserverProcess:
     """A process that bears children, from its greeting to its end."""
 
-    def __init__(self, process: Process, door: socket.socket, said: asyncio.Task[bytes]) -> None:
+    def __init__(
+        self, process: Process, control_socket: socket.socket, stderr_tail: asyncio.Task[bytes]
+    ) -> None:
         self._process = process
-        self._said = said
-        self.door = door
-        self.lacking: dict[str, str] = {}
+        self._stderr_tail = stderr_tail
+        self.control_socket = control_socket
+        self.missing_layers: dict[str, str] = {}
         """Layers of its sandbox that this machine does not have, and why."""
 
     @classmethod
-    async def start(cls, command: Sequence[str]) -> Nurse:
+    async def start(cls, command: Sequence[str]) -> ForkserverProcess:
         """Start and wait until it has loaded everything.
 
         Raises: what it greets with; DecoderKilled: it ends before.
         """
-        door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        door.setblocking(False)
-        with theirs:
+        control_socket, remote_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control_socket.setblocking(False)
+        with remote_socket:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                stdin=theirs.fileno(),
+                stdin=remote_socket.fileno(),
                 stdout=DEVNULL,
                 stderr=PIPE,
                 env=_ENVIRONMENT,
@@ -58,28 +60,28 @@ class Nurse:
             )
         if process.stderr is None:
             raise RuntimeError("the nursery was started without pipes")
-        nurse = cls(process, door, asyncio.create_task(keep_tail(process.stderr)))
+        forkserver = cls(process, control_socket, asyncio.create_task(read_tail(process.stderr)))
         try:
-            await nurse._greet()
+            await forkserver._wait_until_ready()
         except BaseException:
-            nurse.kill()
-            await asyncio.shield(nurse.end())
+            forkserver.kill()
+            await asyncio.shield(forkserver.shut_down())
             raise
-        return nurse
+        return forkserver
 
-    async def _greet(self) -> None:
+    async def _wait_until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                greeting = await loop.sock_recv(self.door, _MAX_GREETING_BYTES)
+            async with asyncio.timeout(_START_TIMEOUT_SECONDS):
+                message = await loop.sock_recv(self.control_socket, _MAX_READY_MESSAGE_BYTES)
         except TimeoutError as error:
             raise DecoderKilled("The decode nursery takes too long to start") from error
-        if not greeting:
+        if not message:
             raise DecoderKilled("The decode nursery ended before it was ready")
-        fields = json.loads(greeting)
+        fields = json.loads(message)
         if "code" in fields:
-            raise error_of(fields["code"], fields["detail"])
-        self.lacking = fields["lacking"]
+            raise error_from_code(fields["code"], fields["detail"])
+        self.missing_layers = fields["lacking"]
 
     def has_ended(self) -> bool:
         """Whether it has been reaped."""
@@ -90,11 +92,11 @@ class Nurse:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    async def end(self) -> None:
+    async def shut_down(self) -> None:
         """Ask for no more children, and wait until it has gone."""
-        self.door.close()
+        self.control_socket.close()
         status = await self._process.wait()
-        said = await self._said
-        if status != 0 or said:
-            told = said.decode(errors="replace")
-            _log.warning("decode nursery ended with status %d: %s", status, told)
+        stderr = await self._stderr_tail
+        if status != 0 or stderr:
+            text = stderr.decode(errors="replace")
+            _log.warning("decode nursery ended with status %d: %s", status, text)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final
 
-from service.domain.live import ContainerBytes, LiveFrame, LivePiece, LiveSound
+from service.domain.live import StreamAudio, StreamBytes, StreamFrame, StreamInput
 
 _SIZE: Final = struct.Struct("<I")
 _HEAD: Final = struct.Struct("<BddI")
@@ -21,15 +21,15 @@ END: Final = _HEAD.pack(_END, math.nan, math.nan, 0)
 """Says that no more media will come."""
 
 
-def encode_piece(piece: LivePiece) -> Sequence[bytes]:
+def encode_piece(piece: StreamInput) -> Sequence[bytes]:
     """A piece as buffers to be written one after the other."""
     kind, seconds, arrived_at = _CONTAINER, math.nan, math.nan
     match piece:
-        case ContainerBytes():
+        case StreamBytes():
             arrived_at = piece.arrived_at
-        case LiveFrame():
+        case StreamFrame():
             kind, seconds, arrived_at = _FRAME, piece.time_seconds, piece.arrived_at
-        case LiveSound():
+        case StreamAudio():
             kind = _SOUND
             seconds = math.nan if piece.time_seconds is None else piece.time_seconds
     return [_HEAD.pack(kind, seconds, arrived_at, len(piece.data)), piece.data]
@@ -40,13 +40,13 @@ def encode_state(state: bytes) -> Sequence[bytes]:
     return [_SIZE.pack(len(state)), state]
 
 
-def read_state(pipe: BinaryIO) -> bytes:
+def read_snapshot(pipe: BinaryIO) -> bytes:
     """The same read; raises EOFError."""
     (size,) = _SIZE.unpack(_read(pipe, _SIZE.size))
     return _read(pipe, size)
 
 
-def read_pieces(pipe: BinaryIO) -> Iterator[LivePiece]:
+def read_pieces(pipe: BinaryIO) -> Iterator[StreamInput]:
     """The pieces, until their end.
 
     Raises: EOFError: the parent has gone.
@@ -56,12 +56,12 @@ def read_pieces(pipe: BinaryIO) -> Iterator[LivePiece]:
         data = _read(pipe, size)
         match kind:
             case 1:
-                yield ContainerBytes(data=data, arrived_at=arrived_at)
+                yield StreamBytes(data=data, arrived_at=arrived_at)
             case 2:
-                yield LiveFrame(time_seconds=seconds, data=data, arrived_at=arrived_at)
+                yield StreamFrame(time_seconds=seconds, data=data, arrived_at=arrived_at)
             case 3:
                 place = None if math.isnan(seconds) else seconds
-                yield LiveSound(data=data, time_seconds=place)
+                yield StreamAudio(data=data, time_seconds=place)
             case _:
                 return
 

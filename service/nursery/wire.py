@@ -18,23 +18,34 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats, Integers
+from service.domain.arrays import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import (
     EXTRACTION_STAGES,
     MAX_FACES,
     Chunk,
     ClipClosed,
     ClipOpened,
-    Extract,
+    ExtractionEvent,
     FaceBox,
     Frame,
     TrackedFace,
 )
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.signatures import CROP_SIDE
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
-from service.errors import CircumplexError, ClipError, DecoderCrashed, FaceModelsMissing, error_of
-from service.nursery.belief import check_duration, check_finite, check_record, check_whole
+from service.errors import (
+    CircumplexError,
+    ClipError,
+    DecoderCrashed,
+    FaceModelsMissing,
+    error_from_code,
+)
+from service.nursery.belief import (
+    validate_count,
+    validate_duration,
+    validate_number,
+    validate_record,
+)
 
 MAGIC: Final = b"CPX1"
 PREFIX: Final = struct.Struct("<4s4I")
@@ -54,7 +65,7 @@ class Lengths:
     patch_starts: int
 
 
-def encode(extract: Extract) -> Sequence[bytes]:
+def encode(extract: ExtractionEvent) -> Sequence[bytes]:
     """A message as buffers to be written one after the other."""
     match extract:
         case ClipOpened(media=media):
@@ -89,16 +100,16 @@ def read_prefix(prefix: bytes, *, max_frames: int) -> Lengths:
         and patch_starts <= max_frames * 8
     )
     if not believable:
-        raise nonsense("lengths")
+        raise malformed("lengths")
     return lengths
 
 
-def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) -> Extract:
+def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) -> ExtractionEvent:
     """Make the value that a message stands for; the parts have believable lengths.
 
     Raises: the error that the message carries; DecoderCrashed: the message makes no sense.
     """
-    with believing():
+    with rejecting_malformed():
         fields = json.loads(header)
         if fields["kind"] == "chunk":
             return _decode_chunk(fields, crops, waveform, patch_starts)
@@ -113,29 +124,31 @@ def decode_edge(fields: dict[str, Any]) -> ClipOpened | ClipClosed:
     """
     match fields["kind"]:
         case "opened":
-            return ClipOpened(media=check_record(MediaFacts, fields["media"]))
+            return ClipOpened(media=validate_record(MediaInfo, fields["media"]))
         case "closed":
             return ClipClosed(
-                frames=check_whole(fields["frames"]),
+                frames=validate_count(fields["frames"]),
                 flags=tuple(Flag(flag) for flag in fields["flags"]),
-                anomalies=check_record(Anomalies, fields["anomalies"]),
+                anomalies=validate_record(Anomalies, fields["anomalies"]),
             )
         case "failed":
             raise _decode_error(str(fields["code"]), str(fields["detail"])[:_MAX_TEXT])
         case _:
-            raise nonsense("kind")
+            raise malformed("kind")
 
 
 @contextlib.contextmanager
-def believing() -> Generator[None]:
+def rejecting_malformed() -> Generator[None]:
     """Raises DecoderCrashed where something is read that makes no sense."""
     try:
         yield
     except (ValueError, TypeError, KeyError, RecursionError) as raised:
-        raise nonsense("values") from raised
+        raise malformed("values") from raised
 
 
-def frame(fields: dict[str, Any], *arrays: Bytes | Floats | Integers) -> Sequence[bytes]:
+def frame(
+    fields: dict[str, Any], *arrays: UInt8Array | Float32Array | Int64Array
+) -> Sequence[bytes]:
     """A message of these fields and three arrays, or none."""
     header = json.dumps(fields, separators=(",", ":")).encode()
     parts = [array.tobytes() for array in arrays]
@@ -178,12 +191,12 @@ def decode_frames(fields: dict[str, Any]) -> tuple[Frame, ...]:
 
     Raises: ValueError, TypeError, KeyError.
     """
-    first = check_whole(fields["first"])
+    first = validate_count(fields["first"])
     rows = zip(fields["times"], fields["faces"], strict=True)
     frames = tuple(
         Frame(
             index=first + offset,
-            time_seconds=check_finite(seconds),
+            time_seconds=validate_number(seconds),
             faces=tuple(_decode_face(face) for face in faces),
         )
         for offset, (seconds, faces) in enumerate(rows)
@@ -198,7 +211,7 @@ def decode_frames(fields: dict[str, Any]) -> tuple[Frame, ...]:
     return frames
 
 
-def decode_crops(crops: bytes, frames: Sequence[Frame]) -> Bytes:
+def decode_crops(crops: bytes, frames: Sequence[Frame]) -> UInt8Array:
     """(N, 3, 112, 112), one for each face; raises ValueError."""
     found = np.frombuffer(crops, np.uint8).reshape(-1, 3, CROP_SIDE, CROP_SIDE)
     if sum(len(each.faces) for each in frames) != len(found):
@@ -206,7 +219,7 @@ def decode_crops(crops: bytes, frames: Sequence[Frame]) -> Bytes:
     return found
 
 
-def decode_sound(waveform: bytes, patch_starts: bytes) -> tuple[Floats, Integers]:
+def decode_sound(waveform: bytes, patch_starts: bytes) -> tuple[Float32Array, Int64Array]:
     """A waveform and the patches in it, at least one; raises ValueError."""
     heard, starts = np.frombuffer(waveform, np.float32), np.frombuffer(patch_starts, np.int64)
     last = (len(heard) - PATCH_SAMPLES) // HOP_SAMPLES
@@ -219,7 +232,7 @@ def decode_sound(waveform: bytes, patch_starts: bytes) -> tuple[Floats, Integers
 
 def decode_stages(fields: dict[str, Any], stages: Sequence[str]) -> dict[str, float]:
     """Busy seconds of these stages; raises ValueError, TypeError, KeyError."""
-    return {name: check_duration(fields["stages"][name]) for name in stages}
+    return {name: validate_duration(fields["stages"][name]) for name in stages}
 
 
 def _face_values(face: TrackedFace) -> list[float]:
@@ -229,18 +242,18 @@ def _face_values(face: TrackedFace) -> list[float]:
 
 def _decode_face(values: list[object]) -> TrackedFace:
     track, *numbers = values
-    left, top, width, height, score = (check_finite(number) for number in numbers)
+    left, top, width, height, score = (validate_number(number) for number in numbers)
     box = FaceBox(left=left, top=top, width=width, height=height, score=score)
-    return TrackedFace(track=check_whole(track), box=box)
+    return TrackedFace(track=validate_count(track), box=box)
 
 
 def _decode_error(code: str, detail: str) -> CircumplexError:
-    error = error_of(code, detail)
+    error = error_from_code(code, detail)
     if isinstance(error, ClipError | FaceModelsMissing):
         return error
-    return nonsense("error")
+    return malformed("error")
 
 
-def nonsense(what: str) -> DecoderCrashed:
+def malformed(what: str) -> DecoderCrashed:
     """What a message stands for that nobody would send."""
     return DecoderCrashed(f"The decoder process sent a message that makes no sense ({what})")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
+class ShutdownState:
     """Three events, set in this order when the gateway is told to stop.
 
     announced: readiness fails, and each answer asks its client to connect anew elsewhere.
@@ -19,7 +19,7 @@ class Drain:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     overdue: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def close(self, seconds: float) -> None:
+    def begin_closing(self, seconds: float) -> None:
         """Let nobody in from now on; what is under way has so long."""
         self.announced.set()
         self.closing.set()

@@ -8,31 +8,31 @@ from typing import Final
 
 from service.domain.caller import Caller
 from service.errors import QueueUnavailable
-from service.jobs.events import Event
-from service.office.gateway import Gateway
+from service.jobs.events import JobUpdate
+from service.office.gateway import GatewayContext
 
-PAUSE_SECONDS: Final = 1.0
+OUTAGE_RETRY_SECONDS: Final = 1.0
 """From one look at a queue that is away to the next."""
 
 
-async def follow(
-    gateway: Gateway, caller: Caller, job_id: str, last_id: str | None = None
-) -> AsyncGenerator[Event | None]:
+async def watch_job(
+    gateway: GatewayContext, caller: Caller, job_id: str, last_event_id: str | None = None
+) -> AsyncGenerator[JobUpdate | None]:
     """Events up to the job's end or the gateway's; None now and then while there is none.
 
     A queue that is away is waited for. Raises: JobUnknown: the job was deleted. Unauthenticated:
     the caller's key was revoked.
     """
-    while not gateway.watchers.are_sent_home:
+    while not gateway.subscriber_limiter.is_stopping:
         try:
-            async with aclosing(gateway.desk.events.follow(job_id, last_id)) as events:
+            async with aclosing(gateway.job_queue.events.watch(job_id, last_event_id)) as events:
                 async for event in events:
-                    await gateway.gate.confirm(caller)
-                    last_id = last_id if event is None else event.id
+                    await gateway.authenticator.recheck(caller)
+                    last_event_id = last_event_id if event is None else event.id
                     yield event
-                    if gateway.watchers.are_sent_home:
+                    if gateway.subscriber_limiter.is_stopping:
                         return
             return
         except QueueUnavailable:
             yield None
-            await gateway.watchers.pause(PAUSE_SECONDS)
+            await gateway.subscriber_limiter.wait_for_stop(OUTAGE_RETRY_SECONDS)

@@ -8,18 +8,18 @@ from typing import Protocol
 
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.access.audit import Audit
-from service.access.gate import Gate
+from service.access.audit import AuditLog
+from service.access.gate import Authenticator
 from service.domain.caller import Caller
-from service.domain.ports import Store
-from service.jobs.desk import Desk
-from service.office.drain import Drain
-from service.office.watchers import Watchers
+from service.domain.ports import BlobStore
+from service.jobs.desk import JobQueue
+from service.office.drain import ShutdownState
+from service.office.watchers import SubscriberLimiter
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 
-class Streams(Protocol):
+class StreamService(Protocol):
     """Every stream of this gateway."""
 
     def annotate(
@@ -34,16 +34,16 @@ class Streams(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gateway:
+class GatewayContext:
     """The collaborators of REST's routes and of gRPC's methods."""
 
     settings: Settings
-    gate: Gate
-    store: Store
-    desk: Desk
-    streams: Streams
-    inference_ready: Callable[[], Awaitable[bool]]
+    authenticator: Authenticator
+    store: BlobStore
+    job_queue: JobQueue
+    streams: StreamService
+    is_inference_ready: Callable[[], Awaitable[bool]]
     metrics: Metrics
-    audit: Audit = field(default_factory=Audit)
-    watchers: Watchers = field(default_factory=Watchers)
-    drain: Drain = field(default_factory=Drain)
+    audit_log: AuditLog = field(default_factory=AuditLog)
+    subscriber_limiter: SubscriberLimiter = field(default_factory=SubscriberLimiter)
+    drain: ShutdownState = field(default_factory=ShutdownState)

@@ -16,13 +16,13 @@ from service.errors import (
     JobUnknown,
     QueueUnavailable,
 )
-from service.jobs.desk import Desk
-from service.jobs.idempotency import RENEW_SECONDS, Earlier, Reservation
+from service.jobs.desk import JobQueue
+from service.jobs.idempotency import RENEW_SECONDS, PriorSubmission, Reservation
 from service.jobs.record import JobRecord
-from service.office.wishes import Wishes
+from service.office.wishes import SubmissionOptions
 
-LONGEST: Final = 255
-PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
+MAX_KEY_LENGTH: Final = 255
+KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
 """What a key may be."""
 
 log = logging.getLogger(__name__)
@@ -31,73 +31,77 @@ log = logging.getLogger(__name__)
 class Fingerprint:
     """What tells one submission from another: its choices, and its clip byte for byte."""
 
-    def __init__(self, wishes: Wishes) -> None:
-        self._hash = hashlib.sha256(wishes.as_text().encode() + b"\n")
+    def __init__(self, options: SubmissionOptions) -> None:
+        self._hash = hashlib.sha256(options.to_canonical_json().encode() + b"\n")
 
-    async def of(self, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async def pass_through(self, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """The same bytes, taken down as they pass."""
         async for chunk in content:
             self._hash.update(chunk)
             yield chunk
 
-    def text(self) -> str:
+    def hexdigest(self) -> str:
         """The fingerprint of what has passed."""
         return self._hash.hexdigest()
 
 
 @asynccontextmanager
-async def held(
-    desk: Desk, caller: Caller, key: str | None
-) -> AsyncGenerator[Reservation | Earlier | None]:
+async def reserved_key(
+    job_queue: JobQueue, caller: Caller, key: str | None
+) -> AsyncGenerator[Reservation | PriorSubmission | None]:
     """The key for as long as its upload lasts; an upload that comes to nothing gives it back.
 
     Raises: IdempotencyKeyInUse, QueueUnavailable.
     """
-    taken = None if key is None else await desk.idempotency.reserve(caller.owner, key)
-    if not isinstance(taken, Reservation):
-        yield taken
+    reservation = (
+        None if key is None else await job_queue.idempotency_keys.reserve(caller.owner, key)
+    )
+    if not isinstance(reservation, Reservation):
+        yield reservation
         return
-    renewing = asyncio.create_task(_renew(desk, taken), name="idempotency key")
+    renewal = asyncio.create_task(_renew_forever(job_queue, reservation), name="idempotency key")
     try:
-        yield taken
+        yield reservation
     except BaseException:
-        await _release(desk, taken)
+        await _release(job_queue, reservation)
         raise
     finally:
-        renewing.cancel()
+        renewal.cancel()
 
 
-async def job_before(desk: Desk, job_id: str, fingerprint: str, earlier: str) -> JobRecord:
+async def replayed_job(
+    job_queue: JobQueue, job_id: str, fingerprint: str, prior_fingerprint: str
+) -> JobRecord:
     """The job that the key stands for.
 
     Raises: IdempotencyKeyReused: it came with another request; IdempotencyKeyInUse: the job was
         deleted just now, and the key is free again.
     """
-    if fingerprint != earlier:
-        told = "this idempotency key came with another clip or other choices before"
-        raise IdempotencyKeyReused(told)
+    if fingerprint != prior_fingerprint:
+        detail = "this idempotency key came with another clip or other choices before"
+        raise IdempotencyKeyReused(detail)
     try:
-        return await desk.find(job_id)
+        return await job_queue.find(job_id)
     except JobUnknown as error:
-        raise key_is_free_again() from error
+        raise key_released_error() from error
 
 
-def key_is_free_again() -> IdempotencyKeyInUse:
+def key_released_error() -> IdempotencyKeyInUse:
     """The key's job was deleted while it was asked for: the next request has the key."""
     return IdempotencyKeyInUse("the key's job was deleted just now", retry_seconds=1)
 
 
-async def _renew(desk: Desk, reservation: Reservation) -> None:
+async def _renew_forever(job_queue: JobQueue, reservation: Reservation) -> None:
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
-            await desk.idempotency.renew(reservation)
+            await job_queue.idempotency_keys.renew(reservation)
         except (QueueUnavailable, IdempotencyKeyInUse) as error:
             log.warning("an idempotency key is not renewed: %s", error)
 
 
-async def _release(desk: Desk, reservation: Reservation) -> None:
+async def _release(job_queue: JobQueue, reservation: Reservation) -> None:
     try:
-        await desk.idempotency.release(reservation)
+        await job_queue.idempotency_keys.release(reservation)
     except QueueUnavailable as error:
         log.warning("an idempotency key is not given back, and ends by itself: %s", error)

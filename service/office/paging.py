@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from typing import Final
 
-PLACE: Final = r"^[0-9a-f]{16}$"
+PAGE_TOKEN_PATTERN: Final = r"^[0-9a-f]{16}$"
 """Every such text is a token: a place in time, where the next page begins."""
-MICROSECONDS: Final = 10**6
-USUAL_SIZE: Final = 50
-MAX_SIZE: Final = 200
+MICROSECONDS_PER_SECOND: Final = 10**6
+DEFAULT_PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 200
 """Jobs on a page."""
-CODE: Final = r"^[a-z_]{1,64}$"
-OWNER: Final = r"^[0-9A-Za-z]{1,64}$"
+ERROR_CODE_PATTERN: Final = r"^[a-z_]{1,64}$"
+KEY_ID_PATTERN: Final = r"^[0-9A-Za-z]{1,64}$"
 """What an error's code and an API key's id look like."""
 
 
-def token_of(before: str) -> str:
+def encode_page_token(before: str) -> str:
     """The token of the page of what is older; `before`: seconds with six decimals."""
     return f"{int(before.replace('.', '')):016x}"
 
 
-def place_of(token: str) -> str:
+def decode_page_token(token: str) -> str:
     """What `token_of` was given."""
-    assert re.fullmatch(PLACE, token)
-    seconds, microseconds = divmod(int(token, 16), MICROSECONDS)
+    assert re.fullmatch(PAGE_TOKEN_PATTERN, token)
+    seconds, microseconds = divmod(int(token, 16), MICROSECONDS_PER_SECOND)
     return f"{seconds}.{microseconds:06d}"

@@ -13,33 +13,35 @@ from service.errors import (
     ServiceError,
     StoreUnavailable,
 )
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 
-PROBE_SECONDS: Final = 3.0
-PARTS: Final[Mapping[str, type[ServiceError]]] = {
+PROBE_TIMEOUT_SECONDS: Final = 3.0
+DEPENDENCY_ERRORS: Final[Mapping[str, type[ServiceError]]] = {
     "triton": InferenceUnavailable,
     "redis": QueueUnavailable,
     "store": StoreUnavailable,
 }
 """The parts behind the gateway, and what is wrong when one is away."""
 
-Condition = Literal["ready", "away"]
+DependencyStatus = Literal["ready", "away"]
 
 
-async def probe(gateway: Gateway, parts: Collection[str] = tuple(PARTS)) -> dict[str, Condition]:
+async def probe_dependencies(
+    gateway: GatewayContext, names: Collection[str] = tuple(DEPENDENCY_ERRORS)
+) -> dict[str, DependencyStatus]:
     """How each of these parts is, asked at once."""
     probes: dict[str, Callable[[], Awaitable[bool]]] = {
-        "triton": gateway.inference_ready,
-        "redis": gateway.desk.is_ready,
+        "triton": gateway.is_inference_ready,
+        "redis": gateway.job_queue.is_ready,
         "store": gateway.store.is_ready,
     }
-    found = await asyncio.gather(*(_condition(probes[name]) for name in parts))
-    return dict(zip(parts, found, strict=True))
+    found = await asyncio.gather(*(_probe_one(probes[name]) for name in names))
+    return dict(zip(names, found, strict=True))
 
 
-async def _condition(probe: Callable[[], Awaitable[bool]]) -> Condition:
+async def _probe_one(probe: Callable[[], Awaitable[bool]]) -> DependencyStatus:
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             return "ready" if await probe() else "away"
     except (CircumplexError, TimeoutError):
         return "away"

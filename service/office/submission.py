@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 from service.domain.caller import Caller
 from service.errors import JobUnknown, QueueFull, QuotaExceeded, StoreFull
-from service.jobs.desk import Receipt
-from service.jobs.idempotency import Earlier, Reservation
+from service.jobs.desk import SubmitReceipt
+from service.jobs.idempotency import PriorSubmission, Reservation
 from service.jobs.record import JobRecord, clip_key, new_job_id
-from service.office.gateway import Gateway
-from service.office.idempotency import Fingerprint, held, job_before, key_is_free_again
-from service.office.room import check_budget, check_room, while_there_is_room
+from service.office.gateway import GatewayContext
+from service.office.idempotency import Fingerprint, key_released_error, replayed_job, reserved_key
+from service.office.room import check_budget, check_capacity, limit_to_capacity
 from service.office.uploads import Upload
-from service.office.wishes import Wishes
+from service.office.wishes import SubmissionOptions
 from service.telemetry.logs import TRACE_ID
 
-OpenUpload = Callable[[int], Awaitable[Upload]]
+UploadOpener = Callable[[int], Awaitable[Upload]]
 """Finds the clip in a request; takes how many bytes it may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class SubmitOutcome:
     """The job of a submission. is_replayed: of an earlier one with the same key."""
 
     record: JobRecord
@@ -32,80 +32,89 @@ class Submitted:
 
 
 async def submit_clip(
-    gateway: Gateway,
+    gateway: GatewayContext,
     caller: Caller,
-    wishes: Wishes,
+    options: SubmissionOptions,
     *,
-    open_upload: OpenUpload,
-    key: str | None = None,
-    stated_bytes: int = 0,
-) -> Submitted:
+    open_upload: UploadOpener,
+    idempotency_key: str | None = None,
+    declared_bytes: int = 0,
+) -> SubmitOutcome:
     """Take a clip in and queue its job.
 
     Args: key: the idempotency key; stated_bytes: what the client says to bring, if it does.
     Raises: RequestError for the request, ServiceError where there is no room or a part is away.
     """
     max_bytes = min(gateway.settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize)
-    async with held(gateway.desk, caller, key) as taken:
-        if not isinstance(taken, Earlier):  # refused before gigabytes are taken in for nothing
-            await check_room(gateway, caller, min(stated_bytes, max_bytes))
+    async with reserved_key(gateway.job_queue, caller, idempotency_key) as reservation:
+        if not isinstance(
+            reservation, PriorSubmission
+        ):  # refused before gigabytes are taken in for nothing
+            await check_capacity(gateway, caller, min(declared_bytes, max_bytes))
         upload = await open_upload(max_bytes)
-        if isinstance(taken, Earlier):
-            return await _compare(gateway, wishes, upload, taken)
-        return await _take_in(gateway, caller, wishes, upload, taken)
+        if isinstance(reservation, PriorSubmission):
+            return await _replay(gateway, options, upload, reservation)
+        return await _store_and_enqueue(gateway, caller, options, upload, reservation)
 
 
-async def _compare(gateway: Gateway, wishes: Wishes, upload: Upload, earlier: Earlier) -> Submitted:
+async def _replay(
+    gateway: GatewayContext, options: SubmissionOptions, upload: Upload, prior: PriorSubmission
+) -> SubmitOutcome:
     """The earlier job, if the upload is the earlier upload; nothing of it is stored."""
-    fingerprint = Fingerprint(wishes)
-    async for _ in fingerprint.of(upload.content):
+    fingerprint = Fingerprint(options)
+    async for _ in fingerprint.pass_through(upload.content):
         pass
-    told = fingerprint.text()
-    record = await job_before(gateway.desk, earlier.job_id, told, earlier.fingerprint)
-    return Submitted(record=record, is_replayed=True)
+    digest = fingerprint.hexdigest()
+    record = await replayed_job(gateway.job_queue, prior.job_id, digest, prior.fingerprint)
+    return SubmitOutcome(record=record, is_replayed=True)
 
 
-async def _take_in(
-    gateway: Gateway,
+async def _store_and_enqueue(
+    gateway: GatewayContext,
     caller: Caller,
-    wishes: Wishes,
+    options: SubmissionOptions,
     upload: Upload,
     reservation: Reservation | None,
-) -> Submitted:
+) -> SubmitOutcome:
     """Store the clip and queue its job."""
     started = time.perf_counter()
     job_id = new_job_id()
-    fingerprint = Fingerprint(wishes)
-    content = while_there_is_room(gateway, fingerprint.of(upload.content))
+    fingerprint = Fingerprint(options)
+    content = limit_to_capacity(gateway, fingerprint.pass_through(upload.content))
     size_bytes = await gateway.store.put(clip_key(job_id), content)
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
     record = JobRecord(
         id=job_id,
         owner=caller.owner,
-        priority=wishes.priority,
+        priority=options.priority,
         filename=upload.filename,
         media_type=upload.media_type,
         clip_bytes=size_bytes,
         trace_id=TRACE_ID.get(),
-        faces=wishes.choices.faces,
-        video_stream=wishes.choices.video_stream,
-        audio_stream=wishes.choices.audio_stream,
+        faces=options.analysis.faces,
+        video_stream=options.analysis.video_stream,
+        audio_stream=options.analysis.audio_stream,
     )
-    told = fingerprint.text()
-    receipt = await _queue(
-        gateway, caller, record, None if reservation is None else reservation.finished(told)
+    digest = fingerprint.hexdigest()
+    receipt = await _enqueue(
+        gateway,
+        caller,
+        record,
+        None if reservation is None else reservation.with_fingerprint(digest),
     )
-    if receipt.earlier_fingerprint is None:
-        return Submitted(record=receipt.record, is_replayed=False)
+    if receipt.prior_fingerprint is None:
+        return SubmitOutcome(record=receipt.record, is_replayed=False)
     await gateway.store.delete(record.clip_key)
-    earlier = await job_before(gateway.desk, receipt.record.id, told, receipt.earlier_fingerprint)
-    return Submitted(record=earlier, is_replayed=True)
+    earlier = await replayed_job(
+        gateway.job_queue, receipt.record.id, digest, receipt.prior_fingerprint
+    )
+    return SubmitOutcome(record=earlier, is_replayed=True)
 
 
-async def _queue(
-    gateway: Gateway, caller: Caller, record: JobRecord, reservation: Reservation | None
-) -> Receipt:
+async def _enqueue(
+    gateway: GatewayContext, caller: Caller, record: JobRecord, reservation: Reservation | None
+) -> SubmitReceipt:
     """Queue the job; a clip whose job was refused is deleted.
 
     Where the queue's answer was lost the job may have been accepted: its clip stays, and is
@@ -113,10 +122,10 @@ async def _queue(
     """
     try:
         await check_budget(gateway, record.clip_bytes)
-        return await gateway.desk.submit(record, limits=caller.limits, reservation=reservation)
+        return await gateway.job_queue.submit(record, limits=caller.limits, reservation=reservation)
     except (QueueFull, QuotaExceeded, StoreFull):
         await gateway.store.delete(record.clip_key)
         raise
     except JobUnknown as error:
         await gateway.store.delete(record.clip_key)
-        raise key_is_free_again() from error
+        raise key_released_error() from error

@@ -9,9 +9,9 @@ from typing import Final
 
 from service.errors import ClipEmpty, ClipTooLarge
 
-ANY_BYTES: Final = "application/octet-stream"
-FILENAME_LENGTH: Final = 200
-MEDIA_TYPE_LENGTH: Final = 100
+OCTET_STREAM: Final = "application/octet-stream"
+MAX_FILENAME_LENGTH: Final = 200
+MAX_MEDIA_TYPE_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,31 +24,31 @@ class Upload:
     """Raises ClipEmpty, ClipTooLarge, UploadInterrupted or RequestInvalid while it is read."""
 
 
-def can_be_clip(media_type: str) -> bool:
+def is_clip_media_type(media_type: str) -> bool:
     """Whether a body of this type may be a clip."""
-    return media_type == ANY_BYTES or media_type.startswith(("video/", "audio/"))
+    return media_type == OCTET_STREAM or media_type.startswith(("video/", "audio/"))
 
 
-def too_large(max_bytes: int) -> ClipTooLarge:
+def clip_too_large_error(max_bytes: int) -> ClipTooLarge:
     """The error of a clip with more bytes."""
     return ClipTooLarge(f"a clip may have {max_bytes} bytes, and this one has more")
 
 
-async def bounded(content: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:
+async def limit_size(content: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:
     """The same content. Raises: ClipTooLarge, ClipEmpty."""
     size_bytes = 0
     async for chunk in content:
         size_bytes += len(chunk)
         if size_bytes > max_bytes:
-            raise too_large(max_bytes)
+            raise clip_too_large_error(max_bytes)
         if chunk:
             yield chunk
     if size_bytes == 0:
         raise ClipEmpty
 
 
-def plain_name(sent: str) -> str | None:
+def sanitize_filename(filename: str) -> str | None:
     """The last part of a path in any system's notation, printable, of bounded length."""
-    name = PurePosixPath(sent.replace("\\", "/")).name
-    plain = "".join(letter for letter in name if letter.isprintable()).strip()
-    return plain[:FILENAME_LENGTH] or None
+    name = PurePosixPath(filename.replace("\\", "/")).name
+    printable = "".join(letter for letter in name if letter.isprintable()).strip()
+    return printable[:MAX_FILENAME_LENGTH] or None

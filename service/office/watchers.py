@@ -6,21 +6,23 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
-from service.errors import WatchersFull
+from service.errors import TooManySubscribers
 
 
-class Watchers:
+class SubscriberLimiter:
     """Those of one gateway."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._sent_home = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     @contextmanager
-    def seat(self, most: int) -> Generator[None]:
+    def slot(self, max_subscribers: int) -> Generator[None]:
         """A place for one of them; raises WatchersFull when `most` have one."""
-        if self.count >= most:
-            raise WatchersFull(f"{most} clients wait for jobs or follow them already")
+        if self.count >= max_subscribers:
+            raise TooManySubscribers(
+                f"{max_subscribers} clients wait for jobs or follow them already"
+            )
         self.count += 1
         try:
             yield
@@ -28,16 +30,16 @@ class Watchers:
             self.count -= 1
 
     @property
-    def are_sent_home(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether the gateway stops: everybody gets an answer now."""
-        return self._sent_home.is_set()
+        return self._stopping.is_set()
 
-    def send_home(self) -> None:
+    def stop(self) -> None:
         """The gateway stops."""
-        self._sent_home.set()
+        self._stopping.set()
 
-    async def pause(self, seconds: float) -> None:
+    async def wait_for_stop(self, seconds: float) -> None:
         """Sleep so long, or until the gateway stops."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._sent_home.wait()
+                await self._stopping.wait()

@@ -6,22 +6,22 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from service.domain.choices import Choices, Priority
+from service.domain.choices import AnalysisOptions, Priority
 
-MAX_STREAM: Final = 999
+MAX_STREAM_INDEX: Final = 999
 """No file that is accepted has a stream in a higher place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class SubmissionOptions:
     """The choices for a clip, and whose turn it is."""
 
-    choices: Choices = field(default_factory=Choices)
+    analysis: AnalysisOptions = field(default_factory=AnalysisOptions)
     priority: Priority = Priority.BULK
 
-    def as_text(self) -> str:
+    def to_canonical_json(self) -> str:
         """What was chosen otherwise than it is by rule: the same wishes, the same text."""
-        said = {**asdict(self.choices), "priority": self.priority}
-        default = {**asdict(Choices()), "priority": Priority.BULK}
-        chosen = {name: value for name, value in said.items() if value != default[name]}
-        return json.dumps(chosen, separators=(",", ":"))
+        values = {**asdict(self.analysis), "priority": self.priority}
+        default = {**asdict(AnalysisOptions()), "priority": Priority.BULK}
+        changed = {name: value for name, value in values.items() if value != default[name]}
+        return json.dumps(changed, separators=(",", ":"))

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.arrays import Floats, Integers
-from service.domain.choices import Faces
-from service.domain.media import MediaFacts
+from service.domain.arrays import Float32Array, Int64Array
+from service.domain.choices import FaceSelection
+from service.domain.media import MediaInfo
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
+    AnalysisProgress,
     FramesDecoded,
-    FramesSeen,
     TimelinePoint,
     TrackDropped,
 )
@@ -28,23 +28,25 @@ from service.errors import InternalError
 from service.results.columns import (
     BOX_COLUMNS,
     ESTIMATE_COLUMNS,
-    Doubles,
+    AnalysisResult,
+    Float64Array,
     FrameColumns,
-    Result,
-    Track,
+    ResultTrack,
 )
 
 
 class ResultBuilder:
     """Collects the events of one analysis into a Result."""
 
-    def __init__(self, provenance: Mapping[str, Any], faces: Faces = Faces.PRIMARY) -> None:
+    def __init__(
+        self, provenance: Mapping[str, Any], faces: FaceSelection = FaceSelection.PRIMARY
+    ) -> None:
         self._provenance = provenance
         self._faces = faces
-        self._media: MediaFacts | None = None
+        self._media: MediaInfo | None = None
         self._closed: AnalysisClosed | None = None
         self._time = array("d")
-        self._tracks: dict[int, _Points] = {}
+        self._tracks: dict[int, _TrackColumns] = {}
 
     def add(self, event: AnalysisEvent) -> None:
         """Take the next event; progress events leave no trace."""
@@ -54,15 +56,15 @@ class ResultBuilder:
             case FramesDecoded():
                 self._time.extend(event.times_seconds)
             case TimelinePoint():
-                self._tracks.setdefault(event.track, _Points()).add(event)
+                self._tracks.setdefault(event.track, _TrackColumns()).add(event)
             case TrackDropped():
                 self._tracks.pop(event.track, None)
             case AnalysisClosed():
                 self._closed = event
-            case FramesSeen():
+            case AnalysisProgress():
                 pass
 
-    def build(self) -> Result:
+    def build(self) -> AnalysisResult:
         """The columns; raises InternalError when the analysis lost a frame or its end."""
         if self._media is None or self._closed is None:
             raise InternalError("the analysis ended without its first or last event")
@@ -71,10 +73,10 @@ class ResultBuilder:
                 f"{self._closed.frames} frames were decoded and {len(self._time)} have a time"
             )
         time, primary = np.array(self._time, dtype=np.float64), self._closed.primary
-        frames = self._tracks.get(primary or 0, _Points()).over_all(time)
+        frames = self._tracks.get(primary or 0, _TrackColumns()).expand_to_frames(time)
         if primary is not None and not frames.observed.any():
             raise InternalError("the primary track has no point of its own")
-        return Result(
+        return AnalysisResult(
             media=self._media,
             anomalies=self._closed.anomalies,
             provenance=self._provenance,
@@ -83,14 +85,14 @@ class ResultBuilder:
             frames=frames,
             track=primary,
             tracks=tuple(
-                self._track(track, points.own(time))
+                self._track(track, points.trim_to_observed(time))
                 for track, points in sorted(self._tracks.items())
             ),
         )
 
-    def _track(self, track: int, frames: FrameColumns) -> Track:
+    def _track(self, track: int, frames: FrameColumns) -> ResultTrack:
         assert self._closed is not None
-        return Track(
+        return ResultTrack(
             id=track,
             primary=track == self._closed.primary,
             observed_frames=int(frames.observed.sum()),
@@ -100,11 +102,11 @@ class ResultBuilder:
                 name: np.array([column[frames.observed].mean(dtype=np.float64)], np.float32)
                 for name, column in frames.box.items()
             },
-            frames=frames if self._faces is Faces.ALL else None,
+            frames=frames if self._faces is FaceSelection.ALL else None,
         )
 
 
-class _Points:
+class _TrackColumns:
     """The columns of one track, in frame order."""
 
     def __init__(self) -> None:
@@ -123,11 +125,11 @@ class _Points:
         for name, column in self._estimates.items():
             column.append(np.nan if estimate is None else getattr(estimate, name))
 
-    def over_all(self, time: Doubles) -> FrameColumns:
+    def expand_to_frames(self, time: Float64Array) -> FrameColumns:
         """A row for every frame of the clip, unknown where there is no point."""
         place = np.array(self._index, dtype=np.int64)
 
-        def spread(column: array[float]) -> Floats:
+        def spread(column: array[float]) -> Float32Array:
             values = np.full(len(time), np.nan, np.float32)
             values[place] = column
             return values
@@ -142,12 +144,12 @@ class _Points:
             box={name: spread(column) for name, column in self._box.items()},
         )
 
-    def own(self, time: Doubles) -> FrameColumns:
+    def trim_to_observed(self, time: Float64Array) -> FrameColumns:
         """The points from the first frame with the face to the last."""
-        index: Integers = np.array(self._index, dtype=np.int64)
+        index: Int64Array = np.array(self._index, dtype=np.int64)
         observed = np.frombuffer(bytes(self._observed), dtype=np.bool_)
-        seen = np.flatnonzero(observed)
-        rows = slice(seen[0], seen[-1] + 1)
+        observed_rows = np.flatnonzero(observed)
+        rows = slice(observed_rows[0], observed_rows[-1] + 1)
         return FrameColumns(
             index=index,
             time=time[index],

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.domain.arrays import Booleans
-from service.results.tracks import COLOURS, INK, TRUTH_LINE, Tracks, calm_frame
+from service.domain.arrays import BoolArray
+from service.results.tracks import COLOURS, TEXT_COLOUR, TRUTH_LINE, PlotData, hide_axes_frame
 
 _QUADRANTS: Final = (
     (0.52, 0.52, "excited"),
@@ -36,16 +36,16 @@ def draw_circumplex(axes: Any) -> None:
     axes.set_xlabel("valence", color=COLOURS["valence"], fontsize=12, fontweight="bold")
     axes.set_ylabel("arousal", color=COLOURS["arousal"], fontsize=12, fontweight="bold",
                     labelpad=-4)  # fmt: skip
-    calm_frame(axes)
+    hide_axes_frame(axes)
 
 
-def draw_path(figure: Any, axes: Any, tracks: Tracks) -> None:
+def draw_path(figure: Any, axes: Any, tracks: PlotData) -> None:
     """The smoothed points joined in order, coloured by time, with start and end; the true path."""
     truth: list[Any] = []
     if tracks.truth:
         truth = axes.plot(tracks.truth["valence"], tracks.truth["arousal"], **TRUTH_LINE)
     points = np.stack([tracks.curves[f"{name}_smoothed"] for name in COLOURS], axis=1)
-    known: Booleans = np.isfinite(points[:, 0] + points[:, 1])
+    known: BoolArray = np.isfinite(points[:, 0] + points[:, 1])
     if not known.any():
         return
     pieces = np.stack([points[:-1], points[1:]], axis=1)
@@ -57,13 +57,15 @@ def draw_path(figure: Any, axes: Any, tracks: Tracks) -> None:
     line.set_capstyle("round")
     axes.add_collection(line)
     first, last = points[known][0], points[known][-1]
-    ends = axes.plot(*first, "o", color="white", markeredgecolor=INK, markersize=9, label="start")
-    ends += axes.plot(*last, "s", color=INK, markersize=8, label="end")
+    ends = axes.plot(
+        *first, "o", color="white", markeredgecolor=TEXT_COLOUR, markersize=9, label="start"
+    )
+    ends += axes.plot(*last, "s", color=TEXT_COLOUR, markersize=8, label="end")
     axes.legend(handles=[*ends, *truth], loc="upper right", frameon=False, fontsize=9,
-                labelcolor=INK, ncols=3, bbox_to_anchor=(1.02, 1.09),
+                labelcolor=TEXT_COLOUR, ncols=3, bbox_to_anchor=(1.02, 1.09),
                 handletextpad=0.4)  # fmt: skip
     if whole.any():
         bar = figure.colorbar(line, ax=axes, fraction=0.04, pad=0.03)
-        bar.ax.set_title("s", color=INK, fontsize=9)
+        bar.ax.set_title("s", color=TEXT_COLOUR, fontsize=9)
         bar.outline.set_visible(False)
-        bar.ax.tick_params(colors=INK, length=0)
+        bar.ax.tick_params(colors=TEXT_COLOUR, length=0)

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.arrays import Booleans, Floats, Integers
-from service.domain.choices import Faces
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.arrays import BoolArray, Float32Array, Int64Array
+from service.domain.choices import FaceSelection
+from service.domain.media import Anomalies, Flag, MediaInfo
 
 SCHEMA: Final = "circumplex.result.v1"
 ESTIMATE_COLUMNS: Final = (
@@ -26,10 +26,10 @@ ESTIMATE_COLUMNS: Final = (
     "arousal_smoothed",
 )
 BOX_COLUMNS: Final = ("left", "top", "width", "height", "score")
-SHARE_COLUMNS: Final = ("x", "y", "w", "h")
-FACE_COLUMNS: Final = (*BOX_COLUMNS, *SHARE_COLUMNS)
+RELATIVE_BOX_COLUMNS: Final = ("x", "y", "w", "h")
+FACE_COLUMNS: Final = (*BOX_COLUMNS, *RELATIVE_BOX_COLUMNS)
 
-Doubles = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ class FrameColumns:
     box: by BOX_COLUMNS, (T,) float32, pixels of the displayed frame and score, NaN without one.
     """
 
-    index: Integers
-    time: Doubles
-    observed: Booleans
-    estimates: Mapping[str, Floats]
-    box: Mapping[str, Floats]
+    index: Int64Array
+    time: Float64Array
+    observed: BoolArray
+    estimates: Mapping[str, Float32Array]
+    box: Mapping[str, Float32Array]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -63,7 +63,7 @@ class FrameColumns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class ResultTrack:
     """One face through the clip.
 
     first_time, last_time: seconds of the first and last frame in which it was found.
@@ -77,38 +77,40 @@ class Track:
     observed_frames: int
     first_time: float
     last_time: float
-    mean_box: dict[str, Floats]
+    mean_box: dict[str, Float32Array]
     frames: FrameColumns | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class AnalysisResult:
     """What a finished analysis hands out, before it takes a format.
 
     frames: every decoded frame, as the primary track sees it.
     tracks: by their ids; `track` is the primary one's, None where no face was found.
     """
 
-    media: MediaFacts
+    media: MediaInfo
     anomalies: Anomalies
     provenance: Mapping[str, Any]
     flags: tuple[Flag, ...]
-    faces: Faces
+    faces: FaceSelection
     frames: FrameColumns
     track: int | None
-    tracks: tuple[Track, ...]
+    tracks: tuple[ResultTrack, ...]
 
 
-def shares_of(box: Mapping[str, Floats], media: MediaFacts) -> dict[str, Floats]:
+def compute_relative_boxes(
+    box: Mapping[str, Float32Array], media: MediaInfo
+) -> dict[str, Float32Array]:
     """The part of each box that is in the picture, by SHARE_COLUMNS, as shares of its sides.
 
     x and w: of the width, y and h: of the height, all in [0, 1].
     """
-    shares: dict[str, Doubles] = {}
+    shares: dict[str, Float64Array] = {}
     sides = (("x", "w", "left", "width", media.width), ("y", "h", "top", "height", media.height))
     for start, extent, low, length, pixels in sides:
         near, extent_pixels = (box[name].astype(np.float64) for name in (low, length))
         first = np.clip(near / pixels, 0, 1)
         last = np.clip((near + extent_pixels) / pixels, 0, 1)
         shares[start], shares[extent] = first, last - first
-    return {name: shares[name].astype(np.float32) for name in SHARE_COLUMNS}
+    return {name: shares[name].astype(np.float32) for name in RELATIVE_BOX_COLUMNS}

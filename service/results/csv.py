@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from service.domain.clip import Missing
-from service.domain.media import MediaFacts
+from service.domain.clip import MissingReason
+from service.domain.media import MediaInfo
 from service.results.columns import (
     BOX_COLUMNS,
     ESTIMATE_COLUMNS,
     FACE_COLUMNS,
-    SHARE_COLUMNS,
+    RELATIVE_BOX_COLUMNS,
+    AnalysisResult,
     FrameColumns,
-    Result,
-    shares_of,
+    compute_relative_boxes,
 )
 from service.results.numerals import write_booleans, write_floats, write_integers
 
@@ -34,7 +34,7 @@ HEADER: Final = (
 SLICE_ROWS: Final = 4096
 
 
-def write_csv(result: Result) -> Iterator[bytes]:
+def write_csv(result: AnalysisResult) -> Iterator[bytes]:
     """RFC 4180 without quotes (no cell needs any), lines ended by LF."""
     yield (",".join(HEADER) + "\n").encode()
     tables = [(result.track, result.frames)]
@@ -49,16 +49,19 @@ def write_csv(result: Result) -> Iterator[bytes]:
             yield _write_rows(part, track, result.media).encode()
 
 
-def _write_rows(frames: FrameColumns, track: int | None, media: MediaFacts) -> str:
-    shares = shares_of(frames.box, media)
+def _write_rows(frames: FrameColumns, track: int | None, media: MediaInfo) -> str:
+    shares = compute_relative_boxes(frames.box, media)
     columns = [
         write_integers(frames.index),
         write_floats(frames.time, unknown=""),
         *(write_floats(frames.estimates[name], unknown="") for name in ESTIMATE_COLUMNS),
         write_booleans(frames.observed),
-        ["" if seen else Missing.FACE_NOT_FOUND for seen in frames.observed.tolist()],
+        [
+            "" if is_observed else MissingReason.FACE_NOT_FOUND
+            for is_observed in frames.observed.tolist()
+        ],
         *(write_floats(frames.box[name], unknown="") for name in BOX_COLUMNS),
-        *(write_floats(shares[name], unknown="") for name in SHARE_COLUMNS),
+        *(write_floats(shares[name], unknown="") for name in RELATIVE_BOX_COLUMNS),
         ["" if track is None else str(track)] * len(frames),
     ]
     return "".join(",".join(cells) + "\n" for cells in zip(*columns, strict=True))

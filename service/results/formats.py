@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.errors import ResultFormatUnknown
-from service.results.columns import Result
+from service.results.columns import AnalysisResult
 from service.results.csv import write_csv
 from service.results.json import write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class ResultFormat:
     """One way to write a result; its name is also the file suffix."""
 
     name: str
     media_type: str
-    write: Callable[[Result], Iterator[bytes]]
+    write: Callable[[AnalysisResult], Iterator[bytes]]
 
 
-JSON: Final = Format(name="json", media_type="application/json", write=write_json)
-CSV: Final = Format(name="csv", media_type="text/csv", write=write_csv)
-FORMATS: Final[Mapping[str, Format]] = {each.name: each for each in (JSON, CSV)}
+JSON: Final = ResultFormat(name="json", media_type="application/json", write=write_json)
+CSV: Final = ResultFormat(name="csv", media_type="text/csv", write=write_csv)
+FORMATS: Final[Mapping[str, ResultFormat]] = {each.name: each for each in (JSON, CSV)}
 
 
-def format_named(name: str) -> Format:
+def find_format(name: str) -> ResultFormat:
     """The format of this name or file suffix (`json`, `.json`); raises ResultFormatUnknown."""
     found = FORMATS.get(name.lower().lstrip("."))
     if found is None:

@@ -10,25 +10,25 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.arrays import Booleans, Floats
-from service.domain.clip import Missing
-from service.domain.media import MediaFacts
+from service.domain.arrays import BoolArray, Float32Array
+from service.domain.clip import MissingReason
+from service.domain.media import MediaInfo
 from service.results.columns import (
     BOX_COLUMNS,
     ESTIMATE_COLUMNS,
+    RELATIVE_BOX_COLUMNS,
     SCHEMA,
-    SHARE_COLUMNS,
+    AnalysisResult,
     FrameColumns,
-    Result,
-    Track,
-    shares_of,
+    ResultTrack,
+    compute_relative_boxes,
 )
 from service.results.numerals import write_booleans, write_floats, write_integers
 
 SLICE_ROWS: Final = 4096
 
 
-def write_json(result: Result) -> Iterator[bytes]:
+def write_json(result: AnalysisResult) -> Iterator[bytes]:
     """One object: what the clip is, its tracks, and `frames` as columns; null where unknown."""
     head: dict[str, Any] = {
         "schema": SCHEMA,
@@ -38,7 +38,7 @@ def write_json(result: Result) -> Iterator[bytes]:
         "faces": result.faces,
         "track": result.track,
     }
-    yield _write_open(head) + b',"tracks":['
+    yield _write_open_object(head) + b',"tracks":['
     for position, track in enumerate(result.tracks):
         yield b"," if position else b""
         yield from _write_track(track, result.media)
@@ -47,13 +47,13 @@ def write_json(result: Result) -> Iterator[bytes]:
     yield b"}}\n"
 
 
-def _write_open(fields: Mapping[str, Any]) -> bytes:
+def _write_open_object(fields: Mapping[str, Any]) -> bytes:
     """An object that more fields are to follow in."""
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text[:-1].encode()
 
 
-def _write_track(track: Track, media: MediaFacts) -> Iterator[bytes]:
+def _write_track(track: ResultTrack, media: MediaInfo) -> Iterator[bytes]:
     fields = {
         "id": track.id,
         "primary": track.primary,
@@ -61,10 +61,10 @@ def _write_track(track: Track, media: MediaFacts) -> Iterator[bytes]:
         "first_time": track.first_time,
         "last_time": track.last_time,
     }
-    yield _write_open(fields) + b',"mean_face":{'
+    yield _write_open_object(fields) + b',"mean_face":{'
     yield b",".join(
         f'"{name}":{_write_nullable(value)[0]}'.encode()
-        for name, value in (track.mean_box | shares_of(track.mean_box, media)).items()
+        for name, value in (track.mean_box | compute_relative_boxes(track.mean_box, media)).items()
     )
     yield b"}"
     if track.frames is not None:
@@ -74,7 +74,7 @@ def _write_track(track: Track, media: MediaFacts) -> Iterator[bytes]:
     yield b"}"
 
 
-def _write_frames(frames: FrameColumns, media: MediaFacts) -> Iterator[bytes]:
+def _write_frames(frames: FrameColumns, media: MediaInfo) -> Iterator[bytes]:
     yield from _write_column("index", frames.index, write_integers)
     yield b","
     yield from _write_column("time", frames.time, _write_nullable)
@@ -84,13 +84,13 @@ def _write_frames(frames: FrameColumns, media: MediaFacts) -> Iterator[bytes]:
     yield b","
     yield from _write_column("observed", frames.observed, write_booleans)
     yield b","
-    yield from _write_column("missing", frames.observed, _write_reasons)
+    yield from _write_column("missing", frames.observed, _write_missing_reasons)
     yield b',"face":{'
     for name in BOX_COLUMNS:
         yield from _write_column(name, frames.box[name], _write_nullable)
         yield b","
-    shares = shares_of(frames.box, media)
-    for position, name in enumerate(SHARE_COLUMNS):
+    shares = compute_relative_boxes(frames.box, media)
+    for position, name in enumerate(RELATIVE_BOX_COLUMNS):
         yield b"," if position else b""
         yield from _write_column(name, shares[name], _write_nullable)
     yield b"}"
@@ -104,9 +104,12 @@ def _write_column(name: str, values: Any, write: Callable[[Any], list[str]]) -> 
     yield b"]"
 
 
-def _write_nullable(values: Floats | npt.NDArray[np.float64]) -> list[str]:
+def _write_nullable(values: Float32Array | npt.NDArray[np.float64]) -> list[str]:
     return write_floats(values, unknown="null")
 
 
-def _write_reasons(observed: Booleans) -> list[str]:
-    return ["null" if seen else f'"{Missing.FACE_NOT_FOUND}"' for seen in observed.tolist()]
+def _write_missing_reasons(observed: BoolArray) -> list[str]:
+    return [
+        "null" if is_observed else f'"{MissingReason.FACE_NOT_FOUND}"'
+        for is_observed in observed.tolist()
+    ]

@@ -10,7 +10,7 @@ BLOCKS: Final = "▁▂▃▄▅▆▇█"
 GAP: Final = "·"
 
 
-def sparkline(values: Sequence[float | None], width: int) -> str:
+def draw_sparkline(values: Sequence[float | None], width: int) -> str:
     """Draw values of [-1, 1] in `width` characters; a dot is a stretch without any value.
 
     The scale is fixed, so lines of several clips compare: ▁ is -1, █ is 1.
@@ -19,10 +19,10 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
         return ""
     columns = min(width, len(values))
     edges = [round(k * len(values) / columns) for k in range(columns + 1)]
-    return "".join(_block(values[start:end]) for start, end in pairwise(edges))
+    return "".join(_choose_block(values[start:end]) for start, end in pairwise(edges))
 
 
-def _block(values: Sequence[float | None]) -> str:
+def _choose_block(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return GAP

@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import Caller
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 
 
-class Annotation:
+class AnnotationServicer:
     """Its methods."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayContext) -> None:
         self._gateway = gateway
 
     def streaming_annotate(

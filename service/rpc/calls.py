@@ -7,22 +7,22 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 
-class Calls:
+class InFlightCalls:
     """Counts them, so that the end can wait for the last."""
 
     def __init__(self) -> None:
         self._count = 0
-        self.none_left = asyncio.Event()
-        self.none_left.set()
+        self.drained = asyncio.Event()
+        self.drained.set()
 
     @contextmanager
-    def one(self) -> Generator[None]:
+    def track_call(self) -> Generator[None]:
         """A call for as long as the context lasts."""
         self._count += 1
-        self.none_left.clear()
+        self.drained.clear()
         try:
             yield
         finally:
             self._count -= 1
             if not self._count:
-                self.none_left.set()
+                self.drained.set()

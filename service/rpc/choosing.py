@@ -12,7 +12,7 @@ E = TypeVar("E", bound=StrEnum)
 D = TypeVar("D")
 
 
-def chosen(field: str, kind: type[E], text: str, default: D) -> E | D:
+def parse_enum(field: str, kind: type[E], text: str, default: D) -> E | D:
     """The word that `text` is; `default` where it is empty. Raises: RequestInvalid."""
     if not text:
         return default
@@ -23,7 +23,7 @@ def chosen(field: str, kind: type[E], text: str, default: D) -> E | D:
         raise RequestInvalid(f"must be one of {words}", field=field) from error
 
 
-def formed(field: str, pattern: str, text: str) -> str | None:
+def parse_pattern(field: str, pattern: str, text: str) -> str | None:
     """`text` if it has this form, None where it is empty. Raises: RequestInvalid."""
     if text and not re.fullmatch(pattern, text):
         raise RequestInvalid(f"must match {pattern}", field=field)

@@ -16,59 +16,59 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from service.errors import DoorNotOpened
-from service.office.gateway import Gateway
-from service.rpc.annotation import Annotation
-from service.rpc.calls import Calls
-from service.rpc.credentials import server_credentials
-from service.rpc.handlers import handler_of
-from service.rpc.health import Health
-from service.rpc.jobs import Jobs
-from service.rpc.methods import ANNOTATION, JOBS
+from service.errors import GrpcServerNotStarted
+from service.office.gateway import GatewayContext
+from service.rpc.annotation import AnnotationServicer
+from service.rpc.calls import InFlightCalls
+from service.rpc.credentials import load_server_credentials
+from service.rpc.handlers import create_service_handler
+from service.rpc.health import GatewayHealthServicer
+from service.rpc.jobs import JobServicer
+from service.rpc.methods import ANNOTATION_SERVICE, JOB_SERVICE
 from service.rpc.options import server_options
-from service.rpc.reflection import reflection_handlers
+from service.rpc.reflection import create_reflection_handlers
 from service.settings import Settings
 
-OVERDUE_SECONDS: Final = 2.0
+OVERDUE_GRACE_SECONDS: Final = 2.0
 """What calls that are overdue get for their refusals."""
-LAST_SECONDS: Final = 1.0
+STOP_GRACE_SECONDS: Final = 1.0
 """For what is on its way, when all calls are done; watchers of health stay so long."""
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_door(gateway: Gateway, port: int | None = None) -> AsyncGenerator[int]:
+async def serve_grpc(gateway: GatewayContext, port: int | None = None) -> AsyncGenerator[int]:
     """Serve gRPC while the context lasts; yields its port. Leaving waits for the drain's end.
 
     Args: port: another than that of the settings; 0: any that is free.
     Raises: DoorNotOpened.
     """
-    settings, calls, health = gateway.settings, Calls(), Health(gateway)
+    settings, calls, health = gateway.settings, InFlightCalls(), GatewayHealthServicer(gateway)
     server: Any = grpc.aio.server(
         options=server_options(settings), maximum_concurrent_rpcs=settings.max_calls
     )
     handlers = [
-        handler_of(ANNOTATION, Annotation(gateway), gateway, calls),
-        handler_of(JOBS, Jobs(gateway), gateway, calls),
-        *reflection_handlers(),
+        create_service_handler(ANNOTATION_SERVICE, AnnotationServicer(gateway), gateway, calls),
+        create_service_handler(JOB_SERVICE, JobServicer(gateway), gateway, calls),
+        *create_reflection_handlers(),
     ]
     server.add_generic_rpc_handlers(handlers)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    bound = _bind(server, settings, settings.grpc_port if port is None else port)
+    bound_port = _bind(server, settings, settings.grpc_port if port is None else port)
     await server.start()
-    following = asyncio.create_task(health.follow(), name="gRPC health")
-    draining = asyncio.create_task(_drain(server, gateway, calls), name="gRPC drain")
+    health_task = asyncio.create_task(health.poll_until_drain(), name="gRPC health")
+    drain_task = asyncio.create_task(_drain_and_stop(server, gateway, calls), name="gRPC drain")
     try:
-        yield bound
+        yield bound_port
     finally:
-        gateway.drain.close(settings.drain_seconds)
-        await draining
-        await following
+        gateway.drain.begin_closing(settings.drain_seconds)
+        await drain_task
+        await health_task
 
 
 def _bind(server: Any, settings: Settings, port: int) -> int:
-    credentials = server_credentials(settings)
+    credentials = load_server_credentials(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{port}"
     try:
@@ -76,18 +76,18 @@ def _bind(server: Any, settings: Settings, port: int) -> int:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise DoorNotOpened(f"nothing can listen on {address}") from error
+        raise GrpcServerNotStarted(f"nothing can listen on {address}") from error
 
 
-async def _drain(server: Any, gateway: Gateway, calls: Calls) -> None:
+async def _drain_and_stop(server: Any, gateway: GatewayContext, calls: InFlightCalls) -> None:
     """Wait until the gateway closes, then for its calls, and stop."""
     await gateway.drain.closing.wait()
     gateway.streams.drain()
-    waits = (calls.none_left.wait(), gateway.drain.overdue.wait())
-    waiting = [asyncio.ensure_future(each) for each in waits]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait(waiting[:1], timeout=OVERDUE_SECONDS)
-    for each in waiting:
+    waits = (calls.drained.wait(), gateway.drain.overdue.wait())
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(tasks[:1], timeout=OVERDUE_GRACE_SECONDS)
+    for each in tasks:
         each.cancel()
-    await server.stop(LAST_SECONDS)
+    await server.stop(STOP_GRACE_SECONDS)
     log.info("gRPC has ended")

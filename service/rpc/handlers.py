@@ -15,104 +15,122 @@ from google.protobuf.message import DecodeError
 
 from service.domain.caller import Caller
 from service.errors import RequestInvalid
-from service.office.gateway import Gateway
-from service.office.welcome import welcome
-from service.rpc.calls import Calls
-from service.rpc.exchange import Exchange
-from service.rpc.methods import Method, methods_of
+from service.office.gateway import GatewayContext
+from service.office.welcome import while_authorized
+from service.rpc.calls import InFlightCalls
+from service.rpc.exchange import CallContext
+from service.rpc.methods import RpcMethod, list_methods
 
-LOSS_SECONDS: Final = 0.1
+CANCELLATION_WAIT_SECONDS: Final = 0.1
 """A client that is lost looks for a moment like one that has sent everything."""
 
 
-def handler_of(
-    service: ServiceDescriptor, servicer: object, gateway: Gateway, calls: Calls
+def create_service_handler(
+    service: ServiceDescriptor, servicer: object, gateway: GatewayContext, calls: InFlightCalls
 ) -> grpc.GenericRpcHandler:
     """A service of the contract. For each method `servicer` has one in snake case, which takes a
     request, or an iterator over requests, and the caller; it returns a response, or yields them.
     """
     handlers: dict[str, Any] = {}
-    for method in methods_of(service):
-        behave = getattr(servicer, method.action)
-        handlers[method.descriptor.name] = _handler(method, behave, gateway, calls)
+    for method in list_methods(service):
+        behavior = getattr(servicer, method.action)
+        handlers[method.descriptor.name] = _create_method_handler(method, behavior, gateway, calls)
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _handler(method: Method, behave: Any, gateway: Gateway, calls: Calls) -> Any:
-    takes_many = method.descriptor.client_streaming
-    gives_many = method.descriptor.server_streaming
-    make = {
+def _create_method_handler(
+    method: RpcMethod, behavior: Any, gateway: GatewayContext, calls: InFlightCalls
+) -> Any:
+    is_client_streaming = method.descriptor.client_streaming
+    is_server_streaming = method.descriptor.server_streaming
+    create = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
-    }[takes_many, gives_many]
-    serve = partial(_serve_many if gives_many else _serve_one, method, behave, gateway, calls)
+    }[is_client_streaming, is_server_streaming]
+    serve = partial(
+        _serve_stream if is_server_streaming else _serve_unary, method, behavior, gateway, calls
+    )
 
-    async def called(sent: Any, context: Any) -> Any:
+    async def handle(sent: Any, context: Any) -> Any:
         return await serve(sent, context)
 
-    return make(called, response_serializer=_serialized)
+    return create(handle, response_serializer=_serialize)
 
 
-def _serialized(response: Any) -> bytes:
+def _serialize(response: Any) -> bytes:
     return response.SerializeToString()
 
 
-def _read(method: Method, sent: bytes) -> Any:
+def _parse_request(method: RpcMethod, data: bytes) -> Any:
     """A request; raises RequestInvalid."""
     try:
-        return method.request.FromString(sent)
+        return method.request_class.FromString(data)
     except DecodeError as error:
         raise RequestInvalid(f"this is no {method.descriptor.input_type.name}") from error
 
 
-async def _serve_one(
-    method: Method, behave: Any, gateway: Gateway, calls: Calls, sent: Any, context: Any
+async def _serve_unary(
+    method: RpcMethod,
+    behavior: Any,
+    gateway: GatewayContext,
+    calls: InFlightCalls,
+    received: Any,
+    context: Any,
 ) -> Any:
-    exchange = Exchange(method, gateway, context)
+    call = CallContext(method, gateway, context)
 
-    async def answer(caller: Caller) -> Any:
-        response = await behave(_requested(method, sent, exchange), caller)
+    async def respond(caller: Caller) -> Any:
+        response = await behavior(_to_request_or_stream(method, received, call), caller)
         if isinstance(response, SubmitJobResponse):
-            exchange.job_id = response.job.id
-        await exchange.begin()
+            call.job_id = response.job.id
+        await call.send_initial_metadata()
         return response
 
-    with calls.one():
-        return await exchange.serve(answer)
+    with calls.track_call():
+        return await call.serve(respond)
 
 
-async def _serve_many(
-    method: Method, behave: Any, gateway: Gateway, calls: Calls, sent: Any, context: Any
+async def _serve_stream(
+    method: RpcMethod,
+    behavior: Any,
+    gateway: GatewayContext,
+    calls: InFlightCalls,
+    received: Any,
+    context: Any,
 ) -> None:
-    exchange = Exchange(method, gateway, context)
+    call = CallContext(method, gateway, context)
 
-    async def answer(caller: Caller) -> None:
-        responses: AsyncGenerator[Any] = behave(_requested(method, sent, exchange), caller)
-        async with welcome(gateway.gate, caller), aclosing(responses):
+    async def respond(caller: Caller) -> None:
+        responses: AsyncGenerator[Any] = behavior(
+            _to_request_or_stream(method, received, call), caller
+        )
+        async with while_authorized(gateway.authenticator, caller), aclosing(responses):
             async for response in responses:
-                await exchange.send(response)
+                await call.send(response)
 
-    with calls.one():
-        await exchange.serve(answer)
+    with calls.track_call():
+        await call.serve(respond)
 
 
-def _requested(method: Method, sent: Any, exchange: Exchange) -> Any:
+def _to_request_or_stream(method: RpcMethod, received: Any, call: CallContext) -> Any:
     """The request, or all of them."""
     if method.descriptor.client_streaming:
-        return _all_of(method, sent)
-    request = _read(method, sent)
-    exchange.job_id = getattr(request, "job_id", "")
+        return _parse_request_stream(method, received)
+    request = _parse_request(method, received)
+    call.job_id = getattr(request, "job_id", "")
     return request
 
 
-async def _all_of(method: Method, sent: AsyncIterator[bytes]) -> AsyncGenerator[Any]:
+async def _parse_request_stream(
+    method: RpcMethod, received: AsyncIterator[bytes]
+) -> AsyncGenerator[Any]:
     """Requests; they end only where the client has said so.
 
     Of a lost client the library tells that its requests have ended, and then cancels the call.
     Raises: RequestInvalid.
     """
-    async for each in sent:
-        yield _read(method, each)
-    await asyncio.sleep(LOSS_SECONDS)
+    async for each in received:
+        yield _parse_request(method, each)
+    await asyncio.sleep(CANCELLATION_WAIT_SECONDS)

@@ -12,69 +12,77 @@ from service.domain.caller import Caller
 from service.errors import GatewayDraining, RequestInvalid
 from service.jobs.record import JobState
 from service.office import jobs as office
-from service.office.following import follow
-from service.office.gateway import Gateway
-from service.office.paging import CODE, MAX_SIZE, OWNER, PLACE, USUAL_SIZE, place_of, token_of
+from service.office.following import watch_job
+from service.office.gateway import GatewayContext
+from service.office.paging import (
+    DEFAULT_PAGE_SIZE,
+    ERROR_CODE_PATTERN,
+    KEY_ID_PATTERN,
+    MAX_PAGE_SIZE,
+    PAGE_TOKEN_PATTERN,
+    decode_page_token,
+    encode_page_token,
+)
 from service.office.submission import submit_clip
-from service.results.formats import JSON, format_named
-from service.rpc.choosing import chosen, formed
-from service.rpc.showing import show_job
-from service.rpc.submission import Submission
+from service.results.formats import JSON, find_format
+from service.rpc.choosing import parse_enum, parse_pattern
+from service.rpc.showing import job_to_proto
+from service.rpc.submission import SubmitCall
 
-PIECE_BYTES: Final = 2**15
+RESULT_CHUNK_BYTES: Final = 2**15
 """Of a result; well below the least that a message may be bound to."""
 
 
-class Jobs:
+class JobServicer:
     """Its methods."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayContext) -> None:
         self._gateway = gateway
 
     async def submit_job(
         self, requests: AsyncIterator[wire.SubmitJobRequest], caller: Caller
     ) -> wire.SubmitJobResponse:
         """Take a clip in and queue its job."""
-        submission = Submission(self._gateway, requests)
-        await submission.begin()
+        call = SubmitCall(self._gateway, requests)
+        await call.read_options()
         submitted = await submit_clip(
             self._gateway,
             caller,
-            submission.wishes,
-            open_upload=submission.open_upload,
-            key=submission.key,
+            call.submission_options,
+            open_upload=call.open_upload,
+            idempotency_key=call.idempotency_key,
         )
-        job = show_job(submitted.record, caller)
+        job = job_to_proto(submitted.record, caller)
         return wire.SubmitJobResponse(job=job, is_replayed=submitted.is_replayed)
 
     async def get_job(self, request: wire.GetJobRequest, caller: Caller) -> wire.GetJobResponse:
         """The job as it stands."""
         record = await office.find_job(self._gateway, caller, request.job_id)
-        return wire.GetJobResponse(job=show_job(record, caller))
+        return wire.GetJobResponse(job=job_to_proto(record, caller))
 
     async def list_jobs(
         self, request: wire.ListJobsRequest, caller: Caller
     ) -> wire.ListJobsResponse:
         """A page of jobs, newest first."""
-        if request.page_size > MAX_SIZE:
-            raise RequestInvalid(f"must be at most {MAX_SIZE}", field="page_size")
-        token = formed("page_token", PLACE, request.page_token)
-        selection = office.choose_jobs(
+        if request.page_size > MAX_PAGE_SIZE:
+            raise RequestInvalid(f"must be at most {MAX_PAGE_SIZE}", field="page_size")
+        token = parse_pattern("page_token", PAGE_TOKEN_PATTERN, request.page_token)
+        job_filter = office.build_job_filter(
             caller,
-            owner=formed("owner", OWNER, request.owner),
-            state=chosen("state", JobState, request.state, None),
-            code=formed("code", CODE, request.code),
+            owner=parse_pattern("owner", KEY_ID_PATTERN, request.owner),
+            state=parse_enum("state", JobState, request.state, None),
+            error_code=parse_pattern("code", ERROR_CODE_PATTERN, request.code),
         )
-        if selection is None:
+        if job_filter is None:
             return wire.ListJobsResponse()
-        page = await self._gateway.desk.listing.page(
-            selection,
-            size=request.page_size or USUAL_SIZE,
-            before=None if token is None else place_of(token),
+        page = await self._gateway.job_queue.listing.read_page(
+            job_filter,
+            size=request.page_size or DEFAULT_PAGE_SIZE,
+            before=None if token is None else decode_page_token(token),
         )
         return wire.ListJobsResponse(
-            jobs=[show_job(record, caller) for record in page.jobs],
-            next_page_token=None if page.before is None else token_of(page.before),
+            jobs=[job_to_proto(record, caller) for record in page.jobs],
+            next_page_token=None if page.before is None else encode_page_token(page.before),
         )
 
     async def watch_job(
@@ -82,14 +90,14 @@ class Jobs:
     ) -> AsyncGenerator[wire.WatchJobResponse]:
         """The job now, whenever it changes, and at its end; one change may stand for several."""
         gateway = self._gateway
-        with gateway.watchers.seat(gateway.settings.max_subscribers):
+        with gateway.subscriber_limiter.slot(gateway.settings.max_subscribers):
             record = await office.find_job(gateway, caller, request.job_id)
-            async with aclosing(follow(gateway, caller, record.id)) as events:
+            async with aclosing(watch_job(gateway, caller, record.id)) as events:
                 async for event in events:
                     if event is None:
                         continue
-                    record = await gateway.desk.find(record.id)
-                    yield wire.WatchJobResponse(job=show_job(record, caller))
+                    record = await gateway.job_queue.find(record.id)
+                    yield wire.WatchJobResponse(job=job_to_proto(record, caller))
                     if record.state.is_final:
                         return
         raise GatewayDraining
@@ -99,14 +107,14 @@ class Jobs:
     ) -> wire.CancelJobResponse:
         """Take the job out of the queue, or stop the work on it."""
         record = await office.cancel_job(self._gateway, caller, request.job_id)
-        return wire.CancelJobResponse(job=show_job(record, caller))
+        return wire.CancelJobResponse(job=job_to_proto(record, caller))
 
     async def retry_job(
         self, request: wire.RetryJobRequest, caller: Caller
     ) -> wire.RetryJobResponse:
         """Queue a failed or cancelled job anew."""
         record = await office.retry_job(self._gateway, caller, request.job_id)
-        return wire.RetryJobResponse(job=show_job(record, caller))
+        return wire.RetryJobResponse(job=job_to_proto(record, caller))
 
     async def delete_job(
         self, request: wire.DeleteJobRequest, caller: Caller
@@ -119,10 +127,10 @@ class Jobs:
         self, request: wire.GetResultRequest, caller: Caller
     ) -> AsyncGenerator[wire.GetResultResponse]:
         """The result, piece by piece; a failed job ends the call with its own error."""
-        form = format_named(request.format or JSON.name)
+        result_format = find_format(request.format or JSON.name)
         record = await office.find_job(self._gateway, caller, request.job_id)
         if record.error is not None:
             raise record.error
-        async for chunk in await office.open_result(self._gateway, record, form):
-            for start in range(0, len(chunk), PIECE_BYTES):
-                yield wire.GetResultResponse(data=chunk[start : start + PIECE_BYTES])
+        async for chunk in await office.open_result(self._gateway, record, result_format):
+            for start in range(0, len(chunk), RESULT_CHUNK_BYTES):
+                yield wire.GetResultResponse(data=chunk[start : start + RESULT_CHUNK_BYTES])

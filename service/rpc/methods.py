@@ -13,18 +13,18 @@ from google.protobuf.message_factory import GetMessageClass
 
 from service.domain.caller import Scope
 
-ANNOTATION: Final[ServiceDescriptor] = annotation_pb2.DESCRIPTOR.services_by_name[
+ANNOTATION_SERVICE: Final[ServiceDescriptor] = annotation_pb2.DESCRIPTOR.services_by_name[
     "AnnotationService"
 ]
-JOBS: Final[ServiceDescriptor] = jobs_pb2.DESCRIPTOR.services_by_name["JobService"]
-READING: Final = frozenset({"get_job", "list_jobs", "watch_job", "get_result"})
+JOB_SERVICE: Final[ServiceDescriptor] = jobs_pb2.DESCRIPTOR.services_by_name["JobService"]
+READ_ACTIONS: Final = frozenset({"get_job", "list_jobs", "watch_job", "get_result"})
 """Actions that change nothing: for holders of the scope `read`."""
-FETCHING: Final = frozenset({"get_result"})
+AUDITED_READ_ACTIONS: Final = frozenset({"get_result"})
 """Those among them that are written down in the audit log all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
+class RpcMethod:
     """One method. name: as in metrics. action: as REST calls the same."""
 
     name: str
@@ -34,23 +34,23 @@ class Method:
     @property
     def scope(self) -> Scope:
         """What the caller's key has to allow."""
-        return Scope.READ if self.action in READING else Scope.SUBMIT
+        return Scope.READ if self.action in READ_ACTIONS else Scope.SUBMIT
 
     @property
     def is_audited(self) -> bool:
         """Whether every call is written down, not only refused ones."""
-        return self.action not in READING or self.action in FETCHING
+        return self.action not in READ_ACTIONS or self.action in AUDITED_READ_ACTIONS
 
     @property
-    def request(self) -> Any:
+    def request_class(self) -> Any:
         """The class of its requests."""
         return GetMessageClass(self.descriptor.input_type)
 
 
-def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
+def list_methods(service: ServiceDescriptor) -> Iterator[RpcMethod]:
     """All methods of a service."""
     for descriptor in service.methods:
-        yield Method(
+        yield RpcMethod(
             name=f"{service.full_name}/{descriptor.name}",
             action=re.sub(r"(?<!^)(?=[A-Z])", "_", descriptor.name).lower(),
             descriptor=descriptor,

@@ -13,14 +13,14 @@ from google.rpc import status_pb2
 from service.errors import RETRY_SECONDS, CircumplexError, RequestInvalid
 from service.telemetry.logs import TRACE_ID
 
-DOMAIN: Final = "circumplex"
-DETAIL_BYTES: Final = 1000
+ERROR_DOMAIN: Final = "circumplex"
+MAX_DETAIL_BYTES: Final = 1000
 """Of the text, which travels three times, once percent-encoded; 8 KiB is what a client takes."""
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class CallStatus:
     """How a call ends that an error ends. metadata: what goes with the status."""
 
     code: grpc.StatusCode
@@ -28,21 +28,23 @@ class Refusal:
     metadata: tuple[tuple[str, bytes], ...]
 
 
-def refusal_of(error: CircumplexError) -> Refusal:
+def status_of(error: CircumplexError) -> CallStatus:
     """What a client is told of an error."""
     code = grpc.StatusCode[error.grpc_status]
-    text = _shortened(error.detail)
+    text = _truncate(error.detail)
     status = status_pb2.Status(
-        code=code.value[0], message=text, details=[*map(_packed, _about(error))]
+        code=code.value[0], message=text, details=[*map(_pack, _error_details(error))]
     )
-    return Refusal(code=code, message=text, metadata=((DETAILS_KEY, status.SerializeToString()),))
+    return CallStatus(
+        code=code, message=text, metadata=((DETAILS_KEY, status.SerializeToString()),)
+    )
 
 
-def _about(error: CircumplexError) -> list[message.Message]:
-    told: list[message.Message] = [
+def _error_details(error: CircumplexError) -> list[message.Message]:
+    messages: list[message.Message] = [
         details.ErrorInfo(
             reason=error.code.upper(),
-            domain=DOMAIN,
+            domain=ERROR_DOMAIN,
             metadata={"title": error.title(), "trace_id": TRACE_ID.get()},
         )
     ]
@@ -50,20 +52,20 @@ def _about(error: CircumplexError) -> list[message.Message]:
         milliseconds = round(1000 * (error.retry_seconds or RETRY_SECONDS))
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(milliseconds)
-        told.append(details.RetryInfo(retry_delay=delay))
+        messages.append(details.RetryInfo(retry_delay=delay))
     if isinstance(error, RequestInvalid) and error.field is not None:
         violation = details.BadRequest.FieldViolation(
-            field=error.field, description=_shortened(error.detail)
+            field=error.field, description=_truncate(error.detail)
         )
-        told.append(details.BadRequest(field_violations=[violation]))
-    return told
+        messages.append(details.BadRequest(field_violations=[violation]))
+    return messages
 
 
-def _shortened(text: str) -> str:
-    return text.encode()[:DETAIL_BYTES].decode(errors="ignore")
+def _truncate(text: str) -> str:
+    return text.encode()[:MAX_DETAIL_BYTES].decode(errors="ignore")
 
 
-def _packed(detail: message.Message) -> any_pb2.Any:
+def _pack(detail: message.Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(detail)
     return packed

@@ -11,16 +11,16 @@ from service.domain.caller import Caller, Scope
 from service.jobs.record import JobRecord
 
 
-def show_job(record: JobRecord, caller: Caller) -> wire.Job:
+def job_to_proto(record: JobRecord, caller: Caller) -> wire.Job:
     """The job as this caller may see it."""
     is_admin = caller.allows(Scope.ADMIN)
     return wire.Job(
         id=record.id,
         state=record.state,
-        created_at=_moment(record.created_at),
-        started_at=_moment(record.started_at),
-        finished_at=_moment(record.finished_at),
-        expires_at=_moment(record.expires_at),
+        created_at=_to_timestamp(record.created_at),
+        started_at=_to_timestamp(record.started_at),
+        finished_at=_to_timestamp(record.finished_at),
+        expires_at=_to_timestamp(record.expires_at),
         filename=record.filename,
         progress=wire.Progress(
             frames_done=record.frames_done,
@@ -28,7 +28,7 @@ def show_job(record: JobRecord, caller: Caller) -> wire.Job:
             fraction=record.fraction,
             eta_seconds=record.eta_seconds(time.time()),
         ),
-        error=_error(record),
+        error=_error_to_proto(record),
         attempt=record.attempt,
         priority=record.priority,
         media_type=record.media_type,
@@ -37,20 +37,20 @@ def show_job(record: JobRecord, caller: Caller) -> wire.Job:
         video_stream=record.video_stream,
         audio_stream=record.audio_stream,
         deferrals=record.deferrals,
-        retry_at=_moment(record.retry_at),
+        retry_at=_to_timestamp(record.retry_at),
         owner=record.owner if is_admin else None,
         worker=record.worker if is_admin else None,
     )
 
 
-def _error(record: JobRecord) -> wire.JobError | None:
+def _error_to_proto(record: JobRecord) -> wire.JobError | None:
     error = record.error
     if error is None:
         return None
     return wire.JobError(code=error.code, detail=error.detail, retryable=error.retryable)
 
 
-def _moment(seconds: float | None) -> Timestamp | None:
+def _to_timestamp(seconds: float | None) -> Timestamp | None:
     if seconds is None:
         return None
     moment = Timestamp()

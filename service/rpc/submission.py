@@ -8,92 +8,94 @@ from functools import partial
 
 from circumplex.v1.jobs_pb2 import SubmitJobRequest, SubmitOptions
 
-from service.domain.choices import Choices, Faces, Priority
+from service.domain.choices import AnalysisOptions, FaceSelection, Priority
 from service.errors import MediaTypeUnsupported, RequestInvalid, StreamOutOfOrder
-from service.office.gateway import Gateway
-from service.office.idempotency import LONGEST, PATTERN
-from service.office.pace import Pace
+from service.office.gateway import GatewayContext
+from service.office.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
+from service.office.pace import UploadRateGuard
 from service.office.uploads import (
-    ANY_BYTES,
-    MEDIA_TYPE_LENGTH,
+    MAX_MEDIA_TYPE_LENGTH,
+    OCTET_STREAM,
     Upload,
-    bounded,
-    can_be_clip,
-    plain_name,
+    is_clip_media_type,
+    limit_size,
+    sanitize_filename,
 )
-from service.office.wishes import MAX_STREAM, Wishes
-from service.rpc.choosing import chosen
+from service.office.wishes import MAX_STREAM_INDEX, SubmissionOptions
+from service.rpc.choosing import parse_enum
 
 Requests = AsyncIterator[SubmitJobRequest]
 
 
-class Submission:
+class SubmitCall:
     """One call of SubmitJob."""
 
-    def __init__(self, gateway: Gateway, requests: Requests) -> None:
+    def __init__(self, gateway: GatewayContext, requests: Requests) -> None:
         self._requests = requests
-        self._pace = Pace(gateway.settings, gateway.drain)
+        self._rate_guard = UploadRateGuard(gateway.settings, gateway.drain)
         self.options = SubmitOptions()
 
-    async def begin(self) -> None:
+    async def read_options(self) -> None:
         """Read the options. Raises: StreamOutOfOrder, UploadInterrupted, GatewayDraining."""
-        first = await self._next()
+        first = await self._read_next()
         if first is None or first.WhichOneof("message") != "options":
             raise StreamOutOfOrder("the first message is `options`")
         self.options = first.options
 
     @property
-    def wishes(self) -> Wishes:
+    def submission_options(self) -> SubmissionOptions:
         """What the options say of the clip; raises RequestInvalid."""
-        choices = Choices(
-            faces=chosen("options.faces", Faces, self.options.faces, Faces.PRIMARY),
-            video_stream=self._stream("video_stream"),
-            audio_stream=self._stream("audio_stream"),
+        analysis = AnalysisOptions(
+            faces=parse_enum(
+                "options.faces", FaceSelection, self.options.faces, FaceSelection.PRIMARY
+            ),
+            video_stream=self._stream_index("video_stream"),
+            audio_stream=self._stream_index("audio_stream"),
         )
-        priority = chosen("options.priority", Priority, self.options.priority, Priority.BULK)
-        return Wishes(choices=choices, priority=priority)
+        priority = parse_enum("options.priority", Priority, self.options.priority, Priority.BULK)
+        return SubmissionOptions(analysis=analysis, priority=priority)
 
     @property
-    def key(self) -> str | None:
+    def idempotency_key(self) -> str | None:
         """The idempotency key, if there is one; raises RequestInvalid."""
         key = self.options.idempotency_key
-        if key and (len(key) > LONGEST or not re.fullmatch(PATTERN, key)):
+        if key and (len(key) > MAX_KEY_LENGTH or not re.fullmatch(KEY_PATTERN, key)):
             raise RequestInvalid(
-                f"an idempotency key has up to {LONGEST} printable ASCII characters",
+                f"an idempotency key has up to {MAX_KEY_LENGTH} printable ASCII characters",
                 field="options.idempotency_key",
             )
         return key or None
 
     async def open_upload(self, max_bytes: int) -> Upload:
         """The clip; raises MediaTypeUnsupported."""
-        media_type = self.options.media_type.strip().lower()[:MEDIA_TYPE_LENGTH] or ANY_BYTES
-        if not can_be_clip(media_type):
+        media_type = self.options.media_type.strip().lower()[:MAX_MEDIA_TYPE_LENGTH] or OCTET_STREAM
+        if not is_clip_media_type(media_type):
             raise MediaTypeUnsupported(
-                f"a clip is video/*, audio/* or {ANY_BYTES}; this is {media_type}"
+                f"a clip is video/*, audio/* or {OCTET_STREAM}; this is {media_type}"
             )
         return Upload(
-            filename=plain_name(self.options.filename),
+            filename=sanitize_filename(self.options.filename),
             media_type=media_type,
-            content=bounded(self._data(), max_bytes),
+            content=limit_size(self._read_data(), max_bytes),
         )
 
-    async def _data(self) -> AsyncGenerator[bytes]:
-        while (request := await self._next()) is not None:
+    async def _read_data(self) -> AsyncGenerator[bytes]:
+        while (request := await self._read_next()) is not None:
             if request.WhichOneof("message") != "data":
                 raise StreamOutOfOrder("after `options` there is only `data`")
             yield request.data
 
-    async def _next(self) -> SubmitJobRequest | None:
-        return await self._pace.wait_for(partial(anext, self._requests, None), _weight)
+    async def _read_next(self) -> SubmitJobRequest | None:
+        return await self._rate_guard.wait_for(partial(anext, self._requests, None), _size_bytes)
 
-    def _stream(self, name: str) -> int | None:
+    def _stream_index(self, name: str) -> int | None:
         if not self.options.HasField(name):
             return None
-        place: int = getattr(self.options, name)
-        if place > MAX_STREAM:
-            raise RequestInvalid(f"at most {MAX_STREAM}", field=f"options.{name}")
-        return place
+        index: int = getattr(self.options, name)
+        if index > MAX_STREAM_INDEX:
+            raise RequestInvalid(f"at most {MAX_STREAM_INDEX}", field=f"options.{name}")
+        return index
 
 
-def _weight(request: SubmitJobRequest | None) -> int | None:
+def _size_bytes(request: SubmitJobRequest | None) -> int | None:
     return None if request is None else len(request.data)

@@ -15,18 +15,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from service.sandbox.landlock import close_files
-from service.sandbox.limits import die_with_parent, limit_use
-from service.sandbox.network import leave_network
+from service.sandbox.landlock import deny_file_access
+from service.sandbox.limits import die_with_parent, limit_resources
+from service.sandbox.network import enter_empty_network_namespace
 from service.sandbox.privileges import (
     drop_capabilities,
     drop_user,
+    forbid_memory_access,
     forbid_new_privileges,
-    hide_memory,
     is_privileged,
 )
-from service.sandbox.seccomp import CallFilter
-from service.sandbox.syscalls import rules
+from service.sandbox.seccomp import SyscallFilter
+from service.sandbox.syscalls import build_syscall_rules
 
 NETWORK: Final = "network namespace"
 USER: Final = "user"
@@ -42,15 +42,15 @@ class Confinement:
 
     def __init__(self) -> None:
         """Leave the network, and find out what else this machine has; needs a single thread."""
-        self.lacking: dict[str, str] = {}
+        self.missing_layers: dict[str, str] = {}
         self._parent_pid = os.getpid()
-        self._layers: dict[str, Callable[[], None]] = {LANDLOCK: close_files}
+        self._layers: dict[str, Callable[[], None]] = {LANDLOCK: deny_file_access}
         if is_privileged():
             self._layers[USER] = drop_user
-        self._try(NETWORK, leave_network)
-        self._try(SECCOMP, self._prepare_filter)
-        self.lacking |= self._try_on()
-        for layer in self.lacking:
+        self._attempt(NETWORK, enter_empty_network_namespace)
+        self._attempt(SECCOMP, self._prepare_filter)
+        self.missing_layers |= self._probe_layers()
+        for layer in self.missing_layers:
             self._layers.pop(layer, None)
 
     def enter(self, *, memory_bytes: int, cpu_seconds: int) -> None:
@@ -59,42 +59,42 @@ class Confinement:
         Args: as in `limit_use`.
         Raises: OSError: a layer that this machine has cannot be put on.
         """
-        limit_use(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
-        self._put_on(USER)
+        limit_resources(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
+        self._apply(USER)
         drop_capabilities()
         forbid_new_privileges()
-        hide_memory()
+        forbid_memory_access()
         die_with_parent(self._parent_pid)  # changing the user had undone it
-        self._put_on(LANDLOCK)
-        self._put_on(SECCOMP)
+        self._apply(LANDLOCK)
+        self._apply(SECCOMP)
 
-    def _put_on(self, layer: str) -> None:
+    def _apply(self, layer: str) -> None:
         if layer in self._layers:
             self._layers[layer]()
 
     def _prepare_filter(self) -> None:
-        filter_ = CallFilter()
-        self._layers[SECCOMP] = lambda: filter_.restrict(rules(os.getpid()))
+        filter_ = SyscallFilter()
+        self._layers[SECCOMP] = lambda: filter_.restrict(build_syscall_rules(os.getpid()))
 
-    def _try(self, layer: str, step: Callable[[], None]) -> None:
+    def _attempt(self, layer: str, step: Callable[[], None]) -> None:
         try:
             step()
         except OSError as error:
-            self.lacking[layer] = str(error)
+            self.missing_layers[layer] = str(error)
 
-    def _try_on(self) -> dict[str, str]:
+    def _probe_layers(self) -> dict[str, str]:
         """Put every layer on a process that then ends; what it could not put on, and why."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self.lacking.clear()
+            self.missing_layers.clear()
             forbid_new_privileges()
             for layer in (USER, LANDLOCK, SECCOMP):
-                self._try(layer, partial(self._put_on, layer))
-            os.write(writing, json.dumps(self.lacking).encode())
+                self._attempt(layer, partial(self._apply, layer))
+            os.write(writing, json.dumps(self.missing_layers).encode())
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
-            said = pipe.read()
+            message = pipe.read()
         os.waitpid(pid, 0)
-        return json.loads(said)
+        return json.loads(message)

@@ -11,12 +11,12 @@ import ctypes
 import os
 from typing import Final
 
-from service.sandbox.libc import call
+from service.sandbox.libc import call_libc
 
 _CREATE_RULESET: Final = 444
 _RESTRICT_SELF: Final = 446
 """System call numbers, the same on every architecture."""
-_ASK_VERSION: Final = 1
+_GET_VERSION_FLAG: Final = 1
 _RIGHTS_BY_VERSION: Final = {1: 13, 2: 14, 3: 15, 4: 15}
 """How many rights to files each version knows."""
 _MAX_RIGHTS: Final = 16
@@ -26,12 +26,12 @@ _SCOPE_VERSION: Final = 6
 _SCOPES: Final = 0b11
 
 
-def close_files() -> None:
+def deny_file_access() -> None:
     """Take from this process every right that Landlock knows; open handles stay.
 
     Raises: OSError: the kernel has no Landlock, or it is switched off.
     """
-    version = call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _ASK_VERSION)
+    version = call_libc("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _GET_VERSION_FLAG)
     rights = (1 << _RIGHTS_BY_VERSION.get(version, _MAX_RIGHTS)) - 1
     handled = [rights]
     if version >= _TCP_VERSION:
@@ -40,8 +40,8 @@ def close_files() -> None:
         handled.append(_SCOPES)
     ruleset = (ctypes.c_uint64 * len(handled))(*handled)
     size = ctypes.c_size_t(ctypes.sizeof(ruleset))
-    handle = call("syscall", _CREATE_RULESET, ruleset, size, 0)
+    handle = call_libc("syscall", _CREATE_RULESET, ruleset, size, 0)
     try:
-        call("syscall", _RESTRICT_SELF, handle, 0)
+        call_libc("syscall", _RESTRICT_SELF, handle, 0)
     finally:
         os.close(handle)

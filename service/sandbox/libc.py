@@ -12,7 +12,7 @@ DUMPABLE: Final = 4
 """Options of prctl."""
 
 
-def call(name: str, *arguments: object) -> int:
+def call_libc(name: str, *arguments: object) -> int:
     """Call a function of the C library that reports failure as -1 and errno.
 
     Raises: OSError.
@@ -26,9 +26,9 @@ def call(name: str, *arguments: object) -> int:
     return result
 
 
-def control_process(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     """prctl with one argument.
 
     Raises: OSError.
     """
-    call("prctl", option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3)
+    call_libc("prctl", option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from service.sandbox.libc import call
+from service.sandbox.libc import call_libc
 from service.sandbox.privileges import is_privileged
 
 _NEW_IPC: Final = 0x08000000
@@ -12,7 +12,7 @@ _NEW_USER: Final = 0x10000000
 _NEW_NETWORK: Final = 0x40000000
 
 
-def leave_network() -> None:
+def enter_empty_network_namespace() -> None:
     """Move this process, which has one thread, to an empty network namespace.
 
     A privileged one that may not do it does not take the unprivileged way, a user namespace:
@@ -21,4 +21,4 @@ def leave_network() -> None:
     Raises: OSError: this is not allowed here.
     """
     own_user = 0 if is_privileged() else _NEW_USER
-    call("unshare", own_user | _NEW_NETWORK | _NEW_IPC)
+    call_libc("unshare", own_user | _NEW_NETWORK | _NEW_IPC)

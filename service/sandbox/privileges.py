@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from service.sandbox.libc import DUMPABLE, NO_NEW_PRIVILEGES, call, control_process
+from service.sandbox.libc import DUMPABLE, NO_NEW_PRIVILEGES, call_libc, prctl
 
 UNPRIVILEGED_ID: Final = 65_534
 """The user and group that own nothing: `nobody` and `nogroup`, by name or not."""
@@ -49,7 +49,7 @@ def drop_capabilities() -> None:
     Raises: OSError.
     """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    call("capset", header, (ctypes.c_uint32 * 6)())
+    call_libc("capset", header, (ctypes.c_uint32 * 6)())
 
 
 def forbid_new_privileges() -> None:
@@ -57,12 +57,12 @@ def forbid_new_privileges() -> None:
 
     Raises: OSError.
     """
-    control_process(NO_NEW_PRIVILEGES, 1)
+    prctl(NO_NEW_PRIVILEGES, 1)
 
 
-def hide_memory() -> None:
+def forbid_memory_access() -> None:
     """Let no process of the same user look into this one; no core either.
 
     Raises: OSError.
     """
-    control_process(DUMPABLE, 0)
+    prctl(DUMPABLE, 0)

@@ -13,7 +13,7 @@ import platform
 from collections.abc import Iterable
 from typing import Final
 
-from service.sandbox.syscalls import Condition, Rule
+from service.sandbox.syscalls import ArgumentCondition, SyscallRule
 
 _LIBRARY: Final = "libseccomp.so.2"
 _ARCHITECTURES: Final = ("x86_64", "aarch64")
@@ -33,7 +33,7 @@ class _Comparison(ctypes.Structure):
     )
 
 
-class CallFilter:
+class SyscallFilter:
     """libseccomp, loaded: afterwards its file need not be within reach."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class CallFilter:
         library.seccomp_release.restype = None
         self._library = library
 
-    def restrict(self, rules: Iterable[Rule]) -> None:
+    def restrict(self, rules: Iterable[SyscallRule]) -> None:
         """Allow this process what the rules allow; every other call answers EPERM.
 
         Raises: OSError: the kernel has no seccomp filters.
@@ -71,11 +71,11 @@ class CallFilter:
         finally:
             self._library.seccomp_release(context)
 
-    def _add(self, context: int, rule: Rule) -> None:
+    def _add(self, context: int, rule: SyscallRule) -> None:
         number = self._library.seccomp_syscall_resolve_name(rule.name.encode())
         if number < 0:  # this architecture, or this version of the library, has no such call
             return
-        action = _KILL if rule.kills else (_ERROR | rule.error if rule.error else _ALLOW)
+        action = _KILL if rule.is_fatal else (_ERROR | rule.error if rule.error else _ALLOW)
         comparisons = (_Comparison * len(rule.conditions))(*map(_compare, rule.conditions))
         added = self._library.seccomp_rule_add_array(
             context, action, number, len(rule.conditions), comparisons
@@ -83,7 +83,7 @@ class CallFilter:
         _check(added, f"seccomp_rule_add({rule.name})")
 
 
-def _compare(condition: Condition) -> _Comparison:
+def _compare(condition: ArgumentCondition) -> _Comparison:
     return _Comparison(condition.argument, _MASKED_EQUAL, condition.mask, condition.value)
 
 

@@ -26,7 +26,7 @@ _ALLOWED: Final = """
     getpid gettid getppid getuid geteuid getgid getegid getrandom getrlimit uname sysinfo
     poll ppoll
 """
-_KILLING: Final = """
+_FATAL: Final = """
     execve execveat fork vfork ptrace process_vm_readv process_vm_writev
     socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg
     open_by_handle_at mount umount2 move_mount open_tree fsopen pivot_root chroot setns unshare
@@ -37,7 +37,7 @@ _KILLING: Final = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class ArgumentCondition:
     """A call's argument, of which the bits of `mask` have to be `value`."""
 
     argument: int
@@ -46,35 +46,37 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class SyscallRule:
     """A call that is allowed under conditions; `error`: what it answers instead; `kills`."""
 
     name: str
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[ArgumentCondition, ...] = ()
     error: int = 0
-    kills: bool = False
+    is_fatal: bool = False
 
 
-def rules(pid: int) -> list[Rule]:
+def build_syscall_rules(pid: int) -> list[SyscallRule]:
     """What holds for the process `pid`; every other call answers EPERM."""
-    not_executable = Condition(argument=2, value=0, mask=mmap.PROT_EXEC)
-    is_thread = Condition(argument=0, value=_CLONE_THREAD, mask=_CLONE_THREAD)
-    is_process = Condition(argument=0, value=0, mask=_CLONE_THREAD)
-    no_name = Condition(argument=3, value=_AT_EMPTY_PATH, mask=_AT_EMPTY_PATH)
+    not_executable = ArgumentCondition(argument=2, value=0, mask=mmap.PROT_EXEC)
+    is_thread = ArgumentCondition(argument=0, value=_CLONE_THREAD, mask=_CLONE_THREAD)
+    is_process = ArgumentCondition(argument=0, value=0, mask=_CLONE_THREAD)
+    no_name = ArgumentCondition(argument=3, value=_AT_EMPTY_PATH, mask=_AT_EMPTY_PATH)
     handle_commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD)
     return [
-        *(Rule(name=name) for name in _ALLOWED.split()),
-        *(Rule(name=name, kills=True) for name in _KILLING.split()),
-        *(Rule(name=name, conditions=(not_executable,)) for name in ("mmap", "mprotect")),
-        Rule(name="clone", conditions=(is_thread,)),
-        Rule(name="clone", conditions=(is_process,), kills=True),
-        Rule(name="clone3", error=errno.ENOSYS),  # its flags cannot be seen; libraries fall back
-        Rule(name="newfstatat", conditions=(no_name,)),
+        *(SyscallRule(name=name) for name in _ALLOWED.split()),
+        *(SyscallRule(name=name, is_fatal=True) for name in _FATAL.split()),
+        *(SyscallRule(name=name, conditions=(not_executable,)) for name in ("mmap", "mprotect")),
+        SyscallRule(name="clone", conditions=(is_thread,)),
+        SyscallRule(name="clone", conditions=(is_process,), is_fatal=True),
+        SyscallRule(
+            name="clone3", error=errno.ENOSYS
+        ),  # its flags cannot be seen; libraries fall back
+        SyscallRule(name="newfstatat", conditions=(no_name,)),
         *(
-            Rule(name="fcntl", conditions=(Condition(argument=1, value=command),))
+            SyscallRule(name="fcntl", conditions=(ArgumentCondition(argument=1, value=command),))
             for command in (*handle_commands, fcntl.F_GETFL)
         ),
-        Rule(name="prctl", conditions=(Condition(argument=0, value=_PR_SET_NAME),)),
-        Rule(name="prlimit64", conditions=(Condition(argument=2, value=0),)),
-        Rule(name="tgkill", conditions=(Condition(argument=0, value=pid),)),
+        SyscallRule(name="prctl", conditions=(ArgumentCondition(argument=0, value=_PR_SET_NAME),)),
+        SyscallRule(name="prlimit64", conditions=(ArgumentCondition(argument=2, value=0),)),
+        SyscallRule(name="tgkill", conditions=(ArgumentCondition(argument=0, value=pid),)),
     ]

@@ -24,20 +24,20 @@ from service.errors import (
     RequestMalformed,
     RequestTooSlow,
 )
-from service.office.drain import Drain
-from service.server.doors import UNKNOWN, Doors
-from service.server.refusals import refusal_of
-from service.server.untaken import Untaken
+from service.office.drain import ShutdownState
+from service.server.doors import UNKNOWN_ADDRESS, ConnectionLimiter
+from service.server.refusals import raw_error_response
+from service.server.untaken import WriteStallTimer
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-HEAD_BYTES: Final = 2**16
+MAX_HEAD_BYTES: Final = 2**16
 """Of a request line and its headers, of trailers, and of anything else that is no body."""
-HEADER_COUNT: Final = 100
+MAX_HEADERS: Final = 100
 FIRST_REQUEST_SECONDS: Final = 1.0
 """A connection that was made just before the end may still bring its request."""
 _BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
-_PROBES: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+_KEEPALIVE_OPTIONS: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 log = logging.getLogger(__name__)
 
@@ -52,71 +52,71 @@ class BoundedConnection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        doors: Doors,
-        drain: Drain,
+        limiter: ConnectionLimiter,
+        drain: ShutdownState,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._doors = doors
+        self._limiter = limiter
         self._drain = drain
         self._settings = settings
         self._metrics = metrics
-        self._head_due: float | None = None
-        self._untaken = Untaken(settings.response_stall_seconds)
-        self._has_asked = False
+        self._head_deadline: float | None = None
+        self._write_stall_timer = WriteStallTimer(settings.response_stall_seconds)
+        self._has_request = False
         self._is_in_head = False
         self._is_in_body = False
-        self._bytes_for_nothing = 0
+        self._bytes_without_progress = 0
         self._head_bytes = 0
         self._head_count = 0
-        self._refusal: CircumplexError | None = None
+        self._parse_error: CircumplexError | None = None
 
     @property
     def address(self) -> str:
         """Of the client."""
-        return self.client[0] if self.client else UNKNOWN
+        return self.client[0] if self.client else UNKNOWN_ADDRESS
 
     @property
     def is_busy(self) -> bool:
         """Whether a request is under way, or waits for the one before it."""
-        return self._has_asked and not self.cycle.response_complete
+        return self._has_request and not self.cycle.response_complete
 
     # the life of the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let the client in, or send it away."""
         super().connection_made(transport)
-        _notice_lost_clients(transport, self._settings.response_stall_seconds)
-        self._head_due = self.loop.time() + self._settings.request_head_timeout_seconds
-        if not self._doors.admit(self):
+        _enable_keepalive(transport, self._settings.response_stall_seconds)
+        self._head_deadline = self.loop.time() + self._settings.request_head_timeout_seconds
+        if not self._limiter.admit(self):
             self._refuse(ConnectionsExhausted())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
-        self._doors.leave(self)
+        self._limiter.release(self)
         super().connection_lost(exc)
 
-    def drop(self) -> None:
+    def evict(self) -> None:
         """Make room for another client."""
-        self._end("evicted")
+        self._abort("evicted")
 
-    def check(self, now_seconds: float) -> None:
+    def check_deadlines(self, now_seconds: float) -> None:
         """End what has had its time."""
-        if self._untaken.is_overdue(self.transport, now_seconds):
-            self._end("answer_stalled")
+        if self._write_stall_timer.is_overdue(self.transport, now_seconds):
+            self._abort("answer_stalled")
         elif self.transport.is_closing() or self.is_busy:
             return
-        elif self._head_due is not None and now_seconds > self._head_due:
-            if self._is_in_head or self._bytes_for_nothing:
+        elif self._head_deadline is not None and now_seconds > self._head_deadline:
+            if self._is_in_head or self._bytes_without_progress:
                 self._refuse(RequestTooSlow())
             else:
-                self._count("request_too_slow")
+                self._count_ended("request_too_slow")
                 self.transport.close()
 
     def shutdown(self) -> None:
         """The gateway stops: nothing more is accepted here once what is under way is done."""
-        if not (self._has_asked or self.transport.is_closing()):
+        if not (self._has_request or self.transport.is_closing()):
             self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
         else:
             super().shutdown()
@@ -125,21 +125,21 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, within bounds."""
-        self._bytes_for_nothing += len(data)
+        self._bytes_without_progress += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._bytes_for_nothing > HEAD_BYTES:
+        if self._bytes_without_progress > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge())
-        elif self._bytes_for_nothing and not self._is_in_body:
-            self._expect_head()
+        elif self._bytes_without_progress and not self._is_in_body:
+            self._start_head_deadline()
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
         self._is_in_head = True
         self._head_bytes = self._head_count = 0
-        self._expect_head()
+        self._start_head_deadline()
 
     def on_url(self, url: bytes) -> None:
         """Count the bytes of the request line."""
@@ -155,18 +155,18 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: the application takes over."""
-        self._head_due = None
+        self._head_deadline = None
         self._is_in_head = False
         self._is_in_body = True
-        self._bytes_for_nothing = 0
-        self._doors.work(self)
+        self._bytes_without_progress = 0
+        self._limiter.mark_busy(self)
         super().on_headers_complete()
         parser = self.parser
         if parser is not None and parser.should_upgrade() and self._should_upgrade():
             if _BODY_HEADERS & {name for name, _ in self.headers}:
                 self._refuse(RequestMalformed("a WebSocket's handshake has no body"))
             return
-        self._has_asked = True
+        self._has_request = True
         if self._drain.announced.is_set():
             self.cycle.keep_alive = False
 
@@ -177,73 +177,73 @@ class BoundedConnection(HttpToolsProtocol):
         if self.is_busy:
             self._refuse(RequestMalformed("a WebSocket follows a request that is under way"))
             return
-        self._doors.leave(self)
+        self._limiter.release(self)
         super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body is progress."""
-        self._bytes_for_nothing = 0
+        self._bytes_without_progress = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """So is its end."""
-        self._bytes_for_nothing = 0
+        self._bytes_without_progress = 0
         self._is_in_body = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The client may take its time over the next request, within uvicorn's bound."""
-        if self._head_due is not None:
-            self._head_due = self.loop.time() + self._settings.request_head_timeout_seconds
+        if self._head_deadline is not None:
+            self._head_deadline = self.loop.time() + self._settings.request_head_timeout_seconds
         if not self.pipeline:
-            self._doors.rest(self)
+            self._limiter.mark_idle(self)
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """What cannot be parsed is refused as any other request is."""
-        self._refuse(self._refusal or RequestMalformed())
+        self._refuse(self._parse_error or RequestMalformed())
 
     # what the client takes
 
     def resume_writing(self) -> None:
         """The client has taken most of what lay there."""
-        self._untaken.restart()
+        self._write_stall_timer.restart()
         super().resume_writing()
 
-    def _expect_head(self) -> None:
-        if self._head_due is None:
-            self._head_due = self.loop.time() + self._settings.request_head_timeout_seconds
+    def _start_head_deadline(self) -> None:
+        if self._head_deadline is None:
+            self._head_deadline = self.loop.time() + self._settings.request_head_timeout_seconds
 
     def _count_head(self, length: int) -> None:
         self._head_bytes += length
-        if self._head_bytes > HEAD_BYTES or self._head_count > HEADER_COUNT:
-            self._refusal = HeadTooLarge()
-            raise self._refusal  # httptools gives up, and uvicorn asks for a 400
+        if self._head_bytes > MAX_HEAD_BYTES or self._head_count > MAX_HEADERS:
+            self._parse_error = HeadTooLarge()
+            raise self._parse_error  # httptools gives up, and uvicorn asks for a 400
 
     def _refuse(self, error: CircumplexError) -> None:
         """Say why, unless an answer has begun; then close."""
-        self._count(error.code)
+        self._count_ended(error.code)
         if not (self.is_busy and self.cycle.response_started):
-            self.transport.write(refusal_of(error))
+            self.transport.write(raw_error_response(error))
         self.transport.close()
 
-    def _end(self, reason: str) -> None:
-        self._count(reason)
+    def _abort(self, reason: str) -> None:
+        self._count_ended(reason)
         self.transport.abort()
 
-    def _count(self, reason: str) -> None:
+    def _count_ended(self, reason: str) -> None:
         self._metrics.connections_ended_total.labels(reason).inc()
         log.debug("connection from %s ended: %s", self.address, reason)
 
 
-def _notice_lost_clients(transport: asyncio.Transport, untaken_seconds: float) -> None:
+def _enable_keepalive(transport: asyncio.Transport, stall_seconds: float) -> None:
     """Let the kernel find out about clients that are gone without a word."""
     connection = transport.get_extra_info("socket")
     if connection is None or connection.family == socket.AF_UNIX:
         return
     with suppress(OSError):  # the client may be gone already
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _PROBES:
+        for name, value in _KEEPALIVE_OPTIONS:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        milliseconds = int(2000 * untaken_seconds)  # later than our own clock, which counts
+        milliseconds = int(2000 * stall_seconds)  # later than our own clock, which counts
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

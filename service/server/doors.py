@@ -7,11 +7,11 @@ from typing import Final, Protocol
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-UNKNOWN: Final = ""
+UNKNOWN_ADDRESS: Final = ""
 """The address of a client that has none, on a socket file."""
 
 
-class Guest(Protocol):
+class LimitedConnection(Protocol):
     """A connection as the doors see it; the order of `check` is that of arrival."""
 
     @property
@@ -19,16 +19,16 @@ class Guest(Protocol):
         """Of the client."""
         ...
 
-    def check(self, now_seconds: float) -> None:
+    def check_deadlines(self, now_seconds: float) -> None:
         """End the connection if its time is up."""
         ...
 
-    def drop(self) -> None:
+    def evict(self) -> None:
         """End the connection at once; nothing is under way on it."""
         ...
 
 
-class Doors:
+class ConnectionLimiter:
     """Lets connections in within bounds.
 
     Where a bound is met, the one goes that has been waiting longest without a request under way,
@@ -37,65 +37,67 @@ class Doors:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._most = settings.max_connections
+        self._max_connections = settings.max_connections
         self._max_per_client = settings.max_connections_per_client
         self._metrics = metrics
-        self._guests: dict[Guest, None] = {}
-        self._count_of: dict[str, int] = {}
-        self._waiting: dict[str, dict[Guest, None]] = {}
+        self._connections: dict[LimitedConnection, None] = {}
+        self._count_by_address: dict[str, int] = {}
+        self._idle: dict[str, dict[LimitedConnection, None]] = {}
 
-    def admit(self, guest: Guest) -> bool:
+    def admit(self, connection: LimitedConnection) -> bool:
         """Let a connection in, in the place of another where it must be; False: no room."""
-        address = guest.address
-        if self._count_of.get(address, 0) >= self._max_per_client:
-            has_room = self._make_room(address)
-        elif len(self._guests) >= self._most:
-            has_room = self._make_room(self._most_crowded())
+        address = connection.address
+        if self._count_by_address.get(address, 0) >= self._max_per_client:
+            is_admitted = self._evict_idle(address)
+        elif len(self._connections) >= self._max_connections:
+            is_admitted = self._evict_idle(self._busiest_address())
         else:
-            has_room = True
-        if has_room:
-            self._guests[guest] = None
-            self._count_of[address] = self._count_of.get(address, 0) + 1
-            self.rest(guest)
-            self._metrics.connections.set(len(self._guests))
-        return has_room
+            is_admitted = True
+        if is_admitted:
+            self._connections[connection] = None
+            self._count_by_address[address] = self._count_by_address.get(address, 0) + 1
+            self.mark_idle(connection)
+            self._metrics.connections.set(len(self._connections))
+        return is_admitted
 
-    def rest(self, guest: Guest) -> None:
+    def mark_idle(self, connection: LimitedConnection) -> None:
         """Nothing is under way on this connection (any more)."""
-        if guest in self._guests:
-            self._waiting.setdefault(guest.address, {})[guest] = None
+        if connection in self._connections:
+            self._idle.setdefault(connection.address, {})[connection] = None
 
-    def work(self, guest: Guest) -> None:
+    def mark_busy(self, connection: LimitedConnection) -> None:
         """A request is under way on this connection: it stays."""
-        waiting = self._waiting.get(guest.address, {})
-        waiting.pop(guest, None)
-        if not waiting:
-            self._waiting.pop(guest.address, None)
+        idle = self._idle.get(connection.address, {})
+        idle.pop(connection, None)
+        if not idle:
+            self._idle.pop(connection.address, None)
 
-    def leave(self, guest: Guest) -> None:
+    def release(self, connection: LimitedConnection) -> None:
         """This connection has ended; said twice, it counts once."""
-        if guest not in self._guests:
+        if connection not in self._connections:
             return
-        self.work(guest)
-        del self._guests[guest]
-        self._count_of[guest.address] -= 1
-        if not self._count_of[guest.address]:
-            del self._count_of[guest.address]
-        self._metrics.connections.set(len(self._guests))
+        self.mark_busy(connection)
+        del self._connections[connection]
+        self._count_by_address[connection.address] -= 1
+        if not self._count_by_address[connection.address]:
+            del self._count_by_address[connection.address]
+        self._metrics.connections.set(len(self._connections))
 
-    def check(self, now_seconds: float) -> None:
+    def check_deadlines(self, now_seconds: float) -> None:
         """Let every connection look at its clock."""
-        for guest in tuple(self._guests):
-            guest.check(now_seconds)
+        for connection in tuple(self._connections):
+            connection.check_deadlines(now_seconds)
 
-    def _most_crowded(self) -> str:
-        return max(self._waiting, key=lambda address: len(self._waiting[address]), default=UNKNOWN)
+    def _busiest_address(self) -> str:
+        return max(
+            self._idle, key=lambda address: len(self._idle[address]), default=UNKNOWN_ADDRESS
+        )
 
-    def _make_room(self, address: str) -> bool:
-        waiting = self._waiting.get(address)
-        if not waiting:
+    def _evict_idle(self, address: str) -> bool:
+        idle = self._idle.get(address)
+        if not idle:
             return False
-        longest = next(iter(waiting))
-        self.leave(longest)
-        longest.drop()
+        longest_idle = next(iter(idle))
+        self.release(longest_idle)
+        longest_idle.evict()
         return True

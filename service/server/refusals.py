@@ -7,16 +7,16 @@ import secrets
 from http import HTTPStatus
 from math import ceil
 
-from service.api.problems import MEDIA_TYPE, problem
+from service.api.problems import PROBLEM_MEDIA_TYPE, problem_details
 from service.errors import RETRY_SECONDS, CircumplexError
 
 
-def refusal_of(error: CircumplexError) -> bytes:
+def raw_error_response(error: CircumplexError) -> bytes:
     """A whole HTTP/1.1 response that closes its connection."""
     trace_id = secrets.token_hex(16)
-    body = json.dumps({**problem(error, "/"), "trace_id": trace_id}).encode()
+    body = json.dumps({**problem_details(error, "/"), "trace_id": trace_id}).encode()
     headers = {
-        "content-type": MEDIA_TYPE,
+        "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),
         "connection": "close",
         "x-trace-id": trace_id,

@@ -21,17 +21,17 @@ from typing import Any, Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 from service.server.connection import BoundedConnection
-from service.server.doors import Doors
-from service.server.websocket import PING_SECONDS, BoundedWebSocket
+from service.server.doors import ConnectionLimiter
+from service.server.websocket import PING_INTERVAL_SECONDS, BoundedWebSocket
 from service.settings import Settings
 
-CHECK_TICKS: Final = 5
+CHECK_INTERVAL_TICKS: Final = 5
 """uvicorn ticks ten times a second."""
-OVERDUE_SECONDS: Final = 2.0
+UPLOAD_REFUSAL_SECONDS: Final = 2.0
 """What an upload that is overdue gets for its refusal."""
-OTHER_FILES: Final = 256
+RESERVED_FILES: Final = 256
 """That a gateway may have open beside its connections and their uploads."""
 
 log = logging.getLogger(__name__)
@@ -41,23 +41,23 @@ class GatewayServer(uvicorn.Server):
     """uvicorn's server with the gateway's doors, clock and end."""
 
     def __init__(self, app: FastAPI) -> None:
-        gateway: Gateway = app.state.gateway
-        settings = _within_file_limit(gateway.settings)
+        gateway: GatewayContext = app.state.gateway
+        settings = _fit_to_file_limit(gateway.settings)
         self._settings = settings
         self._drain = gateway.drain
-        self._watchers = gateway.watchers
+        self._subscriber_limiter = gateway.subscriber_limiter
         self._streams = gateway.streams
-        self._doors = Doors(settings, gateway.metrics)
-        self._closing_due: float | None = None
+        self._limiter = ConnectionLimiter(settings, gateway.metrics)
+        self._closing_deadline: float | None = None
         connection = partial(
             BoundedConnection,
-            doors=self._doors,
+            limiter=self._limiter,
             drain=gateway.drain,
             settings=settings,
             metrics=gateway.metrics,
         )
         websocket = partial(
-            BoundedWebSocket, doors=self._doors, settings=settings, metrics=gateway.metrics
+            BoundedWebSocket, limiter=self._limiter, settings=settings, metrics=gateway.metrics
         )
         super().__init__(
             uvicorn.Config(
@@ -67,33 +67,33 @@ class GatewayServer(uvicorn.Server):
                 http=cast(Any, connection),
                 ws=cast(Any, websocket),
                 ws_per_message_deflate=False,
-                ws_ping_interval=PING_SECONDS,
+                ws_ping_interval=PING_INTERVAL_SECONDS,
                 ws_ping_timeout=None,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=int(settings.drain_seconds + OVERDUE_SECONDS),
+                timeout_graceful_shutdown=int(settings.drain_seconds + UPLOAD_REFUSAL_SECONDS),
             )
         )
 
     async def on_tick(self, counter: int) -> bool:
         """Look at every connection, and at whether the end has come."""
         now_seconds = asyncio.get_running_loop().time()
-        if counter % CHECK_TICKS == 0:
-            self._doors.check(now_seconds)
+        if counter % CHECK_INTERVAL_TICKS == 0:
+            self._limiter.check_deadlines(now_seconds)
         if not await super().on_tick(counter):
             return False
-        if self._closing_due is None:
-            self._closing_due = now_seconds + self._settings.drain_delay_seconds
+        if self._closing_deadline is None:
+            self._closing_deadline = now_seconds + self._settings.drain_delay_seconds
             self._drain.announced.set()
             log.info("draining: not ready from now on")
-        return self.force_exit or now_seconds >= self._closing_due
+        return self.force_exit or now_seconds >= self._closing_deadline
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in, and finish what is under way."""
-        self._drain.close(self._settings.drain_seconds)
-        self._watchers.send_home()
+        self._drain.begin_closing(self._settings.drain_seconds)
+        self._subscriber_limiter.stop()
         self._streams.drain()
         await super().shutdown(sockets)
 
@@ -118,15 +118,15 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _within_file_limit(settings: Settings) -> Settings:
+def _fit_to_file_limit(settings: Settings) -> Settings:
     """Raise the limit of open files, and lower that of connections where that is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * settings.max_connections + OTHER_FILES
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed >= needed:
+    needed_files = 2 * settings.max_connections + RESERVED_FILES
+    allowed_files = needed_files if hard == resource.RLIM_INFINITY else min(needed_files, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed_files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed_files, hard))
+    if allowed_files >= needed_files:
         return settings
-    most = max((allowed - OTHER_FILES) // 2, 1)
-    log.warning("%d files may be open: connections are bound to %d", allowed, most)
-    return settings.model_copy(update={"max_connections": most})
+    max_connections = max((allowed_files - RESERVED_FILES) // 2, 1)
+    log.warning("%d files may be open: connections are bound to %d", allowed_files, max_connections)
+    return settings.model_copy(update={"max_connections": max_connections})

@@ -21,21 +21,21 @@ from websockets.exceptions import ProtocolError, SecurityError
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.server import ServerProtocol
 
-from service.api.live_messages import HEADER, TEXT_LETTERS
-from service.api.live_visit import GONE
+from service.api.live_messages import MAX_TEXT_LENGTH, MEDIA_HEADER
+from service.api.live_visit import CLIENT_GONE_KEY
 from service.errors import HeadTooLarge, RequestMalformed
-from service.server.doors import UNKNOWN, Doors
-from service.server.refusals import refusal_of
-from service.server.untaken import Untaken
+from service.server.doors import UNKNOWN_ADDRESS, ConnectionLimiter
+from service.server.refusals import raw_error_response
+from service.server.untaken import WriteStallTimer
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-PING_SECONDS: Final = 20.0
-SILENT_SECONDS: Final = 60.0
+PING_INTERVAL_SECONDS: Final = 20.0
+CLIENT_TIMEOUT_SECONDS: Final = 60.0
 """A client that has answered no ping, nor sent anything, for so long is gone."""
-UNREAD_BYTES: Final = 2**16
+MAX_UNREAD_PONG_BYTES: Final = 2**16
 """Of answers to pings, for a client that takes none."""
-UNSENT_BYTES: Final = 2**15
+NOTSENT_LOWAT_BYTES: Final = 2**15
 """What the kernel takes from us beyond what is on its way."""
 MAX_FRAGMENTS: Final = 1024
 """Of one message."""
@@ -53,69 +53,71 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        doors: Doors,
+        limiter: ConnectionLimiter,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self._gone = asyncio.Event()
-        super().__init__(config, server_state, {**app_state, GONE: self._gone}, _loop)
+        self._client_gone = asyncio.Event()
+        super().__init__(
+            config, server_state, {**app_state, CLIENT_GONE_KEY: self._client_gone}, _loop
+        )
         self.logger = logging.getLogger("uvicorn.access")  # its lines hold queries
-        self.conn = _Messages(settings.max_stream_message_bytes + HEADER.size)
-        self._doors = doors
+        self.conn = _BoundedServerProtocol(settings.max_stream_message_bytes + MEDIA_HEADER.size)
+        self._limiter = limiter
         self._settings = settings
         self._metrics = metrics
-        self._heard_at = self.loop.time()
-        self._has_ended = False
-        self._untaken = Untaken(settings.response_stall_seconds)
+        self._last_received_at = self.loop.time()
+        self._is_aborted = False
+        self._write_stall_timer = WriteStallTimer(settings.response_stall_seconds)
 
     @property
     def address(self) -> str:
         """Of the client."""
-        return self.client[0] if self.client else UNKNOWN
+        return self.client[0] if self.client else UNKNOWN_ADDRESS
 
     # the life of the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the place of the connection that was upgraded: it is never crowded out."""
         super().connection_made(transport)
-        self._doors.admit(self)
-        self._doors.work(self)
+        self._limiter.admit(self)
+        self._limiter.mark_busy(self)
         self.transport.set_write_buffer_limits(0)  # one message at a time
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family != socket.AF_UNIX:
             with suppress(OSError):  # the client may be gone already
                 option = socket.TCP_NOTSENT_LOWAT
-                connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
+                connection.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
-        self._gone.set()
-        self._doors.leave(self)
+        self._client_gone.set()
+        self._limiter.release(self)
         super().connection_lost(exc)
 
-    def drop(self) -> None:
+    def evict(self) -> None:
         """Make room for another client."""
-        self._end("evicted")
+        self._abort("evicted")
 
-    def check(self, now_seconds: float) -> None:
+    def check_deadlines(self, now_seconds: float) -> None:
         """End what has had its time."""
-        if self._untaken.is_overdue(self.transport, now_seconds):
-            self._end("answer_stalled")
+        if self._write_stall_timer.is_overdue(self.transport, now_seconds):
+            self._abort("answer_stalled")
         elif self.read_paused:
-            self._heard_at = now_seconds  # it is not listened to
-            if self._has_hung_up():
+            self._last_received_at = now_seconds  # it is not listened to
+            if self._has_peer_closed():
                 self.transport.abort()
-        elif now_seconds > self._heard_at + SILENT_SECONDS:
-            self._end("client_timeout")
+        elif now_seconds > self._last_received_at + CLIENT_TIMEOUT_SECONDS:
+            self._abort("client_timeout")
 
     def shutdown(self) -> None:
         """The gateway stops: a stream says so itself, and has time to."""
         if self.handshake_complete and not self.close_sent:
-            self.loop.call_later(self._settings.drain_seconds, self._shut)
+            self.loop.call_later(self._settings.drain_seconds, self._close_if_open)
         else:
             super().shutdown()
 
-    def _shut(self) -> None:
+    def _close_if_open(self) -> None:
         if not (self.disconnected or self.transport.is_closing()):
             super().shutdown()
 
@@ -123,18 +125,18 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, within bounds."""
-        self._heard_at = self.loop.time()
+        self._last_received_at = self.loop.time()
         super().data_received(data)
-        refused = self.conn.handshake_exc
-        if refused is not None and not self.handshake_initiated:
-            is_large = isinstance(refused, SecurityError)
-            error = HeadTooLarge() if is_large else RequestMalformed(str(refused)[:200])
-            self.transport.write(refusal_of(error))
+        handshake_error = self.conn.handshake_exc
+        if handshake_error is not None and not self.handshake_initiated:
+            is_large = isinstance(handshake_error, SecurityError)
+            error = HeadTooLarge() if is_large else RequestMalformed(str(handshake_error)[:200])
+            self.transport.write(raw_error_response(error))
             self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
         """Hand over a whole message; a text that is none ends the connection, and is no defect."""
-        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
             self.conn.send_close(CloseCode.INVALID_DATA)
             self.handle_parser_exception()
         else:
@@ -142,8 +144,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer a ping, unless answer upon answer lies there."""
-        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
-            self._end("answer_stalled")
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_PONG_BYTES:
+            self._abort("answer_stalled")
         else:
             super().handle_ping()
 
@@ -151,10 +153,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def resume_writing(self) -> None:
         """The client has taken what lay there."""
-        self._untaken.restart()
+        self._write_stall_timer.restart()
         super().resume_writing()
 
-    def _has_hung_up(self) -> bool:
+    def _has_peer_closed(self) -> bool:
         """Whether the client has closed its end; what it sent before may lie there unread."""
         connection = self.transport.get_extra_info("socket")
         if connection is None or connection.fileno() < 0:
@@ -163,21 +165,21 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         poll.register(connection.fileno(), select.POLLRDHUP)
         return bool(poll.poll(0))
 
-    def _end(self, reason: str) -> None:
-        if self._has_ended:
+    def _abort(self, reason: str) -> None:
+        if self._is_aborted:
             return  # what came with the last bytes is still handed over
-        self._has_ended = True
+        self._is_aborted = True
         self._metrics.connections_ended_total.labels(reason).inc()
         log.debug("WebSocket from %s ended: %s", self.address, reason)
         self.transport.abort()
 
 
-class _Messages(ServerProtocol):
+class _BoundedServerProtocol(ServerProtocol):
     """A first message as short as a text may be, then larger ones; of so many fragments each."""
 
     def __init__(self, max_bytes: int) -> None:
         # four bytes are the most that a letter takes
-        super().__init__(max_size=4 * TEXT_LETTERS, logger=logging.getLogger("uvicorn.access"))
+        super().__init__(max_size=4 * MAX_TEXT_LENGTH, logger=logging.getLogger("uvicorn.access"))
         self._max_bytes = max_bytes
         self._fragments = 0
 
@@ -193,7 +195,7 @@ class _Messages(ServerProtocol):
             self.max_message_size = self._max_bytes
 
 
-def _is_text(data: bytes) -> bool:
+def _is_utf8(data: bytes) -> bool:
     try:
         data.decode()
     except UnicodeDecodeError:

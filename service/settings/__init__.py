@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from service.settings.acceptance import Acceptance
-from service.settings.addresses import Access, Addresses
-from service.settings.live import Live
-from service.settings.method import Decoding, Faces, Method
-from service.settings.operation import Embedded, Jobs, Telemetry
-from service.settings.storage import BlobStore, Folders
+from service.settings.acceptance import ClientLimits
+from service.settings.addresses import AccessControl, Network
+from service.settings.live import Streaming
+from service.settings.method import Analysis, Decoding, FaceTracking
+from service.settings.operation import EmbeddedPorts, JobLifecycle, Telemetry
+from service.settings.storage import BlobStorage, Folders
 
 
 class Settings(
     # Pydantic lists the fields of the last base first.
     Telemetry,
-    Embedded,
-    Jobs,
-    Live,
-    Method,
-    Faces,
+    EmbeddedPorts,
+    JobLifecycle,
+    Streaming,
+    Analysis,
+    FaceTracking,
     Decoding,
-    Acceptance,
-    BlobStore,
+    ClientLimits,
+    BlobStorage,
     Folders,
-    Access,
-    Addresses,
+    AccessControl,
+    Network,
 ):
     """Settings of gateway, worker and embedded stack.
 

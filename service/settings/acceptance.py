@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from service.settings.part import Part
+from service.settings.part import SettingsGroup
 
 
-class Acceptance(Part):
+class ClientLimits(SettingsGroup):
     """Sizes, paces and numbers beyond which a request is refused."""
 
     max_upload_bytes: int = Field(

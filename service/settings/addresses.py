@@ -7,10 +7,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.settings.part import Part, Port
+from service.settings.part import Port, SettingsGroup
 
 
-class Addresses(Part):
+class Network(SettingsGroup):
     """Where each part listens or is found."""
 
     host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
@@ -45,7 +45,7 @@ class Addresses(Part):
     )
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
+    def _check_tls_files(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_cert_file and tls_key_file belong together")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
@@ -53,7 +53,7 @@ class Addresses(Part):
         return self
 
 
-class Access(Part):
+class AccessControl(SettingsGroup):
     """Who is let in, and how much of it."""
 
     access: Literal["auto", "keys", "open"] = Field(

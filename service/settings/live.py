@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from service.settings.part import Part
+from service.settings.part import SettingsGroup
 
 
-class Live(Part):
+class Streaming(SettingsGroup):
     """Bounds of streams. How long one may be, and how large its frames, is as for clips."""
 
     websocket_origins: str = Field(

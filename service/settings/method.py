@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.settings.part import Part
+from service.settings.part import SettingsGroup
 
 
-class Decoding(Part):
+class Decoding(SettingsGroup):
     """What a decode child gets."""
 
     decode_threads: int = Field(default=2, ge=1, le=64, description="Decoder threads of one clip.")
@@ -34,7 +34,7 @@ class Decoding(Part):
     )
 
 
-class Faces(Part):
+class FaceTracking(SettingsGroup):
     """Which faces are followed."""
 
     max_faces: int = Field(
@@ -47,7 +47,7 @@ class Faces(Part):
     )
 
 
-class Method(Part):
+class Analysis(SettingsGroup):
     """Windows, smoothing and inference."""
 
     window_frames: int = Field(
@@ -79,7 +79,7 @@ class Method(Part):
     )
 
     @model_validator(mode="after")
-    def _windows_leave_no_gap(self) -> Self:
+    def _check_hop(self) -> Self:
         if self.hop_frames > self.window_frames:
             raise ValueError("hop_frames must not exceed window_frames")
         return self

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.settings.part import Part, Port
+from service.settings.part import Port, SettingsGroup
 
 
-class Jobs(Part):
+class JobLifecycle(SettingsGroup):
     """The life of a job."""
 
     queue_name: str = Field(default="circumplex", description="Prefix of every key in Redis.")
@@ -53,7 +53,7 @@ class Jobs(Part):
     )
 
 
-class Embedded(Part):
+class EmbeddedPorts(SettingsGroup):
     """Ports of the embedded stack."""
 
     embedded_redis_port: Port = Field(default=16379, description="Port of the embedded Redis.")
@@ -64,7 +64,7 @@ class Embedded(Part):
     )
 
 
-class Telemetry(Part):
+class Telemetry(SettingsGroup):
     """What is told."""
 
     health_poll_seconds: float = Field(

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
-class Part(BaseSettings):
+class SettingsGroup(BaseSettings):
     """Fields that are read from `CIRCUMPLEX_<FIELD>`; an empty variable is not set."""
 
     model_config = SettingsConfigDict(

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from service.settings.part import Part
+from service.settings.part import SettingsGroup
 
 
-class Folders(Part):
+class Folders(SettingsGroup):
     """What lies where on this machine."""
 
     runtime_dir: Path = Field(
@@ -37,7 +37,7 @@ class Folders(Part):
     )
 
 
-class BlobStore(Part):
+class BlobStorage(SettingsGroup):
     """A bucket in the place of the folder, and how much may be kept."""
 
     store_url: str = Field(
@@ -95,7 +95,7 @@ class BlobStore(Part):
     )
 
     @model_validator(mode="after")
-    def _virtual_hosts_have_names(self) -> Self:
+    def _check_virtual_addressing(self) -> Self:
         host = urlsplit(self.store_endpoint).hostname or ""
         if self.store_addressing == "virtual" and (":" in host or host.replace(".", "").isdigit()):
             raise ValueError("store_addressing=virtual needs a store_endpoint with a host name")

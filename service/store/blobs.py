@@ -13,40 +13,40 @@ from obstore.store import ObjectStore
 
 from service.domain.blob import Blob
 from service.errors import ServiceError
-from service.store.faults import reading, writing
-from service.store.sending import send
+from service.store.faults import read_errors_translated, write_errors_translated
+from service.store.sending import put_atomically
 
 _CHUNK_BYTES: Final = 2**20
-_PAGE: Final = 1000
+_LIST_PAGE_SIZE: Final = 1000
 
 
-class Blobs(ABC):
+class ObjectBlobStore(ABC):
     """Blobs by key, behind one of the library's stores."""
 
-    def __init__(self, *, part_bytes: int, patience_seconds: float) -> None:
+    def __init__(self, *, part_bytes: int, timeout_seconds: float) -> None:
         """part_bytes: in one request; patience_seconds: for what moves no blob's content."""
         self._part_bytes = part_bytes
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
 
     @abstractmethod
-    def _opened(self) -> ObjectStore: ...
+    def _open_store(self) -> ObjectStore: ...
 
     async def put(self, key: str, content: AsyncIterator[bytes]) -> int:
         """Write all of `content`, or nothing: the blob appears under its key when it is whole."""
-        with writing():
-            store = self._opened()
-        return await send(store, key, content, part_bytes=self._part_bytes)
+        with write_errors_translated():
+            store = self._open_store()
+        return await put_atomically(store, key, content, part_bytes=self._part_bytes)
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
         """Stream a blob; raises KeyError where there is none, before the first byte."""
-        return chunks(await self._found(key), key)
+        return read_chunks(await self._get_object(key), key)
 
     async def delete(self, key: str) -> None:
         """Remove a blob; no error where there is none."""
         try:
-            with reading(key):
-                async with asyncio.timeout(self._patience_seconds):
-                    await obstore.delete_async(self._opened(), key)
+            with read_errors_translated(key):
+                async with asyncio.timeout(self._timeout_seconds):
+                    await obstore.delete_async(self._open_store(), key)
         except KeyError:
             return
 
@@ -59,10 +59,10 @@ class Blobs(ABC):
 
     async def list(self, prefix: str) -> AsyncGenerator[Blob]:
         """Every whole blob under `prefix/`, page by page, in no order."""
-        with reading(prefix):
-            pages = aiter(obstore.list(self._opened(), prefix, chunk_size=_PAGE))
+        with read_errors_translated(prefix):
+            pages = aiter(obstore.list(self._open_store(), prefix, chunk_size=_LIST_PAGE_SIZE))
             while True:
-                async with asyncio.timeout(self._patience_seconds):
+                async with asyncio.timeout(self._timeout_seconds):
                     page = await anext(pages, None)
                 if page is None:
                     return
@@ -77,22 +77,22 @@ class Blobs(ABC):
         """Whether a blob can be written now, tried by writing one."""
         key = f"ready/{uuid4().hex}"
         try:
-            with writing():
-                async with asyncio.timeout(self._patience_seconds):
-                    await obstore.put_async(self._opened(), key, b"ready", use_multipart=False)
+            with write_errors_translated():
+                async with asyncio.timeout(self._timeout_seconds):
+                    await obstore.put_async(self._open_store(), key, b"ready", use_multipart=False)
             await self.delete(key)
         except ServiceError:
             return False
         return True
 
-    async def _found(self, key: str) -> obstore.GetResult:
-        with reading(key):
-            async with asyncio.timeout(self._patience_seconds):
-                return await obstore.get_async(self._opened(), key)
+    async def _get_object(self, key: str) -> obstore.GetResult:
+        with read_errors_translated(key):
+            async with asyncio.timeout(self._timeout_seconds):
+                return await obstore.get_async(self._open_store(), key)
 
 
-async def chunks(found: obstore.GetResult, key: str) -> AsyncGenerator[bytes]:
+async def read_chunks(found: obstore.GetResult, key: str) -> AsyncGenerator[bytes]:
     """A found blob's bytes; a store that goes away meanwhile raises StoreUnavailable."""
-    with reading(key):
+    with read_errors_translated(key):
         async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
             yield bytes(chunk)

@@ -14,35 +14,35 @@ import obstore
 from obstore.store import LocalStore
 
 from service.errors import StoreFull
-from service.store.blobs import Blobs
-from service.store.faults import reading, writing
-from service.store.space import Space
+from service.store.blobs import ObjectBlobStore
+from service.store.faults import read_errors_translated, write_errors_translated
+from service.store.space import FreeSpace
 
 ABANDONED_SECONDS: Final = 3600.0
 """A partial file that nobody has written to for so long has lost its writer. Files grow by whole
 chunks, so a shorter time could take the file from under a slow upload."""
-_PARTIAL_NAME: Final = re.compile(r".+#\d+")
+_PARTIAL_NAME_PATTERN: Final = re.compile(r".+#\d+")
 """How LocalStore names the file of a blob that is not whole yet; no key of ours looks like it."""
 _PART_BYTES: Final = 2**18
-_PATIENCE_SECONDS: Final = 30.0
+_TIMEOUT_SECONDS: Final = 30.0
 
 
-class FolderStore(Blobs):
+class FolderStore(ObjectBlobStore):
     """A domain.ports.Store in a local folder; the folder is created when first written to."""
 
     def __init__(self, folder: Path, reserve_bytes: int = 0) -> None:
         """reserve_bytes: free space that is kept from new clips."""
-        super().__init__(part_bytes=_PART_BYTES, patience_seconds=_PATIENCE_SECONDS)
+        super().__init__(part_bytes=_PART_BYTES, timeout_seconds=_TIMEOUT_SECONDS)
         self._folder = folder.absolute()
         self._reserve_bytes = reserve_bytes
-        self._space = Space(self._folder)
+        self._free_space = FreeSpace(self._folder)
         self._store: LocalStore | None = None
 
     @asynccontextmanager
     async def open_file(self, key: str) -> AsyncGenerator[Path]:
         """The blob's own file: read only, please."""
-        with reading(key):
-            await obstore.head_async(self._opened(), key)
+        with read_errors_translated(key):
+            await obstore.head_async(self._open_store(), key)
         yield self._folder / key
 
     async def delete_all(self, prefix: str) -> int:
@@ -52,10 +52,10 @@ class FolderStore(Blobs):
             await asyncio.to_thread((self._folder / prefix).rmdir)
         return count
 
-    async def check_room(self, size_bytes: int) -> None:
+    async def check_free_space(self, size_bytes: int) -> None:
         """Raises StoreFull where a clip of this size would take from the reserve."""
-        with writing():
-            free_bytes = await self._space.free_bytes()
+        with write_errors_translated():
+            free_bytes = await self._free_space.free_bytes()
         if free_bytes - size_bytes < self._reserve_bytes:
             raise StoreFull("the blob store has no room for the clip")
 
@@ -64,10 +64,10 @@ class FolderStore(Blobs):
 
         Safe beside the writers and sweepers of other processes.
         """
-        with writing():
+        with write_errors_translated():
             return await asyncio.to_thread(_remove_abandoned, self._folder)
 
-    def _opened(self) -> LocalStore:
+    def _open_store(self) -> LocalStore:
         if self._store is None or not self._folder.is_dir():
             self._store = LocalStore(self._folder, mkdir=True)
         return self._store
@@ -78,7 +78,7 @@ def _remove_abandoned(folder: Path) -> int:
     for path in folder.rglob("*#*"):
         with suppress(FileNotFoundError):  # finished, or swept by another
             age_seconds = time.time() - path.stat().st_mtime
-            if _PARTIAL_NAME.fullmatch(path.name) and age_seconds > ABANDONED_SECONDS:
+            if _PARTIAL_NAME_PATTERN.fullmatch(path.name) and age_seconds > ABANDONED_SECONDS:
                 path.unlink()
                 found += 1
     return found

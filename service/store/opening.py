@@ -7,22 +7,22 @@ import time
 from typing import Final
 from urllib.parse import urlsplit
 
-from service.domain.ports import Store
+from service.domain.ports import BlobStore
 from service.settings import Settings
 from service.store.folder import FolderStore
-from service.store.s3 import Bucket, BucketStore
+from service.store.s3 import BucketConfig, BucketStore
 
-_SETTLE_SECONDS: Final = 0.1
+_THREAD_EXIT_SECONDS: Final = 0.1
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings) -> BlobStore:
     """A bucket where `store_url` names one, else the folder; nothing is reached or made yet."""
-    atexit.unregister(_settle)
-    atexit.register(_settle)
+    atexit.unregister(_wait_for_library_threads)
+    atexit.register(_wait_for_library_threads)
     if not settings.store_url:
         return FolderStore(settings.store_dir, settings.store_reserve_bytes)
     url = urlsplit(settings.store_url)
-    bucket = Bucket(
+    bucket = BucketConfig(
         name=url.netloc,
         prefix=url.path.strip("/"),
         endpoint=settings.store_endpoint,
@@ -34,9 +34,9 @@ def open_store(settings: Settings) -> Store:
     return BucketStore(bucket, settings.store_scratch_dir)
 
 
-def _settle() -> None:
+def _wait_for_library_threads() -> None:
     """Let the library's threads hand their last results over before the interpreter is gone.
 
     One that comes too late aborts the process. Source: PyO3/pyo3-async-runtimes#40.
     """
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(_THREAD_EXIT_SECONDS)

@@ -16,23 +16,23 @@ import obstore
 from obstore.store import S3Store
 
 from service.errors import StoreFull, StoreUnavailable
-from service.store.blobs import Blobs, chunks
-from service.store.faults import writing
-from service.store.space import free_bytes
+from service.store.blobs import ObjectBlobStore, read_chunks
+from service.store.faults import write_errors_translated
+from service.store.space import measure_free_bytes
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
 
 _PART_BYTES: Final = 8 * 2**20
 """S3 takes parts from 5 MiB, and 10,000 of them: 78 GiB."""
-_CONNECT_SECONDS: Final = 3.0
-_WHOLE_TRANSFER: Final = timedelta(days=7)
+_CONNECT_TIMEOUT_SECONDS: Final = 3.0
+_TRANSFER_TIMEOUT: Final = timedelta(days=7)
 """A result may be fetched slowly; what stands still is ended by the read time-out."""
-_TRIES_AGAIN: Final = 3
+_MAX_RETRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class BucketConfig:
     """Where a bucket is; who may use it is in the environment (`AWS_*`)."""
 
     name: str
@@ -44,16 +44,16 @@ class Bucket:
     timeout_seconds: float = 20.0
 
 
-class BucketStore(Blobs):
+class BucketStore(ObjectBlobStore):
     """A domain.ports.Store in a bucket.
 
     An upload that breaks off is aborted; one whose process was killed is left to the bucket's
     lifecycle rule: the library cannot list them.
     """
 
-    def __init__(self, bucket: Bucket, scratch_dir: Path | None = None) -> None:
+    def __init__(self, bucket: BucketConfig, scratch_dir: Path | None = None) -> None:
         """scratch_dir: for copies of clips; the system's temporary folder where it is None."""
-        super().__init__(part_bytes=_PART_BYTES, patience_seconds=3 * bucket.timeout_seconds)
+        super().__init__(part_bytes=_PART_BYTES, timeout_seconds=3 * bucket.timeout_seconds)
         self._bucket = bucket
         self._scratch_dir = scratch_dir or Path(tempfile.gettempdir())
         self._store: S3Store | None = None
@@ -61,35 +61,35 @@ class BucketStore(Blobs):
     @asynccontextmanager
     async def open_file(self, key: str) -> AsyncGenerator[Path]:
         """A copy without a name: nobody else can open it, and it goes with this process."""
-        found = await self._found(key)
+        found = await self._get_object(key)
         size_bytes = found.meta["size"]
-        with writing():
-            copy = await asyncio.to_thread(_nameless_file, self._scratch_dir, size_bytes)
+        with write_errors_translated():
+            copy = await asyncio.to_thread(_create_unlinked_file, self._scratch_dir, size_bytes)
         with copy:
-            await _fill(copy, found, key)
+            await _copy_blob(copy, found, key)
             yield Path(f"/proc/self/fd/{copy.fileno()}")
 
-    async def check_room(self, size_bytes: int) -> None:
+    async def check_free_space(self, size_bytes: int) -> None:
         """A bucket does not say how much it can hold: the budget is the limit."""
 
     async def sweep(self) -> int:
         """Nothing to be done from here: see the class."""
         return 0
 
-    def _opened(self) -> S3Store:
+    def _open_store(self) -> S3Store:
         if self._store is None:
-            self._store = _connect(self._bucket)
+            self._store = _create_store(self._bucket)
         return self._store
 
 
-def _connect(bucket: Bucket) -> S3Store:
+def _create_store(bucket: BucketConfig) -> S3Store:
     patience = timedelta(seconds=bucket.timeout_seconds)
     config: S3Config = {
         "virtual_hosted_style_request": bucket.is_virtual_hosted,
         "disable_bulk_delete": True,  # not every server has it, and we delete few at a time
     }
     if bucket.endpoint:
-        config["endpoint"] = _endpoint(bucket)
+        config["endpoint"] = _build_endpoint(bucket)
     if bucket.region:
         config["region"] = bucket.region
     return S3Store(
@@ -98,15 +98,17 @@ def _connect(bucket: Bucket) -> S3Store:
         config=config,
         client_options={
             "allow_http": bucket.is_plain_http_allowed,
-            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, bucket.timeout_seconds)),
+            "connect_timeout": timedelta(
+                seconds=min(_CONNECT_TIMEOUT_SECONDS, bucket.timeout_seconds)
+            ),
             "read_timeout": patience,
-            "timeout": _WHOLE_TRANSFER,
+            "timeout": _TRANSFER_TIMEOUT,
         },
-        retry_config={"max_retries": _TRIES_AGAIN, "retry_timeout": patience},
+        retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": patience},
     )
 
 
-def _endpoint(bucket: Bucket) -> str:
+def _build_endpoint(bucket: BucketConfig) -> str:
     """The library wants the bucket's name in a virtual-hosted endpoint."""
     if not bucket.is_virtual_hosted:
         return bucket.endpoint
@@ -114,18 +116,18 @@ def _endpoint(bucket: Bucket) -> str:
     return parts._replace(netloc=f"{bucket.name}.{parts.netloc}").geturl()
 
 
-def _nameless_file(folder: Path, size_bytes: int) -> IO[bytes]:
+def _create_unlinked_file(folder: Path, size_bytes: int) -> IO[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
-    if free_bytes(folder) < size_bytes:
+    if measure_free_bytes(folder) < size_bytes:
         raise StoreFull("the worker has no room for a copy of the clip")
     return tempfile.TemporaryFile(dir=folder)
 
 
-async def _fill(copy: IO[bytes], found: obstore.GetResult, key: str) -> None:
-    async for chunk in chunks(found, key):
-        with writing():
+async def _copy_blob(copy: IO[bytes], found: obstore.GetResult, key: str) -> None:
+    async for chunk in read_chunks(found, key):
+        with write_errors_translated():
             await asyncio.to_thread(copy.write, chunk)
-    with writing():
+    with write_errors_translated():
         await asyncio.to_thread(copy.flush)
     if copy.tell() != found.meta["size"]:
         raise StoreUnavailable("the blob store gave a part of the clip only")

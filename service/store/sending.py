@@ -10,16 +10,16 @@ from typing import Any, Final
 import obstore
 from obstore.store import ObjectStore
 
-from service.store.content import Content
-from service.store.faults import writing
+from service.store.content import UploadStream
+from service.store.faults import write_errors_translated
 
 _PARTS_IN_FLIGHT: Final = 2
-_UNDO_SECONDS: Final = 10.0
+_ROLLBACK_SECONDS: Final = 10.0
 
 log = logging.getLogger(__name__)
 
 
-async def send(
+async def put_atomically(
     store: ObjectStore, key: str, content: AsyncIterator[bytes], *, part_bytes: int
 ) -> int:
     """Write `content` under its key once it is whole; returns its size in bytes.
@@ -27,28 +27,28 @@ async def send(
     What fits one part goes in one request. At most a few parts are in memory.
     Raises: StoreFull, StoreUnavailable; what `content` raises is raised again, as it was.
     """
-    counted = Content(content)
-    start = await counted.take(part_bytes)
-    with writing():
-        sending = asyncio.ensure_future(_request(store, key, start, counted, part_bytes))
+    counted = UploadStream(content)
+    start = await counted.read_head(part_bytes)
+    with write_errors_translated():
+        sending = asyncio.ensure_future(_start_put(store, key, start, counted, part_bytes))
         try:
             await asyncio.shield(sending)
         except asyncio.CancelledError:
             await counted.stop()
-            await _undo(store, key, sending)
+            await _roll_back(store, key, sending)
             raise
         except Exception:
-            if counted.failure is None:
+            if counted.error is None:
                 raise
-    if counted.failure is not None:
-        raise counted.failure
+    if counted.error is not None:
+        raise counted.error
     return counted.size_bytes
 
 
-def _request(
-    store: ObjectStore, key: str, start: bytes, content: Content, part_bytes: int
+def _start_put(
+    store: ObjectStore, key: str, start: bytes, content: UploadStream, part_bytes: int
 ) -> Awaitable[Any]:
-    if content.is_over:
+    if content.is_exhausted:
         return obstore.put_async(store, key, start, use_multipart=False)
     return obstore.put_async(
         store,
@@ -60,11 +60,11 @@ def _request(
     )
 
 
-async def _undo(store: ObjectStore, key: str, sending: asyncio.Future[Any]) -> None:
+async def _roll_back(store: ObjectStore, key: str, put_task: asyncio.Future[Any]) -> None:
     """The library takes its parts back once its content breaks off; a whole blob is taken back."""
-    await asyncio.wait([sending], timeout=_UNDO_SECONDS)
-    if not sending.done():
+    await asyncio.wait([put_task], timeout=_ROLLBACK_SECONDS)
+    if not put_task.done():
         log.warning("what was written of %s may remain in the blob store", key)
-        sending.cancel()
-    elif sending.exception() is None:
+        put_task.cancel()
+    elif put_task.exception() is None:
         await asyncio.wait([asyncio.ensure_future(obstore.delete_async(store, key))])

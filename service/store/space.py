@@ -8,26 +8,26 @@ import time
 from pathlib import Path
 from typing import Final
 
-_FRESH_SECONDS: Final = 0.25
+_CACHE_SECONDS: Final = 0.25
 
 
-class Space:
+class FreeSpace:
     """The free bytes below a folder, whether it exists yet or not."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._free_bytes = 0
-        self._until = 0.0
+        self._cached_until = 0.0
 
     async def free_bytes(self) -> int:
         """As of a quarter of a second ago at most. Raises: OSError."""
-        if time.monotonic() >= self._until:
-            self._free_bytes = await asyncio.to_thread(free_bytes, self._folder)
-            self._until = time.monotonic() + _FRESH_SECONDS
+        if time.monotonic() >= self._cached_until:
+            self._free_bytes = await asyncio.to_thread(measure_free_bytes, self._folder)
+            self._cached_until = time.monotonic() + _CACHE_SECONDS
         return self._free_bytes
 
 
-def free_bytes(folder: Path) -> int:
+def measure_free_bytes(folder: Path) -> int:
     """What this user may still write there. Raises: OSError."""
     while not folder.exists():
         folder = folder.parent

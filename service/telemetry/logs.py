@@ -23,21 +23,21 @@ TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="-")
 TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s [%(trace_id)s] %(message)s"
 JSON_FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(trace_id)s %(message)s"
-QUIET: Final = ("httpx", "httpcore", "python_multipart", "uvicorn.access")
+QUIET_LOGGERS: Final = ("httpx", "httpcore", "python_multipart", "uvicorn.access")
 """Libraries that log each message they handle; only their warnings are of interest."""
 
-OWN_LOGGERS: Final = "service"
+SERVICE_LOGGER: Final = "service"
 AUDIT_LOGGER: Final = "circumplex.audit"
 """Who did what: it is logged whatever the level."""
-AWAY_NAMES: Final = frozenset({"ConnectionError", "TimeoutError"})
+OUTAGE_ERROR_NAMES: Final = frozenset({"ConnectionError", "TimeoutError"})
 """Errors of libraries, Python's and Redis' alike, that say that a server is away."""
-_CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
-_BIDI: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-ESCAPES: Final = {code: ascii(chr(code))[1:-1] for code in (*_CONTROLS, *_BIDI)}
+_CONTROL_CODES: Final = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_BIDI_CODES: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+ESCAPES: Final = {code: ascii(chr(code))[1:-1] for code in (*_CONTROL_CODES, *_BIDI_CODES)}
 """What could end a line, steer a terminal or turn text around, and how it is shown instead."""
 TRACEBACK_ESCAPES: Final = {code: text for code, text in ESCAPES.items() if code != ord("\n")}
 
-Raised = tuple[type[BaseException], BaseException, TracebackType | None]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def trace_id_of(traceparent: str) -> str:
@@ -53,10 +53,10 @@ def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa
     handler = logging.StreamHandler()
     handler.addFilter(_add_trace_id)
     handler.addFilter(_shorten_outage)
-    handler.setFormatter(_json() if format == "json" else TextFormatter(TEXT_FORMAT))
+    handler.setFormatter(_json_formatter() if format == "json" else TextFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
@@ -67,7 +67,7 @@ class TextFormatter(logging.Formatter):
         """The line itself."""
         return super().formatMessage(record).translate(ESCAPES)
 
-    def formatException(self, ei: Raised | tuple[None, None, None]) -> str:  # noqa: N802
+    def formatException(self, ei: ExcInfo | tuple[None, None, None]) -> str:  # noqa: N802
         """The traceback: no line of it can pass for a record."""
         return textwrap.indent(super().formatException(ei).translate(TRACEBACK_ESCAPES), "  ")
 
@@ -79,8 +79,8 @@ def _add_trace_id(record: logging.LogRecord) -> bool:
 
 def _shorten_outage(record: logging.LogRecord) -> bool:
     """Make one warning of a record with the traceback of a part that is away."""
-    raised = record.exc_info[1] if record.exc_info else None
-    outage = _outage_behind(raised, is_ours=record.name.split(".")[0] == OWN_LOGGERS)
+    error = record.exc_info[1] if record.exc_info else None
+    outage = _find_outage(error, is_ours=record.name.split(".")[0] == SERVICE_LOGGER)
     if outage is None:
         return True
     record.msg = f"{record.getMessage()}: {type(outage).__name__}: {outage}"
@@ -89,17 +89,17 @@ def _shorten_outage(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.getLogger().level
 
 
-def _outage_behind(error: BaseException | None, *, is_ours: bool) -> BaseException | None:
+def _find_outage(error: BaseException | None, *, is_ours: bool) -> BaseException | None:
     """The outage that an error is or was made of; in our own records only a typed one counts."""
     while error is not None and not isinstance(error, InternalError):
         names = {each.__name__ for each in type(error).__mro__}
-        if isinstance(error, ServiceError) or (not is_ours and names & AWAY_NAMES):
+        if isinstance(error, ServiceError) or (not is_ours and names & OUTAGE_ERROR_NAMES):
             return error
         error = error.__cause__
     return None
 
 
-def _json() -> logging.Formatter:
+def _json_formatter() -> logging.Formatter:
     return JsonFormatter(
         JSON_FIELDS, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"}
     )

@@ -12,12 +12,12 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain.clip import EXTRACTION_STAGES
-from service.domain.signatures import SERVED
+from service.domain.signatures import SERVED_MODELS
 from service.errors import ClipError
 
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds: what somebody waits for."""
-CONNECTION_ENDS: Final = (
+CONNECTION_END_REASONS: Final = (
     *("request_too_slow", "head_too_large", "request_malformed"),
     *("connections_exhausted", "evicted", "answer_stalled", "client_timeout"),
 )
@@ -44,7 +44,7 @@ STAGES: Final = (
     "fuse",
     "publish",
 )
-OUTCOMES: Final = (
+JOB_OUTCOMES: Final = (
     "succeeded",
     "failed",
     "retried",
@@ -53,7 +53,7 @@ OUTCOMES: Final = (
     "cancelled",
 )
 """How an attempt at a job ends; the first two end the job."""
-ROUTES: Final = (
+INITIAL_ROUTES: Final = (
     ("POST", "/v1/jobs", "202"),
     ("GET", "/v1/jobs/{job_id}", "200"),
     ("GET", "/v1/jobs/{job_id}/result", "200"),
@@ -155,7 +155,7 @@ class Metrics:
             "Age of the oldest job that no worker has taken yet.",
             registry=registry,
         )
-        self.forget_backlog()
+        self.clear_backlog()
 
     def _add_streams(self, registry: CollectorRegistry) -> None:
         self.streams = Gauge("circumplex_streams", "Streams under way.", registry=registry)
@@ -197,28 +197,28 @@ class Metrics:
             registry=registry,
         )
 
-    def show_backlog(self, *, depth: int, oldest_age_seconds: float) -> None:
+    def set_backlog(self, *, depth: int, oldest_age_seconds: float) -> None:
         """Set both queue gauges."""
         self.queue_depth.set(depth)
         self.queue_oldest_age_seconds.set(oldest_age_seconds)
 
-    def forget_backlog(self) -> None:
+    def clear_backlog(self) -> None:
         """Say that the queue cannot be seen from here: NaN, never a false 0."""
         self.queue_depth.set(nan)
         self.queue_oldest_age_seconds.set(nan)
 
     def _create_series(self) -> None:
-        for method, route, status in ROUTES:
+        for method, route, status in INITIAL_ROUTES:
             self.http_request_duration_seconds.labels(method, route, status)
         for method in GRPC_METHODS:
             self.grpc_request_duration_seconds.labels(method, "OK")
-        for reason in CONNECTION_ENDS:
+        for reason in CONNECTION_END_REASONS:
             self.connections_ended_total.labels(reason)
         for code in ("1000", "1006", "1012", "1013"):
             self.websockets_closed_total.labels(code)
         for stage in STAGES:
             self.stage_duration_seconds.labels(stage)
-        for model in SERVED:
+        for model in SERVED_MODELS:
             self.triton_request_duration_seconds.labels(model.name)
         for kind in RESULT_KINDS:
             self.stream_frame_latency_seconds.labels(kind)
@@ -226,13 +226,13 @@ class Metrics:
             self.stream_latency_quantile_seconds.labels(quantile)
         for reason in DROP_REASONS:
             self.stream_dropped_frames_total.labels(reason)
-        for outcome in OUTCOMES:
+        for outcome in JOB_OUTCOMES:
             self.job_duration_seconds.labels(outcome)
         for face in ("found", "missing"):
             self.frames_total.labels(face)
-        for reason in _codes(ClipError.__subclasses__()):
+        for reason in _error_codes(ClipError.__subclasses__()):
             self.decode_rejected_total.labels(reason)
 
 
-def _codes(errors: Iterable[type[ClipError]]) -> list[str]:
+def _error_codes(errors: Iterable[type[ClipError]]) -> list[str]:
     return [error.code for error in errors]

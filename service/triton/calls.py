@@ -15,22 +15,26 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.signatures import ModelSignature
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
-_AWAY: Final = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+_UNAVAILABLE_STATUSES: Final = (
+    "StatusCode.UNAVAILABLE",
+    "StatusCode.DEADLINE_EXCEEDED",
+    "StatusCode.CANCELLED",
+)
 
 _DRAIN_SECONDS: Final = 5.0
-_GONE: Final = ("is not healthy", "has no available versions")
+_UNAVAILABLE_MESSAGES: Final = ("is not healthy", "has no available versions")
 """What Triton says of a Python model whose process is gone, true until Triton is restarted, and
 of any model once it was told to stop."""
 
 
-class ModelCalls:
+class ModelClient:
     """Calls models by their signatures through one client."""
 
     def __init__(
@@ -41,10 +45,10 @@ class ModelCalls:
         self._metrics = metrics
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def infer(self, model: ModelSignature, inputs: list[InferInput]) -> list[Floats]:
+    async def infer(self, model: ModelSignature, inputs: list[InferInput]) -> list[Float32Array]:
         """The model's outputs, in the signature's order."""
         started = time.perf_counter()
-        with typed_errors():
+        with triton_errors_translated():
             result = await self._client.infer(
                 model.name,
                 inputs,
@@ -53,16 +57,16 @@ class ModelCalls:
             )
         seconds = time.perf_counter() - started
         self._metrics.triton_request_duration_seconds.labels(model=model.name).observe(seconds)
-        return [_array(result, output.name) for output in model.outputs]
+        return [_output_array(result, output.name) for output in model.outputs]
 
-    async def uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run_uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for `work`; a caller that is cancelled leaves, and the work runs to its end.
 
         Cancelling many requests at once has crashed Triton (triton-inference-server#7368).
         """
         task = asyncio.ensure_future(work)
         self._running.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._on_done)
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
@@ -70,13 +74,13 @@ class ModelCalls:
         if self._running:
             await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # seen, also where its caller has left
 
 
-def numpy_inputs(model: ModelSignature, arrays: Sequence[npt.NDArray[Any]]) -> list[InferInput]:
+def build_inputs(model: ModelSignature, arrays: Sequence[npt.NDArray[Any]]) -> list[InferInput]:
     """The arrays as the model's inputs, by their order; their bytes go through gRPC."""
     inputs: list[InferInput] = []
     for tensor, array in zip(model.inputs, arrays, strict=True):
@@ -87,20 +91,22 @@ def numpy_inputs(model: ModelSignature, arrays: Sequence[npt.NDArray[Any]]) -> l
 
 
 @contextmanager
-def typed_errors() -> Generator[None]:
+def triton_errors_translated() -> Generator[None]:
     """Translate the client's errors: away and worth another try, or failed."""
     try:
         yield
     except InferenceServerException as error:
         said = str(error.message())
-        if str(error.status()) in _AWAY or any(sign in said for sign in _GONE):
+        if str(error.status()) in _UNAVAILABLE_STATUSES or any(
+            sign in said for sign in _UNAVAILABLE_MESSAGES
+        ):
             raise InferenceUnavailable(f"Triton: {error.message()}") from error
         raise InferenceFailed(f"Triton: {error.message()}") from error
     except grpc.RpcError as error:
         raise InferenceUnavailable(f"Triton: {error}") from error
 
 
-def _array(result: InferResult | None, name: str) -> Floats:
+def _output_array(result: InferResult | None, name: str) -> Float32Array:
     answer = None if result is None else result.as_numpy(name)
     if answer is None:
         raise InferenceFailed(f"Triton left {name} out of its answer.")

@@ -17,22 +17,22 @@ from typing import Final
 import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.errors import InferenceFailed, InferenceUnavailable
-from service.triton.calls import typed_errors
+from service.triton.calls import triton_errors_translated
 
 _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "circumplex"
-_LEAVE_SECONDS: Final = 2.0
+_UNREGISTER_SECONDS: Final = 2.0
 """What Triton gets to let go of a region; the next worker sees to one it kept."""
 
 
-_IN_USE: Final = "currently in use"
-_AGAIN_SECONDS: Final = 0.05
+_IN_USE_MESSAGE: Final = "currently in use"
+_RETRY_SECONDS: Final = 0.05
 
 
-class MemoryNotShared(Exception):
+class SharedMemoryUnavailable(Exception):
     """Triton cannot open what this process puts into shared memory."""
 
 
@@ -51,7 +51,7 @@ class _Region:
     memory: SharedMemory
 
 
-class CropMemory:
+class SharedCropMemory:
     """Equal slots of one region, each holding the crops of one request.
 
     The region's file is unlinked as soon as Triton has mapped it, so a worker that
@@ -67,40 +67,42 @@ class CropMemory:
         self._timeout_seconds = timeout_seconds
         self._free = list(range(slots))
         self._region: _Region | None = None
-        self._registering = asyncio.Lock()
+        self._register_lock = asyncio.Lock()
 
-    def claim(self, crops: Bytes) -> int | None:
+    def claim(self, crops: UInt8Array) -> int | None:
         """A slot's number for whoever then holds it; None where all are taken or too small."""
         return self._free.pop() if self._free and crops.nbytes <= self._slot_bytes else None
 
     @asynccontextmanager
-    async def holding(self, number: int, crops: Bytes) -> AsyncGenerator[Slot]:
+    async def filled_slot(self, number: int, crops: UInt8Array) -> AsyncGenerator[Slot]:
         """The crops in the slot that was claimed, which is free again afterwards.
 
         Raises: MemoryNotShared.
         """
         try:
-            yield await self._place(number, crops, lost=None)
+            yield await self._write_crops(number, crops, lost_region=None)
         finally:
             self._free.append(number)
 
-    async def move(self, slot: Slot, crops: Bytes) -> Slot:
+    async def move_to_new_region(self, slot: Slot, crops: UInt8Array) -> Slot:
         """The crops in a new region, where Triton does not know the slot's region any more."""
-        return await self._place(slot.number, crops, lost=slot.region)
+        return await self._write_crops(slot.number, crops, lost_region=slot.region)
 
-    async def _place(self, number: int, crops: Bytes, *, lost: str | None) -> Slot:
-        region = await self._current(lost)
+    async def _write_crops(
+        self, number: int, crops: UInt8Array, *, lost_region: str | None
+    ) -> Slot:
+        region = await self._ensure_region(lost_region)
         offset_bytes = number * self._slot_bytes
         place = np.ndarray(crops.shape, np.uint8, buffer=region.memory.buf, offset=offset_bytes)
         np.copyto(place, crops)
         return Slot(number=number, region=region.name, offset_bytes=offset_bytes)
 
-    async def _current(self, lost: str | None) -> _Region:
-        async with self._registering:
-            if self._region is None or self._region.name == lost:
-                with typed_errors():
-                    await self._forget_dead_workers()
-                self._drop()
+    async def _ensure_region(self, lost_region: str | None) -> _Region:
+        async with self._register_lock:
+            if self._region is None or self._region.name == lost_region:
+                with triton_errors_translated():
+                    await self._unregister_dead_workers()
+                self._close_region()
                 self._region = await self._register()
             return self._region
 
@@ -109,56 +111,56 @@ class CropMemory:
         if self._region is None:
             return
         try:
-            await self._let_go(self._region.name, patience_seconds=_LEAVE_SECONDS)
+            await self._unregister(self._region.name, wait_seconds=_UNREGISTER_SECONDS)
         except InferenceUnavailable as error:
             _log.info("Triton is away and needs no unregistering: %s", error.detail)
-        self._drop()
+        self._close_region()
 
     async def _register(self) -> _Region:
         memory = SharedMemory(create=True, size=self._slot_bytes * self._slots)
         name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            with typed_errors():
+            with triton_errors_translated():
                 await self._client.register_system_shared_memory(
                     name, f"/{memory.name}", memory.size, client_timeout=self._timeout_seconds
                 )
         except BaseException as error:
             memory.close()
             if isinstance(error, InferenceFailed):
-                raise MemoryNotShared(error.detail) from error
+                raise SharedMemoryUnavailable(error.detail) from error
             raise
         finally:
             memory.unlink()
         return _Region(name=name, memory=memory)
 
-    async def _forget_dead_workers(self) -> None:
+    async def _unregister_dead_workers(self) -> None:
         status = await self._client.get_system_shared_memory_status(
             client_timeout=self._timeout_seconds
         )
         for name in status.regions if status else ():
             prefix, _, rest = name.partition("-")
             if prefix == _PREFIX and not _is_alive(rest.partition("-")[0]):
-                await self._let_go(name, patience_seconds=0.0)
+                await self._unregister(name, wait_seconds=0.0)
 
-    async def _let_go(self, name: str, *, patience_seconds: float) -> None:
+    async def _unregister(self, name: str, *, wait_seconds: float) -> None:
         """Triton holds a region while a request reads it, and for a moment after its answer."""
-        end = time.monotonic() + patience_seconds
+        end = time.monotonic() + wait_seconds
         while True:
             try:
-                with typed_errors():
+                with triton_errors_translated():
                     await self._client.unregister_system_shared_memory(
-                        name, client_timeout=min(self._timeout_seconds, _LEAVE_SECONDS)
+                        name, client_timeout=min(self._timeout_seconds, _UNREGISTER_SECONDS)
                     )
                 return
             except InferenceFailed as error:
-                if _IN_USE not in error.detail:
+                if _IN_USE_MESSAGE not in error.detail:
                     raise
                 if time.monotonic() >= end:
                     _log.warning("left for another worker to let go: %s", error.detail)
                     return
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
 
-    def _drop(self) -> None:
+    def _close_region(self) -> None:
         if self._region is not None:
             self._region.memory.close()
         self._region = None

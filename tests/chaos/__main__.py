@@ -14,12 +14,12 @@ from rich.console import Console
 from service.settings import Settings
 from tests.chaos.clips import make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
-from tests.chaos.parts import RESTART_SECONDS
-from tests.chaos.report import draw, is_kept, versions
-from tests.chaos.run import Plan, open_ground, run_chaos
-from tests.fuzz.leaks import list_shared_memory, shared_memory_left
+from tests.chaos.parts import RESTART_DELAY_SECONDS
+from tests.chaos.report import collect_versions, has_passed, make_table
+from tests.chaos.run import ChaosPlan, run_chaos, running_backends
+from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
 
-OUT: Final = Path("out")
+OUT_DIR: Final = Path("out")
 
 
 def chaos(
@@ -33,14 +33,14 @@ def chaos(
     at_once: Annotated[int, typer.Option(min=1, help="Jobs open at a time.")] = 48,
     redis_seconds: Annotated[
         float, typer.Option(min=0, help="For how long a killed Redis is away.")
-    ] = RESTART_SECONDS,
+    ] = RESTART_DELAY_SECONDS,
     long: Annotated[bool, typer.Option(help="Long jobs with a short lease, too.")] = True,
     keep: Annotated[Path | None, typer.Option(help="Where state and logs are to stay.")] = None,
 ) -> None:
     """Kill and count; write out/chaos.json. Ends with 1 where the promise was not kept."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
-    plan = Plan(
+    plan = ChaosPlan(
         jobs=jobs,
         seed=seed,
         kill_seconds=kill_seconds,
@@ -51,7 +51,9 @@ def chaos(
     memory = list_shared_memory()
     with tempfile.TemporaryDirectory(prefix="circumplex-chaos-") as name:
         folder = Path(name) if keep is None else keep
-        with open_ground(Settings(), folder, console.print, redis_away_seconds=redis_seconds) as (
+        with running_backends(
+            Settings(), folder, console.print, redis_away_seconds=redis_seconds
+        ) as (
             ground,
             below,
         ):
@@ -60,13 +62,16 @@ def chaos(
                 rounds = make_rounds(folder)
                 summary |= {"long_jobs": run_long_jobs(rounds, ground, console.print)}
     summary["settings"] |= {"redis_away_seconds": redis_seconds}
-    summary |= {"shared_memory_left": shared_memory_left(memory), "versions": versions()}
-    OUT.mkdir(exist_ok=True)
-    path = OUT / "chaos.json"
+    summary |= {
+        "shared_memory_left": find_leaked_shared_memory(memory),
+        "versions": collect_versions(),
+    }
+    OUT_DIR.mkdir(exist_ok=True)
+    path = OUT_DIR / "chaos.json"
     path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    console.print(draw(summary))
+    console.print(make_table(summary))
     console.print(f"Written: {path}")
-    if not is_kept(summary):
+    if not has_passed(summary):
         raise typer.Exit(1)
 
 

@@ -10,15 +10,17 @@ import av
 import numpy as np
 
 from tests.media import bombs
-from tests.media.factory import PictureTrack, write
+from tests.media.factory import VideoTrack, encode_clip
 
 _RATE: Final = 25
-_UHD: Final = (3840, 2160)
-_LARGEST: Final = (8192, 4320)
-_BLOCK: Final = (32, 30)
+_UHD_SIZE: Final = (3840, 2160)
+_MAX_SIZE: Final = (8192, 4320)
+_BLOCK_SIZE: Final = (32, 30)
 
 
-def make_large(path: Path, *, frames: int, size: tuple[int, int] = _UHD, distinct: int = 3) -> Path:
+def make_large(
+    path: Path, *, frames: int, size: tuple[int, int] = _UHD_SIZE, distinct: int = 3
+) -> Path:
     """So many pictures of that size, width and height; a few, whose packets are repeated."""
     width, height = size
     with av.open(str(path), "w") as container:
@@ -37,17 +39,17 @@ def make_large(path: Path, *, frames: int, size: tuple[int, int] = _UHD, distinc
 
 def make_slow_to_open(path: Path, *, tags: int) -> Path:
     """Takes processor time that grows with the square of the tags; until then nothing comes."""
-    return bombs.add_tags(write(path, PictureTrack(count=5)), tags)
+    return bombs.add_tags(encode_clip(path, VideoTrack(count=5)), tags)
 
 
-def make_greedy(path: Path) -> Path:
+def make_memory_hungry(path: Path) -> Path:
     """As large as is accepted: more than a child with the least memory can hold."""
-    return make_large(path, frames=6, size=_LARGEST, distinct=1)
+    return make_large(path, frames=6, size=_MAX_SIZE, distinct=1)
 
 
 def _draw_blocks(width: int, height: int, seed: int) -> av.VideoFrame:
     """Blocks of any shade: they take a decoder's time, and not much of the disk."""
-    sides = (height // _BLOCK[1], width // _BLOCK[0], 3)
+    sides = (height // _BLOCK_SIZE[1], width // _BLOCK_SIZE[0], 3)
     shades = np.random.default_rng(seed).integers(0, 255, sides, np.uint8)
-    picture = shades.repeat(_BLOCK[1], 0).repeat(_BLOCK[0], 1)
+    picture = shades.repeat(_BLOCK_SIZE[1], 0).repeat(_BLOCK_SIZE[0], 1)
     return av.VideoFrame.from_ndarray(picture, format="rgb24")

@@ -15,76 +15,82 @@ import psutil
 from circumplex_client import Client
 
 from service.settings import Settings
-from tests.chaos.hard_clips import make_greedy, make_large, make_slow_to_open
-from tests.chaos.killer import decode_children
-from tests.chaos.parts import Kind, Part, Supervisor
-from tests.chaos.recipes import Ground, hire
-from tests.chaos.trail import Trail, read_trails
+from tests.chaos.hard_clips import make_large, make_memory_hungry, make_slow_to_open
+from tests.chaos.killer import find_decode_children
+from tests.chaos.parts import ProcessKind, SupervisedProcess, Supervisor
+from tests.chaos.recipes import BackendSpecs, make_service_specs
+from tests.chaos.trail import JobHistory, read_histories
 
 LEASE_SECONDS: Final = 1.0
-LEASES: Final = 10
+MIN_LEASES: Final = 10
 """A long job takes at least so many."""
-LIMITS: Final[Mapping[str, Any]] = {
+WORKER_SETTINGS: Final[Mapping[str, Any]] = {
     "lease_seconds": LEASE_SECONDS,
     "worker_concurrency": 2,
     "decode_stall_seconds": 240.0,
     "decode_cpu_seconds": 120,
 }
-_READY_SECONDS: Final = 120.0
-_CHILD_SECONDS: Final = 60.0
-_END_SECONDS: Final = 300.0
-_LOOK_SECONDS: Final = 0.02
+_READY_TIMEOUT_SECONDS: Final = 120.0
+_CHILD_TIMEOUT_SECONDS: Final = 60.0
+_JOB_TIMEOUT_SECONDS: Final = 300.0
+_CHILD_POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class LongJobCase:
     """A clip and how its job has to end. meddle: what is done to the child that decodes it."""
 
     name: str
     clip: Path
     error_code: str | None = None
-    meddle: Callable[[psutil.Process], None] | None = None
+    fault: Callable[[psutil.Process], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class LongJobRound:
     """Cases that one worker has in hand together. limits: settings of it."""
 
-    cases: tuple[Case, ...]
-    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    cases: tuple[LongJobCase, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Iterator[Round]:
+def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Iterator[LongJobRound]:
     """Everything that a clip may do to its decoder, two at a time."""
-    seconds = LEASES * LEASE_SECONDS
+    seconds = MIN_LEASES * LEASE_SECONDS
     large = make_large(folder / "large.mov", frames=frames)
     slow = make_slow_to_open(folder / "slow.mp4", tags=tags)
-    greedy = make_greedy(folder / "greedy.mov")
-    yield Round(cases=(Case(name="large", clip=large), Case(name="large too", clip=large)))
-    yield Round(
+    greedy = make_memory_hungry(folder / "greedy.mov")
+    yield LongJobRound(
+        cases=(LongJobCase(name="large", clip=large), LongJobCase(name="large too", clip=large))
+    )
+    yield LongJobRound(
         cases=(
-            Case(name="slow to open", clip=slow),
-            Case(name="pauses", clip=large, meddle=Pause(seconds)),
+            LongJobCase(name="slow to open", clip=slow),
+            LongJobCase(name="pauses", clip=large, fault=PauseFault(seconds)),
         )
     )
-    yield Round(
+    yield LongJobRound(
         cases=(
-            Case(name="spins", clip=slow, error_code="decoder_timed_out"),
-            Case(name="stalls", clip=large, error_code="decoder_timed_out", meddle=Pause(None)),
+            LongJobCase(name="spins", clip=slow, error_code="decoder_timed_out"),
+            LongJobCase(
+                name="stalls", clip=large, error_code="decoder_timed_out", fault=PauseFault(None)
+            ),
         ),
-        limits={"decode_cpu_seconds": 4, "decode_stall_seconds": seconds},
+        settings={"decode_cpu_seconds": 4, "decode_stall_seconds": seconds},
     )
-    yield Round(
+    yield LongJobRound(
         cases=(
-            Case(name="eats memory", clip=greedy, error_code="decoder_out_of_memory"),
-            Case(name="crashes", clip=slow, error_code="decoder_crashed", meddle=Crash(seconds)),
+            LongJobCase(name="eats memory", clip=greedy, error_code="decoder_out_of_memory"),
+            LongJobCase(
+                name="crashes", clip=slow, error_code="decoder_crashed", fault=CrashFault(seconds)
+            ),
         ),
-        limits={"decode_memory_bytes": 2**28},
+        settings={"decode_memory_bytes": 2**28},
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class PauseFault:
     """Has a child stand still for so long; None: for good."""
 
     seconds: float | None
@@ -98,7 +104,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Crash:
+class CrashFault:
     """Has a child stand still for so long, and then end as by a fault of its own."""
 
     seconds: float
@@ -112,14 +118,14 @@ class Crash:
 
 
 def run_long_jobs(
-    rounds: Iterable[Round], ground: Ground, say: Callable[[str], None]
+    rounds: Iterable[LongJobRound], backends: BackendSpecs, log: Callable[[str], None]
 ) -> dict[str, Any]:
     """Work on each round with a lease of a second; returns the report."""
     jobs: list[dict[str, Any]] = []
     for number, each in enumerate(rounds, start=1):
-        say(f"long jobs: {', '.join(case.name for case in each.cases)} ...")
-        limits = {**LIMITS, **each.limits, "queue_name": f"long-{number}"}
-        jobs += _run_round(each.cases, ground.settings.model_copy(update=limits))
+        log(f"long jobs: {', '.join(case.name for case in each.cases)} ...")
+        limits = {**WORKER_SETTINGS, **each.settings, "queue_name": f"long-{number}"}
+        jobs += _run_round(each.cases, backends.settings.model_copy(update=limits))
     return {
         "lease_seconds": LEASE_SECONDS,
         "started_again": sum(job["starts"] != 1 for job in jobs),
@@ -128,44 +134,44 @@ def run_long_jobs(
     }
 
 
-def _run_round(cases: Sequence[Case], settings: Settings) -> list[dict[str, Any]]:
-    crew = hire(settings, gateways=1, workers=1)
+def _run_round(cases: Sequence[LongJobCase], settings: Settings) -> list[dict[str, Any]]:
+    crew = make_service_specs(settings, gateways=1, workers=1)
     logs_dir = settings.state_dir / "logs" / settings.queue_name
     with (
-        Supervisor(crew.recipes, logs_dir) as above,
+        Supervisor(crew.specs, logs_dir) as above,
         Client(crew.addresses[0]) as client,
         ThreadPoolExecutor(len(cases)) as threads,
     ):
-        above.wait_until_ready(_READY_SECONDS)
-        (worker,) = (part for part in above.parts if part.recipe.kind is Kind.WORKER)
+        above.wait_until_ready(_READY_TIMEOUT_SECONDS)
+        (worker,) = (part for part in above.processes if part.spec.kind is ProcessKind.WORKER)
         meddling: list[Future[None]] = []
-        jobs: dict[str, Case] = {}
+        jobs: dict[str, LongJobCase] = {}
         for case in cases:
-            there = decode_children(worker)
+            there = find_decode_children(worker)
             jobs[client.submit(case.clip).id] = case
             child = _wait_for_child(worker, there)
-            if case.meddle is not None:
-                meddling.append(threads.submit(case.meddle, child))
+            if case.fault is not None:
+                meddling.append(threads.submit(case.fault, child))
         _wait_for_ends(client, jobs)
         for each in meddling:
             each.result()
-    trails = read_trails(settings)
-    return [_tell(case, trails[job_id]) for job_id, case in jobs.items()]
+    trails = read_histories(settings)
+    return [_make_report_entry(case, trails[job_id]) for job_id, case in jobs.items()]
 
 
-def _wait_for_child(worker: Part, there: set[psutil.Process]) -> psutil.Process:
+def _wait_for_child(worker: SupervisedProcess, known: set[psutil.Process]) -> psutil.Process:
     """The child that has come; raises TimeoutError."""
-    end = time.monotonic() + _CHILD_SECONDS
+    end = time.monotonic() + _CHILD_TIMEOUT_SECONDS
     while time.monotonic() < end:
-        for child in decode_children(worker) - there:
+        for child in find_decode_children(worker) - known:
             return child
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHILD_POLL_SECONDS)
     raise TimeoutError("nobody began to decode")
 
 
 def _wait_for_ends(client: Client, jobs: Iterable[str]) -> None:
     """Raises TimeoutError: a job has not ended."""
-    end = time.monotonic() + _END_SECONDS
+    end = time.monotonic() + _JOB_TIMEOUT_SECONDS
     for job_id in jobs:
         while not client.job(job_id).is_final:
             if time.monotonic() > end:
@@ -173,10 +179,10 @@ def _wait_for_ends(client: Client, jobs: Iterable[str]) -> None:
             time.sleep(0.2)
 
 
-def _tell(case: Case, trail: Trail) -> dict[str, Any]:
+def _make_report_entry(case: LongJobCase, trail: JobHistory) -> dict[str, Any]:
     """A long job's line in the report. starts: attempts by the events, and by the record."""
-    attempts = trail.attempts()
-    seconds = trail.events[-1].moment - attempts[0].started
+    attempts = trail.list_attempts()
+    seconds = trail.events[-1].epoch_seconds - attempts[0].started
     return {
         "name": case.name,
         "starts": max(len(attempts), int(trail.record["attempt"])),

@@ -16,15 +16,15 @@ from typing import Final, Self
 
 import psutil
 
-from service.embedded.process import LOOPBACK, dying_with_parent
+from service.embedded.process import LOOPBACK, build_pdeathsig_prefix
 
-LOOK_SECONDS: Final = 0.02
-RESTART_SECONDS: Final = 0.2
+SUPERVISOR_POLL_SECONDS: Final = 0.02
+RESTART_DELAY_SECONDS: Final = 0.2
 """What a supervisor waits before it starts again what has ended."""
-STOP_SECONDS: Final = 20.0
+STOP_TIMEOUT_SECONDS: Final = 20.0
 
 
-class Kind(StrEnum):
+class ProcessKind(StrEnum):
     """What can be killed. A decoder is a process under a worker: its nursery, or a child of it."""
 
     WORKER = "worker"
@@ -35,52 +35,55 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class ProcessSpec:
     """How a part is started. sweep: called before each start; away_seconds: from end to start.
 
     is_ready: asked again and again, must neither block long nor raise.
     """
 
     name: str
-    kind: Kind
+    kind: ProcessKind
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     is_ready: Callable[[], bool]
-    sweep: Callable[[], None] = lambda: None
-    away_seconds: float = RESTART_SECONDS
+    clean_up: Callable[[], None] = lambda: None
+    restart_delay_seconds: float = RESTART_DELAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
     """One kill -9. moment: seconds since the epoch; family: what had to end with the process."""
 
-    kind: Kind
+    kind: ProcessKind
     name: str
     pid: int
-    moment: float
-    family: tuple[psutil.Process, ...] = ()
+    epoch_seconds: float
+    descendants: tuple[psutil.Process, ...] = ()
 
 
-class Part:
+class SupervisedProcess:
     """A process by its recipe; only the supervisor's thread starts it."""
 
-    def __init__(self, recipe: Recipe, logs_dir: Path) -> None:
-        self.recipe = recipe
-        self.log_file = logs_dir / f"{recipe.name}.log"
-        self.starts = 0
+    def __init__(self, spec: ProcessSpec, logs_dir: Path) -> None:
+        self.spec = spec
+        self.log_file = logs_dir / f"{spec.name}.log"
+        self.start_count = 0
         self._killed: set[int] = set()
-        self._due = 0.0
+        self._restart_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def keep(self) -> int | None:
+    def ensure_running(self) -> int | None:
         """Start it if it does not run; returns the status of one that ended by itself."""
         with self._lock:
             process, status = self._process, None
             if process is not None and process.poll() is not None:
-                self._process, self._due = None, time.monotonic() + self.recipe.away_seconds
+                self._process, self._restart_at = (
+                    None,
+                    time.monotonic() + self.spec.restart_delay_seconds,
+                )
                 status = None if process.pid in self._killed else process.returncode
-            if self._process is None and time.monotonic() >= self._due:
+            if self._process is None and time.monotonic() >= self._restart_at:
                 self._start()
             return status
 
@@ -90,69 +93,73 @@ class Part:
             process = self._process
             if process is None or process.poll() is not None:
                 return None
-            family = tuple(descendants(process.pid))
+            family = tuple(list_descendants(process.pid))
             self._killed.add(process.pid)
             moment = time.time()
             process.kill()
-        recipe = self.recipe
+        recipe = self.spec
         return Kill(
-            kind=recipe.kind, name=recipe.name, pid=process.pid, moment=moment, family=family
+            kind=recipe.kind,
+            name=recipe.name,
+            pid=process.pid,
+            epoch_seconds=moment,
+            descendants=family,
         )
 
-    def family(self) -> list[psutil.Process]:
+    def list_descendants(self) -> list[psutil.Process]:
         """Everything under its process, now."""
         process = self._process
-        return descendants(process.pid) if process is not None else []
+        return list_descendants(process.pid) if process is not None else []
 
     def terminate(self) -> None:
         """Ask it to end."""
         if self._process is not None:
             self._process.terminate()
 
-    def end(self, patience_seconds: float) -> bool:
+    def wait_for_exit(self, timeout_seconds: float) -> bool:
         """Whether it ended in time; it has ended afterwards, and everything under it."""
         process = self._process
         if process is None:
             return True
-        family = descendants(process.pid)
+        family = list_descendants(process.pid)
         ended = True
         try:
-            process.wait(patience_seconds)
+            process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             ended = False
             process.kill()
             process.wait()
         for each in family:
             with suppress(psutil.NoSuchProcess):
-                each.wait(patience_seconds)
+                each.wait(timeout_seconds)
         self._process = None
         return ended
 
     def _start(self) -> None:
-        self.recipe.sweep()
+        self.spec.clean_up()
         with self.log_file.open("ab") as log:
-            log.write(f"--- start {self.starts + 1}\n".encode())
+            log.write(f"--- start {self.start_count + 1}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
-                [*dying_with_parent(), *self.recipe.command],
-                env=os.environ | dict(self.recipe.environment),
+                [*build_pdeathsig_prefix(), *self.spec.command],
+                env=os.environ | dict(self.spec.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.starts += 1
+        self.start_count += 1
 
 
 class Supervisor:
     """Keeps parts running from a thread of its own, until its context ends."""
 
-    def __init__(self, recipes: Sequence[Recipe], logs_dir: Path) -> None:
+    def __init__(self, specs: Sequence[ProcessSpec], logs_dir: Path) -> None:
         logs_dir.mkdir(parents=True, exist_ok=True)
-        self.parts = tuple(Part(recipe, logs_dir) for recipe in recipes)
-        self.ended_alone: list[dict[str, object]] = []
+        self.processes = tuple(SupervisedProcess(recipe, logs_dir) for recipe in specs)
+        self.unexpected_exits: list[dict[str, object]] = []
         """Parts that ended although nobody killed them."""
-        self.stopped_badly: list[str] = []
+        self.force_killed: list[str] = []
         """Parts that had to be killed in the end."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor")
@@ -168,29 +175,29 @@ class Supervisor:
     def wait_until_ready(self, seconds: float) -> None:
         """Raises TimeoutError: which part is not."""
         end = time.monotonic() + seconds
-        for part in self.parts:
-            while not part.recipe.is_ready():
+        for part in self.processes:
+            while not part.spec.is_ready():
                 if time.monotonic() > end:
-                    raise TimeoutError(f"{part.recipe.name} is not ready; see {part.log_file}")
+                    raise TimeoutError(f"{part.spec.name} is not ready; see {part.log_file}")
                 time.sleep(0.1)
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(LOOK_SECONDS):
-                for part in self.parts:
-                    status = part.keep()
+            while not self._stop.wait(SUPERVISOR_POLL_SECONDS):
+                for part in self.processes:
+                    status = part.ensure_running()
                     if status is not None:
-                        self.ended_alone.append({"part": part.recipe.name, "status": status})
+                        self.unexpected_exits.append({"part": part.spec.name, "status": status})
         finally:
-            for part in self.parts:
+            for part in self.processes:
                 part.terminate()
-            end = time.monotonic() + STOP_SECONDS
-            for part in self.parts:
-                if not part.end(max(end - time.monotonic(), 0.1)):
-                    self.stopped_badly.append(part.recipe.name)
+            end = time.monotonic() + STOP_TIMEOUT_SECONDS
+            for part in self.processes:
+                if not part.wait_for_exit(max(end - time.monotonic(), 0.1)):
+                    self.force_killed.append(part.spec.name)
 
 
-def descendants(pid: int) -> list[psutil.Process]:
+def list_descendants(pid: int) -> list[psutil.Process]:
     """Every process under one; none where that has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
@@ -206,7 +213,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def answers_well(port: int, path: str) -> bool:
+def responds_ok(port: int, path: str) -> bool:
     """Whether a GET on the loopback address is answered with 200 within two seconds."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:

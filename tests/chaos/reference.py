@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tests.chaos.crowd import Ending
+from tests.chaos.crowd import JobOutcome
 
 TOLERANCE: Final = 1e-5
 """Of values; networks add in another order when other crops share their batch."""
-_LEFT_OUT: Final = "provenance"
+_IGNORED_KEY: Final = "provenance"
 _MAX_DIFFERENCES: Final = 5
 
 
-def differences(expected: Ending, found: Ending) -> list[str]:
+def compare_outcomes(expected: JobOutcome, found: JobOutcome) -> list[str]:
     """Where an ending is not the expected one: state, error, and every number of the result."""
     if (found.state, found.error_code) != (expected.state, expected.error_code):
         was = f"{found.state} ({found.error_code})"
@@ -36,7 +36,7 @@ def _compare(place: str, expected: Any, found: Any) -> Iterator[str]:
         case Mapping(), Mapping():
             if expected.keys() != found.keys():
                 yield f"{place}: {sorted(found)} instead of {sorted(expected)}"
-            for name in expected.keys() & found.keys() - {_LEFT_OUT}:
+            for name in expected.keys() & found.keys() - {_IGNORED_KEY}:
                 yield from _compare(f"{place}.{name}", expected[name], found[name])
         case [*wanted], [*got]:
             yield from _compare_rows(place, wanted, got)

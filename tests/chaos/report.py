@@ -10,26 +10,26 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from tests.chaos.audit import Evidence, Findings, percentile
-from tests.chaos.crowd import Notes
-from tests.chaos.parts import Kind
+from tests.chaos.audit import AuditFindings, Evidence, percentile
+from tests.chaos.crowd import ClientLog
+from tests.chaos.parts import ProcessKind
 
 MAX_REDELIVERY_SECONDS: Final = 20.0
 VIOLATIONS: Final = ("lost", "duplicated", "wrong", "not_accepted")
-_MAX_TOLD: Final = 50
-_LIBRARIES: Final = ("redis", "uvicorn", "fastapi", "obstore", "av", "numpy")
+_MAX_LISTED: Final = 50
+_REPORTED_LIBRARIES: Final = ("redis", "uvicorn", "fastapi", "obstore", "av", "numpy")
 
 
 def summarise(
-    evidence: Evidence, findings: Findings, notes: Notes, *, orders: int
+    evidence: Evidence, findings: AuditFindings, log: ClientLog, *, submission_count: int
 ) -> dict[str, Any]:
     """The counts of a run; whatever does not hold is told job by job under `told`."""
-    seconds = findings.lease_seconds
+    seconds = findings.redelivery_seconds
     by_part = Counter(kill.kind for kill in evidence.kills)
     return {
-        "jobs": orders,
+        "jobs": submission_count,
         "accepted": len(evidence.accepted),
-        "not_accepted": orders - len(evidence.accepted),
+        "not_accepted": submission_count - len(evidence.accepted),
         "lost": len(findings.lost),
         "duplicated": len(findings.duplicated),
         "wrong": len(findings.wrong),
@@ -38,25 +38,27 @@ def summarise(
         "redelivery_max_seconds": round(max(seconds, default=0.0), 3),
         "redeliveries": len(seconds),
         "kills": len(evidence.kills),
-        "kills_by_part": {str(kind): by_part[kind] for kind in Kind},
-        "states": dict(Counter(str(each.state) for each in evidence.endings.values())),
+        "kills_by_part": {str(kind): by_part[kind] for kind in ProcessKind},
+        "states": dict(Counter(str(each.state) for each in evidence.outcomes.values())),
         "errors": dict(
-            Counter(each.error_code for each in evidence.endings.values() if each.error_code)
+            Counter(each.error_code for each in evidence.outcomes.values() if each.error_code)
         ),
-        "attempts": _spread(each.attempts for each in evidence.endings.values()),
-        "submission_tries": _spread(each.tries for each in evidence.accepted),
-        "answers": dict(sorted(notes.answers.items())),
-        "unpublished_results": sum(len(trail.unpublished()) for trail in evidence.trails.values()),
+        "attempts": _histogram(each.attempts for each in evidence.outcomes.values()),
+        "submission_tries": _histogram(each.request_count for each in evidence.accepted),
+        "answers": dict(sorted(log.responses.items())),
+        "unpublished_results": sum(
+            len(trail.unpublished_attempts()) for trail in evidence.histories.values()
+        ),
         "told": {
-            "lost": findings.lost[:_MAX_TOLD],
-            "duplicated": findings.duplicated[:_MAX_TOLD],
-            "wrong": findings.wrong[:_MAX_TOLD],
-            "not_accepted": notes.rejected[:_MAX_TOLD],
+            "lost": findings.lost[:_MAX_LISTED],
+            "duplicated": findings.duplicated[:_MAX_LISTED],
+            "wrong": findings.wrong[:_MAX_LISTED],
+            "not_accepted": log.rejected[:_MAX_LISTED],
         },
     }
 
 
-def is_kept(summary: dict[str, Any]) -> bool:
+def has_passed(summary: dict[str, Any]) -> bool:
     """Whether every job was accepted and done once, right, soon after a kill; long ones too."""
     is_soon = summary["redelivery_p99_seconds"] <= MAX_REDELIVERY_SECONDS
     long_jobs = summary.get("long_jobs", {})
@@ -64,14 +66,14 @@ def is_kept(summary: dict[str, Any]) -> bool:
     return is_soon and is_once and not any(summary[name] for name in VIOLATIONS)
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Of what the run ran on."""
     return {"python": platform.python_version(), "kernel": platform.release()} | {
-        name: version(name) for name in _LIBRARIES
+        name: version(name) for name in _REPORTED_LIBRARIES
     }
 
 
-def draw(summary: dict[str, Any]) -> Table:
+def make_table(summary: dict[str, Any]) -> Table:
     """The counts that matter, a row each."""
     table = Table.grid(padding=(0, 2))
     kills = ", ".join(f"{count} {part}" for part, count in summary["kills_by_part"].items())
@@ -96,6 +98,6 @@ def draw(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _spread(counts: Any) -> dict[str, int]:
+def _histogram(counts: Any) -> dict[str, int]:
     """How many jobs had each count."""
     return {str(count): number for count, number in sorted(Counter(counts).items())}

@@ -15,26 +15,33 @@ import httpx
 
 from service.settings import Settings
 from tests.chaos.audit import Evidence, audit
-from tests.chaos.clips import Clip
-from tests.chaos.crowd import ANSWER_SECONDS, Accepted, Crowd, Ending, Order, read_ending
-from tests.chaos.killer import Killer, schedule
-from tests.chaos.parts import RESTART_SECONDS, Supervisor
-from tests.chaos.recipes import Crew, Ground, hire, lay_ground
+from tests.chaos.clips import ChaosClip
+from tests.chaos.crowd import (
+    RESPONSE_TIMEOUT_SECONDS,
+    AcceptedSubmission,
+    JobOutcome,
+    LoadGenerator,
+    PlannedSubmission,
+    fetch_outcome,
+)
+from tests.chaos.killer import Killer, make_kill_schedule
+from tests.chaos.parts import RESTART_DELAY_SECONDS, Supervisor
+from tests.chaos.recipes import BackendSpecs, ServiceSpecs, make_service_specs, prepare_backends
 from tests.chaos.report import summarise
-from tests.chaos.trail import read_trails
-from tests.fuzz.leaks import stray_files
+from tests.chaos.trail import read_histories
+from tests.fuzz.leaks import find_stray_files
 
-READY_SECONDS: Final = 240.0
-CALM_SECONDS: Final = 180.0
+READY_TIMEOUT_SECONDS: Final = 240.0
+RECOVERY_TIMEOUT_SECONDS: Final = 180.0
 """What the service gets without a kill to end what is left."""
-REFERENCE_SECONDS: Final = 120.0
-_SAY_SECONDS: Final = 5.0
+REFERENCE_TIMEOUT_SECONDS: Final = 120.0
+_PROGRESS_SECONDS: Final = 5.0
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ChaosPlan:
     """What is done. kill_seconds: from one kill to the next, on average.
 
     at_once: jobs open at a time. spread_seconds: what submissions are spread over, at least.
@@ -56,26 +63,26 @@ class Plan:
 
 
 @contextmanager
-def open_ground(
-    settings: Settings, folder: Path, say: Say, *, redis_away_seconds: float = RESTART_SECONDS
-) -> Iterator[tuple[Ground, Supervisor]]:
+def running_backends(
+    settings: Settings, folder: Path, log: Log, *, redis_away_seconds: float = RESTART_DELAY_SECONDS
+) -> Iterator[tuple[BackendSpecs, Supervisor]]:
     """Redis and Triton, ready."""
-    say("starting Redis and Triton ...")
+    log("starting Redis and Triton ...")
     with (
-        lay_ground(settings, folder, redis_away_seconds=redis_away_seconds) as ground,
-        Supervisor(ground.recipes, folder / "logs") as below,
+        prepare_backends(settings, folder, redis_away_seconds=redis_away_seconds) as ground,
+        Supervisor(ground.specs, folder / "logs") as below,
     ):
-        below.wait_until_ready(READY_SECONDS)
+        below.wait_until_ready(READY_TIMEOUT_SECONDS)
         yield ground, below
 
 
-def make_orders(clips: Sequence[Clip], plan: Plan) -> list[Order]:
+def plan_submissions(clips: Sequence[ChaosClip], plan: ChaosPlan) -> list[PlannedSubmission]:
     """So many submissions of clips in any order, all of them about equally often."""
     rng = Random(plan.seed)
     chosen = [clips[number % len(clips)] for number in range(plan.jobs)]
     rng.shuffle(chosen)
     return [
-        Order(
+        PlannedSubmission(
             number=number,
             key=f"chaos-{plan.seed}-{number}",
             clip=clip,
@@ -85,15 +92,17 @@ def make_orders(clips: Sequence[Clip], plan: Plan) -> list[Order]:
     ]
 
 
-def learn(clips: Sequence[Clip], crew: Crew) -> Mapping[str, Ending]:
+def run_reference(clips: Sequence[ChaosClip], services: ServiceSpecs) -> Mapping[str, JobOutcome]:
     """What the calm service makes of each clip; raises ValueError if it is not what it should."""
-    orders = [Order(number=n, key=f"reference-{n}", clip=clip) for n, clip in enumerate(clips)]
-    with Crowd(crew.addresses, orders, submitters=1, at_once=1) as crowd:
-        if not crowd.wait(REFERENCE_SECONDS):
-            raise ValueError(f"the calm service did not end every clip: {crowd.notes}")
-    accepted = crowd.notes.accepted.values()
-    endings = read_endings(accepted, crew)
-    expected = {each.order.clip.name: endings[each.job_id] for each in accepted}
+    orders = [
+        PlannedSubmission(number=n, key=f"reference-{n}", clip=clip) for n, clip in enumerate(clips)
+    ]
+    with LoadGenerator(services.addresses, orders, submitters=1, at_once=1) as crowd:
+        if not crowd.wait(REFERENCE_TIMEOUT_SECONDS):
+            raise ValueError(f"the calm service did not end every clip: {crowd.log}")
+    accepted = crowd.log.accepted.values()
+    endings = fetch_outcomes(accepted, services)
+    expected = {each.submission.clip.name: endings[each.job_id] for each in accepted}
     for clip in clips:
         ending = expected[clip.name]
         is_right = ending.error_code == clip.error_code
@@ -102,83 +111,89 @@ def learn(clips: Sequence[Clip], crew: Crew) -> Mapping[str, Ending]:
     return expected
 
 
-def read_endings(accepted: Any, crew: Crew) -> dict[str, Ending]:
+def fetch_outcomes(accepted: Any, services: ServiceSpecs) -> dict[str, JobOutcome]:
     """How each job stands now."""
-    with httpx.Client(timeout=ANSWER_SECONDS) as http:
-        return {each.job_id: read_ending(each.job_id, crew.addresses, http) for each in accepted}
+    with httpx.Client(timeout=RESPONSE_TIMEOUT_SECONDS) as http:
+        return {
+            each.job_id: fetch_outcome(each.job_id, services.addresses, http) for each in accepted
+        }
 
 
 def run_chaos(
-    plan: Plan, clips: Sequence[Clip], ground: Ground, below: Supervisor, say: Say
+    plan: ChaosPlan,
+    clips: Sequence[ChaosClip],
+    backends: BackendSpecs,
+    backend_supervisor: Supervisor,
+    log: Log,
 ) -> dict[str, Any]:
     """Kill while every order is worked on; returns the report."""
-    crew = hire(ground.settings, gateways=plan.gateways, workers=plan.workers)
-    logs_dir = ground.settings.state_dir / "logs"
-    with Supervisor(crew.recipes, logs_dir) as above:
-        above.wait_until_ready(READY_SECONDS)
-        say("learning what each clip comes to ...")
-        expected = learn(clips, crew)
-        earlier = set(read_trails(ground.settings))
-        crowd = Crowd(
+    crew = make_service_specs(backends.settings, gateways=plan.gateways, workers=plan.workers)
+    logs_dir = backends.settings.state_dir / "logs"
+    with Supervisor(crew.specs, logs_dir) as above:
+        above.wait_until_ready(READY_TIMEOUT_SECONDS)
+        log("learning what each clip comes to ...")
+        expected = run_reference(clips, crew)
+        earlier = set(read_histories(backends.settings))
+        crowd = LoadGenerator(
             crew.addresses,
-            make_orders(clips, plan),
+            plan_submissions(clips, plan),
             submitters=plan.submitters,
             at_once=plan.at_once,
             spread_seconds=plan.spread_seconds,
         )
-        parts = (*below.parts, *above.parts)
-        kills = islice(schedule(plan.seed, plan.kill_seconds), plan.max_kills)
+        parts = (*backend_supervisor.processes, *above.processes)
+        kills = islice(make_kill_schedule(plan.seed, plan.kill_seconds), plan.max_kills)
         killer = Killer(parts, kills, seed=plan.seed)
         began = time.monotonic()
         with crowd:
             with killer:
-                crowd.wait(plan.deadline_seconds, on_look=_Talk(crowd, killer, say))
-            for supervisor in (below, above):
-                supervisor.wait_until_ready(READY_SECONDS)
-            crowd.wait(CALM_SECONDS, on_look=_Talk(crowd, killer, say))
+                crowd.wait(plan.deadline_seconds, on_poll=_ProgressLogger(crowd, killer, log))
+            for supervisor in (backend_supervisor, above):
+                supervisor.wait_until_ready(READY_TIMEOUT_SECONDS)
+            crowd.wait(RECOVERY_TIMEOUT_SECONDS, on_poll=_ProgressLogger(crowd, killer, log))
         seconds = time.monotonic() - began
-        say("auditing ...")
-        trails = read_trails(ground.settings)
-        accepted: Sequence[Accepted] = list(crowd.notes.accepted.values())
+        log("auditing ...")
+        trails = read_histories(backends.settings)
+        accepted: Sequence[AcceptedSubmission] = list(crowd.log.accepted.values())
         evidence = Evidence(
             accepted=accepted,
-            final=crowd.notes.final,
+            first_final_states=crowd.log.first_final_states,
             expected=expected,
-            endings=read_endings(accepted, crew),
-            trails={job_id: trails[job_id] for job_id in trails.keys() - earlier},
+            outcomes=fetch_outcomes(accepted, crew),
+            histories={job_id: trails[job_id] for job_id in trails.keys() - earlier},
             kills=killer.kills,
         )
-    summary = summarise(evidence, audit(evidence), crowd.notes, orders=plan.jobs)
+    summary = summarise(evidence, audit(evidence), crowd.log, submission_count=plan.jobs)
     return summary | {
         "seed": plan.seed,
         "seconds": round(seconds, 1),
         "jobs_per_second": round(plan.jobs / seconds, 2),
-        "settings": asdict(plan) | {"lease_seconds": ground.settings.lease_seconds},
+        "settings": asdict(plan) | {"lease_seconds": backends.settings.lease_seconds},
         "orphans": killer.orphans,
-        "ended_alone": [*below.ended_alone, *above.ended_alone],
-        "stray_files": stray_files(ground.settings.store_dir, set(trails)),
-        "stopped_badly": above.stopped_badly,
-        "starts": {part.recipe.name: part.starts for part in parts},
+        "ended_alone": [*backend_supervisor.unexpected_exits, *above.unexpected_exits],
+        "stray_files": find_stray_files(backends.settings.store_dir, set(trails)),
+        "stopped_badly": above.force_killed,
+        "starts": {part.spec.name: part.start_count for part in parts},
     }
 
 
-class _Talk:
+class _ProgressLogger:
     """Says how far a run is, every few seconds."""
 
-    def __init__(self, crowd: Crowd, killer: Killer, say: Say) -> None:
-        self._crowd, self._killer, self._say = crowd, killer, say
+    def __init__(self, load: LoadGenerator, killer: Killer, log: Log) -> None:
+        self._load, self._killer, self._log = load, killer, log
         self._began = time.monotonic()
-        self._due = self._began + _SAY_SECONDS
+        self._due = self._began + _PROGRESS_SECONDS
 
     def __call__(self) -> None:
-        self._killer.look()
+        self._killer.raise_if_failed()
         now = time.monotonic()
         if now < self._due:
             return
-        self._due = now + _SAY_SECONDS
-        notes, kills = self._crowd.notes, self._killer.kills
+        self._due = now + _PROGRESS_SECONDS
+        notes, kills = self._load.log, self._killer.kills
         last = f", the last {kills[-1].name}" if kills else ""
-        self._say(
-            f"{now - self._began:5.0f} s: {len(notes.accepted)} accepted, {len(notes.final)} ended"
-            f" of {self._crowd.orders}; {len(kills)} kills{last}"
+        self._log(
+            f"{now - self._began:5.0f} s: {len(notes.accepted)} accepted, {len(notes.first_final_states)} ended"
+            f" of {self._load.submission_count}; {len(kills)} kills{last}"
         )

@@ -16,15 +16,15 @@ import psutil
 import pytest
 
 from service.settings import Settings
-from tests.chaos.clips import Clip, make_clips
+from tests.chaos.clips import ChaosClip, make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
-from tests.chaos.parts import Kind, Supervisor, is_alive
-from tests.chaos.recipes import Ground
-from tests.chaos.report import MAX_REDELIVERY_SECONDS, is_kept
-from tests.chaos.run import Plan, open_ground, run_chaos
-from tests.fuzz.leaks import list_shared_memory, shared_memory_left
+from tests.chaos.parts import ProcessKind, Supervisor, is_alive
+from tests.chaos.recipes import BackendSpecs
+from tests.chaos.report import MAX_REDELIVERY_SECONDS, has_passed
+from tests.chaos.run import ChaosPlan, run_chaos, running_backends
+from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
 
-PLAN = Plan(
+PLAN = ChaosPlan(
     jobs=48,
     seed=3,
     kill_seconds=2.0,
@@ -51,62 +51,66 @@ def settings(triton_dir: Path, mini_repository: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def clips() -> tuple[Clip, ...]:
+def clips() -> tuple[ChaosClip, ...]:
     return make_clips()
 
 
-def wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.1)
 
 
-Base = tuple[Ground, Supervisor]
+RunningBackends = tuple[BackendSpecs, Supervisor]
 
 
 @pytest.fixture(scope="module")
-def base(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
+def backends(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningBackends]:
     """Redis and Triton, for every test here."""
     folder = tmp_path_factory.mktemp("chaos")
-    with open_ground(settings, folder / "state", print) as opened:
+    with running_backends(settings, folder / "state", print) as opened:
         yield opened
 
 
 def test_jobs_are_done_once_and_right_while_everything_is_killed(
-    base: Base, clips: tuple[Clip, ...]
+    backends: RunningBackends, clips: tuple[ChaosClip, ...]
 ) -> None:
     before = list_shared_memory()
-    summary = run_chaos(PLAN, clips, *base, print)
+    summary = run_chaos(PLAN, clips, *backends, print)
     counts = {name: summary[name] for name in ("accepted", "lost", "duplicated", "wrong")}
     expected = {"accepted": PLAN.jobs, "lost": 0, "duplicated": 0, "wrong": 0}
     assert counts == expected, summary["told"]
-    assert is_kept(summary)
+    assert has_passed(summary)
     assert summary["redelivery_p99_seconds"] <= MAX_REDELIVERY_SECONDS
     assert min(summary["kills_by_part"].values()) >= 1, "every part was to be killed"
     assert summary["states"] == {"succeeded": 40, "failed": 8}
     assert summary["errors"] == {"clip_truncated": 8}
     assert summary["ended_alone"] == []
     assert summary["orphans"] == []
-    assert shared_memory_left(before) == []
+    assert find_leaked_shared_memory(before) == []
 
 
-def test_long_jobs_start_once_though_their_decoders_stand_still(base: Base, tmp_path: Path) -> None:
-    ground, _ = base
+def test_long_jobs_start_once_though_their_decoders_pause(
+    backends: RunningBackends, tmp_path: Path
+) -> None:
+    ground, _ = backends
     (each,) = islice(make_rounds(tmp_path, frames=30, tags=12_000), 1, 2)
     report = run_long_jobs([each], ground, print)
     assert (report["started_again"], report["ended_otherwise"]) == (0, 0), report
     assert max(job["leases"] for job in report["jobs"]) >= 10
 
 
-def test_part_that_is_killed_is_started_again_and_its_family_ends_with_it(base: Base) -> None:
-    _, below = base
-    (redis,) = (part for part in below.parts if part.recipe.kind is Kind.REDIS)
-    starts = redis.starts
+def test_killed_process_is_restarted_and_its_descendants_end(backends: RunningBackends) -> None:
+    _, below = backends
+    (redis,) = (part for part in below.processes if part.spec.kind is ProcessKind.REDIS)
+    starts = redis.start_count
     kill = redis.kill()
     assert kill is not None
-    wait_until(lambda: redis.starts > starts and redis.recipe.is_ready(), seconds=30)
-    assert not any(map(is_alive, kill.family))
+    wait_until(lambda: redis.start_count > starts and redis.spec.is_ready(), seconds=30)
+    assert not any(map(is_alive, kill.descendants))
 
 
 def test_run_that_is_interrupted_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
@@ -120,7 +124,7 @@ def test_run_that_is_interrupted_leaves_nothing(settings: Settings, tmp_path: Pa
 
     def is_under_way() -> bool:
         family.update(psutil.Process(process.pid).children(recursive=True))
-        return any(map(is_model, family))
+        return any(map(is_model_process, family))
 
     try:
         wait_until(is_under_way, seconds=120)
@@ -130,10 +134,10 @@ def test_run_that_is_interrupted_leaves_nothing(settings: Settings, tmp_path: Pa
         process.kill()
         process.wait()
     wait_until(lambda: not any(map(is_alive, family)), seconds=30)
-    assert shared_memory_left(before) == []
+    assert find_leaked_shared_memory(before) == []
 
 
-def is_model(process: psutil.Process) -> bool:
+def is_model_process(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return "triton_python_backend_stub" in process.name()
     return False

@@ -13,10 +13,10 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class StateChange:
     """An entry of a job's stream. moment: seconds since the epoch, by the clock of Redis."""
 
-    moment: float
+    epoch_seconds: float
     state: str
     attempt: int
     worker: str | None
@@ -34,7 +34,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
+class JobHistory:
     """A job as Redis and the store have it.
 
     events: changes of its state, in order. results: attempts whose result files are there.
@@ -42,24 +42,24 @@ class Trail:
 
     job_id: str
     record: Mapping[str, str]
-    events: Sequence[Event]
+    events: Sequence[StateChange]
     results: frozenset[int]
 
-    def publications(self) -> int:
+    def count_publications(self) -> int:
         """How often a result was published."""
         return sum(event.state == "succeeded" for event in self.events)
 
-    def unpublished(self) -> frozenset[int]:
+    def unpublished_attempts(self) -> frozenset[int]:
         """Attempts whose result files stayed although they are not the job's result."""
         published = self.record.get("published")
         return self.results - ({int(published)} if published else set())
 
-    def attempts(self) -> list[Attempt]:
+    def list_attempts(self) -> list[Attempt]:
         """Every attempt, in order."""
-        return list(_attempts(self.job_id, self.events))
+        return list(_iterate_attempts(self.job_id, self.events))
 
 
-def _attempts(job_id: str, events: Sequence[Event]) -> Iterator[Attempt]:
+def _iterate_attempts(job_id: str, events: Sequence[StateChange]) -> Iterator[Attempt]:
     moments = [*events, None]
     for event, after in pairwise(moments):
         if event is not None and event.state == "running":
@@ -72,36 +72,38 @@ def _attempts(job_id: str, events: Sequence[Event]) -> Iterator[Attempt]:
             )
 
 
-def read_trails(settings: Settings) -> dict[str, Trail]:
+def read_histories(settings: Settings) -> dict[str, JobHistory]:
     """Every job that Redis knows, by its id."""
     prefix = f"{settings.queue_name}:job:"
     with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
         ids = [str(key).removeprefix(prefix) for key in redis.scan_iter(f"{prefix}*", count=1000)]
-        return {job_id: _read_trail(redis, settings, job_id) for job_id in ids}
+        return {job_id: _read_history(redis, settings, job_id) for job_id in ids}
 
 
-def _read_trail(redis: Redis, settings: Settings, job_id: str) -> Trail:
+def _read_history(redis: Redis, settings: Settings, job_id: str) -> JobHistory:
     name = settings.queue_name
     entries = redis.xrange(f"{name}:events:{job_id}")
-    return Trail(
+    return JobHistory(
         job_id=job_id,
         record=redis.hgetall(f"{name}:job:{job_id}"),
         events=tuple(
-            _read_event(entry, fields) for entry, fields in entries if fields["kind"] == "state"
+            _read_state_change(entry, fields)
+            for entry, fields in entries
+            if fields["kind"] == "state"
         ),
-        results=_read_results(settings.store_dir / "results" / job_id),
+        results=_list_result_attempts(settings.store_dir / "results" / job_id),
     )
 
 
-def _read_event(entry: str, fields: Mapping[str, str]) -> Event:
-    return Event(
-        moment=int(entry.partition("-")[0]) / 1000,
+def _read_state_change(entry: str, fields: Mapping[str, str]) -> StateChange:
+    return StateChange(
+        epoch_seconds=int(entry.partition("-")[0]) / 1000,
         state=fields["state"],
         attempt=int(fields.get("attempt", 0)),
         worker=fields.get("worker"),
     )
 
 
-def _read_results(folder: Path) -> frozenset[int]:
+def _list_result_attempts(folder: Path) -> frozenset[int]:
     names = (path.name.partition(".")[0] for path in folder.glob("*"))
     return frozenset(int(name) for name in names if name.isdecimal())

@@ -14,7 +14,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from service.cli import app
-from service.embedded.redis import DURABLE
+from service.embedded.redis import DURABILITY_OPTIONS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -24,7 +24,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 RULES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
-JOBS = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
+SCRAPE_JOBS = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
 PORTS = {
     "gateway": Settings.model_fields["http_port"].default,
     "grpc": Settings.model_fields["grpc_port"].default,
@@ -32,7 +32,7 @@ PORTS = {
 }
 
 
-def environment_of(name: str) -> dict[str, str]:
+def read_environment(name: str) -> dict[str, str]:
     """What Compose sets for a service, with the defaults of `${NAME:-default}` filled in."""
     return {
         key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
@@ -42,7 +42,7 @@ def environment_of(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["gateway", "worker"])
 def test_compose_sets_only_what_settings_accept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = environment_of(name)
+    environment = read_environment(name)
     fields = {f"CIRCUMPLEX_{field.upper()}" for field in Settings.model_fields}
     assert set(environment) <= fields
     for key, value in environment.items():
@@ -116,7 +116,7 @@ def test_every_container_is_confined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "redis", "triton", "triton-cpu"])
-def test_what_need_not_be_reached_is_on_the_inner_network_alone(name: str) -> None:
+def test_internal_services_are_on_the_internal_network_only(name: str) -> None:
     assert list(SERVICES[name]["networks"]) == ["back"]
     assert COMPOSE["networks"]["back"]["internal"] is True
     assert "ports" not in SERVICES[name]
@@ -141,12 +141,12 @@ def test_one_triton_is_waited_for_whichever_profile_is_on(name: str) -> None:
         assert needed == {"condition": "service_healthy", "required": False}
 
 
-def test_redis_keeps_every_job() -> None:
+def test_redis_is_durable_and_never_evicts() -> None:
     command = " ".join(SERVICES["redis"]["command"])
     assert "--appendonly yes" in command
     assert "--appendfsync always" in command
     assert "--maxmemory-policy noeviction" in command
-    assert " ".join(DURABLE[:4]) == "--appendonly yes --appendfsync always"
+    assert " ".join(DURABILITY_OPTIONS[:4]) == "--appendonly yes --appendfsync always"
 
 
 def test_models_are_mounted_read_only_where_they_are_served_and_named() -> None:
@@ -155,10 +155,10 @@ def test_models_are_mounted_read_only_where_they_are_served_and_named() -> None:
 
 
 def test_prometheus_scrapes_the_ports_that_are_served() -> None:
-    assert JOBS["gateway"]["static_configs"][0]["targets"] == [f"gateway:{PORTS['gateway']}"]
-    assert JOBS["worker"]["dns_sd_configs"][0]["names"] == ["worker"]
-    assert JOBS["worker"]["dns_sd_configs"][0]["port"] == PORTS["worker"]
-    assert JOBS["triton"]["static_configs"][0]["targets"] == ["triton:8002"]
+    assert SCRAPE_JOBS["gateway"]["static_configs"][0]["targets"] == [f"gateway:{PORTS['gateway']}"]
+    assert SCRAPE_JOBS["worker"]["dns_sd_configs"][0]["names"] == ["worker"]
+    assert SCRAPE_JOBS["worker"]["dns_sd_configs"][0]["port"] == PORTS["worker"]
+    assert SCRAPE_JOBS["triton"]["static_configs"][0]["targets"] == ["triton:8002"]
 
 
 def test_rules_ask_only_for_metrics_and_jobs_that_exist() -> None:
@@ -169,4 +169,4 @@ def test_rules_ask_only_for_metrics_and_jobs_that_exist() -> None:
     asked = " ".join(rule["expr"] for rule in rules)
     assert set(re.findall(r"\bcircumplex_\w+", asked)) <= exposed
     named = {job for jobs in re.findall(r'job=~?"([^"]+)"', asked) for job in jobs.split("|")}
-    assert named <= set(JOBS)
+    assert named <= set(SCRAPE_JOBS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.media import Anomalies, Flag, MediaInfo
 from service.errors import CircumplexError, ClipError, RequestError, ServiceError
 from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS
 from service.settings import Settings
@@ -23,11 +23,11 @@ DOCUMENTS = [
 ]
 
 
-def leaves(error: type[CircumplexError]) -> Iterator[type[CircumplexError]]:
+def leaf_errors(error: type[CircumplexError]) -> Iterator[type[CircumplexError]]:
     for child in error.__subclasses__():
         if not child.__subclasses__():
             yield child
-        yield from leaves(child)
+        yield from leaf_errors(child)
 
 
 def test_error_table_is_the_error_tree() -> None:
@@ -35,7 +35,7 @@ def test_error_table_is_the_error_tree() -> None:
         f"| `{each.code}` | {each.http_status} | {'yes' if each.retryable else 'no'} "
         f"| {each.title()} |"
         for root in (RequestError, ClipError, ServiceError)
-        for each in leaves(root)
+        for each in leaf_errors(root)
         if each.__module__.startswith("service.errors.")
     ]
     table = API.partition("## Errors")[2].partition("\n## ")[0]
@@ -47,9 +47,9 @@ def test_flag_table_lists_every_flag() -> None:
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(Flag)
 
 
-def test_every_fact_and_anomaly_is_described() -> None:
+def test_every_media_field_and_anomaly_is_documented() -> None:
     table = API.partition("## The media block")[2].partition("\n## ")[0]
-    for each in (*fields(MediaFacts), *fields(Anomalies)):
+    for each in (*fields(MediaInfo), *fields(Anomalies)):
         assert f"`{each.name}`" in table
 
 
@@ -65,7 +65,7 @@ def test_operations_name_only_settings_that_exist() -> None:
     assert named <= {field.upper() for field in Settings.model_fields}
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_relative_links_resolve() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"

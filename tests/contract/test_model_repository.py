@@ -9,16 +9,16 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
 from service.domain.signatures import (
-    CHAINED,
-    SCRIPTED,
-    SERVED,
+    ENSEMBLE_MODELS,
+    EXPORTED_MODELS,
+    SERVED_MODELS,
     VALENCE_AROUSAL,
     ModelSignature,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-BY_NAME = [pytest.param(signature, id=signature.name) for signature in SERVED]
-SCRIPTED_BY_NAME = [pytest.param(signature, id=signature.name) for signature in SCRIPTED]
+BY_NAME = [pytest.param(signature, id=signature.name) for signature in SERVED_MODELS]
+SCRIPTED_BY_NAME = [pytest.param(signature, id=signature.name) for signature in EXPORTED_MODELS]
 
 
 def read_config(name: str) -> ModelConfig:
@@ -26,7 +26,7 @@ def read_config(name: str) -> ModelConfig:
     return text_format.Parse(text, ModelConfig())
 
 
-def described(tensors: object, batched: bool) -> list[tuple[str, str, tuple[int, ...]]]:
+def tensor_specs(tensors: object, batched: bool) -> list[tuple[str, str, tuple[int, ...]]]:
     """Name, type and whole shape of a config's tensors."""
     batch = (-1,) if batched else ()
     return [
@@ -37,7 +37,7 @@ def described(tensors: object, batched: bool) -> list[tuple[str, str, tuple[int,
 
 def test_exactly_the_served_models_are_in_the_repository() -> None:
     folders = {config.parent.name for config in REPOSITORY.glob("*/config.pbtxt")}
-    assert folders == {signature.name for signature in SERVED}
+    assert folders == {signature.name for signature in SERVED_MODELS}
 
 
 @pytest.mark.parametrize("signature", BY_NAME)
@@ -46,10 +46,10 @@ def test_config_has_the_names_types_and_shapes_of_the_signature(signature: Model
     batched = signature.max_batch_size > 0
     assert config.name == signature.name
     assert config.max_batch_size == signature.max_batch_size
-    assert described(config.input, batched) == [
+    assert tensor_specs(config.input, batched) == [
         (one.name, one.data_type, one.shape) for one in signature.inputs
     ]
-    assert described(config.output, batched) == [
+    assert tensor_specs(config.output, batched) == [
         (one.name, one.data_type, one.shape) for one in signature.outputs
     ]
 
@@ -80,7 +80,7 @@ def test_every_model_computes_in_one_thread() -> None:
     """More of them wait for each other where cores are few, and libtorch wants one number."""
     counts = {
         read_config(signature.name).parameters["INTRA_OP_THREAD_COUNT"].string_value
-        for signature in SCRIPTED
+        for signature in EXPORTED_MODELS
     }
     assert counts == {"1"}
 
@@ -98,9 +98,9 @@ def test_warm_up_feeds_every_input(signature: ModelSignature) -> None:
 def test_the_ensemble_connects_its_parts_and_nothing_else() -> None:
     config = read_config(VALENCE_AROUSAL.name)
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}
-    assert set(steps) == {signature.name for signature in CHAINED}
+    assert set(steps) == {signature.name for signature in ENSEMBLE_MODELS}
     known = {one.name for one in config.input}
-    for signature in CHAINED:
+    for signature in ENSEMBLE_MODELS:
         step = steps[signature.name]
         assert set(step.input_map) == {one.name for one in signature.inputs}
         assert set(step.input_map.values()) <= known

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.domain.signatures import SCRIPTED, ModelSignature, Tensor
-from training.export import load
+from service.domain.signatures import EXPORTED_MODELS, ModelSignature, Tensor
+from training.export import load_model
 
 TYPES = {
     "UINT8": torch.uint8,
@@ -18,7 +18,7 @@ TYPES = {
 }
 FRAMES = 3
 SAMPLES = 20_000
-SCRIPTED_BY_NAME = [pytest.param(signature, id=signature.name) for signature in SCRIPTED]
+SCRIPTED_BY_NAME = [pytest.param(signature, id=signature.name) for signature in EXPORTED_MODELS]
 
 
 @pytest.fixture(params=["mini_repository", "paper_repository"], ids=["mini", "paper"])
@@ -26,7 +26,7 @@ def repository(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-def example(signature: ModelSignature, tensor: Tensor) -> torch.Tensor:
+def make_example_input(signature: ModelSignature, tensor: Tensor) -> torch.Tensor:
     """Zeros of the tensor's type and shape, -1 being so many frames, or samples of sound."""
     is_waveform = signature.name == "log_mel" and tensor.data_type == "FP32"
     length = SAMPLES if is_waveform else FRAMES
@@ -38,11 +38,11 @@ def example(signature: ModelSignature, tensor: Tensor) -> torch.Tensor:
 def test_forward_takes_and_returns_what_the_signature_says(
     repository: Path, signature: ModelSignature
 ) -> None:
-    model = load(repository / signature.name / "1" / "model.pt")
+    model = load_model(repository / signature.name / "1" / "model.pt")
     schema = model.forward.schema
     assert [str(one.type) for one in schema.arguments[1:]] == ["Tensor"] * len(signature.inputs)
     with torch.inference_mode():
-        answer = model(*(example(signature, tensor) for tensor in signature.inputs))
+        answer = model(*(make_example_input(signature, tensor) for tensor in signature.inputs))
     outputs = (answer,) if isinstance(answer, torch.Tensor) else answer
     assert [(one.dtype, tuple(one.shape)) for one in outputs] == [
         (TYPES[tensor.data_type], (FRAMES, *tensor.shape[1:])) for tensor in signature.outputs
@@ -51,5 +51,5 @@ def test_forward_takes_and_returns_what_the_signature_says(
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
 def test_the_file_is_frozen(mini_repository: Path, signature: ModelSignature) -> None:
-    model = load(mini_repository / signature.name / "1" / "model.pt")
+    model = load_model(mini_repository / signature.name / "1" / "model.pt")
     assert list(model.parameters()) == []

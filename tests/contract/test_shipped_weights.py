@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from training.evaluation.evidence import read_evidence
+from training.evaluation.evidence import read_held_out_metrics
 from training.loop.options import Ablation
 from training.runs import open_run
 from training.runs_served import export_run
@@ -17,7 +17,7 @@ SCRATCH = ("tracks", "embeddings", "evaluation")
 LIMIT_BYTES = 16_000_000
 
 
-def files() -> dict[str, bytes]:
+def read_files() -> dict[str, bytes]:
     return {
         file.relative_to(SHIPPED).as_posix(): file.read_bytes()
         for file in sorted(SHIPPED.rglob("*"))
@@ -25,39 +25,39 @@ def files() -> dict[str, bytes]:
     }
 
 
-def test_every_file_has_the_hash_that_the_card_says() -> None:
+def test_file_hashes_match_the_model_card() -> None:
     card = (SHIPPED / "README.md").read_text()
     hashes = {name: said for said, name in re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.M)}
     assert hashes == {
         name: hashlib.sha256(content).hexdigest()
-        for name, content in files().items()
+        for name, content in read_files().items()
         if name != "README.md"
     }
 
 
-def test_it_is_small_enough_for_git_and_names_no_place_on_a_machine() -> None:
-    assert sum(map(len, files().values())) <= LIMIT_BYTES
-    for name, content in files().items():
+def test_weights_are_small_and_contain_no_local_paths() -> None:
+    assert sum(map(len, read_files().values())) <= LIMIT_BYTES
+    for name, content in read_files().items():
         if not name.endswith((".safetensors", ".png")):
             assert not re.search(rb'"/\w+/|/(home|root|tmp)/', content), name
 
 
-def test_it_is_as_good_on_people_it_has_not_seen_as_was_asked() -> None:
-    evidence = read_evidence(open_run(SHIPPED))
+def test_held_out_ccc_meets_the_targets() -> None:
+    evidence = read_held_out_metrics(open_run(SHIPPED))
     assert evidence is not None, "the report is of other weights, or not held out"
     assert evidence["subjects"] >= 20
     assert evidence["ccc"]["mean"] >= 0.85
     assert min(evidence["ccc"]["valence"], evidence["ccc"]["arousal"]) >= 0.80
 
 
-def test_every_part_was_left_out_once_and_the_seeds_compared() -> None:
+def test_report_has_every_ablation_and_several_seeds() -> None:
     report = json.loads((SHIPPED / "report.json").read_text())
     assert set(report["ablations"]) == set(Ablation)
     assert len(report["seeds"]["runs"]) >= 2
 
 
-def test_its_export_says_that_it_is_trained_and_how_well(tmp_path: Path) -> None:
+def test_export_provenance_states_training_and_held_out_scores(tmp_path: Path) -> None:
     export_run(SHIPPED, repository=tmp_path)
     provenance = json.loads((tmp_path / "provenance.json").read_text())
     assert (provenance["preset"], provenance["training"]) == ("mini", "trained")
-    assert provenance["held_out"] == read_evidence(open_run(SHIPPED))
+    assert provenance["held_out"] == read_held_out_metrics(open_run(SHIPPED))

@@ -10,7 +10,7 @@ import cv2
 import pytest
 from circumplex_client import Client
 
-from service.embedded.stack import Stack, run_stack, stand_apart
+from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.settings import Settings
 from training.synthetic.clip import render_demo_clip
 
@@ -32,7 +32,7 @@ def stack(
         lease_seconds=3.0,
         websocket_origins="*",
     )
-    with run_stack(stand_apart(limited, tmp_path_factory.mktemp("stack"))) as running:
+    with run_stack(isolate_settings(limited, tmp_path_factory.mktemp("stack"))) as running:
         yield running
 
 

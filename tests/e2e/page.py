@@ -16,12 +16,12 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from deploy.provision.browser import environment_of
+from deploy.provision.browser import build_environment
 from tests.integration.rooms import eventually
 
 CHROMIUM = Path(__file__).parents[2] / ".runtime" / "chromium"
-START_SECONDS = 60.0
-OPTIONS = (
+START_TIMEOUT_SECONDS = 60.0
+CHROMIUM_OPTIONS = (
     *("--headless", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0"),
@@ -30,15 +30,15 @@ OPTIONS = (
 )
 
 
-class Page:
+class BrowserPage:
     """What is open in the browser's one tab."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._numbers = itertools.count(1)
+        self._message_ids = itertools.count(1)
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        number = next(self._numbers)
+        number = next(self._message_ids)
         told = {"id": number, "method": method, "params": parameters}
         await self._socket.send(json.dumps(told))
         while (answer := json.loads(await self._socket.recv())).get("id") != number:
@@ -57,7 +57,7 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def until(self, expression: str, seconds: float) -> Any:
+    async def wait_for(self, expression: str, seconds: float) -> Any:
         """What an expression is as soon as it is something."""
 
         async def look() -> Any:
@@ -71,32 +71,32 @@ class Page:
 
 
 @asynccontextmanager
-async def opened_page(url: str, camera: Path, profile: Path) -> AsyncGenerator[Page]:
+async def open_page(url: str, camera: Path, profile: Path) -> AsyncGenerator[BrowserPage]:
     """A browser that shows `url` and sees `camera`, a file of Motion JPEG."""
     assert (CHROMIUM / "chromium").is_file(), "Chromium is not unpacked: run `make test`"
     process = await asyncio.create_subprocess_exec(
         CHROMIUM / "chromium",
-        *OPTIONS,
+        *CHROMIUM_OPTIONS,
         f"--use-file-for-fake-video-capture={camera}",
         f"--user-data-dir={profile}",
         url,
-        env=environment_of(CHROMIUM),
+        env=build_environment(CHROMIUM),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        address = await eventually(partial(_address, profile, url), START_SECONDS)
+        address = await eventually(partial(_find_devtools_url, profile, url), START_TIMEOUT_SECONDS)
         async with connect(address, max_size=None, proxy=None) as socket:
-            page = Page(socket)
+            page = BrowserPage(socket)
             shown = f"location.href === '{url}' && document.readyState === 'complete'"
-            await page.until(shown, START_SECONDS)
+            await page.wait_for(shown, START_TIMEOUT_SECONDS)
             yield page
     finally:
         process.kill()
         await process.wait()
 
 
-async def _address(profile: Path, url: str) -> str | None:
+async def _find_devtools_url(profile: Path, url: str) -> str | None:
     """Where the tab that shows `url` can be steered, once there is one."""
     file = profile / "DevToolsActivePort"
     lines = file.read_text().splitlines() if file.is_file() else []
@@ -104,14 +104,14 @@ async def _address(profile: Path, url: str) -> str | None:
         return None
     browser = f"ws://127.0.0.1:{lines[0]}"
     async with connect(f"{browser}{lines[1]}", proxy=None) as socket:
-        targets = (await Page(socket).call("Target.getTargets"))["targetInfos"]
+        targets = (await BrowserPage(socket).call("Target.getTargets"))["targetInfos"]
     for target in targets:
         if target["type"] == "page" and target["url"].startswith(url):
             return f"{browser}/devtools/page/{target['targetId']}"
     return None
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _SilentRequestHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nobody reads it."""
 
@@ -119,7 +119,9 @@ class _Quiet(SimpleHTTPRequestHandler):
 @asynccontextmanager
 async def serving_files(folder: Path) -> AsyncGenerator[str]:
     """A server of static files, as any would do; yields its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(_SilentRequestHandler, directory=str(folder))
+    )
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:

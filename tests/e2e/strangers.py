@@ -16,11 +16,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 Request = pb.StreamingAnnotateRequest
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class CallOutcome:
     """How a call went. code: OK where it was not refused. reason: of ErrorInfo, "" without it."""
 
     responses: list[pb.StreamingAnnotateResponse]
@@ -29,9 +29,9 @@ class Heard:
     retry_seconds: float | None = None
 
     @property
-    def kinds(self) -> Counter[str]:
+    def response_counts(self) -> Counter[str]:
         """How often each kind of response came; `final` and `provisional` are results."""
-        return Counter(map(_kind_of, self.responses))
+        return Counter(map(_response_kind, self.responses))
 
     @property
     def summary(self) -> pb.StreamSummary:
@@ -41,77 +41,79 @@ class Heard:
         return last.summary
 
 
-async def call(
+async def run_call(
     target: str,
     requests: Iterable[Request],
     *,
     metadata: tuple[tuple[str, str | bytes], ...] = (),
     pause_seconds: float = 0.0,
-) -> Heard:
+) -> CallOutcome:
     """Send it all, half-close, and hear how it ends; fails if it does not."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as thread:
         return await loop.run_in_executor(
-            thread, _talk, target, _paced(requests, pause_seconds), metadata
+            thread, _run_blocking, target, _paced(requests, pause_seconds), metadata
         )
 
 
-async def call_when_there_is_room(target: str, requests: list[Request]) -> Heard:
+async def call_until_admitted(target: str, requests: list[Request]) -> CallOutcome:
     """As often as it takes until the gateway is not full."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
-            heard = await call(target, requests)
+            heard = await run_call(target, requests)
             if heard.reason != "STREAMS_FULL":
                 return heard
             await asyncio.sleep(heard.retry_seconds or 1.0)
 
 
-def config(**fields: object) -> Request:
+def make_config(**fields: object) -> Request:
     """The first request."""
     return Request(config=pb.StreamConfig(**fields))
 
 
-def of_frames(encoding: pb.FrameEncoding = pb.FRAME_ENCODING_JPEG, **fields: object) -> Request:
+def make_frames_config(
+    encoding: pb.FrameEncoding = pb.FRAME_ENCODING_JPEG, **fields: object
+) -> Request:
     """The first request of a stream of single frames."""
-    return config(frames=pb.FrameMedia(encoding=encoding, **fields))
+    return make_config(frames=pb.FrameMedia(encoding=encoding, **fields))
 
 
-def of_container() -> Request:
+def make_container_config() -> Request:
     """The first request of a stream that is a file."""
-    return config(container=pb.ContainerMedia())
+    return make_config(container=pb.ContainerMedia())
 
 
-def frame(seconds: float, data: bytes) -> Request:
+def make_frame(seconds: float, data: bytes) -> Request:
     return Request(frame=pb.VideoFrame(time_seconds=seconds, data=data))
 
 
-def moments(jpegs: list[bytes], count: int) -> list[Request]:
+def make_frames(jpegs: list[bytes], count: int) -> list[Request]:
     """The first frames, at 25 a second."""
-    return [frame(index / 25, data) for index, data in enumerate(jpegs[:count])]
+    return [make_frame(index / 25, data) for index, data in enumerate(jpegs[:count])]
 
 
-def sound(data: bytes, seconds: float | None = None) -> Request:
+def make_audio(data: bytes, seconds: float | None = None) -> Request:
     return Request(audio=pb.AudioChunk(data=data, time_seconds=seconds))
 
 
-def chunk(data: bytes) -> Request:
+def make_chunk(data: bytes) -> Request:
     return Request(container=pb.ContainerChunk(data=data))
 
 
-def _talk(
+def _run_blocking(
     target: str, requests: Iterator[Request], metadata: tuple[tuple[str, str | bytes], ...]
-) -> Heard:
+) -> CallOutcome:
     """Not by grpc.aio, which may put a status of its own in the service's place."""
     responses: list[pb.StreamingAnnotateResponse] = []
     with grpc.insecure_channel(target, [("grpc.max_send_message_length", -1)]) as channel:
         stream = services.AnnotationServiceStub(channel).StreamingAnnotate(
-            requests, metadata=metadata, timeout=PATIENCE_SECONDS
+            requests, metadata=metadata, timeout=TIMEOUT_SECONDS
         )
         try:
             responses.extend(stream)
         except grpc.RpcError:
-            return _refused(responses, stream)
-        return Heard(responses=responses)
+            return _outcome_of_error(responses, stream)
+        return CallOutcome(responses=responses)
 
 
 def _paced(requests: Iterable[Request], pause_seconds: float) -> Iterator[Request]:
@@ -120,7 +122,9 @@ def _paced(requests: Iterable[Request], pause_seconds: float) -> Iterator[Reques
         time.sleep(pause_seconds)
 
 
-def _refused(responses: list[pb.StreamingAnnotateResponse], error: grpc.Call) -> Heard:
+def _outcome_of_error(
+    responses: list[pb.StreamingAnnotateResponse], error: grpc.Call
+) -> CallOutcome:
     reason, retry_seconds = "", None
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
@@ -130,10 +134,12 @@ def _refused(responses: list[pb.StreamingAnnotateResponse], error: grpc.Call) ->
                 elif packed.TypeName() == "google.rpc.RetryInfo":
                     delay = RetryInfo.FromString(packed.value).retry_delay
                     retry_seconds = delay.ToTimedelta().total_seconds()
-    return Heard(responses=responses, code=error.code(), reason=reason, retry_seconds=retry_seconds)
+    return CallOutcome(
+        responses=responses, code=error.code(), reason=reason, retry_seconds=retry_seconds
+    )
 
 
-def _kind_of(response: pb.StreamingAnnotateResponse) -> str:
+def _response_kind(response: pb.StreamingAnnotateResponse) -> str:
     if response.HasField("frame_result"):
         return "final" if response.frame_result.is_final else "provisional"
     return response.WhichOneof("message") or "nothing"

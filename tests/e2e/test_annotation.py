@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from circumplex_client import Client
 
-from service.embedded.stack import Stack, as_environment
-from tests.media.factory import PictureTrack, SoundTrack, write
+from service.embedded.stack import Stack, settings_to_environment
+from tests.media.factory import AudioTrack, VideoTrack, encode_clip
 
 
 def decoded_times(clip: Path) -> list[float]:
@@ -26,7 +26,7 @@ def decoded_times(clip: Path) -> list[float]:
         return [float(frame.time) for frame in container.decode(video=0) if frame.time is not None]
 
 
-def result_of(client: Client, address: str, clip: Path) -> dict:
+def fetch_result(client: Client, address: str, clip: Path) -> dict:
     job = client.wait(client.submit(clip).id)
     return httpx.get(f"{address}/v1/jobs/{job.id}/result").json()
 
@@ -34,7 +34,7 @@ def result_of(client: Client, address: str, clip: Path) -> dict:
 def test_every_frame_of_a_talking_face_gets_its_time_and_an_estimate(
     client: Client, address: str, talking_clip: Path
 ) -> None:
-    result = result_of(client, address, talking_clip)
+    result = fetch_result(client, address, talking_clip)
     frames = result["frames"]
     assert frames["time"] == decoded_times(talking_clip)
     assert frames["index"] == list(range(75))
@@ -52,7 +52,7 @@ def test_every_frame_of_a_talking_face_gets_its_time_and_an_estimate(
 def test_smoothed_values_move_less_than_raw_ones(
     client: Client, address: str, talking_clip: Path
 ) -> None:
-    frames = result_of(client, address, talking_clip)["frames"]
+    frames = fetch_result(client, address, talking_clip)["frames"]
     for name in ("valence", "arousal"):
         raw, smoothed = np.diff(frames[name]), np.diff(frames[f"{name}_smoothed"])
         assert np.abs(smoothed).mean() < np.abs(raw).mean() / 2
@@ -74,12 +74,14 @@ def test_ten_clips_at_once_all_succeed_with_the_same_numbers(
     client: Client, address: str, talking_clip: Path
 ) -> None:
     with ThreadPoolExecutor(10) as threads:
-        results = list(threads.map(lambda _: result_of(client, address, talking_clip), range(10)))
+        results = list(
+            threads.map(lambda _: fetch_result(client, address, talking_clip), range(10))
+        )
     first = results[0]["frames"]
     assert all(result["frames"] == first for result in results)
 
 
-def test_offline_command_gives_the_same_file_as_the_service(
+def test_local_command_gives_the_same_file_as_the_service(
     stack: Stack, client: Client, address: str, talking_clip: Path, tmp_path: Path
 ) -> None:
     job = client.wait(client.submit(talking_clip).id)
@@ -87,7 +89,7 @@ def test_offline_command_gives_the_same_file_as_the_service(
     output, plot = tmp_path / "points.csv", tmp_path / "points.png"
     done = subprocess.run(
         [sys.executable, "-m", "service", "annotate", talking_clip, "-o", output, "--plot", plot],
-        env=as_environment(stack.settings),
+        env=settings_to_environment(stack.settings),
         capture_output=True,
         text=True,
         check=False,
@@ -101,8 +103,10 @@ def test_offline_command_gives_the_same_file_as_the_service(
 def test_clip_longer_than_a_window_has_a_row_for_every_frame(
     client: Client, address: str, tmp_path: Path
 ) -> None:
-    clip = write(tmp_path / "long.mp4", PictureTrack(count=731, rate=Fraction(60)), SoundTrack())
-    result = result_of(client, address, clip)
+    clip = encode_clip(
+        tmp_path / "long.mp4", VideoTrack(count=731, rate=Fraction(60)), AudioTrack()
+    )
+    result = fetch_result(client, address, clip)
     assert result["frames"]["time"] == decoded_times(clip)
     assert result["flags"] == ["no_face"]
 
@@ -110,10 +114,10 @@ def test_clip_longer_than_a_window_has_a_row_for_every_frame(
 def test_clip_without_a_face_has_rows_without_numbers(
     client: Client, address: str, tmp_path: Path
 ) -> None:
-    clip = write(
-        tmp_path / "wall.mp4", PictureTrack(count=40), SoundTrack(seconds=1.6, claps_at=(1.0,))
+    clip = encode_clip(
+        tmp_path / "wall.mp4", VideoTrack(count=40), AudioTrack(seconds=1.6, clap_seconds=(1.0,))
     )
-    result = result_of(client, address, clip)
+    result = fetch_result(client, address, clip)
     assert result["flags"] == ["no_face"]
     assert result["frames"]["valence"] == [None] * 40
     assert result["frames"]["observed"] == [False] * 40
@@ -130,7 +134,7 @@ def test_clip_without_sound_is_estimated_from_the_face_and_flagged(
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    result = result_of(client, address, silent)
+    result = fetch_result(client, address, silent)
     assert result["flags"] == ["no_audio"]
     assert None not in result["frames"]["valence"]
 

@@ -11,31 +11,32 @@ import pytest
 from circumplex_client import Client, JobFailed
 
 from tests.e2e.conftest import MAX_CLIP_SECONDS, MAX_UPLOAD_BYTES
-from tests.media.factory import PictureTrack, SoundTrack, write
+from tests.media.factory import AudioTrack, VideoTrack, encode_clip
 
 
-def text_file(folder: Path) -> Path:
+def make_text_file(folder: Path) -> Path:
     path = folder / "clip.mp4"
     path.write_text("This is not a video.\n" * 50)
     return path
 
 
-def truncated(folder: Path) -> Path:
+def make_truncated(folder: Path) -> Path:
     """An mp4 whose index, at its end, is cut off."""
-    whole = write(folder / "whole.mp4", PictureTrack(count=100))
+    whole = encode_clip(folder / "whole.mp4", VideoTrack(count=100))
     path = folder / "cut.mp4"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     return path
 
 
-def sound_only(folder: Path) -> Path:
-    return write(folder / "voice.m4a", sound=SoundTrack())
+def make_audio_only(folder: Path) -> Path:
+    return encode_clip(folder / "voice.m4a", audio_track=AudioTrack())
 
 
-def without_frames(folder: Path) -> Path:
+def make_without_frames(folder: Path) -> Path:
     """A whole container whose only video packets hold no picture."""
-    whole = write(
-        folder / "whole.mkv", PictureTrack(count=5, codec="mpeg4", tick=Fraction(1, 25), options={})
+    whole = encode_clip(
+        folder / "whole.mkv",
+        VideoTrack(count=5, codec="mpeg4", time_base=Fraction(1, 25), options={}),
     )
     path = folder / "void.mkv"
     body = whole.read_bytes()
@@ -45,19 +46,19 @@ def without_frames(folder: Path) -> Path:
     return path
 
 
-def too_long(folder: Path) -> Path:
-    track = PictureTrack(count=int(MAX_CLIP_SECONDS) + 5, rate=Fraction(1))
-    return write(folder / "long.mp4", track)
+def make_too_long(folder: Path) -> Path:
+    track = VideoTrack(count=int(MAX_CLIP_SECONDS) + 5, rate=Fraction(1))
+    return encode_clip(folder / "long.mp4", track)
 
 
 @pytest.mark.parametrize(
     ("make", "code"),
     [
-        (text_file, "clip_not_media"),
-        (truncated, "clip_truncated"),
-        (sound_only, "clip_without_video"),
-        (without_frames, "clip_without_frames"),
-        (too_long, "clip_too_long"),
+        (make_text_file, "clip_not_media"),
+        (make_truncated, "clip_truncated"),
+        (make_audio_only, "clip_without_video"),
+        (make_without_frames, "clip_without_frames"),
+        (make_too_long, "clip_too_long"),
     ],
 )
 def test_bad_clip_fails_its_job_with_its_own_problem(
@@ -81,7 +82,7 @@ def test_bad_clip_fails_its_job_with_its_own_problem(
 def test_cut_clip_that_can_still_be_read_is_annotated_and_flagged(
     client: Client, address: str, tmp_path: Path
 ) -> None:
-    whole = write(tmp_path / "whole.mkv", PictureTrack(count=100), SoundTrack())
+    whole = encode_clip(tmp_path / "whole.mkv", VideoTrack(count=100), AudioTrack())
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     job = client.wait(client.submit(cut).id)

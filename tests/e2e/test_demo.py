@@ -12,11 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from deploy.demo import ACTOR
-from service.embedded.stack import as_environment
+from deploy.demo import ACTOR_SEED
+from service.embedded.stack import settings_to_environment
 from service.results.sparkline import BLOCKS
 from service.settings import Settings
-from training.synthetic.clip import demo_performance
+from training.synthetic.clip import create_demo_performance
 
 ROOT = Path(__file__).resolve().parents[2]
 MIN_CCC = 0.5
@@ -34,7 +34,7 @@ def test_demo_annotates_its_clip_and_leaves_all_it_promises(
     done = subprocess.run(
         [sys.executable, "-m", "deploy.demo"],
         cwd=tmp_path,
-        env=os.environ | as_environment(settings) | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | settings_to_environment(settings) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -50,7 +50,7 @@ def test_demo_annotates_its_clip_and_leaves_all_it_promises(
     assert len(result["frames"]["index"]) == frames == len(rows) - 1
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
     estimate = np.array([result["frames"][name] for name in ("valence", "arousal")])
-    truth = demo_performance(seed=ACTOR).truth(np.array(result["frames"]["time"])).T
+    truth = create_demo_performance(seed=ACTOR_SEED).truth_at(np.array(result["frames"]["time"])).T
     for name, ours, felt in zip(("valence", "arousal"), estimate, truth, strict=True):
         (xx, xy), (_, yy) = np.cov(ours, felt, bias=True)
         ccc = 2 * xy / (xx + yy + (ours.mean() - felt.mean()) ** 2)

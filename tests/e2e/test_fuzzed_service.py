@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.embedded.stack import Stack
 from tests.fuzz.door import Verdict
 from tests.fuzz.inputs import make_input
 from tests.fuzz.seeds import make_seeds
-from tests.fuzz.stack import Service
+from tests.fuzz.stack import CheckedServiceClient
 
-INPUTS = 12
+INPUT_COUNT = 12
 
 
 def test_damaged_clips_end_in_a_result_or_a_typed_problem(stack: Stack, tmp_path: Path) -> None:
     seeds, clip = make_seeds(), tmp_path / "clip"
-    with Service.of(stack, hang_seconds=120) as service:
-        for number in range(INPUTS):
+    with CheckedServiceClient.connect(stack, hang_seconds=120) as service:
+        for number in range(INPUT_COUNT):
             fed = make_input(seeds, 3, number)
             clip.write_bytes(fed.data)
-            outcome = service.try_clip(clip, fed.choices)
+            outcome = service.try_clip(clip, fed.options)
             assert outcome.verdict is Verdict.FINE, (fed.name, outcome)
-        assert len(service.jobs) == INPUTS
+        assert len(service.jobs) == INPUT_COUNT
         clip.write_bytes(seeds[0].data)
-        assert service.try_clip(clip, Choices()).code == "succeeded"
-    assert stack.lost() == []
+        assert service.try_clip(clip, AnalysisOptions()).code == "succeeded"
+    assert stack.find_ended_parts() == []

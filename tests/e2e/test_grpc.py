@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.embedded.stack import Stack
 from tests.integration.rooms import eventually
 
-PATIENCE_SECONDS = 120.0
-FREED_SECONDS = 5.0
+TIMEOUT_SECONDS = 120.0
+RELEASE_TIMEOUT_SECONDS = 5.0
 """What takes some hundredths of a second, on a machine that has other things to do."""
 TOLERANCE = 1e-5
 
@@ -34,7 +34,7 @@ async def channel(stack: Stack) -> AsyncGenerator[grpc.aio.Channel]:
 
 
 @pytest.fixture(scope="module")
-def fragmented(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fragmented_mp4(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The clip as it would be sent while it is recorded."""
     path = tmp_path_factory.mktemp("fragmented") / "talking.mp4"
     options = {
@@ -53,7 +53,7 @@ def fragmented(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return path.read_bytes()
 
 
-def pieces_of(content: bytes) -> Iterator[bytes]:
+def split_randomly(content: bytes) -> Iterator[bytes]:
     sizes = random.Random(0)
     start = 0
     while start < len(content):
@@ -62,12 +62,12 @@ def pieces_of(content: bytes) -> Iterator[bytes]:
         start += size
 
 
-async def result_of_job(channel: grpc.aio.Channel, clip: bytes) -> dict:
+async def run_job(channel: grpc.aio.Channel, clip: bytes) -> dict:
     """The clip's result by way of a job."""
     service = jobs_pb2_grpc.JobServiceStub(channel)
     options = jobs.SubmitOptions(filename="talking.mp4", priority="interactive")
     requests = [jobs.SubmitJobRequest(options=options)]
-    requests += [jobs.SubmitJobRequest(data=piece) for piece in pieces_of(clip)]
+    requests += [jobs.SubmitJobRequest(data=piece) for piece in split_randomly(clip)]
     job = (await service.SubmitJob(iter(requests))).job
     async for response in service.WatchJob(jobs.WatchJobRequest(job_id=job.id)):
         job = response.job
@@ -76,19 +76,19 @@ async def result_of_job(channel: grpc.aio.Channel, clip: bytes) -> dict:
     return json.loads(b"".join([piece.data async for piece in pieces]))
 
 
-async def test_a_stream_in_random_pieces_says_what_a_job_says(
-    channel: grpc.aio.Channel, fragmented: bytes
+async def test_a_randomly_chunked_stream_equals_a_job(
+    channel: grpc.aio.Channel, fragmented_mp4: bytes
 ) -> None:
     config = live.StreamConfig(container=live.ContainerMedia())
     requests = [live.StreamingAnnotateRequest(config=config)]
     requests += [
         live.StreamingAnnotateRequest(container=live.ContainerChunk(data=piece))
-        for piece in pieces_of(fragmented)
+        for piece in split_randomly(fragmented_mp4)
     ]
     service = annotation_pb2_grpc.AnnotationServiceStub(channel)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         told = [each async for each in service.StreamingAnnotate(iter(requests))]
-        frames = (await result_of_job(channel, fragmented))["frames"]
+        frames = (await run_job(channel, fragmented_mp4))["frames"]
 
     assert told[0].config_ack.limits.message_bytes > 2**20
     results = [each.frame_result for each in told if each.HasField("frame_result")]
@@ -102,43 +102,43 @@ async def test_a_stream_in_random_pieces_says_what_a_job_says(
         assert streamed == pytest.approx(frames[name], abs=TOLERANCE)
 
 
-def children_of(stack: Stack) -> set[int]:
+def list_child_pids(stack: Stack) -> set[int]:
     """Every process that works for the gateway now."""
     [gateway] = stack.parts["gateway"]
-    return {child.pid for child in gateway.children(recursive=True) if is_at_work(child)}
+    return {child.pid for child in gateway.children(recursive=True) if is_alive(child)}
 
 
-def is_at_work(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-async def open_streams(address: str) -> float:
+async def read_open_streams(address: str) -> float:
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"{address}/metrics")).text
     families = text_string_to_metric_families(text)
     return next(each.samples[0].value for each in families if each.name == "circumplex_streams")
 
 
-async def test_a_client_that_leaves_frees_the_process_that_worked_for_it(
-    stack: Stack, channel: grpc.aio.Channel, address: str, fragmented: bytes
+async def test_a_disconnected_client_frees_its_decode_process(
+    stack: Stack, channel: grpc.aio.Channel, address: str, fragmented_mp4: bytes
 ) -> None:
-    before = children_of(stack)
+    before = list_child_pids(stack)
     call = annotation_pb2_grpc.AnnotationServiceStub(channel).StreamingAnnotate()
     config = live.StreamConfig(container=live.ContainerMedia())
     await call.write(live.StreamingAnnotateRequest(config=config))
     assert (await call.read()).HasField("config_ack")
-    half = live.ContainerChunk(data=fragmented[: len(fragmented) // 2])
+    half = live.ContainerChunk(data=fragmented_mp4[: len(fragmented_mp4) // 2])
     await call.write(live.StreamingAnnotateRequest(container=half))
     assert (await call.read()).HasField("frame_result")
-    during = children_of(stack) - before
+    during = list_child_pids(stack) - before
     assert during
-    assert await open_streams(address) == 1
+    assert await read_open_streams(address) == 1
     call.cancel()
 
     async def freed() -> bool | None:
-        return not (children_of(stack) & during or await open_streams(address)) or None
+        return not (list_child_pids(stack) & during or await read_open_streams(address)) or None
 
-    await eventually(freed, FREED_SECONDS)
+    await eventually(freed, RELEASE_TIMEOUT_SECONDS)

@@ -19,10 +19,16 @@ import pytest
 from circumplex.v1 import annotation_pb2_grpc as services
 
 from service.embedded.stack import Stack
-from tests.e2e.strangers import call, call_when_there_is_room, frame, moments, of_frames
+from tests.e2e.strangers import (
+    call_until_admitted,
+    make_frame,
+    make_frames,
+    make_frames_config,
+    run_call,
+)
 
 NOISE = random.Random(1).randbytes(5000)
-GONE_SECONDS = 10.0
+RELEASE_TIMEOUT_SECONDS = 10.0
 """A second on an idle machine; the tests' machine is not."""
 
 
@@ -34,27 +40,27 @@ def gateway(stack: Stack) -> psutil.Process:
 
 async def assert_unharmed(target: str, gateway: psutil.Process, jpegs: list[bytes]) -> None:
     """The gateway is the one that it was, holds no child any more, and serves a good stream."""
-    await nobody_left(gateway)
-    heard = await call_when_there_is_room(target, [of_frames(), *moments(jpegs, 6)])
-    assert (heard.code, heard.kinds["final"]) == (grpc.StatusCode.OK, 6)
+    await wait_until_no_decoding(gateway)
+    heard = await call_until_admitted(target, [make_frames_config(), *make_frames(jpegs, 6)])
+    assert (heard.code, heard.response_counts["final"]) == (grpc.StatusCode.OK, 6)
 
 
-async def nobody_left(gateway: psutil.Process) -> None:
+async def wait_until_no_decoding(gateway: psutil.Process) -> None:
     """Wait until no child works on a stream."""
-    async with asyncio.timeout(GONE_SECONDS):
+    async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
         while True:
-            if not _decoding(gateway):
+            if not _list_decode_processes(gateway):
                 return
             await asyncio.sleep(0.02)
 
 
-def _decoding(gateway: psutil.Process) -> list[psutil.Process]:
+def _list_decode_processes(gateway: psutil.Process) -> list[psutil.Process]:
     """Children of streams: forked by the nursery, which is itself a child of the gateway."""
     nurseries = gateway.children()
     return [child for nursery in nurseries for child in nursery.children() if child.is_running()]
 
 
-async def test_what_is_no_grpc_is_turned_away(
+async def test_traffic_that_is_not_grpc_is_refused(
     stack: Stack, target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -79,7 +85,7 @@ def _read_to_end(connection: socket.socket) -> None:
                 return
 
 
-DYING = """
+STREAMING_PROGRAM = """
 import asyncio, sys, grpc
 from circumplex.v1 import annotation_pb2 as pb, annotation_pb2_grpc as services
 
@@ -98,52 +104,54 @@ asyncio.run(stream(sys.argv[1], open(sys.argv[2], "rb").read()))
 """
 
 
-async def test_the_child_goes_with_a_client_that_is_killed(
+async def test_a_killed_client_ends_its_decode_process(
     target: str, gateway: psutil.Process, jpegs: list[bytes], tmp_path: Path
 ) -> None:
     picture = tmp_path / "face.jpg"
     picture.write_bytes(jpegs[0])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DYING, target, str(picture), stdout=PIPE
+        sys.executable, "-c", STREAMING_PROGRAM, target, str(picture), stdout=PIPE
     )
     assert process.stdout is not None
     async with asyncio.timeout(30):
         await process.stdout.readuntil(b"frame_result")
-    assert len(_decoding(gateway)) == 1
+    assert len(_list_decode_processes(gateway)) == 1
     process.send_signal(signal.SIGKILL)
     await process.wait()
 
     await assert_unharmed(target, gateway, jpegs)
 
 
-async def test_a_client_that_never_reads_is_in_nobodys_way(
+async def test_a_client_that_never_reads_blocks_nobody(
     target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
     before = gateway.memory_info().rss
     options = [("grpc.max_send_message_length", -1)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         stream = services.AnnotationServiceStub(channel).StreamingAnnotate()
-        await stream.write(of_frames())
+        await stream.write(make_frames_config())
         with suppress(TimeoutError):
             async with asyncio.timeout(3):
                 for number in range(740):
-                    await stream.write(frame(number / 25, jpegs[number % 75] + bytes(2**20)))
-        other = await call_when_there_is_room(target, [of_frames(), *moments(jpegs, 6)])
+                    await stream.write(make_frame(number / 25, jpegs[number % 75] + bytes(2**20)))
+        other = await call_until_admitted(target, [make_frames_config(), *make_frames(jpegs, 6)])
         grown = gateway.memory_info().rss - before
         stream.cancel()
 
-    assert other.kinds["final"] == 6
+    assert other.response_counts["final"] == 6
     assert grown < 400 * 2**20
     await assert_unharmed(target, gateway, jpegs)
 
 
-async def test_of_too_many_streams_those_let_in_are_whole_and_the_rest_know_why(
+async def test_admitted_streams_complete_and_excess_ones_get_a_reason(
     target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
     async def one() -> tuple[str, str, int]:
-        heard = await call(target, [of_frames(), *moments(jpegs, 25)], pause_seconds=0.04)
+        heard = await run_call(
+            target, [make_frames_config(), *make_frames(jpegs, 25)], pause_seconds=0.04
+        )
         assert heard.reason != "STREAMS_FULL" or heard.retry_seconds
-        return heard.code.name, heard.reason, heard.kinds["final"]
+        return heard.code.name, heard.reason, heard.response_counts["final"]
 
     ends = Counter(await asyncio.gather(*(one() for _ in range(42 + 4 * (os.cpu_count() or 1)))))
 
@@ -151,7 +159,7 @@ async def test_of_too_many_streams_those_let_in_are_whole_and_the_rest_know_why(
     await assert_unharmed(target, gateway, jpegs)
 
 
-async def test_calls_that_come_and_go_leave_nothing_behind(
+async def test_short_calls_leak_nothing(
     target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
     await assert_unharmed(target, gateway, jpegs)
@@ -160,7 +168,7 @@ async def test_calls_that_come_and_go_leave_nothing_behind(
     async def one(number: int) -> None:
         async with grpc.aio.insecure_channel(target) as channel:
             stream = services.AnnotationServiceStub(channel).StreamingAnnotate()
-            with_frames = [of_frames(), *moments(jpegs, number % 4)]
+            with_frames = [make_frames_config(), *make_frames(jpegs, number % 4)]
             try:
                 for request in with_frames:
                     await stream.write(request)

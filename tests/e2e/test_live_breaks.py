@@ -11,70 +11,74 @@ import cv2
 import pytest
 from circumplex_client import ClientError
 from circumplex_client.live import (
-    ContainerBytes,
-    Frame,
-    FrameMedia,
+    AudioChunk,
+    ContainerChunk,
+    FrameInput,
     FrameResult,
-    LiveChoices,
+    ImageFrame,
     LiveClient,
     LiveResult,
-    Piece,
-    Sound,
-    SoundFormat,
-    Summary,
+    LiveStreamOptions,
+    MediaChunk,
+    RawAudioFormat,
+    StreamSummary,
     packets,
 )
 
 from service.embedded.stack import Stack
-from tests.integration.relay import Relay, relaying
+from tests.integration.relay import FlakyProxy, running_proxy
 
-SINGLE = LiveChoices(media=FrameMedia(sound=SoundFormat(rate_hz=16_000)), finals_only=True)
-WHOLE = LiveChoices(finals_only=True)
+FRAME_OPTIONS = LiveStreamOptions(
+    media=FrameInput(audio=RawAudioFormat(rate_hz=16_000)), finals_only=True
+)
+CONTAINER_OPTIONS = LiveStreamOptions(finals_only=True)
 
 
 @pytest.fixture(scope="module")
-def pieces(talking_clip: Path) -> dict[str, list[Piece]]:
+def pieces(talking_clip: Path) -> dict[str, list[MediaChunk]]:
     """The talking face as single frames with sound, and as a file."""
     with av.open(talking_clip) as clip:
         pictures = [frame.to_ndarray(format="bgr24") for frame in clip.decode(video=0)]
-    single: list[Piece] = []
+    single: list[MediaChunk] = []
     for index, picture in enumerate(pictures):
-        single.append(Frame(index / 25, cv2.imencode(".jpg", picture)[1].tobytes()))
-        single.append(Sound(bytes([index, 1]) * 640))
-    film = b"".join(data for _, data in packets.rewrite(talking_clip))
-    whole = [ContainerBytes(film[start : start + 2000]) for start in range(0, len(film), 2000)]
+        single.append(ImageFrame(index / 25, cv2.imencode(".jpg", picture)[1].tobytes()))
+        single.append(AudioChunk(bytes([index, 1]) * 640))
+    film = b"".join(data for _, data in packets.remux_fragmented(talking_clip))
+    whole = [ContainerChunk(film[start : start + 2000]) for start in range(0, len(film), 2000)]
     return {"frames": single, "container": list(whole)}
 
 
 @pytest.mark.parametrize("kind", ["frames", "container"])
-async def test_a_line_that_breaks_changes_nothing(
-    stack: Stack, pieces: dict[str, list[Piece]], kind: str
+async def test_broken_connections_do_not_change_the_results(
+    stack: Stack, pieces: dict[str, list[MediaChunk]], kind: str
 ) -> None:
-    choices = SINGLE if kind == "frames" else WHOLE
+    choices = FRAME_OPTIONS if kind == "frames" else CONTAINER_OPTIONS
     size = sum(len(piece.data) for piece in pieces[kind])
     straight, none = await annotate(stack.settings.grpc_port, pieces[kind], choices)
-    relay = Relay(stack.settings.grpc_port, iter([size // 2, size // 3]))
-    async with relaying(relay) as door:
+    relay = FlakyProxy(stack.settings.grpc_port, iter([size // 2, size // 3]))
+    async with running_proxy(relay) as door:
         broken, breaks = await annotate(door, pieces[kind], choices)
 
     assert (len(none), len(breaks)) == (0, 2)
     assert [each.index for each in broken if isinstance(each, FrameResult)] == list(range(75))
     assert broken[:-1] == straight[:-1]
-    assert isinstance(broken[-1], Summary)
+    assert isinstance(broken[-1], StreamSummary)
     assert broken[-1].frames == 75
 
 
 async def annotate(
-    port: int, pieces: list[Piece], choices: LiveChoices
+    port: int, pieces: list[MediaChunk], choices: LiveStreamOptions
 ) -> tuple[list[LiveResult], list[ClientError]]:
     """What comes, and how often the call broke."""
 
-    async def coming() -> AsyncGenerator[Piece]:
+    async def coming() -> AsyncGenerator[MediaChunk]:
         for piece in pieces:
             yield piece
             await asyncio.sleep(0.005)
 
     breaks: list[ClientError] = []
     async with LiveClient(f"127.0.0.1:{port}", memory_bytes=100_000) as live:
-        results = live.annotate(coming(), choices, on_break=lambda error, _: breaks.append(error))
+        results = live.annotate(
+            coming(), choices, on_interrupted=lambda error, _: breaks.append(error)
+        )
         return [result async for result in results], breaks

@@ -8,13 +8,13 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.e2e.page import opened_page, serving_files
-from tests.integration.javascript import CLIENT
-from tests.integration.sockets import live_url
+from tests.e2e.page import open_page, serving_files
+from tests.integration.javascript import CLIENT_DIR
+from tests.integration.sockets import websocket_url
 
-PATIENCE_SECONDS = 90.0
-SAID = "document.getElementById('said').textContent"
-NARROW = 360
+TIMEOUT_SECONDS = 90.0
+STATUS_TEXT = "document.getElementById('said').textContent"
+NARROW_WIDTH = 360
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +34,30 @@ async def test_the_page_shows_what_its_camera_sees(
     address: str, camera: Path, tmp_path: Path
 ) -> None:
     async with (
-        serving_files(CLIENT) as files,
-        opened_page(f"{files}/example.html", camera, tmp_path) as page,
+        serving_files(CLIENT_DIR) as files,
+        open_page(f"{files}/example.html", camera, tmp_path) as page,
     ):
         await page.call(
             "Emulation.setDeviceMetricsOverride",
-            width=NARROW,
+            width=NARROW_WIDTH,
             height=800,
             deviceScaleFactor=1,
             mobile=True,
         )
         for way in ("frames", "container"):
             await page.evaluate(
-                f"document.getElementById('url').value = '{live_url(address)}';"
+                f"document.getElementById('url').value = '{websocket_url(address)}';"
                 f"document.getElementById('as').value = '{way}';"
                 "document.getElementById('start').click();"
             )
-            seen = await page.until(
-                f"/Frame \\d+.*valence/.test({SAID}) && {SAID}", PATIENCE_SECONDS
+            seen = await page.wait_for(
+                f"/Frame \\d+.*valence/.test({STATUS_TEXT}) && {STATUS_TEXT}", TIMEOUT_SECONDS
             )
             dots = await page.evaluate("document.getElementById('now').getAttribute('cx') * 1")
             await page.evaluate("document.getElementById('stop').click()")
-            ended = await page.until(f"/^Ended/.test({SAID}) && {SAID}", PATIENCE_SECONDS)
+            ended = await page.wait_for(
+                f"/^Ended/.test({STATUS_TEXT}) && {STATUS_TEXT}", TIMEOUT_SECONDS
+            )
 
             values = re.findall(r"-?\d\.\d\d(?=[,.]|$)", seen.partition("valence")[2])
             assert len(values) == 2, seen
@@ -64,4 +66,4 @@ async def test_the_page_shows_what_its_camera_sees(
             frames = re.match(r"Ended after (\d+) frames", ended)
             assert frames, ended
             assert int(frames[1]) > 0
-        assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW
+        assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW_WIDTH

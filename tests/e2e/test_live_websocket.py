@@ -12,23 +12,23 @@ from typing import Any
 import av
 import pytest
 from circumplex_client import Client
-from circumplex_client.live import Frame, Sound
+from circumplex_client.live import AudioChunk, ImageFrame
 
-from tests.integration.javascript import session
-from tests.integration.relay import Relay, relaying
+from tests.integration.javascript import run_session
+from tests.integration.relay import FlakyProxy, running_proxy
 from tests.integration.sockets import (
-    END,
-    PATIENCE_SECONDS,
-    hear,
-    live_url,
-    opened,
-    rest_of,
-    say,
+    END_MESSAGE,
+    TIMEOUT_SECONDS,
+    open_websocket,
+    receive_message,
+    receive_until_closed,
+    send_message,
+    websocket_url,
 )
 
 TOLERANCE = 1e-5
-FRAMES = 40
-PICTURES_AND_SOUND = {
+FRAME_COUNT = 40
+FRAMES_AND_AUDIO_CONFIG = {
     "frames": {
         "encoding": "FRAME_ENCODING_JPEG",
         "audio": {"encoding": "SAMPLE_ENCODING_S16LE", "sample_rate_hz": 16000, "channels": 1},
@@ -36,17 +36,19 @@ PICTURES_AND_SOUND = {
 }
 
 
-async def test_a_container_in_random_pieces_says_what_a_job_says(
+async def test_a_randomly_chunked_container_equals_a_job(
     address: str, client: Client, talking_clip: Path, tmp_path: Path
 ) -> None:
-    clip = remuxed(talking_clip, tmp_path / "talking.mkv")
-    told, code = await streamed(address, {"container": {}}, list(pieces_of(clip.read_bytes())))
+    clip = remux(talking_clip, tmp_path / "talking.mkv")
+    told, code = await run_stream(
+        address, {"container": {}}, list(split_randomly(clip.read_bytes()))
+    )
     result = await asyncio.to_thread(client.annotate, clip)
 
-    finals = [each for each in results_of(told) if each["is_final"]]
+    finals = [each for each in select_results(told) if each["is_final"]]
     assert code == 1000
     assert told[-1]["summary"]["frames"] == str(len(result))
-    assert len(finals) < len(results_of(told)), "nothing was provisional"
+    assert len(finals) < len(select_results(told)), "nothing was provisional"
     assert [int(final["index"]) for final in finals] == result.index
     assert [final["time_seconds"] for final in finals] == result.time
     for name in ("valence", "arousal", "valence_smoothed", "arousal_std"):
@@ -54,61 +56,61 @@ async def test_a_container_in_random_pieces_says_what_a_job_says(
         assert streamed_values == pytest.approx(getattr(result, name), abs=TOLERANCE)
 
 
-async def test_a_page_gets_the_same_over_a_line_that_breaks(
+async def test_the_javascript_client_gets_equal_results_over_broken_connections(
     address: str, talking_clip: Path
 ) -> None:
-    media: list[Frame | Sound] = []
-    for frame in pictures_of(talking_clip):
-        media += [frame, Sound(b"\0\1" * 640)]
-    whole = await session(live_url(address), PICTURES_AND_SOUND, media)
-    relay = Relay(int(address.rpartition(":")[2]), iter([60_000, 300_000]))
-    async with relaying(relay) as port:
-        url = live_url(f"http://127.0.0.1:{port}")
-        broken = await session(url, PICTURES_AND_SOUND, media)
+    media: list[ImageFrame | AudioChunk] = []
+    for frame in make_jpeg_frames(talking_clip):
+        media += [frame, AudioChunk(b"\0\1" * 640)]
+    whole = await run_session(websocket_url(address), FRAMES_AND_AUDIO_CONFIG, media)
+    relay = FlakyProxy(int(address.rpartition(":")[2]), iter([60_000, 300_000]))
+    async with running_proxy(relay) as port:
+        url = websocket_url(f"http://127.0.0.1:{port}")
+        broken = await run_session(url, FRAMES_AND_AUDIO_CONFIG, media)
 
-    assert relay.cuts == 2
-    assert [final["index"] for final in finals_of(whole)] == list(range(FRAMES))
-    assert [final["index"] for final in finals_of(broken)] == list(range(FRAMES))
-    values, again = map(valences_of, (whole, broken))
+    assert relay.cut_count == 2
+    assert [final["index"] for final in select_final_results(whole)] == list(range(FRAME_COUNT))
+    assert [final["index"] for final in select_final_results(broken)] == list(range(FRAME_COUNT))
+    values, again = map(list_valences, (whole, broken))
     assert again == pytest.approx(values, abs=TOLERANCE)
-    assert len(set(values)) > FRAMES / 2
-    assert all(final["tracks"][0]["box"]["height"] > 50 for final in finals_of(broken))
+    assert len(set(values)) > FRAME_COUNT / 2
+    assert all(final["tracks"][0]["box"]["height"] > 50 for final in select_final_results(broken))
     for told in (whole, broken):
-        assert (told[-1]["type"], told[-1]["frames"]) == ("summary", FRAMES)
+        assert (told[-1]["type"], told[-1]["frames"]) == ("summary", FRAME_COUNT)
 
 
-def finals_of(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [each for each in told if each["type"] == "frame_result" and each["is_final"]]
+def select_final_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in messages if each["type"] == "frame_result" and each["is_final"]]
 
 
-def valences_of(told: list[dict[str, Any]]) -> list[float]:
-    return [final["tracks"][0]["estimate"]["valence"] for final in finals_of(told)]
+def list_valences(messages: list[dict[str, Any]]) -> list[float]:
+    return [final["tracks"][0]["estimate"]["valence"] for final in select_final_results(messages)]
 
 
-async def streamed(
+async def run_stream(
     address: str, config: dict[str, Any], media: list[bytes]
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Everything that is said of media that come as fast as they are taken."""
-    async with asyncio.timeout(6 * PATIENCE_SECONDS), opened(address) as socket:
-        await say(socket, {"config": config})
-        assert "config_ack" in await hear(socket)
+    async with asyncio.timeout(6 * TIMEOUT_SECONDS), open_websocket(address) as socket:
+        await send_message(socket, {"config": config})
+        assert "config_ack" in await receive_message(socket)
 
         async def send() -> None:
             for message in media:
-                await say(socket, message)
-            await say(socket, END)
+                await send_message(socket, message)
+            await send_message(socket, END_MESSAGE)
 
         sending = asyncio.create_task(send())
-        told, code = await rest_of(socket)
+        told, code = await receive_until_closed(socket)
         await sending
         return told, code
 
 
-def results_of(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [message["frame_result"] for message in told if "frame_result" in message]
+def select_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [message["frame_result"] for message in messages if "frame_result" in message]
 
 
-def pieces_of(data: bytes) -> Iterator[bytes]:
+def split_randomly(data: bytes) -> Iterator[bytes]:
     chance, start = random.Random(3), 0
     while start < len(data):
         size = chance.choice([1, 40, 3_000, 60_000])
@@ -116,7 +118,7 @@ def pieces_of(data: bytes) -> Iterator[bytes]:
         start += size
 
 
-def remuxed(clip: Path, into: Path) -> Path:
+def remux(clip: Path, into: Path) -> Path:
     """The same packets in a file that can be read as it comes."""
     with av.open(str(clip)) as source, av.open(str(into), "w") as target:
         streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
@@ -127,12 +129,12 @@ def remuxed(clip: Path, into: Path) -> Path:
     return into
 
 
-def pictures_of(clip: Path) -> Iterator[Frame]:
+def make_jpeg_frames(clip: Path) -> Iterator[ImageFrame]:
     """Its first frames, each a JPEG file, at a size that a page would send."""
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):
-            if number == FRAMES:
+            if number == FRAME_COUNT:
                 return
             file = io.BytesIO()
             frame.to_image(width=640, height=360).save(file, "jpeg")
-            yield Frame(number / 25, file.getvalue())
+            yield ImageFrame(number / 25, file.getvalue())

@@ -20,43 +20,45 @@ import cv2
 import numpy as np
 import pytest
 
-from proof.clips import Cast, Clip, draw, read_clips
-from proof.frames import Estimates
-from proof.offline import estimate_offline, open_exported
+from proof.clips import ClipSelection, RenderedClip, read_clips, render_clips
+from proof.frames import ClipEstimates
+from proof.offline import estimate_offline, load_exported_models
 from proof.served import estimate_served
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.clip import Chunk
-from service.embedded.stack import Stack, as_environment
-from service.extraction.chain import produce
-from service.extraction.options import Options
-from service.features.finder import open_finder
+from service.embedded.stack import Stack, settings_to_environment
+from service.extraction.chain import extract_clip
+from service.extraction.options import DecodeRequest
+from service.features.finder import open_face_finder
 from service.provenance import read_provenance
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-CAST = Cast(seed=1_000, actors=2, seconds=3.0, rates=("24", "variable"), cameras=2)
-MIN_AGREEMENT = 0.75
+EVAL_ACTORS = ClipSelection(
+    seed=1_000, actors=2, seconds=3.0, rates=("24", "variable"), rates_per_actor=2
+)
+MIN_AGREEMENT_CCC = 0.75
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("proof")
 
 
 @pytest.fixture(scope="module")
-def clips(out: Path) -> list[Clip]:
-    list(draw(CAST, out / "eval"))
-    return read_clips(CAST, out / "eval")
+def clips(out_dir: Path) -> list[RenderedClip]:
+    list(render_clips(EVAL_ACTORS, out_dir / "eval"))
+    return read_clips(EVAL_ACTORS, out_dir / "eval")
 
 
 @pytest.fixture(scope="module")
-def done(
-    stack: Stack, address: str, out: Path, clips: list[Clip]
+def completed_run(
+    stack: Stack, address: str, out_dir: Path, clips: list[RenderedClip]
 ) -> subprocess.CompletedProcess[str]:
     wanted = ("--actors", "2", "--seconds", "3", "--rate", "24", "--rate", "variable")
     return subprocess.run(
-        [sys.executable, "-m", "proof", *wanted, "--url", address, "--out", out],
-        env=os.environ | as_environment(stack.settings) | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "proof", *wanted, "--url", address, "--out", out_dir],
+        env=os.environ | settings_to_environment(stack.settings) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -65,27 +67,27 @@ def done(
 
 
 @pytest.fixture(scope="module")
-def report(done: subprocess.CompletedProcess[str], out: Path) -> dict[str, Any]:
-    assert done.returncode == 1, done.stderr
-    return json.loads((out / "eval.json").read_text())
+def report(completed_run: subprocess.CompletedProcess[str], out_dir: Path) -> dict[str, Any]:
+    assert completed_run.returncode == 1, completed_run.stderr
+    return json.loads((out_dir / "eval.json").read_text())
 
 
 def test_offline_and_served_estimates_of_the_same_frames_agree(report: dict[str, Any]) -> None:
     assert report["end_to_end"]["by_rate"].keys() == {"24", "variable"}
     for figures in report["end_to_end"]["by_rate"].values():
         for target in ("valence", "arousal"):
-            assert figures["agreement"]["ccc"][target] > MIN_AGREEMENT
+            assert figures["agreement"]["ccc"][target] > MIN_AGREEMENT_CCC
             assert figures["agreement"]["mean_absolute_difference"][target] < 0.06
 
 
 def test_report_holds_every_figure_and_where_it_comes_from(
-    report: dict[str, Any], clips: list[Clip]
+    report: dict[str, Any], clips: list[RenderedClip]
 ) -> None:
     assert report["held_out"].keys() == {"valence", "arousal", "mean"}
     assert report["end_to_end"].keys() >= {"valence", "arousal", "by_rate"}
     assert 0 <= report["coverage_90"] <= 1
     assert report["ablations"] is None
-    assert report["provenance"]["seed"] == CAST.seed
+    assert report["provenance"]["seed"] == EVAL_ACTORS.seed
     assert len(report["provenance"]["weights"]["models"]["fusion"]["weights_sha256"]) == 64
     frames = report["frames"]
     assert frames["all"] == sum(len(clip.truth) for clip in clips)
@@ -94,28 +96,32 @@ def test_report_holds_every_figure_and_where_it_comes_from(
     assert (frames["lost"], frames["strange"]) == (0, 0)
 
 
-def test_untrained_weights_fail_with_a_sentence_for_each_target(
-    done: subprocess.CompletedProcess[str],
+def test_untrained_weights_fail_with_a_message_for_each_threshold(
+    completed_run: subprocess.CompletedProcess[str],
 ) -> None:
-    assert done.returncode == 1
-    assert "Does not hold: all clips: served valence has CCC" in done.stderr
-    assert "Does not hold: rate variable: served arousal has CCC" in done.stderr
-    assert "every frame has exactly one row" not in done.stderr
-    assert "The weights are untrained" in done.stdout
+    assert completed_run.returncode == 1
+    assert "Does not hold: all clips: served valence has CCC" in completed_run.stderr
+    assert "Does not hold: rate variable: served arousal has CCC" in completed_run.stderr
+    assert "every frame has exactly one row" not in completed_run.stderr
+    assert "The weights are untrained" in completed_run.stdout
 
 
-def estimate(clips: list[Clip], settings: Settings, cache: Path) -> list[Estimates]:
-    exported = open_exported(settings.model_repository, read_provenance(settings))
-    return list(estimate_offline(exported, [clip.drawn for clip in clips], cache))
+def run_offline_estimation(
+    clips: list[RenderedClip], settings: Settings, cache: Path
+) -> list[ClipEstimates]:
+    exported = load_exported_models(settings.model_repository, read_provenance(settings))
+    return list(estimate_offline(exported, [clip.recording for clip in clips], cache))
 
 
-def as_the_service_cuts(clip: Clip, settings: Settings, folder: Path) -> Clip:
+def with_service_crops(clip: RenderedClip, settings: Settings, folder: Path) -> RenderedClip:
     """The clip with the crops that the service cuts from it, to the bit, for offline evaluation."""
     crops = folder / clip.truth.clip
     crops.mkdir(parents=True)
     faces = np.zeros(len(clip.truth), np.bool_)
-    finder = open_finder(settings.face_models_dir, settings.yunet_file)
-    for chunk in produce(clip.file, Options.of(Choices(), settings), finder):
+    finder = open_face_finder(settings.face_models_dir, settings.yunet_file)
+    for chunk in extract_clip(
+        clip.file, DecodeRequest.from_settings(AnalysisOptions(), settings), finder
+    ):
         if isinstance(chunk, Chunk):
             seen = [frame.index for frame in chunk.frames for _ in frame.faces]
             for index, crop in zip(seen, chunk.crops, strict=True):
@@ -123,18 +129,20 @@ def as_the_service_cuts(clip: Clip, settings: Settings, folder: Path) -> Clip:
                 bgr = np.ascontiguousarray(crop.transpose(1, 2, 0)[..., ::-1])
                 # lossless inside, whatever its name says: readers go by the content
                 (crops / f"{index + 1:05d}.jpg").write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
-    drawn = replace(clip.drawn, crops=crops, faces=faces, video=clip.file)
-    return replace(clip, drawn=drawn)
+    drawn = replace(clip.recording, crops=crops, faces=faces, video=clip.file)
+    return replace(clip, recording=drawn)
 
 
-def test_nothing_but_the_crops_parts_offline_from_served(
-    stack: Stack, address: str, clips: list[Clip], tmp_path: Path
+def test_offline_equals_served_given_the_same_crops(
+    stack: Stack, address: str, clips: list[RenderedClip], tmp_path: Path
 ) -> None:
     settings = stack.settings
-    cut = [as_the_service_cuts(clip, settings, tmp_path / "crops") for clip in clips]
+    cut = [with_service_crops(clip, settings, tmp_path / "crops") for clip in clips]
     files = [clip.file for clip in clips]
     served = list(estimate_served(address, files, read_provenance(settings)))
-    for here, there in zip(estimate(cut, settings, tmp_path / "cache"), served, strict=True):
+    for here, there in zip(
+        run_offline_estimation(cut, settings, tmp_path / "cache"), served, strict=True
+    ):
         assert np.array_equal(here.times, there.times)
         assert np.isfinite(here.mean).any()
         # float32 in another order: 4e-7 where this was measured

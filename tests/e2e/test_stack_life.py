@@ -15,13 +15,13 @@ import psutil
 import pytest
 from circumplex_client import Client
 
-from service.embedded.stack import as_environment, stand_apart
+from service.embedded.stack import isolate_settings, settings_to_environment
 from service.settings import Settings
 
 
-def wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.1)
 
@@ -34,15 +34,15 @@ def settings(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Setting
         face_models_dir=triton_dir.parent / "faces",
         model_repository=mini_repository,
     )
-    return stand_apart(shared, tmp_path / "state")
+    return isolate_settings(shared, tmp_path / "state")
 
 
 @contextmanager
-def running(settings: Settings) -> Generator[subprocess.Popen[str]]:
+def running_stack(settings: Settings) -> Generator[subprocess.Popen[str]]:
     """A running `circumplex up` that has said so."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
-        env=os.environ | as_environment(settings),
+        env=os.environ | settings_to_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,12 +58,12 @@ def running(settings: Settings) -> Generator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
-    with running(settings) as process:
+def stack_process(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    with running_stack(settings) as process:
         yield process
 
 
-def family(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
+def find_stack_processes(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
     """The parts by what is in their command line; Triton's own children too."""
     found = psutil.Process(process.pid).children(recursive=True)
     names = ("redis-server", "tritonserver", "worker", "gateway", "triton_python_backend_stub")
@@ -72,7 +72,7 @@ def family(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
     return family
 
 
-def living(parts: dict[str, psutil.Process]) -> list[str]:
+def list_alive(parts: dict[str, psutil.Process]) -> list[str]:
     """The names of the parts that have not ended."""
     return [name for name, part in parts.items() if is_alive(part)]
 
@@ -86,24 +86,24 @@ def is_alive(part: psutil.Process) -> bool:
 
 def wait_for_end(parts: dict[str, psutil.Process], *, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while left := living(parts):
+    while left := list_alive(parts):
         assert time.monotonic() < end, f"still there after {seconds:.0f} s: {', '.join(left)}"
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stack_that_is_told_to_stop_ends_every_part_and_exits_cleanly(
-    up: subprocess.Popen[str], number: signal.Signals
+def test_terminated_stack_ends_every_process_and_exits_cleanly(
+    stack_process: subprocess.Popen[str], number: signal.Signals
 ) -> None:
-    parts = family(up)
-    up.send_signal(number)
-    assert up.wait(timeout=60) == 0
-    assert not living(parts)
+    parts = find_stack_processes(stack_process)
+    stack_process.send_signal(number)
+    assert stack_process.wait(timeout=60) == 0
+    assert not list_alive(parts)
 
 
-def test_stack_that_is_killed_takes_every_part_with_it(up: subprocess.Popen[str]) -> None:
-    parts = family(up)
-    up.kill()
+def test_killed_stack_ends_every_process(stack_process: subprocess.Popen[str]) -> None:
+    parts = find_stack_processes(stack_process)
+    stack_process.kill()
     wait_for_end(parts, seconds=60)
 
 
@@ -111,15 +111,15 @@ def test_stack_that_is_killed_takes_every_part_with_it(up: subprocess.Popen[str]
     ("victim", "name"),
     [("worker", "worker"), ("triton_python_backend_stub", "Triton"), ("redis-server", "Redis")],
 )
-def test_part_that_dies_is_named_and_ends_the_stack(
-    up: subprocess.Popen[str], victim: str, name: str
+def test_dead_process_is_named_and_ends_the_stack(
+    stack_process: subprocess.Popen[str], victim: str, name: str
 ) -> None:
-    parts = family(up)
+    parts = find_stack_processes(stack_process)
     parts[victim].kill()
-    assert up.wait(timeout=60) == 1
-    assert up.stderr is not None
-    assert f"{name}: a process ended" in up.stderr.read()
-    assert not living(parts)
+    assert stack_process.wait(timeout=60) == 1
+    assert stack_process.stderr is not None
+    assert f"{name}: a process ended" in stack_process.stderr.read()
+    assert not list_alive(parts)
 
 
 def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
@@ -127,12 +127,12 @@ def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
 ) -> None:
     """Decode children come and go while the gateway starts: none of them is a part."""
     address = f"http://{settings.host}:{settings.http_port}"
-    with running(settings) as first, Client(address) as client:
-        parts = family(first)
+    with running_stack(settings) as first, Client(address) as client:
+        parts = find_stack_processes(first)
         jobs = [client.submit(talking_clip).id for _ in range(8)]
         first.kill()
         wait_for_end(parts, seconds=60)
-    with running(settings) as second, Client(address) as client:
+    with running_stack(settings) as second, Client(address) as client:
         for job in jobs:
             client.wait(job, timeout_seconds=120)
         time.sleep(2)  # longer than the stack takes to look at every part
@@ -144,8 +144,8 @@ def test_stack_that_is_killed_ends_in_time_though_triton_hangs(
 ) -> None:
     settings = settings.model_copy(update={"drain_seconds": 2.0})
     address = f"http://{settings.host}:{settings.http_port}"
-    with running(settings) as stack, Client(address) as client:
-        parts = family(stack)
+    with running_stack(settings) as stack, Client(address) as client:
+        parts = find_stack_processes(stack)
         triton = parts["tritonserver"]
         client.wait(client.submit(talking_clip).id, timeout_seconds=120)  # now they share memory
         triton.suspend()
@@ -159,7 +159,7 @@ def test_stack_that_is_killed_ends_in_time_though_triton_hangs(
         wait_for_end(parts, seconds=60)
 
 
-def triton_memory(stack: int) -> set[Path]:
+def list_triton_shared_memory(stack: int) -> set[Path]:
     """What the Triton of a stack shares with its models; the stack is a process's id."""
     return set(Path("/dev/shm").glob(f"circumplex-triton-{stack}-*"))
 
@@ -169,10 +169,10 @@ def test_stack_that_is_interrupted_while_triton_starts_leaves_no_shared_memory(
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
-        env=os.environ | as_environment(settings),
+        env=os.environ | settings_to_environment(settings),
         start_new_session=True,
     )
-    wait_until(lambda: bool(triton_memory(process.pid)), seconds=60)
+    wait_until(lambda: bool(list_triton_shared_memory(process.pid)), seconds=60)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 0
-    assert not triton_memory(process.pid)
+    assert not list_triton_shared_memory(process.pid)

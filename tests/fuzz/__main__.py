@@ -14,16 +14,16 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from service.embedded.stack import run_stack, stand_apart
+from service.embedded.stack import isolate_settings, run_stack
 from service.settings import Settings
 from tests.fuzz.inputs import make_input
-from tests.fuzz.leaks import list_shared_memory, shared_memory_left
-from tests.fuzz.report import VIOLATIONS, Findings, is_well
-from tests.fuzz.run import HANG_SECONDS, LIMITS, Plan, Run
+from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
+from tests.fuzz.report import VIOLATIONS, FuzzFindings, has_passed
+from tests.fuzz.run import FUZZ_SETTINGS, HANG_TIMEOUT_SECONDS, FuzzPlan, FuzzRun
 from tests.fuzz.seeds import make_seeds
-from tests.fuzz.stack import Service
+from tests.fuzz.stack import CheckedServiceClient
 
-OUT: Final = Path("out")
+OUT_DIR: Final = Path("out")
 
 
 def fuzz(
@@ -39,64 +39,73 @@ def fuzz(
 ) -> None:
     """Feed inputs; write out/fuzz.json and, in out/fuzz/, what is worth a look."""
     console = Console(highlight=False, soft_wrap=True)
-    plan = Plan(
-        seeds=make_seeds(), run_seed=seed, inputs=inputs, first=first, every=every, at_once=at_once
+    plan = FuzzPlan(
+        seeds=make_seeds(),
+        run_seed=seed,
+        inputs=inputs,
+        first_number=first,
+        service_every=every,
+        at_once=at_once,
     )
     if show is not None:
-        _show(plan, show, out, console)
+        _write_one_input(plan, show, out, console)
         return
-    summary = _feed(plan, OUT / "fuzz", console)
-    path = OUT / "fuzz.json"
+    summary = _run_fuzz(plan, OUT_DIR / "fuzz", console)
+    path = OUT_DIR / "fuzz.json"
     path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     counts = ", ".join(f"{summary[name]} {name}" for name in VIOLATIONS)
     crashes = summary["decoder_crashes"]
     console.print(f"{summary['inputs']} inputs: {counts}; {crashes} decoder crashes, each typed")
     console.print(f"Written: {path}")
-    if not is_well(summary):
+    if not has_passed(summary):
         raise typer.Exit(1)
 
 
-def _show(plan: Plan, number: int, out: Path | None, console: Console) -> None:
+def _write_one_input(plan: FuzzPlan, number: int, out: Path | None, console: Console) -> None:
     shown = make_input(plan.seeds, plan.run_seed, number)
-    path = out or OUT / "fuzz" / shown.name
+    path = out or OUT_DIR / "fuzz" / shown.name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(shown.data)
-    console.print(f"{path}: {', '.join(shown.steps)}; submitted with {shown.choices}")
+    console.print(f"{path}: {', '.join(shown.steps)}; submitted with {shown.options}")
 
 
-def _feed(plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
+def _run_fuzz(plan: FuzzPlan, folder: Path, console: Console) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    findings = Findings(folder=folder)
-    settings = Settings(**LIMITS)
+    findings = FuzzFindings(folder=folder)
+    settings = Settings(**FUZZ_SETTINGS)
     shared_memory = list_shared_memory()
-    with _room() as room:
+    with _run_folder() as room:
         with ExitStack() as opened:
-            stack = opened.enter_context(_stack(settings, room / "stack")) if plan.every else None
-            serve = stack and Service.of(stack, hang_seconds=HANG_SECONDS)
+            stack = (
+                opened.enter_context(_running_stack(settings, room / "stack"))
+                if plan.service_every
+                else None
+            )
+            serve = stack and CheckedServiceClient.connect(stack, hang_seconds=HANG_TIMEOUT_SECONDS)
             service = opened.enter_context(serve) if serve else None
             scratch = room / "inputs"
             scratch.mkdir()
-            run = Run(
+            run = FuzzRun(
                 plan,
                 settings,
                 findings,
                 scratch=scratch,
                 stack=stack,
                 service=service,
-                say=console.print,
+                log=console.print,
             )
-            summary = asyncio.run(run.feed())
-        left = shared_memory_left(shared_memory)
+            summary = asyncio.run(run.run())
+        left = find_leaked_shared_memory(shared_memory)
         left += [f"temporary file: {path.name}" for path in (room / "temporary").iterdir()]
     return summary | {"leaks": summary["leaks"] + len(left), "leaked": summary["leaked"] + left}
 
 
-def _stack(settings: Settings, folder: Path) -> Any:
-    return run_stack(stand_apart(settings, folder))
+def _running_stack(settings: Settings, folder: Path) -> Any:
+    return run_stack(isolate_settings(settings, folder))
 
 
 @contextmanager
-def _room() -> Generator[Path]:
+def _run_folder() -> Generator[Path]:
     """A folder for the run; what any of its processes puts into TMPDIR is seen in it."""
     with tempfile.TemporaryDirectory(prefix="circumplex-fuzz-") as folder:
         temporary = Path(folder) / "temporary"

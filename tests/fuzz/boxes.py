@@ -6,10 +6,10 @@ import struct
 from random import Random
 from typing import Final
 
-from tests.fuzz.damage import interesting
-from tests.fuzz.tree import Format, Node
+from tests.fuzz.damage import interesting_value
+from tests.fuzz.tree import ContainerFormat, Node
 
-_CONTAINERS: Final = {
+_CONTAINER_HEADER_BYTES: Final = {
     **dict.fromkeys((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"moof"), 0),
     **dict.fromkeys((b"traf", b"mvex", b"dinf", b"mfra", b"gmhd", b"tapt", b"wave", b"ilst"), 0),
     **dict.fromkeys((b"stsd", b"dref"), 8),
@@ -18,13 +18,21 @@ _CONTAINERS: Final = {
     **dict.fromkeys((b"mp4a", b"Opus", b"sowt", b"lpcm", b"fLaC", b".mp3"), 28),
 }
 """Boxes that hold boxes, and the bytes of their own before those."""
-_TARGETS: Final = frozenset(
+_DEMUXER_FIELDS: Final = frozenset(
     b"stts ctts stsc stsz stz2 stco co64 stss elst tkhd mdhd mvhd hdlr trun tfhd tfdt trex mfhd "
     b"sidx tfra mfro mehd avcC hvcC av1C esds dOps pasp colr clap stsd dref sdtp sbgp sgpd cslg "
     b"saiz saio senc tenc avc1 mp4a".split()
 )
-_KINDS: Final = (*_CONTAINERS, *sorted(_TARGETS), b"mdat", b"free", b"ftyp", b"uuid", b"cmov")
-_DEEPEST: Final = 12
+_KINDS: Final = (
+    *_CONTAINER_HEADER_BYTES,
+    *sorted(_DEMUXER_FIELDS),
+    b"mdat",
+    b"free",
+    b"ftyp",
+    b"uuid",
+    b"cmov",
+)
+_MAX_DEPTH: Final = 12
 
 
 def parse(data: bytes, depth: int = 0) -> list[Node]:
@@ -39,7 +47,7 @@ def parse(data: bytes, depth: int = 0) -> list[Node]:
         size = size or len(data) - place
         if not head <= size <= len(data) - place:
             break
-        nodes.append(_node(kind, data[place + head : place + size], head, depth))
+        nodes.append(_make_node(kind, data[place + head : place + size], head, depth))
         place += size
     if place < len(data):
         nodes.append(Node(kind=b"", body=data[place:]))
@@ -58,18 +66,24 @@ def write(node: Node) -> bytes:
     return struct.pack(">I4s", len(content) + 8, node.kind) + content
 
 
-def lie(rng: Random, size: int) -> bytes:
+def make_wrong_size(rng: Random, size: int) -> bytes:
     """A 32-bit size, or the mark of a 64-bit one with it."""
     if rng.random() < 0.25:
-        return struct.pack(">IQ", 1, interesting(rng, 64, size))
-    return struct.pack(">I", interesting(rng, 32, size))
+        return struct.pack(">IQ", 1, interesting_value(rng, 64, size))
+    return struct.pack(">I", interesting_value(rng, 32, size))
 
 
-def _node(kind: bytes, body: bytes, head: int, depth: int) -> Node:
-    own = _CONTAINERS.get(kind)
-    if own is None or depth >= _DEEPEST or len(body) < own:
+def _make_node(kind: bytes, body: bytes, head: int, depth: int) -> Node:
+    own = _CONTAINER_HEADER_BYTES.get(kind)
+    if own is None or depth >= _MAX_DEPTH or len(body) < own:
         return Node(kind=kind, body=body, form=head)
     return Node(kind=kind, body=body[:own], children=parse(body[own:], depth + 1), form=head)
 
 
-BOXES: Final = Format(parse=parse, write=write, kinds=_KINDS, targets=_TARGETS, lie=lie)
+BOXES: Final = ContainerFormat(
+    parse=parse,
+    write=write,
+    kinds=_KINDS,
+    demuxer_fields=_DEMUXER_FIELDS,
+    make_wrong_size=make_wrong_size,
+)

@@ -6,14 +6,23 @@ import struct
 from random import Random
 from typing import Final
 
-from tests.fuzz.damage import interesting
-from tests.fuzz.tree import Format, Node
+from tests.fuzz.damage import interesting_value
+from tests.fuzz.tree import ContainerFormat, Node
 
 _LISTS: Final = (b"RIFF", b"LIST", b"RIFX")
-_TARGETS: Final = frozenset(
+_DEMUXER_FIELDS: Final = frozenset(
     (b"avih", b"strh", b"strf", b"strd", b"indx", b"idx1", b"dmlh", b"fmt ", b"vprp", b"fact")
 )
-_KINDS: Final = (*_LISTS, *sorted(_TARGETS), b"data", b"00dc", b"01wb", b"ix00", b"JUNK", b"00pc")
+_KINDS: Final = (
+    *_LISTS,
+    *sorted(_DEMUXER_FIELDS),
+    b"data",
+    b"00dc",
+    b"01wb",
+    b"ix00",
+    b"JUNK",
+    b"00pc",
+)
 
 
 def parse(data: bytes) -> list[Node]:
@@ -46,9 +55,15 @@ def write(node: Node) -> bytes:
     return node.kind + size + content + b"\x00" * (len(content) % 2)
 
 
-def lie(rng: Random, size: int) -> bytes:
+def make_wrong_size(rng: Random, size: int) -> bytes:
     """Another size."""
-    return struct.pack("<I", interesting(rng, 32, size))
+    return struct.pack("<I", interesting_value(rng, 32, size))
 
 
-CHUNKS: Final = Format(parse=parse, write=write, kinds=_KINDS, targets=_TARGETS, lie=lie)
+CHUNKS: Final = ContainerFormat(
+    parse=parse,
+    write=write,
+    kinds=_KINDS,
+    demuxer_fields=_DEMUXER_FIELDS,
+    make_wrong_size=make_wrong_size,
+)

@@ -8,39 +8,48 @@ from typing import Final
 
 MAX_BYTES: Final = 1 << 18
 """No input grows beyond this."""
-_LONGEST_RUN: Final = 512
-_WIDTHS: Final = (1, 2, 4, 4, 8)
+_MAX_RUN_BYTES: Final = 512
+_NUMBER_WIDTHS: Final = (1, 2, 4, 4, 8)
 
 
-def interesting(rng: Random, bits: int, near: int) -> int:
+def interesting_value(rng: Random, bits: int, original: int) -> int:
     """A number of so many bits that breaks counting, adding or multiplying with it."""
     top = 1 << bits
     value = rng.choice(
         (
             *(0, 1, 2, 3, 7, 8, top - 1, top - 2, top // 2, top // 2 - 1, top // 2 + 1),
-            *(top // 4, top // 8, top // 16, top // 1000, near - 1, near + 1, 2 * near, -near),
+            *(
+                top // 4,
+                top // 8,
+                top // 16,
+                top // 1000,
+                original - 1,
+                original + 1,
+                2 * original,
+                -original,
+            ),
             *(rng.getrandbits(bits), 1 << rng.randrange(bits)),
         )
     )
     return value % top
 
 
-def lie_in_place(data: bytes, rng: Random, within: int | None = None) -> bytes:
+def overwrite_number(data: bytes, rng: Random, within: int | None = None) -> bytes:
     """Overwrite one aligned number near the beginning, or anywhere, with an interesting one."""
-    width = rng.choice([width for width in _WIDTHS if width <= len(data)] or [0])
+    width = rng.choice([width for width in _NUMBER_WIDTHS if width <= len(data)] or [0])
     if not width:
         return data
     most = min(len(data), within or len(data)) - width
     place = rng.randrange(0, most + 1, width)
     order = rng.choice(("big", "big", "big", "little"))
     near = int.from_bytes(data[place : place + width], order)
-    number = interesting(rng, 8 * width, near).to_bytes(width, order)
+    number = interesting_value(rng, 8 * width, near).to_bytes(width, order)
     return data[:place] + number + data[place + width :]
 
 
 def damage(data: bytes, rng: Random) -> tuple[bytes, str]:
     """Do one thing to the bytes; returns what was done too."""
-    act = rng.choice(_ACTS)
+    act = rng.choice(_MUTATIONS)
     return act(data, rng)[:MAX_BYTES], act.__name__.strip("_")
 
 
@@ -59,13 +68,13 @@ def _flip_bits(data: bytes, rng: Random) -> bytes:
 
 
 def _flip_nearby(data: bytes, rng: Random) -> bytes:
-    start, stop = _run(data, rng)
+    start, stop = _choose_range(data, rng)
     noisy = bytes(byte ^ (rng.getrandbits(8) & rng.getrandbits(8)) for byte in data[start:stop])
     return data[:start] + noisy + data[stop:]
 
 
 def _fill(data: bytes, rng: Random) -> bytes:
-    start, stop = _run(data, rng)
+    start, stop = _choose_range(data, rng)
     filler = rng.choice((b"\x00", b"\xff", b"\x80", b"\x01"))
     return data[:start] + filler * (stop - start) + data[stop:]
 
@@ -76,17 +85,17 @@ def _insert(data: bytes, rng: Random) -> bytes:
 
 
 def _delete(data: bytes, rng: Random) -> bytes:
-    start, stop = _run(data, rng)
+    start, stop = _choose_range(data, rng)
     return data[:start] + data[stop:]
 
 
 def _repeat(data: bytes, rng: Random) -> bytes:
-    start, stop = _run(data, rng)
+    start, stop = _choose_range(data, rng)
     return data[:stop] + data[start:stop] * rng.choice((1, 1, 3, 30)) + data[stop:]
 
 
 def _swap(data: bytes, rng: Random) -> bytes:
-    start, stop = _run(data, rng)
+    start, stop = _choose_range(data, rng)
     place = rng.randrange(start + 1)
     return data[:place] + data[start:stop] + data[place:start] + data[stop:]
 
@@ -100,19 +109,19 @@ def _behead(data: bytes, rng: Random) -> bytes:
 
 
 def _extend(data: bytes, rng: Random) -> bytes:
-    return data + rng.randbytes(rng.randrange(1, _LONGEST_RUN))
+    return data + rng.randbytes(rng.randrange(1, _MAX_RUN_BYTES))
 
 
 def _lie(data: bytes, rng: Random) -> bytes:
-    return lie_in_place(data, rng)
+    return overwrite_number(data, rng)
 
 
-_ACTS: Final[tuple[Callable[[bytes, Random], bytes], ...]] = (
+_MUTATIONS: Final[tuple[Callable[[bytes, Random], bytes], ...]] = (
     *(_flip_bits, _flip_bits, _flip_nearby, _fill, _insert, _delete, _repeat),
     *(_swap, _truncate, _behead, _extend, _lie, _lie),
 )
 
 
-def _run(data: bytes, rng: Random) -> tuple[int, int]:
+def _choose_range(data: bytes, rng: Random) -> tuple[int, int]:
     start = rng.randrange(len(data) + 1)
-    return start, min(len(data), start + rng.randrange(1, rng.choice((4, 32, _LONGEST_RUN))))
+    return start, min(len(data), start + rng.randrange(1, rng.choice((4, 32, _MAX_RUN_BYTES))))

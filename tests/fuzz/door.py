@@ -22,14 +22,14 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from service.analysis import analyse
-from service.domain.arrays import Booleans, Bytes, Floats, Integers
-from service.domain.choices import Choices
-from service.domain.ports import Extractor
+from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.choices import AnalysisOptions
+from service.domain.ports import ClipExtractor
 from service.domain.signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
 from service.errors import ClipError, DecoderCrashed, DecoderKilled
-from service.estimation import Method
+from service.estimation import EstimationParameters
 from service.results.builder import ResultBuilder
-from service.results.columns import Result
+from service.results.columns import AnalysisResult
 from service.results.formats import FORMATS
 from service.telemetry.metrics import Metrics
 
@@ -60,37 +60,39 @@ class Outcome:
     seconds: float = 0.0
 
 
-class ResultBroken(Exception):
+class InvalidResult(Exception):
     """A result that a client could not use."""
 
 
-class Door:
+class InProcessPipeline:
     """Feeds inputs to the worker's own path, any number at a time."""
 
-    def __init__(self, extractor: Extractor, *, hang_seconds: float) -> None:
+    def __init__(self, extractor: ClipExtractor, *, hang_seconds: float) -> None:
         self._hang_seconds = hang_seconds
         self._analyse = partial(
             analyse,
             extractor=extractor,
-            inference=Zeros(),
-            method=Method(),
+            inference=ZeroInference(),
+            parameters=EstimationParameters(),
             metrics=Metrics(CollectorRegistry()),
         )
 
-    async def try_clip(self, clip: Path, choices: Choices) -> Outcome:
+    async def try_clip(self, clip: Path, choices: AnalysisOptions) -> Outcome:
         """The outcome, whatever it is."""
         began = time.monotonic()
-        code, verdict, detail, rows = await self._follow(clip, choices)
+        code, verdict, detail, rows = await self._run_clip(clip, choices)
         seconds = time.monotonic() - began
         return Outcome(code=code, verdict=verdict, detail=detail, rows=rows, seconds=seconds)
 
-    async def _follow(self, clip: Path, choices: Choices) -> tuple[str, Verdict, str, int]:
+    async def _run_clip(
+        self, clip: Path, choices: AnalysisOptions
+    ) -> tuple[str, Verdict, str, int]:
         patience = asyncio.timeout(self._hang_seconds)
         try:
             async with patience:
-                rows = check(await self._annotate(clip, choices))
+                rows = check_result(await self._annotate(clip, choices))
         except ClipError as error:
-            return error.code, judge_error(error), error.detail, 0
+            return error.code, classify_error(error), error.detail, 0
         except DecoderKilled as error:
             return error.code, Verdict.DEATH, error.detail, 0
         except Exception as error:
@@ -99,7 +101,7 @@ class Door:
             return type(error).__name__, Verdict.DEFECT, repr(error)[:500], 0
         return "succeeded", Verdict.FINE, "", rows
 
-    async def _annotate(self, clip: Path, choices: Choices) -> Result:
+    async def _annotate(self, clip: Path, choices: AnalysisOptions) -> AnalysisResult:
         builder = ResultBuilder({}, choices.faces)
         async with aclosing(self._analyse(clip, choices)) as events:
             async for event in events:
@@ -107,20 +109,20 @@ class Door:
         return builder.build()
 
 
-def judge_error(error: ClipError) -> Verdict:
+def classify_error(error: ClipError) -> Verdict:
     """Whether a typed error is the clip's fault, the decoder's, or hides a defect of ours."""
     if not isinstance(error, DecoderCrashed):
         return Verdict.FINE
     return Verdict.CRASH if "ended by SIG" in error.detail else Verdict.DEFECT
 
 
-def check(result: Result) -> int:
+def check_result(result: AnalysisResult) -> int:
     """Write a result in every format and read its JSON; returns its rows.
 
     Raises: ResultBroken.
     """
     written = {name: b"".join(each.write(result)) for name, each in FORMATS.items()}
-    check_document(json.loads(written["json"], parse_constant=_refuse))
+    check_document(json.loads(written["json"], parse_constant=_reject_constant))
     return len(result.frames)
 
 
@@ -132,7 +134,7 @@ def check_document(document: Mapping[str, Any]) -> int:
     frames = document["frames"]
     rows = _check_columns(frames)
     if frames["index"] != list(range(rows)):
-        raise ResultBroken("ordinals are not 0, 1, 2 ...")
+        raise InvalidResult("ordinals are not 0, 1, 2 ...")
     for track in document["tracks"]:
         if "frames" in track:
             _check_columns(track["frames"])
@@ -144,32 +146,34 @@ def _check_columns(frames: Mapping[str, Any]) -> int:
     rows = len(frames["index"])
     columns = [each for each in frames.values() if isinstance(each, list)]
     if any(len(column) != rows for column in columns) or not rows:
-        raise ResultBroken("columns of different lengths, or none")
+        raise InvalidResult("columns of different lengths, or none")
     if any(time is None or not math.isfinite(time) for time in frames["time"]):
-        raise ResultBroken("a row without a time")
+        raise InvalidResult("a row without a time")
     return rows
 
 
-def _refuse(constant: str) -> float:
-    raise ResultBroken(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> float:
+    raise InvalidResult(f"{constant} is no JSON")
 
 
-class Zeros:
+class ZeroInference:
     """Networks that have nothing to say: a domain.ports.Inference."""
 
-    async def embed_faces(self, crops: Bytes) -> Floats:
+    async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         return np.zeros((len(crops), FACE_FEATURES), np.float32)
 
-    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+    async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
         return np.zeros((len(patch_starts), VOICE_FEATURES), np.float32)
 
-    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+    async def fuse(
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         nothing = np.zeros((len(mask), len(TARGETS)), np.float32)
         return nothing, nothing
 
     async def fuse_live(
-        self, visual: Floats, audio: Floats, mask: Booleans
-    ) -> tuple[Floats, Floats]:
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         return await self.fuse(visual, audio, mask)
 
     async def is_ready(self) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from service.domain.choices import Choices, Faces
+from service.domain.choices import AnalysisOptions, FaceSelection
 from tests.fuzz import elements, packets, tree
 from tests.fuzz.boxes import BOXES
 from tests.fuzz.chunks import CHUNKS
-from tests.fuzz.damage import MAX_BYTES, damage, lie_in_place, splice
+from tests.fuzz.damage import MAX_BYTES, damage, overwrite_number, splice
 from tests.fuzz.elements import ELEMENTS
 from tests.fuzz.seeds import Seed
 
@@ -19,7 +19,7 @@ Mutation = Callable[[bytes, Random], tuple[bytes, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class FuzzInput:
     """One file to be fed, and how it is submitted.
 
     name: its number and what it was made from. steps: what was done to that.
@@ -29,10 +29,10 @@ class Input:
     name: str
     steps: tuple[str, ...]
     data: bytes
-    choices: Choices
+    options: AnalysisOptions
 
 
-def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> Input:
+def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> FuzzInput:
     """The input of this number in the run of this seed."""
     rng = Random(f"{run_seed}:{number}")  # reproducible, not secret
     seed = rng.choice(seeds)
@@ -40,7 +40,7 @@ def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> Input:
     if rng.random() < 0.4:
         data = _damage_packets(seed, rng)
         steps.append("damage packets")
-    structure = _STRUCTURES.get(seed.container, damage)
+    structure = _STRUCTURE_MUTATIONS.get(seed.container, damage)
     for _ in range(rng.choice((0, 1, 2, 4) if steps else (1, 1, 2, 3, 6))):
         data, done = (structure if rng.random() < 0.75 else damage)(data, rng)
         steps.append(done)
@@ -48,20 +48,20 @@ def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> Input:
         other = rng.choice(seeds)
         data = splice(data, other.data, rng)
         steps.append(f"splice {other.name}")
-    return Input(
+    return FuzzInput(
         number=number,
         name=f"{number:06d}-{seed.name}",
         steps=tuple(steps),
         data=data[:MAX_BYTES],
-        choices=_choose(rng),
+        options=_choose_options(rng),
     )
 
 
-def _choose(rng: Random) -> Choices:
+def _choose_options(rng: Random) -> AnalysisOptions:
     """What is mostly chosen is nothing."""
     video, audio = (rng.randrange(3) if rng.random() < 0.05 else None for _ in range(2))
-    faces = Faces.ALL if rng.random() < 0.25 else Faces.PRIMARY
-    return Choices(faces=faces, video_stream=video, audio_stream=audio)
+    faces = FaceSelection.ALL if rng.random() < 0.25 else FaceSelection.PRIMARY
+    return AnalysisOptions(faces=faces, video_stream=video, audio_stream=audio)
 
 
 def _damage_packets(seed: Seed, rng: Random) -> bytes:
@@ -73,7 +73,7 @@ def _damage_packets(seed: Seed, rng: Random) -> bytes:
             stop = min(stop, start + 40)
         part = bytes(data[start:stop])
         for _ in range(rng.choice((1, 2, 8))):
-            part = lie_in_place(part, rng) if rng.random() < 0.4 else _flip_bit(part, rng)
+            part = overwrite_number(part, rng) if rng.random() < 0.4 else _flip_bit(part, rng)
         data[start:stop] = part
     return bytes(data)
 
@@ -83,24 +83,24 @@ def _flip_bit(data: bytes, rng: Random) -> bytes:
     return data[:place] + bytes((data[place] ^ 1 << rng.randrange(8),)) + data[place + 1 :]
 
 
-def _in_boxes(data: bytes, rng: Random) -> tuple[bytes, str]:
+def _mutate_boxes(data: bytes, rng: Random) -> tuple[bytes, str]:
     return tree.mutate(data, BOXES, rng)
 
 
-def _in_elements(data: bytes, rng: Random) -> tuple[bytes, str]:
+def _mutate_elements(data: bytes, rng: Random) -> tuple[bytes, str]:
     if rng.random() < 0.15:
-        return elements.relace(data, rng)
+        return elements.corrupt_block(data, rng)
     return tree.mutate(data, ELEMENTS, rng)
 
 
-def _in_chunks(data: bytes, rng: Random) -> tuple[bytes, str]:
+def _mutate_chunks(data: bytes, rng: Random) -> tuple[bytes, str]:
     return tree.mutate(data, CHUNKS, rng)
 
 
-_STRUCTURES: Final[Mapping[str, Mutation]] = {
-    **dict.fromkeys(("mp4", "mov"), _in_boxes),
-    **dict.fromkeys(("mkv", "webm"), _in_elements),
-    **dict.fromkeys(("avi", "wav"), _in_chunks),
+_STRUCTURE_MUTATIONS: Final[Mapping[str, Mutation]] = {
+    **dict.fromkeys(("mp4", "mov"), _mutate_boxes),
+    **dict.fromkeys(("mkv", "webm"), _mutate_elements),
+    **dict.fromkeys(("avi", "wav"), _mutate_chunks),
     "ts": packets.mutate,
 }
 """Other containers have no structure that we know: their bytes are damaged."""

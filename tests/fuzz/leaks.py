@@ -16,15 +16,15 @@ from typing import Final
 import psutil
 from redis import Redis
 
-SPARE_HANDLES: Final = 16
+HANDLE_TOLERANCE: Final = 16
 """Handles by which a process may have more at the end: connections of pools come and go."""
-SETTLE_SECONDS: Final = 30.0
-_LOOK_SECONDS: Final = 0.25
-_SHARED_MEMORY: Final = Path("/dev/shm")  # looked at, never written to
+SETTLE_TIMEOUT_SECONDS: Final = 30.0
+_SETTLE_POLL_SECONDS: Final = 0.25
+_SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # looked at, never written to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
+class ResourceSnapshot:
     """What there is. handles and mebibytes: of every process of the run, by its id.
 
     strays: files and keys that belong to no job of the run.
@@ -32,35 +32,37 @@ class Census:
 
     processes: int
     zombies: int
-    handles: Mapping[int, int]
-    mebibytes: Mapping[int, float]
+    handle_counts: Mapping[int, int]
+    resident_mib: Mapping[int, float]
     strays: tuple[str, ...] = ()
 
-    def leaks_since(self, before: Census) -> list[str]:
+    def find_leaks_since(self, before: ResourceSnapshot) -> list[str]:
         """What is there now, and should not be."""
         found = [f"stray: {each}" for each in self.strays]
         if self.processes > before.processes:
             found.append(f"processes: {before.processes} before, {self.processes} now")
         if self.zombies:
             found.append(f"zombies: {self.zombies}")
-        for pid, handles in self.handles.items():
-            if handles > before.handles.get(pid, handles) + SPARE_HANDLES:
-                found.append(f"handles of {pid}: {before.handles[pid]} before, {handles} now")
+        for pid, handles in self.handle_counts.items():
+            if handles > before.handle_counts.get(pid, handles) + HANDLE_TOLERANCE:
+                found.append(f"handles of {pid}: {before.handle_counts[pid]} before, {handles} now")
         return found
 
 
-def settle(take: Callable[[], Census], max_processes: int | None) -> Census:
+def wait_until_settled(
+    take_snapshot: Callable[[], ResourceSnapshot], max_processes: int | None
+) -> ResourceSnapshot:
     """A census once ended processes are reaped and helpers of a moment are gone."""
-    end = time.monotonic() + SETTLE_SECONDS
+    end = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     while True:
-        census = take()
+        census = take_snapshot()
         is_calm = max_processes is None or census.processes <= max_processes
         if (is_calm and not census.zombies) or time.monotonic() > end:
             return census
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_SETTLE_POLL_SECONDS)
 
 
-def count(strays: Callable[[], list[str]]) -> Census:
+def snapshot_resources(find_strays: Callable[[], list[str]]) -> ResourceSnapshot:
     """The census of this process, of all that descend from it, and of what `strays` finds."""
     handles: dict[int, int] = {}
     mebibytes: dict[int, float] = {}
@@ -73,27 +75,27 @@ def count(strays: Callable[[], list[str]]) -> Census:
                 continue
             handles[process.pid] = process.num_fds()
             mebibytes[process.pid] = round(process.memory_info().rss / 2**20, 1)
-    return Census(
+    return ResourceSnapshot(
         processes=len(handles),
         zombies=zombies,
-        handles=handles,
-        mebibytes=mebibytes,
-        strays=tuple(strays()),
+        handle_counts=handles,
+        resident_mib=mebibytes,
+        strays=tuple(find_strays()),
     )
 
 
 def list_shared_memory() -> frozenset[str]:
     """Names of all shared memory of the machine, whoever's."""
-    return frozenset(path.name for path in _SHARED_MEMORY.glob("*"))
+    return frozenset(path.name for path in _SHARED_MEMORY_DIR.glob("*"))
 
 
-def shared_memory_left(before: frozenset[str]) -> list[str]:
+def find_leaked_shared_memory(before: frozenset[str]) -> list[str]:
     """What has come since, and no living process maps: its owner has ended without it."""
     names = sorted(list_shared_memory() - before)
     return [f"shared memory: {name}" for name in names if not _is_mapped(name)]
 
 
-def stray_files(folder: Path, jobs: Set[str]) -> list[str]:
+def find_stray_files(folder: Path, jobs: Set[str]) -> list[str]:
     """Files among the blobs of a store that are not whole clips or results of these jobs."""
     blobs = ("clips", "results")
     paths = (path for part in blobs for path in (folder / part).rglob("*") if path.is_file())
@@ -104,7 +106,7 @@ def stray_files(folder: Path, jobs: Set[str]) -> list[str]:
     ]
 
 
-def stray_keys(redis: Redis, jobs: Set[str]) -> list[str]:
+def find_stray_keys(redis: Redis, jobs: Set[str]) -> list[str]:
     """Keys that last although no job of the run has them as its record or its events."""
     names = (str(key) for key in redis.scan_iter())
     return [
@@ -120,6 +122,6 @@ def _is_mapped(name: str) -> bool:
     """Whether a living process holds it: then it is somebody else's, and in use."""
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
-            if f"{_SHARED_MEMORY}/{name}" in maps.read_text(errors="replace"):
+            if f"{_SHARED_MEMORY_DIR}/{name}" in maps.read_text(errors="replace"):
                 return True
     return False

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from tests.fuzz.damage import damage, interesting
+from tests.fuzz.damage import damage, interesting_value
 
 PACKET_BYTES: Final = 188
 
-Packets = list[bytearray]
+PacketList = list[bytearray]
 
 
 def mutate(data: bytes, rng: Random) -> tuple[bytes, str]:
     """Do one thing to one packet or to the order of packets; returns what was done too."""
     packets = [bytearray(data[at : at + PACKET_BYTES]) for at in range(0, len(data), PACKET_BYTES)]
-    act = rng.choice(_ACTS)
+    act = rng.choice(_MUTATIONS)
     for _ in range(rng.choice((1, 1, 2, 5))):
         whole = [packet for packet in packets if len(packet) == PACKET_BYTES]
         if not whole:
@@ -25,7 +25,7 @@ def mutate(data: bytes, rng: Random) -> tuple[bytes, str]:
     return b"".join(packets), act.__name__.strip("_")
 
 
-def _readdress(packets: Packets, packet: bytearray, rng: Random) -> None:
+def _readdress(packets: PacketList, packet: bytearray, rng: Random) -> None:
     """Another packet id: another stream's, a table's, or nobody's."""
     other = rng.choice([other for other in packets if len(other) == PACKET_BYTES])
     number = rng.choice((0, 1, 0x11, 0x1FFF, rng.getrandbits(13), (other[1] & 31) << 8 | other[2]))
@@ -33,38 +33,40 @@ def _readdress(packets: Packets, packet: bytearray, rng: Random) -> None:
     packet[2] = number & 0xFF
 
 
-def _unsync(_: Packets, packet: bytearray, rng: Random) -> None:
+def _unsync(_: PacketList, packet: bytearray, rng: Random) -> None:
     packet[0] = rng.getrandbits(8)
 
 
-def _break_continuity(_: Packets, packet: bytearray, rng: Random) -> None:
+def _break_continuity(_: PacketList, packet: bytearray, rng: Random) -> None:
     packet[3] = packet[3] & 0xF0 | rng.getrandbits(4)
 
 
-def _flag(_: Packets, packet: bytearray, rng: Random) -> None:
+def _flag(_: PacketList, packet: bytearray, rng: Random) -> None:
     """Error, payload start, scrambling and adaptation bits."""
     place = rng.choice((1, 3))
     packet[place] ^= 1 << rng.randrange(5 if place == 1 else 4, 8)
 
 
-def _adapt(_: Packets, packet: bytearray, rng: Random) -> None:
+def _adapt(_: PacketList, packet: bytearray, rng: Random) -> None:
     """An adaptation field of any length, with any clock."""
     packet[3] |= 0x20
-    packet[4] = interesting(rng, 8, packet[4])
+    packet[4] = interesting_value(rng, 8, packet[4])
     packet[5] = rng.getrandbits(8) | rng.choice((0, 0x10, 0x80))
     if rng.random() < 0.7:
-        packet[6:12] = interesting(rng, 48, int.from_bytes(packet[6:12], "big")).to_bytes(6, "big")
+        packet[6:12] = interesting_value(rng, 48, int.from_bytes(packet[6:12], "big")).to_bytes(
+            6, "big"
+        )
 
 
-def _time(_: Packets, packet: bytearray, rng: Random) -> None:
+def _time(_: PacketList, packet: bytearray, rng: Random) -> None:
     """Header and timestamps of the elementary packet that starts here, if one does."""
     start = packet.find(b"\x00\x00\x01", 4)
     if 0 <= start < PACKET_BYTES - 24:
         place = start + rng.randrange(3, 19)
-        packet[place] = interesting(rng, 8, packet[place])
+        packet[place] = interesting_value(rng, 8, packet[place])
 
 
-def _tabulate(packets: Packets, _: bytearray, rng: Random) -> None:
+def _tabulate(packets: PacketList, _: bytearray, rng: Random) -> None:
     """A byte of a table, checksum and all: demuxers go on without it."""
     tables = [packet for packet in packets if len(packet) == PACKET_BYTES and packet[1] & 0x40]
     if tables:
@@ -72,27 +74,27 @@ def _tabulate(packets: Packets, _: bytearray, rng: Random) -> None:
         table[rng.randrange(4, 60)] = rng.getrandbits(8)
 
 
-def _drop(packets: Packets, packet: bytearray, rng: Random) -> None:
+def _drop(packets: PacketList, packet: bytearray, rng: Random) -> None:
     packets.remove(packet)
 
 
-def _repeat(packets: Packets, packet: bytearray, rng: Random) -> None:
+def _repeat(packets: PacketList, packet: bytearray, rng: Random) -> None:
     place = rng.randrange(len(packets) + 1)
     packets[place:place] = [bytearray(packet) for _ in range(rng.choice((1, 2, 30)))]
 
 
-def _reorder(packets: Packets, packet: bytearray, rng: Random) -> None:
+def _reorder(packets: PacketList, packet: bytearray, rng: Random) -> None:
     start = rng.randrange(len(packets))
     part = packets[start : start + 8]
     rng.shuffle(part)
     packets[start : start + 8] = part
 
 
-def _shorten(_: Packets, packet: bytearray, rng: Random) -> None:
+def _shorten(_: PacketList, packet: bytearray, rng: Random) -> None:
     del packet[rng.randrange(4, PACKET_BYTES) :]
 
 
-_ACTS: Final[tuple[Callable[[Packets, bytearray, Random], None], ...]] = (
+_MUTATIONS: Final[tuple[Callable[[PacketList, bytearray, Random], None], ...]] = (
     *(_readdress, _unsync, _break_continuity, _flag, _adapt, _adapt, _time, _time),
     *(_tabulate, _tabulate, _drop, _repeat, _reorder, _shorten),
 )

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from service.errors import DecoderOutOfMemory, DecoderTimedOut
 from tests.fuzz.door import Outcome, Verdict
-from tests.fuzz.inputs import Input
+from tests.fuzz.inputs import FuzzInput
 
-_SLOWEST: Final = 10
-_MAX_KEPT: Final = 500
+_SLOWEST_COUNT: Final = 10
+_MAX_SAVED: Final = 500
 VIOLATIONS: Final = ("deaths", "hangs", "defects", "leaks")
 
 
 @dataclass(slots=True)
-class Findings:
+class FuzzFindings:
     """Collected while inputs are fed; what is worth a look is kept as a file in `folder`."""
 
     folder: Path
@@ -26,25 +26,25 @@ class Findings:
     codes: Counter[str] = field(default_factory=Counter[str])
     service_codes: Counter[str] = field(default_factory=Counter[str])
     verdicts: Counter[Verdict] = field(default_factory=Counter[Verdict])
-    kept: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    saved: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     disagreements: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     slowest: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     parts_lost: list[str] = field(default_factory=list[str])
     leaks: list[str] = field(default_factory=list[str])
 
-    def add(self, fed: Input, outcome: Outcome, through_service: Outcome | None) -> None:
+    def add(self, fuzz_input: FuzzInput, outcome: Outcome, through_service: Outcome | None) -> None:
         """Count how an input ended, behind the door and through the service."""
         self.inputs += 1
         self.codes[outcome.code] += 1
-        self._look_at(fed, outcome, "door")
+        self._record_outcome(fuzz_input, outcome, "door")
         if through_service is None:
             return
         self.service_inputs += 1
         self.service_codes[through_service.code] += 1
-        self._look_at(fed, through_service, "service")
-        if through_service.code != outcome.code and fed.data:
+        self._record_outcome(fuzz_input, through_service, "service")
+        if through_service.code != outcome.code and fuzz_input.data:
             codes = {"door": outcome.code, "service": through_service.code}
-            self.disagreements.append({"name": fed.name, **codes})
+            self.disagreements.append({"name": fuzz_input.name, **codes})
 
     def summary(self) -> dict[str, Any]:
         """The report as JSON has it."""
@@ -66,20 +66,25 @@ class Findings:
             },
             "leaked": self.leaks,
             "slowest": [{"seconds": round(s, 2), "name": name} for s, name in self.slowest],
-            "kept": self.kept,
+            "kept": self.saved,
         }
 
-    def _look_at(self, fed: Input, outcome: Outcome, where: str) -> None:
+    def _record_outcome(self, fuzz_input: FuzzInput, outcome: Outcome, where: str) -> None:
         self.verdicts[outcome.verdict] += 1
         is_fine = outcome.verdict is Verdict.FINE
-        self.slowest = sorted([*self.slowest, (outcome.seconds, fed.name)])[-_SLOWEST:]
-        if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.kept) < _MAX_KEPT:
-            (self.folder / fed.name).write_bytes(fed.data)
-            choices = asdict(fed.choices)
-            facts = {"name": fed.name, "where": where, "steps": fed.steps, "choices": choices}
-            self.kept.append(facts | asdict(outcome))
+        self.slowest = sorted([*self.slowest, (outcome.seconds, fuzz_input.name)])[-_SLOWEST_COUNT:]
+        if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.saved) < _MAX_SAVED:
+            (self.folder / fuzz_input.name).write_bytes(fuzz_input.data)
+            choices = asdict(fuzz_input.options)
+            facts = {
+                "name": fuzz_input.name,
+                "where": where,
+                "steps": fuzz_input.steps,
+                "choices": choices,
+            }
+            self.saved.append(facts | asdict(outcome))
 
 
-def is_well(summary: dict[str, Any]) -> bool:
+def has_passed(summary: dict[str, Any]) -> bool:
     """Whether nothing died, hung, leaked or failed in a way that is not the clip's fault."""
     return not any(summary[name] for name in VIOLATIONS)

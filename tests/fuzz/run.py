@@ -13,24 +13,30 @@ from typing import Any, Final
 
 from redis import Redis
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.embedded.stack import Stack
-from service.extraction.door import open_extraction
+from service.extraction.door import open_clip_extractor
 from service.settings import Settings
-from tests.fuzz.door import Door, Outcome
-from tests.fuzz.inputs import Input, make_input
-from tests.fuzz.leaks import Census, count, settle, stray_files, stray_keys
-from tests.fuzz.report import Findings
+from tests.fuzz.door import InProcessPipeline, Outcome
+from tests.fuzz.inputs import FuzzInput, make_input
+from tests.fuzz.leaks import (
+    ResourceSnapshot,
+    find_stray_files,
+    find_stray_keys,
+    snapshot_resources,
+    wait_until_settled,
+)
+from tests.fuzz.report import FuzzFindings
 from tests.fuzz.seeds import Seed
-from tests.fuzz.stack import Service
+from tests.fuzz.stack import CheckedServiceClient
 
-WARM_UP: Final = 40
+WARM_UP_INPUTS: Final = 40
 """Inputs before the first census: by then every pool has opened what it opens."""
-HANG_SECONDS: Final = 120.0
+HANG_TIMEOUT_SECONDS: Final = 120.0
 """No outcome in this time is a hang. The child's own limits are far below it."""
-_SAY_SECONDS: Final = 15.0
+_PROGRESS_SECONDS: Final = 15.0
 
-LIMITS: Final[dict[str, Any]] = {
+FUZZ_SETTINGS: Final[dict[str, Any]] = {
     "max_clip_seconds": 60.0,
     "max_clip_frames": 250,
     "max_frame_pixels": 512 * 512,
@@ -44,54 +50,56 @@ LIMITS: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class FuzzPlan:
     """What is fed. every: one input in so many goes through the service too; 0: none does."""
 
     seeds: tuple[Seed, ...]
     run_seed: int
     inputs: int
-    first: int = 0
-    every: int = 50
+    first_number: int = 0
+    service_every: int = 50
     at_once: int = 4
 
 
-class Run:
+class FuzzRun:
     """Feeds a plan's inputs and looks after everything that could go wrong besides them."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: FuzzPlan,
         settings: Settings,
-        findings: Findings,
+        findings: FuzzFindings,
         *,
         scratch: Path,
         stack: Stack | None = None,
-        service: Service | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        service: CheckedServiceClient | None = None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Args: scratch: an empty folder for the inputs under way. stack, service: both or none."""
         self._plan, self._settings, self._findings = plan, settings, findings
         self._scratch, self._stack, self._service = scratch, stack, service
-        self._say = say
+        self._log = log
         self._began = time.monotonic()
 
-    async def feed(self) -> dict[str, Any]:
+    async def run(self) -> dict[str, Any]:
         """Feed every input; returns the report."""
         plan = self._plan
-        numbers = iter(range(plan.first, plan.first + plan.inputs))
+        numbers = iter(range(plan.first_number, plan.first_number + plan.inputs))
         async with AsyncExitStack() as opened:
-            extractor = await opened.enter_async_context(open_extraction(self._settings))
-            door = Door(extractor, hang_seconds=HANG_SECONDS)
+            extractor = await opened.enter_async_context(open_clip_extractor(self._settings))
+            door = InProcessPipeline(extractor, hang_seconds=HANG_TIMEOUT_SECONDS)
             await asyncio.to_thread(self._warm_up_service)
-            await self._feed_several(door, islice(numbers, WARM_UP))
-            before = await asyncio.to_thread(settle, self._count, None)
+            await self._feed_several(door, islice(numbers, WARM_UP_INPUTS))
+            before = await asyncio.to_thread(wait_until_settled, self._snapshot_resources, None)
             talking = asyncio.create_task(self._keep_saying())
             await self._feed_several(door, numbers)
             talking.cancel()
-            after = await asyncio.to_thread(settle, self._count, before.processes)
-        self._findings.leaks += after.leaks_since(before)
+            after = await asyncio.to_thread(
+                wait_until_settled, self._snapshot_resources, before.processes
+            )
+        self._findings.leaks += after.find_leaks_since(before)
         self._findings.leaks += [f"input left: {path.name}" for path in self._scratch.iterdir()]
-        return self._findings.summary() | self._facts(before, after)
+        return self._findings.summary() | self._run_metadata(before, after)
 
     def _warm_up_service(self) -> None:
         """A whole clip with a face: a worker's first shares memory, which starts a process."""
@@ -99,10 +107,10 @@ class Run:
             whole = self._plan.seeds[0]
             clip = self._scratch / whole.name
             clip.write_bytes(whole.data)
-            self._service.try_clip(clip, Choices())
+            self._service.try_clip(clip, AnalysisOptions())
             clip.unlink()
 
-    async def _feed_several(self, door: Door, numbers: Iterator[int]) -> None:
+    async def _feed_several(self, door: InProcessPipeline, numbers: Iterator[int]) -> None:
         async def feed_on() -> None:
             for number in numbers:
                 await self._feed_one(door, make_input(plan.seeds, plan.run_seed, number))
@@ -112,53 +120,55 @@ class Run:
             for _ in range(plan.at_once):
                 feeders.create_task(feed_on())
 
-    async def _feed_one(self, door: Door, fed: Input) -> None:
-        clip = self._scratch / fed.name
-        clip.write_bytes(fed.data)
+    async def _feed_one(self, door: InProcessPipeline, fuzz_input: FuzzInput) -> None:
+        clip = self._scratch / fuzz_input.name
+        clip.write_bytes(fuzz_input.data)
         try:
-            outcome = await door.try_clip(clip, fed.choices)
-            through_service = await self._try_service(clip, fed)
+            outcome = await door.try_clip(clip, fuzz_input.options)
+            through_service = await self._try_service(clip, fuzz_input)
         finally:
             clip.unlink()
-        self._findings.add(fed, outcome, through_service)
+        self._findings.add(fuzz_input, outcome, through_service)
 
-    async def _try_service(self, clip: Path, fed: Input) -> Outcome | None:
+    async def _try_service(self, clip: Path, fuzz_input: FuzzInput) -> Outcome | None:
         """None where it is not this input's turn, or the service has lost a part."""
         stack, service, lost = self._stack, self._service, self._findings.parts_lost
-        if stack is None or service is None or lost or fed.number % self._plan.every:
+        if stack is None or service is None or lost or fuzz_input.number % self._plan.service_every:
             return None
-        outcome = await asyncio.to_thread(service.try_clip, clip, fed.choices)
-        lost += [part for part in stack.lost() if part not in lost]
+        outcome = await asyncio.to_thread(service.try_clip, clip, fuzz_input.options)
+        lost += [part for part in stack.find_ended_parts() if part not in lost]
         return outcome
 
-    def _count(self) -> Census:
-        return count(self._strays)
+    def _snapshot_resources(self) -> ResourceSnapshot:
+        return snapshot_resources(self._find_strays)
 
-    def _strays(self) -> list[str]:
+    def _find_strays(self) -> list[str]:
         if self._stack is None or self._service is None:
             return []
         settings = self._stack.settings
         jobs = self._service.jobs
         with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
-            return stray_files(settings.store_dir, jobs) + stray_keys(redis, jobs)
+            return find_stray_files(settings.store_dir, jobs) + find_stray_keys(redis, jobs)
 
     async def _keep_saying(self) -> None:
         while True:
-            await asyncio.sleep(_SAY_SECONDS)
+            await asyncio.sleep(_PROGRESS_SECONDS)
             found, seconds = self._findings.summary(), time.monotonic() - self._began
             names = ("deaths", "hangs", "defects", "decoder_crashes", "time_limits")
             counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in names)
             done = found["inputs"]
-            self._say(f"{done} of {self._plan.inputs} ({done / seconds:.1f}/s): {counts}")
+            self._log(f"{done} of {self._plan.inputs} ({done / seconds:.1f}/s): {counts}")
 
-    def _facts(self, before: Census, after: Census) -> dict[str, Any]:
+    def _run_metadata(self, before: ResourceSnapshot, after: ResourceSnapshot) -> dict[str, Any]:
         seconds = time.monotonic() - self._began
-        lasting = sorted(before.mebibytes.keys() & after.mebibytes.keys())
+        lasting = sorted(before.resident_mib.keys() & after.resident_mib.keys())
         return {
             "seed": self._plan.run_seed,
-            "first": self._plan.first,
+            "first": self._plan.first_number,
             "seconds": round(seconds, 1),
             "inputs_per_second": round(self._plan.inputs / seconds, 2),
             "processes": {"before": before.processes, "after": after.processes},
-            "resident_mib": [[before.mebibytes[pid], after.mebibytes[pid]] for pid in lasting],
+            "resident_mib": [
+                [before.resident_mib[pid], after.resident_mib[pid]] for pid in lasting
+            ],
         }

@@ -10,20 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import httpx
-from circumplex_client import Client, JobFailed, RequestRefused, ServiceTroubled, WaitTimedOut
-from circumplex_client.errors import Unreachable
-from circumplex_client.values import Choices as ClientChoices
+from circumplex_client import Client, JobFailed, RequestRefused, ServiceFailed, WaitTimedOut
+from circumplex_client.errors import ServiceUnreachable
+from circumplex_client.values import ClipOptions as ClientChoices
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.embedded.stack import Stack
-from service.errors import ClipError, RequestError, error_of
+from service.errors import ClipError, RequestError, error_from_code
 from service.results.formats import FORMATS
-from tests.fuzz.door import Outcome, ResultBroken, Verdict, check_document, judge_error
+from tests.fuzz.door import InvalidResult, Outcome, Verdict, check_document, classify_error
 
-ANSWER_SECONDS = 60.0
+RESPONSE_TIMEOUT_SECONDS = 60.0
 
 
-class Service:
+class CheckedServiceClient:
     """A client that is never content: every answer is checked. Threads may share it."""
 
     def __init__(self, client: Client, http: httpx.Client, *, hang_seconds: float) -> None:
@@ -34,21 +34,21 @@ class Service:
 
     @classmethod
     @contextmanager
-    def of(cls, stack: Stack, *, hang_seconds: float) -> Generator[Service]:
+    def connect(cls, stack: Stack, *, hang_seconds: float) -> Generator[CheckedServiceClient]:
         """The service that a stack runs."""
         address = f"http://{stack.settings.host}:{stack.settings.http_port}"
         with Client(address) as client, httpx.Client(base_url=address) as http:
-            http.timeout = ANSWER_SECONDS
+            http.timeout = RESPONSE_TIMEOUT_SECONDS
             yield cls(client, http, hang_seconds=hang_seconds)
 
-    def try_clip(self, clip: Path, choices: Choices) -> Outcome:
+    def try_clip(self, clip: Path, choices: AnalysisOptions) -> Outcome:
         """The outcome of the clip's job, whatever it is."""
         began = time.monotonic()
-        code, verdict, detail, rows = self._follow(clip, choices)
+        code, verdict, detail, rows = self._run_job(clip, choices)
         seconds = time.monotonic() - began
         return Outcome(code=code, verdict=verdict, detail=detail, rows=rows, seconds=seconds)
 
-    def _follow(self, clip: Path, choices: Choices) -> tuple[str, Verdict, str, int]:
+    def _run_job(self, clip: Path, choices: AnalysisOptions) -> tuple[str, Verdict, str, int]:
         try:
             job = self._client.submit(clip, ClientChoices(**asdict(choices)))
             self.jobs.add(job.id)
@@ -56,10 +56,21 @@ class Service:
             return "succeeded", Verdict.FINE, "", self._read_result(job.id)
         except (JobFailed, RequestRefused) as failure:
             problem = failure.problem
-            return problem.code, _judge(problem.code, problem.detail), problem.detail or "", 0
+            return (
+                problem.code,
+                _classify_failure(problem.code, problem.detail),
+                problem.detail or "",
+                0,
+            )
         except (WaitTimedOut, httpx.TimeoutException) as late:
             return "hang", Verdict.HANG, repr(late), 0
-        except (ServiceTroubled, Unreachable, ResultBroken, httpx.HTTPError, ValueError) as error:
+        except (
+            ServiceFailed,
+            ServiceUnreachable,
+            InvalidResult,
+            httpx.HTTPError,
+            ValueError,
+        ) as error:
             return type(error).__name__, Verdict.DEFECT, repr(error)[:500], 0
 
     def _read_result(self, job_id: str) -> int:
@@ -68,12 +79,12 @@ class Service:
             for name in FORMATS
         }
         if not all(answer.is_success for answer in answers.values()):
-            raise ResultBroken(f"results answer {[a.status_code for a in answers.values()]}")
+            raise InvalidResult(f"results answer {[a.status_code for a in answers.values()]}")
         return check_document(json.loads(answers["json"].content))
 
 
-def _judge(code: str, detail: str | None) -> Verdict:
-    error = error_of(code, detail)
+def _classify_failure(code: str, detail: str | None) -> Verdict:
+    error = error_from_code(code, detail)
     if isinstance(error, ClipError):
-        return judge_error(error)
+        return classify_error(error)
     return Verdict.FINE if isinstance(error, RequestError) else Verdict.DEFECT

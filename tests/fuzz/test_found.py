@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import ClipTruncated
-from service.features.detector import tiles_of
+from service.features.detector import make_tiles
 from service.media.demux import open_container
 from tests.fuzz.boxes import parse as parse_boxes
 from tests.fuzz.boxes import write as write_box
@@ -21,13 +21,13 @@ from tests.fuzz.chunks import parse, write
 from tests.fuzz.elements import parse as parse_elements
 from tests.fuzz.elements import write as write_element
 from tests.media import factory
-from tests.media.factory import PictureTrack, SoundTrack
-from tests.media.reading import hear, read_all
+from tests.media.factory import AudioTrack, VideoTrack
+from tests.media.reading import read_all, read_audio
 
 TAG_STRING = b"\x44\x87"
 
 
-def test_box_that_claims_more_bytes_than_any_file_has_is_a_cut_clip(tmp_path: Path) -> None:
+def test_box_with_an_impossible_size_is_a_truncated_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     box = struct.pack(">I4sQ", 1, b"mdat", 2**64 - 9)
     clip.write_bytes(struct.pack(">I4s8x", 16, b"ftyp") + box + bytes(64))
@@ -36,28 +36,28 @@ def test_box_that_claims_more_bytes_than_any_file_has_is_a_cut_clip(tmp_path: Pa
 
 
 @pytest.mark.parametrize("rate_hz", [3, 33_602_432, 117_440_512])
-def test_sample_rate_that_no_sound_has_costs_nothing(tmp_path: Path, rate_hz: int) -> None:
-    clip = factory.write(
+def test_impossible_sample_rate_costs_no_memory(tmp_path: Path, rate_hz: int) -> None:
+    clip = factory.encode_clip(
         tmp_path / "clip.avi",
-        PictureTrack(count=5, codec="mpeg4", tick=Fraction(1, 25), options={}),
-        SoundTrack(codec="pcm_s16le", seconds=0.5, claps_at=()),
+        VideoTrack(count=5, codec="mpeg4", time_base=Fraction(1, 25), options={}),
+        AudioTrack(codec="pcm_s16le", seconds=0.5, clap_seconds=()),
     )
     chunks = parse(clip.read_bytes())
-    formats = [chunk for root in chunks for chunk in root.all() if chunk.kind == b"strf"]
+    formats = [chunk for root in chunks for chunk in root.walk() if chunk.kind == b"strf"]
     formats[-1].body = formats[-1].body[:4] + struct.pack("<I", rate_hz) + formats[-1].body[8:]
     clip.write_bytes(b"".join(map(write, chunks)))
     began = time.process_time()
-    waveform, flags = hear(clip, seconds=0.5)
+    waveform, flags = read_audio(clip, seconds=0.5)
     assert time.process_time() - began < 2  # it took 4 and 17 seconds
     assert not waveform.any()
     assert "audio_unreadable" in flags
 
 
 @pytest.mark.parametrize("size", [(4160, 48), (8192, 2), (2, 4096)])
-def test_picture_of_a_few_rows_is_searched_in_few_looks(size: tuple[int, int]) -> None:
+def test_frame_of_a_few_rows_needs_few_detector_runs(size: tuple[int, int]) -> None:
     """It was searched in up to sixteen hundred tiles: seconds a frame."""
     width, height = size
-    tiles = list(tiles_of(np.zeros((height, width, 3), np.uint8)))
+    tiles = list(make_tiles(np.zeros((height, width, 3), np.uint8)))
     assert len(tiles) <= 32
     for axis, length in ((0, width), (1, height)):
         spans = sorted((tile[axis], tile[axis] + tile[2]) for tile in tiles)
@@ -67,10 +67,10 @@ def test_picture_of_a_few_rows_is_searched_in_few_looks(size: tuple[int, int]) -
 
 
 @pytest.mark.parametrize("tag", ["nan:nan:nan", "00:00:-inf", "-9:00:00"])
-def test_duration_that_is_no_time_is_not_told(tmp_path: Path, tag: str) -> None:
-    clip = factory.write(tmp_path / "clip.mkv", PictureTrack(count=5))
+def test_invalid_duration_is_not_reported(tmp_path: Path, tag: str) -> None:
+    clip = factory.encode_clip(tmp_path / "clip.mkv", VideoTrack(count=5))
     elements = parse_elements(clip.read_bytes())
-    named = [node for root in elements for node in root.all() if node.kind == TAG_STRING]
+    named = [node for root in elements for node in root.walk() if node.kind == TAG_STRING]
     durations = [node for node in named if re.match(rb"\d\d:\d\d:\d\d", node.body)]
     assert durations
     for node in durations:
@@ -81,10 +81,10 @@ def test_duration_that_is_no_time_is_not_told(tmp_path: Path, tag: str) -> None:
     assert facts.frames_estimate == 5
 
 
-def test_stream_that_lasts_less_than_no_time_is_read_all_the_same(tmp_path: Path) -> None:
-    clip = factory.write(tmp_path / "clip.mp4", PictureTrack(count=5))
+def test_stream_of_negative_duration_is_read(tmp_path: Path) -> None:
+    clip = factory.encode_clip(tmp_path / "clip.mp4", VideoTrack(count=5))
     boxes = parse_boxes(clip.read_bytes())
-    (header,) = (node for root in boxes for node in root.all() if node.kind == b"mdhd")
+    (header,) = (node for root in boxes for node in root.walk() if node.kind == b"mdhd")
     header.body = b"\x01" + header.body[1:4] + bytes(16) + header.body[12:16]
     header.body += struct.pack(">q", -5) + bytes(4)
     clip.write_bytes(b"".join(map(write_box, boxes)))
@@ -93,12 +93,12 @@ def test_stream_that_lasts_less_than_no_time_is_read_all_the_same(tmp_path: Path
     assert facts.frames_estimate == 5
 
 
-def test_sound_that_nothing_decodes_is_silence_and_said_to_be(tmp_path: Path) -> None:
-    clip = factory.write(tmp_path / "clip.mkv", PictureTrack(count=5), SoundTrack(codec="flac"))
+def test_undecodable_audio_is_silence_and_flagged(tmp_path: Path) -> None:
+    clip = factory.encode_clip(tmp_path / "clip.mkv", VideoTrack(count=5), AudioTrack(codec="flac"))
     elements = parse_elements(clip.read_bytes())
-    (codec,) = (n for root in elements for n in root.all() if n.body == b"A_FLAC")
+    (codec,) = (n for root in elements for n in root.walk() if n.body == b"A_FLAC")
     codec.body = b"A_NONE"
     clip.write_bytes(b"".join(map(write_element, elements)))
-    waveform, flags = hear(clip, seconds=0.5)
+    waveform, flags = read_audio(clip, seconds=0.5)
     assert not waveform.any()
     assert "audio_unreadable" in flags

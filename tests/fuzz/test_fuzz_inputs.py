@@ -15,13 +15,13 @@ from tests.fuzz import packets
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.boxes import BOXES
 from tests.fuzz.chunks import CHUNKS
-from tests.fuzz.damage import MAX_BYTES, damage, lie_in_place, splice
-from tests.fuzz.elements import ELEMENTS, relace
+from tests.fuzz.damage import MAX_BYTES, damage, overwrite_number, splice
+from tests.fuzz.elements import ELEMENTS, corrupt_block
 from tests.fuzz.inputs import Mutation, make_input
 from tests.fuzz.seeds import Seed, make_seeds
-from tests.fuzz.tree import Format, Node, mutate
+from tests.fuzz.tree import ContainerFormat, Node, mutate
 
-NESTINGS = {
+FORMATS_BY_SUFFIX = {
     **dict.fromkeys(("mp4", "mov"), BOXES),
     **dict.fromkeys(("mkv", "webm"), ELEMENTS),
     **dict.fromkeys(("avi", "wav"), CHUNKS),
@@ -37,20 +37,20 @@ def test_seeds_are_the_same_bytes_each_time(seeds: tuple[Seed, ...]) -> None:
     assert all(seed.packets for seed in seeds)
 
 
-def test_making_seeds_leaves_the_process_its_priority() -> None:
+def test_making_seeds_does_not_change_the_process_priority() -> None:
     before = os.sched_getscheduler(0)
     make_seeds()
     assert os.sched_getscheduler(0) == before
 
 
 def test_structure_that_is_read_and_written_is_the_same(seeds: tuple[Seed, ...]) -> None:
-    nested = [seed for seed in seeds if seed.container in NESTINGS]
-    assert {seed.container for seed in nested} == set(NESTINGS)
+    nested = [seed for seed in seeds if seed.container in FORMATS_BY_SUFFIX]
+    assert {seed.container for seed in nested} == set(FORMATS_BY_SUFFIX)
     for seed in nested:
-        nesting = NESTINGS[seed.container]
+        nesting = FORMATS_BY_SUFFIX[seed.container]
         nodes = nesting.parse(seed.data)
         assert b"".join(map(nesting.write, nodes)) == seed.data
-        assert sum(1 for root in nodes for _ in root.all()) >= 3
+        assert sum(1 for root in nodes for _ in root.walk()) >= 3
 
 
 def test_input_is_a_function_of_seed_and_number_alone(seeds: tuple[Seed, ...]) -> None:
@@ -72,20 +72,20 @@ def test_inputs_are_of_every_seed_and_changed_in_every_way(seeds: tuple[Seed, ..
 
 
 @pytest.mark.parametrize("name", ["plain.mp4", "h264.mkv", "mpeg4.avi"])
-def test_lie_about_a_size_is_the_only_one_in_the_file(seeds: tuple[Seed, ...], name: str) -> None:
+def test_a_wrong_size_is_the_only_one_in_the_file(seeds: tuple[Seed, ...], name: str) -> None:
     seed = next(seed for seed in seeds if seed.name == name)
-    nesting = NESTINGS[seed.container]
+    nesting = FORMATS_BY_SUFFIX[seed.container]
     nodes = nesting.parse(seed.data)
-    leaves = [node for root in nodes for node in root.all() if not node.children and node.body]
+    leaves = [node for root in nodes for node in root.walk() if not node.children and node.body]
     leaf = next(leaf for leaf in leaves if len(leaf.body) % 2 == 0)  # no padding behind it
     honest = nesting.write(leaf)
-    leaf.size = nesting.lie(Random(3), len(honest))
+    leaf.size = nesting.make_wrong_size(Random(3), len(honest))
     assert nesting.write(leaf) != honest
     assert nesting.write(leaf).endswith(leaf.body)
 
 
 @pytest.mark.parametrize("nesting", [BOXES, ELEMENTS, CHUNKS])
-def test_structures_are_read_from_any_bytes(nesting: Format) -> None:
+def test_structures_are_read_from_any_bytes(nesting: ContainerFormat) -> None:
     rng = Random(11)
     for size in (0, 1, 7, 8, 9, 200, 2000):
         data = rng.randbytes(size)
@@ -95,7 +95,7 @@ def test_structures_are_read_from_any_bytes(nesting: Format) -> None:
         assert done
 
 
-@pytest.mark.parametrize("mutation", [damage, packets.mutate, relace])
+@pytest.mark.parametrize("mutation", [damage, packets.mutate, corrupt_block])
 def test_mutations_take_any_bytes(mutation: Mutation) -> None:
     rng = Random(12)
     for size in (0, 1, 3, 187, 188, 189, 1000):
@@ -105,7 +105,7 @@ def test_mutations_take_any_bytes(mutation: Mutation) -> None:
             assert done
 
 
-def test_depth_that_no_file_has_is_read_without_end_of_stack() -> None:
+def test_extreme_nesting_does_not_exhaust_the_stack() -> None:
     node = Node(kind=b"moov")
     for _ in range(300):
         node = Node(kind=b"moov", children=[node])
@@ -115,8 +115,8 @@ def test_depth_that_no_file_has_is_read_without_end_of_stack() -> None:
 
 def test_numbers_are_changed_in_place_and_files_are_joined() -> None:
     rng = Random(13)
-    assert all(len(lie_in_place(bytes(20), rng)) == 20 for _ in range(50))
-    assert lie_in_place(b"", rng) == b""
+    assert all(len(overwrite_number(bytes(20), rng)) == 20 for _ in range(50))
+    assert overwrite_number(b"", rng) == b""
     joined = splice(b"a" * 100, b"b" * 100, rng)
     assert joined == joined.count(b"a") * b"a" + joined.count(b"b") * b"b"
 

@@ -12,25 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.choices import Choices
-from service.domain.clip import Extract
+from service.domain.choices import AnalysisOptions
+from service.domain.clip import ExtractionEvent
 from service.errors import ClipTruncated, DecoderCrashed, DecoderKilled, DecoderOutOfMemory
-from service.extraction.door import open_extraction
+from service.extraction.door import open_clip_extractor
 from service.settings import Settings
-from tests.fuzz.door import Door, Outcome, ResultBroken, Verdict, check_document
+from tests.fuzz.door import InProcessPipeline, InvalidResult, Outcome, Verdict, check_document
 from tests.fuzz.inputs import make_input
 from tests.fuzz.leaks import (
-    SPARE_HANDLES,
-    count,
+    HANDLE_TOLERANCE,
+    find_leaked_shared_memory,
+    find_stray_files,
     list_shared_memory,
-    shared_memory_left,
-    stray_files,
+    snapshot_resources,
 )
-from tests.fuzz.report import VIOLATIONS, Findings, is_well
-from tests.fuzz.run import LIMITS, Plan, Run
+from tests.fuzz.report import VIOLATIONS, FuzzFindings, has_passed
+from tests.fuzz.run import FUZZ_SETTINGS, FuzzPlan, FuzzRun
 from tests.fuzz.seeds import Seed
 
-INPUTS = 200
+INPUT_COUNT = 200
 
 
 async def test_damaged_clips_end_in_a_result_or_a_typed_error_and_leave_nothing(
@@ -38,28 +38,28 @@ async def test_damaged_clips_end_in_a_result_or_a_typed_error_and_leave_nothing(
 ) -> None:
     scratch = tmp_path / "inputs"
     scratch.mkdir()
-    plan = Plan(seeds=seeds, run_seed=4, inputs=INPUTS, every=0, at_once=3)
-    run = Run(plan, Settings(**LIMITS), Findings(folder=tmp_path), scratch=scratch)
-    summary = await run.feed()
-    assert summary["inputs"] == INPUTS
+    plan = FuzzPlan(seeds=seeds, run_seed=4, inputs=INPUT_COUNT, service_every=0, at_once=3)
+    run = FuzzRun(plan, Settings(**FUZZ_SETTINGS), FuzzFindings(folder=tmp_path), scratch=scratch)
+    summary = await run.run()
+    assert summary["inputs"] == INPUT_COUNT
     assert {name: summary[name] for name in VIOLATIONS} == dict.fromkeys(VIOLATIONS, 0), summary
-    assert is_well(summary)
-    assert summary["outcomes"]["succeeded"] > INPUTS / 5
-    assert summary["outcomes"]["clip_not_media"] > INPUTS / 20
+    assert has_passed(summary)
+    assert summary["outcomes"]["succeeded"] > INPUT_COUNT / 5
+    assert summary["outcomes"]["clip_not_media"] > INPUT_COUNT / 20
 
 
 async def test_every_seed_is_whole(seeds: tuple[Seed, ...], tmp_path: Path) -> None:
-    async with open_extraction(Settings(**LIMITS)) as extractor:
-        door = Door(extractor, hang_seconds=60)
+    async with open_clip_extractor(Settings(**FUZZ_SETTINGS)) as extractor:
+        door = InProcessPipeline(extractor, hang_seconds=60)
         for seed in seeds:
             clip = tmp_path / seed.name
             clip.write_bytes(seed.data)
-            outcome = await door.try_clip(clip, Choices())
+            outcome = await door.try_clip(clip, AnalysisOptions())
             expected = "clip_without_video" if seed.name.startswith("sound") else "succeeded"
             assert (seed.name, outcome.code) == (seed.name, expected)
 
 
-class Failing:
+class FailingClipExtractor:
     """An extractor that fails in one way."""
 
     def __init__(self, error: Exception | None) -> None:
@@ -67,16 +67,16 @@ class Failing:
 
     @asynccontextmanager
     async def __call__(
-        self, clip: Path, choices: Choices
-    ) -> AsyncGenerator[AsyncIterator[Extract]]:
+        self, clip: Path, options: AnalysisOptions
+    ) -> AsyncGenerator[AsyncIterator[ExtractionEvent]]:
         if self._error is None:
             await asyncio.Event().wait()
         else:
             raise self._error
-        yield _nothing()
+        yield _no_extracts()
 
 
-async def _nothing() -> AsyncIterator[Extract]:
+async def _no_extracts() -> AsyncIterator[ExtractionEvent]:
     return
     yield
 
@@ -94,19 +94,23 @@ async def _nothing() -> AsyncIterator[Extract]:
         (None, Verdict.HANG),
     ],
 )
-async def test_outcome_says_whose_fault_it_was(error: Exception | None, verdict: Verdict) -> None:
-    outcome = await Door(Failing(error), hang_seconds=0.2).try_clip(Path("clip"), Choices())
+async def test_outcome_verdict_classifies_the_error(
+    error: Exception | None, verdict: Verdict
+) -> None:
+    outcome = await InProcessPipeline(FailingClipExtractor(error), hang_seconds=0.2).try_clip(
+        Path("clip"), AnalysisOptions()
+    )
     assert outcome.verdict is verdict
 
 
 @pytest.mark.parametrize("verdict", [Verdict.DEATH, Verdict.HANG, Verdict.DEFECT, Verdict.CRASH])
-def test_input_worth_a_look_is_kept_and_only_a_typed_crash_is_well(
+def test_suspicious_input_is_saved_and_only_a_typed_crash_passes(
     seeds: tuple[Seed, ...], tmp_path: Path, verdict: Verdict
 ) -> None:
-    findings = Findings(folder=tmp_path)
+    findings = FuzzFindings(folder=tmp_path)
     fed = make_input(seeds, 1, 1)
     findings.add(fed, Outcome(code="some_code", verdict=verdict), None)
-    assert is_well(findings.summary()) is (verdict is Verdict.CRASH)
+    assert has_passed(findings.summary()) is (verdict is Verdict.CRASH)
     assert (tmp_path / fed.name).read_bytes() == fed.data
     assert [kept["name"] for kept in findings.summary()["kept"]] == [fed.name]
 
@@ -120,30 +124,30 @@ def test_input_worth_a_look_is_kept_and_only_a_typed_crash_is_well(
         {"index": [], "time": []},
     ],
 )
-def test_broken_result_is_seen(frames: dict[str, list[float]]) -> None:
-    with pytest.raises(ResultBroken):
+def test_invalid_result_is_detected(frames: dict[str, list[float]]) -> None:
+    with pytest.raises(InvalidResult):
         check_document({"frames": frames, "tracks": []})
     whole = {"index": [0], "time": [0.0]}
     assert check_document({"frames": whole, "tracks": [{"frames": whole}]}) == 1
-    with pytest.raises(ResultBroken):
+    with pytest.raises(InvalidResult):
         check_document({"frames": whole, "tracks": [{"frames": frames | {"index": [0]}}]})
 
 
 def test_processes_and_handles_that_stay_are_leaks() -> None:
-    before = count(list)
-    assert not count(list).leaks_since(before)
+    before = snapshot_resources(list)
+    assert not snapshot_resources(list).find_leaks_since(before)
     with ExitStack() as opened:
-        for _ in range(2 * SPARE_HANDLES):
+        for _ in range(2 * HANDLE_TOLERANCE):
             opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-        (leak,) = count(list).leaks_since(before)
+        (leak,) = snapshot_resources(list).find_leaks_since(before)
         assert leak.startswith(f"handles of {os.getpid()}")
     with subprocess.Popen(["sleep", "60"]) as child:
-        (leak,) = count(list).leaks_since(before)
+        (leak,) = snapshot_resources(list).find_leaks_since(before)
         assert leak.startswith("processes")
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert "zombies: 1" in count(list).leaks_since(before)
-    assert not count(list).leaks_since(before)
+        assert "zombies: 1" in snapshot_resources(list).find_leaks_since(before)
+    assert not snapshot_resources(list).find_leaks_since(before)
 
 
 def test_files_of_no_job_are_strays(tmp_path: Path) -> None:
@@ -158,13 +162,13 @@ def test_files_of_no_job_are_strays(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    assert sorted(stray_files(tmp_path, {"one"})) == [
+    assert sorted(find_stray_files(tmp_path, {"one"})) == [
         "clips/one#1",
         "clips/two",
         "results/two/1.json",
     ]
-    census = replace(count(list), strays=("clips/two",))
-    assert census.leaks_since(count(list)) == ["stray: clips/two"]
+    census = replace(snapshot_resources(list), strays=("clips/two",))
+    assert census.find_leaks_since(snapshot_resources(list)) == ["stray: clips/two"]
 
 
 def test_shared_memory_is_listed() -> None:
@@ -173,7 +177,7 @@ def test_shared_memory_is_listed() -> None:
     before = list_shared_memory()
     path.write_bytes(b"x")
     try:
-        assert f"shared memory: {name}" in shared_memory_left(before)
+        assert f"shared memory: {name}" in find_leaked_shared_memory(before)
     finally:
         path.unlink()
-    assert f"shared memory: {name}" not in shared_memory_left(before)
+    assert f"shared memory: {name}" not in find_leaked_shared_memory(before)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.fuzz.damage import damage, lie_in_place
+from tests.fuzz.damage import damage, overwrite_number
 
-DEEPEST_NEST: Final = 60
+MAX_NESTING_DEPTH: Final = 60
 MAX_COPIES: Final = 40
 
 
@@ -32,15 +32,15 @@ class Node:
     size: bytes | None = None
     form: int = 0
 
-    def all(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[Node]:
         """This node and everything under it."""
         yield self
         for child in self.children:
-            yield from child.all()
+            yield from child.walk()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class ContainerFormat:
     """How a container nests: `parse` reads its nodes, `write` writes one.
 
     kinds: types that mean something. targets: those whose fields steer a demuxer.
@@ -50,98 +50,98 @@ class Format:
     parse: Callable[[bytes], list[Node]]
     write: Callable[[Node], bytes]
     kinds: tuple[bytes, ...]
-    targets: frozenset[bytes]
-    lie: Callable[[Random, int], bytes]
+    demuxer_fields: frozenset[bytes]
+    make_wrong_size: Callable[[Random, int], bytes]
 
 
-def mutate(data: bytes, nesting: Format, rng: Random) -> tuple[bytes, str]:
+def mutate(data: bytes, nesting: ContainerFormat, rng: Random) -> tuple[bytes, str]:
     """Parse, do one thing to one place, write; returns what was done too."""
     root = Node(kind=b"", children=nesting.parse(data))
     if not root.children:
         return damage(data, rng)
-    act = rng.choice((*(_lie_in_field,) * 5, _lie_in_size, _lie_in_size, *_ACTS))
-    node = _choose(root, nesting, rng)
+    act = rng.choice((*(_lie_in_field,) * 5, _lie_in_size, _lie_in_size, *_MUTATIONS))
+    node = _choose_node(root, nesting, rng)
     act(root, node, nesting, rng)
-    done = f"{act.__name__.strip('_')} {_show(node.kind)}"
+    done = f"{act.__name__.strip('_')} {_format_kind(node.kind)}"
     return b"".join(map(nesting.write, root.children)), done
 
 
-def _choose(root: Node, nesting: Format, rng: Random) -> Node:
-    nodes = [node for child in root.children for node in child.all()]
-    weights = [4 if node.kind in nesting.targets else 1 for node in nodes]
+def _choose_node(root: Node, nesting: ContainerFormat, rng: Random) -> Node:
+    nodes = [node for child in root.children for node in child.walk()]
+    weights = [4 if node.kind in nesting.demuxer_fields else 1 for node in nodes]
     return rng.choices(nodes, weights)[0]
 
 
-def _lie_in_field(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _lie_in_field(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     for _repeat in range(rng.choice((1, 1, 1, 2, 4))):
-        node.body = lie_in_place(node.body, rng, within=64 if rng.random() < 0.7 else None)
+        node.body = overwrite_number(node.body, rng, within=64 if rng.random() < 0.7 else None)
 
 
-def _lie_in_size(_: Node, node: Node, nesting: Format, rng: Random) -> None:
-    node.size = nesting.lie(rng, len(nesting.write(node)))
+def _lie_in_size(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
+    node.size = nesting.make_wrong_size(rng, len(nesting.write(node)))
 
 
-def _rename(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _rename(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     known = rng.random() < 0.8
     node.kind = rng.choice(nesting.kinds) if known else rng.randbytes(len(node.kind))
 
 
-def _damage_body(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _damage_body(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     node.body = damage(node.body, rng)[0]
 
 
-def _empty(_: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _empty(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     node.body, node.children = b"", []
 
 
-def _remove(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _remove(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     _siblings(root, node).remove(node)
 
 
-def _duplicate(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _duplicate(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     siblings = _siblings(root, node)
     copies = rng.choice((1, 1, 2, MAX_COPIES))
     place = rng.randrange(len(siblings) + 1)
     siblings[place:place] = [copy.deepcopy(node) for _ in range(copies)]
 
 
-def _reorder(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _reorder(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     rng.shuffle(_siblings(root, node))
 
 
-def _move(root: Node, node: Node, nesting: Format, rng: Random) -> None:
-    inside = {id(each) for each in node.all()}
-    homes = [each for each in root.all() if id(each) not in inside]
+def _move(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
+    inside = {id(each) for each in node.walk()}
+    homes = [each for each in root.walk() if id(each) not in inside]
     _siblings(root, node).remove(node)
     home = rng.choice(homes).children
     home.insert(rng.randrange(len(home) + 1), node)
 
 
-def _nest(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _nest(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     """The node within nodes of its own kind, or of any other."""
     siblings = _siblings(root, node)
     place = siblings.index(node)
-    for _ in range(rng.choice((1, 2, DEEPEST_NEST))):
+    for _ in range(rng.choice((1, 2, MAX_NESTING_DEPTH))):
         kind = node.kind if rng.random() < 0.5 else rng.choice(nesting.kinds)
         siblings[place] = Node(kind=kind, form=node.form, children=[siblings[place]])
 
 
-def _graft(root: Node, node: Node, nesting: Format, rng: Random) -> None:
+def _graft(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     """Another node's content under this node's name."""
-    other = rng.choice(list(root.all()))
+    other = rng.choice(list(root.walk()))
     if other is not node:
         node.body, node.children = other.body, copy.deepcopy(other.children)
 
 
-_ACTS: Final = (
+_MUTATIONS: Final = (
     *(_rename, _damage_body, _empty, _remove, _duplicate),
     *(_reorder, _move, _nest, _graft),
 )
 
 
 def _siblings(root: Node, node: Node) -> list[Node]:
-    return next(parent.children for parent in root.all() if node in parent.children)
+    return next(parent.children for parent in root.walk() if node in parent.children)
 
 
-def _show(kind: bytes) -> str:
+def _format_kind(kind: bytes) -> str:
     return kind.decode("ascii") if kind.isalnum() else kind.hex()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
-LOOK_SECONDS = 0.1
+READINESS_POLL_SECONDS = 0.1
 
 
 class Balancer:
@@ -21,7 +21,7 @@ class Balancer:
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ready = dict.fromkeys(ports, False)
-        self._turns = itertools.cycle(ports)
+        self._round_robin = itertools.cycle(ports)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -30,7 +30,7 @@ class Balancer:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[str]:
-        watches = [asyncio.create_task(self._watch(port)) for port in self._ready]
+        watches = [asyncio.create_task(self._poll_readiness(port)) for port in self._ready]
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -40,7 +40,7 @@ class Balancer:
                 task.cancel()
             await asyncio.gather(*watches, *self._tasks, return_exceptions=True)
 
-    async def _watch(self, port: int) -> None:
+    async def _poll_readiness(self, port: int) -> None:
         url = f"http://127.0.0.1:{port}/health/ready"
         while True:
             try:
@@ -48,7 +48,7 @@ class Balancer:
                     self._ready[port] = (await client.get(url)).is_success
             except httpx.TransportError:
                 self._ready[port] = False
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(READINESS_POLL_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -64,7 +64,7 @@ class Balancer:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         for _ in range(2 * len(self._ready)):
-            port = next(self._turns)
+            port = next(self._round_robin)
             if self._ready[port]:
                 with suppress(ConnectionRefusedError):
                     return await asyncio.open_connection("127.0.0.1", port)

@@ -17,7 +17,7 @@ from tests.integration.servers import free_port
 BUCKET: Final = "clips"
 KEY_ID: Final = "integration"
 SECRET: Final = "only-for-tests"
-_START_SECONDS: Final = 30.0
+_START_TIMEOUT_SECONDS: Final = 30.0
 
 
 class BucketServer:
@@ -43,7 +43,7 @@ class BucketServer:
             "store_allow_http": True,
         } | changes
 
-    def files(self, prefix: str) -> list[str]:
+    def list_files(self, prefix: str) -> list[str]:
         """What lies under a prefix, the server's own unfinished files too."""
         below = self.folder / BUCKET / prefix
         return sorted(str(file.relative_to(below)) for file in below.rglob("*") if file.is_file())
@@ -56,8 +56,8 @@ class BucketServer:
         ]
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        while not self._accepts_connections():
             assert self._process.poll() is None, self._log_file.read_text()
             assert time.monotonic() < deadline, self._log_file.read_text()
             time.sleep(0.05)
@@ -68,7 +68,7 @@ class BucketServer:
             self._process.kill()
             self._process.wait()
 
-    def _answers(self) -> bool:
+    def _accepts_connections(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
         except OSError:
@@ -86,17 +86,17 @@ def running_bucket(folder: Path) -> Generator[BucketServer]:
         server.kill()
 
 
-def foreign_variables() -> list[str]:
+def list_foreign_variables() -> list[str]:
     """Names of variables that would lead to other servers, or to this one as somebody else."""
-    return [name for name in os.environ if name.startswith("AWS_") or is_proxy(name)]
+    return [name for name in os.environ if name.startswith("AWS_") or is_proxy_variable(name)]
 
 
-def is_proxy(name: str) -> bool:
+def is_proxy_variable(name: str) -> bool:
     return name.lower() in ("http_proxy", "https_proxy", "all_proxy")
 
 
-def environment(key_id: str = KEY_ID, secret: str = SECRET) -> dict[str, str]:
+def credentials_environment(key_id: str = KEY_ID, secret: str = SECRET) -> dict[str, str]:
     """The caller's environment with these credentials, and no others."""
-    foreign = foreign_variables()
+    foreign = list_foreign_variables()
     rest = {name: value for name, value in os.environ.items() if name not in foreign}
     return rest | {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret}

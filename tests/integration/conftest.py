@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.access.gate import Gate
+from service.access.gate import Authenticator
 from service.api.app import create_app
-from service.jobs.desk import Desk
-from service.jobs.ledger import Ledger
-from service.office.gateway import Gateway
+from service.jobs.desk import JobQueue
+from service.jobs.ledger import LeaseManager
+from service.office.gateway import GatewayContext
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
@@ -19,11 +19,11 @@ from tests.integration.buckets import (
     KEY_ID,
     SECRET,
     BucketServer,
-    foreign_variables,
+    list_foreign_variables,
     running_bucket,
 )
-from tests.integration.pretended_streams import PretendedStreams
-from tests.integration.rooms import Rooms
+from tests.integration.pretended_streams import FakeStreams
+from tests.integration.rooms import JobEnvironment
 from tests.integration.servers import (
     REDIS_VERSIONS,
     RedisServer,
@@ -63,7 +63,7 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketSe
 @pytest.fixture
 def bucket_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process may use the bucket, with these credentials and no others."""
-    for name in foreign_variables():
+    for name in list_foreign_variables():
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -85,13 +85,13 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def rooms(settings: Settings) -> AsyncGenerator[Rooms]:
+async def env(settings: Settings) -> AsyncGenerator[JobEnvironment]:
     """The jobs room and the store, open."""
-    async with Ledger.open(settings) as ledger, Desk.open(settings) as desk:
-        yield Rooms(
+    async with LeaseManager.open(settings) as ledger, JobQueue.open(settings) as desk:
+        yield JobEnvironment(
             settings=settings,
-            ledger=ledger,
-            desk=desk,
+            leases=ledger,
+            queue=desk,
             store=open_store(settings),
             metrics=Metrics(CollectorRegistry()),
         )
@@ -102,26 +102,26 @@ async def _inference_is_ready() -> bool:
 
 
 @pytest.fixture
-async def gate(settings: Settings) -> AsyncGenerator[Gate]:
-    async with Gate.open(settings) as gate:
+async def authenticator(settings: Settings) -> AsyncGenerator[Authenticator]:
+    async with Authenticator.open(settings) as gate:
         yield gate
 
 
 @pytest.fixture
-def gateway(rooms: Rooms, gate: Gate) -> Gateway:
-    return Gateway(
-        settings=rooms.settings,
-        gate=gate,
-        store=rooms.store,
-        desk=rooms.desk,
-        streams=PretendedStreams(),
-        inference_ready=_inference_is_ready,
-        metrics=rooms.metrics,
+def gateway(env: JobEnvironment, authenticator: Authenticator) -> GatewayContext:
+    return GatewayContext(
+        settings=env.settings,
+        authenticator=authenticator,
+        store=env.store,
+        job_queue=env.queue,
+        streams=FakeStreams(),
+        is_inference_ready=_inference_is_ready,
+        metrics=env.metrics,
     )
 
 
 @pytest.fixture
-async def address(gateway: Gateway) -> AsyncGenerator[str]:
+async def address(gateway: GatewayContext) -> AsyncGenerator[str]:
     """A gateway on a real socket."""
     async with serving(create_app(gateway)) as url:
         yield url

@@ -17,15 +17,15 @@ from typing import Final, Literal
 
 import httpx
 
-from service.access.keyring import KeyRing
-from service.domain.caller import Limits, Scope
+from service.access.keyring import ApiKeyStore
+from service.domain.caller import CallerQuotas, Scope
 from service.settings import Settings
-from tests.integration.processes import process_of
+from tests.integration.processes import running_service
 from tests.integration.servers import free_port, running_redis
 
-START_SECONDS: Final = 60.0
-RUN_SECONDS: Final = 1800.0
-ALONE: Final = Path(sys.executable).parent / "schemathesis"
+START_TIMEOUT_SECONDS: Final = 60.0
+RUN_TIMEOUT_SECONDS: Final = 1800.0
+SCHEMATHESIS: Final = Path(sys.executable).parent / "schemathesis"
 
 
 def fuzz(
@@ -44,13 +44,13 @@ def fuzz(
     )
     url = f"http://127.0.0.1:{settings.http_port}"
     command = [
-        *(ALONE, "run", f"{url}/openapi.json", "--no-color", "--checks", "all"),
+        *(SCHEMATHESIS, "run", f"{url}/openapi.json", "--no-color", "--checks", "all"),
         *("--continue-on-failure", "--max-examples", str(examples), "--seed", str(seed)),
         *("--suppress-health-check", "all", "--request-timeout", "30"),
     ]
     if access == "keys":
-        command += ["--header", f"Authorization: Bearer {asyncio.run(_token(settings))}"]
-    with process_of(settings, "gateway"), process_of(settings, "worker", "3", "0.01"):
+        command += ["--header", f"Authorization: Bearer {asyncio.run(_create_token(settings))}"]
+    with running_service(settings, "gateway"), running_service(settings, "worker", "3", "0.01"):
         _await_start(url)
         return subprocess.run(
             [*map(str, command)],
@@ -58,20 +58,20 @@ def fuzz(
             env=os.environ | {"HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis")},
             capture_output=True,
             text=True,
-            timeout=RUN_SECONDS,
+            timeout=RUN_TIMEOUT_SECONDS,
             check=False,
         )
 
 
-async def _token(settings: Settings) -> str:
-    async with KeyRing.open(settings) as keys:
+async def _create_token(settings: Settings) -> str:
+    async with ApiKeyStore.open(settings) as keys:
         scopes = frozenset({Scope.SUBMIT, Scope.READ})
-        _, token = await keys.create("fuzzer", scopes=scopes, limits=Limits())
+        _, token = await keys.create("fuzzer", scopes=scopes, limits=CallerQuotas())
     return token.text
 
 
 def _await_start(url: str) -> None:
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
             httpx.get(f"{url}/health/live").raise_for_status()

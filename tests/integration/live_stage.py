@@ -15,19 +15,19 @@ from circumplex.v1 import annotation_pb2 as wire
 from prometheus_client import CollectorRegistry
 
 from service.analysis import analyse
-from service.domain.arrays import Floats
-from service.domain.caller import ANYONE
-from service.domain.choices import Choices, Faces
+from service.domain.arrays import Float32Array
+from service.domain.caller import ANONYMOUS
+from service.domain.choices import AnalysisOptions, FaceSelection
 from service.domain.timeline import AnalysisClosed, TimelinePoint
-from service.estimation import Method
-from service.extraction.door import open_extraction
-from service.extraction.live_door import open_live_extraction
+from service.estimation import EstimationParameters
+from service.extraction.door import open_clip_extractor
+from service.extraction.live_door import open_stream_extractor
 from service.jobs.annotator import Analyse
-from service.live.archive import Archive
-from service.live.streams import Streams
+from service.live.archive import CheckpointStore
+from service.live.streams import StreamManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.triton.client import connect
+from service.triton.client import connect_triton
 
 COLUMNS = (
     *("valence", "arousal", "valence_std", "arousal_std"),
@@ -36,18 +36,18 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveStage:
+class StreamingEnvironment:
     """Both ways through the service."""
 
     settings: Settings
-    streams: Streams
+    streams: StreamManager
     analyse: Analyse
 
-    async def job(self, clip: Path) -> Floats:
+    async def run_job(self, clip: Path) -> Float32Array:
         """(T, 1 + 6): time, and the columns of the primary track, NaN where there is nothing."""
         points: list[TimelinePoint] = []
         primary: int | None = None
-        async for event in self.analyse(clip, Choices(faces=Faces.PRIMARY)):
+        async for event in self.analyse(clip, AnalysisOptions(faces=FaceSelection.PRIMARY)):
             if isinstance(event, TimelinePoint):
                 points.append(event)
             elif isinstance(event, AnalysisClosed):
@@ -64,63 +64,65 @@ class LiveStage:
             ]
         )
 
-    async def stream(
+    async def run_stream(
         self, *requests: wire.StreamingAnnotateRequest
     ) -> list[wire.StreamingAnnotateResponse]:
         """Every reply to these requests."""
-        return [reply async for reply in self.streams.annotate(sent(requests), ANYONE)]
+        return [
+            reply async for reply in self.streams.annotate(iterate_requests(requests), ANONYMOUS)
+        ]
 
 
 @asynccontextmanager
-async def open_live_stage(settings: Settings) -> AsyncGenerator[LiveStage]:
+async def open_streaming_environment(settings: Settings) -> AsyncGenerator[StreamingEnvironment]:
     """Streams and jobs on one Triton."""
     metrics = Metrics(CollectorRegistry())
     async with (
-        connect(settings, metrics) as inference,
-        open_extraction(settings) as extractor,
-        open_live_extraction(settings) as live_extractor,
-        Archive.open(settings) as archive,
+        connect_triton(settings, metrics) as inference,
+        open_clip_extractor(settings) as extractor,
+        open_stream_extractor(settings) as live_extractor,
+        CheckpointStore.open(settings) as archive,
     ):
-        yield LiveStage(
+        yield StreamingEnvironment(
             settings=settings,
-            streams=Streams(
+            streams=StreamManager(
                 settings=settings,
                 extractor=live_extractor,
                 inference=inference,
                 weights=dict,
-                archive=archive,
+                checkpoint_store=archive,
                 metrics=metrics,
             ),
             analyse=partial(
                 analyse,
                 extractor=extractor,
                 inference=inference,
-                method=Method.of(settings),
+                parameters=EstimationParameters.from_settings(settings),
                 metrics=metrics,
             ),
         )
 
 
-async def sent(
+async def iterate_requests(
     requests: Iterator[wire.StreamingAnnotateRequest] | tuple[wire.StreamingAnnotateRequest, ...],
 ) -> AsyncIterator[wire.StreamingAnnotateRequest]:
     for request in requests:
         yield request
 
 
-def container_requests(
-    content: bytes, *, seed: int, largest: int = 40_000
+def make_container_requests(
+    content: bytes, *, seed: int, max_chunk_bytes: int = 40_000
 ) -> Iterator[wire.StreamingAnnotateRequest]:
     """A config, then the bytes cut at random."""
     yield wire.StreamingAnnotateRequest(config=wire.StreamConfig(container=wire.ContainerMedia()))
     cuts = random.Random(seed)
     while content:
-        size = cuts.randint(1, cuts.choice([10, 1000, largest]))
+        size = cuts.randint(1, cuts.choice([10, 1000, max_chunk_bytes]))
         chunk, content = content[:size], content[size:]
         yield wire.StreamingAnnotateRequest(container=wire.ContainerChunk(data=chunk))
 
 
-def frame_requests(clip: Path, *, seed: int) -> Iterator[wire.StreamingAnnotateRequest]:
+def make_frame_requests(clip: Path, *, seed: int) -> Iterator[wire.StreamingAnnotateRequest]:
     """The pictures of a Motion-JPEG clip as they are, and its PCM sound cut at random."""
     with av.open(str(clip)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
@@ -145,7 +147,7 @@ def frame_requests(clip: Path, *, seed: int) -> Iterator[wire.StreamingAnnotateR
                 yield wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=piece))
 
 
-def finals_of(replies: list[wire.StreamingAnnotateResponse]) -> Floats:
+def collect_final_results(replies: list[wire.StreamingAnnotateResponse]) -> Float32Array:
     """The final results as `LiveStage.job` has them; each index once, in order."""
     finals = [each.frame_result for each in replies if each.frame_result.is_final]
     assert [each.index for each in finals] == list(range(len(finals)))

@@ -12,17 +12,17 @@ from typing import Any
 
 import httpx
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.timeline import AnalysisEvent
-from service.jobs.connection import connect
+from service.jobs.connection import connect_redis
 from service.settings import Settings
-from tests.integration.pretence import analysis_of
+from tests.integration.pretence import make_fake_analysis
 
 CLIP = b"not really a clip"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happening:
+class ServerSentEvent:
     """A server-sent event."""
 
     name: str
@@ -31,7 +31,7 @@ class Happening:
 
 
 @asynccontextmanager
-async def client_of(address: str) -> AsyncGenerator[httpx.AsyncClient]:
+async def open_client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=address, timeout=60.0) as client:
         yield client
 
@@ -44,7 +44,7 @@ async def post_clip(
     return await client.post(f"/v1/jobs{query}", content=clip, headers=told)
 
 
-async def submitted(client: httpx.AsyncClient, clip: bytes = CLIP, query: str = "") -> str:
+async def submit_job(client: httpx.AsyncClient, clip: bytes = CLIP, query: str = "") -> str:
     """The id of a job that has just been submitted."""
     answer = await post_clip(client, clip, query)
     assert answer.status_code == 202, answer.text
@@ -52,17 +52,17 @@ async def submitted(client: httpx.AsyncClient, clip: bytes = CLIP, query: str = 
 
 
 @asynccontextmanager
-async def events_of(
+async def open_event_stream(
     client: httpx.AsyncClient, job_id: str, last_id: str | None = None
-) -> AsyncGenerator[AsyncIterator[Happening]]:
+) -> AsyncGenerator[AsyncIterator[ServerSentEvent]]:
     headers = {} if last_id is None else {"Last-Event-ID": last_id}
     async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
-        yield _happenings(answer.aiter_lines())
+        yield _parse_events(answer.aiter_lines())
 
 
-async def _happenings(lines: AsyncIterator[str]) -> AsyncIterator[Happening]:
+async def _parse_events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
     told: dict[str, str] = {}
     async for line in lines:
         if line:
@@ -70,34 +70,36 @@ async def _happenings(lines: AsyncIterator[str]) -> AsyncIterator[Happening]:
             told[name] = value
             continue
         if "event" in told:
-            yield Happening(name=told["event"], id=told.get("id"), data=json.loads(told["data"]))
+            yield ServerSentEvent(
+                name=told["event"], id=told.get("id"), data=json.loads(told["data"])
+            )
         told = {}
 
 
-class Work:
+class AnalysisSpy:
     """An analysis that counts what it does and can be watched while it does it."""
 
     def __init__(self, frames: int = 3, frame_seconds: float = 0.0) -> None:
-        self._pretended = analysis_of(frames, frame_seconds)
+        self._fake_analyse = make_fake_analysis(frames, frame_seconds)
         self.started = asyncio.Event()
         self.ended = asyncio.Event()
-        self.begun: list[str] = []
+        self.clip_names: list[str] = []
 
-    async def analyse(self, clip: Path, choices: Choices) -> AsyncGenerator[AnalysisEvent]:
-        self.begun.append(clip.name)
+    async def analyse(self, clip: Path, choices: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+        self.clip_names.append(clip.name)
         self.started.set()
         try:
-            async for event in self._pretended(clip, choices):
+            async for event in self._fake_analyse(clip, choices):
                 yield event
         finally:
             self.ended.set()
 
 
-async def keys_of(settings: Settings, job_id: str) -> set[str]:
+async def find_redis_keys(settings: Settings, job_id: str) -> set[str]:
     """Every key in Redis that still names a job, but for claims, which end by themselves."""
     found: set[str] = set()
     prefix = f"{settings.queue_name}:"
-    async with connect(settings.redis_url) as redis:
+    async with connect_redis(settings.redis_url) as redis:
         async for name in redis.scan_iter(f"{prefix}*"):
             reading: Any = {
                 "zset": lambda name: redis.zrange(name, 0, -1),

@@ -17,26 +17,26 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from service.access.gate import Gate
+from service.access.gate import Authenticator
 from service.api.app import create_app
-from service.jobs.annotator import Annotator
-from service.jobs.desk import Desk
-from service.jobs.ledger import Ledger
+from service.jobs.annotator import JobRunner
+from service.jobs.desk import JobQueue
+from service.jobs.ledger import LeaseManager
 from service.jobs.worker import run_worker
-from service.office.gateway import Gateway
-from service.rpc.door import open_door
+from service.office.gateway import GatewayContext
+from service.rpc.door import serve_grpc
 from service.server.server import GatewayServer
 from service.settings import Settings
 from service.store import open_store
 from service.telemetry.metrics import Metrics
-from tests.integration.pretence import always_ready, analysis_of
-from tests.integration.pretended_streams import PretendedStreams
+from tests.integration.pretence import always_ready, make_fake_analysis
+from tests.integration.pretended_streams import FakeStreams
 
-STOP_SECONDS: Final = 60.0
+STOP_TIMEOUT_SECONDS: Final = 60.0
 
 
 @contextmanager
-def process_of(settings: Settings, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+def running_service(settings: Settings, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
     """This module with these arguments, in its own process with these settings."""
     told = settings.model_dump(include=settings.model_fields_set, mode="json")
     process = subprocess.Popen(
@@ -48,7 +48,7 @@ def process_of(settings: Settings, *arguments: str) -> Generator[subprocess.Pope
     finally:
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -59,35 +59,35 @@ async def serve_gateway(settings: Settings, *, with_grpc: bool = False) -> None:
     async def ready() -> bool:
         return True
 
-    async with Desk.open(settings) as desk, Gate.open(settings) as gate:
-        gateway = Gateway(
+    async with JobQueue.open(settings) as desk, Authenticator.open(settings) as gate:
+        gateway = GatewayContext(
             settings=settings,
-            gate=gate,
+            authenticator=gate,
             store=open_store(settings),
-            desk=desk,
-            streams=PretendedStreams(),
-            inference_ready=ready,
+            job_queue=desk,
+            streams=FakeStreams(),
+            is_inference_ready=ready,
             metrics=Metrics(CollectorRegistry()),
         )
-        async with open_door(gateway) if with_grpc else nullcontext():
+        async with serve_grpc(gateway) if with_grpc else nullcontext():
             await GatewayServer(create_app(gateway)).serve()
 
 
-async def work(settings: Settings, frames: int, frame_seconds: float) -> None:
+async def run_fake_worker(settings: Settings, frames: int, frame_seconds: float) -> None:
     metrics = Metrics(CollectorRegistry())
-    async with Ledger.open(settings) as ledger:
-        annotator = Annotator(
-            ledger=ledger,
+    async with LeaseManager.open(settings) as ledger:
+        annotator = JobRunner(
+            lease_manager=ledger,
             store=open_store(settings),
-            analyse=analysis_of(frames, frame_seconds),
+            analyse=make_fake_analysis(frames, frame_seconds),
             provenance=lambda: {"weights": "untrained"},
             settings=settings,
             metrics=metrics,
         )
         await run_worker(
             settings=settings,
-            ledger=ledger,
-            work=annotator,
+            lease_manager=ledger,
+            handle_claim=annotator,
             is_ready=always_ready,
             metrics=metrics,
         )
@@ -100,6 +100,6 @@ if __name__ == "__main__":
         case ["doors"]:
             asyncio.run(serve_gateway(Settings(), with_grpc=True))  # pyright: ignore[reportCallIssue]
         case ["worker", frames, frame_seconds]:
-            asyncio.run(work(Settings(), int(frames), float(frame_seconds)))  # pyright: ignore[reportCallIssue]
+            asyncio.run(run_fake_worker(Settings(), int(frames), float(frame_seconds)))  # pyright: ignore[reportCallIssue]
         case _:
             sys.exit(__doc__)

@@ -12,22 +12,22 @@ import psutil
 import redis
 from fastapi import FastAPI
 
-from service.embedded.process import free_ports
-from service.embedded.redis import bundled_binary, run_redis
+from service.embedded.process import find_free_ports
+from service.embedded.redis import find_bundled_redis, run_redis
 from service.server.server import GatewayServer
 
 
 def free_port() -> int:
-    return free_ports(1)[0]
+    return find_free_ports(1)[0]
 
 
-REDIS_7 = Path(__file__).parents[2] / ".runtime" / "redis-7" / "redis-server"
+REDIS_7_BINARY = Path(__file__).parents[2] / ".runtime" / "redis-7" / "redis-server"
 REDIS_VERSIONS = ("6.2", "7.4")
 
 
-def redis_binary_of(version: str) -> str:
+def find_redis_binary(version: str) -> str:
     """The `redis-server` of one of REDIS_VERSIONS."""
-    binary = bundled_binary() if version == "6.2" else str(REDIS_7)
+    binary = find_bundled_redis() if version == "6.2" else str(REDIS_7_BINARY)
     assert binary
     assert Path(binary).is_file(), "Redis 7 is not unpacked: run `make test`"
     return binary
@@ -41,7 +41,7 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._options = options
-        self._binary = redis_binary_of(version)
+        self._binary = find_redis_binary(version)
         self._password: str | None = None
         self._running = ExitStack()
 
@@ -74,12 +74,12 @@ class RedisServer:
         finally:
             process.resume()
 
-    def set_password(self, word: str) -> None:
+    def set_password(self, password: str) -> None:
         """Let nobody in without it, and follow a master that asks for it."""
         with self.client() as client:
-            client.config_set("masterauth", word)
-            client.config_set("requirepass", word)
-        self._password = word
+            client.config_set("masterauth", password)
+            client.config_set("requirepass", password)
+        self._password = password
 
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, password=self._password)

@@ -17,10 +17,10 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-LOOKAHEAD = 7
+LOOKAHEAD_FRAMES = 7
 """Frames that have to come before the final result of one does."""
 
-BLOCK = 10
+RELEASE_INTERVAL_FRAMES = 10
 """Frames after which media are released."""
 
 FRAME_BYTES = 500
@@ -34,12 +34,14 @@ LIMITS = pb.Limits(message_bytes=2**16, stream_seconds=60, buffered_results=64, 
 Response = pb.StreamingAnnotateResponse
 
 
-def value_of(data: bytes) -> float:
+def hash_to_valence(data: bytes) -> float:
     """What the stand-in sees in a frame: a number that no other frame has."""
     return int.from_bytes(hashlib.sha256(data).digest()[:6]) / 2**48
 
 
-def refusal(code: grpc.StatusCode, reason: str, retry_seconds: float | None = None) -> Status:
+def make_error_status(
+    code: grpc.StatusCode, reason: str, retry_seconds: float | None = None
+) -> Status:
     """The status of an error as the gateway tells it."""
     details: list[Any] = [Any() for _ in range(1 if retry_seconds is None else 2)]
     told = {"title": "It cannot be", "trace_id": "0af7"}
@@ -52,28 +54,28 @@ def refusal(code: grpc.StatusCode, reason: str, retry_seconds: float | None = No
 
 
 @dataclass(slots=True)
-class Told:
+class StreamState:
     """A stream as the stand-in knows it. calls: how many have been about it."""
 
     is_container: bool
     frames: list[tuple[float, bytes]] = field(default_factory=list)
-    sound: bytearray = field(default_factory=bytearray)
+    audio: bytearray = field(default_factory=bytearray)
     container: bytearray = field(default_factory=bytearray)
-    finals: int = 0
-    calls: int = 0
+    final_count: int = 0
+    call_count: int = 0
 
     @property
     def position(self) -> pb.MediaPosition:
         if self.is_container:
             return pb.MediaPosition(container_bytes=len(self.container))
-        return pb.MediaPosition(frames=len(self.frames), audio_samples=len(self.sound) // 2)
+        return pb.MediaPosition(frames=len(self.frames), audio_samples=len(self.audio) // 2)
 
-    def take(self, request: pb.StreamingAnnotateRequest) -> None:
+    def append(self, request: pb.StreamingAnnotateRequest) -> None:
         match request.WhichOneof("message"):
             case "frame":
                 self.frames.append((request.frame.time_seconds, request.frame.data))
             case "audio":
-                self.sound.extend(request.audio.data)
+                self.audio.extend(request.audio.data)
             case _:
                 self.container.extend(request.container.data)
                 for start in range(
@@ -85,16 +87,20 @@ class Told:
                     ):
                         self.frames.append((start / 1000, data))
 
-    def forget(self, next_final: int) -> None:
+    def rewind_to_released(self, next_final: int) -> None:
         """Be as another gateway knows it for a client that has had so many final results."""
-        self.finals = next_final
-        released = 0 if self.is_container else next_final // BLOCK * BLOCK
+        self.final_count = next_final
+        released = (
+            0
+            if self.is_container
+            else next_final // RELEASE_INTERVAL_FRAMES * RELEASE_INTERVAL_FRAMES
+        )
         del self.frames[released:]
-        del self.sound[2 * FRAME_SAMPLES * released :]
+        del self.audio[2 * FRAME_SAMPLES * released :]
         self.container.clear()
 
 
-class StandIn(services.AnnotationServiceServicer):
+class StubAnnotationServicer(services.AnnotationServiceServicer):
     """Answers each frame at once, and for good when LOOKAHEAD more have come.
 
     remembers: whether a stream that is resumed goes on where it was, as at the same gateway, or
@@ -103,32 +109,32 @@ class StandIn(services.AnnotationServiceServicer):
     every call when so many have come. is_silent: never says that a stream is at its end.
     """
 
-    def __init__(self, *, remembers: bool = True) -> None:
-        self.streams: dict[str, Told] = {}
+    def __init__(self, *, keeps_stream_state: bool = True) -> None:
+        self.streams: dict[str, StreamState] = {}
         self.configs: list[pb.StreamConfig] = []
         self.metadata: list[dict[str, str | bytes]] = []
-        self.refusals: list[Status] = []
-        self.remembers = remembers
+        self.next_errors: list[Status] = []
+        self.keeps_stream_state = keeps_stream_state
         self.drain_at: int | None = None
         self.fail_at: int | None = None
-        self.is_silent = False
-        self._under_way = 0
+        self.never_finishes = False
+        self._active_calls = 0
 
-    async def is_alone(self) -> bool | None:
+    async def is_idle(self) -> bool | None:
         """True when no call is under way."""
-        return None if self._under_way else True
+        return None if self._active_calls else True
 
     async def StreamingAnnotate(  # noqa: N802
         self,
         request_iterator: AsyncIterator[pb.StreamingAnnotateRequest],
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[Response]:
-        self._under_way += 1
+        self._active_calls += 1
         try:
             async for response in self._annotate(request_iterator, context):
                 yield response
         finally:
-            self._under_way -= 1
+            self._active_calls -= 1
 
     async def _annotate(
         self,
@@ -138,12 +144,12 @@ class StandIn(services.AnnotationServiceServicer):
         self.metadata.append(dict(context.invocation_metadata() or ()))
         config = (await anext(request_iterator)).config
         self.configs.append(config)
-        if self.refusals:
-            await context.abort_with_status(rpc_status.to_status(self.refusals.pop(0)))
-        stream_id, next_final = self._find(config)
+        if self.next_errors:
+            await context.abort_with_status(rpc_status.to_status(self.next_errors.pop(0)))
+        stream_id, next_final = self._find_stream(config)
         told = self.streams[stream_id]
-        told.calls += 1
-        call = told.calls
+        told.call_count += 1
+        call = told.call_count
         yield Response(
             config_ack=pb.ConfigAck(
                 stream_id=stream_id,
@@ -153,45 +159,45 @@ class StandIn(services.AnnotationServiceServicer):
                 weights_sha256={"fusion": "abc"},
             )
         )
-        for index in range(next_final, told.finals):
-            yield _final(stream_id, told, index)
+        for index in range(next_final, told.final_count):
+            yield _make_final_response(stream_id, told, index)
         async for request in request_iterator:
-            if told.calls != call:
+            if told.call_count != call:
                 return
-            for response in list(_answers(stream_id, told, request)):
+            for response in list(_respond_to(stream_id, told, request)):
                 yield response
             if self.fail_at is not None and len(told.frames) >= self.fail_at:
-                wrong = refusal(grpc.StatusCode.INVALID_ARGUMENT, "request_invalid")
+                wrong = make_error_status(grpc.StatusCode.INVALID_ARGUMENT, "request_invalid")
                 await context.abort_with_status(rpc_status.to_status(wrong))
             if self.drain_at is not None and len(told.frames) >= self.drain_at:
                 self.drain_at = None
-                token = _token(stream_id, told.finals - 1)
+                token = _make_resume_token(stream_id, told.final_count - 1)
                 yield Response(draining=pb.Draining(resume_token=token))
-                draining = refusal(grpc.StatusCode.UNAVAILABLE, "gateway_draining", 0.0)
+                draining = make_error_status(grpc.StatusCode.UNAVAILABLE, "gateway_draining", 0.0)
                 await context.abort_with_status(rpc_status.to_status(draining))
-        if self.is_silent:
+        if self.never_finishes:
             await asyncio.Event().wait()
-        for response in list(_last_words(stream_id, told)):
+        for response in list(_finish_stream(stream_id, told)):
             yield response
 
-    def _find(self, config: pb.StreamConfig) -> tuple[str, int]:
+    def _find_stream(self, config: pb.StreamConfig) -> tuple[str, int]:
         if not config.resume_token:
             stream_id = f"stream{len(self.streams)}"
             is_container = config.WhichOneof("media") == "container"
-            self.streams[stream_id] = Told(is_container=is_container)
+            self.streams[stream_id] = StreamState(is_container=is_container)
             return stream_id, 0
         stream_id, last = config.resume_token.split("/")
         next_final = int(last) + 1
-        if not self.remembers:
-            self.streams[stream_id].forget(next_final)
+        if not self.keeps_stream_state:
+            self.streams[stream_id].rewind_to_released(next_final)
         return stream_id, next_final
 
 
 @asynccontextmanager
-async def serving_streams(stand_in: StandIn, port: int = 0) -> AsyncGenerator[int]:
+async def serving_streams(servicer: StubAnnotationServicer, port: int = 0) -> AsyncGenerator[int]:
     """The stand-in on a real socket; yields its port."""
     server = grpc.aio.server()
-    services.add_AnnotationServiceServicer_to_server(stand_in, server)
+    services.add_AnnotationServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
@@ -200,45 +206,51 @@ async def serving_streams(stand_in: StandIn, port: int = 0) -> AsyncGenerator[in
         await server.stop(grace=None)
 
 
-def _answers(
-    stream_id: str, told: Told, request: pb.StreamingAnnotateRequest
+def _respond_to(
+    stream_id: str, state: StreamState, request: pb.StreamingAnnotateRequest
 ) -> Iterator[Response]:
-    before = len(told.frames)
-    told.take(request)
-    for index in range(before, len(told.frames)):
-        yield Response(frame_result=_frame(told, index))
-    yield from _finals(stream_id, told, range(told.finals, len(told.frames) - LOOKAHEAD))
+    before = len(state.frames)
+    state.append(request)
+    for index in range(before, len(state.frames)):
+        yield Response(frame_result=_make_frame_result(state, index))
+    yield from _make_final_responses(
+        stream_id, state, range(state.final_count, len(state.frames) - LOOKAHEAD_FRAMES)
+    )
 
 
-def _last_words(stream_id: str, told: Told) -> Iterator[Response]:
-    yield from _finals(stream_id, told, range(told.finals, len(told.frames)))
-    sound = hashlib.sha256(told.sound).hexdigest()
-    yield Response(summary=pb.StreamSummary(frames=len(told.frames), flags=[sound]))
+def _finish_stream(stream_id: str, state: StreamState) -> Iterator[Response]:
+    yield from _make_final_responses(stream_id, state, range(state.final_count, len(state.frames)))
+    sound = hashlib.sha256(state.audio).hexdigest()
+    yield Response(summary=pb.StreamSummary(frames=len(state.frames), flags=[sound]))
 
 
-def _finals(stream_id: str, told: Told, indices: Iterable[int]) -> Iterator[Response]:
+def _make_final_responses(
+    stream_id: str, state: StreamState, indices: Iterable[int]
+) -> Iterator[Response]:
     for index in indices:
-        told.finals = index + 1
-        yield _final(stream_id, told, index)
-        if not told.is_container and told.finals % BLOCK == 0:
-            until = pb.MediaPosition(frames=told.finals, audio_samples=told.finals * FRAME_SAMPLES)
+        state.final_count = index + 1
+        yield _make_final_response(stream_id, state, index)
+        if not state.is_container and state.final_count % RELEASE_INTERVAL_FRAMES == 0:
+            until = pb.MediaPosition(
+                frames=state.final_count, audio_samples=state.final_count * FRAME_SAMPLES
+            )
             yield Response(media_released=pb.MediaReleased(until=until))
 
 
-def _final(stream_id: str, told: Told, index: int) -> Response:
-    result = _frame(told, index)
+def _make_final_response(stream_id: str, state: StreamState, index: int) -> Response:
+    result = _make_frame_result(state, index)
     result.is_final = True
-    result.resume_token = _token(stream_id, index)
+    result.resume_token = _make_resume_token(stream_id, index)
     return Response(frame_result=result)
 
 
-def _frame(told: Told, index: int) -> pb.FrameResult:
-    time, data = told.frames[index]
-    estimate = pb.Estimate(valence=value_of(data), arousal=0.5)
+def _make_frame_result(state: StreamState, index: int) -> pb.FrameResult:
+    time, data = state.frames[index]
+    estimate = pb.Estimate(valence=hash_to_valence(data), arousal=0.5)
     box = pb.Box(left=1, top=2, width=3, height=4, score=0.9)
     track = pb.TrackResult(track=1, box=box, estimate=estimate)
     return pb.FrameResult(index=index, time_seconds=time, tracks=[track])
 
 
-def _token(stream_id: str, index: int) -> str:
+def _make_resume_token(stream_id: str, index: int) -> str:
     return f"{stream_id}/{index}" if index >= 0 else ""

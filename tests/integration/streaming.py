@@ -8,68 +8,71 @@ import random
 from collections.abc import AsyncGenerator, Iterable
 
 from circumplex_client.live import (
-    ContainerBytes,
-    ContainerMedia,
-    Frame,
-    FrameMedia,
+    AudioChunk,
+    ContainerChunk,
+    ContainerInput,
+    FrameInput,
     FrameResult,
-    LiveChoices,
+    ImageFrame,
     LiveResult,
-    Piece,
-    Sound,
-    SoundFormat,
+    LiveStreamOptions,
+    MediaChunk,
+    RawAudioFormat,
 )
 
-from tests.integration.stand_in import FRAME_BYTES, FRAME_SAMPLES, value_of
+from tests.integration.stand_in import FRAME_BYTES, FRAME_SAMPLES, hash_to_valence
 
-FRAMES = 90
-SINGLE = LiveChoices(media=FrameMedia(sound=SoundFormat(rate_hz=100)))
-CONTAINER = LiveChoices(media=ContainerMedia(audio_stream=1), faces="all")
+FRAME_COUNT = 90
+FRAME_OPTIONS = LiveStreamOptions(media=FrameInput(audio=RawAudioFormat(rate_hz=100)))
+CONTAINER_OPTIONS = LiveStreamOptions(media=ContainerInput(audio_stream=1), faces="all")
 
 
-def single_frames(count: int = FRAMES) -> list[Piece]:
+def make_frames(count: int = FRAME_COUNT) -> list[MediaChunk]:
     """Frames of up to 2 kB with a little sound after each."""
     chance = random.Random(1)
-    pieces: list[Piece] = []
+    pieces: list[MediaChunk] = []
     for index in range(count):
-        pieces.append(Frame(index / 25, chance.randbytes(chance.randint(1, 2000))))
+        pieces.append(ImageFrame(index / 25, chance.randbytes(chance.randint(1, 2000))))
         time = index / 25 if index % 9 == 0 else None
-        pieces.append(Sound(chance.randbytes(2 * FRAME_SAMPLES), time))
+        pieces.append(AudioChunk(chance.randbytes(2 * FRAME_SAMPLES), time))
     return pieces
 
 
-def container() -> list[Piece]:
+def make_container() -> list[MediaChunk]:
     """As many bytes as make FRAMES frames, in chunks of any size."""
     chance = random.Random(2)
-    data = chance.randbytes(FRAMES * FRAME_BYTES)
+    data = chance.randbytes(FRAME_COUNT * FRAME_BYTES)
     cuts = sorted(chance.sample(range(len(data)), 40))
     return [
-        ContainerBytes(data[start:end])
+        ContainerChunk(data[start:end])
         for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)
     ]
 
 
-async def coming(pieces: Iterable[Piece]) -> AsyncGenerator[Piece]:
+async def iterate_slowly(pieces: Iterable[MediaChunk]) -> AsyncGenerator[MediaChunk]:
     """The pieces, a millisecond apart."""
     for piece in pieces:
         yield piece
         await asyncio.sleep(0.001)
 
 
-def truth_of(pieces: Iterable[Piece]) -> list[float]:
+def expected_valences(pieces: Iterable[MediaChunk]) -> list[float]:
     """What is to be seen in each frame."""
-    whole = b"".join(piece.data for piece in pieces if isinstance(piece, ContainerBytes))
+    whole = b"".join(piece.data for piece in pieces if isinstance(piece, ContainerChunk))
     blocks = [whole[start : start + FRAME_BYTES] for start in range(0, len(whole), FRAME_BYTES)]
-    return [value_of(data) for data in blocks or (p.data for p in pieces if isinstance(p, Frame))]
+    return [
+        hash_to_valence(data)
+        for data in blocks or (p.data for p in pieces if isinstance(p, ImageFrame))
+    ]
 
 
-def sound_of(pieces: Iterable[Piece]) -> tuple[str]:
+def expected_audio_flag(pieces: Iterable[MediaChunk]) -> tuple[str]:
     """What the summary says of the sound that has come."""
-    sound = b"".join(piece.data for piece in pieces if isinstance(piece, Sound))
+    sound = b"".join(piece.data for piece in pieces if isinstance(piece, AudioChunk))
     return (hashlib.sha256(sound).hexdigest(),)
 
 
-def values_of(results: Iterable[LiveResult], *, final: bool) -> dict[int, float]:
+def valences_by_index(results: Iterable[LiveResult], *, final: bool) -> dict[int, float]:
     """By index, in the order of their coming; fails where one comes twice."""
     values: dict[int, float] = {}
     for result in results:

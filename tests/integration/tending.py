@@ -8,21 +8,21 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from service.jobs.caretaker import Caretaker
-from service.jobs.connection import connect
-from service.jobs.upkeep import Upkeep
-from tests.integration.pretence import chunks_of
-from tests.integration.rooms import Rooms
+from service.jobs.caretaker import Janitor
+from service.jobs.connection import connect_redis
+from service.jobs.upkeep import QueueMaintenance
+from tests.integration.pretence import iterate_chunks
+from tests.integration.rooms import JobEnvironment
 
-OLD_SECONDS = 7200.0
+OLD_BLOB_SECONDS = 7200.0
 """Twice the grace."""
 
 
 @asynccontextmanager
-async def at_work(rooms: Rooms, **changes: object) -> AsyncGenerator[None]:
+async def running_janitor(rooms: JobEnvironment, **changes: object) -> AsyncGenerator[None]:
     settings = rooms.settings.model_copy(update=changes)
-    async with Upkeep.open(settings) as upkeep:
-        working = asyncio.create_task(Caretaker(upkeep, rooms.store, settings).run())
+    async with QueueMaintenance.open(settings) as upkeep:
+        working = asyncio.create_task(Janitor(upkeep, rooms.store, settings).run())
         try:
             yield
             assert not working.done()
@@ -32,31 +32,33 @@ async def at_work(rooms: Rooms, **changes: object) -> AsyncGenerator[None]:
                 await working
 
 
-async def leave(rooms: Rooms, key: str, *, age_seconds: float = OLD_SECONDS) -> str:
+async def put_old_blob(
+    rooms: JobEnvironment, key: str, *, age_seconds: float = OLD_BLOB_SECONDS
+) -> str:
     """A blob of a certain age."""
-    await rooms.store.put(key, chunks_of(b"left"))
+    await rooms.store.put(key, iterate_chunks(b"left"))
     then = time.time() - age_seconds
     await asyncio.to_thread(os.utime, rooms.settings.store_dir / key, (then, then))
     return key
 
 
-async def over(rooms: Rooms, name: str, job_id: str) -> None:
+async def make_due(rooms: JobEnvironment, name: str, job_id: str) -> None:
     """Bring forward what a job waits for in one of the queue's sorted sets."""
-    async with connect(rooms.settings.redis_url) as redis:
+    async with connect_redis(rooms.settings.redis_url) as redis:
         key = f"{rooms.settings.queue_name}:{name}"
         assert await redis.zadd(key, {job_id: 1}, xx=True, ch=True)
 
 
-async def keys(rooms: Rooms) -> set[str]:
+async def list_blob_keys(rooms: JobEnvironment) -> set[str]:
     found: set[str] = set()
     for prefix in ("clips", "results", "ready"):
         found |= {blob.key async for blob in rooms.store.list(prefix)}
     return found
 
 
-async def traces(rooms: Rooms, job_id: str) -> list[str]:
+async def find_job_traces(rooms: JobEnvironment, job_id: str) -> list[str]:
     """Keys of the queue that name a job, and blobs that do."""
-    async with connect(rooms.settings.redis_url) as redis:
+    async with connect_redis(rooms.settings.redis_url) as redis:
         named = [key async for key in redis.scan_iter(f"{rooms.settings.queue_name}:*{job_id}*")]
         due = await redis.zrange(f"{rooms.settings.queue_name}:purge", 0, -1)
-    return named + due + [key for key in await keys(rooms) if job_id in key]
+    return named + due + [key for key in await list_blob_keys(rooms) if job_id in key]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from circumplex_client import (
-    Choices,
     Client,
+    ClipOptions,
     Job,
     JobFailed,
     RequestRefused,
-    Unreachable,
+    ServiceUnreachable,
     WaitTimedOut,
 )
 from circumplex_client.__main__ import main
@@ -22,11 +22,11 @@ from service.api.app import create_app
 from service.domain import choices as domain
 from service.domain.timeline import AnalysisEvent
 from service.errors import ClipNotMedia
-from service.jobs.listing import Filter
-from service.office.gateway import Gateway
-from service.office.watchers import Watchers
-from tests.integration.pretence import analysis_of, failing_with
-from tests.integration.rooms import Rooms, eventually
+from service.jobs.listing import JobFilter
+from service.office.gateway import GatewayContext
+from service.office.watchers import SubscriberLimiter
+from tests.integration.pretence import make_failing_analysis, make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port, serving
 
 
@@ -38,12 +38,12 @@ def clip(tmp_path: Path) -> Path:
 
 
 async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
-    address: str, rooms: Rooms, clip: Path
+    address: str, env: JobEnvironment, clip: Path
 ) -> None:
     uploads: list[tuple[int, int]] = []
     jobs: list[Job] = []
     with Client(address) as client:
-        async with rooms.worker(analysis_of(20, frame_seconds=0.05)):
+        async with env.running_worker(make_fake_analysis(20, frame_seconds=0.05)):
             result = await asyncio.to_thread(
                 client.annotate,
                 clip,
@@ -58,43 +58,47 @@ async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
     assert len(uploads) > 1
     assert jobs[-1].progress.fraction == 1.0
     assert any(0 < (job.progress.fraction or 0) < 1 for job in jobs)
-    record = await rooms.desk.find(jobs[0].id)
+    record = await env.queue.find(jobs[0].id)
     assert (record.filename, record.media_type) == ("Ünïque _clip_.mp4", "video/mp4")
 
 
-async def test_what_is_chosen_for_a_clip_reaches_its_analysis(
-    address: str, rooms: Rooms, clip: Path
+async def test_options_of_a_clip_reach_its_analysis(
+    address: str, env: JobEnvironment, clip: Path
 ) -> None:
-    chosen: list[domain.Choices] = []
-    choices = Choices(faces="all", video_stream=1, audio_stream=0)
+    chosen: list[domain.AnalysisOptions] = []
+    choices = ClipOptions(faces="all", video_stream=1, audio_stream=0)
 
-    async def analyse(path: Path, told: domain.Choices) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(path: Path, told: domain.AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
         chosen.append(told)
-        async for event in analysis_of(2)(path, told):
+        async for event in make_fake_analysis(2)(path, told):
             yield event
 
     with Client(address) as client:
         job = await asyncio.to_thread(client.submit, clip, choices)
-        async with rooms.worker(analyse):
-            await rooms.finished(job.id)
+        async with env.running_worker(analyse):
+            await env.wait_for_end(job.id)
 
     assert job.choices == choices
-    assert chosen == [domain.Choices(faces=domain.Faces.ALL, video_stream=1, audio_stream=0)]
+    assert chosen == [
+        domain.AnalysisOptions(faces=domain.FaceSelection.ALL, video_stream=1, audio_stream=0)
+    ]
 
 
-async def test_a_failed_job_raises_its_problem(address: str, rooms: Rooms, clip: Path) -> None:
+async def test_a_failed_job_raises_its_problem(
+    address: str, env: JobEnvironment, clip: Path
+) -> None:
     with Client(address) as client:
-        async with rooms.worker(failing_with(ClipNotMedia("a text file"))):
+        async with env.running_worker(make_failing_analysis(ClipNotMedia("a text file"))):
             with pytest.raises(JobFailed, match="a text file") as raised:
                 await asyncio.to_thread(client.annotate, clip)
 
     assert raised.value.problem.code == "clip_not_media"
 
 
-async def test_a_clip_that_is_too_large_is_refused_and_said_so(
-    address: str, rooms: Rooms, clip: Path
+async def test_a_clip_that_is_too_large_is_reported(
+    address: str, env: JobEnvironment, clip: Path
 ) -> None:
-    content = bytes(rooms.settings.max_upload_bytes + 1)
+    content = bytes(env.settings.max_upload_bytes + 1)
     await asyncio.to_thread(clip.write_bytes, content)
     with Client(address) as client, pytest.raises(RequestRefused) as raised:
         await asyncio.to_thread(client.submit, clip)
@@ -102,21 +106,21 @@ async def test_a_clip_that_is_too_large_is_refused_and_said_so(
     assert raised.value.problem.code == "clip_too_large"
 
 
-async def test_waiting_ends_when_its_time_is_up(address: str, rooms: Rooms) -> None:
-    job_id = await rooms.submit()
+async def test_waiting_ends_when_its_time_is_up(address: str, env: JobEnvironment) -> None:
+    job_id = await env.submit()
     with Client(address) as client, pytest.raises(WaitTimedOut):
         await asyncio.to_thread(client.wait, job_id, timeout_seconds=0.3)
 
 
 def test_a_gateway_that_is_not_there_is_unreachable(clip: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with Client(url, trouble_seconds=0) as client:
+    with Client(url, retry_timeout_seconds=0) as client:
         for ask in (client.submit, lambda path: client.save("some-job", path)):
-            with pytest.raises(Unreachable, match=re.escape(url)):
+            with pytest.raises(ServiceUnreachable, match=re.escape(url)):
                 ask(clip)
 
 
-async def test_what_a_problem_says_is_said_once(address: str, clip: Path) -> None:
+async def test_a_problem_message_is_not_repeated(address: str, clip: Path) -> None:
     await asyncio.to_thread(clip.write_bytes, b"")
     with Client(address) as client:
         with pytest.raises(RequestRefused) as plain:
@@ -130,14 +134,14 @@ async def test_what_a_problem_says_is_said_once(address: str, clip: Path) -> Non
 
 
 async def test_a_folder_is_annotated_once(
-    address: str, rooms: Rooms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    address: str, env: JobEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     for name in ("a.mp4", "b/a.mp4", "b/a.MOV", "notes.txt"):
         (videos / name).parent.mkdir(parents=True, exist_ok=True)
         (videos / name).write_bytes(b"clip")
     arguments = ["annotate", str(videos), "--url", address, "-o", str(out)]
-    async with rooms.worker(analysis_of(5)):
+    async with env.running_worker(make_fake_analysis(5)):
         assert await asyncio.to_thread(main, arguments) == 0
         assert await asyncio.to_thread(main, arguments) == 0
 
@@ -145,34 +149,38 @@ async def test_a_folder_is_annotated_once(
     assert made == ["a.mp4.csv", "b/a.MOV.csv", "b/a.mp4.csv"]
     assert (out / "a.mp4.csv").read_text().count("\n") == 6
     assert "3 clips, 3 already done" in capsys.readouterr().err
-    assert len(rooms.stored("clips")) == 3
+    assert len(env.list_stored_files("clips")) == 3
 
 
-async def test_a_run_that_was_cut_short_is_taken_up_again(
-    address: str, rooms: Rooms, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+async def test_an_interrupted_batch_is_resumed(
+    address: str,
+    env: JobEnvironment,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     arguments = ["annotate", str(clip), "--url", address, "-o", str(out)]
-    async with rooms.worker(failing_with(ClipNotMedia("no clip"))):
+    async with env.running_worker(make_failing_analysis(ClipNotMedia("no clip"))):
         assert await asyncio.to_thread(main, arguments) == 1
         assert await asyncio.to_thread(main, arguments) == 1
     assert "1 of 1 clips have no result" in capsys.readouterr().err
-    (record,) = (await rooms.desk.listing.page(Filter(owner=None), size=9)).jobs
-    await rooms.desk.retry(record.id)
-    await rooms.desk.cancel(record.id)
+    (record,) = (await env.queue.listing.read_page(JobFilter(owner=None), size=9)).jobs
+    await env.queue.retry(record.id)
+    await env.queue.cancel(record.id)
 
-    async with rooms.worker(analysis_of(5)):
+    async with env.running_worker(make_fake_analysis(5)):
         assert await asyncio.to_thread(main, arguments) == 0
 
-    (record,) = (await rooms.desk.listing.page(Filter(owner=None), size=9)).jobs
+    (record,) = (await env.queue.listing.read_page(JobFilter(owner=None), size=9)).jobs
     assert (record.state, record.attempt) == ("succeeded", 2)
     assert (out / f"{clip.name}.csv").exists()
 
 
-async def test_jobs_are_looked_after_by_the_command(
-    address: str, rooms: Rooms, capsys: pytest.CaptureFixture[str]
+async def test_the_command_manages_jobs(
+    address: str, env: JobEnvironment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = await rooms.submit(), await rooms.submit()
+    first, second = await env.submit(), await env.submit()
 
     async def run(*arguments: str) -> tuple[int, str]:
         code = await asyncio.to_thread(main, [*arguments, "--url", address])
@@ -193,8 +201,10 @@ async def test_jobs_are_looked_after_by_the_command(
     assert [line.split("\t")[:2] for line in remaining[1].splitlines()] == [[first, "queued"]]
 
 
-async def test_events_are_followed_over_a_lost_connection(gateway: Gateway, rooms: Rooms) -> None:
-    job_id = await rooms.submit()
+async def test_events_are_followed_over_a_lost_connection(
+    gateway: GatewayContext, env: JobEnvironment
+) -> None:
+    job_id = await env.submit()
     port = free_port()
     kinds: list[str | None] = []
 
@@ -203,28 +213,28 @@ async def test_events_are_followed_over_a_lost_connection(gateway: Gateway, room
             kinds.extend(event.state for event in client.events(job_id) if event.kind == "state")
 
     following = asyncio.create_task(asyncio.to_thread(follow))
-    async with serving(create_app(replace(gateway, watchers=Watchers())), port):
-        await eventually(lambda: _is_heard(kinds))
+    async with serving(create_app(replace(gateway, subscriber_limiter=SubscriberLimiter())), port):
+        await eventually(lambda: _is_state_received(kinds))
     async with (
-        serving(create_app(replace(gateway, watchers=Watchers())), port),
-        rooms.worker(analysis_of(3)),
+        serving(create_app(replace(gateway, subscriber_limiter=SubscriberLimiter())), port),
+        env.running_worker(make_fake_analysis(3)),
     ):
         await asyncio.wait_for(following, 60)
 
     assert kinds == ["queued", "running", "succeeded"]
 
 
-async def _is_heard(kinds: list[str | None]) -> bool | None:
+async def _is_state_received(kinds: list[str | None]) -> bool | None:
     return bool(kinds) or None
 
 
 async def test_a_submission_is_sent_again_until_it_is_answered_and_is_one_job(
-    gateway: Gateway, rooms: Rooms, clip: Path
+    gateway: GatewayContext, env: JobEnvironment, clip: Path
 ) -> None:
     port = free_port()
 
     def submit() -> Job:
-        with Client(f"http://127.0.0.1:{port}", trouble_seconds=60) as client:
+        with Client(f"http://127.0.0.1:{port}", retry_timeout_seconds=60) as client:
             return client.submit(clip)
 
     submitting = asyncio.create_task(asyncio.to_thread(submit))
@@ -232,7 +242,7 @@ async def test_a_submission_is_sent_again_until_it_is_answered_and_is_one_job(
     async with serving(create_app(gateway), port):
         job = await asyncio.wait_for(submitting, 60)
 
-    page = await rooms.desk.listing.page(Filter(owner=None), size=9)
+    page = await env.queue.listing.read_page(JobFilter(owner=None), size=9)
     assert [job.id] == [record.id for record in page.jobs]
 
 

@@ -8,38 +8,38 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import httpx
 import pytest
 
-from service.access.gate import Gate
-from service.access.keyring import KeyRing
+from service.access.gate import Authenticator
+from service.access.keyring import ApiKeyStore
 from service.api.app import create_app
 from service.domain.caller import Scope
-from service.jobs.connection import connect
-from service.office.gateway import Gateway
-from tests.integration.access.asking import token_for
-from tests.integration.lives import CLIP, client_of, post_clip
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms, eventually
+from service.jobs.connection import connect_redis
+from service.office.gateway import GatewayContext
+from tests.integration.access.asking import create_token
+from tests.integration.lives import CLIP, open_client, post_clip
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import serving
 
-KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
-HEADER = {"Idempotency_Key": KEY}
+IDEMPOTENCY_KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+HEADER = {"Idempotency_Key": IDEMPOTENCY_KEY}
 
 
 @pytest.fixture
 async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
-    async with client_of(address) as client:
+    async with open_client(address) as client:
         yield client
 
 
 async def test_a_submission_sent_again_answers_the_same_job(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     first = await post_clip(client, **HEADER)
     second = await post_clip(client, **HEADER)
     as_form = await client.post(
-        "/v1/jobs", files={"clip": ("a.mp4", CLIP)}, headers={"Idempotency-Key": KEY}
+        "/v1/jobs", files={"clip": ("a.mp4", CLIP)}, headers={"Idempotency-Key": IDEMPOTENCY_KEY}
     )
-    async with rooms.worker(analysis_of(3)):
-        await rooms.finished(first.json()["id"])
+    async with env.running_worker(make_fake_analysis(3)):
+        await env.wait_for_end(first.json()["id"])
     ended = await post_clip(client, **HEADER)
 
     assert [each.status_code for each in (first, second, as_form, ended)] == [202, 202, 202, 200]
@@ -50,7 +50,7 @@ async def test_a_submission_sent_again_answers_the_same_job(
     assert {"true"} == {each.headers["idempotency-replayed"] for each in (second, as_form, ended)}
     assert first.json() == second.json()
     assert ended.json()["state"] == "succeeded"
-    assert len(rooms.stored("clips")) == 1
+    assert len(env.list_stored_files("clips")) == 1
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ async def test_a_submission_sent_again_answers_the_same_job(
     [(CLIP + b"!", ""), (CLIP[:-1], ""), (CLIP, "?faces=all"), (CLIP, "?priority=interactive")],
 )
 async def test_another_request_may_not_use_the_key(
-    client: httpx.AsyncClient, rooms: Rooms, clip: bytes, query: str
+    client: httpx.AsyncClient, env: JobEnvironment, clip: bytes, query: str
 ) -> None:
     first = await post_clip(client, **HEADER)
     other = await post_clip(client, clip, query, **HEADER)
@@ -66,11 +66,11 @@ async def test_another_request_may_not_use_the_key(
 
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert first.json()["id"] == same.json()["id"]
-    assert len(rooms.stored("clips")) == 1
+    assert len(env.list_stored_files("clips")) == 1
 
 
 async def test_twenty_submissions_at_once_are_one_job(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     async def submit() -> str:
         while True:
@@ -85,12 +85,12 @@ async def test_twenty_submissions_at_once_are_one_job(
     ids = await asyncio.gather(*(submit() for _ in range(20)))
 
     assert len(set(ids)) == 1
-    assert (await rooms.desk.backlog()).depth == 1
-    assert len(rooms.stored("clips")) == 1
+    assert (await env.queue.measure_backlog()).depth == 1
+    assert len(env.list_stored_files("clips")) == 1
 
 
 async def test_a_key_in_use_is_refused_before_the_second_upload(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     let_go = asyncio.Event()
 
@@ -98,7 +98,7 @@ async def test_a_key_in_use_is_refused_before_the_second_upload(
         yield CLIP
         await let_go.wait()
 
-    headers = {"Content-Type": "video/mp4", "Idempotency-Key": KEY}
+    headers = {"Content-Type": "video/mp4", "Idempotency-Key": IDEMPOTENCY_KEY}
     first = asyncio.create_task(client.post("/v1/jobs", content=slow(), headers=headers))
 
     async def refused() -> httpx.Response | None:
@@ -106,7 +106,7 @@ async def test_a_key_in_use_is_refused_before_the_second_upload(
         return answer if answer.status_code == 409 else None
 
     try:
-        await eventually(lambda: _is_taken(rooms))
+        await eventually(lambda: _is_key_reserved(env))
         refusal = await refused()
         assert refusal is not None
         assert refusal.json()["code"] == "idempotency_key_in_use"
@@ -116,22 +116,22 @@ async def test_a_key_in_use_is_refused_before_the_second_upload(
     assert (await first).status_code == 202
 
 
-async def _is_taken(rooms: Rooms) -> bool | None:
-    async with connect(rooms.settings.redis_url) as redis:
+async def _is_key_reserved(rooms: JobEnvironment) -> bool | None:
+    async with connect_redis(rooms.settings.redis_url) as redis:
         return bool(await redis.keys(f"{rooms.settings.queue_name}:idempotency:*")) or None
 
 
-async def test_an_upload_that_comes_to_nothing_gives_the_key_back(
-    client: httpx.AsyncClient, address: str, rooms: Rooms
+async def test_a_failed_upload_releases_the_key(
+    client: httpx.AsyncClient, address: str, env: JobEnvironment
 ) -> None:
     host, port = address.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: video/mp4\r\n"
-        f"Idempotency-Key: {KEY}\r\nContent-Length: 900000\r\n\r\n".encode()
+        f"Idempotency-Key: {IDEMPOTENCY_KEY}\r\nContent-Length: 900000\r\n\r\n".encode()
         + bytes(300_000)
     )
-    await eventually(lambda: _is_taken(rooms))
+    await eventually(lambda: _is_key_reserved(env))
     writer.close()
 
     async def accepted() -> httpx.Response | None:
@@ -145,7 +145,7 @@ async def test_an_upload_that_comes_to_nothing_gives_the_key_back(
     assert taken.status_code == then.status_code == 202
     assert "idempotency-replayed" not in taken.headers
     assert (refused.status_code, refused.json()["code"]) == (422, "clip_empty")
-    assert len(rooms.stored("clips")) == 2
+    assert len(env.list_stored_files("clips")) == 2
 
 
 async def test_the_key_of_a_deleted_job_is_free_again(client: httpx.AsyncClient) -> None:
@@ -158,10 +158,10 @@ async def test_the_key_of_a_deleted_job_is_free_again(client: httpx.AsyncClient)
     assert first.json()["id"] != other.json()["id"]
 
 
-async def test_another_gateway_knows_the_key(gateway: Gateway) -> None:
+async def test_another_gateway_knows_the_key(gateway: GatewayContext) -> None:
     answers: list[httpx.Response] = []
     for _ in range(2):
-        async with serving(create_app(gateway)) as address, client_of(address) as client:
+        async with serving(create_app(gateway)) as address, open_client(address) as client:
             answers.append(await post_clip(client, **HEADER))
 
     first, second = answers
@@ -169,14 +169,14 @@ async def test_another_gateway_knows_the_key(gateway: Gateway) -> None:
     assert second.headers["idempotency-replayed"] == "true"
 
 
-async def test_each_owner_has_keys_of_its_own(gateway: Gateway, rooms: Rooms) -> None:
-    settings = rooms.settings.model_copy(update={"access": "keys"})
-    async with Gate.open(settings) as gate, KeyRing.open(settings) as ring:
-        tokens = [await token_for(ring, Scope.SUBMIT) for _ in range(2)]
-        closed = Gateway(
-            **{name: getattr(gateway, name) for name in gateway.__slots__} | {"gate": gate}
+async def test_each_owner_has_keys_of_its_own(gateway: GatewayContext, env: JobEnvironment) -> None:
+    settings = env.settings.model_copy(update={"access": "keys"})
+    async with Authenticator.open(settings) as gate, ApiKeyStore.open(settings) as ring:
+        tokens = [await create_token(ring, Scope.SUBMIT) for _ in range(2)]
+        closed = GatewayContext(
+            **{name: getattr(gateway, name) for name in gateway.__slots__} | {"authenticator": gate}
         )
-        async with serving(create_app(closed)) as address, client_of(address) as client:
+        async with serving(create_app(closed)) as address, open_client(address) as client:
             answers = [
                 await post_clip(client, **HEADER, Authorization=f"Bearer {token.text}")
                 for token in (*tokens, *tokens)
@@ -188,7 +188,7 @@ async def test_each_owner_has_keys_of_its_own(gateway: Gateway, rooms: Rooms) ->
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"caf\xe9", b"tab\there"])
-async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: bytes) -> None:
+async def test_an_invalid_key_is_refused(client: httpx.AsyncClient, key: bytes) -> None:
     answer = await client.post(
         "/v1/jobs",
         content=CLIP,
@@ -198,7 +198,7 @@ async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: byt
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
 
 
-async def test_two_keys_are_none(client: httpx.AsyncClient) -> None:
+async def test_two_keys_are_refused(client: httpx.AsyncClient) -> None:
     headers = [("Content-Type", "video/mp4"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
 
     answer = await client.post("/v1/jobs", content=CLIP, headers=headers)

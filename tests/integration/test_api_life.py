@@ -11,49 +11,49 @@ import pytest
 
 from service.errors import ClipNotMedia
 from service.jobs.annotator import Analyse
-from service.jobs.desk import Desk
+from service.jobs.desk import JobQueue
 from service.jobs.record import JobState
-from service.jobs.upkeep import Upkeep
-from tests.integration.lives import Work, client_of, keys_of, submitted
-from tests.integration.pretence import analysis_of, failing_with
-from tests.integration.rooms import Rooms, eventually
+from service.jobs.upkeep import QueueMaintenance
+from tests.integration.lives import AnalysisSpy, find_redis_keys, open_client, submit_job
+from tests.integration.pretence import make_failing_analysis, make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 
-SOON_SECONDS = 4.0
+STOP_TIMEOUT_SECONDS = 4.0
 """A cancelled job stops within a second; a busy machine is given some more."""
-LONG = (2000, 0.05)
+LONG_ANALYSIS = (2000, 0.05)
 """Frames and seconds for each: a job that nobody waits for."""
 
 
 @pytest.fixture
 async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
-    async with client_of(address) as client:
+    async with open_client(address) as client:
         yield client
 
 
 async def test_a_cancelled_job_that_waits_is_never_started(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    job_id, after = await submitted(client), await submitted(client)
-    work = Work()
+    job_id, after = await submit_job(client), await submit_job(client)
+    work = AnalysisSpy()
 
     answer = await client.post(f"/v1/jobs/{job_id}:cancel")
     again = await client.post(f"/v1/jobs/{job_id}:cancel")
-    async with rooms.worker(work.analyse):
-        await rooms.finished(after)
+    async with env.running_worker(work.analyse):
+        await env.wait_for_end(after)
 
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
     assert set(answer.json()["actions"]) == {"delete", "retry"}
     assert (again.status_code, again.json()["id"]) == (200, job_id)
-    assert len(work.begun) == 1
-    assert (await rooms.desk.find(job_id)).attempt == 0
+    assert len(work.clip_names) == 1
+    assert (await env.queue.find(job_id)).attempt == 0
 
 
 async def test_work_on_a_cancelled_job_stops_at_once_and_publishes_nothing(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    job_id = await submitted(client)
-    work = Work(*LONG)
-    async with rooms.worker(work.analyse), asyncio.timeout(30):
+    job_id = await submit_job(client)
+    work = AnalysisSpy(*LONG_ANALYSIS)
+    async with env.running_worker(work.analyse), asyncio.timeout(30):
         await work.started.wait()
         asked = time.monotonic()
         answer = await client.post(f"/v1/jobs/{job_id}:cancel")
@@ -61,31 +61,31 @@ async def test_work_on_a_cancelled_job_stops_at_once_and_publishes_nothing(
         seconds = time.monotonic() - asked
 
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
-    assert seconds < SOON_SECONDS
-    record = await rooms.desk.find(job_id)
+    assert seconds < STOP_TIMEOUT_SECONDS
+    record = await env.queue.find(job_id)
     assert (record.state, record.published) == (JobState.CANCELLED, None)
-    assert rooms.stored("results") == []
+    assert env.list_stored_files("results") == []
     result = await client.get(f"/v1/jobs/{job_id}/result")
     assert (result.status_code, result.json()["code"]) == (409, "result_not_ready")
 
 
-@pytest.mark.parametrize("analyse", [analysis_of(3), failing_with(ClipNotMedia())])
+@pytest.mark.parametrize("analyse", [make_fake_analysis(3), make_failing_analysis(ClipNotMedia())])
 async def test_a_finished_job_cannot_be_cancelled(
-    client: httpx.AsyncClient, rooms: Rooms, analyse: Analyse
+    client: httpx.AsyncClient, env: JobEnvironment, analyse: Analyse
 ) -> None:
-    job_id = await submitted(client)
-    async with rooms.worker(analyse):
-        before = await rooms.finished(job_id)
+    job_id = await submit_job(client)
+    async with env.running_worker(analyse):
+        before = await env.wait_for_end(job_id)
 
     answer = await client.post(f"/v1/jobs/{job_id}:cancel")
 
     assert (answer.status_code, answer.json()["code"]) == (409, "job_finished")
     assert answer.json()["job_id"] == job_id
-    assert before == await rooms.desk.find(job_id)
+    assert before == await env.queue.find(job_id)
 
 
-async def _job_in(state: str, client: httpx.AsyncClient, rooms: Rooms) -> str:
-    job_id = await submitted(client)
+async def _make_job_in_state(state: str, client: httpx.AsyncClient, rooms: JobEnvironment) -> str:
+    job_id = await submit_job(client)
     if state == "queued":
         return job_id
     if state == "cancelled":
@@ -94,11 +94,11 @@ async def _job_in(state: str, client: httpx.AsyncClient, rooms: Rooms) -> str:
     claim = await rooms.claim()
     assert claim.job_id == job_id
     if state == "succeeded":
-        await rooms.ledger.succeed(claim, frames=3, result_bytes=99)
+        await rooms.leases.succeed(claim, frames=3, result_bytes=99)
     elif state == "failed":
-        await rooms.ledger.fail(claim, ClipNotMedia())
+        await rooms.leases.fail(claim, ClipNotMedia())
     elif state == "put off":
-        await rooms.ledger.put_off(claim, seconds=60.0, deferrals=1)
+        await rooms.leases.defer(claim, seconds=60.0, deferrals=1)
     return job_id
 
 
@@ -106,10 +106,10 @@ async def _job_in(state: str, client: httpx.AsyncClient, rooms: Rooms) -> str:
     "state", ["queued", "running", "put off", "succeeded", "failed", "cancelled"]
 )
 async def test_a_deleted_job_leaves_nothing_but_its_blobs_to_purge(
-    client: httpx.AsyncClient, rooms: Rooms, state: str
+    client: httpx.AsyncClient, env: JobEnvironment, state: str
 ) -> None:
-    job_id = await _job_in(state, client, rooms)
-    assert {"job:<id>", "events:<id>", "index:*"} < await keys_of(rooms.settings, job_id)
+    job_id = await _make_job_in_state(state, client, env)
+    assert {"job:<id>", "events:<id>", "index:*"} < await find_redis_keys(env.settings, job_id)
 
     gone = await client.delete(f"/v1/jobs/{job_id}")
     asked = [await client.get(f"/v1/jobs/{job_id}{more}") for more in ("", "/events", "/result")]
@@ -118,40 +118,40 @@ async def test_a_deleted_job_leaves_nothing_but_its_blobs_to_purge(
 
     assert (gone.status_code, gone.content) == (204, b"")
     assert {(404, "job_unknown")} == {(each.status_code, each.json()["code"]) for each in asked}
-    assert {"purge"} == await keys_of(rooms.settings, job_id)
+    assert {"purge"} == await find_redis_keys(env.settings, job_id)
     assert (await client.get("/v1/jobs")).json() == {"jobs": [], "next_page_token": None}
-    assert await rooms.desk.stored_bytes() == 0
+    assert await env.queue.measure_stored_bytes() == 0
 
 
 async def test_work_on_a_deleted_job_stops_at_once_and_publishes_nothing(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    job_id = await submitted(client)
-    work = Work(*LONG)
-    async with rooms.worker(work.analyse), asyncio.timeout(30):
+    job_id = await submit_job(client)
+    work = AnalysisSpy(*LONG_ANALYSIS)
+    async with env.running_worker(work.analyse), asyncio.timeout(30):
         await work.started.wait()
         asked = time.monotonic()
         gone = await client.delete(f"/v1/jobs/{job_id}")
         await work.ended.wait()
-        assert time.monotonic() - asked < SOON_SECONDS
+        assert time.monotonic() - asked < STOP_TIMEOUT_SECONDS
 
     assert gone.status_code == 204
-    assert rooms.stored("results") == []
-    assert {"purge"} == await keys_of(rooms.settings, job_id)
+    assert env.list_stored_files("results") == []
+    assert {"purge"} == await find_redis_keys(env.settings, job_id)
 
 
 async def test_a_failed_job_is_tried_again_under_its_id(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    job_id = await submitted(client)
-    async with rooms.worker(failing_with(ClipNotMedia("at first"))):
-        await rooms.finished(job_id)
+    job_id = await submit_job(client)
+    async with env.running_worker(make_failing_analysis(ClipNotMedia("at first"))):
+        await env.wait_for_end(job_id)
     failed = (await client.get(f"/v1/jobs/{job_id}")).json()
 
     answer = await client.post(f"/v1/jobs/{job_id}:retry")
     again = await client.post(f"/v1/jobs/{job_id}:retry")
-    async with rooms.worker(analysis_of(4)):
-        await rooms.finished(job_id)
+    async with env.running_worker(make_fake_analysis(4)):
+        await env.wait_for_end(job_id)
     job = (await client.get(f"/v1/jobs/{job_id}")).json()
 
     assert failed["actions"]["retry"] == f"POST /v1/jobs/{job_id}:retry"
@@ -162,30 +162,32 @@ async def test_a_failed_job_is_tried_again_under_its_id(
     assert failed["created_at"] == job["created_at"]
 
 
-async def test_a_cancelled_job_is_tried_again(client: httpx.AsyncClient, rooms: Rooms) -> None:
-    job_id = await submitted(client)
+async def test_a_cancelled_job_is_tried_again(
+    client: httpx.AsyncClient, env: JobEnvironment
+) -> None:
+    job_id = await submit_job(client)
     await client.post(f"/v1/jobs/{job_id}:cancel")
 
     answer = await client.post(f"/v1/jobs/{job_id}:retry")
-    async with rooms.worker(analysis_of(4)):
-        record = await rooms.finished(job_id)
+    async with env.running_worker(make_fake_analysis(4)):
+        record = await env.wait_for_end(job_id)
 
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
     assert record.state is JobState.SUCCEEDED
 
 
-async def test_only_what_has_failed_with_its_clip_at_hand_is_tried_again(
-    client: httpx.AsyncClient, rooms: Rooms
+async def test_only_a_failed_job_with_a_stored_clip_can_be_retried(
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    succeeded = await submitted(client)
-    async with rooms.worker(analysis_of(3)):
-        await rooms.finished(succeeded)
-    running, dropped = await submitted(client), await submitted(client)
-    assert (await rooms.claim()).job_id == running
-    impatient = rooms.settings.model_copy(update={"clip_ttl_seconds": 0.0})
-    async with Desk.open(impatient) as desk, Upkeep.open(impatient) as upkeep:
+    succeeded = await submit_job(client)
+    async with env.running_worker(make_fake_analysis(3)):
+        await env.wait_for_end(succeeded)
+    running, dropped = await submit_job(client), await submit_job(client)
+    assert (await env.claim()).job_id == running
+    impatient = env.settings.model_copy(update={"clip_ttl_seconds": 0.0})
+    async with JobQueue.open(impatient) as desk, QueueMaintenance.open(impatient) as upkeep:
         await desk.cancel(dropped)
-        assert dropped in await upkeep.clips_due()
+        assert dropped in await upkeep.list_expired_clips()
 
     answers = [
         await client.post(f"/v1/jobs/{each}:retry") for each in (succeeded, running, dropped)
@@ -197,14 +199,16 @@ async def test_only_what_has_failed_with_its_clip_at_hand_is_tried_again(
     assert set((await client.get(f"/v1/jobs/{dropped}")).json()["actions"]) == {"delete"}
 
 
-async def test_a_job_tells_what_it_will_still_take(client: httpx.AsyncClient, rooms: Rooms) -> None:
-    job_id = await submitted(client)
+async def test_a_running_job_reports_its_eta(
+    client: httpx.AsyncClient, env: JobEnvironment
+) -> None:
+    job_id = await submit_job(client)
 
     async def eta() -> float | None:
         return (await client.get(f"/v1/jobs/{job_id}")).json()["progress"]["eta_seconds"]
 
     assert await eta() is None
-    async with rooms.worker(analysis_of(2000, 0.01)):
+    async with env.running_worker(make_fake_analysis(2000, 0.01)):
         told = await eventually(eta, 30.0)
         await client.delete(f"/v1/jobs/{job_id}")
 

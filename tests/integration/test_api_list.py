@@ -12,18 +12,18 @@ import httpx
 import pytest
 
 from service.errors import AttemptsExhausted, ClipNotMedia
-from tests.integration.lives import client_of, submitted
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms
+from tests.integration.lives import open_client, submit_job
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment
 
 
 @pytest.fixture
 async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
-    async with client_of(address) as client:
+    async with open_client(address) as client:
         yield client
 
 
-async def _listed(client: httpx.AsyncClient, **query: str) -> list[str]:
+async def _list_job_ids(client: httpx.AsyncClient, **query: str) -> list[str]:
     answer = await client.get("/v1/jobs", params=query)
     assert answer.status_code == 200, answer.text
     return [job["id"] for job in answer.json()["jobs"]]
@@ -31,7 +31,7 @@ async def _listed(client: httpx.AsyncClient, **query: str) -> list[str]:
 
 async def test_jobs_are_listed_newest_first(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/jobs")).json() == {"jobs": [], "next_page_token": None}
-    submissions = [await submitted(client) for _ in range(3)]
+    submissions = [await submit_job(client) for _ in range(3)]
 
     answer = await client.get("/v1/jobs")
 
@@ -41,13 +41,13 @@ async def test_jobs_are_listed_newest_first(client: httpx.AsyncClient) -> None:
     assert answer.json()["jobs"][0] == (await client.get(f"/v1/jobs/{submissions[-1]}")).json()
 
 
-async def test_each_steady_job_is_on_one_page_whatever_comes_and_goes(
-    client: httpx.AsyncClient, rooms: Rooms
+async def test_each_lasting_job_is_on_exactly_one_page(
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     steady: list[str] = []
     passing: list[str] = []
     for number in range(250):
-        (steady if number % 5 else passing).append(await rooms.submit())
+        (steady if number % 5 else passing).append(await env.submit())
     chance = random.Random(5)
     seen: Counter[str] = Counter()
     sizes: list[int] = []
@@ -59,10 +59,10 @@ async def test_each_steady_job_is_on_one_page_whatever_comes_and_goes(
         sizes.append(len(jobs))
         url = answer.links["next"]["url"] if "next" in answer.links else None
         assert (url is None) == (answer.json()["next_page_token"] is None)
-        await rooms.submit()
+        await env.submit()
         for gone in chance.sample(passing, min(4, len(passing))):
             passing.remove(gone)
-            await rooms.desk.remove(gone)
+            await env.queue.remove(gone)
 
     assert {1} == set(seen.values())
     assert set(steady) <= set(seen)
@@ -71,38 +71,38 @@ async def test_each_steady_job_is_on_one_page_whatever_comes_and_goes(
 
 
 async def test_a_list_shows_one_state_or_one_kind_of_failure(
-    client: httpx.AsyncClient, rooms: Rooms
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    done = await submitted(client)
-    async with rooms.worker(analysis_of(3)):
-        await rooms.finished(done)
+    done = await submit_job(client)
+    async with env.running_worker(make_fake_analysis(3)):
+        await env.wait_for_end(done)
     ended: dict[str, str] = {}
     for error in (ClipNotMedia(), AttemptsExhausted()):
-        ended[error.code] = await submitted(client)
-        await rooms.ledger.fail(await rooms.claim(), error)
-    cancelled = await submitted(client)
+        ended[error.code] = await submit_job(client)
+        await env.leases.fail(await env.claim(), error)
+    cancelled = await submit_job(client)
     await client.post(f"/v1/jobs/{cancelled}:cancel")
-    running = await submitted(client)
-    await rooms.claim()
-    queued = await submitted(client)
+    running = await submit_job(client)
+    await env.claim()
+    queued = await submit_job(client)
 
-    assert [queued] == await _listed(client, state="queued")
-    assert [running] == await _listed(client, state="running")
-    assert [done] == await _listed(client, state="succeeded")
-    assert [cancelled] == await _listed(client, state="cancelled")
-    assert [*ended.values()][::-1] == await _listed(client, state="failed")
+    assert [queued] == await _list_job_ids(client, state="queued")
+    assert [running] == await _list_job_ids(client, state="running")
+    assert [done] == await _list_job_ids(client, state="succeeded")
+    assert [cancelled] == await _list_job_ids(client, state="cancelled")
+    assert [*ended.values()][::-1] == await _list_job_ids(client, state="failed")
     dead = [ended["attempts_exhausted"]]
-    assert dead == await _listed(client, state="failed", code="attempts_exhausted")
-    assert dead == await _listed(client, code="attempts_exhausted")
-    assert await _listed(client, code="clip_empty") == []
-    assert await _listed(client, state="queued", code="attempts_exhausted") == []
+    assert dead == await _list_job_ids(client, state="failed", code="attempts_exhausted")
+    assert dead == await _list_job_ids(client, code="attempts_exhausted")
+    assert await _list_job_ids(client, code="clip_empty") == []
+    assert await _list_job_ids(client, state="queued", code="attempts_exhausted") == []
 
 
 async def test_a_list_of_somebody_without_jobs_is_empty(client: httpx.AsyncClient) -> None:
-    await submitted(client)
+    await submit_job(client)
 
-    assert len(await _listed(client, owner="anyone")) == 1
-    assert await _listed(client, owner="somebody") == []
+    assert len(await _list_job_ids(client, owner="anyone")) == 1
+    assert await _list_job_ids(client, owner="somebody") == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ async def test_a_list_of_somebody_without_jobs_is_empty(client: httpx.AsyncClien
         {"pagesize": "5"},
     ],
 )
-async def test_what_cannot_be_listed_is_refused(
+async def test_an_invalid_list_query_is_refused(
     client: httpx.AsyncClient, query: dict[str, Any]
 ) -> None:
     answer = await client.get("/v1/jobs", params=query)
@@ -122,9 +122,9 @@ async def test_what_cannot_be_listed_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
 
 
-async def test_many_may_list_at_once(client: httpx.AsyncClient, rooms: Rooms) -> None:
-    submissions = [await rooms.submit() for _ in range(30)]
+async def test_many_may_list_at_once(client: httpx.AsyncClient, env: JobEnvironment) -> None:
+    submissions = [await env.submit() for _ in range(30)]
 
-    lists = await asyncio.gather(*(_listed(client, page_size="30") for _ in range(40)))
+    lists = await asyncio.gather(*(_list_job_ids(client, page_size="30") for _ in range(40)))
 
     assert all(submissions[::-1] == each for each in lists)

@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 
 from service.settings import Settings
-from tests.integration.processes import process_of
+from tests.integration.processes import running_service
 from tests.integration.rooms import eventually
 from tests.integration.servers import free_port
 
 CLIP_BYTES = 300 * 2**20
-GROWTH_BYTES = 64 * 2**20
+MAX_GROWTH_BYTES = 64 * 2**20
 """A few chunks of 1 MiB in flight, what the allocator keeps of them, and a wide margin."""
 
 
@@ -35,7 +35,7 @@ async def test_a_big_upload_passes_through_without_being_held(settings: Settings
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{settings.http_port}", timeout=120
     ) as client:
-        with process_of(settings, "gateway") as process:
+        with running_service(settings, "gateway") as process:
 
             async def answers() -> bool | None:
                 try:
@@ -50,4 +50,4 @@ async def test_a_big_upload_passes_through_without_being_held(settings: Settings
             after = _peak_bytes(process.pid)
 
     assert answer.json()["clip"]["bytes"] == CLIP_BYTES
-    assert after - before < GROWTH_BYTES, f"grew by {(after - before) / 2**20:.0f} MiB"
+    assert after - before < MAX_GROWTH_BYTES, f"grew by {(after - before) / 2**20:.0f} MiB"

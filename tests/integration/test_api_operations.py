@@ -7,13 +7,13 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
-from service.jobs.desk import Desk
-from service.office.gateway import Gateway
-from tests.integration.rooms import Rooms
+from service.jobs.desk import JobQueue
+from service.office.gateway import GatewayContext
+from tests.integration.rooms import JobEnvironment
 from tests.integration.servers import free_port, serving
 
 
-async def test_the_gateway_is_ready_when_all_its_parts_are(address: str) -> None:
+async def test_the_gateway_is_ready_when_its_dependencies_are(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         live = await client.get("/health/live")
         ready = await client.get("/health/ready")
@@ -23,13 +23,15 @@ async def test_the_gateway_is_ready_when_all_its_parts_are(address: str) -> None
     assert ready.json()["parts"] == {"triton": "ready", "redis": "ready", "store": "ready"}
 
 
-async def test_each_part_that_is_away_is_named(gateway: Gateway, rooms: Rooms) -> None:
+async def test_each_unready_dependency_is_named(
+    gateway: GatewayContext, env: JobEnvironment
+) -> None:
     async def not_warm() -> bool:
         return False
 
-    nowhere = rooms.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
-    async with Desk.open(nowhere) as desk:
-        lacking = dataclasses.replace(gateway, inference_ready=not_warm, desk=desk)
+    nowhere = env.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
+    async with JobQueue.open(nowhere) as desk:
+        lacking = dataclasses.replace(gateway, is_inference_ready=not_warm, job_queue=desk)
         async with (
             serving(create_app(lacking)) as address,
             httpx.AsyncClient(base_url=address) as client,
@@ -43,7 +45,7 @@ async def test_each_part_that_is_away_is_named(gateway: Gateway, rooms: Rooms) -
     assert live.status_code == 200
 
 
-async def test_requests_and_backlog_are_measured(address: str, rooms: Rooms) -> None:
+async def test_requests_and_backlog_are_measured(address: str, env: JobEnvironment) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         await client.post("/v1/jobs", files={"clip": b"bytes"})
         await client.get("/v1/jobs/what")

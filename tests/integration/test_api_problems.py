@@ -13,14 +13,14 @@ from service.errors import (
     InferenceFailed,
     RequestError,
 )
-from service.office.gateway import Gateway
-from tests.integration.access.asking import UNKNOWN
-from tests.integration.pretence import failing_with
-from tests.integration.rooms import Rooms
+from service.office.gateway import GatewayContext
+from tests.integration.access.asking import UNKNOWN_JOB_URL
+from tests.integration.pretence import make_failing_analysis
+from tests.integration.rooms import JobEnvironment
 from tests.integration.servers import RedisServer, running_redis, serving
 
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-FORM = "multipart/form-data; boundary=xx"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+FORM_CONTENT_TYPE = "multipart/form-data; boundary=xx"
 
 
 def assert_is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def assert_is_problem(answer: httpx.Response, status: int, code: str) -> dict[st
     return problem
 
 
-REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
+REFUSED_REQUESTS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/v1/jobs", {"json": {"clip": 1}}, 415, "media_type_unsupported"),
     ("POST", "/v1/jobs", {}, 415, "media_type_unsupported"),
     ("POST", "/v1/jobs?faces=every", {"files": {"clip": b"x"}}, 422, "request_invalid"),
@@ -50,7 +50,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     (
         "POST",
         "/v1/jobs",
-        {"content": b"no form", "headers": {"Content-Type": FORM}},
+        {"content": b"no form", "headers": {"Content-Type": FORM_CONTENT_TYPE}},
         422,
         "request_invalid",
     ),
@@ -82,12 +82,12 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/", {}, 404, "route_unknown"),
     ("PUT", "/v1/jobs", {"content": b"body"}, 405, "method_not_allowed"),
     ("GET", "/v1/jobs/what", {}, 404, "job_unknown"),
-    ("GET", UNKNOWN, {}, 404, "job_unknown"),
-    ("GET", f"{UNKNOWN}/result", {}, 404, "job_unknown"),
-    ("GET", f"{UNKNOWN}/result?format=xml", {}, 406, "result_format_unknown"),
+    ("GET", UNKNOWN_JOB_URL, {}, 404, "job_unknown"),
+    ("GET", f"{UNKNOWN_JOB_URL}/result", {}, 404, "job_unknown"),
+    ("GET", f"{UNKNOWN_JOB_URL}/result?format=xml", {}, 406, "result_format_unknown"),
     (
         "GET",
-        f"{UNKNOWN}/result",
+        f"{UNKNOWN_JOB_URL}/result",
         {"headers": {"Accept": "image/png"}},
         406,
         "result_format_unknown",
@@ -95,10 +95,10 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "request_parts", "status", "code"), REFUSALS)
-async def test_a_refused_request_says_why(
+@pytest.mark.parametrize(("method", "path", "request_parts", "status", "code"), REFUSED_REQUESTS)
+async def test_a_refused_request_gets_its_problem(
     address: str,
-    rooms: Rooms,
+    env: JobEnvironment,
     method: str,
     path: str,
     request_parts: dict[str, Any],
@@ -109,7 +109,7 @@ async def test_a_refused_request_says_why(
         answer = await client.request(method, path, **request_parts)
 
     assert_is_problem(answer, status, code)
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []
 
 
 def test_every_request_error_has_a_test() -> None:
@@ -123,13 +123,13 @@ def test_every_request_error_has_a_test() -> None:
     }
 
     assert {error.code for error in RequestError.__subclasses__()} == elsewhere | {
-        refusal[-1] for refusal in REFUSALS
+        refusal[-1] for refusal in REFUSED_REQUESTS
     }
 
 
-async def test_a_method_that_is_refused_hears_of_those_that_are_not(address: str) -> None:
+async def test_a_refused_method_gets_the_allowed_ones(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
-        put = await client.put(UNKNOWN)
+        put = await client.put(UNKNOWN_JOB_URL)
         patch = await client.patch("/v1/jobs")
 
     assert "DELETE, GET, HEAD" in assert_is_problem(put, 405, "method_not_allowed")["detail"]
@@ -137,7 +137,7 @@ async def test_a_method_that_is_refused_hears_of_those_that_are_not(address: str
     assert (patch.status_code, patch.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
-async def test_a_clip_may_say_that_it_is_not_encoded(address: str) -> None:
+async def test_identity_content_encoding_is_accepted(address: str) -> None:
     headers = {"Content-Type": "video/mp4", "Content-Encoding": "Identity"}
     async with httpx.AsyncClient(base_url=address) as client:
         answer = await client.post("/v1/jobs", content=b"clip", headers=headers)
@@ -145,7 +145,7 @@ async def test_a_clip_may_say_that_it_is_not_encoded(address: str) -> None:
     assert answer.status_code == 202
 
 
-async def test_a_form_without_a_clip_is_told_what_it_has(address: str) -> None:
+async def test_a_form_without_a_clip_names_its_fields(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         answer = await client.post(
             "/v1/jobs", files={"video": b"x"}, data={"clip": "text", "b": "c"}
@@ -156,8 +156,8 @@ async def test_a_form_without_a_clip_is_told_what_it_has(address: str) -> None:
         assert name in detail
 
 
-async def test_a_result_asked_for_too_early_is_not_ready(address: str, rooms: Rooms) -> None:
-    job_id = await rooms.submit()
+async def test_a_result_asked_for_too_early_is_not_ready(address: str, env: JobEnvironment) -> None:
+    job_id = await env.submit()
     async with httpx.AsyncClient(base_url=address) as client:
         answer = await client.get(f"/v1/jobs/{job_id}/result")
 
@@ -166,23 +166,23 @@ async def test_a_result_asked_for_too_early_is_not_ready(address: str, rooms: Ro
     assert "retry-after" in answer.headers
 
 
-async def test_the_trace_of_the_caller_is_kept(address: str) -> None:
-    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+async def test_the_callers_trace_id_is_used(address: str) -> None:
+    headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
     async with httpx.AsyncClient(base_url=address, headers=headers) as client:
         answer = await client.get("/v1/jobs/what")
 
-    assert assert_is_problem(answer, 404, "job_unknown")["trace_id"] == TRACE
+    assert assert_is_problem(answer, 404, "job_unknown")["trace_id"] == TRACE_ID
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(ClipNotMedia("a text file"), 422), (InferenceFailed("boom"), 502)]
 )
 async def test_a_failed_job_answers_its_own_problem(
-    address: str, rooms: Rooms, error: ClipNotMedia | InferenceFailed, status: int
+    address: str, env: JobEnvironment, error: ClipNotMedia | InferenceFailed, status: int
 ) -> None:
-    job_id = await rooms.submit()
-    async with rooms.worker(failing_with(error)):
-        await rooms.finished(job_id)
+    job_id = await env.submit()
+    async with env.running_worker(make_failing_analysis(error)):
+        await env.wait_for_end(job_id)
     async with httpx.AsyncClient(base_url=address) as client:
         job = (await client.get(f"/v1/jobs/{job_id}")).json()
         answer = await client.get(f"/v1/jobs/{job_id}/result")
@@ -194,12 +194,12 @@ async def test_a_failed_job_answers_its_own_problem(
 
 
 async def test_without_redis_a_job_is_refused(
-    gateway: Gateway, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+    gateway: GatewayContext, env: JobEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
-        settings = rooms.settings.model_copy(update={"redis_url": server.url})
-        async with type(rooms.desk).open(settings) as desk:
-            app = create_app(dataclasses.replace(gateway, desk=desk))
+        settings = env.settings.model_copy(update={"redis_url": server.url})
+        async with type(env.queue).open(settings) as desk:
+            app = create_app(dataclasses.replace(gateway, job_queue=desk))
             async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
                 await _lose_redis_after_upload(client, server)
                 answer = await client.post("/v1/jobs", files={"clip": b"bytes"})
@@ -219,8 +219,10 @@ async def _lose_redis_after_upload(client: httpx.AsyncClient, server: RedisServe
     assert_is_problem(answer, 503, "queue_unavailable")
 
 
-async def test_an_unwritable_store_is_a_problem(gateway: Gateway, rooms: Rooms) -> None:
-    rooms.settings.store_dir.write_text("a file where the folder should be")
+async def test_an_unwritable_store_is_a_problem(
+    gateway: GatewayContext, env: JobEnvironment
+) -> None:
+    env.settings.store_dir.write_text("a file where the folder should be")
     async with (
         serving(create_app(gateway)) as address,
         httpx.AsyncClient(base_url=address) as client,
@@ -228,14 +230,14 @@ async def test_an_unwritable_store_is_a_problem(gateway: Gateway, rooms: Rooms) 
         answer = await client.post("/v1/jobs", files={"clip": b"bytes"})
 
     assert_is_problem(answer, 503, "store_unavailable")
-    assert (await rooms.desk.backlog()).depth == 0
+    assert (await env.queue.measure_backlog()).depth == 0
 
 
-async def test_a_defect_is_a_problem_without_its_secrets(gateway: Gateway) -> None:
+async def test_an_internal_error_leaks_no_details(gateway: GatewayContext) -> None:
     async def defective() -> bool:
         raise ZeroDivisionError("a secret")
 
-    app = create_app(dataclasses.replace(gateway, inference_ready=defective))
+    app = create_app(dataclasses.replace(gateway, is_inference_ready=defective))
     async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
         answer = await client.get("/health/ready")
 

@@ -7,15 +7,15 @@ import json
 import httpx
 import pytest
 
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment
 
 
 @pytest.fixture
-async def job_id(rooms: Rooms) -> str:
-    job_id = await rooms.submit()
-    async with rooms.worker(analysis_of(10)):
-        await rooms.finished(job_id)
+async def job_id(env: JobEnvironment) -> str:
+    job_id = await env.submit()
+    async with env.running_worker(make_fake_analysis(10)):
+        await env.wait_for_end(job_id)
     return job_id
 
 

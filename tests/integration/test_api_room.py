@@ -13,18 +13,20 @@ import httpx
 
 from service.api.app import create_app
 from service.jobs.record import JobState
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 from service.store import open_store
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment
 from tests.integration.servers import serving
 
 CLIP = bytes(10_000)
-RAW = {"Content-Type": "video/mp4"}
+RAW_HEADERS = {"Content-Type": "video/mp4"}
 
 
 @asynccontextmanager
-async def limited(gateway: Gateway, **changes: object) -> AsyncGenerator[httpx.AsyncClient]:
+async def limited_client(
+    gateway: GatewayContext, **changes: object
+) -> AsyncGenerator[httpx.AsyncClient]:
     settings = gateway.settings.model_copy(update=changes)
     other = dataclasses.replace(gateway, settings=settings, store=open_store(settings))
     async with (
@@ -34,11 +36,11 @@ async def limited(gateway: Gateway, **changes: object) -> AsyncGenerator[httpx.A
         yield client
 
 
-async def submit(client: httpx.AsyncClient) -> httpx.Response:
-    return await client.post("/v1/jobs", content=CLIP, headers=RAW)
+async def post_clip(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.post("/v1/jobs", content=CLIP, headers=RAW_HEADERS)
 
 
-async def headers_alone(client: httpx.AsyncClient, length: int) -> dict[str, object]:
+async def send_head_only(client: httpx.AsyncClient, length: int) -> dict[str, object]:
     """What is answered to a request whose body never comes."""
     url = client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -60,44 +62,44 @@ async def headers_alone(client: httpx.AsyncClient, length: int) -> dict[str, obj
 
 
 async def test_a_clip_above_the_budget_is_refused_by_its_length_alone(
-    gateway: Gateway, rooms: Rooms
+    gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    async with limited(gateway, store_budget_bytes=25_000) as client:
-        first, second = await submit(client), await submit(client)
+    async with limited_client(gateway, store_budget_bytes=25_000) as client:
+        first, second = await post_clip(client), await post_clip(client)
         assert (first.status_code, second.status_code) == (202, 202)
 
-        refused = await headers_alone(client, length=10_000)
+        refused = await send_head_only(client, length=10_000)
         assert refused == {"status": 507, "code": "store_full"}
-        assert len(rooms.stored("clips")) == 2
+        assert len(env.list_stored_files("clips")) == 2
 
-        await rooms.desk.remove(first.json()["id"])
-        assert (await submit(client)).status_code == 202
+        await env.queue.remove(first.json()["id"])
+        assert (await post_clip(client)).status_code == 202
 
 
 async def test_a_clip_that_outgrows_the_budget_on_its_way_leaves_nothing(
-    gateway: Gateway, rooms: Rooms
+    gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     async def unmeasured() -> AsyncIterator[bytes]:
         for _ in range(90):
             yield bytes(10_000)
 
-    async with limited(gateway, store_budget_bytes=400_000) as client:
-        refused = await client.post("/v1/jobs", content=unmeasured(), headers=RAW)
+    async with limited_client(gateway, store_budget_bytes=400_000) as client:
+        refused = await client.post("/v1/jobs", content=unmeasured(), headers=RAW_HEADERS)
 
     assert (refused.status_code, refused.json()["code"]) == (507, "store_full")
-    assert rooms.stored("clips") == []
-    assert (await rooms.desk.backlog()).depth == 0
+    assert env.list_stored_files("clips") == []
+    assert (await env.queue.measure_backlog()).depth == 0
 
 
-async def test_accepted_jobs_end_while_new_ones_find_no_room(
-    gateway: Gateway, rooms: Rooms
+async def test_accepted_jobs_finish_while_new_ones_are_refused(
+    gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    job_id = await rooms.submit()
-    reserve_bytes = 2 * shutil.disk_usage(rooms.settings.store_dir).free
-    async with limited(gateway, store_reserve_bytes=reserve_bytes) as client:
-        assert await headers_alone(client, length=1) == {"status": 507, "code": "store_full"}
-        async with rooms.worker(analysis_of(5)):
-            record = await rooms.finished(job_id)
+    job_id = await env.submit()
+    reserve_bytes = 2 * shutil.disk_usage(env.settings.store_dir).free
+    async with limited_client(gateway, store_reserve_bytes=reserve_bytes) as client:
+        assert await send_head_only(client, length=1) == {"status": 507, "code": "store_full"}
+        async with env.running_worker(make_fake_analysis(5)):
+            record = await env.wait_for_end(job_id)
         result = await client.get(f"/v1/jobs/{job_id}/result")
 
     assert record.state is JobState.SUCCEEDED

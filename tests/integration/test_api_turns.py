@@ -8,16 +8,16 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from service.access.gate import Gate
-from service.access.keyring import KeyRing
+from service.access.gate import Authenticator
+from service.access.keyring import ApiKeyStore
 from service.api.app import create_app
-from service.jobs.ledger import Ledger
-from service.jobs.upkeep import Upkeep
-from service.office.gateway import Gateway
-from tests.integration.access.asking import bearing, token_for
-from tests.integration.lives import Work, client_of, post_clip, submitted
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms, eventually
+from service.jobs.ledger import LeaseManager
+from service.jobs.upkeep import QueueMaintenance
+from service.office.gateway import GatewayContext
+from tests.integration.access.asking import bearer_headers, create_token
+from tests.integration.lives import AnalysisSpy, open_client, post_clip, submit_job
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import serving
 
 BACKLOG = 60
@@ -25,66 +25,73 @@ BACKLOG = 60
 
 @pytest.fixture
 async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
-    async with client_of(address) as client:
+    async with open_client(address) as client:
         yield client
 
 
 async def test_anothers_backlog_hardly_delays_a_key_with_few_jobs(
-    gateway: Gateway, rooms: Rooms
+    gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    settings = rooms.settings.model_copy(update={"access": "keys"})
-    work = Work(3, 0.03)
-    async with Gate.open(settings) as gate, KeyRing.open(settings) as keys:
-        busy, other = await token_for(keys), await token_for(keys)
-        app = create_app(dataclasses.replace(gateway, gate=gate))
-        async with serving(app) as address, client_of(address) as client:
+    settings = env.settings.model_copy(update={"access": "keys"})
+    work = AnalysisSpy(3, 0.03)
+    async with Authenticator.open(settings) as gate, ApiKeyStore.open(settings) as keys:
+        busy, other = await create_token(keys), await create_token(keys)
+        app = create_app(dataclasses.replace(gateway, authenticator=gate))
+        async with serving(app) as address, open_client(address) as client:
             for _ in range(BACKLOG):
-                assert (await post_clip(client, **bearing(busy))).status_code == 202
-            async with rooms.worker(work.analyse):
-                await eventually(lambda: _have_begun(work, 6), 60.0)
-                before = len(work.begun)
-                few = [(await post_clip(client, **bearing(other))).json()["id"] for _ in range(5)]
+                assert (await post_clip(client, **bearer_headers(busy))).status_code == 202
+            async with env.running_worker(work.analyse):
+                await eventually(lambda: _have_started(work, 6), 60.0)
+                before = len(work.clip_names)
+                few = [
+                    (await post_clip(client, **bearer_headers(other))).json()["id"]
+                    for _ in range(5)
+                ]
                 for job_id in few:
-                    await rooms.finished(job_id, 60.0)
+                    await env.wait_for_end(job_id, 60.0)
 
-    places = [work.begun.index(job_id) - before for job_id in few]
+    places = [work.clip_names.index(job_id) - before for job_id in few]
     assert max(places) < BACKLOG // 2  # in turn it is every second; in a line the last of them
     assert places == sorted(places)
 
 
-async def _have_begun(work: Work, count: int) -> bool | None:
-    return len(work.begun) >= count or None
+async def _have_started(work: AnalysisSpy, count: int) -> bool | None:
+    return len(work.clip_names) >= count or None
 
 
-async def test_interactive_jobs_overtake_bulk_jobs(client: httpx.AsyncClient, rooms: Rooms) -> None:
-    bulk = [await submitted(client) for _ in range(4)]
-    urgent = [await submitted(client, query="?priority=interactive") for _ in range(2)]
-    work = Work()
-    async with rooms.worker(work.analyse):
+async def test_interactive_jobs_overtake_bulk_jobs(
+    client: httpx.AsyncClient, env: JobEnvironment
+) -> None:
+    bulk = [await submit_job(client) for _ in range(4)]
+    urgent = [await submit_job(client, query="?priority=interactive") for _ in range(2)]
+    work = AnalysisSpy()
+    async with env.running_worker(work.analyse):
         for job_id in (*bulk, *urgent):
-            await rooms.finished(job_id)
+            await env.wait_for_end(job_id)
 
-    assert set(work.begun[:2]) == set(urgent)
+    assert set(work.clip_names[:2]) == set(urgent)
     assert (await client.get(f"/v1/jobs/{urgent[0]}")).json()["priority"] == "interactive"
 
 
-async def test_a_job_whose_time_is_over_is_as_if_deleted(
-    client: httpx.AsyncClient, rooms: Rooms
+async def test_an_expired_job_is_as_if_deleted(
+    client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    brief = rooms.settings.model_copy(update={"job_ttl_seconds": 0.5})
+    brief = env.settings.model_copy(update={"job_ttl_seconds": 0.5})
     key = {"Idempotency_Key": "once"}
     job_id = (await post_clip(client, **key)).json()["id"]
-    async with Ledger.open(brief) as ledger:
-        async with dataclasses.replace(rooms, settings=brief, ledger=ledger).worker(analysis_of(3)):
-            await rooms.finished(job_id)
+    async with LeaseManager.open(brief) as ledger:
+        async with dataclasses.replace(env, settings=brief, leases=ledger).running_worker(
+            make_fake_analysis(3)
+        ):
+            await env.wait_for_end(job_id)
         kept = (await client.get(f"/v1/jobs/{job_id}")).json()
-        async with Upkeep.open(brief) as upkeep:
+        async with QueueMaintenance.open(brief) as upkeep:
 
             async def expired() -> int | None:
-                return await upkeep.expire() or None
+                return await upkeep.expire_jobs() or None
 
             assert await eventually(expired) == 1
-            assert await upkeep.to_purge() == [job_id]
+            assert await upkeep.list_purgeable_jobs() == [job_id]
 
     assert kept["expires_at"] > kept["finished_at"]
     assert (await client.get(f"/v1/jobs/{job_id}")).status_code == 404

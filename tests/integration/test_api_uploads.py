@@ -9,17 +9,17 @@ import httpx
 import pytest
 
 from service.api.app import create_app
-from service.domain.ports import Store
+from service.domain.ports import BlobStore
 from service.jobs.record import JobState
-from service.office.gateway import Gateway
-from tests.integration.pretence import analysis_of, chunks_of
-from tests.integration.rooms import Rooms, eventually
+from service.office.gateway import GatewayContext
+from tests.integration.pretence import iterate_chunks, make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import serving
 
 CLIP = bytes(range(256)) * 40
 
 
-async def content_of(store: Store, key: str) -> bytes:
+async def read_blob(store: BlobStore, key: str) -> bytes:
     return b"".join([chunk async for chunk in await store.get(key)])
 
 
@@ -28,7 +28,7 @@ async def post(address: str, **request: object) -> httpx.Response:
         return await client.post("/v1/jobs", **request)  # pyright: ignore[reportArgumentType]
 
 
-async def test_a_form_is_stored_and_queued(address: str, rooms: Rooms) -> None:
+async def test_a_form_is_stored_and_queued(address: str, env: JobEnvironment) -> None:
     files = {"clip": ("../of/Ünïque clip.mp4", CLIP, "video/mp4")}
 
     answer = await post(address, files=files, data={"note": "other fields are passed over"})
@@ -40,28 +40,30 @@ async def test_a_form_is_stored_and_queued(address: str, rooms: Rooms) -> None:
     assert job["state"] == "queued"
     told = {"filename": "Ünïque clip.mp4", "media_type": "video/mp4", "bytes": len(CLIP)}
     assert told == job["clip"]
-    assert await content_of(rooms.store, f"clips/{job['id']}") == CLIP
-    assert (await rooms.desk.backlog()).depth == 1
+    assert await read_blob(env.store, f"clips/{job['id']}") == CLIP
+    assert (await env.queue.measure_backlog()).depth == 1
 
 
 @pytest.mark.parametrize("media_type", ["video/webm", "audio/wav", "application/octet-stream"])
-async def test_a_raw_body_is_stored_and_queued(address: str, rooms: Rooms, media_type: str) -> None:
+async def test_a_raw_body_is_stored_and_queued(
+    address: str, env: JobEnvironment, media_type: str
+) -> None:
     headers = {
         "Content-Type": media_type,
         "Content-Disposition": 'attachment; filename="face.webm"',
     }
 
-    answer = await post(address, content=chunks_of(CLIP, CLIP), headers=headers)
+    answer = await post(address, content=iterate_chunks(CLIP, CLIP), headers=headers)
 
     assert answer.status_code == 202
     job = answer.json()
     told = {"filename": "face.webm", "media_type": media_type, "bytes": 2 * len(CLIP)}
     assert told == job["clip"]
-    assert await content_of(rooms.store, f"clips/{job['id']}") == CLIP + CLIP
+    assert await read_blob(env.store, f"clips/{job['id']}") == CLIP + CLIP
 
 
 async def test_a_form_in_tiny_pieces_is_read_like_one_in_a_single_piece(
-    address: str, rooms: Rooms
+    address: str, env: JobEnvironment
 ) -> None:
     body = (
         b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a.mp4"\r\n\r\n'
@@ -77,31 +79,33 @@ async def test_a_form_in_tiny_pieces_is_read_like_one_in_a_single_piece(
     answer = await post(address, content=pieces(), headers=headers)
 
     assert answer.status_code == 202
-    stored = await content_of(rooms.store, f"clips/{answer.json()['id']}")
+    stored = await read_blob(env.store, f"clips/{answer.json()['id']}")
     assert stored == b"first\r\n--x\r\nlast"
 
 
-async def test_ten_posts_at_once_become_ten_jobs_with_results(address: str, rooms: Rooms) -> None:
-    async with rooms.worker(analysis_of(5)):
+async def test_ten_posts_at_once_become_ten_jobs_with_results(
+    address: str, env: JobEnvironment
+) -> None:
+    async with env.running_worker(make_fake_analysis(5)):
         answers = await asyncio.gather(
             *(post(address, files={"clip": CLIP + bytes([n])}) for n in range(10))
         )
         ids = [answer.json()["id"] for answer in answers]
-        records = await asyncio.gather(*map(rooms.finished, ids))
+        records = await asyncio.gather(*map(env.wait_for_end, ids))
 
     assert len(set(ids)) == 10
     assert {JobState.SUCCEEDED} == {record.state for record in records}
     for number, job_id in enumerate(ids):
-        assert CLIP + bytes([number]) == await content_of(rooms.store, f"clips/{job_id}")
+        assert CLIP + bytes([number]) == await read_blob(env.store, f"clips/{job_id}")
 
 
 async def test_a_burst_of_posts_waits_for_redis_and_none_is_refused(
-    address: str, rooms: Rooms
+    address: str, env: JobEnvironment
 ) -> None:
     answers = await asyncio.gather(*(_post_raw(address) for _ in range(300)))
 
     assert {b"HTTP/1.1 202 Accepted"} == {answer.partition(b"\r\n")[0] for answer in answers}
-    assert (await rooms.desk.backlog()).depth == 300
+    assert (await env.queue.measure_backlog()).depth == 300
 
 
 async def _post_raw(address: str) -> bytes:
@@ -119,7 +123,7 @@ async def _post_raw(address: str) -> bytes:
 
 
 async def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(
-    address: str, gateway: Gateway, rooms: Rooms
+    address: str, gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -134,12 +138,12 @@ async def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(
 
     assert head.startswith(b"HTTP/1.1 413")
     assert json.loads(body)["code"] == "clip_too_large"
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []
 
 
 @pytest.mark.parametrize("as_form", [True, False])
-async def test_a_client_that_sends_too_much_hears_so_while_it_still_sends(
-    address: str, rooms: Rooms, as_form: bool
+async def test_an_oversized_upload_is_refused_while_it_is_sent(
+    address: str, env: JobEnvironment, as_form: bool
 ) -> None:
     sent = 0
 
@@ -156,12 +160,12 @@ async def test_a_client_that_sends_too_much_hears_so_while_it_still_sends(
 
     assert answer.status_code == 413
     assert answer.json()["code"] == "clip_too_large"
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []
 
 
 @pytest.mark.parametrize("as_form", [True, False])
-async def test_a_client_that_goes_away_leaves_nothing(
-    address: str, rooms: Rooms, as_form: bool
+async def test_a_disconnected_client_leaves_nothing(
+    address: str, env: JobEnvironment, as_form: bool
 ) -> None:
     host, port = address.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -176,18 +180,18 @@ async def test_a_client_that_goes_away_leaves_nothing(
     await writer.drain()
 
     async def began() -> bool | None:
-        return bool(rooms.stored("clips")) or None
+        return bool(env.list_stored_files("clips")) or None
 
     await eventually(began)
     writer.close()
 
     async def gone() -> bool | None:
-        told = rooms.metrics.http_request_duration_seconds.labels("POST", "/v1/jobs", "408")
+        told = env.metrics.http_request_duration_seconds.labels("POST", "/v1/jobs", "408")
         return (told._sum.get() > 0) or None  # pyright: ignore[reportPrivateUsage]
 
     await eventually(gone)
-    assert rooms.stored("clips") == []
-    assert (await rooms.desk.backlog()).depth == 0
+    assert env.list_stored_files("clips") == []
+    assert (await env.queue.measure_backlog()).depth == 0
 
 
 @pytest.mark.parametrize(
@@ -199,10 +203,10 @@ async def test_a_client_that_goes_away_leaves_nothing(
     ],
 )
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=xx", "video/mp4"])
-async def test_a_client_that_falls_silent_is_told_and_leaves_nothing(
-    gateway: Gateway, rooms: Rooms, kind: str, sent: bytes
+async def test_a_stalled_upload_is_refused_and_leaves_nothing(
+    gateway: GatewayContext, env: JobEnvironment, kind: str, sent: bytes
 ) -> None:
-    settings = rooms.settings.model_copy(update={"upload_idle_seconds": 0.3})
+    settings = env.settings.model_copy(update={"upload_idle_seconds": 0.3})
     async with serving(create_app(dataclasses.replace(gateway, settings=settings))) as address:
         host, port = address.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -219,34 +223,36 @@ async def test_a_client_that_falls_silent_is_told_and_leaves_nothing(
     assert head.startswith(b"HTTP/1.1 408")
     assert b"connection: close" in head.lower()
     assert (problem["code"], problem["retryable"]) == ("upload_interrupted", True)
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []
 
 
-async def test_an_upload_may_be_slow_as_long_as_it_goes_on(gateway: Gateway, rooms: Rooms) -> None:
+async def test_an_upload_may_be_slow_as_long_as_it_goes_on(
+    gateway: GatewayContext, env: JobEnvironment
+) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(6):
             yield CLIP
             await asyncio.sleep(0.2)
 
-    settings = rooms.settings.model_copy(update={"upload_idle_seconds": 1.0})
+    settings = env.settings.model_copy(update={"upload_idle_seconds": 1.0})
     async with serving(create_app(dataclasses.replace(gateway, settings=settings))) as address:
         answer = await post(address, content=slow(), headers={"Content-Type": "video/mp4"})
 
     assert answer.status_code == 202
 
 
-async def test_a_form_cut_short_leaves_nothing(address: str, rooms: Rooms) -> None:
+async def test_a_form_cut_short_leaves_nothing(address: str, env: JobEnvironment) -> None:
     body = b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a"\r\n\r\nbytes'
     headers = {"Content-Type": "multipart/form-data; boundary=xx"}
 
     answer = await post(address, content=body, headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []
 
 
-async def test_two_clips_in_one_form_are_refused(address: str, rooms: Rooms) -> None:
+async def test_two_clips_in_one_form_are_refused(address: str, env: JobEnvironment) -> None:
     answer = await post(address, files=[("clip", CLIP), ("clip", CLIP)])
 
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from service.domain.caller import ANYONE, Limits
+from service.domain.caller import ANONYMOUS, CallerQuotas
 from service.errors import (
     ClipTooLong,
     JobFinished,
@@ -17,33 +17,33 @@ from service.errors import (
     QueueFull,
     QuotaExceeded,
 )
-from service.jobs.connection import connect
-from service.jobs.desk import Desk
-from service.jobs.listing import Filter
+from service.jobs.connection import connect_redis
+from service.jobs.desk import JobQueue
+from service.jobs.listing import JobFilter
 from service.jobs.record import JobRecord, JobState, new_job_id
-from service.jobs.upkeep import Upkeep
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms, eventually
+from service.jobs.upkeep import QueueMaintenance
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 
-COUNTERS = {"clock", "last_created", "pulse", "served", "stored"}
+PERMANENT_KEYS = {"clock", "last_created", "pulse", "served", "stored"}
 """What the queue keeps whatever jobs there are: as much as there are owners, at most."""
 
 
-async def _kept(rooms: Rooms) -> set[str]:
+async def _list_job_keys(rooms: JobEnvironment) -> set[str]:
     """Names of the queue's keys, but for its counters and the claims of the last minute."""
     prefix = f"{rooms.settings.queue_name}:"
-    async with connect(rooms.settings.redis_url) as redis:
+    async with connect_redis(rooms.settings.redis_url) as redis:
         names = [name.removeprefix(prefix) async for name in redis.scan_iter(f"{prefix}*")]
-    return {name for name in names if name.partition(":")[0] not in COUNTERS | {"claim"}}
+    return {name for name in names if name.partition(":")[0] not in PERMANENT_KEYS | {"claim"}}
 
 
 @pytest.fixture
-async def upkeep(rooms: Rooms) -> AsyncGenerator[Upkeep]:
-    async with Upkeep.open(rooms.settings) as upkeep:
+async def maintenance(env: JobEnvironment) -> AsyncGenerator[QueueMaintenance]:
+    async with QueueMaintenance.open(env.settings) as upkeep:
         yield upkeep
 
 
-def _record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
+def _make_record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
     return JobRecord(
         id=new_job_id(),
         owner=owner,
@@ -53,171 +53,175 @@ def _record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
     )
 
 
-async def test_a_full_queue_takes_no_more(rooms: Rooms) -> None:
-    settings = rooms.settings.model_copy(update={"max_queued_jobs": 2})
-    async with Desk.open(settings) as desk:
-        await desk.submit(_record())
-        await desk.check_room(ANYONE)
-        await desk.submit(_record("k2"))
-        refused = _record()
-        for step in (desk.submit(refused), desk.check_room(ANYONE)):
+async def test_a_full_queue_takes_no_more(env: JobEnvironment) -> None:
+    settings = env.settings.model_copy(update={"max_queued_jobs": 2})
+    async with JobQueue.open(settings) as desk:
+        await desk.submit(_make_record())
+        await desk.check_capacity(ANONYMOUS)
+        await desk.submit(_make_record("k2"))
+        refused = _make_record()
+        for step in (desk.submit(refused), desk.check_capacity(ANONYMOUS)):
             with pytest.raises(QueueFull) as caught:
                 await step
             assert caught.value.retry_seconds
 
-        await rooms.claim()
+        await env.claim()
         await desk.submit(refused)
 
 
-async def test_an_owner_may_hold_so_many_open_jobs(rooms: Rooms) -> None:
-    limits = Limits(open_jobs=2)
-    caller = dataclasses.replace(ANYONE, owner="k1", limits=limits)
+async def test_open_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
+    limits = CallerQuotas(open_jobs=2)
+    caller = dataclasses.replace(ANONYMOUS, owner="k1", limits=limits)
     for _ in range(2):
-        await rooms.desk.submit(_record(), limits=limits)
-    claim = await rooms.claim()
+        await env.queue.submit(_make_record(), limits=limits)
+    claim = await env.claim()
 
-    for step in (rooms.desk.submit(_record(), limits=limits), rooms.desk.check_room(caller)):
+    for step in (env.queue.submit(_make_record(), limits=limits), env.queue.check_capacity(caller)):
         with pytest.raises(QuotaExceeded, match="2 jobs"):
             await step
-    await rooms.desk.submit(_record("k2"), limits=limits)
+    await env.queue.submit(_make_record("k2"), limits=limits)
 
-    await rooms.ledger.fail(claim, ClipTooLong())
-    await rooms.desk.submit(_record(), limits=limits)
+    await env.leases.fail(claim, ClipTooLong())
+    await env.queue.submit(_make_record(), limits=limits)
     with pytest.raises(QuotaExceeded):
-        await rooms.desk.retry(claim.job_id, limits=limits)
+        await env.queue.retry(claim.job_id, limits=limits)
 
 
-async def test_an_owner_may_keep_so_many_bytes(rooms: Rooms) -> None:
-    limits = Limits(stored_bytes=25)
-    first = (await rooms.desk.submit(_record(), limits=limits)).record
-    await rooms.ledger.succeed(await rooms.claim(), frames=1, result_bytes=6)
+async def test_stored_bytes_of_an_owner_are_limited(env: JobEnvironment) -> None:
+    limits = CallerQuotas(stored_bytes=25)
+    first = (await env.queue.submit(_make_record(), limits=limits)).record
+    await env.leases.succeed(await env.claim(), frames=1, result_bytes=6)
 
     with pytest.raises(QuotaExceeded, match="25 bytes"):
-        await rooms.desk.submit(_record(), limits=limits)
-    await rooms.desk.submit(_record(clip_bytes=9), limits=limits)
-    await rooms.desk.remove(first.id)
-    await rooms.desk.submit(_record(clip_bytes=16), limits=limits)
-    assert await rooms.desk.stored_bytes() == 25
+        await env.queue.submit(_make_record(), limits=limits)
+    await env.queue.submit(_make_record(clip_bytes=9), limits=limits)
+    await env.queue.remove(first.id)
+    await env.queue.submit(_make_record(clip_bytes=16), limits=limits)
+    assert await env.queue.measure_stored_bytes() == 25
 
 
-async def test_nothing_of_a_removed_job_stays_but_its_purge(rooms: Rooms, upkeep: Upkeep) -> None:
-    ids = [await rooms.submit() for _ in range(5)]
-    await rooms.ledger.succeed(await rooms.claim(), frames=1, result_bytes=6)
-    await rooms.ledger.fail(await rooms.claim(), ClipTooLong())
-    await rooms.ledger.put_off(await rooms.claim(), seconds=60.0, deferrals=1)
-    running = await rooms.claim()
+async def test_nothing_of_a_removed_job_stays_but_its_purge(
+    env: JobEnvironment, maintenance: QueueMaintenance
+) -> None:
+    ids = [await env.submit() for _ in range(5)]
+    await env.leases.succeed(await env.claim(), frames=1, result_bytes=6)
+    await env.leases.fail(await env.claim(), ClipTooLong())
+    await env.leases.defer(await env.claim(), seconds=60.0, deferrals=1)
+    running = await env.claim()
 
     for job_id in ids:
-        await rooms.desk.remove(job_id)
+        await env.queue.remove(job_id)
         with pytest.raises(JobUnknown):
-            await rooms.desk.remove(job_id)
+            await env.queue.remove(job_id)
 
-    assert await _kept(rooms) == {"purge"}
-    assert sorted(await upkeep.to_purge()) == sorted(ids)
-    assert await rooms.desk.stored_bytes() == 0
+    assert await _list_job_keys(env) == {"purge"}
+    assert sorted(await maintenance.list_purgeable_jobs()) == sorted(ids)
+    assert await env.queue.measure_stored_bytes() == 0
     assert running.job_id in ids
     for job_id in ids:
-        await upkeep.purged(job_id)
-    assert await _kept(rooms) == set()
+        await maintenance.mark_purged(job_id)
+    assert await _list_job_keys(env) == set()
 
 
-async def test_a_job_is_forgotten_when_its_time_is_over(rooms: Rooms, upkeep: Upkeep) -> None:
-    settings = rooms.settings.model_copy(update={"job_ttl_seconds": 0.2, "clip_ttl_seconds": 0.0})
-    hasty = dataclasses.replace(rooms, settings=settings)
-    waiting, finished = await rooms.submit(), await rooms.submit()
-    async with Desk.open(settings) as desk:
+async def test_an_expired_job_is_removed(
+    env: JobEnvironment, maintenance: QueueMaintenance
+) -> None:
+    settings = env.settings.model_copy(update={"job_ttl_seconds": 0.2, "clip_ttl_seconds": 0.0})
+    hasty = dataclasses.replace(env, settings=settings)
+    waiting, finished = await env.submit(), await env.submit()
+    async with JobQueue.open(settings) as desk:
         await desk.cancel(finished)
 
-    assert await upkeep.clips_due() == [finished]
+    assert await maintenance.list_expired_clips() == [finished]
     with pytest.raises(JobNotRetryable, match="not kept"):
-        await rooms.desk.retry(finished)
-    assert await upkeep.clips_due() == [finished]
-    await upkeep.clip_dropped(finished)
-    assert await upkeep.clips_due() == []
-    assert await hasty.desk.stored_bytes() == len(b"clip")
+        await env.queue.retry(finished)
+    assert await maintenance.list_expired_clips() == [finished]
+    await maintenance.mark_clip_dropped(finished)
+    assert await maintenance.list_expired_clips() == []
+    assert await hasty.queue.measure_stored_bytes() == len(b"clip")
 
     async def expired() -> int | None:
-        return await upkeep.expire() or None
+        return await maintenance.expire_jobs() or None
 
     assert await eventually(expired) == 1
-    assert await upkeep.to_purge() == [finished]
-    assert set(await upkeep.known([waiting, finished])) == {waiting}
-    assert await hasty.desk.stored_bytes() == len(b"clip")
+    assert await maintenance.list_purgeable_jobs() == [finished]
+    assert set(await maintenance.find_records([waiting, finished])) == {waiting}
+    assert await hasty.queue.measure_stored_bytes() == len(b"clip")
 
 
-async def test_a_failed_job_can_be_tried_again(rooms: Rooms) -> None:
-    job_id = await rooms.submit()
-    await rooms.ledger.fail(await rooms.claim(), ClipTooLong())
-    failed = Filter(owner=None, state=JobState.FAILED, error_code="clip_too_long")
-    assert [job.id for job in (await rooms.desk.listing.page(failed, size=9)).jobs] == [job_id]
+async def test_a_failed_job_can_be_tried_again(env: JobEnvironment) -> None:
+    job_id = await env.submit()
+    await env.leases.fail(await env.claim(), ClipTooLong())
+    failed = JobFilter(owner=None, state=JobState.FAILED, error_code="clip_too_long")
+    assert [job.id for job in (await env.queue.listing.read_page(failed, size=9)).jobs] == [job_id]
 
-    retried = await rooms.desk.retry(job_id)
+    retried = await env.queue.retry(job_id)
 
     assert (retried.state, retried.error, retried.expires_at) == (JobState.QUEUED, None, None)
-    assert (await rooms.desk.listing.page(failed, size=9)).jobs == ()
-    async with rooms.worker(analysis_of(3)):
-        record = await rooms.finished(job_id)
+    assert (await env.queue.listing.read_page(failed, size=9)).jobs == ()
+    async with env.running_worker(make_fake_analysis(3)):
+        record = await env.wait_for_end(job_id)
     assert (record.state, record.attempt, record.published) == (JobState.SUCCEEDED, 2, 2)
     with pytest.raises(JobNotRetryable, match="succeeded"):
-        await rooms.desk.retry(job_id)
+        await env.queue.retry(job_id)
 
 
-async def test_what_has_ended_cannot_be_cancelled(rooms: Rooms) -> None:
-    job_id = await rooms.submit()
-    await rooms.ledger.fail(await rooms.claim(), ClipTooLong())
+async def test_a_finished_job_cannot_be_cancelled(env: JobEnvironment) -> None:
+    job_id = await env.submit()
+    await env.leases.fail(await env.claim(), ClipTooLong())
 
     with pytest.raises(JobFinished, match="failed"):
-        await rooms.desk.cancel(job_id)
-    for step in (rooms.desk.cancel("nobody"), rooms.desk.retry("nobody")):
+        await env.queue.cancel(job_id)
+    for step in (env.queue.cancel("nobody"), env.queue.retry("nobody")):
         with pytest.raises(JobUnknown):
             await step
 
 
-async def test_a_running_job_stops_soon_after_it_is_cancelled(rooms: Rooms) -> None:
-    job_id = await rooms.submit()
-    async with rooms.worker(analysis_of(1000, frame_seconds=0.05)):
+async def test_a_running_job_stops_soon_after_it_is_cancelled(env: JobEnvironment) -> None:
+    job_id = await env.submit()
+    async with env.running_worker(make_fake_analysis(1000, frame_seconds=0.05)):
 
         async def running() -> bool | None:
-            return (await rooms.desk.find(job_id)).frames_done > 0 or None
+            return (await env.queue.find(job_id)).frames_done > 0 or None
 
         await eventually(running)
-        await rooms.desk.cancel(job_id)
+        await env.queue.cancel(job_id)
 
         async def stopped() -> bool | None:
-            ended = rooms.metrics.job_duration_seconds.labels("cancelled")
+            ended = env.metrics.job_duration_seconds.labels("cancelled")
             return ended._sum.get() > 0 or None  # pyright: ignore[reportPrivateUsage]
 
         await eventually(stopped, 5.0)
 
-    record = await rooms.desk.find(job_id)
+    record = await env.queue.find(job_id)
     assert (record.state, record.published) == (JobState.CANCELLED, None)
-    assert rooms.stored("results") == []
+    assert env.list_stored_files("results") == []
 
 
-async def test_pages_hold_each_job_once_newest_first(rooms: Rooms) -> None:
-    mine = [(await rooms.desk.submit(_record())).record.id for _ in range(7)]
-    others = (await rooms.desk.submit(_record("k2"))).record.id
+async def test_pages_hold_each_job_once_newest_first(env: JobEnvironment) -> None:
+    mine = [(await env.queue.submit(_make_record())).record.id for _ in range(7)]
+    others = (await env.queue.submit(_make_record("k2"))).record.id
 
-    async def pages(chosen: Filter) -> list[str]:
+    async def pages(chosen: JobFilter) -> list[str]:
         found: list[str] = []
         before = None
         while True:
-            page = await rooms.desk.listing.page(chosen, size=3, before=before)
+            page = await env.queue.listing.read_page(chosen, size=3, before=before)
             found += [job.id for job in page.jobs]
             if (before := page.before) is None:
                 return found
 
-    assert await pages(Filter(owner="k1")) == mine[::-1]
-    assert await pages(Filter(owner=None)) == [others, *mine[::-1]]
-    claimed = (await rooms.claim()).job_id
-    assert await pages(Filter(owner=None, state=JobState.RUNNING)) == [claimed]
-    assert len(await pages(Filter(owner=None, state=JobState.QUEUED))) == 7
+    assert await pages(JobFilter(owner="k1")) == mine[::-1]
+    assert await pages(JobFilter(owner=None)) == [others, *mine[::-1]]
+    claimed = (await env.claim()).job_id
+    assert await pages(JobFilter(owner=None, state=JobState.RUNNING)) == [claimed]
+    assert len(await pages(JobFilter(owner=None, state=JobState.QUEUED))) == 7
 
 
-async def test_events_tell_the_whole_story(rooms: Rooms) -> None:
-    job_id = await rooms.submit()
-    following = asyncio.create_task(_story(rooms, job_id))
-    async with rooms.worker(analysis_of(30, frame_seconds=0.1)):
+async def test_events_report_every_state_and_progress(env: JobEnvironment) -> None:
+    job_id = await env.submit()
+    following = asyncio.create_task(_collect_events(env, job_id))
+    async with env.running_worker(make_fake_analysis(30, frame_seconds=0.1)):
         story = await following
 
     states = [event.state for event in story if event.kind == "state"]
@@ -226,21 +230,21 @@ async def test_events_tell_the_whole_story(rooms: Rooms) -> None:
     assert done == sorted(set(done))
     assert done
     for place, event in enumerate(story[:-1]):
-        assert await rooms.desk.events.since(job_id, event.id) == story[place + 1 :]
-    assert await rooms.desk.events.since(job_id, None) == story[-1:]
+        assert await env.queue.events.read_since(job_id, event.id) == story[place + 1 :]
+    assert await env.queue.events.read_since(job_id, None) == story[-1:]
 
 
-async def _story(rooms: Rooms, job_id: str) -> list:
-    following = rooms.desk.events.follow(job_id, "0-0")
+async def _collect_events(rooms: JobEnvironment, job_id: str) -> list:
+    following = rooms.queue.events.watch(job_id, "0-0")
     return [event async for event in following if event is not None]
 
 
-async def test_following_a_removed_job_ends(rooms: Rooms) -> None:
-    job_id = await rooms.submit()
-    following = asyncio.create_task(_story(rooms, job_id))
+async def test_following_a_removed_job_ends(env: JobEnvironment) -> None:
+    job_id = await env.submit()
+    following = asyncio.create_task(_collect_events(env, job_id))
     await asyncio.sleep(0.5)
 
-    await rooms.desk.remove(job_id)
+    await env.queue.remove(job_id)
 
     with pytest.raises(JobUnknown):
         await asyncio.wait_for(following, 10.0)

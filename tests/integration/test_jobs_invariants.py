@@ -12,30 +12,32 @@ from redis.asyncio import Redis
 
 from service.domain.choices import Priority
 from service.errors import CircumplexError, ClipTooLong
-from service.jobs.connection import connect
+from service.jobs.connection import connect_redis
 from service.jobs.ledger import AttemptSuperseded, Claim
 from service.jobs.record import JobState
-from service.jobs.scripts import source_of
-from service.jobs.upkeep import Upkeep
-from tests.integration.rooms import Rooms
+from service.jobs.scripts import load_script
+from service.jobs.upkeep import QueueMaintenance
+from tests.integration.rooms import JobEnvironment
 
 STEPS = 200
 OWNERS = ("a", "b", "c")
 
 
-class Play:
+class RandomOperations:
     """Random steps by a gateway, workers that die, and upkeep; each may come too late."""
 
-    def __init__(self, rooms: Rooms, upkeep: Upkeep, redis: Redis, seed: int) -> None:
+    def __init__(
+        self, rooms: JobEnvironment, upkeep: QueueMaintenance, redis: Redis, seed: int
+    ) -> None:
         self.rooms = rooms
         self.upkeep = upkeep
         self.redis = redis
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.jobs: list[str] = ["nobody"]
         self.claims: list[Claim] = []
 
-    def step(self) -> Awaitable[object]:
-        desk, ledger, chance = self.rooms.desk, self.rooms.ledger, self.chance
+    def run_one(self) -> Awaitable[object]:
+        desk, ledger, chance = self.rooms.queue, self.rooms.leases, self.rng
         job_id = chance.choice(self.jobs[-12:])
         steps: list[tuple[int, Callable[[], Awaitable[object]]]] = [
             (6, self.submit),
@@ -43,37 +45,37 @@ class Play:
             (1, lambda: desk.cancel(job_id)),
             (1, lambda: desk.retry(job_id)),
             (1, lambda: desk.remove(job_id)),
-            (1, self.upkeep.expire),
-            (1, self.upkeep.clips_due),
-            (1, self.come_due),
+            (1, self.upkeep.expire_jobs),
+            (1, self.upkeep.list_expired_clips),
+            (1, self.make_one_due),
         ]
         if self.claims:
             claim = chance.choice(self.claims[-6:])
             steps += [
-                (2, lambda: ledger.beat(claim, chance.randrange(9), 9)),
+                (2, lambda: ledger.renew(claim, chance.randrange(9), 9)),
                 (2, lambda: ledger.succeed(claim, frames=9, result_bytes=chance.randrange(99))),
                 (1, lambda: ledger.fail(claim, ClipTooLong())),
-                (1, lambda: ledger.put_off(claim, seconds=60.0, deferrals=1)),
-                (1, lambda: ledger.hand_back(claim)),
-                (2, lambda: self.die(claim)),
+                (1, lambda: ledger.defer(claim, seconds=60.0, deferrals=1)),
+                (1, lambda: ledger.release(claim)),
+                (2, lambda: self.lose_worker(claim)),
             ]
         weights, calls = zip(*steps, strict=True)
         return chance.choices(calls, weights)[0]()
 
     async def submit(self) -> None:
-        priority = self.chance.choice(tuple(Priority))
-        self.jobs.append(await self.rooms.submit(self.chance.choice(OWNERS), priority))
+        priority = self.rng.choice(tuple(Priority))
+        self.jobs.append(await self.rooms.submit(self.rng.choice(OWNERS), priority))
 
     async def claim(self) -> None:
-        claimed = await self.rooms.ledger.claim()
+        claimed = await self.rooms.leases.claim()
         if claimed.claim is not None:
             self.claims.append(claimed.claim)
 
-    async def die(self, claim: Claim) -> None:
+    async def lose_worker(self, claim: Claim) -> None:
         leases = f"{self.rooms.settings.queue_name}:leases"
         await self.redis.zadd(leases, {claim.job_id: 1}, xx=True)
 
-    async def come_due(self) -> None:
+    async def make_one_due(self) -> None:
         """Some time passes for one that was put off, or whose end was long ago."""
         for book in ("delayed", "expiry", "clip_expiry"):
             name = f"{self.rooms.settings.queue_name}:{book}"
@@ -82,22 +84,25 @@ class Play:
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_the_books_agree(rooms: Rooms, seed: int) -> None:
-    async with Upkeep.open(rooms.settings) as upkeep, connect(rooms.settings.redis_url) as redis:
-        play = Play(rooms, upkeep, redis, seed)
+async def test_queue_indices_stay_consistent(env: JobEnvironment, seed: int) -> None:
+    async with (
+        QueueMaintenance.open(env.settings) as upkeep,
+        connect_redis(env.settings.redis_url) as redis,
+    ):
+        play = RandomOperations(env, upkeep, redis, seed)
         seen: set[str] = set()
         for _ in range(STEPS):
             try:
-                await play.step()
+                await play.run_one()
             except (CircumplexError, AttemptSuperseded) as refusal:
                 seen.add(type(refusal).__name__)
             except AssertionError:
                 seen.add("nothing to lose")
-            await _check_books(redis, rooms.settings.queue_name)
+            await _check_indices(redis, env.settings.queue_name)
     assert {"JobUnknown", "AttemptSuperseded"} <= seen
 
 
-async def _check_books(redis: Redis, prefix: str) -> None:
+async def _check_indices(redis: Redis, prefix: str) -> None:
     names = [name async for name in redis.scan_iter(f"{prefix}:*", count=1000)]
     books = {name.removeprefix(f"{prefix}:") for name in names}
     jobs = {
@@ -148,8 +153,8 @@ async def _check_books(redis: Redis, prefix: str) -> None:
     assert dict(stored) == {owner: int(size) for owner, size in found.items() if int(size)}
 
 
-def test_scripts_and_records_name_the_same_things() -> None:
-    source = source_of("claim")
+def test_scripts_and_records_use_the_same_names() -> None:
+    source = load_script("claim")
 
     def names(table: str) -> list[str]:
         found = re.search(rf"local {table} = {{(.*?)}}", source)

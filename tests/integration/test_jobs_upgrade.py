@@ -10,22 +10,22 @@ import pytest
 from redis.asyncio import Redis
 
 from service.api.app import create_app
-from service.jobs.connection import connect
+from service.jobs.connection import connect_redis
 from service.jobs.record import JobState, clip_key, new_job_id
-from service.jobs.upkeep import Upkeep
-from service.office.gateway import Gateway
-from tests.integration.pretence import analysis_of, chunks_of
-from tests.integration.rooms import Rooms, eventually
+from service.jobs.upkeep import QueueMaintenance
+from service.office.gateway import GatewayContext
+from tests.integration.pretence import iterate_chunks, make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import serving
 
-CLAIM = """
+V1_CLAIM_SCRIPT = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
 redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'running', 'frames_done', '0', 'claim_token', ARGV[2])
 return redis.call('HINCRBY', KEYS[1], 'attempt', 1)
 """
-CHANGE = """
+V1_CHANGE_SCRIPT = """
 local attempt, state = unpack(redis.call('HMGET', KEYS[1], 'attempt', 'state'))
 if attempt ~= ARGV[1] or state ~= 'running' then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
@@ -34,10 +34,10 @@ return 1
 """What version 1 asked of Redis to begin a job, and to end one."""
 
 
-class VersionOne:
+class VersionOneService:
     """Gateway and worker of version 1, as far as Redis and the store see them."""
 
-    def __init__(self, redis: Redis, rooms: Rooms) -> None:
+    def __init__(self, redis: Redis, rooms: JobEnvironment) -> None:
         self._redis = redis
         self._rooms = rooms
         self._queue = rooms.settings.queue_name
@@ -47,7 +47,7 @@ class VersionOne:
 
     async def submit(self, **fields: str) -> str:
         job_id = new_job_id()
-        await self._rooms.store.put(clip_key(job_id), chunks_of(b"clip"))
+        await self._rooms.store.put(clip_key(job_id), iterate_chunks(b"clip"))
         record = {
             "schema": "1",
             "id": job_id,
@@ -72,52 +72,54 @@ class VersionOne:
 
     async def claim(self, job_id: str) -> int:
         return int(
-            await self._redis.eval(CLAIM, 1, self._key(job_id), str(time.time()), new_job_id())
+            await self._redis.eval(
+                V1_CLAIM_SCRIPT, 1, self._key(job_id), str(time.time()), new_job_id()
+            )
         )
 
     async def succeed(self, job_id: str, attempt: int) -> bool:
         for name in ("json", "csv"):
             key = f"results/{job_id}/{attempt}.{name}"
-            await self._rooms.store.put(key, chunks_of(b"from version 1"))
+            await self._rooms.store.put(key, iterate_chunks(b"from version 1"))
         fields = ("state", "succeeded", "finished_at", str(time.time()), "published", str(attempt))
         counts = ("frames_done", "5", "frames_total", "5")
         changed = await self._redis.eval(
-            CHANGE, 1, self._key(job_id), str(attempt), *fields, *counts
+            V1_CHANGE_SCRIPT, 1, self._key(job_id), str(attempt), *fields, *counts
         )
         return changed == 1
 
 
 @pytest.fixture
-async def old(rooms: Rooms) -> AsyncGenerator[VersionOne]:
-    redis = connect(rooms.settings.redis_url)
+async def version_one(env: JobEnvironment) -> AsyncGenerator[VersionOneService]:
+    redis = connect_redis(env.settings.redis_url)
     try:
-        yield VersionOne(redis, rooms)
+        yield VersionOneService(redis, env)
     finally:
         await redis.aclose()
 
 
-async def adopt(rooms: Rooms) -> int:
-    async with Upkeep.open(rooms.settings) as upkeep:
-        return await upkeep.adopt()
+async def adopt_version_one_jobs(rooms: JobEnvironment) -> int:
+    async with QueueMaintenance.open(rooms.settings) as upkeep:
+        return await upkeep.migrate_version_1_jobs()
 
 
 async def test_every_job_of_version_1_is_read_listed_and_brought_to_its_end(
-    old: VersionOne, rooms: Rooms, gateway: Gateway
+    version_one: VersionOneService, env: JobEnvironment, gateway: GatewayContext
 ) -> None:
-    queued = await old.submit()
-    running = await old.submit()
-    await old.claim(running)
-    done = await old.submit()
-    await old.succeed(done, await old.claim(done))
-    failed = await old.submit(
+    queued = await version_one.submit()
+    running = await version_one.submit()
+    await version_one.claim(running)
+    done = await version_one.submit()
+    await version_one.succeed(done, await version_one.claim(done))
+    failed = await version_one.submit(
         state="failed", attempt="1", error_code="clip_not_media", error_detail="a text file"
     )
-    before = [(await rooms.desk.find(each)).state for each in (queued, running, done, failed)]
+    before = [(await env.queue.find(each)).state for each in (queued, running, done, failed)]
 
-    assert await adopt(rooms) == 4
-    assert await adopt(rooms) == 0
-    async with rooms.worker(analysis_of(5)):
-        ends = [await rooms.finished(each) for each in (queued, running)]
+    assert await adopt_version_one_jobs(env) == 4
+    assert await adopt_version_one_jobs(env) == 0
+    async with env.running_worker(make_fake_analysis(5)):
+        ends = [await env.wait_for_end(each) for each in (queued, running)]
     async with (
         serving(create_app(gateway)) as address,
         httpx.AsyncClient(base_url=address) as client,
@@ -136,39 +138,41 @@ async def test_every_job_of_version_1_is_read_listed_and_brought_to_its_end(
     assert removed.status_code == 204
 
 
-async def test_what_a_worker_of_version_1_ends_meanwhile_stays_as_it_is(
-    old: VersionOne, rooms: Rooms
+async def test_a_job_finished_by_a_version_1_worker_is_unchanged(
+    version_one: VersionOneService, env: JobEnvironment
 ) -> None:
-    ended_while_waiting = await old.submit()
-    ended_on_lease = await old.submit()
-    attempt = await old.claim(ended_on_lease)
-    assert await adopt(rooms) == 2
-    assert await old.succeed(ended_while_waiting, await old.claim(ended_while_waiting))
-    assert await old.succeed(ended_on_lease, attempt)
+    ended_while_waiting = await version_one.submit()
+    ended_on_lease = await version_one.submit()
+    attempt = await version_one.claim(ended_on_lease)
+    assert await adopt_version_one_jobs(env) == 2
+    assert await version_one.succeed(
+        ended_while_waiting, await version_one.claim(ended_while_waiting)
+    )
+    assert await version_one.succeed(ended_on_lease, attempt)
     ended = (ended_while_waiting, ended_on_lease)
 
     async def looked_at() -> bool | None:
-        records = [await rooms.desk.find(job_id) for job_id in ended]
+        records = [await env.queue.find(job_id) for job_id in ended]
         return all(record.expires_at is not None for record in records) or None
 
-    async with rooms.worker(analysis_of(5)):
+    async with env.running_worker(make_fake_analysis(5)):
         await eventually(looked_at, 30.0)
 
     for job_id in ended:
-        record = await rooms.desk.find(job_id)
+        record = await env.queue.find(job_id)
         assert (record.state, record.attempt, record.published) == (JobState.SUCCEEDED, 1, 1)
-    assert (await rooms.desk.backlog()).depth == 0
+    assert (await env.queue.measure_backlog()).depth == 0
 
 
 async def test_a_worker_of_version_1_that_is_too_late_publishes_nothing(
-    old: VersionOne, rooms: Rooms
+    version_one: VersionOneService, env: JobEnvironment
 ) -> None:
-    job_id = await old.submit()
-    attempt = await old.claim(job_id)
-    await adopt(rooms)
-    async with rooms.worker(analysis_of(5)):
-        record = await rooms.finished(job_id)
+    job_id = await version_one.submit()
+    attempt = await version_one.claim(job_id)
+    await adopt_version_one_jobs(env)
+    async with env.running_worker(make_fake_analysis(5)):
+        record = await env.wait_for_end(job_id)
 
-    assert not await old.succeed(job_id, attempt)
+    assert not await version_one.succeed(job_id, attempt)
     assert (record.attempt, record.published) == (2, 2)
-    assert (await rooms.desk.find(job_id)).published == 2
+    assert (await env.queue.find(job_id)).published == 2

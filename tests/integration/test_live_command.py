@@ -15,38 +15,38 @@ from typing import Any
 import av
 import pytest
 from circumplex_client.__main__ import main
-from circumplex_client.live.files import has_late_index, play
+from circumplex_client.live.files import has_late_index, stream_file
 from grpc import StatusCode
 
-from tests.integration.stand_in import StandIn, refusal, serving_streams
-from tests.integration.streaming import FRAMES, container, truth_of
+from tests.integration.stand_in import StubAnnotationServicer, make_error_status, serving_streams
+from tests.integration.streaming import FRAME_COUNT, expected_valences, make_container
 from training.synthetic.clip import render_demo_clip
 
-WHOLE = b"".join(piece.data for piece in container())
-SECONDS = 1.0
+CONTAINER_BYTES = b"".join(piece.data for piece in make_container())
+CLIP_SECONDS = 1.0
 
 
 @pytest.fixture
-async def stand_in() -> StandIn:
-    return StandIn()
+async def servicer() -> StubAnnotationServicer:
+    return StubAnnotationServicer()
 
 
 @pytest.fixture
-async def url(stand_in: StandIn) -> AsyncGenerator[str]:
-    async with serving_streams(stand_in) as port:
+async def url(servicer: StubAnnotationServicer) -> AsyncGenerator[str]:
+    async with serving_streams(servicer) as port:
         yield f"grpc://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
-def late_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trailing_index_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MP4 as most programs write it: its index comes last."""
     path = tmp_path_factory.mktemp("clips") / "late.mp4"
-    render_demo_clip(path, seconds=SECONDS, height=120, width=160)
+    render_demo_clip(path, seconds=CLIP_SECONDS, height=120, width=160)
     return path
 
 
 @asynccontextmanager
-async def command(*arguments: str, stdin: int = DEVNULL) -> AsyncGenerator[Process]:
+async def running_command(*arguments: str, stdin: int = DEVNULL) -> AsyncGenerator[Process]:
     """`circumplex-client live`, killed if it outlasts the context."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "circumplex_client", "live", *arguments),
@@ -63,7 +63,7 @@ async def command(*arguments: str, stdin: int = DEVNULL) -> AsyncGenerator[Proce
             await process.wait()
 
 
-def finals_in(lines: bytes) -> list[float]:
+def parse_final_valences(lines: bytes) -> list[float]:
     """What was printed of them, as far as the stand-in makes anything of frames."""
     printed: list[dict[str, Any]] = [json.loads(line) for line in lines.splitlines()]
     finals = [each for each in printed if each["type"] == "frame" and each["is_final"]]
@@ -71,37 +71,37 @@ def finals_in(lines: bytes) -> list[float]:
     return [each["tracks"][0]["estimate"]["valence"] for each in finals]
 
 
-async def test_what_is_piped_in_is_annotated(url: str, stand_in: StandIn) -> None:
-    async with command("-", "--url", url, "--faces", "all", stdin=PIPE) as process:
-        out, err = await process.communicate(WHOLE)
+async def test_standard_input_is_annotated(url: str, servicer: StubAnnotationServicer) -> None:
+    async with running_command("-", "--url", url, "--faces", "all", stdin=PIPE) as process:
+        out, err = await process.communicate(CONTAINER_BYTES)
 
     assert process.returncode == 0
-    assert finals_in(out) == truth_of(container())
+    assert parse_final_valences(out) == expected_valences(make_container())
     assert json.loads(out.splitlines()[-1])["type"] == "summary"
     assert "stream stream0 is under way" in err.decode()
-    assert f"{FRAMES} frames; 0 dropped; no face" in err.decode()
-    assert stand_in.metadata[0]["authorization"] == "Bearer cpx_of_the_environment"
-    assert stand_in.configs[0].WhichOneof("media") == "container"
+    assert f"{FRAME_COUNT} frames; 0 dropped; no face" in err.decode()
+    assert servicer.metadata[0]["authorization"] == "Bearer cpx_of_the_environment"
+    assert servicer.configs[0].WhichOneof("media") == "container"
 
 
 async def test_ctrl_c_ends_the_stream_and_not_its_results(url: str) -> None:
-    async with command("-", "--url", url, stdin=PIPE) as process:
+    async with running_command("-", "--url", url, stdin=PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(WHOLE)
+        process.stdin.write(CONTAINER_BYTES)
         await process.stdin.drain()
-        printed = [await process.stdout.readline() for _ in range(FRAMES)]
+        printed = [await process.stdout.readline() for _ in range(FRAME_COUNT)]
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             rest = await process.stdout.read()
             assert await process.wait() == 0
 
-    assert finals_in(b"".join(printed) + rest) == truth_of(container())
+    assert parse_final_valences(b"".join(printed) + rest) == expected_valences(make_container())
 
 
-async def test_ctrl_c_twice_leaves_at_once(url: str, stand_in: StandIn) -> None:
-    stand_in.is_silent = True
-    async with command("-", "--url", url, stdin=PIPE) as process:
+async def test_ctrl_c_twice_leaves_at_once(url: str, servicer: StubAnnotationServicer) -> None:
+    servicer.never_finishes = True
+    async with running_command("-", "--url", url, stdin=PIPE) as process:
         assert process.stderr is not None
         await process.stderr.readuntil(b"under way")
         process.send_signal(signal.SIGINT)
@@ -113,45 +113,51 @@ async def test_ctrl_c_twice_leaves_at_once(url: str, stand_in: StandIn) -> None:
 
 async def test_a_file_is_annotated_into_a_file(url: str, tmp_path: Path) -> None:
     clip, out = tmp_path / "clip.ts", tmp_path / "out.ndjson"
-    clip.write_bytes(WHOLE)
+    clip.write_bytes(CONTAINER_BYTES)
     arguments = (str(clip), "--url", url, "--fast", "--finals-only", "--out", str(out))
-    async with command(*arguments) as process:
+    async with running_command(*arguments) as process:
         printed, _ = await process.communicate()
 
     assert (process.returncode, printed) == (0, b"")
-    assert finals_in(out.read_bytes()) == truth_of(container())
+    assert parse_final_valences(out.read_bytes()) == expected_valences(make_container())
 
 
 async def test_a_table_has_a_row_for_each_result(url: str, tmp_path: Path) -> None:
     clip = tmp_path / "clip.ts"
-    clip.write_bytes(WHOLE)
-    async with command(str(clip), "--url", url, "--fast", "--format", "table") as process:
+    clip.write_bytes(CONTAINER_BYTES)
+    async with running_command(str(clip), "--url", url, "--fast", "--format", "table") as process:
         printed, _ = await process.communicate()
 
     head, *rows, end = printed.decode().splitlines()
     assert head.split() == ["frame", "time", "valence", "arousal", "spread", "track"]
-    first = truth_of(container())[0]
+    first = expected_valences(make_container())[0]
     assert rows[0].split() == ["~", "0", "0.000", f"{first:+.3f}", "+0.500", "0.000", "1"]
-    assert sum(row.startswith("=") for row in rows) == FRAMES
-    assert end.startswith(f"{FRAMES} frames; 0 dropped")
+    assert sum(row.startswith("=") for row in rows) == FRAME_COUNT
+    assert end.startswith(f"{FRAME_COUNT} frames; 0 dropped")
 
 
-async def test_a_camera_sends_jpeg_frames_and_their_times(url: str, stand_in: StandIn) -> None:
+async def test_a_camera_sends_jpeg_frames_and_their_times(
+    url: str, servicer: StubAnnotationServicer
+) -> None:
     device = "testsrc=size=64x48:rate=25:duration=0.4"
-    async with command("--camera", device, "--camera-kind", "lavfi", "--url", url) as process:
+    async with running_command(
+        "--camera", device, "--camera-kind", "lavfi", "--url", url
+    ) as process:
         out, _ = await process.communicate()
 
-    assert len(finals_in(out)) == 10
-    (told,) = stand_in.streams.values()
+    assert len(parse_final_valences(out)) == 10
+    (told,) = servicer.streams.values()
     assert [time for time, _ in told.frames] == pytest.approx([index / 25 for index in range(10)])
     for _, data in told.frames:
         with av.open(io.BytesIO(data), format="image2pipe") as picture:
             assert next(picture.decode(video=0)).width == 64
 
 
-async def test_what_the_service_refuses_is_told_in_a_line(url: str, stand_in: StandIn) -> None:
-    stand_in.refusals = [refusal(StatusCode.UNAUTHENTICATED, "unauthenticated")]
-    async with command("-", "--url", url) as process:
+async def test_a_service_error_is_printed_on_one_line(
+    url: str, servicer: StubAnnotationServicer
+) -> None:
+    servicer.next_errors = [make_error_status(StatusCode.UNAUTHENTICATED, "unauthenticated")]
+    async with running_command("-", "--url", url) as process:
         out, err = await process.communicate()
 
     assert (process.returncode, out) == (1, b"")
@@ -167,7 +173,7 @@ async def test_what_the_service_refuses_is_told_in_a_line(url: str, stand_in: St
     ],
     ids=["an address of REST", "nothing to send", "no certificate"],
 )
-def test_what_cannot_begin_is_told_in_a_line(
+def test_a_usage_error_is_printed_on_one_line(
     arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["live", *arguments]) == 2
@@ -177,32 +183,34 @@ def test_what_cannot_begin_is_told_in_a_line(
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
-async def test_a_late_index_is_put_where_a_stream_needs_it(late_clip: Path, tmp_path: Path) -> None:
+async def test_a_trailing_index_is_moved_to_the_front(
+    trailing_index_clip: Path, tmp_path: Path
+) -> None:
     early = tmp_path / "early.mp4"
-    early.write_bytes(await played(late_clip, realtime=False))
+    early.write_bytes(await play_to_bytes(trailing_index_clip, realtime=False))
 
-    assert has_late_index(late_clip)
+    assert has_late_index(trailing_index_clip)
     assert not has_late_index(early)
-    assert facts_of(early) == facts_of(late_clip)
-    assert await played(early, realtime=False) == early.read_bytes()
+    assert decode_frames(early) == decode_frames(trailing_index_clip)
+    assert await play_to_bytes(early, realtime=False) == early.read_bytes()
 
 
-async def test_a_file_plays_as_long_as_it_is(late_clip: Path, tmp_path: Path) -> None:
+async def test_a_file_is_sent_in_real_time(trailing_index_clip: Path, tmp_path: Path) -> None:
     early = tmp_path / "early.mp4"
-    early.write_bytes(await played(late_clip, realtime=False))
+    early.write_bytes(await play_to_bytes(trailing_index_clip, realtime=False))
     loop = asyncio.get_running_loop()
     started = loop.time()
-    whole = await played(early, realtime=True)
+    whole = await play_to_bytes(early, realtime=True)
 
     assert whole == early.read_bytes()
-    assert loop.time() - started > 0.6 * SECONDS
+    assert loop.time() - started > 0.6 * CLIP_SECONDS
 
 
-async def played(path: Path, *, realtime: bool) -> bytes:
-    return b"".join([piece.data async for piece in play(path, realtime=realtime)])
+async def play_to_bytes(path: Path, *, realtime: bool) -> bytes:
+    return b"".join([piece.data async for piece in stream_file(path, realtime=realtime)])
 
 
-def facts_of(path: Path) -> list[tuple[object, ...]]:
+def decode_frames(path: Path) -> list[tuple[object, ...]]:
     """Time and content of each picture and of the sound, decoded."""
     facts: list[tuple[object, ...]] = []
     for kind in ("video", "audio"):

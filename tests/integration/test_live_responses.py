@@ -8,24 +8,24 @@ import itertools
 import grpc
 import pytest
 from circumplex_client.live.client import METHOD
-from circumplex_client.live.responses import OWN_DETAILS, Responses
+from circumplex_client.live.responses import LIBRARY_ERROR_DETAILS, ResponseReader
 from circumplex_client.v1 import annotation_pb2 as pb
 
-from tests.integration.stand_in import StandIn, serving_streams
-from tests.integration.streaming import SINGLE
+from tests.integration.stand_in import StubAnnotationServicer, serving_streams
+from tests.integration.streaming import FRAME_OPTIONS
 
 Request, Response = pb.StreamingAnnotateRequest, pb.StreamingAnnotateResponse
 
 
-async def send_for_ever(call: grpc.aio.StreamStreamCall[Request, Response]) -> None:
+async def send_endlessly(call: grpc.aio.StreamStreamCall[Request, Response]) -> None:
     for index in itertools.count():
         frame = pb.VideoFrame(time_seconds=index / 25, data=bytes(2**14))
         await call.write(Request(frame=frame))
 
 
-async def test_all_that_came_is_read_and_then_the_services_own_reason() -> None:
+async def test_all_responses_are_read_before_the_service_error_is_raised() -> None:
     """Nothing is read until a write has failed: the library has then made up a status."""
-    stand_in = StandIn()
+    stand_in = StubAnnotationServicer()
     stand_in.fail_at = 5
     async with (
         serving_streams(stand_in) as port,
@@ -36,15 +36,15 @@ async def test_all_that_came_is_read_and_then_the_services_own_reason() -> None:
             request_serializer=Request.SerializeToString,
             response_deserializer=Response.FromString,
         )()
-        responses = Responses(call)
-        await call.write(SINGLE.to_message(""))
+        responses = ResponseReader(call)
+        await call.write(FRAME_OPTIONS.to_message(""))
         with pytest.raises(grpc.aio.AioRpcError) as made_up:
-            await asyncio.wait_for(send_for_ever(call), 30)
-        read = [await responses.next() for _ in range(6)]
+            await asyncio.wait_for(send_endlessly(call), 30)
+        read = [await responses.read() for _ in range(6)]
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await responses.next()
+            await responses.read()
 
-    assert made_up.value.details() == OWN_DETAILS
+    assert made_up.value.details() == LIBRARY_ERROR_DETAILS
     kinds = [response.WhichOneof("message") for response in read if response is not None]
     assert kinds == ["config_ack", *5 * ["frame_result"]]
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT

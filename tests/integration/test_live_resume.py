@@ -13,35 +13,35 @@ from circumplex.v1 import annotation_pb2 as wire
 from service.embedded.triton import TritonPorts
 from service.settings import Settings
 from tests.integration.live_stage import (
-    LiveStage,
-    container_requests,
-    frame_requests,
-    open_live_stage,
+    StreamingEnvironment,
+    make_container_requests,
+    make_frame_requests,
+    open_streaming_environment,
 )
 from tests.integration.servers import RedisServer
-from tests.torture.reference import ffmpeg
-from tests.unit.live.client import Client, Counts, told
-from tests.unit.live.relay import Relay
+from tests.torture.reference import run_ffmpeg
+from tests.unit.live.client import MediaCounts, ResumingClient, comparable_results
+from tests.unit.live.relay import RedisProxy
 from training.synthetic.clip import render_demo_clip
 
-SECONDS = 4.0
-FRAMES = 100
-CUTS = 10
+CLIP_SECONDS = 4.0
+FRAME_COUNT = 100
+CUT_COUNT = 10
 TOLERANCE = 1e-5
-BYTES_OF_SOUND = 4
+AUDIO_SAMPLE_BYTES = 4
 """Of one sample: two channels of 16 bits."""
 
 
 @pytest.fixture(scope="module")
-async def relay(redis_server: RedisServer) -> AsyncIterator[Relay]:
-    async with Relay(redis_server.url).running() as relay:
+async def relay(redis_server: RedisServer) -> AsyncIterator[RedisProxy]:
+    async with RedisProxy(redis_server.url).running() as relay:
         yield relay
 
 
 @pytest.fixture(scope="module")
 async def gateways(
-    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer, relay: Relay
-) -> AsyncIterator[list[LiveStage]]:
+    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer, relay: RedisProxy
+) -> AsyncIterator[list[StreamingEnvironment]]:
     """Two, of which the second can lose its Redis."""
     settings = Settings(
         redis_url=redis_server.url,
@@ -53,66 +53,71 @@ async def gateways(
         max_streams=4,
     )
     other = settings.model_copy(update={"redis_url": relay.url})
-    async with open_live_stage(settings) as one, open_live_stage(other) as two:
+    async with (
+        open_streaming_environment(settings) as one,
+        open_streaming_environment(other) as two,
+    ):
         yield [one, two]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resumed")
-    render_demo_clip(folder / "talk.mp4", seconds=SECONDS, width=320, height=240)
-    ffmpeg("-i talk.mp4 -c copy live.ts", folder=folder)
-    ffmpeg("-i talk.mp4 -c:v mjpeg -q:v 3 -c:a pcm_s16le -ar 44100 -ac 2 m.mkv", folder=folder)
+    render_demo_clip(folder / "talk.mp4", seconds=CLIP_SECONDS, width=320, height=240)
+    run_ffmpeg("-i talk.mp4 -c copy live.ts", folder=folder)
+    run_ffmpeg("-i talk.mp4 -c:v mjpeg -q:v 3 -c:a pcm_s16le -ar 44100 -ac 2 m.mkv", folder=folder)
     return folder
 
 
-def client_of(requests: Iterator[wire.StreamingAnnotateRequest]) -> Client:
+def make_client(requests: Iterator[wire.StreamingAnnotateRequest]) -> ResumingClient:
     config = next(requests).config
-    return Client(config=config, media=[(each, _counts_of(each)) for each in requests])
+    return ResumingClient(config=config, media=[(each, _count_media(each)) for each in requests])
 
 
-def _counts_of(request: wire.StreamingAnnotateRequest) -> Counts:
-    sound = len(request.audio.data) // BYTES_OF_SOUND
+def _count_media(request: wire.StreamingAnnotateRequest) -> MediaCounts:
+    sound = len(request.audio.data) // AUDIO_SAMPLE_BYTES
     return len(request.container.data), int(request.HasField("frame")), sound
 
 
 @pytest.mark.parametrize("kind", ["single frames", "container"])
 async def test_ten_cuts_change_nothing(
-    gateways: list[LiveStage], relay: Relay, folder: Path, kind: str
+    gateways: list[StreamingEnvironment], relay: RedisProxy, folder: Path, kind: str
 ) -> None:
-    def client() -> Client:
+    def client() -> ResumingClient:
         if kind == "container":
             content = (folder / "live.ts").read_bytes()
-            return client_of(container_requests(content, seed=2, largest=20_000))
-        return client_of(frame_requests(folder / "m.mkv", seed=2))
+            return make_client(make_container_requests(content, seed=2, max_chunk_bytes=20_000))
+        return make_client(make_frame_requests(folder / "m.mkv", seed=2))
 
     whole, cut = client(), client()
-    await whole.visit(gateways[0].streams)
-    assert len(whole.finals) == FRAMES
+    await whole.connect(gateways[0].streams)
+    assert len(whole.finals) == FRAME_COUNT
     draw = random.Random(2)
-    for place in range(CUTS):
+    for place in range(CUT_COUNT):
         gateway = gateways[place % 2]
         replies = gateway.streams.annotate(cut.requests(), cut.caller)
         wanted = len(cut.finals) + draw.randrange(9)
         async with aclosing(replies):
             async for reply in replies:
-                cut.take(reply)
+                cut.handle(reply)
                 if len(cut.finals) >= wanted:
                     break
             if place % 4 == 1:
-                await relay.cut()  # it dies: whatever it writes now is lost
-        await relay.mend()
+                await relay.disconnect()  # it dies: whatever it writes now is lost
+        await relay.restore()
     assert cut.summary is None
-    await cut.visit(gateways[0].streams)
-    assert len(cut.send_from) == CUTS + 1
+    await cut.connect(gateways[0].streams)
+    assert len(cut.send_from) == CUT_COUNT + 1
     if kind == "single frames":
-        assert cut.send_from[-1][1] > FRAMES // 3
+        assert cut.send_from[-1][1] > FRAME_COUNT // 3
         assert cut.send_from[-1][2] > 0
     _assert_same(cut, whole)
 
 
-def _assert_same(cut: Client, whole: Client) -> None:
-    for one, other in zip(told(cut.finals), told(whole.finals), strict=True):
+def _assert_same(cut: ResumingClient, whole: ResumingClient) -> None:
+    for one, other in zip(
+        comparable_results(cut.finals), comparable_results(whole.finals), strict=True
+    ):
         assert one == pytest.approx(other, rel=0, abs=TOLERANCE)
     assert cut.summary is not None
     assert whole.summary is not None

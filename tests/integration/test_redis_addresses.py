@@ -15,18 +15,18 @@ import trustme
 
 from service.embedded.process import run_process
 from service.errors import QueueUnavailable
-from service.jobs.connection import connect
+from service.jobs.connection import connect_redis
 from tests.integration.rooms import eventually
-from tests.integration.servers import RedisServer, free_port, redis_binary_of, running_redis
-from tests.integration.writing import add, listed
+from tests.integration.servers import RedisServer, find_redis_binary, free_port, running_redis
+from tests.integration.writing import list_values, push_value
 
-VERSION = "7.4"
+REDIS_VERSION = "7.4"
 """The Redis that speaks TLS."""
 SECRET = "s3cret-pass"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encrypted:
+class TlsRedis:
     port: int
     right_ca: Path
     wrong_ca: Path
@@ -36,7 +36,7 @@ class Encrypted:
 
 
 @pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedis]:
     folder = tmp_path_factory.mktemp("tls")
     right, wrong = trustme.CA(), trustme.CA()
     right.cert_pem.write_to_path(folder / "right.pem")
@@ -50,57 +50,57 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
         *("--tls-cert-file", str(folder / "cert.pem"), "--tls-key-file", str(folder / "key.pem")),
         *("--tls-ca-cert-file", str(folder / "right.pem")),
     )
-    with running_redis(folder, VERSION, options):
-        yield Encrypted(port=port, right_ca=folder / "right.pem", wrong_ca=folder / "wrong.pem")
+    with running_redis(folder, REDIS_VERSION, options):
+        yield TlsRedis(port=port, right_ca=folder / "right.pem", wrong_ca=folder / "wrong.pem")
 
 
 async def test_a_redis_with_a_certificate_of_the_named_authority_is_used(
-    encrypted: Encrypted,
+    tls_redis: TlsRedis,
 ) -> None:
-    async with connect(encrypted.url(encrypted.right_ca)) as client:
-        await add(client, "value")
-        assert await listed(client) == ["value"]
+    async with connect_redis(tls_redis.url(tls_redis.right_ca)) as client:
+        await push_value(client, "value")
+        assert await list_values(client) == ["value"]
 
 
-async def test_another_authority_s_certificate_is_refused(encrypted: Encrypted) -> None:
-    async with connect(encrypted.url(encrypted.wrong_ca)) as client:
+async def test_another_authority_s_certificate_is_refused(tls_redis: TlsRedis) -> None:
+    async with connect_redis(tls_redis.url(tls_redis.wrong_ca)) as client:
         with pytest.raises(QueueUnavailable, match="certificate is not trusted"):
-            await add(client, "value")
+            await push_value(client, "value")
 
 
-async def test_a_certificate_for_another_host_is_refused_unless_told_otherwise(
-    encrypted: Encrypted,
+async def test_a_certificate_for_another_host_is_refused_unless_the_check_is_disabled(
+    tls_redis: TlsRedis,
 ) -> None:
-    url = encrypted.url(encrypted.right_ca, host="127.0.0.1")
-    async with connect(url) as client:
+    url = tls_redis.url(tls_redis.right_ca, host="127.0.0.1")
+    async with connect_redis(url) as client:
         with pytest.raises(QueueUnavailable, match="certificate is not trusted"):
-            await add(client, "value")
-    async with connect(f"{url}&ssl_check_hostname=false") as client:
+            await push_value(client, "value")
+    async with connect_redis(f"{url}&ssl_check_hostname=false") as client:
         assert await client.ping()
 
 
-async def test_a_ca_file_that_is_not_there_is_said_to_be_missing(encrypted: Encrypted) -> None:
-    async with connect(encrypted.url(encrypted.right_ca.with_name("no.pem"))) as client:
+async def test_a_missing_ca_file_is_reported(tls_redis: TlsRedis) -> None:
+    async with connect_redis(tls_redis.url(tls_redis.right_ca.with_name("no.pem"))) as client:
         with pytest.raises(QueueUnavailable, match="No such file"):
-            await add(client, "value")
+            await push_value(client, "value")
 
 
 async def test_a_redis_behind_a_socket_file_is_used(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with running_redis(tmp_path, options=("--unixsocket", str(path))):
-        async with connect(f"unix://{path}?db=1") as client:
-            await add(client, "value")
-            assert await listed(client) == ["value"]
+        async with connect_redis(f"unix://{path}?db=1") as client:
+            await push_value(client, "value")
+            assert await list_values(client) == ["value"]
 
 
-async def test_a_wrong_password_is_said_to_be_one_and_is_told_to_nobody(
+async def test_a_wrong_password_is_reported_and_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running_redis(tmp_path) as server:
         server.set_password("another")
-        async with connect(f"redis://:{SECRET}@127.0.0.1:{server.port}/0") as client:
+        async with connect_redis(f"redis://:{SECRET}@127.0.0.1:{server.port}/0") as client:
             with pytest.raises(QueueUnavailable, match="user or password") as caught:
-                await add(client, "value")
+                await push_value(client, "value")
 
     assert SECRET not in "".join(traceback.format_exception(caught.value)) + caplog.text
 
@@ -117,14 +117,14 @@ async def test_a_wrong_password_is_said_to_be_one_and_is_told_to_nobody(
         f"redis://:{SECRET}@127.0.0.1?unheard_of=1",
     ],
 )
-def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
+def test_an_invalid_url_is_not_quoted(url: str) -> None:
     with pytest.raises(QueueUnavailable) as caught:
-        connect(url)
+        connect_redis(url)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guarded:
+class SentinelCluster:
     """A master, a replica, and three sentinels that watch over them."""
 
     servers: dict[int, RedisServer]
@@ -135,7 +135,7 @@ class Guarded:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
         return f"redis+sentinel://:{SECRET}@{hosts}/0?master_name=jobs"
 
-    def master(self) -> RedisServer | None:
+    def find_master(self) -> RedisServer | None:
         """Whoever the first sentinel takes for the master, once all know of each other."""
         with redis.Redis(port=self.sentinels[0], decode_responses=True) as sentinel:
             told = sentinel.sentinel_master("jobs")
@@ -144,7 +144,7 @@ class Guarded:
 
 
 @contextmanager
-def sentinel(folder: Path, port: int, master_port: int) -> Generator[None]:
+def running_sentinel(folder: Path, port: int, master_port: int) -> Generator[None]:
     folder.mkdir()
     file = folder / "sentinel.conf"
     file.write_text(
@@ -161,18 +161,18 @@ def sentinel(folder: Path, port: int, master_port: int) -> Generator[None]:
         except redis.ConnectionError:
             return False
 
-    command = [redis_binary_of(VERSION), str(file), "--sentinel"]
+    command = [find_redis_binary(REDIS_VERSION), str(file), "--sentinel"]
     log_file = folder / "sentinel.log"
     with run_process("Sentinel", command, is_ready=answers, log_file=log_file, start_seconds=30.0):
         yield
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
+def sentinel_cluster(tmp_path: Path) -> Iterator[SentinelCluster]:
     with ExitStack() as stack:
         servers: list[RedisServer] = []
         for name in ("one", "two"):
-            server = stack.enter_context(running_redis(tmp_path / name, VERSION))
+            server = stack.enter_context(running_redis(tmp_path / name, REDIS_VERSION))
             server.set_password(SECRET)
             servers.append(server)
         master, replica = servers
@@ -180,32 +180,32 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
             client.replicaof("127.0.0.1", master.port)
         ports = (free_port(), free_port(), free_port())
         for port in ports:
-            stack.enter_context(sentinel(tmp_path / str(port), port, master.port))
-        yield Guarded(servers={each.port: each for each in servers}, sentinels=ports)
+            stack.enter_context(running_sentinel(tmp_path / str(port), port, master.port))
+        yield SentinelCluster(servers={each.port: each for each in servers}, sentinels=ports)
 
 
 async def test_a_killed_master_is_replaced_and_the_work_goes_on_with_the_new_one(
-    guarded: Guarded,
+    sentinel_cluster: SentinelCluster,
 ) -> None:
     async def known() -> RedisServer | None:
-        return await asyncio.to_thread(guarded.master)
+        return await asyncio.to_thread(sentinel_cluster.find_master)
 
     old = await eventually(known, 60.0)
-    async with connect(guarded.url) as client:
+    async with connect_redis(sentinel_cluster.url) as client:
 
         async def goes_on() -> bool | None:
             try:
-                await add(client, "after")
+                await push_value(client, "after")
             except QueueUnavailable:
                 return None
             return True
 
-        await add(client, "before")
+        await push_value(client, "before")
         assert await client.wait(1, 5000) == 1
         await asyncio.to_thread(old.kill)
         await eventually(goes_on, 60.0)
-        assert await listed(client) == ["before", "after"]
+        assert await list_values(client) == ["before", "after"]
 
-    (new,) = (each for each in guarded.servers.values() if each is not old)
+    (new,) = (each for each in sentinel_cluster.servers.values() if each is not old)
     with new.client() as told:
         assert told.role()[0] == b"master"

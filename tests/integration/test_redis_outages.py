@@ -13,16 +13,16 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.errors import QueueUnavailable
-from service.jobs.connection import ANSWER_SECONDS, CONNECT_SECONDS, connect
-from service.jobs.desk import Desk
+from service.jobs.connection import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS, connect_redis
+from service.jobs.desk import JobQueue
 from service.jobs.record import JobRecord, new_job_id
-from service.jobs.upkeep import Upkeep
+from service.jobs.upkeep import QueueMaintenance
 from service.settings import Settings
 from tests.integration.rooms import eventually
 from tests.integration.servers import REDIS_VERSIONS, RedisServer, running_redis
-from tests.integration.writing import add
+from tests.integration.writing import push_value
 
-BOUND_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 5.0
+MAX_FAILURE_SECONDS = RESPONSE_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS + 5.0
 """What a busy machine may add is generous: without a bound it would be minutes."""
 
 
@@ -33,10 +33,10 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServ
         yield server
 
 
-async def works_again(client: Redis) -> None:
+async def wait_until_usable(client: Redis) -> None:
     async def look() -> bool | None:
         try:
-            await add(client, "again")
+            await push_value(client, "again")
         except QueueUnavailable:
             return None
         return True
@@ -44,42 +44,42 @@ async def works_again(client: Redis) -> None:
     await eventually(look, 20.0)
 
 
-async def test_a_redis_that_is_gone_is_said_to_be_so_soon_and_found_again(
+async def test_a_stopped_redis_fails_fast_and_is_reconnected(
     server: RedisServer,
 ) -> None:
-    async with connect(server.url) as client:
-        await add(client, "before")
+    async with connect_redis(server.url) as client:
+        await push_value(client, "before")
         await asyncio.to_thread(server.stop)
         started = time.monotonic()
         with pytest.raises(QueueUnavailable, match="Connection refused") as caught:
-            await add(client, "during")
-        assert time.monotonic() - started < BOUND_SECONDS
+            await push_value(client, "during")
+        assert time.monotonic() - started < MAX_FAILURE_SECONDS
         assert caught.value.retryable
         await asyncio.to_thread(server.start)
-        await works_again(client)
+        await wait_until_usable(client)
 
 
-async def test_a_redis_that_says_nothing_is_waited_for_in_bounds(tmp_path: Path) -> None:
+async def test_a_frozen_redis_times_out(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server:
-        async with connect(server.url) as client:
+        async with connect_redis(server.url) as client:
             await _freeze_and_add(client, server)
 
 
 async def _freeze_and_add(client: Redis, server: RedisServer) -> None:
-    await add(client, "before")
+    await push_value(client, "before")
     with server.frozen():
         started = time.monotonic()
         with pytest.raises(QueueUnavailable):
-            await add(client, "during")
-        assert time.monotonic() - started < BOUND_SECONDS
-    await works_again(client)
+            await push_value(client, "during")
+        assert time.monotonic() - started < MAX_FAILURE_SECONDS
+    await wait_until_usable(client)
 
 
-async def _fill(client: Redis) -> None:
+async def _limit_memory(client: Redis) -> None:
     await client.config_set("maxmemory", "1")
 
 
-async def _empty(client: Redis) -> None:
+async def _unlimit_memory(client: Redis) -> None:
     await client.config_set("maxmemory", "0")
 
 
@@ -91,42 +91,42 @@ async def _make_a_master(client: Redis) -> None:
     await client.execute_command("REPLICAOF", "NO", "ONE")
 
 
-async def _want_replicas(client: Redis) -> None:
+async def _require_replicas(client: Redis) -> None:
     await client.config_set("min-replicas-to-write", 1)
 
 
-async def _want_no_replicas(client: Redis) -> None:
+async def _require_no_replicas(client: Redis) -> None:
     await client.config_set("min-replicas-to-write", 0)
 
 
 @pytest.mark.parametrize(
     ("spoil", "mend", "reason"),
     [
-        (_fill, _empty, "memory is full"),
+        (_limit_memory, _unlimit_memory, "memory is full"),
         (_make_a_replica, _make_a_master, "takes no writes"),
-        (_want_replicas, _want_no_replicas, "too few replicas"),
+        (_require_replicas, _require_no_replicas, "too few replicas"),
     ],
 )
-async def test_a_redis_that_refuses_writes_says_why_and_is_of_use_again_after(
+async def test_refused_writes_are_explained_and_recover(
     server: RedisServer, spoil: Callable, mend: Callable, reason: str
 ) -> None:
-    async with connect(server.url) as client, connect(server.url) as other:
-        await add(client, "before")
+    async with connect_redis(server.url) as client, connect_redis(server.url) as other:
+        await push_value(client, "before")
         await spoil(other)
         with pytest.raises(QueueUnavailable, match=reason):
-            await add(client, "during")
+            await push_value(client, "during")
         await mend(other)
-        await add(client, "after")
+        await push_value(client, "after")
         assert await client.lrange("list", 0, -1) == ["before", "after"]
 
 
-async def test_a_redis_that_loads_is_waited_for(tmp_path: Path) -> None:
+async def test_a_loading_redis_is_waited_for(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server:
-        async with connect(server.url) as client:
-            await _load(client, server)
+        async with connect_redis(server.url) as client:
+            await _restart_while_loading(client, server)
 
 
-async def _load(client: Redis, server: RedisServer) -> None:
+async def _restart_while_loading(client: Redis, server: RedisServer) -> None:
     await client.set("ready", "yes")
     async with client.pipeline(transaction=False) as pipeline:
         for number in range(9_000):
@@ -138,7 +138,7 @@ async def _load(client: Redis, server: RedisServer) -> None:
 
     async def look() -> bool | None:
         try:
-            await add(client, "after")
+            await push_value(client, "after")
         except QueueUnavailable as error:
             reasons.add(error.detail)
             return None
@@ -150,17 +150,17 @@ async def _load(client: Redis, server: RedisServer) -> None:
     assert await client.llen("list") == 9_001
 
 
-async def test_what_redis_refuses_for_good_reason_stays_a_defect(server: RedisServer) -> None:
-    async with connect(server.url) as client:
+async def test_an_invalid_command_is_not_an_outage(server: RedisServer) -> None:
+    async with connect_redis(server.url) as client:
         await client.set("list", "no list")
         with pytest.raises(ResponseError):
-            await add(client, "value")
+            await push_value(client, "value")
 
 
 async def test_kill_9_of_redis_loses_no_job_that_was_accepted(server: RedisServer) -> None:
     accepted: list[str] = []
 
-    async def submit(desk: Desk) -> None:
+    async def submit(desk: JobQueue) -> None:
         while True:
             record = JobRecord(
                 id=new_job_id(), media_type="video/mp4", clip_bytes=1, trace_id="0" * 32
@@ -168,27 +168,27 @@ async def test_kill_9_of_redis_loses_no_job_that_was_accepted(server: RedisServe
             accepted.append((await desk.submit(record)).record.id)
 
     settings = Settings(redis_url=server.url, max_queued_jobs=1_000_000)
-    async with Desk.open(settings) as desk, Upkeep.open(settings) as upkeep:
+    async with JobQueue.open(settings) as desk, QueueMaintenance.open(settings) as upkeep:
         for _ in range(3):
             streams = [asyncio.create_task(submit(desk)) for _ in range(8)]
-            await eventually(partial(_reached, accepted, len(accepted) + 300), 30.0)
+            await eventually(partial(_has_reached, accepted, len(accepted) + 300), 30.0)
             await asyncio.to_thread(server.kill)
-            await asyncio.wait(streams, timeout=BOUND_SECONDS)
+            await asyncio.wait(streams, timeout=MAX_FAILURE_SECONDS)
             assert {QueueUnavailable} == {type(each.exception()) for each in streams}
             await asyncio.to_thread(server.start)
-            assert set(await upkeep.known(accepted)) == set(accepted)
+            assert set(await upkeep.find_records(accepted)) == set(accepted)
         # of each stream's last submission only the answer may have been lost
-        assert len(accepted) <= (await desk.backlog()).depth <= len(accepted) + 3 * 8
+        assert len(accepted) <= (await desk.measure_backlog()).depth <= len(accepted) + 3 * 8
 
 
-async def _reached(acknowledged: list[str], goal: int) -> bool | None:
+async def _has_reached(acknowledged: list[str], goal: int) -> bool | None:
     return len(acknowledged) >= goal or None
 
 
 async def test_the_older_version_s_data_is_read_by_the_newer(tmp_path: Path) -> None:
     with running_redis(tmp_path, "6.2") as older:
-        async with connect(older.url) as client:
-            await add(client, "kept")
+        async with connect_redis(older.url) as client:
+            await push_value(client, "kept")
     with running_redis(tmp_path, "7.4") as newer:
-        async with connect(newer.url) as client:
+        async with connect_redis(newer.url) as client:
             assert await client.lrange("list", 0, -1) == ["kept"]

@@ -14,27 +14,27 @@ import httpx
 from service.jobs.record import JobState
 from service.settings import Settings
 from tests.integration.balancer import Balancer
-from tests.integration.processes import process_of
-from tests.integration.rooms import Rooms, eventually
+from tests.integration.processes import running_service
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port
 
-CLIENTS = 4
+CLIENT_COUNT = 4
 DELAY_SECONDS = 2.0
 """Twenty looks of the balancer."""
 
 
 @dataclass(kw_only=True)
-class Load:
+class ClientLoad:
     """Clients that submit and watch, each on a connection that it keeps, and retry nothing."""
 
     address: str
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: list[str] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
 
-    async def client(self) -> None:
+    async def run_client(self) -> None:
         async with httpx.AsyncClient(base_url=self.address, timeout=30.0) as client:
-            while not self.over.is_set():
+            while not self.stop_requested.is_set():
                 answer = await client.post("/v1/jobs", files={"clip": bytes(20_000)})
                 self.statuses[answer.status_code] += 1
                 job_id = answer.json()["id"]
@@ -45,7 +45,7 @@ class Load:
                     self.statuses[answer.status_code] += 1
 
 
-class Part:
+class RestartableService:
     """A gateway or worker that can be replaced on its port."""
 
     def __init__(self, settings: Settings, *arguments: str) -> None:
@@ -55,7 +55,7 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        process = process_of(self._settings, *self._arguments)
+        process = running_service(self._settings, *self._arguments)
         self._process = self._running.enter_context(process)
 
     async def stop(self) -> int:
@@ -69,17 +69,20 @@ class Part:
         self._running.close()
 
 
-async def test_no_request_fails_and_each_job_is_done_once(rooms: Rooms) -> None:
+async def test_no_request_fails_and_each_job_is_done_once(env: JobEnvironment) -> None:
     update = {
         "drain_delay_seconds": DELAY_SECONDS,
         "drain_seconds": 20.0,
         "lease_seconds": 15.0,
     }
-    settings = rooms.settings.model_copy(update=update)
+    settings = env.settings.model_copy(update=update)
     ports = (free_port(), free_port())
-    gateways = [Part(settings.model_copy(update={"http_port": port}), "gateway") for port in ports]
+    gateways = [
+        RestartableService(settings.model_copy(update={"http_port": port}), "gateway")
+        for port in ports
+    ]
     workers = [
-        Part(
+        RestartableService(
             settings.model_copy(update={"worker_metrics_port": free_port()}), "worker", "5", "0.02"
         )
         for _ in range(2)
@@ -90,16 +93,16 @@ async def test_no_request_fails_and_each_job_is_done_once(rooms: Rooms) -> None:
             stack.callback(part.close)
             part.start()
         async with balancer.running() as address:
-            await _all_ready(balancer)
-            load = Load(address=address)
-            clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
+            await _wait_until_all_ready(balancer)
+            load = ClientLoad(address=address)
+            clients = [asyncio.create_task(load.run_client()) for _ in range(CLIENT_COUNT)]
             for part in (*gateways, *workers):
                 assert await part.stop() == 0
                 part.start()
-                await _all_ready(balancer)
-            load.over.set()
+                await _wait_until_all_ready(balancer)
+            load.stop_requested.set()
             await asyncio.gather(*clients)
-            records = [await rooms.finished(job_id, 60.0) for job_id in load.accepted]
+            records = [await env.wait_for_end(job_id, 60.0) for job_id in load.accepted]
 
     assert set(load.statuses) == {200, 202}
     assert len(set(load.accepted)) == load.statuses[202] > 0
@@ -107,7 +110,7 @@ async def test_no_request_fails_and_each_job_is_done_once(rooms: Rooms) -> None:
     assert {(1, 0)} == {(record.attempt, record.lost) for record in records}
 
 
-async def _all_ready(balancer: Balancer) -> None:
+async def _wait_until_all_ready(balancer: Balancer) -> None:
     async def look() -> bool | None:
         return balancer.ready_count == 2 or None
 

@@ -14,40 +14,40 @@ from dataclasses import dataclass
 import httpx
 
 from service.settings import Settings
-from tests.integration.processes import process_of
-from tests.integration.rooms import Rooms, eventually
+from tests.integration.processes import running_service
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 """For what takes a second or two on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class RunningGateway:
     process: subprocess.Popen[bytes]
     address: str
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    async def exit_status(self, seconds: float = PATIENCE_SECONDS) -> int:
+    async def wait_for_exit(self, seconds: float = TIMEOUT_SECONDS) -> int:
         return await asyncio.to_thread(self.process.wait, seconds)
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.address, timeout=PATIENCE_SECONDS)
+    def open_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.address, timeout=TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
-async def gateway_of(settings: Settings, **update: object) -> AsyncGenerator[Running]:
+async def running_gateway(settings: Settings, **update: object) -> AsyncGenerator[RunningGateway]:
     """A gateway in its own process, once it is ready."""
     port = free_port()
     settings = settings.model_copy(update={"http_port": port, **update})
-    with process_of(settings, "gateway") as process:
-        running = Running(process=process, address=f"http://127.0.0.1:{port}")
+    with running_service(settings, "gateway") as process:
+        running = RunningGateway(process=process, address=f"http://127.0.0.1:{port}")
 
         async def ready() -> bool | None:
             try:
-                async with running.client() as client:
+                async with running.open_client() as client:
                     return (await client.get("/health/ready")).is_success or None
             except httpx.TransportError:
                 return None
@@ -56,42 +56,42 @@ async def gateway_of(settings: Settings, **update: object) -> AsyncGenerator[Run
         yield running
 
 
-async def test_it_is_not_ready_at_once_and_serves_on_until_somebody_has_noticed(
-    rooms: Rooms,
+async def test_a_draining_gateway_is_unready_at_once_but_serves_for_the_delay(
+    env: JobEnvironment,
 ) -> None:
     async with (
-        gateway_of(rooms.settings, drain_delay_seconds=3.0) as gateway,
-        gateway.client() as client,
+        running_gateway(env.settings, drain_delay_seconds=3.0) as gateway,
+        gateway.open_client() as client,
     ):
         assert "connection" not in (await client.get("/health/live")).headers
         gateway.stop()
 
         async def not_ready() -> httpx.Response | None:
-            async with gateway.client() as probe:
+            async with gateway.open_client() as probe:
                 answer = await probe.get("/health/ready")
             return None if answer.is_success else answer
 
-        refused = await eventually(not_ready, PATIENCE_SECONDS)
+        refused = await eventually(not_ready, TIMEOUT_SECONDS)
         accepted = await client.post("/v1/jobs", files={"clip": b"clip"})
         live = await client.get("/health/live")
-        assert await gateway.exit_status() == 0
+        assert await gateway.wait_for_exit() == 0
 
     assert (refused.status_code, refused.json()["code"]) == (503, "gateway_draining")
     assert "retry-after" in refused.headers
     assert (accepted.status_code, live.status_code) == (202, 200)
     assert accepted.headers["connection"] == live.headers["connection"] == "close"
-    assert (await rooms.desk.backlog()).depth == 1
+    assert (await env.queue.measure_backlog()).depth == 1
 
 
-async def test_an_upload_that_has_begun_becomes_a_job(rooms: Rooms) -> None:
+async def test_an_upload_in_progress_becomes_a_job(env: JobEnvironment) -> None:
     async with (
-        gateway_of(rooms.settings, drain_seconds=PATIENCE_SECONDS) as gateway,
-        gateway.client() as client,
+        running_gateway(env.settings, drain_seconds=TIMEOUT_SECONDS) as gateway,
+        gateway.open_client() as client,
     ):
 
         async def slowly() -> AsyncIterator[bytes]:
             yield bytes(500_000)
-            await _has_begun(rooms)
+            await _wait_for_upload(env)
             gateway.stop()
             for _ in range(10):
                 await asyncio.sleep(0.1)
@@ -99,39 +99,41 @@ async def test_an_upload_that_has_begun_becomes_a_job(rooms: Rooms) -> None:
 
         headers = {"Content-Type": "video/mp4"}
         answer = await client.post("/v1/jobs", content=slowly(), headers=headers)
-        assert await gateway.exit_status() == 0
+        assert await gateway.wait_for_exit() == 0
 
     assert answer.status_code == 202
-    assert (await rooms.desk.backlog()).depth == 1
+    assert (await env.queue.measure_backlog()).depth == 1
 
 
-async def test_an_upload_that_does_not_end_is_refused_and_leaves_nothing(rooms: Rooms) -> None:
-    async with gateway_of(rooms.settings, drain_seconds=1.0) as gateway:
+async def test_an_upload_that_does_not_end_is_refused_and_leaves_nothing(
+    env: JobEnvironment,
+) -> None:
+    async with running_gateway(env.settings, drain_seconds=1.0) as gateway:
         host, port = gateway.address.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(
             b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
             b"Content-Length: 600000\r\n\r\n" + bytes(500_000)
         )
-        await _has_begun(rooms)
+        await _wait_for_upload(env)
         gateway.stop()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
             problem = json.loads(await reader.readuntil(b"}"))
         writer.close()
-        assert await gateway.exit_status() == 0
+        assert await gateway.wait_for_exit() == 0
 
     assert head.startswith(b"HTTP/1.1 503")
     assert (problem["code"], problem["retryable"]) == ("gateway_draining", True)
-    assert _is_empty(rooms)
+    assert _is_empty(env)
 
 
-async def test_who_waits_for_a_job_does_not_hold_the_end(rooms: Rooms) -> None:
-    job_id = await rooms.submit()
+async def test_long_polling_does_not_delay_shutdown(env: JobEnvironment) -> None:
+    job_id = await env.submit()
     paths = (f"/v1/jobs/{job_id}/events", f"/v1/jobs/{job_id}")
     async with (
-        gateway_of(rooms.settings, drain_seconds=PATIENCE_SECONDS) as gateway,
-        gateway.client() as client,
+        running_gateway(env.settings, drain_seconds=TIMEOUT_SECONDS) as gateway,
+        gateway.open_client() as client,
     ):
         headers = {"Prefer": "wait=25"}
         waiting = [asyncio.create_task(client.get(path, headers=headers)) for path in paths]
@@ -140,26 +142,26 @@ async def test_who_waits_for_a_job_does_not_hold_the_end(rooms: Rooms) -> None:
         started = time.monotonic()
         gateway.stop()
         assert [(await each).status_code for each in waiting] == [200, 200]
-        assert await gateway.exit_status() == 0
-        assert time.monotonic() - started < PATIENCE_SECONDS / 2
+        assert await gateway.wait_for_exit() == 0
+        assert time.monotonic() - started < TIMEOUT_SECONDS / 2
 
 
-async def test_a_second_signal_ends_the_wait(rooms: Rooms) -> None:
-    async with gateway_of(rooms.settings, drain_delay_seconds=300.0) as gateway:
+async def test_a_second_signal_ends_the_wait(env: JobEnvironment) -> None:
+    async with running_gateway(env.settings, drain_delay_seconds=300.0) as gateway:
         gateway.stop()
         await asyncio.sleep(0.5)
         assert gateway.process.poll() is None
         gateway.stop()
-        assert await gateway.exit_status() == 0
+        assert await gateway.wait_for_exit() == 0
 
 
-async def _has_begun(rooms: Rooms) -> None:
+async def _wait_for_upload(rooms: JobEnvironment) -> None:
     async def look() -> bool | None:
         return not _is_empty(rooms) or None
 
-    await eventually(look, PATIENCE_SECONDS)
+    await eventually(look, TIMEOUT_SECONDS)
 
 
-def _is_empty(rooms: Rooms) -> bool:
+def _is_empty(rooms: JobEnvironment) -> bool:
     """Whether not even a part of a clip is stored."""
-    return not rooms.stored("clips")
+    return not rooms.list_stored_files("clips")

@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator
 import httpx
 
 from service.jobs.record import JobState
-from tests.integration.pretence import analysis_of
-from tests.integration.processes import process_of
-from tests.integration.rooms import Rooms, eventually
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.processes import running_service
+from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port
 
-ROOM = 5
+QUEUE_SIZE = 5
 REFUSAL_SECONDS = 1.0
 """Twenty times what it may take on an idle machine."""
 
 
-async def _ask(address: str) -> tuple[int, dict[str, str], float]:
+async def _announce_clip(address: str) -> tuple[int, dict[str, str], float]:
     """Announce a clip and send not one byte of it: status, problem, seconds to the answer."""
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -38,25 +38,25 @@ async def _ask(address: str) -> tuple[int, dict[str, str], float]:
     return int(head.split()[1]), problem, seconds
 
 
-async def _fill(client: httpx.AsyncClient) -> list[str]:
-    answers = [await client.post("/v1/jobs", files={"clip": b"clip"}) for _ in range(ROOM)]
+async def _fill_queue(client: httpx.AsyncClient) -> list[str]:
+    answers = [await client.post("/v1/jobs", files={"clip": b"clip"}) for _ in range(QUEUE_SIZE)]
     assert {202} == {answer.status_code for answer in answers}
     return [answer.json()["id"] for answer in answers]
 
 
-async def test_a_refusal_comes_before_the_body_and_soon(rooms: Rooms) -> None:
+async def test_a_refusal_comes_before_the_body_and_soon(env: JobEnvironment) -> None:
     port = free_port()
-    settings = rooms.settings.model_copy(update={"max_queued_jobs": ROOM, "http_port": port})
+    settings = env.settings.model_copy(update={"max_queued_jobs": QUEUE_SIZE, "http_port": port})
     address = f"http://127.0.0.1:{port}"
-    with process_of(settings, "gateway"):
+    with running_service(settings, "gateway"):
         async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:
             await eventually(lambda: _is_up(client), 60.0)
-            accepted = await _fill(client)
-            refusals = [await _ask(address) for _ in range(30)]
-            together = await asyncio.gather(*(_ask(address) for _ in range(30)))
-            while_sending = await _send(client)
-            async with rooms.worker(analysis_of(5)):
-                records = [await rooms.finished(job_id) for job_id in accepted]
+            accepted = await _fill_queue(client)
+            refusals = [await _announce_clip(address) for _ in range(30)]
+            together = await asyncio.gather(*(_announce_clip(address) for _ in range(30)))
+            while_sending = await _send_large_body(client)
+            async with env.running_worker(make_fake_analysis(5)):
+                records = [await env.wait_for_end(job_id) for job_id in accepted]
             again = await client.post("/v1/jobs", files={"clip": b"clip"})
 
     for status, problem, _ in (*refusals, *together):
@@ -67,7 +67,7 @@ async def test_a_refusal_comes_before_the_body_and_soon(rooms: Rooms) -> None:
     assert again.status_code == 202
 
 
-async def _send(client: httpx.AsyncClient) -> httpx.Response:
+async def _send_large_body(client: httpx.AsyncClient) -> httpx.Response:
     """Send 16 MiB, however that is received."""
 
     async def body() -> AsyncIterator[bytes]:

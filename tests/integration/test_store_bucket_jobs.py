@@ -10,14 +10,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.clip import Chunk, ClipClosed
-from service.extraction.door import open_extraction
+from service.extraction.door import open_clip_extractor
 from service.settings import Settings
 from service.store import open_store
 from tests.integration.buckets import BucketServer
-from tests.integration.pretence import chunks_of
-from tests.integration.processes import process_of
+from tests.integration.pretence import iterate_chunks
+from tests.integration.processes import running_service
 from tests.integration.rooms import eventually
 from tests.integration.servers import free_port
 from training.synthetic.clip import render_demo_clip
@@ -39,7 +39,7 @@ async def test_a_job_goes_from_upload_to_result_through_a_bucket(
         | {"http_port": port, "max_upload_bytes": 2 * CLIP_BYTES}
     )
 
-    with process_of(settings, "gateway"), process_of(settings, "worker", "50", "0.01"):
+    with running_service(settings, "gateway"), running_service(settings, "worker", "50", "0.01"):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
             async def answers() -> bool | None:
@@ -63,7 +63,7 @@ async def test_a_job_goes_from_upload_to_result_through_a_bucket(
 
     assert len(result["frames"]["index"]) == 50
     job_id = job.removeprefix("/v1/jobs/")
-    kept = [name for name in bucket_server.files(prefix) if name != "pair"]
+    kept = [name for name in bucket_server.list_files(prefix) if name != "pair"]
     assert kept == [f"clips/{job_id}", f"results/{job_id}/1.csv", f"results/{job_id}/1.json"]
     assert not settings.store_dir.exists()
 
@@ -76,12 +76,12 @@ async def test_a_decode_child_reads_a_copy_that_has_no_name(
     content = await asyncio.to_thread(clip.read_bytes)
     settings = Settings(**bucket_server.settings(uuid4().hex, store_scratch_dir=tmp_path))
     store = open_store(settings)
-    await store.put("clips/a", chunks_of(content))
+    await store.put("clips/a", iterate_chunks(content))
 
     async with (
-        open_extraction(Settings()) as extraction,
+        open_clip_extractor(Settings()) as extraction,
         store.open_file("clips/a") as copy,
-        extraction(copy, Choices()) as extracts,
+        extraction(copy, AnalysisOptions()) as extracts,
     ):
         found = [extract async for extract in extracts]
 

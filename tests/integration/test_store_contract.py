@@ -15,34 +15,34 @@ from uuid import uuid4
 
 import pytest
 
-from service.domain.ports import Store
+from service.domain.ports import BlobStore
 from service.errors import UploadInterrupted
 from service.settings import Settings
 from service.store import open_store
-from tests.integration.buckets import BucketServer, environment
+from tests.integration.buckets import BucketServer, credentials_environment
 from tests.integration.rooms import eventually
 
 SIZES = (0, 1, 2**20, 2**20 + 1, 8 * 2**20, 8 * 2**20 + 1, 20_000_003)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class StoreUnderTest:
     """A store, and what really lies in it."""
 
-    store: Store
+    store: BlobStore
     settings: Settings
-    files: Callable[[], list[str]]
+    list_files: Callable[[], list[str]]
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+def under_test(request: pytest.FixtureRequest, tmp_path: Path) -> StoreUnderTest:
     if request.param == "folder":
         folder = tmp_path / "store"
         settings = Settings(store_dir=folder, store_reserve_bytes=0)
-        return Kept(
+        return StoreUnderTest(
             store=open_store(settings),
             settings=settings,
-            files=lambda: [
+            list_files=lambda: [
                 str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
             ],
         )
@@ -50,150 +50,158 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     request.getfixturevalue("bucket_credentials")
     prefix = uuid4().hex
     settings = Settings(**server.settings(prefix, store_scratch_dir=tmp_path / "scratch"))
-    return Kept(store=open_store(settings), settings=settings, files=lambda: server.files(prefix))
+    return StoreUnderTest(
+        store=open_store(settings), settings=settings, list_files=lambda: server.list_files(prefix)
+    )
 
 
-async def pieces(content: bytes, then: Exception | None = None) -> AsyncIterator[bytes]:
+async def iterate_content(content: bytes, then: Exception | None = None) -> AsyncIterator[bytes]:
     for start in range(0, len(content), 100_003):
         yield content[start : start + 100_003]
     if then is not None:
         raise then
 
 
-def noise(size: int) -> bytes:
+def random_content(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
-async def read(store: Store, key: str) -> bytes:
+async def read_blob(store: BlobStore, key: str) -> bytes:
     return b"".join([chunk async for chunk in await store.get(key)])
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_what_was_put_is_what_is_read(kept: Kept, size: int) -> None:
-    content = noise(size)
+async def test_a_blob_round_trips(under_test: StoreUnderTest, size: int) -> None:
+    content = random_content(size)
 
-    assert await kept.store.put("clips/a", pieces(content)) == size
+    assert await under_test.store.put("clips/a", iterate_content(content)) == size
 
-    assert await read(kept.store, "clips/a") == content
-    async with kept.store.open_file("clips/a") as path:
+    assert await read_blob(under_test.store, "clips/a") == content
+    async with under_test.store.open_file("clips/a") as path:
         assert await asyncio.to_thread(path.read_bytes) == content
 
 
-async def test_a_blob_is_replaced_as_a_whole(kept: Kept) -> None:
-    await kept.store.put("clips/a", pieces(noise(9_000_000)))
+async def test_a_blob_is_replaced_as_a_whole(under_test: StoreUnderTest) -> None:
+    await under_test.store.put("clips/a", iterate_content(random_content(9_000_000)))
     with pytest.raises(UploadInterrupted):
-        await kept.store.put("clips/a", pieces(noise(12_000_000), then=UploadInterrupted()))
-    assert await read(kept.store, "clips/a") == noise(9_000_000)
+        await under_test.store.put(
+            "clips/a", iterate_content(random_content(12_000_000), then=UploadInterrupted())
+        )
+    assert await read_blob(under_test.store, "clips/a") == random_content(9_000_000)
 
-    await kept.store.put("clips/a", pieces(b"another"))
-    assert await read(kept.store, "clips/a") == b"another"
+    await under_test.store.put("clips/a", iterate_content(b"another"))
+    assert await read_blob(under_test.store, "clips/a") == b"another"
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20_000_000])
 @pytest.mark.parametrize("error", [UploadInterrupted(), OSError("the content's own")])
-async def test_content_that_breaks_leaves_nothing_and_says_why(
-    kept: Kept, size: int, error: Exception
+async def test_a_failing_source_leaves_nothing_and_its_error_is_raised(
+    under_test: StoreUnderTest, size: int, error: Exception
 ) -> None:
     with pytest.raises(type(error)) as raised:
-        await kept.store.put("clips/a", pieces(noise(size), then=error))
+        await under_test.store.put("clips/a", iterate_content(random_content(size), then=error))
 
     assert raised.value is error
-    assert kept.files() == []
+    assert under_test.list_files() == []
 
 
 @pytest.mark.parametrize("size", [1000, 20_000_000])
-async def test_a_cancelled_put_leaves_nothing(kept: Kept, size: int) -> None:
+async def test_a_cancelled_put_leaves_nothing(under_test: StoreUnderTest, size: int) -> None:
     reached = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
-        async for piece in pieces(noise(size)):
+        async for piece in iterate_content(random_content(size)):
             yield piece
         reached.set()
         await asyncio.Event().wait()
 
-    putting = asyncio.create_task(kept.store.put("clips/a", endless()))
+    putting = asyncio.create_task(under_test.store.put("clips/a", endless()))
     await reached.wait()
     putting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await putting
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert kept.files() == []
+    assert under_test.list_files() == []
 
 
-async def test_a_put_cancelled_at_any_moment_leaves_all_or_nothing(kept: Kept) -> None:
-    content = noise(20_000_003)
+async def test_a_put_cancelled_at_any_moment_leaves_all_or_nothing(
+    under_test: StoreUnderTest,
+) -> None:
+    content = random_content(20_000_003)
     delays = random.Random(0)
     for number in range(20):
-        putting = asyncio.create_task(kept.store.put(f"clips/{number}", pieces(content)))
+        putting = asyncio.create_task(
+            under_test.store.put(f"clips/{number}", iterate_content(content))
+        )
         await asyncio.wait([putting], timeout=delays.uniform(0.0, 0.15))
         putting.cancel()
         with suppress(asyncio.CancelledError):
             assert await putting == len(content)
 
-    whole = {blob.key: blob.size_bytes async for blob in kept.store.list("clips")}
+    whole = {blob.key: blob.size_bytes async for blob in under_test.store.list("clips")}
     assert set(whole.values()) <= {len(content)}
-    assert sorted(kept.files()) == sorted(whole)
+    assert sorted(under_test.list_files()) == sorted(whole)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_blob_is_seen_whole_or_not_at_all(kept: Kept) -> None:
+async def test_a_blob_is_seen_whole_or_not_at_all(under_test: StoreUnderTest) -> None:
     release = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
-        async for piece in pieces(noise(20_000_000)):
+        async for piece in iterate_content(random_content(20_000_000)):
             yield piece
         await release.wait()
         yield b"end"
 
-    putting = asyncio.create_task(kept.store.put("clips/a", slow()))
+    putting = asyncio.create_task(under_test.store.put("clips/a", slow()))
 
     async def begun() -> bool | None:
-        return True if kept.files() else None
+        return True if under_test.list_files() else None
 
     await eventually(begun)
     with pytest.raises(KeyError):
-        await kept.store.get("clips/a")
-    assert [blob async for blob in kept.store.list("clips")] == []
+        await under_test.store.get("clips/a")
+    assert [blob async for blob in under_test.store.list("clips")] == []
     release.set()
     assert await putting == 20_000_003
-    assert await read(kept.store, "clips/a") == noise(20_000_000) + b"end"
+    assert await read_blob(under_test.store, "clips/a") == random_content(20_000_000) + b"end"
 
 
-async def test_an_absent_blob_is_a_key_error(kept: Kept) -> None:
+async def test_an_absent_blob_is_a_key_error(under_test: StoreUnderTest) -> None:
     with pytest.raises(KeyError):
-        await kept.store.get("clips/nobody")
+        await under_test.store.get("clips/nobody")
     with pytest.raises(KeyError):
-        async with kept.store.open_file("clips/nobody"):
+        async with under_test.store.open_file("clips/nobody"):
             pass
 
 
-async def test_deleting_twice_is_no_error(kept: Kept) -> None:
-    await kept.store.put("clips/a", pieces(b"clip"))
+async def test_deleting_twice_is_no_error(under_test: StoreUnderTest) -> None:
+    await under_test.store.put("clips/a", iterate_content(b"clip"))
 
-    await kept.store.delete("clips/a")
-    await kept.store.delete("clips/a")
+    await under_test.store.delete("clips/a")
+    await under_test.store.delete("clips/a")
 
-    assert kept.files() == []
+    assert under_test.list_files() == []
 
 
-async def test_what_is_under_a_prefix_goes_and_nothing_beside_it(kept: Kept) -> None:
+async def test_deleting_a_prefix_spares_its_siblings(under_test: StoreUnderTest) -> None:
     for key in ("results/ab/1.csv", "results/ab/1.json", "results/abc/1.csv", "clips/ab"):
-        await kept.store.put(key, pieces(b"some"))
+        await under_test.store.put(key, iterate_content(b"some"))
 
-    assert await kept.store.delete_all("results/ab") == 2
-    assert await kept.store.delete_all("results/ab") == 0
+    assert await under_test.store.delete_all("results/ab") == 2
+    assert await under_test.store.delete_all("results/ab") == 0
 
-    assert sorted(kept.files()) == ["clips/ab", "results/abc/1.csv"]
+    assert sorted(under_test.list_files()) == ["clips/ab", "results/abc/1.csv"]
 
 
-async def test_blobs_are_listed_with_their_size_and_age(kept: Kept) -> None:
-    await kept.store.put("clips/a", pieces(noise(9_000_000)))
-    await kept.store.put("clips/b", pieces(b"bb"))
-    await kept.store.put("results/a/1.csv", pieces(b"ccc"))
+async def test_blobs_are_listed_with_their_size_and_age(under_test: StoreUnderTest) -> None:
+    await under_test.store.put("clips/a", iterate_content(random_content(9_000_000)))
+    await under_test.store.put("clips/b", iterate_content(b"bb"))
+    await under_test.store.put("results/a/1.csv", iterate_content(b"ccc"))
 
-    found = {blob.key: blob async for blob in kept.store.list("clips")}
-    deep = [blob.key async for blob in kept.store.list("results")]
+    found = {blob.key: blob async for blob in under_test.store.list("clips")}
+    deep = [blob.key async for blob in under_test.store.list("results")]
 
     assert {key: blob.size_bytes for key, blob in found.items()} == {
         "clips/a": 9_000_000,
@@ -201,27 +209,29 @@ async def test_blobs_are_listed_with_their_size_and_age(kept: Kept) -> None:
     }
     assert all(abs(time.time() - blob.modified_at) < 60 for blob in found.values())
     assert deep == ["results/a/1.csv"]
-    assert [blob async for blob in kept.store.list("nothing")] == []
+    assert [blob async for blob in under_test.store.list("nothing")] == []
 
 
-async def test_more_blobs_are_listed_than_fit_a_page(kept: Kept) -> None:
+async def test_more_blobs_are_listed_than_fit_a_page(under_test: StoreUnderTest) -> None:
     names = {f"clips/{number:04}" for number in range(1_100)}
     for some in range(0, 1_100, 100):
         batch = sorted(names)[some : some + 100]
-        await asyncio.gather(*(kept.store.put(name, pieces(b"x")) for name in batch))
+        await asyncio.gather(*(under_test.store.put(name, iterate_content(b"x")) for name in batch))
 
-    found = [blob.key async for blob in kept.store.list("clips")]
+    found = [blob.key async for blob in under_test.store.list("clips")]
 
     assert len(found) == 1_100
     assert set(found) == names
 
 
-async def test_a_store_that_can_be_written_is_ready_and_stays_clean(kept: Kept) -> None:
-    assert await kept.store.is_ready()
-    assert kept.files() == []
+async def test_a_store_that_can_be_written_is_ready_and_stays_clean(
+    under_test: StoreUnderTest,
+) -> None:
+    assert await under_test.store.is_ready()
+    assert under_test.list_files() == []
 
 
-_BIG = """
+_BIG_BLOB_PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from service.settings import Settings
@@ -255,13 +265,14 @@ asyncio.run(main())
 """
 
 
-async def test_a_big_blob_passes_through_without_being_held(kept: Kept) -> None:
-    told = kept.settings.model_dump(include=kept.settings.model_fields_set, mode="json")
+async def test_a_big_blob_passes_through_without_being_held(under_test: StoreUnderTest) -> None:
+    told = under_test.settings.model_dump(include=under_test.settings.model_fields_set, mode="json")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        _BIG,
-        env=environment() | {f"CIRCUMPLEX_{name}".upper(): str(told[name]) for name in told},
+        _BIG_BLOB_PROGRAM,
+        env=credentials_environment()
+        | {f"CIRCUMPLEX_{name}".upper(): str(told[name]) for name in told},
         stdout=subprocess.PIPE,
     )
     told_growth, _ = await process.communicate()

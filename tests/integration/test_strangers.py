@@ -10,17 +10,17 @@ from typer.testing import CliRunner
 
 from training.cli import app
 from training.data.layout import Split
-from training.evaluation.report import evaluate
-from training.loop.journal import Journal
+from training.evaluation.report import evaluate_run
+from training.loop.journal import RunLogger
 
-SHIPPED = Path(__file__).parents[2] / "weights" / "mini"
+SHIPPED_RUN = Path(__file__).parents[2] / "weights" / "mini"
 SEED = 4_711
 MIN_CCC = 0.7
 """Of six people in eight seconds each; of many the shipped weights promise more."""
 
 
 @pytest.fixture
-def strangers(tmp_path: Path) -> Path:
+def unseen_actors(tmp_path: Path) -> Path:
     """A data set of eight people, six of them to be judged by."""
     world = tmp_path / "world"
     arguments = ["--actors", "8", "--seconds", "8", "--seed", str(SEED), "--workers", "1"]
@@ -32,13 +32,13 @@ def strangers(tmp_path: Path) -> Path:
     return world
 
 
-def test_valence_and_arousal_of_strangers_are_estimated(strangers: Path, tmp_path: Path) -> None:
-    report = evaluate(
-        SHIPPED,
-        strangers,
+def test_unseen_actors_are_estimated_well(unseen_actors: Path, tmp_path: Path) -> None:
+    report = evaluate_run(
+        SHIPPED_RUN,
+        unseen_actors,
         split=Split.TEST,
         device=torch.device("cpu"),
-        journal=Journal(None),
+        logger=RunLogger(None),
         out=tmp_path / "evaluation",
     )
     assert report["subjects"] == 6

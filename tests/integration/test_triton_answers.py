@@ -14,12 +14,17 @@ from torch import nn
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import np_to_triton_dtype
 
-from service.domain.signatures import LIVE_FRAMES, SCRIPTED, SERVED, VALENCE_AROUSAL
+from service.domain.signatures import (
+    EXPORTED_MODELS,
+    LIVE_WINDOW_FRAMES,
+    SERVED_MODELS,
+    VALENCE_AROUSAL,
+)
 from service.embedded.triton import TritonPorts, run_triton
 from tests.conftest import SEED
-from training.export import load
+from training.export import load_model
 from training.presets import PRESETS, build_networks
-from training.serving import serve
+from training.serving import build_served_models
 
 FRAMES = 9
 TOLERANCE = 1e-5
@@ -27,7 +32,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedPreset:
     """A preset behind a running Triton, and the same one in this process."""
 
     client: InferenceServerClient
@@ -36,7 +41,7 @@ class Served:
 
 
 @pytest.fixture(scope="module", params=["mini", "paper"])
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+def preset_under_test(request: pytest.FixtureRequest) -> Iterator[ServedPreset]:
     preset = request.param
     if preset == "mini":
         ports = request.getfixturevalue("triton_server")
@@ -49,12 +54,15 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield from _serve(preset, repository, ports)
 
 
-def _serve(preset: str, repository: Path, ports: TritonPorts) -> Iterator[Served]:
+def _serve(preset: str, repository: Path, ports: TritonPorts) -> Iterator[ServedPreset]:
     with InferenceServerClient(ports.grpc_url) as client:
-        yield Served(
+        yield ServedPreset(
             client=client,
-            eager=serve(build_networks(PRESETS[preset], SEED)),
-            scripted={one.name: load(repository / one.name / "1/model.pt") for one in SCRIPTED},
+            eager=build_served_models(build_networks(PRESETS[preset], SEED)),
+            scripted={
+                one.name: load_model(repository / one.name / "1/model.pt")
+                for one in EXPORTED_MODELS
+            },
         )
 
 
@@ -72,20 +80,25 @@ def clip() -> dict[str, np.ndarray]:
     }
 
 
-def streams(visual: np.ndarray, audio: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+def as_streams(visual: np.ndarray, audio: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, ...]:
     """The clip as the end of one stream and the start of another, padded in front."""
     return tuple(
-        np.stack([padded(part, LIVE_FRAMES - len(part)), padded(part[:4], LIVE_FRAMES - 4)])
+        np.stack(
+            [
+                pad_front(part, LIVE_WINDOW_FRAMES - len(part)),
+                pad_front(part[:4], LIVE_WINDOW_FRAMES - 4),
+            ]
+        )
         for part in (visual, audio, mask)
     )
 
 
-def padded(part: np.ndarray, missing: int) -> np.ndarray:
+def pad_front(part: np.ndarray, missing: int) -> np.ndarray:
     return np.concatenate([np.zeros((missing, *part.shape[1:]), part.dtype), part])
 
 
-def ask(client: InferenceServerClient, model: str, *arrays: np.ndarray) -> list[np.ndarray]:
-    signature = next(one for one in SERVED if one.name == model)
+def infer(client: InferenceServerClient, model: str, *arrays: np.ndarray) -> list[np.ndarray]:
+    signature = next(one for one in SERVED_MODELS if one.name == model)
     inputs = []
     for tensor, array in zip(signature.inputs, arrays, strict=True):
         inputs.append(InferInput(tensor.name, list(array.shape), np_to_triton_dtype(array.dtype)))
@@ -95,37 +108,46 @@ def ask(client: InferenceServerClient, model: str, *arrays: np.ndarray) -> list[
 
 
 @torch.inference_mode()
-def call(models: dict[str, nn.Module], name: str, *arrays: np.ndarray) -> list[np.ndarray]:
+def run_local(models: dict[str, nn.Module], name: str, *arrays: np.ndarray) -> list[np.ndarray]:
     answer = models[name](*(torch.from_numpy(array) for array in arrays))
     return [one.numpy() for one in ([answer] if isinstance(answer, torch.Tensor) else answer)]
 
 
 def test_eager_exported_and_served_models_agree(
-    served: Served, clip: dict[str, np.ndarray]
+    preset_under_test: ServedPreset, clip: dict[str, np.ndarray]
 ) -> None:
-    [visual] = call(served.eager, "visual_backbone", clip["crops"])
-    [patches] = call(served.eager, "log_mel", clip["waveform"], clip["patch_starts"])
-    [audio] = call(served.eager, "audio_backbone", patches)
+    [visual] = run_local(preset_under_test.eager, "visual_backbone", clip["crops"])
+    [patches] = run_local(
+        preset_under_test.eager, "log_mel", clip["waveform"], clip["patch_starts"]
+    )
+    [audio] = run_local(preset_under_test.eager, "audio_backbone", patches)
     arrays = {
         "visual_backbone": (clip["crops"],),
         "live_visual_backbone": (clip["crops"],),
         "log_mel": (clip["waveform"], clip["patch_starts"]),
         "audio_backbone": (patches,),
         "fusion": (visual, audio, clip["mask"]),
-        "live_fusion": streams(visual, audio, clip["mask"]),
+        "live_fusion": as_streams(visual, audio, clip["mask"]),
     }
     for model, inputs in arrays.items():
-        eager = call(served.eager, model, *inputs)
-        for others in (partial(call, served.scripted), partial(ask, served.client)):
+        eager = run_local(preset_under_test.eager, model, *inputs)
+        for others in (
+            partial(run_local, preset_under_test.scripted),
+            partial(infer, preset_under_test.client),
+        ):
             for expected, actual in zip(eager, others(model, *inputs), strict=True):
                 np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_the_ensemble_is_its_parts_in_a_row(served: Served, clip: dict[str, np.ndarray]) -> None:
-    [visual] = call(served.eager, "visual_backbone", clip["crops"])
-    [patches] = call(served.eager, "log_mel", clip["waveform"], clip["patch_starts"])
-    [audio] = call(served.eager, "audio_backbone", patches)
-    parts = call(served.eager, "fusion", visual, audio, clip["mask"])
-    whole = ask(served.client, VALENCE_AROUSAL.name, *clip.values())
+def test_the_ensemble_equals_its_chained_models(
+    preset_under_test: ServedPreset, clip: dict[str, np.ndarray]
+) -> None:
+    [visual] = run_local(preset_under_test.eager, "visual_backbone", clip["crops"])
+    [patches] = run_local(
+        preset_under_test.eager, "log_mel", clip["waveform"], clip["patch_starts"]
+    )
+    [audio] = run_local(preset_under_test.eager, "audio_backbone", patches)
+    parts = run_local(preset_under_test.eager, "fusion", visual, audio, clip["mask"])
+    whole = infer(preset_under_test.client, VALENCE_AROUSAL.name, *clip.values())
     for expected, actual in zip(parts, whole, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)

@@ -10,9 +10,9 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from service.domain.signatures import SERVED
+from service.domain.signatures import SERVED_MODELS
 from service.embedded.triton import TritonPorts
-from tests.integration.test_triton_answers import ask
+from tests.integration.test_triton_answers import infer
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def client(triton_server: TritonPorts) -> Iterator[InferenceServerClient]:
 
 def test_every_model_is_ready(client: InferenceServerClient) -> None:
     assert client.is_server_ready()
-    for signature in SERVED:
+    for signature in SERVED_MODELS:
         assert client.is_model_ready(signature.name)
 
 
@@ -35,9 +35,9 @@ def test_clips_that_share_batches_get_the_bits_they_get_alone(
         random.integers(0, 256, (size, 3, 112, 112), dtype=np.uint8)
         for size in (1, 2, 3, 7, 16, 31, 32, 33)
     ]
-    alone = [ask(client, "visual_backbone", one)[0] for one in crops]
+    alone = [infer(client, "visual_backbone", one)[0] for one in crops]
     with ThreadPoolExecutor(len(crops)) as callers:
-        together = list(callers.map(lambda one: ask(client, "visual_backbone", one)[0], crops))
+        together = list(callers.map(lambda one: infer(client, "visual_backbone", one)[0], crops))
     statistics = client.get_inference_statistics("visual_backbone").model_stats[0]
     assert statistics.execution_count < statistics.inference_stats.success.count
     for expected, actual in zip(alone, together, strict=True):
@@ -51,13 +51,13 @@ def test_asking_twice_gives_the_same_bits(client: InferenceServerClient) -> None
         random.normal(size=(300, 128)).astype(np.float32),
         np.arange(300) < 250,
     )
-    first, again = (ask(client, "fusion", *window) for _ in range(2))
+    first, again = (infer(client, "fusion", *window) for _ in range(2))
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
 
 
 def test_a_batch_above_the_limit_is_refused(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="batch-size must be <= 512"):
-        ask(client, "audio_backbone", np.zeros((513, 96, 64), np.float32))
+        infer(client, "audio_backbone", np.zeros((513, 96, 64), np.float32))
 
 
 def test_an_input_of_another_type_is_refused(client: InferenceServerClient) -> None:
@@ -72,6 +72,6 @@ def test_an_error_inside_the_model_is_answered_and_the_model_lives_on(
 ) -> None:
     waveform = np.zeros(16_000, np.float32)
     with pytest.raises(InferenceServerException, match="PyTorch execute failure"):
-        ask(client, "log_mel", waveform, np.array([-1_000]))
-    [patches] = ask(client, "log_mel", waveform, np.array([0]))
+        infer(client, "log_mel", waveform, np.array([-1_000]))
+    [patches] = infer(client, "log_mel", waveform, np.array([0]))
     assert patches.shape == (1, 96, 64)

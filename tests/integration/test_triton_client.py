@@ -17,17 +17,17 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.domain.arrays import Bytes
-from service.embedded.process import free_ports
+from service.domain.arrays import UInt8Array
+from service.embedded.process import find_free_ports
 from service.embedded.triton import TritonPorts, run_triton
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.triton.calls import ModelCalls
-from service.triton.client import TritonInference, connect
-from service.triton.memory import CropMemory
+from service.triton.calls import ModelClient
+from service.triton.client import TritonInference, connect_triton
+from service.triton.memory import SharedCropMemory
 
-NOBODY = 2**22 + 1
+UNUSED_PID = 2**22 + 1
 """Above the largest process id that Linux gives."""
 
 
@@ -42,17 +42,17 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def crops() -> Bytes:
+def crops() -> UInt8Array:
     return np.random.default_rng(0).integers(0, 256, (17, 3, 112, 112), dtype=np.uint8)
 
 
-async def regions(url: str) -> Sequence[str]:
+async def list_regions(url: str) -> Sequence[str]:
     async with InferenceServerClient(url) as client:
         status = await client.get_system_shared_memory_status()
         return sorted(status.regions)
 
 
-async def forget_all(client: InferenceServerClient) -> None:
+async def unregister_all(client: InferenceServerClient) -> None:
     """Have Triton let go of every region, those of requests just answered included."""
     while (await client.get_system_shared_memory_status()).regions:
         with suppress(InferenceServerException):
@@ -60,16 +60,16 @@ async def forget_all(client: InferenceServerClient) -> None:
 
 
 async def test_shared_memory_and_grpc_give_the_same_bits(
-    settings: Settings, metrics: Metrics, crops: Bytes
+    settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
     answers = []
     for mode in ("on", "off"):
         chosen = settings.model_copy(update={"triton_shared_memory": mode})
-        async with connect(chosen, metrics) as inference:
+        async with connect_triton(chosen, metrics) as inference:
             answers.append(await inference.embed_faces(crops))
-            assert bool(await regions(settings.triton_url)) == (mode == "on")
+            assert bool(await list_regions(settings.triton_url)) == (mode == "on")
     assert np.array_equal(*answers)
-    assert await regions(settings.triton_url) == []
+    assert await list_regions(settings.triton_url) == []
 
 
 async def test_more_requests_than_slots_keep_their_own_crops(
@@ -77,72 +77,74 @@ async def test_more_requests_than_slots_keep_their_own_crops(
 ) -> None:
     random = np.random.default_rng(1)
     clips = [random.integers(0, 256, (n, 3, 112, 112), dtype=np.uint8) for n in range(1, 25)]
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         alone = [await inference.embed_faces(clip) for clip in clips]
         together = await asyncio.gather(*map(inference.embed_faces, clips))
     assert all(map(np.array_equal, alone, together))
 
 
 async def test_a_few_crops_need_no_shared_memory(
-    settings: Settings, metrics: Metrics, crops: Bytes
+    settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         few = await inference.embed_faces(crops[:8])
-        assert await regions(settings.triton_url) == []
+        assert await list_regions(settings.triton_url) == []
         many = await inference.embed_faces(crops)
-        assert len(await regions(settings.triton_url)) == 1
+        assert len(await list_regions(settings.triton_url)) == 1
     assert np.array_equal(few, many[:8])
 
 
 @pytest.mark.parametrize("room", [0, 1])
-async def test_crops_that_find_no_slot_do_not_wait_for_one(
-    settings: Settings, metrics: Metrics, crops: Bytes, room: int
+async def test_crops_without_a_free_slot_are_sent_inline(
+    settings: Settings, metrics: Metrics, crops: UInt8Array, room: int
 ) -> None:
     """All slots are taken, or each is a byte too small."""
     async with InferenceServerClient(settings.triton_url) as client:
         slot_bytes = crops.nbytes - room
-        memory = CropMemory(client, slot_bytes=slot_bytes, slots=1, timeout_seconds=5)
+        memory = SharedCropMemory(client, slot_bytes=slot_bytes, slots=1, timeout_seconds=5)
         assert (memory.claim(crops) is None) == bool(room)
-        calls = ModelCalls(client, timeout_seconds=30, metrics=metrics)
-        inference = TritonInference(client, calls=calls, memory=memory, insists_on_memory=True)
+        calls = ModelClient(client, timeout_seconds=30, metrics=metrics)
+        inference = TritonInference(
+            client, model_client=calls, crop_memory=memory, requires_shared_memory=True
+        )
         faces = await asyncio.wait_for(inference.embed_faces(crops), 60)
-        assert await regions(settings.triton_url) == []
+        assert await list_regions(settings.triton_url) == []
         await inference.close()
     assert faces.shape == (17, 512)
 
 
-async def test_a_triton_that_forgot_the_region_is_told_a_new_one(
-    settings: Settings, metrics: Metrics, crops: Bytes
+async def test_a_region_that_triton_lost_is_registered_again(
+    settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         before = await inference.embed_faces(crops)
         async with InferenceServerClient(settings.triton_url) as other:
-            await forget_all(other)
+            await unregister_all(other)
         again = await asyncio.gather(*(inference.embed_faces(crops) for _ in range(8)))
-        assert len(await regions(settings.triton_url)) == 1
+        assert len(await list_regions(settings.triton_url)) == 1
     assert all(np.array_equal(before, after) for after in again)
 
 
-async def test_what_a_killed_worker_left_is_let_go(
-    settings: Settings, metrics: Metrics, crops: Bytes
+async def test_regions_of_a_killed_worker_are_released(
+    settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
-    names = [f"circumplex-{NOBODY}-left", "another-1-left"]
+    names = [f"circumplex-{UNUSED_PID}-left", "another-1-left"]
     async with InferenceServerClient(settings.triton_url) as client:
         for name in names:
             memory = SharedMemory(create=True, size=4096)
             await client.register_system_shared_memory(name, f"/{memory.name}", memory.size)
             memory.close()
             memory.unlink()
-        async with connect(settings, metrics) as inference:
+        async with connect_triton(settings, metrics) as inference:
             await inference.embed_faces(crops)
-        assert await regions(settings.triton_url) == names[1:]
-        await forget_all(client)
+        assert await list_regions(settings.triton_url) == names[1:]
+        await unregister_all(client)
 
 
-async def test_what_a_killed_worker_still_has_under_way_stops_nobody(
-    settings: Settings, metrics: Metrics, crops: Bytes
+async def test_requests_of_a_killed_worker_block_nobody(
+    settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
-    name, count = f"circumplex-{NOBODY}-busy", 512
+    name, count = f"circumplex-{UNUSED_PID}-busy", 512
     size = count * crops[0].nbytes
     memory = SharedMemory(create=True, size=size)
     async with InferenceServerClient(settings.triton_url) as other:
@@ -151,18 +153,18 @@ async def test_what_a_killed_worker_still_has_under_way_stops_nobody(
         given.set_shared_memory(name, size)
         slow = asyncio.create_task(other.infer("visual_backbone", [given]))
         await asyncio.sleep(0.1)
-        async with connect(settings, metrics) as inference:
+        async with connect_triton(settings, metrics) as inference:
             assert (await inference.embed_faces(crops)).shape == (17, 512)
         await asyncio.wait([slow])
-        await forget_all(other)
+        await unregister_all(other)
     memory.close()
     memory.unlink()
 
 
 async def test_a_caller_who_leaves_does_not_cancel_the_request(
-    settings: Settings, metrics: Metrics, crops: Bytes
+    settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         call = asyncio.create_task(inference.embed_faces(crops))
         await asyncio.sleep(0)
         call.cancel()
@@ -172,27 +174,27 @@ async def test_a_caller_who_leaves_does_not_cancel_the_request(
     assert metrics.registry.get_sample_value(answered, {"model": "visual_backbone"}) == 1
 
 
-async def test_a_triton_that_is_away_is_not_ready_and_worth_another_try(
-    metrics: Metrics, crops: Bytes
+async def test_an_absent_triton_is_unready_and_retryable(
+    metrics: Metrics, crops: UInt8Array
 ) -> None:
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     settings = Settings(triton_url=f"127.0.0.1:{port}")
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         assert not await inference.is_ready()
         with pytest.raises(InferenceUnavailable):
             await inference.embed_faces(crops)
 
 
-async def test_nothing_is_asked_for_nothing(metrics: Metrics) -> None:
-    [port] = free_ports(1)
+async def test_empty_input_makes_no_request(metrics: Metrics) -> None:
+    [port] = find_free_ports(1)
     settings = Settings(triton_url=f"127.0.0.1:{port}")
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         faces = await inference.embed_faces(np.zeros((0, 3, 112, 112), np.uint8))
         voice = await inference.embed_voice(np.zeros(0, np.float32), np.zeros(0, np.int64))
     assert (faces.shape, voice.shape) == ((0, 512), (0, 128))
 
 
-class Apart(InferenceServerClient):
+class UnsharedMemoryClient(InferenceServerClient):
     """A client whose Triton sees other shared memory than this process does."""
 
     async def register_system_shared_memory(
@@ -202,15 +204,17 @@ class Apart(InferenceServerClient):
 
 
 @pytest.mark.parametrize("insists", [False, True])
-async def test_memory_that_is_not_shared_is_done_without_unless_it_is_asked_for(
-    settings: Settings, metrics: Metrics, crops: Bytes, insists: bool
+async def test_unshareable_memory_falls_back_unless_required(
+    settings: Settings, metrics: Metrics, crops: UInt8Array, insists: bool
 ) -> None:
-    async with connect(settings, metrics) as inference:
+    async with connect_triton(settings, metrics) as inference:
         expected = await inference.embed_faces(crops)
-    async with Apart(settings.triton_url) as client:
-        memory = CropMemory(client, slot_bytes=crops.nbytes, slots=1, timeout_seconds=5)
-        calls = ModelCalls(client, timeout_seconds=30, metrics=metrics)
-        apart = TritonInference(client, calls=calls, memory=memory, insists_on_memory=insists)
+    async with UnsharedMemoryClient(settings.triton_url) as client:
+        memory = SharedCropMemory(client, slot_bytes=crops.nbytes, slots=1, timeout_seconds=5)
+        calls = ModelClient(client, timeout_seconds=30, metrics=metrics)
+        apart = TritonInference(
+            client, model_client=calls, crop_memory=memory, requires_shared_memory=insists
+        )
         if insists:
             with pytest.raises(InferenceFailed, match="shared memory"):
                 await apart.embed_faces(crops)
@@ -220,8 +224,8 @@ async def test_memory_that_is_not_shared_is_done_without_unless_it_is_asked_for(
         await apart.close()
 
 
-async def test_model_process_that_died_is_a_part_that_is_away(
-    triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: Bytes
+async def test_a_dead_model_process_is_an_outage(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: UInt8Array
 ) -> None:
     before = set(psutil.Process().children(recursive=True))
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
@@ -229,20 +233,20 @@ async def test_model_process_that_died_is_a_part_that_is_away(
         (stub,) = (
             part for part in started if any("/visual_backbone/" in a for a in part.cmdline())
         )
-        async with connect(Settings(triton_url=ports.grpc_url), metrics) as inference:
+        async with connect_triton(Settings(triton_url=ports.grpc_url), metrics) as inference:
             assert len(await inference.embed_faces(crops)) == len(crops)
             stub.kill()
             with pytest.raises(InferenceUnavailable):
                 await inference.embed_faces(crops)
 
 
-async def test_a_triton_told_to_stop_is_a_part_that_is_away(
-    triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: Bytes
+async def test_a_stopping_triton_is_an_outage(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: UInt8Array
 ) -> None:
     before = set(psutil.Process().children())
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
         (server,) = set(psutil.Process().children()) - before
-        async with connect(Settings(triton_url=ports.grpc_url), metrics) as inference:
+        async with connect_triton(Settings(triton_url=ports.grpc_url), metrics) as inference:
             errors: list[BaseException] = []
             server.terminate()
             while psutil.pid_exists(server.pid) and server.status() != psutil.STATUS_ZOMBIE:

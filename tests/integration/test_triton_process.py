@@ -15,12 +15,12 @@ import psutil
 import pytest
 import redis
 
-from service.embedded.process import LOOPBACK, free_ports, run_process
+from service.embedded.process import LOOPBACK, find_free_ports, run_process
 from service.embedded.redis import run_redis
-from service.embedded.triton import TritonPorts, region_prefix, run_triton
-from service.errors import PartNotStarted
+from service.embedded.triton import TritonPorts, run_triton, shared_memory_prefix
+from service.errors import EmbeddedServerNotStarted
 
-PARENT = """
+PARENT_PROGRAM = """
 import sys, time
 from pathlib import Path
 from service.embedded.redis import run_redis
@@ -43,9 +43,9 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def test_a_killed_parent_takes_its_server_along(tmp_path: Path) -> None:
+def test_a_killed_parent_ends_its_server(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, tmp_path], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT_PROGRAM, tmp_path], stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
         port = int(parent.stdout.readline().rstrip("/0\n").rpartition(":")[2])
@@ -54,7 +54,7 @@ def test_a_killed_parent_takes_its_server_along(tmp_path: Path) -> None:
     wait_until(lambda: not is_listening(port))
 
 
-def test_redis_keeps_what_it_was_told_over_a_restart(tmp_path: Path) -> None:
+def test_redis_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
     for expected in (None, b"1"):
         with (
             run_redis(data_dir=tmp_path / "data", logs_dir=tmp_path) as url,
@@ -66,7 +66,7 @@ def test_redis_keeps_what_it_was_told_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_redis_listens_on_the_port_it_was_given_and_leaves_it(tmp_path: Path) -> None:
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     with run_redis(data_dir=tmp_path, logs_dir=tmp_path, port=port) as url:
         assert url == f"redis://127.0.0.1:{port}/0"
     assert not is_listening(port)
@@ -78,7 +78,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         held.listen()
         port = held.getsockname()[1]
         with (
-            pytest.raises(PartNotStarted, match=f"port {port} is in use"),
+            pytest.raises(EmbeddedServerNotStarted, match=f"port {port} is in use"),
             run_redis(data_dir=tmp_path, logs_dir=tmp_path, port=port),
         ):
             pass
@@ -86,7 +86,9 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 def test_a_server_that_dies_at_its_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with (
-        pytest.raises(PartNotStarted, match=r"(?s)Broken ended with status 3.*no such luck"),
+        pytest.raises(
+            EmbeddedServerNotStarted, match=r"(?s)Broken ended with status 3.*no such luck"
+        ),
         run_process(
             "Broken",
             ["sh", "-c", "echo no such luck; exit 3"],
@@ -100,7 +102,7 @@ def test_a_server_that_dies_at_its_start_shows_the_end_of_its_log(tmp_path: Path
 
 def test_a_server_that_never_gets_ready_is_stopped_and_named(tmp_path: Path) -> None:
     with (
-        pytest.raises(PartNotStarted, match="Slow was not ready after 0 s"),
+        pytest.raises(EmbeddedServerNotStarted, match="Slow was not ready after 0 s"),
         run_process(
             "Slow",
             ["sleep", "600"],
@@ -114,7 +116,7 @@ def test_a_server_that_never_gets_ready_is_stopped_and_named(tmp_path: Path) -> 
 
 def test_triton_that_is_not_unpacked_says_what_to_do(tmp_path: Path) -> None:
     with (
-        pytest.raises(PartNotStarted, match="make setup"),
+        pytest.raises(EmbeddedServerNotStarted, match="make setup"),
         run_triton(server_dir=tmp_path, repository=tmp_path, logs_dir=tmp_path),
     ):
         pass
@@ -122,7 +124,7 @@ def test_triton_that_is_not_unpacked_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_repository_without_exports_says_what_to_do(triton_dir: Path, tmp_path: Path) -> None:
     with (
-        pytest.raises(PartNotStarted, match="not exported: any model"),
+        pytest.raises(EmbeddedServerNotStarted, match="not exported: any model"),
         run_triton(
             server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path, ports=TritonPorts()
         ),
@@ -134,13 +136,13 @@ def test_a_model_that_is_newer_than_the_export_is_named(triton_dir: Path, tmp_pa
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "config.pbtxt").write_text('name: "newer"\nbackend: "pytorch"\n')
     with (
-        pytest.raises(PartNotStarted, match="not exported: newer; run `make setup`"),
+        pytest.raises(EmbeddedServerNotStarted, match="not exported: newer; run `make setup`"),
         run_triton(server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path),
     ):
         pass
 
 
-def test_model_processes_end_with_a_server_that_was_killed_and_that_nobody_reaps(
+def test_model_processes_end_with_a_killed_unreaped_server(
     triton_dir: Path, mini_repository: Path, tmp_path: Path
 ) -> None:
     def of_this_process(name: str) -> set[psutil.Process]:
@@ -162,7 +164,7 @@ def test_model_processes_end_with_a_server_that_was_killed_and_that_nobody_reaps
 
 def test_a_models_process_that_waits_for_a_dead_server_is_ended() -> None:
     wait = "import sys; sys.stdin.read()"
-    with region_prefix() as prefix:
+    with shared_memory_prefix() as prefix:
         command = [sys.executable, "-c", wait, f"{prefix}region"]
         waiting = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert waiting.wait(timeout=10) == -signal.SIGKILL

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from service.jobs.connection import reaching_redis
+from service.jobs.connection import redis_errors_translated
 
-ADD = "redis.call('RPUSH', KEYS[1], ARGV[1]) return 1"
-
-
-async def add(client: Redis, value: str) -> None:
-    async with reaching_redis():
-        await client.register_script(ADD)(keys=["list"], args=[value])
+PUSH_SCRIPT = "redis.call('RPUSH', KEYS[1], ARGV[1]) return 1"
 
 
-async def listed(client: Redis) -> list[str]:
-    async with reaching_redis():
+async def push_value(client: Redis, value: str) -> None:
+    async with redis_errors_translated():
+        await client.register_script(PUSH_SCRIPT)(keys=["list"], args=[value])
+
+
+async def list_values(client: Redis) -> list[str]:
+    async with redis_errors_translated():
         return await client.lrange("list", 0, -1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 
-def png(width: int, height: int, *, bits: int = 1) -> bytes:
+def encode_black_png(width: int, height: int, *, bits: int = 1) -> bytes:
     """A whole black PNG, one grey value of so many bits a pixel; it is packed a thousandfold."""
     packer = zlib.compressobj(1)
     row = bytes(1 + (width * bits + 7) // 8)
@@ -27,7 +27,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checked)
 
 
-def film(path: Path, *pictures: bytes, width: int, height: int) -> Path:
+def write_png_movie(path: Path, *pictures: bytes, width: int, height: int) -> Path:
     """PNG pictures as a QuickTime film that declares this size."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("png", rate=25)
@@ -44,7 +44,7 @@ def film(path: Path, *pictures: bytes, width: int, height: int) -> Path:
     return path
 
 
-def claim_samples(clip: Path, count: int) -> Path:
+def declare_sample_count(clip: Path, count: int) -> Path:
     """An MP4 file whose first track claims so many samples, in a few bytes."""
     content = bytearray(clip.read_bytes())
     struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, count)
@@ -59,7 +59,7 @@ def repeat_track(clip: Path, times: int) -> Path:
     moov, trak = content.index(b"moov") - 4, content.index(b"trak") - 4
     (length,) = struct.unpack_from(">I", content, trak)
     track = bytes(content[trak : trak + length])
-    return _grow(clip, content, trak, track * (times - 1), moov)
+    return _insert_and_resize(clip, content, trak, track * (times - 1), moov)
 
 
 def add_tags(clip: Path, count: int) -> Path:
@@ -70,10 +70,10 @@ def add_tags(clip: Path, count: int) -> Path:
     handler = _box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
     tags = _box(b"ilst", b"".join(_tag(b"%08x" % index) for index in range(count)))
     metadata = _box(b"udta", _box(b"meta", bytes(4) + handler + tags))
-    return _grow(clip, content, moov + length, metadata, moov)
+    return _insert_and_resize(clip, content, moov + length, metadata, moov)
 
 
-def refer(clip: Path, to: Path) -> Path:
+def reference_external_media(clip: Path, target: Path) -> Path:
     """A QuickTime film, its index last, without its pictures: it names a file that has them."""
     content = bytearray(clip.read_bytes())
     data = content.index(b"mdat") - 4
@@ -81,7 +81,7 @@ def refer(clip: Path, to: Path) -> Path:
     content[data + 8 : data + length] = bytes(length - 8)
     place = content.index(b"dref") - 4
     (size,) = struct.unpack_from(">I", content, place)
-    path = str(to).encode()
+    path = str(target).encode()
     path += bytes(len(path) % 2)
     alias = bytes(10) + bytes(28) + bytes(12) + bytes(64) + bytes(16) + struct.pack(">HH", 1, 1)
     alias += bytes(16) + struct.pack(">HH", 2, len(path)) + path + struct.pack(">HH", 0xFFFF, 0)
@@ -89,8 +89,8 @@ def refer(clip: Path, to: Path) -> Path:
     parents = [content.index(name) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf")]
     del content[place : place + size]
     for parent in parents:
-        _lengthen(content, parent, -size)
-    return _grow(clip, content, place, entry, *parents)
+        _resize_box(content, parent, -size)
+    return _insert_and_resize(clip, content, place, entry, *parents)
 
 
 def _tag(name: bytes) -> bytes:
@@ -103,14 +103,16 @@ def _box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", 8 + len(content)) + kind + content
 
 
-def _grow(clip: Path, content: bytearray, at: int, added: bytes, *parents: int) -> Path:
+def _insert_and_resize(
+    clip: Path, content: bytearray, at: int, added: bytes, *parents: int
+) -> Path:
     content[at:at] = added
     for parent in parents:
-        _lengthen(content, parent, len(added))
+        _resize_box(content, parent, len(added))
     clip.write_bytes(content)
     return clip
 
 
-def _lengthen(content: bytearray, box: int, by: int) -> None:
+def _resize_box(content: bytearray, box: int, by: int) -> None:
     (length,) = struct.unpack_from(">I", content, box)
     struct.pack_into(">I", content, box, length + by)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from service.domain.choices import Choices
-from service.domain.clip import Extract
-from service.extraction.door import Extraction
+from service.domain.choices import AnalysisOptions
+from service.domain.clip import ExtractionEvent
+from service.extraction.door import ForkedClipExtractor
 from service.settings import Settings
 
 SETTINGS = Settings()
@@ -26,36 +26,36 @@ def settings(**changes: object) -> Settings:
 class Reader:
     """Reads clips by one nursery, each with settings of its own."""
 
-    def __init__(self, extraction: Extraction) -> None:
-        self.nursery = extraction.nursery
-        self._extraction = extraction
+    def __init__(self, extraction: ForkedClipExtractor) -> None:
+        self.forkserver = extraction.forkserver
+        self._extractor = extraction
 
     def open(
         self, clip: Path, **changes: object
-    ) -> AbstractAsyncContextManager[AsyncIterator[Extract]]:
-        return replace(self._extraction, settings=settings(**changes))(clip, Choices())
+    ) -> AbstractAsyncContextManager[AsyncIterator[ExtractionEvent]]:
+        return replace(self._extractor, settings=settings(**changes))(clip, AnalysisOptions())
 
-    async def read(self, clip: Path, **changes: object) -> list[Extract]:
+    async def read(self, clip: Path, **changes: object) -> list[ExtractionEvent]:
         async with self.open(clip, **changes) as messages:
             return [message async for message in messages]
 
 
-async def drain(messages: AsyncIterator[Extract]) -> None:
+async def drain(messages: AsyncIterator[ExtractionEvent]) -> None:
     async for _ in messages:
         continue
 
 
-def nurses() -> list[psutil.Process]:
+def find_forkservers() -> list[psutil.Process]:
     """The nurseries that this process started and has not reaped."""
-    return [child for child in psutil.Process().children() if is_nurse(child)]
+    return [child for child in psutil.Process().children() if is_forkserver(child)]
 
 
-async def only_nurse() -> psutil.Process:
+async def wait_for_single_forkserver() -> psutil.Process:
     """The nursery, once those that were replaced have ended."""
 
     def wait() -> psutil.Process:
         end = time.monotonic() + 60
-        while len(found := nurses()) != 1:
+        while len(found := find_forkservers()) != 1:
             assert time.monotonic() < end
             time.sleep(0.05)
         return found[0]
@@ -63,7 +63,7 @@ async def only_nurse() -> psutil.Process:
     return await asyncio.to_thread(wait)
 
 
-def is_nurse(child: psutil.Process) -> bool:
+def is_forkserver(child: psutil.Process) -> bool:
     """A zombie has no command line left, and counts: it should have been reaped."""
     try:
         return child.status() == psutil.STATUS_ZOMBIE or "service.extraction" in child.cmdline()
@@ -73,13 +73,13 @@ def is_nurse(child: psutil.Process) -> bool:
         return False
 
 
-def status_of(pid: int) -> dict[str, str]:
+def read_process_status(pid: int) -> dict[str, str]:
     """What the kernel says of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-async def has_ended(pid: int) -> bool:
+async def wait_until_ended(pid: int) -> bool:
     """Whether a process ends within a minute; one that nobody has reaped yet has ended."""
     for _ in range(600):
         try:
@@ -91,10 +91,10 @@ async def has_ended(pid: int) -> bool:
     return False
 
 
-def children() -> set[int]:
+def decode_worker_pids() -> set[int]:
     """The decode children that are there, and those that were not reaped."""
     found: set[int] = set()
-    for nurse in nurses():
+    for nurse in find_forkservers():
         with suppress(psutil.NoSuchProcess):
             found |= {child.pid for child in nurse.children()}
     return found

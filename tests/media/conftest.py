@@ -7,32 +7,32 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from service.extraction.door import Extraction, open_extraction
-from service.extraction.live_door import LiveExtraction, open_live_extraction
+from service.extraction.door import ForkedClipExtractor, open_clip_extractor
+from service.extraction.live_door import ForkedStreamExtractor, open_stream_extractor
 from tests.media.children import SETTINGS, Reader
-from tests.media.streaming import Performed, perform
+from tests.media.streaming import RenderedPerformance, render_performance
 
-SECONDS = 2.0
+PERFORMANCE_SECONDS = 2.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def extraction() -> AsyncIterator[Extraction]:
-    async with open_extraction(SETTINGS) as extraction:
+async def clip_extractor() -> AsyncIterator[ForkedClipExtractor]:
+    async with open_clip_extractor(SETTINGS) as extraction:
         yield extraction
 
 
 @pytest.fixture
-def reader(extraction: Extraction) -> Reader:
-    return Reader(extraction)
+def reader(clip_extractor: ForkedClipExtractor) -> Reader:
+    return Reader(clip_extractor)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def live() -> AsyncIterator[LiveExtraction]:
-    async with open_live_extraction(SETTINGS) as extraction:
+async def stream_extractor() -> AsyncIterator[ForkedStreamExtractor]:
+    async with open_stream_extractor(SETTINGS) as extraction:
         yield extraction
 
 
 @pytest.fixture(scope="module")
-def performed() -> Performed:
+def rendered() -> RenderedPerformance:
     """Two seconds of a drawn face and its voice."""
-    return perform(SECONDS)
+    return render_performance(PERFORMANCE_SECONDS)

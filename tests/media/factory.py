@@ -10,13 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 
-TICK = Fraction(1, 90_000)
+MPEG_TIME_BASE = Fraction(1, 90_000)
 CLAP_SECONDS = 0.02
 
 
-def clap(rate_hz: int) -> Floats:
+def make_clap(rate_hz: int) -> Float32Array:
     """20 ms of seeded noise below 4 kHz: its place can be found to the sample."""
     coarse = np.random.default_rng(3).standard_normal(round(CLAP_SECONDS * 8000))
     fine = np.interp(
@@ -26,77 +26,84 @@ def clap(rate_hz: int) -> Floats:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundTrack:
+class AudioTrack:
     """Claps in silence. `starts_at`: seconds of the first sample; `pauses`: (from, to) left out."""
 
     codec: str = "aac"
     rate_hz: int = 48_000
     layout: str = "mono"
     seconds: float = 4.0
-    starts_at: float = 0.0
-    claps_at: Sequence[float] = (1.0, 2.5)
-    pauses: Sequence[tuple[float, float]] = ()
-    loudness: float = 1.0
+    start_seconds: float = 0.0
+    clap_seconds: Sequence[float] = (1.0, 2.5)
+    gaps_seconds: Sequence[tuple[float, float]] = ()
+    gain: float = 1.0
 
-    def samples(self) -> Floats:
+    def samples(self) -> Float32Array:
         """(S,) from `starts_at` on."""
         samples = np.zeros(round(self.seconds * self.rate_hz), dtype=np.float32)
-        for seconds in self.claps_at:
-            first = round((seconds - self.starts_at) * self.rate_hz)
-            noise = clap(self.rate_hz)
-            samples[first : first + len(noise)] += self.loudness * noise
+        for seconds in self.clap_seconds:
+            first = round((seconds - self.start_seconds) * self.rate_hz)
+            noise = make_clap(self.rate_hz)
+            samples[first : first + len(noise)] += self.gain * noise
         return samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureTrack:
+class VideoTrack:
     """Pictures at `times`, or `count` of them at `rate`, from `starts_at` on."""
 
     codec: str = "libx264"
     size: tuple[int, int] = (96, 64)
     rate: Fraction = Fraction(25)
     count: int = 100
-    starts_at: Fraction = Fraction(0)
+    start_seconds: Fraction = Fraction(0)
     times: Sequence[Fraction] | None = None
-    tick: Fraction = TICK
-    picture: Bytes | None = None
+    time_base: Fraction = MPEG_TIME_BASE
+    picture: UInt8Array | None = None
     aspect: Fraction | None = None
     rotation: int = 0
     options: dict[str, str] = field(default_factory=lambda: {"preset": "veryfast"})
 
-    def moments(self) -> list[Fraction]:
+    def frame_times(self) -> list[Fraction]:
         """Presentation times, seconds."""
-        return list(self.times or [self.starts_at + k / self.rate for k in range(self.count)])
+        return list(self.times or [self.start_seconds + k / self.rate for k in range(self.count)])
 
 
-def write(
+def encode_clip(
     path: Path,
-    pictures: PictureTrack | None = None,
-    sound: SoundTrack | None = None,
-    **muxer: str,
+    video_track: VideoTrack | None = None,
+    audio_track: AudioTrack | None = None,
+    **muxer_options: str,
 ) -> Path:
     """Write a clip whose container the suffix names; `muxer` holds its options."""
-    with av.open(str(path), "w", options=muxer) as container:
-        video = _add_video(container, pictures) if pictures else None
+    with av.open(str(path), "w", options=muxer_options) as container:
+        video = _add_video(container, video_track) if video_track else None
         audio = None
-        if sound:
-            audio = container.add_stream(sound.codec, rate=sound.rate_hz, layout=sound.layout)
-        if pictures and video is not None:
-            for index, moment in enumerate(pictures.moments()):
-                frame = av.VideoFrame.from_ndarray(_picture(pictures, index), format="rgb24")
-                frame.pts, frame.time_base = round(moment / pictures.tick), pictures.tick
+        if audio_track:
+            audio = container.add_stream(
+                audio_track.codec, rate=audio_track.rate_hz, layout=audio_track.layout
+            )
+        if video_track and video is not None:
+            for index, moment in enumerate(video_track.frame_times()):
+                frame = av.VideoFrame.from_ndarray(
+                    _frame_pixels(video_track, index), format="rgb24"
+                )
+                frame.pts, frame.time_base = (
+                    round(moment / video_track.time_base),
+                    video_track.time_base,
+                )
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
-        if sound and audio is not None:
-            _mux_sound(container, audio, sound)
+        if audio_track and audio is not None:
+            _mux_audio(container, audio, audio_track)
     return path
 
 
-def _add_video(container, track: PictureTrack):
+def _add_video(container, track: VideoTrack):
     video = container.add_stream(track.codec, rate=track.rate)
     video.width, video.height = track.size
     video.pix_fmt = "yuv420p"
-    video.codec_context.time_base = track.tick
+    video.codec_context.time_base = track.time_base
     video.codec_context.options = track.options
     if track.aspect is not None:
         video.codec_context.sample_aspect_ratio = track.aspect
@@ -105,7 +112,7 @@ def _add_video(container, track: PictureTrack):
     return video
 
 
-def _picture(track: PictureTrack, index: int) -> Bytes:
+def _frame_pixels(track: VideoTrack, index: int) -> UInt8Array:
     if track.picture is not None:
         return track.picture
     width, height = track.size
@@ -114,19 +121,19 @@ def _picture(track: PictureTrack, index: int) -> Bytes:
     return np.stack([shade, 255 - shade, np.full_like(shade, 128)], axis=-1).astype(np.uint8)
 
 
-def _mux_sound(container, audio, track: SoundTrack) -> None:
+def _mux_audio(container, audio, track: AudioTrack) -> None:
     samples, block = track.samples(), 960
     channels = audio.layout.nb_channels
     resampler = av.AudioResampler(format=audio.format, layout=track.layout, rate=track.rate_hz)
     for first in range(0, len(samples), block):
-        seconds = track.starts_at + first / track.rate_hz
-        if any(low <= seconds < high for low, high in track.pauses):
+        seconds = track.start_seconds + first / track.rate_hz
+        if any(low <= seconds < high for low, high in track.gaps_seconds):
             continue
         part = np.tile(samples[first : first + block], (channels, 1))
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=track.layout)
         frame.sample_rate = track.rate_hz
         frame.time_base = Fraction(1, track.rate_hz)
-        frame.pts = round(track.starts_at * track.rate_hz) + first
+        frame.pts = round(track.start_seconds * track.rate_hz) + first
         for converted in resampler.resample(frame):
             container.mux(audio.encode(converted))
     container.mux(audio.encode(None))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from service.nursery import cradle
 
 
-def spin(request: bytes, messages: int, files: Sequence[int]) -> None:
+def ignore_cpu_limit(request: bytes, messages: int, files: Sequence[int]) -> None:
     signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CPU, (1, 2))
     while True:
@@ -17,6 +17,6 @@ def spin(request: bytes, messages: int, files: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    door = cradle.take_door()
-    cradle.greet(door, lacking={})
-    cradle.tend(door, spin)
+    door = cradle.take_control_socket()
+    cradle.report_ready(door, lacking={})
+    cradle.serve(door, ignore_cpu_limit)

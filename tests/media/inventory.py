@@ -10,7 +10,7 @@ from service.errors import DecoderCrashed
 from service.nursery import cradle, wire
 
 
-def tell(request: bytes, messages: int, files: Sequence[int]) -> None:
+def report_open_handles(request: bytes, messages: int, files: Sequence[int]) -> None:
     names = [handle.name for handle in Path("/proc/self/fd").iterdir()]
     held = [name for name in names if Path("/proc/self/fd", name).exists()]
     kinds = [str(Path("/proc/self/fd", name).readlink()).partition(":")[0] for name in held]
@@ -19,6 +19,6 @@ def tell(request: bytes, messages: int, files: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    door = cradle.take_door()
-    cradle.greet(door, lacking={})
-    cradle.tend(door, tell)
+    door = cradle.take_control_socket()
+    cradle.report_ready(door, lacking={})
+    cradle.serve(door, report_open_handles)

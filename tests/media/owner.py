@@ -9,19 +9,22 @@ import asyncio
 import sys
 from pathlib import Path
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.clip import Chunk
-from service.extraction.door import open_extraction
+from service.extraction.door import open_clip_extractor
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
 
 
-async def run(clip: Path, *, waits: bool) -> None:
-    async with open_extraction(Settings()) as extract, extract(clip, Choices()) as messages:
+async def read_clip(clip: Path, *, should_wait: bool) -> None:
+    async with (
+        open_clip_extractor(Settings()) as extract,
+        extract(clip, AnalysisOptions()) as messages,
+    ):
         await anext(messages)
         sys.stdout.write("opened\n")
         sys.stdout.flush()
-        if waits:
+        if should_wait:
             await asyncio.Event().wait()
         frames = [len(message.frames) async for message in messages if isinstance(message, Chunk)]
         sys.stdout.write(f"{sum(frames)} frames\n")
@@ -29,4 +32,4 @@ async def run(clip: Path, *, waits: bool) -> None:
 
 if __name__ == "__main__":
     configure_logs("info", "text")
-    asyncio.run(run(Path(sys.argv[1]), waits="wait" in sys.argv[2:]))
+    asyncio.run(read_clip(Path(sys.argv[1]), should_wait="wait" in sys.argv[2:]))

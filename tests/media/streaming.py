@@ -13,58 +13,60 @@ from pathlib import Path
 import av
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
-from service.domain.clip import Chunk, ClipClosed, Extract, Frame
+from service.domain.arrays import Float32Array, UInt8Array
+from service.domain.clip import Chunk, ClipClosed, ExtractionEvent, Frame
 from service.domain.live import (
-    ContainerBytes,
+    AudioExtracted,
+    AudioFormat,
     FrameEncoding,
-    FrameMedia,
-    Heard,
-    LiveExtract,
-    LiveFrame,
-    LiveMedia,
-    LivePiece,
-    LiveSound,
+    FramesExtracted,
+    FrameStreamMedia,
     SampleEncoding,
-    Seen,
-    SoundFormat,
+    StreamAudio,
+    StreamBytes,
+    StreamExtractionEvent,
+    StreamFrame,
+    StreamInput,
+    StreamMedia,
 )
-from service.domain.ports import LiveExtraction as Stream
+from service.domain.ports import StreamExtraction as Stream
 from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
-from service.extraction.live_door import LiveExtraction
+from service.extraction.live_door import ForkedStreamExtractor
 from training.synthetic.camera import Camera
-from training.synthetic.clip import demo_performance, film, sound_of
-from training.synthetic.studio import Studio
+from training.synthetic.clip import create_demo_performance, render_audio, render_frames
+from training.synthetic.studio import PerformanceRenderer
 
-PCM = SoundFormat(encoding=SampleEncoding.S16, rate_hz=44_100, channels=2)
-JPEGS = FrameMedia(encoding=FrameEncoding.JPEG, sound=PCM)
+PCM_FORMAT = AudioFormat(encoding=SampleEncoding.S16, rate_hz=44_100, channels=2)
+JPEG_MEDIA = FrameStreamMedia(encoding=FrameEncoding.JPEG, sound=PCM_FORMAT)
 
-Performed = tuple[list[Bytes], Floats]
+RenderedPerformance = tuple[list[UInt8Array], Float32Array]
 """Pictures and sound, as `perform` gives them."""
 
 
-def perform(seconds: float) -> Performed:
+def render_performance(seconds: float) -> RenderedPerformance:
     """A speaking face: 25 pictures a second of 160x120 and its sound, 16 kHz."""
-    performance = demo_performance(seconds=seconds)
-    studio = Studio(performance, Camera.of_seed(performance.seed), height=120, width=160)
+    performance = create_demo_performance(seconds=seconds)
+    studio = PerformanceRenderer(
+        performance, Camera.from_seed(performance.seed), height=120, width=160
+    )
     times = np.arange(round(25 * seconds)) / 25
-    return list(film(performance, studio, times)), sound_of(performance)
+    return list(render_frames(performance, studio, times)), render_audio(performance)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class ExtractionOutput:
     """What an extraction says of a clip, however it came."""
 
     frames: list[Frame]
-    crops: Bytes
-    patches: Floats
+    crops: UInt8Array
+    patches: Float32Array
     closed: ClipClosed
 
 
-def account_of(messages: Iterable[Extract | LiveExtract]) -> Account:
+def collect_output(messages: Iterable[ExtractionEvent | StreamExtractionEvent]) -> ExtractionOutput:
     frames: list[Frame] = []
-    crops: list[Bytes] = []
-    patches: list[Floats] = []
+    crops: list[UInt8Array] = []
+    patches: list[Float32Array] = []
     closed = None
     for message in messages:
         match message:
@@ -72,27 +74,27 @@ def account_of(messages: Iterable[Extract | LiveExtract]) -> Account:
                 frames += message.frames
                 crops.append(message.crops)
                 patches += _patches(message)
-            case Seen():
+            case FramesExtracted():
                 frames += message.frames
                 crops.append(message.crops)
-            case Heard():
+            case AudioExtracted():
                 patches += _patches(message)
             case ClipClosed():
                 closed = message
             case _:
                 continue
     assert closed is not None
-    return Account(
+    return ExtractionOutput(
         frames=frames, crops=np.concatenate(crops), patches=np.array(patches), closed=closed
     )
 
 
-def _patches(message: Chunk | Heard) -> list[Floats]:
+def _patches(message: Chunk | AudioExtracted) -> list[Float32Array]:
     starts = [HOP_SAMPLES * start for start in message.patch_starts]
     return [message.waveform[start : start + PATCH_SAMPLES] for start in starts]
 
 
-def assert_equal(expected: Account, actual: Account) -> None:
+def assert_same_output(expected: ExtractionOutput, actual: ExtractionOutput) -> None:
     """The same frames, faces, crops bit by bit, and sound to the rounding of a filter's sums."""
     assert expected.frames == actual.frames
     np.testing.assert_array_equal(expected.crops, actual.crops)
@@ -101,7 +103,7 @@ def assert_equal(expected: Account, actual: Account) -> None:
 
 
 @asynccontextmanager
-async def sending(stream: Stream, pieces: Iterable[LivePiece]) -> AsyncIterator[None]:
+async def sending(stream: Stream, pieces: Iterable[StreamInput]) -> AsyncIterator[None]:
     """Send pieces, and that they have ended, beside what is read."""
 
     async def send() -> None:
@@ -117,23 +119,23 @@ async def sending(stream: Stream, pieces: Iterable[LivePiece]) -> AsyncIterator[
         task.cancel()
 
 
-async def follow(
-    extraction: LiveExtraction,
-    media: LiveMedia,
-    pieces: Iterable[LivePiece],
+async def run_stream_extraction(
+    extraction: ForkedStreamExtractor,
+    media: StreamMedia,
+    pieces: Iterable[StreamInput],
     snapshot: bytes | None = None,
-) -> list[LiveExtract]:
+) -> list[StreamExtractionEvent]:
     """All that becomes of a stream that is sent as fast as it is taken."""
     async with extraction(media, snapshot) as stream, sending(stream, pieces):
-        return [message async for message in stream.extracts()]
+        return [message async for message in stream.events()]
 
 
-def cut_bytes(data: bytes, sizes: random.Random | int) -> Iterator[ContainerBytes]:
+def split_bytes(data: bytes, sizes: random.Random | int) -> Iterator[StreamBytes]:
     """A file in pieces of up to so many bytes, or of 1 byte to 64 KiB at random."""
     place = 0
     while place < len(data):
         size = sizes if isinstance(sizes, int) else round(2 ** sizes.uniform(0, 16))
-        yield ContainerBytes(data=data[place : place + size], arrived_at=time.monotonic())
+        yield StreamBytes(data=data[place : place + size], arrived_at=time.monotonic())
         place += size
 
 
@@ -152,15 +154,15 @@ def read_packets(clip: Path) -> tuple[list[tuple[float, bytes]], bytes]:
 
 
 def interleave(
-    jpegs: Sequence[tuple[float, bytes]], sound: bytes, seconds: float = 0.04
-) -> list[LivePiece]:
+    jpegs: Sequence[tuple[float, bytes]], pcm: bytes, chunk_seconds: float = 0.04
+) -> list[StreamInput]:
     """Frames and pieces of sound of so many seconds in the order of their times."""
-    size = round(seconds * PCM.rate_hz) * PCM.frame_bytes
-    timed: list[tuple[float, LivePiece]] = [
-        (moment, LiveFrame(time_seconds=moment, data=data, arrived_at=time.monotonic()))
+    size = round(chunk_seconds * PCM_FORMAT.rate_hz) * PCM_FORMAT.frame_bytes
+    timed: list[tuple[float, StreamInput]] = [
+        (moment, StreamFrame(time_seconds=moment, data=data, arrived_at=time.monotonic()))
         for moment, data in jpegs
     ]
-    for place in range(0, len(sound), size):
-        piece = LiveSound(data=sound[place : place + size], time_seconds=None if place else 0.0)
-        timed.append((place / PCM.frame_bytes / PCM.rate_hz, piece))
+    for place in range(0, len(pcm), size):
+        piece = StreamAudio(data=pcm[place : place + size], time_seconds=None if place else 0.0)
+        timed.append((place / PCM_FORMAT.frame_bytes / PCM_FORMAT.rate_hz, piece))
     return [piece for _, piece in sorted(timed, key=lambda each: each[0])]

@@ -16,43 +16,43 @@ import numpy as np
 import psutil
 import pytest
 
-from service.domain.arrays import Bytes
-from service.domain.choices import Choices
-from service.domain.clip import Chunk, Extract
+from service.domain.arrays import UInt8Array
+from service.domain.choices import AnalysisOptions
+from service.domain.clip import Chunk, ExtractionEvent
 from service.errors import (
     CircumplexError,
     DecoderCrashed,
     DecoderKilled,
     DecoderTimedOut,
 )
-from service.extraction.chain import produce
-from service.extraction.options import Options
-from service.features.sighting import Sighting
-from service.nursery.child import Patience, run_child
-from service.nursery.nursery import Nursery
+from service.extraction.chain import extract_clip
+from service.extraction.options import DecodeRequest
+from service.features.sighting import TrackedDetection
+from service.nursery.child import ReadTimeouts, run_clip_child
+from service.nursery.nursery import Forkserver
 from tests.media.children import (
     SETTINGS,
     Reader,
-    children,
+    decode_worker_pids,
     drain,
-    has_ended,
-    nurses,
-    only_nurse,
-    status_of,
+    find_forkservers,
+    read_process_status,
+    wait_for_single_forkserver,
+    wait_until_ended,
 )
-from tests.media.factory import PictureTrack, write
+from tests.media.factory import VideoTrack, encode_clip
 
-LONG = PictureTrack(size=(128, 128), count=320)
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("clips") / "long.mp4", LONG)
+LONG_TRACK = VideoTrack(size=(128, 128), count=320)
 
 
 @pytest.fixture(scope="module")
-def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("clips") / "brief.mp4", PictureTrack(count=5))
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encode_clip(tmp_path_factory.mktemp("clips") / "long.mp4", LONG_TRACK)
+
+
+@pytest.fixture(scope="module")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encode_clip(tmp_path_factory.mktemp("clips") / "brief.mp4", VideoTrack(count=5))
 
 
 @pytest.mark.parametrize(
@@ -64,108 +64,112 @@ def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (signal.SIGXCPU, DecoderTimedOut),
     ],
 )
-async def test_a_signal_that_ends_the_child_says_whose_fault_it_was(
-    reader: Reader, long: Path, number: signal.Signals, error: type[CircumplexError]
+async def test_fatal_signal_maps_to_a_typed_error(
+    reader: Reader, long_clip: Path, number: signal.Signals, error: type[CircumplexError]
 ) -> None:
-    async with reader.open(long) as messages:
+    async with reader.open(long_clip) as messages:
         await anext(messages)
         assert isinstance(await anext(messages), Chunk)
-        os.kill(*children(), number)
+        os.kill(*decode_worker_pids(), number)
         with pytest.raises(error) as raised:
             await drain(messages)
     assert raised.value.retryable is (error is DecoderKilled)
-    assert not children()
+    assert not decode_worker_pids()
 
 
-PATIENCE = Patience(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=1)
+READ_TIMEOUTS = ReadTimeouts(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=1)
 
 
-async def test_a_child_that_does_not_heed_its_last_warning_is_at_fault() -> None:
+async def test_worker_that_ignores_sigxcpu_times_out() -> None:
     async with (
-        _closing(Nursery("tests.media.heedless", [])) as nursery,
-        run_child(nursery, b"-", [], PATIENCE, max_frames=32) as messages,
+        _closing_forkserver(Forkserver("tests.media.heedless", [])) as nursery,
+        run_clip_child(nursery, b"-", [], READ_TIMEOUTS, max_frames=32) as messages,
     ):
         with pytest.raises(DecoderTimedOut, match="processor time"):
             await drain(messages)
 
 
 @asynccontextmanager
-async def _closing(nursery: Nursery) -> AsyncIterator[Nursery]:
+async def _closing_forkserver(forkserver: Forkserver) -> AsyncIterator[Forkserver]:
     try:
-        yield nursery
+        yield forkserver
     finally:
-        await nursery.close()
+        await forkserver.close()
 
 
-async def test_a_lost_nursery_takes_its_child_along_and_is_replaced(
-    reader: Reader, long: Path, brief: Path
+async def test_killed_forkserver_takes_its_worker_along_and_is_replaced(
+    reader: Reader, long_clip: Path, short_clip: Path
 ) -> None:
-    async with reader.open(long) as messages:
+    async with reader.open(long_clip) as messages:
         await anext(messages)
-        lost, (child,) = await only_nurse(), children()
+        lost, (child,) = await wait_for_single_forkserver(), decode_worker_pids()
         lost.kill()
         with pytest.raises(DecoderKilled) as raised:
             await drain(messages)
     assert raised.value.retryable
-    assert len(await reader.read(brief)) == 3
-    assert await has_ended(child)
-    assert not children()
+    assert len(await reader.read(short_clip)) == 3
+    assert await wait_until_ended(child)
+    assert not decode_worker_pids()
 
 
-async def test_a_nursery_that_does_not_answer_is_ended(
-    reader: Reader, long: Path, brief: Path
+async def test_unresponsive_forkserver_is_killed(
+    reader: Reader, long_clip: Path, short_clip: Path
 ) -> None:
-    async with reader.open(long) as messages:
+    async with reader.open(long_clip) as messages:
         await anext(messages)
-        stopped = await only_nurse()
+        stopped = await wait_for_single_forkserver()
         stopped.suspend()
     await asyncio.to_thread(stopped.wait, 60)
-    assert len(await reader.read(brief)) == 3
+    assert len(await reader.read(short_clip)) == 3
 
 
-async def test_a_crash_renews_the_nursery_and_spares_the_clips_beside_it(
-    reader: Reader, long: Path, brief: Path
+async def test_worker_crash_replaces_the_forkserver_and_spares_other_clips(
+    reader: Reader, long_clip: Path, short_clip: Path
 ) -> None:
-    async with reader.open(long) as messages:
+    async with reader.open(long_clip) as messages:
         await anext(messages)
-        before = children()
-        async with reader.open(long) as others:
+        before = decode_worker_pids()
+        async with reader.open(long_clip) as others:
             await anext(others)
-            (child,) = children() - before
+            (child,) = decode_worker_pids() - before
             os.kill(child, signal.SIGSEGV)
             with pytest.raises(DecoderCrashed):
                 await drain(others)
-        first = {nurse.pid for nurse in nurses()}
-        assert len(await reader.read(brief)) == 3
-        assert {nurse.pid for nurse in nurses()} - first
+        first = {nurse.pid for nurse in find_forkservers()}
+        assert len(await reader.read(short_clip)) == 3
+        assert {nurse.pid for nurse in find_forkservers()} - first
         assert isinstance(await anext(messages), Chunk)
-    assert not children()
+    assert not decode_worker_pids()
 
 
-async def test_a_child_holds_nothing_but_its_pipes_and_its_clip(brief: Path) -> None:
-    with brief.open("rb") as clip:
+async def test_worker_inherits_only_its_pipes_and_its_clip(short_clip: Path) -> None:
+    with short_clip.open("rb") as clip:
         async with (
-            _closing(Nursery("tests.media.inventory", [])) as nursery,
-            run_child(nursery, b"-", [clip.fileno()], PATIENCE, max_frames=32) as messages,
+            _closing_forkserver(Forkserver("tests.media.inventory", [])) as nursery,
+            run_clip_child(
+                nursery, b"-", [clip.fileno()], READ_TIMEOUTS, max_frames=32
+            ) as messages,
         ):
             with pytest.raises(DecoderCrashed) as raised:
                 await drain(messages)
-    assert raised.value.detail.split() == [*sorted(["/dev/null", str(brief)]), *["pipe"] * 3]
+    assert raised.value.detail.split() == [*sorted(["/dev/null", str(short_clip)]), *["pipe"] * 3]
 
 
-async def test_a_child_is_confined_while_it_decodes(reader: Reader, long: Path) -> None:
-    async with reader.open(long) as messages:
+async def test_worker_is_sandboxed_while_it_decodes(reader: Reader, long_clip: Path) -> None:
+    async with reader.open(long_clip) as messages:
         await anext(messages)
-        (child,) = children()
-        status = status_of(child)
+        (child,) = decode_worker_pids()
+        status = read_process_status(child)
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         assert "0" not in status["Uid"].split() + status["Gid"].split()
 
 
-async def test_a_machine_without_the_layers_says_so_and_reads_clips(brief: Path) -> None:
+async def test_missing_sandbox_layers_are_logged_and_clips_still_decode(short_clip: Path) -> None:
     below = (sys.executable, "-m", "tests.unit.sandbox.old_kernel", "tests.media.owner")
-    reading = await asyncio.create_subprocess_exec(*below, str(brief), stdout=PIPE, stderr=PIPE)
+    reading = await asyncio.create_subprocess_exec(
+        *below, str(short_clip), stdout=PIPE, stderr=PIPE
+    )
     said, logged = (part.decode() for part in await reading.communicate())
     assert said == "opened\n5 frames\n"
     assert "WARNING" in logged
@@ -174,9 +178,11 @@ async def test_a_machine_without_the_layers_says_so_and_reads_clips(brief: Path)
         assert f"{layer}: " in logged
 
 
-async def test_an_owner_that_is_gone_leaves_nobody_behind(long: Path) -> None:
+async def test_no_process_outlives_a_killed_parent(long_clip: Path) -> None:
     owner = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.media.owner", str(long), "wait"), stdout=PIPE, stderr=DEVNULL
+        *(sys.executable, "-m", "tests.media.owner", str(long_clip), "wait"),
+        stdout=PIPE,
+        stderr=DEVNULL,
     )
     assert owner.stdout is not None
     assert (await owner.stdout.readline()).strip() == b"opened"
@@ -188,69 +194,67 @@ async def test_an_owner_that_is_gone_leaves_nobody_behind(long: Path) -> None:
     assert not alive
 
 
-async def _read_and_stop(opening: AbstractAsyncContextManager[AsyncIterator[Extract]]) -> None:
+async def _read_from_stopped_worker(
+    opening: AbstractAsyncContextManager[AsyncIterator[ExtractionEvent]],
+) -> None:
     async with opening as messages:
         await anext(messages)
-        os.kill(*children(), signal.SIGSTOP)
+        os.kill(*decode_worker_pids(), signal.SIGSTOP)
         await drain(messages)
 
 
-async def test_a_child_that_stands_still_is_ended(reader: Reader, long: Path) -> None:
+async def test_stalled_worker_times_out(reader: Reader, long_clip: Path) -> None:
     with pytest.raises(DecoderTimedOut):
-        await _read_and_stop(reader.open(long, decode_stall_seconds=1.5))
-    assert not children()
+        await _read_from_stopped_worker(reader.open(long_clip, decode_stall_seconds=1.5))
+    assert not decode_worker_pids()
 
 
-async def test_a_clip_that_is_waited_for_too_long_in_all_is_given_up(
-    reader: Reader, long: Path
-) -> None:
+async def test_wall_time_limit_ends_a_clip(reader: Reader, long_clip: Path) -> None:
     with pytest.raises(DecoderTimedOut):
-        await _read_and_stop(reader.open(long, decode_wall_seconds=1.5))
-    assert not children()
+        await _read_from_stopped_worker(reader.open(long_clip, decode_wall_seconds=1.5))
+    assert not decode_worker_pids()
 
 
-async def test_a_clip_that_takes_too_much_processor_time_is_given_up(
-    reader: Reader, tmp_path: Path
-) -> None:
+async def test_cpu_time_limit_ends_a_clip(reader: Reader, tmp_path: Path) -> None:
     grey = np.full((480, 640, 3), 128, np.uint8)
-    track = PictureTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
-    clip = write(tmp_path / "long.mp4", track)
+    track = VideoTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
+    clip = encode_clip(tmp_path / "long.mp4", track)
     with pytest.raises(DecoderTimedOut, match="processor time"):
         await reader.read(clip, decode_cpu_seconds=1)
 
 
-async def test_leaving_early_leaves_no_process(reader: Reader, long: Path) -> None:
-    async with reader.open(long) as messages:
+async def test_leaving_early_leaves_no_process(reader: Reader, long_clip: Path) -> None:
+    async with reader.open(long_clip) as messages:
         await anext(messages)
-        assert len(children()) == 1
-    assert not children()
-    async with reader.open(long):
+        assert len(decode_worker_pids()) == 1
+    assert not decode_worker_pids()
+    async with reader.open(long_clip):
         pass
-    assert not children()
+    assert not decode_worker_pids()
 
 
-async def test_cancelling_leaves_no_process(reader: Reader, long: Path) -> None:
+async def test_cancelling_leaves_no_process(reader: Reader, long_clip: Path) -> None:
     started = asyncio.Event()
 
     async def read_on() -> None:
-        async with reader.open(long) as messages:
+        async with reader.open(long_clip) as messages:
             async for _ in messages:
                 started.set()
 
     reading = asyncio.create_task(read_on())
     await started.wait()
-    assert len(children()) == 1
+    assert len(decode_worker_pids()) == 1
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert not children()
+    assert not decode_worker_pids()
 
 
-async def test_a_child_waits_for_a_slow_reader(reader: Reader, long: Path) -> None:
+async def test_unread_worker_blocks_until_it_is_read(reader: Reader, long_clip: Path) -> None:
     """The pipe is the bound: an unread child comes to rest, and goes on when read."""
-    async with reader.open(long, chunk_frames=64) as messages:
+    async with reader.open(long_clip, chunk_frames=64) as messages:
         await anext(messages)
-        (child,) = children()
+        (child,) = decode_worker_pids()
         used, before = _cpu_ticks(child), -1
         while used != before:
             before = used
@@ -265,18 +269,24 @@ def _cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-class Failing:
+class FailingFaceFinder:
     """A face finder with a defect."""
 
     is_crowded = False
 
-    def find(self, picture: Bytes) -> list[Sighting]:
+    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
         raise ZeroDivisionError(picture.shape)
 
 
-def test_a_defect_ends_the_decode_thread_before_the_clip_is_closed(long: Path) -> None:
+def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:
     with pytest.raises(ZeroDivisionError) as raised:
-        list(produce(long, Options.of(Choices(), SETTINGS), Failing()))
+        list(
+            extract_clip(
+                long_clip,
+                DecodeRequest.from_settings(AnalysisOptions(), SETTINGS),
+                FailingFaceFinder(),
+            )
+        )
     # the traceback still holds the chain, so nothing but `produce` itself can have ended it
     assert raised.tb is not None
     assert [thread for thread in threading.enumerate() if thread.name == "decode"] == []

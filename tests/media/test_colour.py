@@ -19,7 +19,12 @@ PQ, HLG = 16, 18
 
 
 def write(
-    path: Path, samples: tuple[int, ...], size: tuple[int, int] = SD, *, depth: int = 8, **says: int
+    path: Path,
+    samples: tuple[int, ...],
+    size: tuple[int, int] = SD,
+    *,
+    depth: int = 8,
+    **color_properties: int,
 ) -> Path:
     """A lossless picture of one colour, given as the samples of its planes."""
     pixel_format = "yuv420p" if depth == 8 else f"yuv420p{depth}le"
@@ -30,7 +35,7 @@ def write(
         frame = av.VideoFrame(*size, pixel_format)
         for plane, sample in zip(frame.planes, samples, strict=True):
             np.frombuffer(plane, np.uint8 if depth == 8 else np.uint16)[:] = sample
-        for name, value in says.items():
+        for name, value in color_properties.items():
             setattr(stream.codec_context, name, value)
             setattr(frame, name, value)
         container.mux(stream.encode(frame))
@@ -51,11 +56,14 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize(("samples", "size", "says"), SHOWN.values(), ids=SHOWN.keys())
+@pytest.mark.parametrize(("samples", "size", "color_properties"), SHOWN.values(), ids=SHOWN.keys())
 def test_red_is_red(
-    tmp_path: Path, samples: tuple[int, ...], size: tuple[int, int], says: dict[str, Any]
+    tmp_path: Path,
+    samples: tuple[int, ...],
+    size: tuple[int, int],
+    color_properties: dict[str, Any],
 ) -> None:
-    (picture,) = read_video(write(tmp_path / "clip.mkv", samples, size, **says)).pixels
+    (picture,) = read_video(write(tmp_path / "clip.mkv", samples, size, **color_properties)).pixels
     assert picture.shape == (size[1], size[0], 3)
     # samples are whole numbers: a step of one in chroma is two levels of red
     expected = np.broadcast_to((255, 0, 0), picture.shape)
@@ -82,7 +90,7 @@ def test_wide_range_is_shown_with_reference_white_as_white(
     shown = 255 * min(1.0, nits / 203) ** (1 / 2.4)
     # eight bits of signal are at most two levels of what is shown
     assert reading.pixels[0].astype(float) == pytest.approx(shown, abs=2.5)
-    assert reading.facts.hdr == {PQ: "pq", HLG: "hlg"}[transfer]
+    assert reading.media.hdr == {PQ: "pq", HLG: "hlg"}[transfer]
 
 
 def test_wide_gamut_red_stays_red(tmp_path: Path) -> None:

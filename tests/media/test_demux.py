@@ -16,12 +16,12 @@ from service.errors import (
     ClipTruncated,
     ClipWithoutFrames,
     ClipWithoutVideo,
-    StreamUnknown,
+    MediaStreamUnknown,
 )
 from service.media.demux import open_container
-from service.media.streams import choose_sound
-from tests.media.factory import PictureTrack, SoundTrack, write
-from tests.media.reading import read_all, read_pictures
+from service.media.streams import select_audio_stream
+from tests.media.factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.reading import read_all, read_frames
 
 
 @pytest.mark.parametrize(
@@ -31,29 +31,29 @@ def test_bytes_that_are_no_media_are_refused(tmp_path: Path, content: bytes) -> 
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(content)
     with pytest.raises(ClipNotMedia):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])
 def test_an_mp4_without_its_index_is_truncated(tmp_path: Path, kept: float) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack())
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(), AudioTrack())
     clip.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * kept)])
     with pytest.raises(ClipTruncated):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 def test_an_mp4_cut_within_its_index_is_truncated(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack(), movflags="faststart")
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(), AudioTrack(), movflags="faststart")
     clip.write_bytes(clip.read_bytes()[:400])
     with pytest.raises(ClipTruncated):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 def test_a_matroska_file_cut_in_its_head_is_truncated(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mkv", PictureTrack())
+    clip = encode_clip(tmp_path / "clip.mkv", VideoTrack())
     clip.write_bytes(clip.read_bytes()[:60])
     with pytest.raises(ClipTruncated):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_matroska_file_cut_in_its_head_is_truncated(tmp_path: Path) -> None:
     [("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus"), ("a.flac", "flac")],
 )
 def test_sound_alone_is_no_video(tmp_path: Path, name: str, codec: str) -> None:
-    clip = write(tmp_path / name, None, SoundTrack(codec=codec))
+    clip = encode_clip(tmp_path / name, None, AudioTrack(codec=codec))
     with pytest.raises(ClipWithoutVideo):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
@@ -74,17 +74,17 @@ def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
         file.setframerate(16_000)
         file.writeframes(np.zeros(16_000, np.int16).tobytes())
     with pytest.raises(ClipWithoutVideo):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 def test_a_codec_without_a_decoder_is_no_truncation(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mkv", PictureTrack())
+    clip = encode_clip(tmp_path / "clip.mkv", VideoTrack())
     known = b"V_MPEG4/ISO/AVC"
     content = clip.read_bytes()
     assert content.count(known) == 1
     clip.write_bytes(content.replace(known, b"V_OTHER/ISO/AVC"))
     with pytest.raises(ClipWithoutFrames):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
@@ -101,29 +101,29 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
         container.mux(audio.encode(frame))
         container.mux(audio.encode(None))
     with pytest.raises(ClipWithoutVideo):
-        read_pictures(clip)
+        read_frames(clip)
 
 
 def test_a_playlist_never_reaches_the_file_it_names(tmp_path: Path) -> None:
-    target = write(tmp_path / "target.ts", PictureTrack())
+    target = encode_clip(tmp_path / "target.ts", VideoTrack())
     playlist = tmp_path / "clip.mp4"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{target}\n#EXT-X-ENDLIST\n")
     with pytest.raises(ClipNotMedia):
-        read_pictures(playlist)
+        read_frames(playlist)
 
 
 def test_a_concatenation_script_never_reaches_the_file_it_names(tmp_path: Path) -> None:
-    target = write(tmp_path / "target.mp4", PictureTrack())
+    target = encode_clip(tmp_path / "target.mp4", VideoTrack())
     script = tmp_path / "clip.mp4"
     script.write_text(f"ffconcat version 1.0\nfile {target.name}\n")
     with pytest.raises(ClipNotMedia):
-        read_pictures(script)
+        read_frames(script)
 
 
 def test_a_file_name_is_never_taken_for_a_protocol(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(count=3))
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(count=3))
     odd = clip.rename(tmp_path / "concat:a|b.mp4")
-    assert len(read_pictures(odd)[0]) == 3
+    assert len(read_frames(odd)[0]) == 3
 
 
 def _write_streams(clip: Path, sizes: list[tuple[int, int]], sounds: list[str]) -> Path:
@@ -161,7 +161,7 @@ def test_of_several_videos_the_first_is_read(tmp_path: Path) -> None:
     assert (facts.video_streams, facts.video_stream_index) == (3, 0)
 
 
-def test_a_video_without_a_decoder_gives_way_to_the_next(tmp_path: Path) -> None:
+def test_undecodable_video_stream_is_skipped_for_the_next(tmp_path: Path) -> None:
     clip = _write_streams(tmp_path / "clip.mkv", [(64, 48), (128, 96)], [])
     clip.write_bytes(clip.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_OTHER/ISO/AVC", 1))
     times, _, _, facts = read_all(clip)
@@ -181,28 +181,28 @@ def test_the_video_asked_for_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", [2, 3, 99])
 def test_a_stream_that_is_no_video_cannot_be_asked_for(tmp_path: Path, index: int) -> None:
     clip = _write_streams(tmp_path / "clip.mkv", [(64, 48), (128, 96)], ["mono"])
-    with pytest.raises(StreamUnknown, match=f"{index}"):
+    with pytest.raises(MediaStreamUnknown, match=f"{index}"):
         read_all(clip, video_stream=index)
 
 
-def test_the_sound_asked_for_is_heard(tmp_path: Path) -> None:
+def test_requested_audio_stream_is_selected(tmp_path: Path) -> None:
     clip = _write_streams(tmp_path / "clip.mkv", [(64, 48)], ["mono", "stereo", "5.1"])
     with open_container(clip) as container:
-        assert choose_sound(container) is container.streams.audio[2]
-        assert choose_sound(container, 2) is container.streams.audio[1]
+        assert select_audio_stream(container) is container.streams.audio[2]
+        assert select_audio_stream(container, 2) is container.streams.audio[1]
         for index in (0, 4):
-            with pytest.raises(StreamUnknown):
-                choose_sound(container, index)
+            with pytest.raises(MediaStreamUnknown):
+                select_audio_stream(container, index)
 
 
-def test_facts_are_of_the_sound_that_is_heard(tmp_path: Path) -> None:
+def test_media_info_describes_the_selected_audio_stream(tmp_path: Path) -> None:
     clip = _write_streams(tmp_path / "clip.mkv", [(64, 48)], ["mono", "5.1"])
 
     assert read_all(clip)[3].audio_channels == 6
 
 
-def test_facts_are_what_the_container_says(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(), SoundTrack(layout="stereo"))
+def test_media_info_matches_the_container(tmp_path: Path) -> None:
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(), AudioTrack(layout="stereo"))
     facts = read_all(clip)[3]
     assert (facts.video_codec, facts.audio_codec) == ("h264", "aac")
     assert (facts.video_streams, facts.video_stream_index) == (1, 0)
@@ -220,12 +220,12 @@ def test_facts_are_what_the_container_says(tmp_path: Path) -> None:
 def test_tapes_and_broadcast_masters_are_read(
     tmp_path: Path, name: str, codec: str, size: tuple[int, int]
 ) -> None:
-    track = PictureTrack(codec=codec, size=size, count=5, tick=Fraction(1, 25), options={})
-    times, _ = read_pictures(write(tmp_path / name, track))
+    track = VideoTrack(codec=codec, size=size, count=5, time_base=Fraction(1, 25), options={})
+    times, _ = read_frames(encode_clip(tmp_path / name, track))
     assert times == [k / 25 for k in range(5)]
 
 
 def test_a_codec_that_is_not_accepted_is_named(tmp_path: Path) -> None:
-    track = PictureTrack(codec="snow", count=3, options={"strict": "experimental"})
+    track = VideoTrack(codec="snow", count=3, options={"strict": "experimental"})
     with pytest.raises(ClipWithoutFrames, match="coded as snow"):
-        read_pictures(write(tmp_path / "clip.avi", track))
+        read_frames(encode_clip(tmp_path / "clip.avi", track))

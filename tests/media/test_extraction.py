@@ -18,40 +18,44 @@ from service.errors import (
     DecoderOutOfMemory,
     FaceModelsMissing,
 )
-from service.extraction.door import open_extraction
+from service.extraction.door import open_clip_extractor
 from tests.media.children import (
     SETTINGS,
     Reader,
-    children,
+    decode_worker_pids,
     settings,
 )
-from tests.media.factory import PictureTrack, SoundTrack, clap, write
-from tests.media.reading import locate, plain_times
+from tests.media.factory import AudioTrack, VideoTrack, encode_clip, make_clap
+from tests.media.reading import decode_times_with_pyav, locate_pattern
 from training.synthetic.clip import render_demo_clip
 
 
 @pytest.fixture(scope="module")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def speaking_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clip = tmp_path_factory.mktemp("clips") / "spoken.mp4"
     render_demo_clip(clip, seconds=3.0, height=240, width=320)
     return clip
 
 
-async def test_a_speaking_face_arrives_whole_and_in_order(reader: Reader, spoken: Path) -> None:
-    opened, *chunks, closed = await reader.read(spoken)
+async def test_a_speaking_face_arrives_whole_and_in_order(
+    reader: Reader, speaking_clip: Path
+) -> None:
+    opened, *chunks, closed = await reader.read(speaking_clip)
     assert isinstance(opened, ClipOpened)
     assert isinstance(closed, ClipClosed)
     frames = [frame for chunk in chunks if isinstance(chunk, Chunk) for frame in chunk.frames]
     assert [frame.index for frame in frames] == list(range(75))
-    assert [frame.time_seconds for frame in frames] == plain_times(spoken)
+    assert [frame.time_seconds for frame in frames] == decode_times_with_pyav(speaking_clip)
     assert all([face.track for face in frame.faces] == [1] for frame in frames)
     assert (closed.frames, closed.flags) == (75, ())
     assert (opened.media.width, opened.media.height) == (320, 240)
 
 
-async def test_chunks_hold_what_the_backbones_need(reader: Reader, spoken: Path) -> None:
+async def test_chunks_hold_what_the_backbones_need(reader: Reader, speaking_clip: Path) -> None:
     chunks = [
-        item for item in await reader.read(spoken, chunk_frames=32) if isinstance(item, Chunk)
+        item
+        for item in await reader.read(speaking_clip, chunk_frames=32)
+        if isinstance(item, Chunk)
     ]
     assert [len(chunk.frames) for chunk in chunks] == [32, 32, 11]
     for chunk in chunks:
@@ -68,8 +72,8 @@ async def test_chunks_hold_what_the_backbones_need(reader: Reader, spoken: Path)
 
 
 async def test_a_clap_is_in_the_patch_of_its_frame(reader: Reader, tmp_path: Path) -> None:
-    clip = write(
-        tmp_path / "clip.mkv", PictureTrack(), SoundTrack(codec="pcm_s16le", claps_at=[2.0])
+    clip = encode_clip(
+        tmp_path / "clip.mkv", VideoTrack(), AudioTrack(codec="pcm_s16le", clap_seconds=[2.0])
     )
     for chunk in await reader.read(clip):
         if isinstance(chunk, Chunk):
@@ -78,13 +82,13 @@ async def test_a_clap_is_in_the_patch_of_its_frame(reader: Reader, tmp_path: Pat
                 ahead = 2.0 - frame.time_seconds
                 if 0.02 < ahead < 0.9:
                     # the patch starts on the 10 ms grid, up to 5 ms from the frame
-                    assert locate(patch, clap(16_000), near=ahead) == pytest.approx(
-                        ahead, abs=0.006
-                    )
+                    assert locate_pattern(
+                        patch, make_clap(16_000), near_seconds=ahead
+                    ) == pytest.approx(ahead, abs=0.006)
 
 
-async def test_a_clip_without_face_and_sound_says_both(reader: Reader, tmp_path: Path) -> None:
-    messages = await reader.read(write(tmp_path / "clip.mp4", PictureTrack(count=20)))
+async def test_missing_face_and_audio_are_both_flagged(reader: Reader, tmp_path: Path) -> None:
+    messages = await reader.read(encode_clip(tmp_path / "clip.mp4", VideoTrack(count=20)))
     chunk, closed = messages[1:]
     assert isinstance(chunk, Chunk)
     assert isinstance(closed, ClipClosed)
@@ -94,24 +98,24 @@ async def test_a_clip_without_face_and_sound_says_both(reader: Reader, tmp_path:
     assert set(closed.flags) == {Flag.NO_AUDIO, Flag.NO_FACE}
 
 
-async def test_the_child_names_what_is_wrong_with_a_clip(reader: Reader, tmp_path: Path) -> None:
+async def test_worker_reports_clip_errors_by_type(reader: Reader, tmp_path: Path) -> None:
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"no clip at all" * 50)
     with pytest.raises(ClipNotMedia):
         await reader.read(junk)
     with pytest.raises(ClipWithoutVideo):
-        await reader.read(write(tmp_path / "sound.m4a", None, SoundTrack()))
+        await reader.read(encode_clip(tmp_path / "sound.m4a", None, AudioTrack()))
     with pytest.raises(ClipTooLong):
-        await reader.read(write(tmp_path / "long.mp4", PictureTrack()), max_clip_seconds=2.0)
-    assert not children()
+        await reader.read(encode_clip(tmp_path / "long.mp4", VideoTrack()), max_clip_seconds=2.0)
+    assert not decode_worker_pids()
 
 
-async def test_absent_face_models_are_named_until_they_are_there(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(count=2))
-    async with open_extraction(settings(yunet_file=tmp_path / "absent.onnx")) as extraction:
+async def test_missing_face_models_are_reported_until_installed(tmp_path: Path) -> None:
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(count=2))
+    async with open_clip_extractor(settings(yunet_file=tmp_path / "absent.onnx")) as extraction:
         with pytest.raises(FaceModelsMissing, match="YuNet"):
             await Reader(extraction).read(clip)
-    async with open_extraction(settings(face_models_dir=tmp_path)) as extraction:
+    async with open_clip_extractor(settings(face_models_dir=tmp_path)) as extraction:
         with pytest.raises(FaceModelsMissing):
             await Reader(extraction).read(clip)
         for model in SETTINGS.face_models_dir.glob("*.tflite"):
@@ -120,8 +124,8 @@ async def test_absent_face_models_are_named_until_they_are_there(tmp_path: Path)
 
 
 async def test_too_little_memory_is_a_typed_error(reader: Reader, tmp_path: Path) -> None:
-    track = PictureTrack(size=(4096, 2160), count=1, options={"preset": "ultrafast"})
-    clip = write(tmp_path / "clip.mp4", track)
+    track = VideoTrack(size=(4096, 2160), count=1, options={"preset": "ultrafast"})
+    clip = encode_clip(tmp_path / "clip.mp4", track)
     # one picture takes about 75 MiB
     for mebibytes in (2, 12, 36):
         with pytest.raises(DecoderOutOfMemory):
@@ -129,10 +133,12 @@ async def test_too_little_memory_is_a_typed_error(reader: Reader, tmp_path: Path
     assert len(await reader.read(clip)) == 3
 
 
-async def test_clips_are_read_side_by_side(reader: Reader, spoken: Path, tmp_path: Path) -> None:
+async def test_clips_are_read_side_by_side(
+    reader: Reader, speaking_clip: Path, tmp_path: Path
+) -> None:
     times = [Fraction(k, 7) for k in range(9)]
-    other = write(tmp_path / "clip.mkv", PictureTrack(times=times))
-    one, two = await asyncio.gather(reader.read(spoken), reader.read(other))
+    other = encode_clip(tmp_path / "clip.mkv", VideoTrack(times=times))
+    one, two = await asyncio.gather(reader.read(speaking_clip), reader.read(other))
     assert isinstance(one[-1], ClipClosed)
     assert isinstance(two[-1], ClipClosed)
     assert (one[-1].frames, two[-1].frames) == (75, 9)

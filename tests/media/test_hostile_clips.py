@@ -27,12 +27,12 @@ from service.errors import (
     DecoderTimedOut,
 )
 from tests.media import bombs
-from tests.media.children import Reader, children
-from tests.media.factory import PictureTrack, write
-from tests.torture.reference import ffmpeg
+from tests.media.children import Reader, decode_worker_pids
+from tests.media.factory import VideoTrack, encode_clip
+from tests.torture.reference import run_ffmpeg
 
-HUGE = 16_384
-FRAMES = 5
+HUGE_SIDE_PIXELS = 16_384
+GOOD_CLIP_FRAMES = 5
 """Of a good clip."""
 PLAYLISTS = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n",
@@ -57,11 +57,11 @@ FOLLOWED_BY_FFMPEG = ("hls", "hls_key", "concat")
 
 
 @dataclass(slots=True)
-class Server:
+class RequestCountingServer:
     """A server on the loopback interface that counts who comes."""
 
     port: int = 0
-    visitors: list[str] = field(default_factory=list[str])
+    requests: list[str] = field(default_factory=list[str])
 
     @property
     def url(self) -> str:
@@ -69,11 +69,11 @@ class Server:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Server]:
-    found = Server()
+async def counting_server() -> AsyncIterator[RequestCountingServer]:
+    found = RequestCountingServer()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        found.visitors.append(str(await reader.readline()))
+        found.requests.append(str(await reader.readline()))
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1")
@@ -83,27 +83,31 @@ async def listening() -> AsyncIterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("clips") / "good.ts", PictureTrack(count=FRAMES))
+def good_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encode_clip(
+        tmp_path_factory.mktemp("clips") / "good.ts", VideoTrack(count=GOOD_CLIP_FRAMES)
+    )
 
 
-async def frames_of(reader: Reader, clip: Path, **changes: object) -> tuple[int, set[Flag]]:
+async def read_frame_count_and_flags(
+    reader: Reader, clip: Path, **changes: object
+) -> tuple[int, set[Flag]]:
     closed = (await reader.read(clip, **changes))[-1]
     assert isinstance(closed, ClipClosed)
     return closed.frames, set(closed.flags)
 
 
-async def fail(
-    reader: Reader, clip: Path, error: type[CircumplexError], good: Path, **changes: object
+async def assert_fails_alone(
+    reader: Reader, clip: Path, error: type[CircumplexError], good_clip: Path, **changes: object
 ) -> None:
     """The clip fails so; the next one does not."""
     with pytest.raises(error):
         await reader.read(clip, **changes)
-    assert not children()
-    assert (await frames_of(reader, good))[0] == FRAMES
+    assert not decode_worker_pids()
+    assert (await read_frame_count_and_flags(reader, good_clip))[0] == GOOD_CLIP_FRAMES
 
 
-def follow(clip: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def decode_with_ffmpeg(clip: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """What FFmpeg's program makes of a file, with every door open."""
     doors = ("-protocol_whitelist", "file,http,tcp,crypto,data,subfile", *options)
     return subprocess.run(
@@ -121,49 +125,62 @@ def follow(clip: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.m3u8", "clip.ts"])
-async def test_a_playlist_leads_nowhere(
-    reader: Reader, good: Path, tmp_path: Path, kind: str, name: str
+async def test_playlist_is_refused_and_nothing_is_fetched(
+    reader: Reader, good_clip: Path, tmp_path: Path, kind: str, name: str
 ) -> None:
     clip = tmp_path / name
-    async with listening() as server:
-        for target in (server.url, str(good), f"file:{good}", f"subfile,,start,0,end,0,,:{good}"):
+    async with counting_server() as server:
+        for target in (
+            server.url,
+            str(good_clip),
+            f"file:{good_clip}",
+            f"subfile,,start,0,end,0,,:{good_clip}",
+        ):
             clip.write_text(PLAYLISTS[kind].format(target=target))
             with pytest.raises(ClipNotMedia):
                 await reader.read(clip)
-        assert server.visitors == []
+        assert server.requests == []
 
 
 @pytest.mark.parametrize("kind", FOLLOWED_BY_FFMPEG)
-async def test_the_trap_works_with_a_reader_that_follows(
-    good: Path, tmp_path: Path, kind: str
+async def test_ffmpeg_without_protection_follows_the_playlist(
+    good_clip: Path, tmp_path: Path, kind: str
 ) -> None:
     clip = tmp_path / ("clip.ffconcat" if kind == "concat" else "clip.m3u8")
     options = ("-safe", "0") if kind == "concat" else ("-allowed_extensions", "ALL")
-    async with listening() as server:
+    async with counting_server() as server:
         clip.write_text(PLAYLISTS[kind].format(target=server.url))
-        await asyncio.to_thread(follow, clip, *options)
-        assert server.visitors
+        await asyncio.to_thread(decode_with_ffmpeg, clip, *options)
+        assert server.requests
     if kind != "hls_key":
-        clip.write_text(PLAYLISTS[kind].format(target=good))
-        assert f"frame={FRAMES:5}" in (await asyncio.to_thread(follow, clip, *options)).stderr
+        clip.write_text(PLAYLISTS[kind].format(target=good_clip))
+        assert (
+            f"frame={GOOD_CLIP_FRAMES:5}"
+            in (await asyncio.to_thread(decode_with_ffmpeg, clip, *options)).stderr
+        )
 
 
-async def test_a_film_without_pictures_does_not_take_those_of_another(
-    reader: Reader, good: Path, tmp_path: Path
+async def test_external_media_reference_is_not_followed(
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    other = write(tmp_path / "other.mov", PictureTrack(count=FRAMES))
-    clip = bombs.refer(Path(shutil.copy(other, tmp_path / "clip.mov")), other)
+    other = encode_clip(tmp_path / "other.mov", VideoTrack(count=GOOD_CLIP_FRAMES))
+    clip = bombs.reference_external_media(Path(shutil.copy(other, tmp_path / "clip.mov")), other)
     doors = ("-enable_drefs", "1", "-use_absolute_path", "1")
-    assert f"frame={FRAMES:5}" in (await asyncio.to_thread(follow, clip, *doors)).stderr
-    await fail(reader, clip, ClipWithoutFrames, good)
+    assert (
+        f"frame={GOOD_CLIP_FRAMES:5}"
+        in (await asyncio.to_thread(decode_with_ffmpeg, clip, *doors)).stderr
+    )
+    await assert_fails_alone(reader, clip, ClipWithoutFrames, good_clip)
 
 
 @pytest.mark.parametrize(
     "name", ["subfile,,start,0,end,9,,:clip.mp4", "concat:a|b.mp4", "%03d.png", "pipe:0", "x.m3u8"]
 )
-async def test_a_name_is_only_a_name(reader: Reader, good: Path, tmp_path: Path, name: str) -> None:
-    clip = Path(shutil.copy(good, tmp_path / name))
-    assert (await frames_of(reader, clip))[0] == FRAMES
+async def test_file_name_is_never_parsed_as_url_or_pattern(
+    reader: Reader, good_clip: Path, tmp_path: Path, name: str
+) -> None:
+    clip = Path(shutil.copy(good_clip, tmp_path / name))
+    assert (await read_frame_count_and_flags(reader, clip))[0] == GOOD_CLIP_FRAMES
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "ppm", "tiff"])
@@ -184,9 +201,9 @@ async def test_pictures_and_their_sequences_are_no_clips(
 
 
 async def test_a_codec_that_is_not_on_the_list_is_not_decoded(
-    reader: Reader, good: Path, tmp_path: Path
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    track = PictureTrack(codec="flashsv", count=5, options={})
+    track = VideoTrack(codec="flashsv", count=5, options={})
     clip = tmp_path / "clip.flv"
     with av.open(str(clip), "w") as container:
         stream = container.add_stream(track.codec, rate=25)
@@ -196,57 +213,69 @@ async def test_a_codec_that_is_not_on_the_list_is_not_decoded(
         container.mux(stream.encode(None))
     with av.open(str(clip)) as container:
         assert len(list(container.decode(video=0))) == 5
-    await fail(reader, clip, ClipWithoutFrames, good)
+    await assert_fails_alone(reader, clip, ClipWithoutFrames, good_clip)
 
 
 async def test_huge_pictures_are_refused_by_what_the_file_declares(
-    reader: Reader, good: Path, tmp_path: Path
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.film(tmp_path / "clip.mov", bombs.png(HUGE, HUGE), width=HUGE, height=HUGE)
+    clip = bombs.write_png_movie(
+        tmp_path / "clip.mov",
+        bombs.encode_black_png(HUGE_SIDE_PIXELS, HUGE_SIDE_PIXELS),
+        width=HUGE_SIDE_PIXELS,
+        height=HUGE_SIDE_PIXELS,
+    )
     assert clip.stat().st_size < 200_000
-    await fail(reader, clip, ClipTooManyPixels, good)
+    await assert_fails_alone(reader, clip, ClipTooManyPixels, good_clip)
 
 
-@pytest.mark.parametrize("side", [HUGE, 7_000])
+@pytest.mark.parametrize("side", [HUGE_SIDE_PIXELS, 7_000])
 async def test_huge_pictures_are_refused_by_what_the_decoder_meets(
-    reader: Reader, good: Path, tmp_path: Path, side: int
+    reader: Reader, good_clip: Path, tmp_path: Path, side: int
 ) -> None:
-    clip = bombs.film(tmp_path / "clip.mov", bombs.png(side, side), width=64, height=64)
-    await fail(reader, clip, ClipTooManyPixels, good)
+    clip = bombs.write_png_movie(
+        tmp_path / "clip.mov", bombs.encode_black_png(side, side), width=64, height=64
+    )
+    await assert_fails_alone(reader, clip, ClipTooManyPixels, good_clip)
 
 
 async def test_a_stream_that_grows_in_its_middle_is_refused(
-    reader: Reader, good: Path, tmp_path: Path
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    small = write(tmp_path / "small.ts", PictureTrack(count=10))
-    large = write(tmp_path / "large.ts", PictureTrack(size=(192, 128), count=10))
+    small = encode_clip(tmp_path / "small.ts", VideoTrack(count=10))
+    large = encode_clip(tmp_path / "large.ts", VideoTrack(size=(192, 128), count=10))
     clip = tmp_path / "clip.ts"
     clip.write_bytes(small.read_bytes() + large.read_bytes())
-    await fail(reader, clip, ClipTooManyPixels, good, max_frame_pixels=192 * 128 - 1)
+    await assert_fails_alone(
+        reader, clip, ClipTooManyPixels, good_clip, max_frame_pixels=192 * 128 - 1
+    )
 
 
 async def test_pictures_past_every_bound_in_the_middle_are_damage(
     reader: Reader, tmp_path: Path
 ) -> None:
-    pictures = [*[bombs.png(64, 64, bits=8)] * 5, bombs.png(HUGE, HUGE)]
-    clip = bombs.film(tmp_path / "clip.mov", *pictures, width=64, height=64)
-    frames, flags = await frames_of(reader, clip)
+    pictures = [
+        *[bombs.encode_black_png(64, 64, bits=8)] * 5,
+        bombs.encode_black_png(HUGE_SIDE_PIXELS, HUGE_SIDE_PIXELS),
+    ]
+    clip = bombs.write_png_movie(tmp_path / "clip.mov", *pictures, width=64, height=64)
+    frames, flags = await read_frame_count_and_flags(reader, clip)
     assert frames == 5
     assert Flag.DAMAGED in flags
 
 
 async def test_a_huge_cover_is_never_decoded(reader: Reader, tmp_path: Path) -> None:
     """8192 x 8192 pixels of 16 bits: 128 MiB once decoded, 130 KB in the file."""
-    clip = write(tmp_path / "clip.mp4", PictureTrack(size=(128, 128), count=320))
-    (tmp_path / "cover.png").write_bytes(bombs.png(8192, 8192, bits=16))
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(size=(128, 128), count=320))
+    (tmp_path / "cover.png").write_bytes(bombs.encode_black_png(8192, 8192, bits=16))
     both = "-i clip.mp4 -i cover.png -map 0 -map 1 -c copy"
-    ffmpeg(f"{both} -disposition:v:1 attached_pic covered.mp4", folder=tmp_path)
+    run_ffmpeg(f"{both} -disposition:v:1 attached_pic covered.mp4", folder=tmp_path)
     peaks: list[int] = []
     for file in (clip, tmp_path / "covered.mp4"):
         async with reader.open(file) as messages:
             await anext(messages)
             assert isinstance(await anext(messages), Chunk)
-            (child,) = children()
+            (child,) = decode_worker_pids()
             peaks.append(_peak_mebibytes(child))
     assert peaks[1] < peaks[0] + 64
 
@@ -257,35 +286,37 @@ def _peak_mebibytes(pid: int) -> int:
 
 
 async def test_more_frames_than_allowed_are_refused_as_they_come(
-    reader: Reader, good: Path, tmp_path: Path
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = write(tmp_path / "clip.ts", PictureTrack(count=60))
-    await fail(reader, clip, ClipTooLong, good, max_clip_frames=50)
+    clip = encode_clip(tmp_path / "clip.ts", VideoTrack(count=60))
+    await assert_fails_alone(reader, clip, ClipTooLong, good_clip, max_clip_frames=50)
 
 
-async def test_a_claim_of_two_thousand_million_samples_costs_nothing(
-    reader: Reader, good: Path, tmp_path: Path
+async def test_huge_declared_sample_count_is_refused(
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.claim_samples(write(tmp_path / "clip.mp4", PictureTrack()), 2**31 - 1)
-    await fail(reader, clip, ClipError, good)
+    clip = bombs.declare_sample_count(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 2**31 - 1)
+    await assert_fails_alone(reader, clip, ClipError, good_clip)
 
 
-async def test_thousands_of_tracks_are_refused(reader: Reader, good: Path, tmp_path: Path) -> None:
-    clip = bombs.repeat_track(write(tmp_path / "clip.mp4", PictureTrack()), 5_000)
-    await fail(reader, clip, ClipError, good)
+async def test_thousands_of_tracks_are_refused(
+    reader: Reader, good_clip: Path, tmp_path: Path
+) -> None:
+    clip = bombs.repeat_track(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 5_000)
+    await assert_fails_alone(reader, clip, ClipError, good_clip)
 
 
 async def test_a_hundred_thousand_tags_take_no_more_time_than_allowed(
-    reader: Reader, good: Path, tmp_path: Path
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.add_tags(write(tmp_path / "clip.mp4", PictureTrack()), 100_000)
-    await fail(reader, clip, DecoderTimedOut, good, decode_cpu_seconds=1)
+    clip = bombs.add_tags(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 100_000)
+    await assert_fails_alone(reader, clip, DecoderTimedOut, good_clip, decode_cpu_seconds=1)
 
 
 async def test_files_that_are_larger_than_allowed_or_no_files_are_refused(
-    reader: Reader, good: Path, tmp_path: Path
+    reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    await fail(reader, good, ClipTooLarge, good, max_upload_bytes=1000)
-    await fail(reader, Path("/dev/zero"), ClipNotMedia, good)
-    await fail(reader, tmp_path, ClipNotMedia, good)
-    await fail(reader, tmp_path / "absent", ClipNotMedia, good)
+    await assert_fails_alone(reader, good_clip, ClipTooLarge, good_clip, max_upload_bytes=1000)
+    await assert_fails_alone(reader, Path("/dev/zero"), ClipNotMedia, good_clip)
+    await assert_fails_alone(reader, tmp_path, ClipNotMedia, good_clip)
+    await assert_fails_alone(reader, tmp_path / "absent", ClipNotMedia, good_clip)

@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 
 from bench.looping import write_long_clip
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.clip import Chunk
-from service.extraction.door import open_extraction
+from service.extraction.door import open_clip_extractor
 from service.settings import Settings
 
-FEW_PICTURES = Fraction(1, 8)
+LOW_FRAME_RATE = Fraction(1, 8)
 
 
 def high_water_mib() -> float:
@@ -28,10 +28,13 @@ def high_water_mib() -> float:
     return max(found) / 1024
 
 
-async def read(clip: Path) -> tuple[int, float]:
+async def measure_frames_and_peak_mib(clip: Path) -> tuple[int, float]:
     """Frames, and the most memory of the decode child."""
     frames, most = 0, 0.0
-    async with open_extraction(Settings()) as extractor, extractor(clip, Choices()) as messages:
+    async with (
+        open_clip_extractor(Settings()) as extractor,
+        extractor(clip, AnalysisOptions()) as messages,
+    ):
         async for message in messages:
             frames += len(message.frames) if isinstance(message, Chunk) else 0
             most = max(most, high_water_mib())
@@ -41,9 +44,9 @@ async def read(clip: Path) -> tuple[int, float]:
 async def test_half_an_hour_of_sound_takes_no_more_memory_than_a_minute(tmp_path: Path) -> None:
     """Kept whole, it would be 110 MiB."""
     minute, long = tmp_path / "minute.mp4", tmp_path / "long.mp4"
-    write_long_clip(minute, 64, FEW_PICTURES)
-    write_long_clip(long, 1800, FEW_PICTURES)
-    frames_of_minute, minute_mib = await read(minute)
-    frames_of_long, long_mib = await read(long)
+    write_long_clip(minute, 64, LOW_FRAME_RATE)
+    write_long_clip(long, 1800, LOW_FRAME_RATE)
+    frames_of_minute, minute_mib = await measure_frames_and_peak_mib(minute)
+    frames_of_long, long_mib = await measure_frames_and_peak_mib(long)
     assert (frames_of_minute, frames_of_long) == (8, 225)
     assert long_mib - minute_mib < 60

@@ -11,87 +11,89 @@ import av
 import numpy as np
 import pytest
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.domain.media import Flag
 from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
 from service.media.demux import ClipLimits
-from tests.media.factory import PictureTrack, SoundTrack, write
-from tests.media.reading import plain_times, read_all, read_pictures
+from tests.media.factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.reading import decode_times_with_pyav, read_all, read_frames
 
-UNEVEN = [Fraction(k * k, 700) + Fraction(k, 40) for k in range(80)]
+UNEVEN_TIMES = [Fraction(k * k, 700) + Fraction(k, 40) for k in range(80)]
 VP9 = {"deadline": "realtime", "cpu-used": "8"}
-KINDS = {
-    "constant rate": ("clip.mp4", PictureTrack()),
-    "b-frames": ("clip.mp4", PictureTrack(options={"bf": "3", "preset": "medium"})),
-    "variable rate": ("clip.mp4", PictureTrack(times=UNEVEN)),
-    "variable rate, matroska": ("clip.mkv", PictureTrack(times=UNEVEN)),
-    "starts at ten seconds": ("clip.mkv", PictureTrack(starts_at=Fraction(10))),
-    "transport stream": ("clip.ts", PictureTrack()),
-    "webm": ("clip.webm", PictureTrack(codec="libvpx-vp9", options=VP9)),
-    "ntsc rate": ("clip.mov", PictureTrack(rate=Fraction(30000, 1001))),
-    "flash": ("clip.flv", PictureTrack()),
-    "turned": ("clip.mp4", PictureTrack(rotation=90)),
-    "wide pixels": ("clip.mp4", PictureTrack(aspect=Fraction(2))),
-    "one frame": ("clip.mp4", PictureTrack(count=1)),
+TRACK_CASES = {
+    "constant rate": ("clip.mp4", VideoTrack()),
+    "b-frames": ("clip.mp4", VideoTrack(options={"bf": "3", "preset": "medium"})),
+    "variable rate": ("clip.mp4", VideoTrack(times=UNEVEN_TIMES)),
+    "variable rate, matroska": ("clip.mkv", VideoTrack(times=UNEVEN_TIMES)),
+    "starts at ten seconds": ("clip.mkv", VideoTrack(start_seconds=Fraction(10))),
+    "transport stream": ("clip.ts", VideoTrack()),
+    "webm": ("clip.webm", VideoTrack(codec="libvpx-vp9", options=VP9)),
+    "ntsc rate": ("clip.mov", VideoTrack(rate=Fraction(30000, 1001))),
+    "flash": ("clip.flv", VideoTrack()),
+    "turned": ("clip.mp4", VideoTrack(rotation=90)),
+    "wide pixels": ("clip.mp4", VideoTrack(aspect=Fraction(2))),
+    "one frame": ("clip.mp4", VideoTrack(count=1)),
 }
 
 
-@pytest.mark.parametrize(("name", "track"), KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize(("name", "track"), TRACK_CASES.values(), ids=TRACK_CASES.keys())
 def test_rows_and_times_are_those_of_a_plain_decode_loop(
-    tmp_path: Path, name: str, track: PictureTrack
+    tmp_path: Path, name: str, track: VideoTrack
 ) -> None:
-    clip = write(tmp_path / name, track, SoundTrack(codec="libopus" if "webm" in name else "aac"))
+    clip = encode_clip(
+        tmp_path / name, track, AudioTrack(codec="libopus" if "webm" in name else "aac")
+    )
     times, pixels, flags, _ = read_all(clip)
-    assert times == plain_times(clip)
-    assert len(times) == len(track.moments()) == len(pixels)
+    assert times == decode_times_with_pyav(clip)
+    assert len(times) == len(track.frame_times()) == len(pixels)
     assert flags == set()
 
 
 def test_uneven_times_survive(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(times=UNEVEN))
-    times, _ = read_pictures(clip)
-    assert times == pytest.approx([float(moment) for moment in UNEVEN], abs=1e-5)
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(times=UNEVEN_TIMES))
+    times, _ = read_frames(clip)
+    assert times == pytest.approx([float(moment) for moment in UNEVEN_TIMES], abs=1e-5)
 
 
 def test_no_start_is_subtracted(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mkv", PictureTrack(starts_at=Fraction(10)))
-    assert read_pictures(clip)[0][0] == 10.0
+    clip = encode_clip(tmp_path / "clip.mkv", VideoTrack(start_seconds=Fraction(10)))
+    assert read_frames(clip)[0][0] == 10.0
 
 
-def test_a_file_cut_in_the_middle_gives_its_frames_and_says_so(tmp_path: Path) -> None:
-    whole = write(tmp_path / "clip.mp4", PictureTrack(), movflags="faststart")
+def test_truncated_mp4_gives_its_frames_and_a_flag(tmp_path: Path) -> None:
+    whole = encode_clip(tmp_path / "clip.mp4", VideoTrack(), movflags="faststart")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     times, _, flags, _ = read_all(cut)
     assert 20 < len(times) < 80
-    assert times == plain_times(cut)
+    assert times == decode_times_with_pyav(cut)
     assert Flag.TRUNCATED in flags
 
 
-def test_a_cut_matroska_file_says_so(tmp_path: Path) -> None:
-    whole = write(tmp_path / "clip.mkv", PictureTrack(), SoundTrack())
+def test_truncated_matroska_is_flagged(tmp_path: Path) -> None:
+    whole = encode_clip(tmp_path / "clip.mkv", VideoTrack(), AudioTrack())
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     times, _, flags, _ = read_all(cut)
-    assert times == plain_times(cut)
+    assert times == decode_times_with_pyav(cut)
     assert flags == {Flag.TRUNCATED}
 
 
 @pytest.mark.parametrize("name", ["clip.ts", "clip.mkv"])
 def test_flipped_bits_cost_frames_and_are_flagged(tmp_path: Path, name: str) -> None:
-    clip = write(tmp_path / name, PictureTrack(options={"g": "12"}))
+    clip = encode_clip(tmp_path / name, VideoTrack(options={"g": "12"}))
     content = bytearray(clip.read_bytes())
     random = np.random.default_rng(1)
     for place in random.integers(len(content) // 8, len(content) * 7 // 8, 40):
         content[place] ^= 1 << int(random.integers(8))
     clip.write_bytes(content)
     times, pixels, flags, _ = read_all(clip)
-    assert len(times) == len(pixels) == len(plain_times(clip)) > 0
+    assert len(times) == len(pixels) == len(decode_times_with_pyav(clip)) > 0
     assert all(math.isfinite(seconds) for seconds in times)
     assert Flag.DAMAGED in flags
 
 
-def quadrants(width: int, height: int) -> Bytes:
+def quadrants(width: int, height: int) -> UInt8Array:
     """Red at the top left, green at the top right, blue at the bottom left."""
     picture = np.zeros((height, width, 3), dtype=np.uint8)
     picture[: height // 2, : width // 2, 0] = 255
@@ -103,8 +105,8 @@ def quadrants(width: int, height: int) -> Bytes:
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
 def test_pictures_are_shown_upright(tmp_path: Path, degrees: int) -> None:
     coded = quadrants(96, 64)
-    track = PictureTrack(count=2, picture=coded, rotation=degrees)
-    _, pixels, _, facts = read_all(write(tmp_path / "clip.mp4", track))
+    track = VideoTrack(count=2, picture=coded, rotation=degrees)
+    _, pixels, _, facts = read_all(encode_clip(tmp_path / "clip.mp4", track))
     # a display matrix turns the coded picture counter-clockwise by its angle
     upright = np.rot90(coded, degrees // 90 % 4)
     assert pixels[0].shape == upright.shape
@@ -117,7 +119,7 @@ def test_pictures_are_shown_upright(tmp_path: Path, degrees: int) -> None:
             assert pixels[0][place].astype(int) == pytest.approx(upright[place].astype(int), abs=24)
 
 
-def write_posed(path: Path, coded: Bytes, matrix: list[float]) -> Path:
+def write_with_display_matrix(path: Path, coded: UInt8Array, matrix: list[float]) -> Path:
     """Two lossless frames with (a, b, c, d) as their display matrix."""
     a, b, c, d = (round(65536 * value) for value in matrix)
     with av.open(str(path), "w") as container:
@@ -132,7 +134,7 @@ def write_posed(path: Path, coded: Bytes, matrix: list[float]) -> Path:
     return path
 
 
-POSES = {
+DISPLAY_MATRICES = {
     "as it is": ([1, 0, 0, 1], lambda p: p),
     "half as large": ([0.5, 0, 0, 0.5], lambda p: p),
     "mirrored": ([-1, 0, 0, 1], np.fliplr),
@@ -144,12 +146,14 @@ POSES = {
 }
 
 
-@pytest.mark.parametrize(("matrix", "expected"), POSES.values(), ids=POSES.keys())
+@pytest.mark.parametrize(
+    ("matrix", "expected"), DISPLAY_MATRICES.values(), ids=DISPLAY_MATRICES.keys()
+)
 def test_every_display_matrix_is_followed_to_the_pixel(
-    tmp_path: Path, matrix: list[float], expected: Callable[[Bytes], Bytes]
+    tmp_path: Path, matrix: list[float], expected: Callable[[UInt8Array], UInt8Array]
 ) -> None:
     coded = quadrants(96, 64)
-    pixels = read_pictures(write_posed(tmp_path / "clip.mov", coded, matrix))[1]
+    pixels = read_frames(write_with_display_matrix(tmp_path / "clip.mov", coded, matrix))[1]
     assert np.array_equal(pixels[0], expected(coded))
 
 
@@ -157,7 +161,7 @@ def test_an_odd_angle_is_shown_on_black_in_the_box_around_it(tmp_path: Path) -> 
     coded = np.full((64, 96, 3), 255, np.uint8)
     coded[:, :48] = (255, 0, 0)
     sine, cosine = math.sin(math.radians(30)), math.cos(math.radians(30))
-    clip = write_posed(tmp_path / "clip.mov", coded, [cosine, -sine, sine, cosine])
+    clip = write_with_display_matrix(tmp_path / "clip.mov", coded, [cosine, -sine, sine, cosine])
     _, pixels, _, facts = read_all(clip)
     # counter-clockwise: the red left half ends up at the bottom left
     assert pixels[0].shape == (104, 116, 3)
@@ -169,8 +173,8 @@ def test_an_odd_angle_is_shown_on_black_in_the_box_around_it(tmp_path: Path) -> 
 
 
 def test_pixels_are_shown_square(tmp_path: Path) -> None:
-    track = PictureTrack(count=2, picture=quadrants(96, 64), aspect=Fraction(2))
-    _, pixels, _, facts = read_all(write(tmp_path / "clip.mp4", track))
+    track = VideoTrack(count=2, picture=quadrants(96, 64), aspect=Fraction(2))
+    _, pixels, _, facts = read_all(encode_clip(tmp_path / "clip.mp4", track))
     assert pixels[0].shape == (64, 192, 3)
     assert (facts.width, facts.height) == (192, 64)
     assert pixels[0][16, 48].argmax() == 0
@@ -182,38 +186,38 @@ def limits(**changes: float) -> ClipLimits:
 
 
 def test_more_frames_than_allowed_are_refused(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.ts", PictureTrack())
-    assert len(read_pictures(clip, limits(max_frames=100))[0]) == 100
+    clip = encode_clip(tmp_path / "clip.ts", VideoTrack())
+    assert len(read_frames(clip, limits(max_frames=100))[0]) == 100
     with pytest.raises(ClipTooLong):
-        read_pictures(clip, limits(max_frames=99))
+        read_frames(clip, limits(max_frames=99))
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])
 def test_more_seconds_than_allowed_are_refused(tmp_path: Path, name: str) -> None:
-    clip = write(tmp_path / name, PictureTrack())
+    clip = encode_clip(tmp_path / name, VideoTrack())
     with pytest.raises(ClipTooLong):
-        read_pictures(clip, limits(max_seconds=3.0))
+        read_frames(clip, limits(max_seconds=3.0))
 
 
 def test_seconds_are_counted_where_the_container_declares_none(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mkv", PictureTrack(), live="1")
+    clip = encode_clip(tmp_path / "clip.mkv", VideoTrack(), live="1")
     with pytest.raises(ClipTooLong):
-        read_pictures(clip, limits(max_seconds=3.0))
+        read_frames(clip, limits(max_seconds=3.0))
 
 
 @pytest.mark.parametrize("aspect", [None, Fraction(2)])
 def test_more_pixels_than_allowed_are_refused(tmp_path: Path, aspect: Fraction | None) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(aspect=aspect))
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(aspect=aspect))
     shown = 96 * 64 * (aspect or 1)
-    assert len(read_pictures(clip, limits(max_pixels=int(shown)))[0]) == 100
+    assert len(read_frames(clip, limits(max_pixels=int(shown)))[0]) == 100
     with pytest.raises(ClipTooManyPixels):
-        read_pictures(clip, limits(max_pixels=int(shown) - 1))
+        read_frames(clip, limits(max_pixels=int(shown) - 1))
 
 
 def test_a_stream_without_a_decodable_frame_is_refused(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mp4", PictureTrack(count=3), movflags="faststart")
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(count=3), movflags="faststart")
     content = clip.read_bytes()
     body = content.index(b"mdat") + 4
     clip.write_bytes(content[:body] + bytes(len(content) - body))
     with pytest.raises(ClipWithoutFrames):
-        read_pictures(clip)
+        read_frames(clip)

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from service.domain.media import Flag
-from tests.torture.reference import ffmpeg
+from tests.torture.reference import run_ffmpeg
 
-PICTURES = "-f lavfi -i testsrc2=s=64x48:r=25:d=1"
-SOUND = "-f lavfi -i sine=f=440:r=48000:d=1"
-YUV = "-pix_fmt yuv420p"
-H264 = f"{YUV} -c:v libx264 -preset ultrafast"
-REORDERED = f"{YUV} -c:v libx264 -preset veryfast -b_strategy 0 -bf 3"
-HEVC = f"{YUV} -c:v libx265 -preset ultrafast -x265-params log-level=none:pools=none"
-MPEG2 = f"{YUV} -c:v mpeg2video"
+VIDEO_SOURCE = "-f lavfi -i testsrc2=s=64x48:r=25:d=1"
+AUDIO_SOURCE = "-f lavfi -i sine=f=440:r=48000:d=1"
+YUV420P = "-pix_fmt yuv420p"
+H264 = f"{YUV420P} -c:v libx264 -preset ultrafast"
+H264_B_FRAMES = f"{YUV420P} -c:v libx264 -preset veryfast -b_strategy 0 -bf 3"
+HEVC = f"{YUV420P} -c:v libx265 -preset ultrafast -x265-params log-level=none:pools=none"
+MPEG2 = f"{YUV420P} -c:v mpeg2video"
 
-Step = str | Callable[[Path], None]
+BuildStep = str | Callable[[Path], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class CorpusCase:
     """What is expected of a clip.
 
     first, last: seconds of the first and the last row; None: not foretold.
@@ -38,7 +38,7 @@ class Case:
 
     name: str
     file: str
-    steps: tuple[Step, ...]
+    steps: tuple[BuildStep, ...]
     rows: int = 25
     first: float = 0.0
     last: float = 0.96
@@ -48,14 +48,14 @@ class Case:
     video_stream: int | None = None
     listed: str = "v:0"
 
-    def make(self, folder: Path) -> Path:
+    def build(self, folder: Path) -> Path:
         for step in self.steps:
             if isinstance(step, str):
-                ffmpeg(step, folder=folder)
+                run_ffmpeg(step, folder=folder)
             else:
                 step(folder)
         return folder / self.file
 
 
-def case(name: str, file: str, *steps: Step, **expected: Any) -> Case:
-    return Case(name=name, file=file, steps=steps, **expected)
+def case(name: str, file: str, *steps: BuildStep, **expected: Any) -> CorpusCase:
+    return CorpusCase(name=name, file=file, steps=steps, **expected)

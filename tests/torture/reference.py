@@ -10,35 +10,35 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
-_FRAME = re.compile(r"\bn: *\d+ pts: *(-?\d+) ")
+_TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
+_FRAME_PTS = re.compile(r"\bn: *\d+ pts: *(-?\d+) ")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class FrameListing:
     """What FFmpeg shows of one stream: pts in ticks of `base` seconds, in order."""
 
-    base: Fraction
+    time_base: Fraction
     ticks: list[int]
 
     def seconds(self) -> list[float]:
-        return [float(ticks * self.base) for ticks in self.ticks]
+        return [float(ticks * self.time_base) for ticks in self.ticks]
 
 
-def list_frames(clip: Path, stream: str = "v:0") -> Listing:
+def list_frames(clip: Path, stream: str = "v:0") -> FrameListing:
     """Every frame that `ffmpeg` shows of a clip; damage is passed over, as it does."""
     done = _run(
         *("-loglevel", "info", "-copyts", "-threads", "1", "-i", str(clip), "-map", f"0:{stream}"),
         *("-vf", "showinfo=checksum=0", "-fps_mode", "passthrough", "-f", "null", "-"),
     )
-    base = _BASE.search(done.stderr)
-    return Listing(
-        base=Fraction(int(base[1]), int(base[2])) if base else Fraction(1),
-        ticks=[int(found[1]) for found in _FRAME.finditer(done.stderr)],
+    base = _TIME_BASE.search(done.stderr)
+    return FrameListing(
+        time_base=Fraction(int(base[1]), int(base[2])) if base else Fraction(1),
+        ticks=[int(found[1]) for found in _FRAME_PTS.finditer(done.stderr)],
     )
 
 
-def ffmpeg(arguments: str, *, folder: Path) -> None:
+def run_ffmpeg(arguments: str, *, folder: Path) -> None:
     """Run FFmpeg in a folder, with the arguments of a command line."""
     done = _run("-loglevel", "error", "-y", *arguments.split(), folder=folder)
     assert done.returncode == 0, done.stderr

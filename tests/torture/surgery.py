@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def join(*parts: str, into: str) -> Callable[[Path], None]:
+def concatenate_files(*parts: str, into: str) -> Callable[[Path], None]:
     """Files one after the other, as transport streams may be."""
 
     def step(folder: Path) -> None:
@@ -16,14 +16,14 @@ def join(*parts: str, into: str) -> Callable[[Path], None]:
     return step
 
 
-def rename(name: str, to: str) -> Callable[[Path], None]:
+def rename_file(name: str, to: str) -> Callable[[Path], None]:
     def step(folder: Path) -> None:
         (folder / name).rename(folder / to)
 
     return step
 
 
-def cut_head(name: str, share: float) -> Callable[[Path], None]:
+def drop_first_packets(name: str, share: float) -> Callable[[Path], None]:
     """A transport stream whose recording began in the middle."""
 
     def step(folder: Path) -> None:
@@ -34,7 +34,7 @@ def cut_head(name: str, share: float) -> Callable[[Path], None]:
     return step
 
 
-def edit(name: str, *edits: tuple[int, int]) -> Callable[[Path], None]:
+def set_edit_list(name: str, *edits: tuple[int, int]) -> Callable[[Path], None]:
     """Give the first track of an MP4 file these edits: (duration, media time) in their clocks.
 
     The file must have its index last, and a first track that has an edit list already.
@@ -56,7 +56,7 @@ def edit(name: str, *edits: tuple[int, int]) -> Callable[[Path], None]:
     return step
 
 
-def replace(name: str, old: bytes, new: bytes, *, count: int = 1) -> Callable[[Path], None]:
+def replace_bytes(name: str, old: bytes, new: bytes, *, count: int = 1) -> Callable[[Path], None]:
     """Bytes for bytes; `old` must be there."""
 
     def step(folder: Path) -> None:
@@ -68,7 +68,9 @@ def replace(name: str, old: bytes, new: bytes, *, count: int = 1) -> Callable[[P
     return step
 
 
-def lay(name: str, matrix: tuple[float, float, float, float]) -> Callable[[Path], None]:
+def set_display_matrix(
+    name: str, matrix: tuple[float, float, float, float]
+) -> Callable[[Path], None]:
     """Write (a, b, c, d) of the display matrix into an MP4 file's first track header."""
 
     def step(folder: Path) -> None:

@@ -7,35 +7,43 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.choices import Choices
+from service.domain.choices import AnalysisOptions
 from service.domain.clip import Chunk, ClipClosed, ClipOpened
-from service.extraction.door import Extraction, open_extraction
+from service.extraction.door import ForkedClipExtractor, open_clip_extractor
 from service.settings import Settings
 from tests.media.reading import read_video
-from tests.torture.case import Case
+from tests.torture.case import CorpusCase
 from tests.torture.test_corpus import CORPUS
 
-NAMES = ["interlaced", "avi, dv", "pq", "askew", "size changes", "the second video", "ten bits"]
+CASE_NAMES = [
+    "interlaced",
+    "avi, dv",
+    "pq",
+    "askew",
+    "size changes",
+    "the second video",
+    "ten bits",
+]
 
 
 @pytest.fixture(scope="module")
-async def extraction() -> AsyncIterator[Extraction]:
-    async with open_extraction(Settings()) as opened:
+async def clip_extractor() -> AsyncIterator[ForkedClipExtractor]:
+    async with open_clip_extractor(Settings()) as opened:
         yield opened
 
 
-@pytest.mark.parametrize("each", [CORPUS[name] for name in NAMES], ids=NAMES)
-async def test_a_confined_child_tells_the_same(
-    extraction: Extraction, tmp_path: Path, each: Case
+@pytest.mark.parametrize("each", [CORPUS[name] for name in CASE_NAMES], ids=CASE_NAMES)
+async def test_sandboxed_worker_reads_the_same_as_in_process(
+    clip_extractor: ForkedClipExtractor, tmp_path: Path, each: CorpusCase
 ) -> None:
-    clip = each.make(tmp_path)
+    clip = each.build(tmp_path)
     reading = read_video(clip, video_stream=each.video_stream)
-    choices = Choices(video_stream=each.video_stream)
-    async with extraction(clip, choices) as messages:
+    choices = AnalysisOptions(video_stream=each.video_stream)
+    async with clip_extractor(clip, choices) as messages:
         opened, *chunks, closed = [message async for message in messages]
     assert isinstance(opened, ClipOpened)
     assert isinstance(closed, ClipClosed)
-    assert opened.media == reading.facts
+    assert opened.media == reading.media
     frames = [frame for chunk in chunks if isinstance(chunk, Chunk) for frame in chunk.frames]
     assert [frame.time_seconds for frame in frames] == reading.times
     assert set(closed.flags) >= each.flags

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.analysis import ahead, analyse
-from service.domain.arrays import Booleans, Bytes, Floats, Integers
-from service.domain.choices import Choices
+from service.analysis import analyse, map_ahead
+from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.choices import AnalysisOptions
 from service.domain.clip import (
     Chunk,
     ClipClosed,
     ClipOpened,
-    Extract,
+    ExtractionEvent,
     FaceBox,
     Flag,
     Frame,
@@ -24,19 +24,19 @@ from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
+    AnalysisProgress,
     FramesDecoded,
-    FramesSeen,
     TimelinePoint,
 )
 from service.errors import ClipTooLong, InferenceUnavailable
-from service.estimation import Method
+from service.estimation import EstimationParameters
 from service.telemetry.metrics import Metrics
-from tests.facts import MEDIA
+from tests.facts import MEDIA_INFO
 
 FACE = TrackedFace(track=1, box=FaceBox(left=0, top=0, width=10, height=10, score=1))
 
 
-def chunk(first: int, frames: int, *, face: bool) -> Chunk:
+def make_chunk(first: int, frames: int, *, face: bool) -> Chunk:
     """Frames whose crops hold their own index in every byte."""
     seen = tuple(
         Frame(index=i, time_seconds=i / 25, faces=(FACE,) if face else ())
@@ -53,139 +53,145 @@ def chunk(first: int, frames: int, *, face: bool) -> Chunk:
     )
 
 
-class EchoModels:
+class EchoClipModels:
     """Models that answer with what they were given, late chunks sooner than early ones."""
 
     def __init__(self) -> None:
-        self.at_once = self.max_at_once = 0
+        self.in_flight = self.max_in_flight = 0
 
-    async def embed_faces(self, crops: Bytes) -> Floats:
-        self.at_once += 1
-        self.max_at_once = max(self.max_at_once, self.at_once)
+    async def embed_faces(self, crops: UInt8Array) -> Float32Array:
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         await asyncio.sleep(0.002 if len(crops) and crops[0, 0, 0, 0] % 2 else 0)
-        self.at_once -= 1
+        self.in_flight -= 1
         return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / 255, 512, axis=1)
 
-    async def embed_voice(self, waveform: Floats, patch_starts: Integers) -> Floats:
+    async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
         return np.zeros((len(patch_starts), 128), np.float32)
 
-    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+    async def fuse(
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         return visual[:, :2], np.full((len(visual), 2), 0.1, np.float32)
 
     async def fuse_live(
-        self, visual: Floats, audio: Floats, mask: Booleans
-    ) -> tuple[Floats, Floats]:
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         return await self.fuse(visual, audio, mask)
 
     async def is_ready(self) -> bool:
         return True
 
 
-class ClipOfChunks:
+class FakeChunkExtractor:
     """An extractor over chunks made in memory; knows whether it was closed."""
 
-    def __init__(self, *extracts: Extract, error: Exception | None = None) -> None:
+    def __init__(self, *extracts: ExtractionEvent, error: Exception | None = None) -> None:
         self._extracts = extracts
         self._error = error
         self.is_closed = False
 
     @asynccontextmanager
     async def __call__(
-        self, clip: Path, choices: Choices
-    ) -> AsyncGenerator[AsyncIterator[Extract]]:
+        self, clip: Path, options: AnalysisOptions
+    ) -> AsyncGenerator[AsyncIterator[ExtractionEvent]]:
         try:
             yield self._run()
         finally:
             self.is_closed = True
 
-    async def _run(self) -> AsyncIterator[Extract]:
+    async def _run(self) -> AsyncIterator[ExtractionEvent]:
         for extract in self._extracts:
             yield extract
         if self._error:
             raise self._error
 
 
-async def events_of(extractor: ClipOfChunks, models: EchoModels) -> list[AnalysisEvent]:
+async def collect_events(
+    extractor: FakeChunkExtractor, models: EchoClipModels
+) -> list[AnalysisEvent]:
     return [
         event
         async for event in analyse(
             Path("clip.mp4"),
-            Choices(),
+            AnalysisOptions(),
             extractor=extractor,
             inference=models,
-            method=Method(smoothing_seconds=0),
+            parameters=EstimationParameters(smoothing_seconds=0),
             metrics=Metrics(CollectorRegistry()),
         )
     ]
 
 
-def whole_clip(frames: int) -> ClipOfChunks:
-    chunks = [chunk(k, min(5, frames - k), face=True) for k in range(0, frames, 5)]
-    return ClipOfChunks(ClipOpened(media=MEDIA), *chunks, ClipClosed(frames=frames))
+def make_clip(frames: int) -> FakeChunkExtractor:
+    chunks = [make_chunk(k, min(5, frames - k), face=True) for k in range(0, frames, 5)]
+    return FakeChunkExtractor(ClipOpened(media=MEDIA_INFO), *chunks, ClipClosed(frames=frames))
 
 
 async def test_points_come_in_frame_order_though_chunks_finish_out_of_order() -> None:
-    models = EchoModels()
-    events = await events_of(whole_clip(123), models)
+    models = EchoClipModels()
+    events = await collect_events(make_clip(123), models)
     points = [event for event in events if isinstance(event, TimelinePoint)]
     assert [point.frame.index for point in points] == list(range(123))
     valences = [round(p.estimate.valence * 255) if p.estimate else None for p in points]
     assert valences == list(range(123))
-    assert models.max_at_once == Method().chunks_in_flight
+    assert models.max_in_flight == EstimationParameters().chunks_in_flight
 
 
 async def test_events_open_report_progress_and_close() -> None:
-    events = await events_of(whole_clip(12), EchoModels())
-    assert events[0] == AnalysisOpened(media=MEDIA)
-    progress = [event for event in events if isinstance(event, FramesSeen)]
+    events = await collect_events(make_clip(12), EchoClipModels())
+    assert events[0] == AnalysisOpened(media=MEDIA_INFO)
+    progress = [event for event in events if isinstance(event, AnalysisProgress)]
     assert [seen.done for seen in progress] == [5, 10, 12]
     times = [t for e in events if isinstance(e, FramesDecoded) for t in e.times_seconds]
     assert times == [index / 25 for index in range(12)]
     assert events[-1] == AnalysisClosed(frames=12, flags=(), primary=1)
 
 
-class NoFusion(EchoModels):
-    async def fuse(self, visual: Floats, audio: Floats, mask: Booleans) -> tuple[Floats, Floats]:
+class ModelsWithoutFusion(EchoClipModels):
+    async def fuse(
+        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+    ) -> tuple[Float32Array, Float32Array]:
         raise AssertionError("there is nothing to fuse")
 
 
 async def test_clip_without_faces_keeps_its_rows_and_is_never_fused() -> None:
-    chunks = [chunk(k, 5, face=False) for k in range(0, 400, 5)]
+    chunks = [make_chunk(k, 5, face=False) for k in range(0, 400, 5)]
     closed = ClipClosed(frames=400, flags=(Flag.NO_FACE,))
-    clip = ClipOfChunks(ClipOpened(media=MEDIA), *chunks, closed)
-    events = await events_of(clip, NoFusion())
+    clip = FakeChunkExtractor(ClipOpened(media=MEDIA_INFO), *chunks, closed)
+    events = await collect_events(clip, ModelsWithoutFusion())
     assert events[-1] == AnalysisClosed(frames=400, flags=(Flag.NO_FACE,))
     assert sum(len(e.times_seconds) for e in events if isinstance(e, FramesDecoded)) == 400
     assert not any(isinstance(event, TimelinePoint) for event in events)
 
 
 async def test_clip_error_reaches_the_caller_and_closes_the_extractor() -> None:
-    extractor = ClipOfChunks(ClipOpened(media=MEDIA), error=ClipTooLong())
+    extractor = FakeChunkExtractor(ClipOpened(media=MEDIA_INFO), error=ClipTooLong())
     with pytest.raises(ClipTooLong):
-        await events_of(extractor, EchoModels())
+        await collect_events(extractor, EchoClipModels())
     assert extractor.is_closed
 
 
-class AbsentModels(EchoModels):
-    async def embed_faces(self, crops: Bytes) -> Floats:
+class UnavailableModels(EchoClipModels):
+    async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         raise InferenceUnavailable
 
 
-async def test_models_that_are_away_end_the_analysis_with_their_error() -> None:
-    extractor = whole_clip(50)
+async def test_unavailable_models_end_the_analysis_with_their_error() -> None:
+    extractor = make_clip(50)
     with pytest.raises(InferenceUnavailable):
-        await events_of(extractor, AbsentModels())
+        await collect_events(extractor, UnavailableModels())
     assert extractor.is_closed
 
 
-async def test_analysis_that_is_left_early_closes_the_extractor() -> None:
-    extractor = whole_clip(5000)
+async def test_abandoned_analysis_closes_the_extractor() -> None:
+    extractor = make_clip(5000)
     events = analyse(
         Path("clip.mp4"),
-        Choices(),
+        AnalysisOptions(),
         extractor=extractor,
-        inference=EchoModels(),
-        method=Method(),
+        inference=EchoClipModels(),
+        parameters=EstimationParameters(),
         metrics=Metrics(CollectorRegistry()),
     )
     async with aclosing(events):
@@ -195,7 +201,7 @@ async def test_analysis_that_is_left_early_closes_the_extractor() -> None:
     assert extractor.is_closed
 
 
-async def test_ahead_cancels_what_is_under_way_when_it_is_closed() -> None:
+async def test_map_ahead_cancels_pending_work_when_closed() -> None:
     cancelled: list[int] = []
 
     async def numbers() -> AsyncIterator[int]:
@@ -210,6 +216,6 @@ async def test_ahead_cancels_what_is_under_way_when_it_is_closed() -> None:
             raise
         return number
 
-    async with aclosing(ahead(numbers(), work, 3)) as results:
+    async with aclosing(map_ahead(numbers(), work, 3)) as results:
         assert await anext(results) == 0
     assert cancelled == [1, 2]

@@ -12,7 +12,7 @@ from service.settings import Settings
 
 
 @pytest.fixture
-def command() -> Iterator[CliRunner]:
+def cli_runner() -> Iterator[CliRunner]:
     """Runs the command line, and takes back the logging that it configures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -55,29 +55,29 @@ def test_what_is_out_of_bounds_is_refused(name: str, value: int) -> None:
         ("store_endpoint", "https://key:secret@localhost:9000"),
     ],
 )
-def test_a_store_is_named_in_one_way_and_without_secrets(name: str, value: str) -> None:
+def test_store_urls_are_validated_and_hold_no_secrets(name: str, value: str) -> None:
     with pytest.raises(ValidationError):
         Settings(**{name: value})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9000", "[::1]:9000"])
-def test_a_buckets_name_cannot_go_before_an_ip_address(host: str) -> None:
+def test_virtual_addressing_requires_a_host_name(host: str) -> None:
     with pytest.raises(ValidationError, match="host name"):
         Settings(store_endpoint=f"https://{host}", store_addressing="virtual")
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
 def test_printed_settings_are_an_env_file_that_reads_back_the_same(
-    monkeypatch: pytest.MonkeyPatch, command: CliRunner
+    monkeypatch: pytest.MonkeyPatch, cli_runner: CliRunner
 ) -> None:
     changed = {"CIRCUMPLEX_HOP_FRAMES": "150", "CIRCUMPLEX_YUNET_FILE": "/models/faces.onnx"}
     for name, value in changed.items():
         monkeypatch.setenv(name, value)
     expected = Settings()
-    printed = command.invoke(app, ["settings"])
+    printed = cli_runner.invoke(app, ["settings"])
     assert printed.exit_code == 0
     lines = [line for line in printed.stdout.splitlines() if not line.startswith("#")]
     assert len(lines) == len(Settings.model_fields)
@@ -87,9 +87,9 @@ def test_printed_settings_are_an_env_file_that_reads_back_the_same(
 
 
 def test_a_setting_that_cannot_be_used_is_named(
-    monkeypatch: pytest.MonkeyPatch, command: CliRunner
+    monkeypatch: pytest.MonkeyPatch, cli_runner: CliRunner
 ) -> None:
     monkeypatch.setenv("CIRCUMPLEX_HTTP_PORT", "eighty")
-    refused = command.invoke(app, ["settings"])
+    refused = cli_runner.invoke(app, ["settings"])
     assert refused.exit_code == 2
     assert "CIRCUMPLEX_HTTP_PORT" in refused.output

@@ -7,14 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from training.data.errors import AnnotationUnreadable
 
 HEADER: Final = "valence,arousal"
 NOT_ANNOTATED: Final = -5.0
 
 
-def read_annotations(file: Path) -> Floats:
+def read_annotations(file: Path) -> Float32Array:
     """Valence and arousal of every frame; the row is the frame's index, annotated or not.
 
     Returns: (T, 2), NaN in both columns where either is -5.
@@ -26,21 +26,21 @@ def read_annotations(file: Path) -> Floats:
         raise AnnotationUnreadable(f"{file}: {error}") from error
     if not lines or lines[0].replace(" ", "").lower() != HEADER:
         raise AnnotationUnreadable(f"{file}, line 1: the header is not '{HEADER}'")
-    rows = [_read_row(line, f"{file}, line {number}") for number, line in enumerate(lines[1:], 2)]
+    rows = [_parse_row(line, f"{file}, line {number}") for number, line in enumerate(lines[1:], 2)]
     targets = np.array(rows, np.float32).reshape(-1, 2)
     targets[(targets == NOT_ANNOTATED).any(axis=1)] = np.nan
     return targets
 
 
-def _read_row(line: str, place: str) -> tuple[float, float]:
+def _parse_row(line: str, location: str) -> tuple[float, float]:
     fields = line.split(",")
     if len(fields) != 2:
-        raise AnnotationUnreadable(f"{place}: {line!r} is not two numbers")
+        raise AnnotationUnreadable(f"{location}: {line!r} is not two numbers")
     try:
         valence, arousal = float(fields[0]), float(fields[1])
     except ValueError as error:
-        raise AnnotationUnreadable(f"{place}: {line!r} is not two numbers") from error
+        raise AnnotationUnreadable(f"{location}: {line!r} is not two numbers") from error
     for value in (valence, arousal):
         if not (-1.0 <= value <= 1.0 or value == NOT_ANNOTATED):
-            raise AnnotationUnreadable(f"{place}: {value} is neither in [-1, 1] nor -5")
+            raise AnnotationUnreadable(f"{location}: {value} is neither in [-1, 1] nor -5")
     return valence, arousal

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.domain.signatures import CROP_SIDE
 
 
@@ -29,14 +29,14 @@ class Augmentation:
     brightness: float = 25.0
     """Steps of 255."""
 
-    def apply(self, crops: Bytes, draw: np.random.Generator) -> Bytes:
+    def apply(self, crops: UInt8Array, rng: np.random.Generator) -> UInt8Array:
         """(K, 112, 112, 3) of one window to the same shape, all moved alike."""
-        right, down, turn, grow = draw.uniform(-1.0, 1.0, 4)
-        mirrored = draw.random() < self.flip
-        light = self._draw_light(draw)
-        middle = (CROP_SIDE - 1) / 2
+        right, down, rotation, scaling = rng.uniform(-1.0, 1.0, 4)
+        mirrored = rng.random() < self.flip
+        light = self._draw_lookup_table(rng)
+        centre = (CROP_SIDE - 1) / 2
         matrix = cv2.getRotationMatrix2D(
-            (middle, middle), turn * self.rotation_degrees, 1 + grow * self.scale
+            (centre, centre), rotation * self.rotation_degrees, 1 + scaling * self.scale
         )
         matrix[:, 2] += np.array([right, down]) * self.shift_pixels
         moved = [
@@ -46,11 +46,11 @@ class Augmentation:
         stacked = np.array([cv2.LUT(crop, light) for crop in moved], np.uint8).reshape(crops.shape)
         return np.ascontiguousarray(stacked[:, :, ::-1]) if mirrored else stacked
 
-    def _draw_light(self, draw: np.random.Generator) -> Bytes:
+    def _draw_lookup_table(self, rng: np.random.Generator) -> UInt8Array:
         """(256, 1, 3): what each step of each channel becomes."""
-        gain = (1 + draw.uniform(-self.contrast, self.contrast)) * (
-            1 + draw.uniform(-self.tint, self.tint, 3)
+        gain = (1 + rng.uniform(-self.contrast, self.contrast)) * (
+            1 + rng.uniform(-self.tint, self.tint, 3)
         )
-        offset = draw.uniform(-self.brightness, self.brightness)
+        offset = rng.uniform(-self.brightness, self.brightness)
         steps = np.arange(256.0)[:, None, None] * gain + offset
         return np.clip(steps, 0, 255).astype(np.uint8)

@@ -10,35 +10,35 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Booleans, Bytes
+from service.domain.arrays import BoolArray, UInt8Array
 from service.domain.signatures import CROP_SIDE
 from training.data.errors import CropUnreadable
 
-_NAME: Final = re.compile(r"(\d{5,})\.jpg")
+_FILE_PATTERN: Final = re.compile(r"(\d{5,})\.jpg")
 
 
-def crop_name(row: int) -> str:
+def format_crop_name(row: int) -> str:
     """The file of row i is i + 1, five digits or more."""
     return f"{row + 1:05d}.jpg"
 
 
-def list_faces(folder: Path, rows: int) -> Booleans:
+def read_face_mask(folder: Path, row_count: int) -> BoolArray:
     """(T,) which of the rows have a crop; files past the last row belong to no frame."""
-    faces = np.zeros(rows, np.bool_)
+    faces = np.zeros(row_count, np.bool_)
     with os.scandir(folder) as entries:
         for entry in entries:
-            match = _NAME.fullmatch(entry.name)
-            if match is not None and 0 < int(match[1]) <= rows:
+            match = _FILE_PATTERN.fullmatch(entry.name)
+            if match is not None and 0 < int(match[1]) <= row_count:
                 faces[int(match[1]) - 1] = True
     return faces
 
 
-def read_crop(folder: Path, row: int) -> Bytes:
+def read_crop(folder: Path, row: int) -> UInt8Array:
     """(112, 112, 3) uint8 RGB; a crop of another size is scaled to this one.
 
     Raises: CropUnreadable.
     """
-    file = folder / crop_name(row)
+    file = folder / format_crop_name(row)
     pixels = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
     if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise CropUnreadable(str(file))

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from service.domain.arrays import Floats
-from service.domain.carry import LastFace
+from service.domain.arrays import Float32Array
+from service.domain.carry import ForwardFill
 from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.time import PATCH_HOPS
 from service.domain.windows import Features
@@ -25,19 +25,21 @@ from training.data.crops import read_crop
 from training.data.files import replace_file
 from training.data.layout import Recording
 from training.data.sound import Seconds
-from training.data.tracks import Tracks
+from training.data.tracks import SpectraCache
 
-_CROPS_AT_ONCE: Final = 64
-_PATCHES_AT_ONCE: Final = 128
+_CROP_BATCH_SIZE: Final = 64
+_PATCH_BATCH_SIZE: Final = 128
 
 
-class Embeddings:
+class EmbeddingStore:
     """The features of recordings; a file that other weights have written is written anew."""
 
-    def __init__(self, folder: Path, *, weights: str, tracks: Tracks, rate_hz: float) -> None:
+    def __init__(
+        self, folder: Path, *, weights_key: str, spectra: SpectraCache, rate_hz: float
+    ) -> None:
         self._folder = folder
-        self._weights = f"{weights} at {rate_hz}"
-        self._tracks = tracks
+        self._weights_key = f"{weights_key} at {rate_hz}"
+        self._spectra = spectra
         self._rate_hz = rate_hz
 
     def prepare(
@@ -53,66 +55,70 @@ class Embeddings:
         Args: visual, audio: as served, (N, 3, 112, 112) uint8 and (N, 96, 64) to features.
         """
         for recording in recordings:
-            if not self._is_there(recording):
-                faces = _embed(visual, _crops(recording), FACE_FEATURES, device)
-                times, patches = self._sound(recording)
+            if not self._is_up_to_date(recording):
+                faces = _embed(visual, _iter_crop_batches(recording), FACE_FEATURES, device)
+                times, patches = self._cut_patches(recording)
                 voice = _embed(audio, patches, VOICE_FEATURES, device)
                 self._write(recording, faces, voice, times)
             yield recording
 
-    def features(self, recording: Recording, start: int = 0, stop: int | None = None) -> Features:
+    def read_features(
+        self, recording: Recording, start: int = 0, stop: int | None = None
+    ) -> Features:
         """The frames [start, stop), as the fusion gets them."""
-        with safe_open(self._file(recording), framework="np") as stored:
+        with safe_open(self._file_path(recording), framework="np") as stored:
             return Features(
                 visual=stored.get_slice("visual")[start:stop],
                 audio=stored.get_slice("audio")[start:stop],
-                known=stored.get_slice("known")[start:stop],
+                mask=stored.get_slice("known")[start:stop],
             )
 
-    def times(self, recording: Recording) -> Seconds:
+    def read_times(self, recording: Recording) -> Seconds:
         """(T,) seconds of every row."""
-        with safe_open(self._file(recording), framework="np") as stored:
+        with safe_open(self._file_path(recording), framework="np") as stored:
             return stored.get_tensor("times")
 
-    def _sound(self, recording: Recording) -> tuple[Seconds, Iterator[Tensor]]:
-        track = self._tracks.read(recording)
-        times = track.row_times(len(recording), self._rate_hz)
-        parts = range(0, len(times), _PATCHES_AT_ONCE)
-        cuts = (times[first : first + _PATCHES_AT_ONCE] for first in parts)
-        return times, (track.patches(cut, PATCH_HOPS) for cut in cuts)
+    def _cut_patches(self, recording: Recording) -> tuple[Seconds, Iterator[Tensor]]:
+        track = self._spectra.read(recording)
+        times = track.compute_row_times(len(recording), self._rate_hz)
+        parts = range(0, len(times), _PATCH_BATCH_SIZE)
+        cuts = (times[first : first + _PATCH_BATCH_SIZE] for first in parts)
+        return times, (track.cut_patches(cut, PATCH_HOPS) for cut in cuts)
 
-    def _write(self, recording: Recording, faces: Floats, voice: Floats, times: Seconds) -> None:
-        visual, known = LastFace().fill(recording.faces, faces)
+    def _write(
+        self, recording: Recording, faces: Float32Array, voice: Float32Array, times: Seconds
+    ) -> None:
+        visual, known = ForwardFill().fill(recording.has_face, faces)
         tensors = {
             "visual": torch.from_numpy(visual),
             "audio": torch.from_numpy(voice),
             "known": torch.from_numpy(known),
             "times": torch.from_numpy(times.copy()),
         }
-        metadata = {"weights": self._weights}
-        replace_file(self._file(recording), lambda part: save_file(tensors, part, metadata))
+        metadata = {"weights": self._weights_key}
+        replace_file(self._file_path(recording), lambda part: save_file(tensors, part, metadata))
 
-    def _is_there(self, recording: Recording) -> bool:
-        if not self._file(recording).is_file():
+    def _is_up_to_date(self, recording: Recording) -> bool:
+        if not self._file_path(recording).is_file():
             return False
-        with safe_open(self._file(recording), framework="np") as stored:
-            return stored.metadata()["weights"] == self._weights
+        with safe_open(self._file_path(recording), framework="np") as stored:
+            return stored.metadata()["weights"] == self._weights_key
 
-    def _file(self, recording: Recording) -> Path:
+    def _file_path(self, recording: Recording) -> Path:
         return self._folder / f"{recording.name}.safetensors"
 
 
-def _crops(recording: Recording) -> Iterator[Tensor]:
-    rows = np.flatnonzero(recording.faces)
-    for first in range(0, len(rows), _CROPS_AT_ONCE):
-        part = rows[first : first + _CROPS_AT_ONCE]
-        crops = np.stack([read_crop(recording.crops, int(row)) for row in part])
+def _iter_crop_batches(recording: Recording) -> Iterator[Tensor]:
+    rows = np.flatnonzero(recording.has_face)
+    for first in range(0, len(rows), _CROP_BATCH_SIZE):
+        part = rows[first : first + _CROP_BATCH_SIZE]
+        crops = np.stack([read_crop(recording.crops_folder, int(row)) for row in part])
         yield torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
 
 
 @torch.inference_mode()
 def _embed(
     backbone: nn.Module, parts: Iterator[Tensor], features: int, device: torch.device
-) -> Floats:
+) -> Float32Array:
     embedded = [backbone(part.to(device)).cpu().numpy() for part in parts]
     return np.concatenate([np.zeros((0, features), np.float32), *embedded])

@@ -31,7 +31,7 @@ class SplitEmpty(DatasetError):
     """A part of the official split has no annotation file."""
 
 
-class RecordingTwice(DatasetError):
+class DuplicateRecording(DatasetError):
     """One recording is in two parts of the split."""
 
 
@@ -51,7 +51,7 @@ class VideoUnreadable(DatasetError):
     """A video file cannot be read."""
 
 
-class NothingAnnotated(DatasetError):
+class NoAnnotatedFrames(DatasetError):
     """There is no annotated frame to learn from or to score."""
 
 

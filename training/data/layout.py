@@ -19,17 +19,17 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Booleans, Floats
+from service.domain.arrays import BoolArray, Float32Array
 from training.data.annotations import read_annotations
-from training.data.crops import list_faces
-from training.data.errors import CropsNotFound, LayoutNotFound, RecordingTwice, SplitEmpty
+from training.data.crops import read_face_mask
+from training.data.errors import CropsNotFound, DuplicateRecording, LayoutNotFound, SplitEmpty
 
-ANNOTATIONS: Final = "VA_Estimation_Challenge"
-CROPS: Final = "cropped_aligned"
-VIDEOS: Final = "videos"
+ANNOTATIONS_FOLDER: Final = "VA_Estimation_Challenge"
+CROPS_FOLDER: Final = "cropped_aligned"
+VIDEOS_FOLDER: Final = "videos"
 VIDEO_SUFFIXES: Final = (".mp4", ".avi", ".mkv", ".webm", ".mov")
 
-_SIDE: Final = re.compile(r"_(left|right)$")
+_SIDE_SUFFIX: Final = re.compile(r"_(left|right)$")
 
 
 class Split(StrEnum):
@@ -40,7 +40,7 @@ class Split(StrEnum):
     TEST = "test"
 
 
-_FOLDERS: Final = {
+_SPLIT_FOLDERS: Final = {
     Split.TRAINING: "Train_Set",
     Split.VALIDATION: "Validation_Set",
     Split.TEST: "Test_Set",
@@ -57,9 +57,9 @@ class Recording:
 
     name: str
     split: Split
-    targets: Floats
-    faces: Booleans
-    crops: Path
+    targets: Float32Array
+    has_face: BoolArray
+    crops_folder: Path
     video: Path | None
 
     def __len__(self) -> int:
@@ -68,17 +68,17 @@ class Recording:
     @property
     def subject(self) -> str:
         """Who is seen, as far as the names tell: the video's own name."""
-        return subject_of(self.name)
+        return parse_subject(self.name)
 
     @property
-    def annotated(self) -> Booleans:
+    def is_annotated(self) -> BoolArray:
         """(T,) whether a frame has a valence and an arousal."""
         return np.logical_not(np.isnan(self.targets).any(axis=1))
 
 
-def subject_of(recording: str) -> str:
+def parse_subject(recording: str) -> str:
     """The video's name: both sides of one picture, and everything of one take, belong together."""
-    return _SIDE.sub("", recording)
+    return _SIDE_SUFFIX.sub("", recording)
 
 
 def read_dataset(root: Path) -> tuple[Recording, ...]:
@@ -86,53 +86,53 @@ def read_dataset(root: Path) -> tuple[Recording, ...]:
 
     Raises: LayoutNotFound, SplitEmpty, RecordingTwice, AnnotationUnreadable, CropsNotFound.
     """
-    annotations, crops = root / ANNOTATIONS, root / CROPS
+    annotations, crops = root / ANNOTATIONS_FOLDER, root / CROPS_FOLDER
     for folder in (root, annotations, crops):
         if not folder.is_dir():
             raise LayoutNotFound(f"{folder} is not a folder")
     recordings: dict[str, Recording] = {}
-    for split, folder in _FOLDERS.items():
+    for split, folder in _SPLIT_FOLDERS.items():
         files = sorted((annotations / folder).glob("*.txt"))
         if not files and split is not Split.TEST:
             raise SplitEmpty(f"no *.txt in {annotations / folder}")
         for file in files:
             if file.stem in recordings:
-                raise RecordingTwice(f"{file.stem}: {recordings[file.stem].split} and {split}")
+                raise DuplicateRecording(f"{file.stem}: {recordings[file.stem].split} and {split}")
             recordings[file.stem] = _read_recording(root, file, split)
     return tuple(recordings.values())
 
 
-def of_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
+def filter_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
     """The recordings of one part of the official split."""
     return tuple(recording for recording in recordings if recording.split is split)
 
 
-def fingerprint(recordings: Sequence[Recording]) -> str:
+def fingerprint_dataset(recordings: Sequence[Recording]) -> str:
     """SHA-256 of names, split, annotations and which frames have a face; not of pictures."""
     digest = hashlib.sha256()
     for recording in recordings:
         digest.update(f"{recording.split} {recording.name} {len(recording)}\n".encode())
         digest.update(recording.targets.astype("<f4").tobytes())
-        digest.update(recording.faces.tobytes())
+        digest.update(recording.has_face.tobytes())
     return digest.hexdigest()
 
 
 def _read_recording(root: Path, file: Path, split: Split) -> Recording:
     targets = read_annotations(file)
-    crops = root / CROPS / file.stem
+    crops = root / CROPS_FOLDER / file.stem
     if not crops.is_dir():
         raise CropsNotFound(f"{crops} is not a folder, {file} needs it")
-    video = next(_videos(root / VIDEOS, subject_of(file.stem)), None)
+    video = next(_find_videos(root / VIDEOS_FOLDER, parse_subject(file.stem)), None)
     return Recording(
         name=file.stem,
         split=split,
         targets=targets,
-        faces=list_faces(crops, len(targets)),
-        crops=crops,
+        has_face=read_face_mask(crops, len(targets)),
+        crops_folder=crops,
         video=video,
     )
 
 
-def _videos(folder: Path, subject: str) -> Iterator[Path]:
+def _find_videos(folder: Path, subject: str) -> Iterator[Path]:
     candidates = (folder / f"{subject}{suffix}" for suffix in VIDEO_SUFFIXES)
     return (file for file in candidates if file.is_file())

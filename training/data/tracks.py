@@ -14,19 +14,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.time import HOP_SAMPLES, WINDOW_SAMPLES, patch_start_hop
 from training.data.files import replace_file
 from training.data.layout import Recording
-from training.data.sound import Seconds, read_video, stretch_times
+from training.data.sound import Seconds, extend_times, read_video
 from training.networks.log_mel import LogMel
 
 _LOG: Final = logging.getLogger(__name__)
-_SPECTRA_AT_ONCE: Final = 4096
+_SPECTRA_BATCH_SIZE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class AudioSpectra:
     """The sound of one video, and when its frames are seen.
 
     times: (F,) seconds, empty where there is no video; spectra: (H, 64) log-mel, one every
@@ -37,22 +37,22 @@ class Track:
     spectra: Tensor
     silence: Tensor
 
-    def row_times(self, rows: int, rate_hz: float) -> Seconds:
+    def compute_row_times(self, rows: int, rate_hz: float) -> Seconds:
         """(T,) one time for each annotated row."""
-        return stretch_times(self.times, rows, rate_hz)
+        return extend_times(self.times, rows, rate_hz)
 
-    def patches(self, times: Seconds, patch_hops: int) -> Tensor:
+    def cut_patches(self, times: Seconds, patch_hops: int) -> Tensor:
         """(T, 96, 64): what `LogMel` gives for frames at these times."""
         starts = torch.tensor([patch_start_hop(seconds) for seconds in times.tolist()])
         hops = starts[:, None] + torch.arange(patch_hops)
-        heard = (hops >= 0) & (hops < len(self.spectra))
+        is_inside = (hops >= 0) & (hops < len(self.spectra))
         if not len(self.spectra):
             return self.silence.expand(*hops.shape, -1).clone()
         patches = self.spectra[hops.clamp(0, len(self.spectra) - 1)]
-        return torch.where(heard[..., None], patches, self.silence)
+        return torch.where(is_inside[..., None], patches, self.silence)
 
 
-class Tracks:
+class SpectraCache:
     """Reads the track of a recording; made on first use, one file for each subject."""
 
     def __init__(self, folder: Path, log_mel: LogMel) -> None:
@@ -63,44 +63,46 @@ class Tracks:
         """Decode what is not there yet, and say which videos are missing."""
         subjects = {recording.subject: recording for recording in recordings}
         for subject, recording in sorted(subjects.items()):
-            if not self._file(subject).is_file():
-                self._make(recording)
+            if not self._file_path(subject).is_file():
+                self._write(recording)
 
-    def read(self, recording: Recording) -> Track:
+    def read(self, recording: Recording) -> AudioSpectra:
         """The recording's track. Raises: VideoUnreadable, if it was not prepared."""
-        file = self._file(recording.subject)
+        file = self._file_path(recording.subject)
         if not file.is_file():
-            self._make(recording)
+            self._write(recording)
         with safe_open(file, framework="pt") as stored:
-            return Track(
+            return AudioSpectra(
                 times=stored.get_tensor("times").numpy(),
                 spectra=stored.get_tensor("spectra"),
                 silence=stored.get_tensor("silence"),
             )
 
-    def _make(self, recording: Recording) -> None:
+    def _write(self, recording: Recording) -> None:
         times: Seconds = np.zeros(0)
-        waveform: Floats = np.zeros(0, np.float32)
+        waveform: Float32Array = np.zeros(0, np.float32)
         if recording.video is None:
             _LOG.warning("%s has no video: silence, times by the rate", recording.subject)
         else:
             times, waveform = read_video(recording.video)
         tensors = {
             "times": torch.from_numpy(times.copy()),
-            "spectra": self._spectra(waveform),
-            "silence": self._log_mel.spectra(torch.zeros(1, WINDOW_SAMPLES))[0].contiguous(),
+            "spectra": self._compute_spectra(waveform),
+            "silence": self._log_mel.compute_spectra(torch.zeros(1, WINDOW_SAMPLES))[
+                0
+            ].contiguous(),
         }
-        replace_file(self._file(recording.subject), lambda part: save_file(tensors, part))
+        replace_file(self._file_path(recording.subject), lambda part: save_file(tensors, part))
 
     @torch.inference_mode()
-    def _spectra(self, waveform: Floats) -> Tensor:
+    def _compute_spectra(self, waveform: Float32Array) -> Tensor:
         if not len(waveform):
             return torch.zeros(0, len(self._log_mel.bands[0]))
         hops = -(-len(waveform) // HOP_SAMPLES)
-        heard = np.pad(waveform, (0, hops * HOP_SAMPLES + WINDOW_SAMPLES - len(waveform)))
-        frames = torch.from_numpy(heard).unfold(0, WINDOW_SAMPLES, HOP_SAMPLES)[:hops]
-        parts = [self._log_mel.spectra(part) for part in frames.split(_SPECTRA_AT_ONCE)]
+        padded = np.pad(waveform, (0, hops * HOP_SAMPLES + WINDOW_SAMPLES - len(waveform)))
+        frames = torch.from_numpy(padded).unfold(0, WINDOW_SAMPLES, HOP_SAMPLES)[:hops]
+        parts = [self._log_mel.compute_spectra(part) for part in frames.split(_SPECTRA_BATCH_SIZE)]
         return torch.cat(parts)
 
-    def _file(self, subject: str) -> Path:
+    def _file_path(self, subject: str) -> Path:
         return self._folder / f"{subject}.safetensors"

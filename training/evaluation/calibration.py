@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.signatures import FOLDS
-from training.data.embeddings import Embeddings
+from training.data.embeddings import EmbeddingStore
 from training.data.files import replace_text
 from training.data.layout import Recording
-from training.evaluation.timelines import Estimator, Timeline
-from training.loop.heads import mute
-from training.metrics import NORMAL_90, coverage
-from training.runs import CALIBRATION, Run
+from training.evaluation.timelines import Timeline, TimelineEstimator
+from training.loop.heads import zero_ablated_modality
+from training.metrics import NORMAL_90_QUANTILE, interval_coverage
+from training.runs import CALIBRATION_FILE, TrainingRun
 
 Doubles = npt.NDArray[np.float64]
 
@@ -39,66 +39,71 @@ class Calibration:
     """Frames it was fitted on; 0: it was not."""
     subjects: int = 0
 
-    def apply(self, spread: Floats) -> Floats:
+    def apply(self, spread: Float32Array) -> Float32Array:
         """(T, 2) spread of the folds to (T, 2) calibrated, as the exported fusion does it."""
         scaled = np.square(spread * np.array(self.scale)) + np.square(self.floor)
         return np.sqrt(scaled).astype(np.float32)
 
 
 def fit_calibration(
-    estimate: Floats, spread: Floats, truth: Floats, *, subjects: int
+    estimate: Float32Array, spread: Float32Array, truth: Float32Array, *, subjects: int
 ) -> Calibration:
     """Fit scale and floor to (N, 2) errors; N >= 1."""
     errors, spreads = np.abs(estimate - truth).astype(np.float64), spread.astype(np.float64)
-    (first, low), (second, high) = (_fit(errors[:, t], spreads[:, t]) for t in range(2))
+    (first, low), (second, high) = (_fit_target(errors[:, t], spreads[:, t]) for t in range(2))
     return Calibration(
         scale=(first, second), floor=(low, high), frames=len(truth), subjects=subjects
     )
 
 
-def read_calibration(run: Run) -> Calibration:
+def read_calibration(run: TrainingRun) -> Calibration:
     """The run's calibration; the default where it has none."""
-    file = run.folder / CALIBRATION
+    file = run.folder / CALIBRATION_FILE
     if not file.is_file():
         return Calibration()
     values = json.loads(file.read_text(encoding="utf-8"))
-    kept = {name: values[name] for name in ("frames", "subjects")}
-    return Calibration(scale=tuple(values["scale"]), floor=tuple(values["floor"]), **kept)
+    metadata = {name: values[name] for name in ("frames", "subjects")}
+    return Calibration(scale=tuple(values["scale"]), floor=tuple(values["floor"]), **metadata)
 
 
 def calibrate_run(
-    run: Run, recordings: Sequence[Recording], embeddings: Embeddings, device: torch.device
+    run: TrainingRun,
+    recordings: Sequence[Recording],
+    embeddings: EmbeddingStore,
+    device: torch.device,
 ) -> str:
     """Fit on the subjects that were kept back, write calibration.json; says what came of it."""
-    kept_back = [r for r in recordings if r.name in set(run.plan.calibration)]
-    if not kept_back or len(run.options.folds) < FOLDS:
+    calibration_recordings = [r for r in recordings if r.name in set(run.plan.calibration)]
+    if not calibration_recordings or len(run.options.folds) < FOLDS:
         return "the spread is not calibrated: that takes all six folds and subjects kept back"
     folds = [fold.to(device) for fold in run.load_networks().fusion.folds]
     options = run.options
-    estimator = Estimator(
-        embeddings, options.grid, device, lambda part: mute(part, options.ablation)
+    estimator = TimelineEstimator(
+        embeddings, options.grid, device, lambda part: zero_ablated_modality(part, options.ablation)
     )
-    timelines = [estimator.estimate(folds, recording) for recording in kept_back]
-    return calibrate_with(run, kept_back, timelines)
+    timelines = [estimator.estimate(folds, recording) for recording in calibration_recordings]
+    return calibrate_from_timelines(run, calibration_recordings, timelines)
 
 
-def calibrate_with(run: Run, recordings: Sequence[Recording], timelines: Sequence[Timeline]) -> str:
+def calibrate_from_timelines(
+    run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
+) -> str:
     """Fit on recordings that nothing of the run has met, write calibration.json; says what came."""
-    estimate, spread, truth = gather_scored(recordings, timelines)
+    estimate, spread, truth = collect_scored_frames(recordings, timelines)
     if not len(truth):
         return "the spread is not calibrated: no frame that was kept back is annotated"
     subjects = len({recording.subject for recording in recordings})
     fitted = fit_calibration(estimate, spread, truth, subjects=subjects)
-    before = coverage(estimate, spread, truth).as_dict()
-    _write(run.folder / CALIBRATION, fitted, before)
+    before = interval_coverage(estimate, spread, truth).as_dict()
+    _write_calibration(run.folder / CALIBRATION_FILE, fitted, before)
     return f"spread calibrated on {subjects} subjects: scale {fitted.scale}, floor {fitted.floor}"
 
 
-def gather_scored(
+def collect_scored_frames(
     recordings: Sequence[Recording], timelines: Sequence[Timeline]
-) -> tuple[Floats, Floats, Floats]:
+) -> tuple[Float32Array, Float32Array, Float32Array]:
     """Estimate, spread and truth of every annotated frame that has an estimate, (N, 2) each."""
-    scored = [r.annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
+    scored = [r.is_annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
     pairs = list(zip(timelines, scored, strict=True))
     estimate = np.concatenate([timeline.mean[rows] for timeline, rows in pairs])
     spread = np.concatenate([timeline.spread[rows] for timeline, rows in pairs])
@@ -106,23 +111,25 @@ def gather_scored(
     return estimate, spread, np.concatenate(truth)
 
 
-def _fit(errors: Doubles, spreads: Doubles) -> tuple[float, float]:
+def _fit_target(errors: Doubles, spreads: Doubles) -> tuple[float, float]:
     mean_square = float(np.mean(spreads**2))
     if mean_square == 0:
-        return 1.0, float(np.quantile(errors, 0.9)) / NORMAL_90
+        return 1.0, float(np.quantile(errors, 0.9)) / NORMAL_90_QUANTILE
     shares = [0.0, *np.geomspace(1e-3, 1e3, 121).tolist()]
-    _, share = min((_surprise(errors, spreads**2 + s * mean_square), s) for s in shares)
+    _, share = min(
+        (_negative_log_likelihood(errors, spreads**2 + s * mean_square), s) for s in shares
+    )
     shape = np.sqrt(spreads**2 + share * mean_square)
-    largest = np.quantile(errors / np.maximum(shape, 1e-9), 0.9) / NORMAL_90
+    largest = np.quantile(errors / np.maximum(shape, 1e-9), 0.9) / NORMAL_90_QUANTILE
     return float(largest), float(largest * np.sqrt(share * mean_square))
 
 
-def _surprise(errors: Doubles, variance: Doubles) -> float:
+def _negative_log_likelihood(errors: Doubles, variance: Doubles) -> float:
     """Negative log likelihood, up to constants, at the best common factor of the variance."""
     variance = np.maximum(variance, 1e-12)
     return float(np.mean(np.log(variance)) + np.log(np.mean(errors**2 / variance) + 1e-300))
 
 
-def _write(file: Path, fitted: Calibration, before: dict[str, float]) -> None:
-    values = asdict(fitted) | {"coverage_90_before": before}
+def _write_calibration(file: Path, fitted: Calibration, coverage_before: dict[str, float]) -> None:
+    values = asdict(fitted) | {"coverage_90_before": coverage_before}
     replace_text(file, json.dumps(values, indent=2) + "\n")

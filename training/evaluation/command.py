@@ -13,12 +13,12 @@ from rich.console import Console
 
 from training.data.errors import DatasetError
 from training.data.layout import Split
-from training.evaluation.evidence import EVALUATION
+from training.evaluation.evidence import EVALUATION_FOLDER
 from training.evaluation.recalibration import recalibrate
-from training.evaluation.report import evaluate
-from training.evaluation.table import draw_table
+from training.evaluation.report import evaluate_run
+from training.evaluation.table import build_report_table
 from training.loop.errors import RunError
-from training.loop.journal import Journal
+from training.loop.journal import RunLogger
 from training.loop.ranks import join_ranks
 
 
@@ -40,19 +40,19 @@ def evaluate_command(
 ) -> None:
     """Score a run and write report, predictions and submission to OUT."""
     console = Console()
-    with _working(console, device, threads) as chosen:
-        report = evaluate(
+    with _evaluation_device(console, device, threads) as selected_device:
+        report = evaluate_run(
             run,
             data,
             split=split,
-            device=chosen,
-            journal=Journal(console),
+            device=selected_device,
+            logger=RunLogger(console),
             ablations=ablation or (),
             seeds=seed_run or (),
             out=out,
         )
-    console.print(draw_table(report))
-    console.print(f"{(out or run / EVALUATION) / split}", markup=False, highlight=False)
+    console.print(build_report_table(report))
+    console.print(f"{(out or run / EVALUATION_FOLDER) / split}", markup=False, highlight=False)
 
 
 def calibrate_command(
@@ -63,13 +63,13 @@ def calibrate_command(
 ) -> None:
     """Fit the spread of a run anew, on everybody in a data set of people it has not met."""
     console = Console()
-    with _working(console, device, threads) as chosen:
-        fitted = recalibrate(run, data, device=chosen, journal=Journal(console))
-    console.print(fitted, markup=False, highlight=False)
+    with _evaluation_device(console, device, threads) as selected_device:
+        message = recalibrate(run, data, device=selected_device, logger=RunLogger(console))
+    console.print(message, markup=False, highlight=False)
 
 
 @contextmanager
-def _working(console: Console, device: str, threads: int) -> Generator[torch.device]:
+def _evaluation_device(console: Console, device: str, threads: int) -> Generator[torch.device]:
     """The device to work on; an error of the data or the run is printed and ends the command."""
     if threads:
         torch.set_num_threads(threads)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Final
 
-NAMES: Final = ("valence", "arousal", "mean")
+METRIC_NAMES: Final = ("valence", "arousal", "mean")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class ScoredRun:
     """A run and its ensemble's figures.
 
     name: its folder's, or the ablation's; backbones: the run that they are from.
@@ -21,23 +21,23 @@ class Contender:
     run: str
     seed: int
     backbones: str
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """One line of a report."""
-        return {"run": self.run, "seed": self.seed, "backbones": self.backbones, **self.figures}
+        return {"run": self.run, "seed": self.seed, "backbones": self.backbones, **self.metrics}
 
 
-def compare_seeds(full: Sequence[Contender]) -> dict[str, Any] | None:
+def compare_seeds(full_runs: Sequence[ScoredRun]) -> dict[str, Any] | None:
     """The same model from several seeds: mean, sample standard deviation and range; null for one.
 
     Args: full: the run itself and its other seeds.
     """
-    if len(full) < 2:
+    if len(full_runs) < 2:
         return None
-    values = {name: [one.figures[name] for one in full] for name in NAMES}
+    values = {name: [one.metrics[name] for one in full_runs] for name in METRIC_NAMES}
     return {
-        "runs": [one.as_dict() for one in full],
+        "runs": [one.as_dict() for one in full_runs],
         "mean": {name: fmean(every) for name, every in values.items()},
         "spread": {
             "deviation": {name: stdev(every) for name, every in values.items()},
@@ -47,7 +47,7 @@ def compare_seeds(full: Sequence[Contender]) -> dict[str, Any] | None:
 
 
 def compare_ablations(
-    ablated: Sequence[Contender], full: Sequence[Contender], seeds: Mapping[str, Any] | None
+    ablated: Sequence[ScoredRun], full_runs: Sequence[ScoredRun], seeds: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """By name, the mean of its runs, and how far the full model is ahead.
 
@@ -56,30 +56,31 @@ def compare_ablations(
     """
     names = dict.fromkeys(one.name for one in ablated)
     return {
-        name: _compare([one for one in ablated if one.name == name], full, seeds) for name in names
+        name: _compare_with_full([one for one in ablated if one.name == name], full_runs, seeds)
+        for name in names
     }
 
 
-def _compare(
-    runs: Sequence[Contender], full: Sequence[Contender], seeds: Mapping[str, Any] | None
+def _compare_with_full(
+    runs: Sequence[ScoredRun], full_runs: Sequence[ScoredRun], seeds: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    peers = [_peer(run, full) for run in runs]
+    peers = [_find_same_seed(run, full_runs) for run in runs]
     margin = {
         name: fmean(
-            peer.figures[name] - run.figures[name] for run, peer in zip(runs, peers, strict=True)
+            peer.metrics[name] - run.metrics[name] for run, peer in zip(runs, peers, strict=True)
         )
-        for name in NAMES
+        for name in METRIC_NAMES
     }
     spread = None if seeds is None else seeds["spread"]["range"]
     return {
-        **{name: fmean(run.figures[name] for run in runs) for name in NAMES},
+        **{name: fmean(run.metrics[name] for run in runs) for name in METRIC_NAMES},
         "runs": [
             run.as_dict() | {"against": peer.run} for run, peer in zip(runs, peers, strict=True)
         ],
         "margin": margin,
-        "beyond_seeds": spread and {name: margin[name] > spread[name] for name in NAMES},
+        "beyond_seeds": spread and {name: margin[name] > spread[name] for name in METRIC_NAMES},
     }
 
 
-def _peer(run: Contender, full: Sequence[Contender]) -> Contender:
-    return next((one for one in full if one.seed == run.seed), full[0])
+def _find_same_seed(run: ScoredRun, full_runs: Sequence[ScoredRun]) -> ScoredRun:
+    return next((one for one in full_runs if one.seed == run.seed), full_runs[0])

@@ -8,51 +8,51 @@ from typing import Final
 
 import torch
 
-from training.data.embeddings import Embeddings
+from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
-from training.data.tracks import Tracks
-from training.export import script, weights_sha256
-from training.loop.journal import Journal
+from training.data.tracks import SpectraCache
+from training.export import hash_weights, script_model
+from training.loop.journal import RunLogger
 from training.networks.log_mel import LogMel
-from training.runs import Run
+from training.runs import TrainingRun
 from training.serving import ServedAudioBackbone, ServedVisualBackbone
 
-TRACKS: Final = "tracks"
-EMBEDDINGS: Final = "embeddings"
+SPECTRA_FOLDER: Final = "tracks"
+EMBEDDINGS_FOLDER: Final = "embeddings"
 
 
-def open_tracks(run: Run, cache: Path | None = None) -> Tracks:
+def open_spectra_cache(run: TrainingRun, cache: Path | None = None) -> SpectraCache:
     """The sound of the recordings that a run meets. cache: a folder; the run's own otherwise."""
-    return Tracks((cache or run.folder) / TRACKS, LogMel(run.preset.log_mel).eval())
+    return SpectraCache((cache or run.folder) / SPECTRA_FOLDER, LogMel(run.preset.log_mel).eval())
 
 
 def embed_recordings(
-    run: Run,
+    run: TrainingRun,
     recordings: Sequence[Recording],
-    tracks: Tracks,
+    spectra: SpectraCache,
     device: torch.device,
-    journal: Journal,
+    logger: RunLogger,
     cache: Path | None = None,
-) -> Embeddings:
+) -> EmbeddingStore:
     """Embed every frame with the trained backbones, as they are exported.
 
     Args: cache: a folder; the run's own otherwise.
     Raises: RunUnfinished, CropUnreadable, VideoUnreadable.
     """
     networks = run.load_networks(folds=False)
-    hashes = f"{weights_sha256(networks.visual)} {weights_sha256(networks.audio)}"
-    embeddings = Embeddings(
-        (cache or run.folder) / EMBEDDINGS,
-        weights=hashes,
-        tracks=tracks,
+    hashes = f"{hash_weights(networks.visual)} {hash_weights(networks.audio)}"
+    embeddings = EmbeddingStore(
+        (cache or run.folder) / EMBEDDINGS_FOLDER,
+        weights_key=hashes,
+        spectra=spectra,
         rate_hz=run.options.rate_hz,
     )
     steps = embeddings.prepare(
         recordings,
-        visual=script(ServedVisualBackbone(networks.visual).eval().to(device)),
-        audio=script(ServedAudioBackbone(networks.audio).eval().to(device)),
+        visual=script_model(ServedVisualBackbone(networks.visual).eval().to(device)),
+        audio=script_model(ServedAudioBackbone(networks.audio).eval().to(device)),
         device=device,
     )
-    for _ in journal.follow(steps, total=len(recordings), title="embedding every frame"):
+    for _ in logger.track_progress(steps, total=len(recordings), title="embedding every frame"):
         pass
     return embeddings

@@ -7,41 +7,43 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from training.data.layout import Recording
-from training.evaluation.calibration import gather_scored, read_calibration
-from training.evaluation.predictions import submitted
+from training.evaluation.calibration import collect_scored_frames, read_calibration
+from training.evaluation.predictions import fill_gaps
 from training.evaluation.timelines import Timeline
-from training.metrics import coverage, score
-from training.runs import Run
+from training.metrics import compute_scores, interval_coverage
+from training.runs import TrainingRun
 
 
-def figures_of(
-    run: Run, recordings: Sequence[Recording], timelines: Sequence[Timeline]
+def compute_run_metrics(
+    run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> dict[str, Any]:
     """Every figure, on all recordings' frames one after the other; null without annotations."""
-    estimate, spread, truth = gather_scored(recordings, timelines)
+    estimate, spread, truth = collect_scored_frames(recordings, timelines)
     frames: dict[str, Any] = {
         "frames": sum(map(len, recordings)),
-        "annotated": sum(int(recording.annotated.sum()) for recording in recordings),
+        "annotated": sum(int(recording.is_annotated.sum()) for recording in recordings),
         "scored": len(truth),
     }
     if not len(truth):
         return {**frames, "folds": {}, "ensemble": None}
-    scored = [r.annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
-    smoothed = _pick([timeline.smoothed for timeline in timelines], scored)
+    scored = [r.is_annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
+    smoothed = _concatenate_rows([timeline.smoothed for timeline in timelines], scored)
     calibration = read_calibration(run)
-    annotated = [recording.annotated for recording in recordings]
-    sent = _pick([submitted(timeline) for timeline in timelines], annotated)
-    asked = _pick([recording.targets for recording in recordings], annotated)
+    annotated = [recording.is_annotated for recording in recordings]
+    submitted_values = _concatenate_rows([fill_gaps(timeline) for timeline in timelines], annotated)
+    annotated_targets = _concatenate_rows(
+        [recording.targets for recording in recordings], annotated
+    )
     return {
         **frames,
-        "folds": _folds(run, recordings, timelines, scored, truth),
-        "ensemble": ensemble_of(run, recordings, timelines),
-        "ensemble_smoothed": score(smoothed, truth).as_dict(),
-        "as_submitted": score(sent, asked).as_dict(),
-        "coverage_90": coverage(estimate, calibration.apply(spread), truth).as_dict(),
-        "coverage_90_uncalibrated": coverage(estimate, spread, truth).as_dict(),
+        "folds": _compute_fold_metrics(run, recordings, timelines, scored, truth),
+        "ensemble": compute_ensemble_ccc(run, recordings, timelines),
+        "ensemble_smoothed": compute_scores(smoothed, truth).as_dict(),
+        "as_submitted": compute_scores(submitted_values, annotated_targets).as_dict(),
+        "coverage_90": interval_coverage(estimate, calibration.apply(spread), truth).as_dict(),
+        "coverage_90_uncalibrated": interval_coverage(estimate, spread, truth).as_dict(),
         "calibration": {
             "scale": calibration.scale,
             "floor": calibration.floor,
@@ -50,51 +52,55 @@ def figures_of(
     }
 
 
-def ensemble_of(
-    run: Run, recordings: Sequence[Recording], timelines: Sequence[Timeline]
+def compute_ensemble_ccc(
+    run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> dict[str, Any] | None:
     """The concordance of all folds' mean, as it is served; null without annotations."""
-    estimate, _, truth = gather_scored(recordings, timelines)
+    estimate, _, truth = collect_scored_frames(recordings, timelines)
     if not len(truth):
         return None
     held_out = _is_held_out(run, recordings, run.options.folds)
-    return score(estimate, truth).as_dict() | {"held_out": held_out}
+    return compute_scores(estimate, truth).as_dict() | {"held_out": held_out}
 
 
-def cross_validation(run: Run) -> dict[str, Any]:
+def summarize_cross_validation(run: TrainingRun) -> dict[str, Any]:
     """Each fold's best figures on its own held-out subjects, as training chose it by.
 
     The backbones learnt from fold 0's training set: only fold 0 was validated on people
     new to both.
     """
     figures: dict[str, Any] = {}
-    for part, history in run.histories().items():
+    for part, history in run.read_histories().items():
         if part.startswith("fold") and history:
             best = max(history, key=lambda record: record["mean"])
-            chosen = {name: best[name] for name in ("valence", "arousal", "mean")}
-            figures[part.removeprefix("fold ")] = chosen | {"backbones_held_out": part == "fold 0"}
+            best_scores = {name: best[name] for name in ("valence", "arousal", "mean")}
+            figures[part.removeprefix("fold ")] = best_scores | {
+                "backbones_held_out": part == "fold 0"
+            }
     return figures
 
 
-def _folds(
-    run: Run,
+def _compute_fold_metrics(
+    run: TrainingRun,
     recordings: Sequence[Recording],
     timelines: Sequence[Timeline],
     scored: Sequence[Any],
-    truth: Floats,
+    truth: Float32Array,
 ) -> dict[str, Any]:
     return {
-        str(fold): score(_pick([t.folds[place] for t in timelines], scored), truth).as_dict()
+        str(fold): compute_scores(
+            _concatenate_rows([t.folds[place] for t in timelines], scored), truth
+        ).as_dict()
         | {"held_out": _is_held_out(run, recordings, (fold,))}
         for place, fold in enumerate(run.options.folds)
     }
 
 
-def _is_held_out(run: Run, recordings: Sequence[Recording], folds: Sequence[int]) -> bool:
+def _is_held_out(run: TrainingRun, recordings: Sequence[Recording], folds: Sequence[int]) -> bool:
     """Whether neither these folds nor the backbones learnt from any of the recordings."""
-    taught = {name for fold in (0, *folds) for name in run.plan.folds[fold].training}
-    return not taught & {recording.name for recording in recordings}
+    training_names = {name for fold in (0, *folds) for name in run.plan.folds[fold].training}
+    return not training_names & {recording.name for recording in recordings}
 
 
-def _pick(values: Sequence[Floats], rows: Sequence[Any]) -> Floats:
+def _concatenate_rows(values: Sequence[Float32Array], rows: Sequence[Any]) -> Float32Array:
     return np.concatenate([value[chosen] for value, chosen in zip(values, rows, strict=True)])

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Floats
-from training.data.crops import crop_name
+from service.domain.arrays import Float32Array
+from training.data.crops import format_crop_name
 from training.data.files import replace_text
 from training.data.layout import Recording
 from training.evaluation.timelines import Timeline
@@ -34,7 +34,7 @@ def write_predictions(
     folder: Path,
     recordings: Sequence[Recording],
     timelines: Sequence[Timeline],
-    spreads: Sequence[Floats],
+    spreads: Sequence[Float32Array],
     folds: Sequence[int],
 ) -> None:
     """`<recording>.csv`: every frame, empty where nothing is annotated or estimated.
@@ -46,7 +46,7 @@ def write_predictions(
     each = [f"fold{fold}_{target}" for fold in folds for target in ("valence", "arousal")]
     header = ",".join((*COLUMNS, *each))
     for recording, timeline, spread in zip(recordings, timelines, spreads, strict=True):
-        rows = _rows(recording, timeline, spread)
+        rows = _format_rows(recording, timeline, spread)
         text = "".join(f"{line}\n" for line in (header, *rows))
         replace_text(folder / f"{recording.name}.csv", text)
 
@@ -57,12 +57,12 @@ def write_submission(
     """The challenge's file: smoothed valence and arousal of every frame of every recording."""
     lines = [SUBMISSION_HEADER]
     for recording, timeline in zip(recordings, timelines, strict=True):
-        for row, (valence, arousal) in enumerate(submitted(timeline).tolist()):
-            lines.append(f"{recording.name}/{crop_name(row)},{valence:.9g},{arousal:.9g}")
+        for row, (valence, arousal) in enumerate(fill_gaps(timeline).tolist()):
+            lines.append(f"{recording.name}/{format_crop_name(row)},{valence:.9g},{arousal:.9g}")
     replace_text(file, "".join(f"{line}\n" for line in lines))
 
 
-def submitted(timeline: Timeline) -> Floats:
+def fill_gaps(timeline: Timeline) -> Float32Array:
     """(T, 2) without a gap, since the challenge takes none.
 
     Frames before the first face take the first estimate; a recording without any face is 0.
@@ -75,7 +75,7 @@ def submitted(timeline: Timeline) -> Floats:
     return np.clip(filled, -1.0, 1.0)
 
 
-def _rows(recording: Recording, timeline: Timeline, spread: Floats) -> Iterator[str]:
+def _format_rows(recording: Recording, timeline: Timeline, spread: Float32Array) -> Iterator[str]:
     unknown = ~timeline.known[:, None]
     estimated = np.concatenate((timeline.mean, spread, timeline.smoothed), axis=1)
     folds = timeline.folds.transpose(1, 0, 2).reshape(len(recording), -1)

@@ -10,33 +10,35 @@ from pathlib import Path
 
 import torch
 
-from training.data.layout import Split, fingerprint, read_dataset
-from training.evaluation.calibration import calibrate_with
-from training.evaluation.estimation import Estimation
-from training.loop.errors import SubjectsMet
-from training.loop.journal import Journal
-from training.runs import check_folds, open_run
+from training.data.layout import Split, fingerprint_dataset, read_dataset
+from training.evaluation.calibration import calibrate_from_timelines
+from training.evaluation.estimation import RunEstimator
+from training.loop.errors import SubjectsNotHeldOut
+from training.loop.journal import RunLogger
+from training.runs import check_has_all_folds, open_run
 
 
-def recalibrate(folder: Path, data: Path, *, device: torch.device, journal: Journal) -> str:
+def recalibrate(folder: Path, data: Path, *, device: torch.device, logger: RunLogger) -> str:
     """Calibrate a run on everybody in a data set, whatever the split; says what came of it.
 
     Raises: DatasetError; RunError: SubjectsMet where the run learnt from one of them, or was
         validated on one.
     """
     run, recordings = open_run(folder), read_dataset(data)
-    check_folds(run)
-    met = {name for fold in run.plan.folds for name in (*fold.training, *fold.validation)}
-    both = sorted(met & {recording.name for recording in recordings})
-    if both:
-        raise SubjectsMet(f"{data} holds {len(both)} recordings of its training: {both[0]}")
-    estimation = Estimation(
+    check_has_all_folds(run)
+    seen_names = {name for fold in run.plan.folds for name in (*fold.training, *fold.validation)}
+    shared_names = sorted(seen_names & {recording.name for recording in recordings})
+    if shared_names:
+        raise SubjectsNotHeldOut(
+            f"{data} holds {len(shared_names)} recordings of its training: {shared_names[0]}"
+        )
+    estimation = RunEstimator(
         split=Split.TEST,
         recordings=recordings,
-        fingerprint=fingerprint(recordings),
+        fingerprint=fingerprint_dataset(recordings),
         data=data,
         out=None,
         device=device,
-        journal=journal,
+        logger=logger,
     )
-    return calibrate_with(run, recordings, estimation.estimate(run, run))
+    return calibrate_from_timelines(run, recordings, estimation.estimate(run, run))

@@ -11,27 +11,31 @@ import torch
 
 from training.data.errors import SplitEmpty
 from training.data.files import replace_text
-from training.data.layout import Split, fingerprint, of_split, read_dataset
+from training.data.layout import Split, filter_split, fingerprint_dataset, read_dataset
 from training.evaluation.calibration import read_calibration
-from training.evaluation.comparison import Contender, compare_ablations, compare_seeds
-from training.evaluation.estimation import Estimation
-from training.evaluation.evidence import EVALUATION, REPORT, weight_hashes
-from training.evaluation.figures import cross_validation, ensemble_of, figures_of
+from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
+from training.evaluation.estimation import RunEstimator
+from training.evaluation.evidence import EVALUATION_FOLDER, REPORT_FILE, hash_weight_files
+from training.evaluation.figures import (
+    compute_ensemble_ccc,
+    compute_run_metrics,
+    summarize_cross_validation,
+)
 from training.evaluation.predictions import write_predictions, write_submission
-from training.loop.errors import RunOfOtherChoices
-from training.loop.journal import Journal
+from training.loop.errors import RunConfigMismatch
+from training.loop.journal import RunLogger
 from training.machine import describe_machine
-from training.runs import Run, open_run
-from training.synthetic.order import ORDER_FILE
+from training.runs import TrainingRun, open_run
+from training.synthetic.order import SPEC_FILE
 
 
-def evaluate(
+def evaluate_run(
     folder: Path,
     data: Path,
     *,
     split: Split,
     device: torch.device,
-    journal: Journal,
+    logger: RunLogger,
     ablations: Sequence[Path] = (),
     seeds: Sequence[Path] = (),
     out: Path | None = None,
@@ -43,96 +47,104 @@ def evaluate(
     Raises: DatasetError, RunError.
     """
     recordings = read_dataset(data)
-    chosen = of_split(recordings, split)
-    if not chosen:
+    split_recordings = filter_split(recordings, split)
+    if not split_recordings:
         raise SplitEmpty(f"{data} has no {split} set")
     run = open_run(folder)
-    others = [_open_seed(other, run) for other in seeds]
-    ablated = [open_run(other) for other in ablations]
-    estimation = Estimation(
+    seed_runs = [_open_other_seed(other, run) for other in seeds]
+    ablated_runs = [open_run(other) for other in ablations]
+    estimation = RunEstimator(
         split=split,
-        recordings=chosen,
-        fingerprint=fingerprint(recordings),
+        recordings=split_recordings,
+        fingerprint=fingerprint_dataset(recordings),
         data=data,
         out=out,
         device=device,
-        journal=journal,
+        logger=logger,
     )
     timelines = estimation.estimate(run, run)
-    report = _facts(run, estimation) | figures_of(run, chosen, timelines)
-    report |= {"cross_validation": cross_validation(run)}
-    report |= _compare(estimation, run, report["ensemble"], others, ablated)
+    report = _describe_evaluation(run, estimation) | compute_run_metrics(
+        run, split_recordings, timelines
+    )
+    report |= {"cross_validation": summarize_cross_validation(run)}
+    report |= _compare_runs(estimation, run, report["ensemble"], seed_runs, ablated_runs)
     report |= {"machine": describe_machine()}
-    target = (out or run.folder / EVALUATION) / split
+    target = (out or run.folder / EVALUATION_FOLDER) / split
     spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
-    write_predictions(target / "predictions", chosen, timelines, spreads, run.options.folds)
-    write_submission(target / "submission.txt", chosen, timelines)
-    replace_text(target / REPORT, json.dumps(report, indent=2) + "\n")
+    write_predictions(
+        target / "predictions", split_recordings, timelines, spreads, run.options.folds
+    )
+    write_submission(target / "submission.txt", split_recordings, timelines)
+    replace_text(target / REPORT_FILE, json.dumps(report, indent=2) + "\n")
     return report
 
 
-def _facts(run: Run, estimation: Estimation) -> dict[str, Any]:
+def _describe_evaluation(run: TrainingRun, estimator: RunEstimator) -> dict[str, Any]:
     """Which weights, and what they are put through."""
     return {
         "run": run.config["preset"]["name"],
         "ablation": run.options.ablation,
         "seed": run.options.seed,
-        "weights": weight_hashes(run),
-        "split": estimation.split,
-        "data_fingerprint": estimation.fingerprint,
-        "world": _world(estimation.data),
-        "recordings": len(estimation.recordings),
-        "subjects": len({recording.subject for recording in estimation.recordings}),
+        "weights": hash_weight_files(run),
+        "split": estimator.split,
+        "data_fingerprint": estimator.fingerprint,
+        "world": _read_dataset_spec(estimator.data),
+        "recordings": len(estimator.recordings),
+        "subjects": len({recording.subject for recording in estimator.recordings}),
     }
 
 
-def _compare(
-    estimation: Estimation,
-    run: Run,
-    figures: dict[str, Any] | None,
-    others: list[Run],
-    ablated: list[Run],
+def _compare_runs(
+    estimator: RunEstimator,
+    run: TrainingRun,
+    metrics: dict[str, Any] | None,
+    others: list[TrainingRun],
+    ablated: list[TrainingRun],
 ) -> dict[str, Any]:
     """`seeds` and `ablations`; without annotations there is nothing to compare."""
-    if figures is None:
+    if metrics is None:
         return {"seeds": None, "ablations": {}}
-    full = [_contender(run, figures), *(_measure(estimation, other, run) for other in others)]
+    full = [
+        _build_scored_run(run, metrics),
+        *(_score_run(estimator, other, run) for other in others),
+    ]
     seeds = compare_seeds(full)
-    measured = [_measure(estimation, other, run) for other in ablated]
+    measured = [_score_run(estimator, other, run) for other in ablated]
     return {"seeds": seeds, "ablations": compare_ablations(measured, full, seeds)}
 
 
-def _measure(estimation: Estimation, run: Run, first: Run) -> Contender:
-    return _contender(
-        run, ensemble_of(run, estimation.recordings, estimation.estimate(run, first)) or {}
+def _score_run(estimator: RunEstimator, run: TrainingRun, reference: TrainingRun) -> ScoredRun:
+    return _build_scored_run(
+        run,
+        compute_ensemble_ccc(run, estimator.recordings, estimator.estimate(run, reference)) or {},
     )
 
 
-def _contender(run: Run, figures: dict[str, Any]) -> Contender:
+def _build_scored_run(run: TrainingRun, metrics: dict[str, Any]) -> ScoredRun:
     name = run.folder.resolve().name
-    return Contender(
+    return ScoredRun(
         name=run.options.ablation or name,
         run=name,
         seed=run.options.seed,
         backbones=run.config["initial"]["backbones_of"] or name,
-        figures=figures,
+        metrics=metrics,
     )
 
 
-def _open_seed(folder: Path, first: Run) -> Run:
+def _open_other_seed(folder: Path, reference: TrainingRun) -> TrainingRun:
     """Raises: RunOfOtherChoices: it differs in more than the seed, or not in the seed."""
     run = open_run(folder)
-    same = (run.preset, run.options.ablation) == (first.preset, first.options.ablation)
-    if not same or run.config["data"] != first.config["data"]:
-        raise RunOfOtherChoices(
-            f"{folder} is another network than {first.folder}, or of other data"
+    same = (run.preset, run.options.ablation) == (reference.preset, reference.options.ablation)
+    if not same or run.config["data"] != reference.config["data"]:
+        raise RunConfigMismatch(
+            f"{folder} is another network than {reference.folder}, or of other data"
         )
-    if run.options.seed == first.options.seed:
-        raise RunOfOtherChoices(f"{folder} has the seed of {first.folder}, {run.options.seed}")
+    if run.options.seed == reference.options.seed:
+        raise RunConfigMismatch(f"{folder} has the seed of {reference.folder}, {run.options.seed}")
     return run
 
 
-def _world(data: Path) -> dict[str, Any] | None:
+def _read_dataset_spec(data: Path) -> dict[str, Any] | None:
     """What the synthetic world was asked for; null for other data."""
-    order = data / ORDER_FILE
-    return json.loads(order.read_text(encoding="utf-8")) if order.is_file() else None
+    spec_file = data / SPEC_FILE
+    return json.loads(spec_file.read_text(encoding="utf-8")) if spec_file.is_file() else None

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from training.evaluation.comparison import NAMES
+from training.evaluation.comparison import METRIC_NAMES
 
-_COLUMNS = ("", *NAMES, "held out", "behind", "beyond seeds")
+_COLUMNS = ("", *METRIC_NAMES, "held out", "behind", "beyond seeds")
 
 
-def draw_table(report: Mapping[str, Any]) -> Table:
+def build_report_table(report: Mapping[str, Any]) -> Table:
     """CCC of folds, ensemble, seeds and ablations, and the coverage.
 
     behind: how much lower than the full model; beyond seeds: whether its seeds differ by less.
@@ -24,10 +24,10 @@ def draw_table(report: Mapping[str, Any]) -> Table:
             margin = figures.get("margin")
             table.add_row(
                 name,
-                *(f"{figures[key]:.3f}" for key in NAMES),
-                _yes_or_no(figures.get("held_out")),
+                *(f"{figures[key]:.3f}" for key in METRIC_NAMES),
+                _format_bool(figures.get("held_out")),
                 "" if margin is None else f"{margin['mean']:+.3f}",
-                _yes_or_no((figures.get("beyond_seeds") or {}).get("mean")),
+                _format_bool((figures.get("beyond_seeds") or {}).get("mean")),
             )
     return table
 
@@ -48,5 +48,5 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any] | 
     yield "90 % coverage", report.get("coverage_90")
 
 
-def _yes_or_no(value: bool | None) -> str:
+def _format_bool(value: bool | None) -> str:
     return "" if value is None else "yes" if value else "no"

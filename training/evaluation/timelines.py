@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.domain.arrays import Booleans, Floats
+from service.domain.arrays import BoolArray, Float32Array
 from service.domain.signatures import TARGETS
 from service.domain.smoothing import Sample, Smoother
-from service.domain.windows import Answer, Features, Merger, Window, Windower
-from training.data.embeddings import Embeddings
+from service.domain.windows import Features, FusionOutput, Merger, Window, Windower
+from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
 from training.data.sound import Seconds
-from training.data.windows import Grid
+from training.data.windows import WindowGrid
 
-_WINDOWS_AT_ONCE: Final = 12
+_WINDOW_BATCH_SIZE: Final = 12
 SMOOTHING_SECONDS: Final = 0.2
 """The service's default."""
 
@@ -32,77 +32,84 @@ class Timeline:
     seen yet: the numbers there mean nothing. The spread is not calibrated.
     """
 
-    folds: Floats
-    mean: Floats
-    spread: Floats
-    smoothed: Floats
-    known: Booleans
+    folds: Float32Array
+    mean: Float32Array
+    spread: Float32Array
+    smoothed: Float32Array
+    known: BoolArray
     times: Seconds
 
 
-class Estimator:
+class TimelineEstimator:
     """Estimates recordings from their embeddings."""
 
     def __init__(
         self,
-        embeddings: Embeddings,
-        grid: Grid,
+        embeddings: EmbeddingStore,
+        grid: WindowGrid,
         device: torch.device,
-        alter: Callable[[Features], Features],
+        transform: Callable[[Features], Features],
     ) -> None:
         """Args: alter: what an ablation does to the features."""
         self._embeddings = embeddings
         self._grid = grid
         self._device = device
-        self._alter = alter
+        self._transform = transform
 
     def estimate(self, folds: Sequence[nn.Module], recording: Recording) -> Timeline:
         """Put a recording through folds in evaluation mode."""
-        features = self._alter(self._embeddings.features(recording))
+        features = self._transform(self._embeddings.read_features(recording))
         windower = Windower(
             window_frames=self._grid.window_frames, hop_frames=self._grid.hop_frames
         )
         windows = [*windower.add(features), *windower.close()]
-        answers = self._answer(folds, windows)
-        each = [self._merge(answer[fold][None] for answer in answers) for fold in range(len(folds))]
-        ensemble = self._merge(answers)
-        times = self._embeddings.times(recording)
+        predictions = self._predict(folds, windows)
+        each = [
+            self._merge(prediction[fold][None] for prediction in predictions)
+            for fold in range(len(folds))
+        ]
+        ensemble = self._merge(predictions)
+        times = self._embeddings.read_times(recording)
         return Timeline(
             folds=np.stack([fold.mean for fold in each]),
             mean=ensemble.mean,
             spread=ensemble.spread,
-            smoothed=smooth(times, ensemble.mean, features.known),
-            known=features.known,
+            smoothed=smooth_timeline(times, ensemble.mean, features.mask),
+            known=features.mask,
             times=times,
         )
 
     @torch.inference_mode()
-    def _answer(self, folds: Sequence[nn.Module], windows: Sequence[Window]) -> list[Floats]:
+    def _predict(self, folds: Sequence[nn.Module], windows: Sequence[Window]) -> list[Float32Array]:
         """For each window, (F, T, 2): its real frames in every fold."""
-        answers: list[Floats] = []
-        for first in range(0, len(windows), _WINDOWS_AT_ONCE):
-            batch = windows[first : first + _WINDOWS_AT_ONCE]
-            parts = [(w.features.visual, w.features.audio, w.features.known) for w in batch]
+        predictions: list[Float32Array] = []
+        for first in range(0, len(windows), _WINDOW_BATCH_SIZE):
+            batch = windows[first : first + _WINDOW_BATCH_SIZE]
+            parts = [(w.features.visual, w.features.audio, w.features.mask) for w in batch]
             inputs = [
                 torch.from_numpy(np.stack(part)).to(self._device)
                 for part in zip(*parts, strict=True)
             ]
             stacked = torch.stack([fold(*inputs) for fold in folds]).cpu().numpy()
-            answers += [stacked[:, place, : window.frames] for place, window in enumerate(batch)]
-        return answers
+            predictions += [
+                stacked[:, place, : window.frames] for place, window in enumerate(batch)
+            ]
+        return predictions
 
-    def _merge(self, answers: Iterable[Floats]) -> Answer:
+    def _merge(self, predictions: Iterable[Float32Array]) -> FusionOutput:
         """(F, T, 2) of every window to the mean and the biased deviation of every frame."""
         merger = Merger(hop_frames=self._grid.hop_frames)
-        parts = [merger.add(Answer(mean=a.mean(axis=0), spread=a.std(axis=0))) for a in answers]
+        parts = [
+            merger.add(FusionOutput(mean=a.mean(axis=0), spread=a.std(axis=0))) for a in predictions
+        ]
         parts.append(merger.close())
-        return Answer(
+        return FusionOutput(
             mean=np.concatenate([part.mean for part in parts]),
             spread=np.concatenate([part.spread for part in parts]),
         )
 
 
-def smooth(times: Seconds, values: Floats, known: Booleans) -> Floats:
+def smooth_timeline(times: Seconds, values: Float32Array, known: BoolArray) -> Float32Array:
     """(T, 2) smoothed as the service does by default; unknown frames neither give nor get."""
     smoother = Smoother(sigma_seconds=SMOOTHING_SECONDS)
     smoothed: list[Sample] = []

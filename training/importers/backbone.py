@@ -13,28 +13,28 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from training.importers.errors import BackboneFileInvalid
-from training.importers.layouts import Flags, Kind, configure, outline
+from training.importers.layouts import BackboneKind, VggishFlags, build_config, build_meta_network
 from training.networks.iresnet import IResNet, IResNetConfig
 from training.networks.vggish import Vggish, VggishConfig
 
 FORMAT: Final = 1
-_UNTRAINED: Final = "attention."
+_UNTRAINED_PREFIX: Final = "attention."
 """LA-SE, which no public file has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backbone:
+class ImportedBackbone:
     """Weights under our network's keys, and their record: kind, source, flags, unmatched keys."""
 
-    kind: Kind
-    flags: Flags
+    kind: BackboneKind
+    flags: VggishFlags
     state: dict[str, Tensor]
     record: dict[str, Any]
 
     @property
     def config(self) -> IResNetConfig | VggishConfig:
         """The settings under which our network is the public one."""
-        return configure(self.kind, self.flags)
+        return build_config(self.kind, self.flags)
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Backbone:
 
     def build(self) -> IResNet | Vggish:
         """The public network as it was, in evaluation mode; without LA-SE."""
-        network = outline(self.config)
+        network = build_meta_network(self.config)
         network.load_state_dict(self.state, assign=True)
         return network.eval()
 
@@ -78,15 +78,17 @@ class Backbone:
 
         Raises: BackboneFileInvalid: the network has other keys or shapes.
         """
-        wanted = {
-            k: v.shape for k, v in network.state_dict().items() if not k.startswith(_UNTRAINED)
+        expected = {
+            k: v.shape
+            for k, v in network.state_dict().items()
+            if not k.startswith(_UNTRAINED_PREFIX)
         }
-        if wanted != {key: value.shape for key, value in self.state.items()}:
+        if expected != {key: value.shape for key, value in self.state.items()}:
             raise BackboneFileInvalid(f"{self.kind} weights do not fit this network's settings.")
         network.load_state_dict(self.state, strict=False)
 
 
-def write_backbone(backbone: Backbone, folder: Path) -> Path:
+def write_backbone(backbone: ImportedBackbone, folder: Path) -> Path:
     """Write `<kind>.safetensors` and, last, `<kind>.json`, each whole or not at all.
 
     Returns: the weights' file.
@@ -96,14 +98,14 @@ def write_backbone(backbone: Backbone, folder: Path) -> Path:
     part = folder / f".{weights.name}.part"
     # Not save_file: its files are for their owner alone, whatever the umask.
     part.write_bytes(safetensors.torch.save(backbone.state, {"kind": str(backbone.kind)}))
-    record = {"format": FORMAT, **backbone.record, "file_sha256": _sha256(part)}
+    record = {"format": FORMAT, **backbone.record, "file_sha256": _hash_file(part)}
     part.replace(weights)
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     part.replace(weights.with_suffix(".json"))
     return weights
 
 
-def read_backbone(file: Path) -> Backbone:
+def read_backbone(file: Path) -> ImportedBackbone:
     """Read what `write_backbone` wrote.
 
     Raises: BackboneFileInvalid: a file is missing, the record is of other weights, or
@@ -116,20 +118,20 @@ def read_backbone(file: Path) -> Backbone:
         )
     try:
         record = json.loads(file.with_suffix(".json").read_bytes())
-        kind, flags = Kind(record["kind"]), Flags(**record["flags"])
-        if (record["format"], record["file_sha256"]) != (FORMAT, _sha256(file)):
+        kind, flags = BackboneKind(record["kind"]), VggishFlags(**record["flags"])
+        if (record["format"], record["file_sha256"]) != (FORMAT, _hash_file(file)):
             raise BackboneFileInvalid(f"{file.name} is not the file that its record describes.")
         state = safetensors.torch.load_file(file)
     except OSError as error:
         raise BackboneFileInvalid(f"{error.filename}: {error.strerror}.") from error
     except (LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise BackboneFileInvalid(f"{file.name} or its record is damaged: {error}.") from error
-    expected = outline(configure(kind, flags)).state_dict()
+    expected = build_meta_network(build_config(kind, flags)).state_dict()
     if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
         raise BackboneFileInvalid(f"The keys of {file.name} are not those of {kind}.")
-    return Backbone(kind=kind, flags=flags, state=state, record=record)
+    return ImportedBackbone(kind=kind, flags=flags, state=state, record=record)
 
 
-def _sha256(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

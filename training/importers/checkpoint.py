@@ -25,13 +25,19 @@ from training.importers.errors import (
     CheckpointWithoutTensors,
 )
 
-_WRAPPERS: Final = ("state_dict", "state_dict_backbone", "model_state_dict", "model", "backbone")
+_WRAPPER_KEYS: Final = (
+    "state_dict",
+    "state_dict_backbone",
+    "model_state_dict",
+    "model",
+    "backbone",
+)
 """Keys under which training scripts keep the state dict; the second is ArcFace-torch's."""
 _PREFIXES: Final = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every key."""
-_PART: Final = "backbone."
+_BACKBONE_PREFIX: Final = "backbone."
 """What a classifier puts before the keys of its backbone; its own head stays beside them."""
-_DAMAGE: Final = (
+_READ_ERRORS: Final = (
     AssertionError,
     AttributeError,
     EOFError,
@@ -46,12 +52,12 @@ _DAMAGE: Final = (
     zipfile.BadZipFile,
 )
 """What the readers raise when bytes are missing or changed."""
-_ZIP: Final = b"PK\x03\x04"
-_PICKLE: Final = b"\x80"
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+_PICKLE_MAGIC: Final = b"\x80"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class CheckpointContents:
     """The tensors of one file; `unwrapped` names the wrappers and prefixes taken off."""
 
     tensors: dict[str, Tensor]
@@ -60,7 +66,7 @@ class Checkpoint:
     unwrapped: tuple[str, ...]
 
 
-def read_checkpoint(file: Path) -> Checkpoint:
+def read_checkpoint(file: Path) -> CheckpointContents:
     """Read safetensors, a PyTorch checkpoint (zip or older), or numpy's .npz.
 
     Raises: CheckpointUnreadable, CheckpointDamaged, CheckpointHoldsCode,
@@ -72,13 +78,13 @@ def read_checkpoint(file: Path) -> Checkpoint:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointUnreadable(f"{file} cannot be read: {error.strerror}.") from error
-    tensors = {str(key): tensor for key, value in content.items() for tensor in _tensor(value)}
+    tensors = {str(key): tensor for key, value in content.items() for tensor in _to_tensors(value)}
     if not tensors:
         raise CheckpointWithoutTensors(f"{file.name} holds no state dict.")
-    prefix = _common_prefix(tensors)
+    prefix = _find_common_prefix(tensors)
     bare = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    part = _PART if any(key.startswith(_PART) for key in bare) else ""
-    return Checkpoint(
+    part = _BACKBONE_PREFIX if any(key.startswith(_BACKBONE_PREFIX) for key in bare) else ""
+    return CheckpointContents(
         tensors={key.removeprefix(part): value for key, value in bare.items()},
         sha256=sha256,
         file_bytes=file.stat().st_size,
@@ -90,15 +96,15 @@ def _load(file: Path) -> object:
     with file.open("rb") as stream:
         head = stream.read(9)
     try:
-        if head.startswith(_ZIP):
+        if head.startswith(_ZIP_MAGIC):
             if not zipfile.is_zipfile(file):
                 raise CheckpointDamaged(f"{file.name} ends early: its zip directory is missing.")
             return _load_npz(file) if _is_npz(file) else _load_pickle(file)
         if head[8:9] == b"{":
             return safetensors.torch.load_file(file)
-        if head.startswith(_PICKLE):
+        if head.startswith(_PICKLE_MAGIC):
             return _load_pickle(file)
-    except _DAMAGE as error:
+    except _READ_ERRORS as error:
         raise CheckpointDamaged(f"{file.name} is damaged or ends early: {error}.") from error
     raise CheckpointUnreadable(f"{file.name} is neither safetensors nor a PyTorch checkpoint.")
 
@@ -115,19 +121,19 @@ def _load_npz(file: Path) -> object:
 
 def _load_pickle(file: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_numpy_data()):
+        with torch.serialization.safe_globals(_list_numpy_globals()):
             return torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)|(TorchScript)", str(error))
-        if wanted is None:
+        forbidden_global = re.search(r"GLOBAL ([\w.]+)|(TorchScript)", str(error))
+        if forbidden_global is None:
             raise
         raise CheckpointHoldsCode(
-            f"{file.name} asks for {wanted[1] or 'a TorchScript program'}; only plain tensors are "
+            f"{file.name} asks for {forbidden_global[1] or 'a TorchScript program'}; only plain tensors are "
             "read. Save the network's state_dict() alone, or as safetensors."
         ) from error
 
 
-def _numpy_data() -> list[Any]:
+def _list_numpy_globals() -> list[Any]:
     """What a pickled numpy array of numbers is made of, under its old and its new module name."""
     rebuild = np.empty(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "bool")]
@@ -144,14 +150,14 @@ def _numpy_data() -> list[Any]:
 def _unwrap(content: object, depth: int = 3) -> tuple[Mapping[Any, object], tuple[str, ...]]:
     if not isinstance(content, Mapping):
         return {}, ()
-    for wrapper in _WRAPPERS if depth else ():
+    for wrapper in _WRAPPER_KEYS if depth else ():
         if isinstance(content.get(wrapper), Mapping):
             inner, unwrapped = _unwrap(content[wrapper], depth - 1)
             return inner, (wrapper, *unwrapped)
     return content, ()
 
 
-def _tensor(value: object) -> list[Tensor]:
+def _to_tensors(value: object) -> list[Tensor]:
     if isinstance(value, Tensor) and value.layout == torch.strided:
         return [value.detach()]
     if isinstance(value, np.ndarray) and value.dtype.kind in "fi":
@@ -159,7 +165,7 @@ def _tensor(value: object) -> list[Tensor]:
     return []
 
 
-def _common_prefix(tensors: Mapping[str, Tensor]) -> str:
+def _find_common_prefix(tensors: Mapping[str, Tensor]) -> str:
     prefix = ""
     while step := next(
         (p for p in _PREFIXES if all(k.startswith(prefix + p) for k in tensors)), ""

@@ -12,12 +12,12 @@ from rich.console import Console
 from training.importers.backbone import write_backbone
 from training.importers.errors import ImportRefused, LayoutMismatch
 from training.importers.intake import import_backbone
-from training.importers.layouts import Kind
+from training.importers.layouts import BackboneKind
 
 
 def import_command(
     file: Annotated[Path, typer.Argument(help="The public file: .pth, .pt or .safetensors.")],
-    kind: Annotated[Kind, typer.Option(help="Whose weights they are.")],
+    kind: Annotated[BackboneKind, typer.Option(help="Whose weights they are.")],
     out: Annotated[Path, typer.Option(help="Folder for the imported file and its record.")] = Path(
         "out/backbones"
     ),
@@ -26,15 +26,15 @@ def import_command(
     report: Annotated[bool, typer.Option(help="Print the record as JSON; write nothing.")] = False,
 ) -> None:
     """Read public pre-trained weights into our own file."""
-    if kind is not Kind.VGGISH and (final_relu or pca is not None):
+    if kind is not BackboneKind.VGGISH and (final_relu or pca is not None):
         raise typer.BadParameter("--final-relu and --pca are for --kind vggish.")
     console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     try:
         backbone = import_backbone(kind, file, final_relu=final_relu, pca=pca)
     except ImportRefused as error:
         if report:
-            found = error.report if isinstance(error, LayoutMismatch) else {}
-            refusal = {"refused": type(error).__name__, "detail": str(error), "keys": found}
+            key_report = error.report if isinstance(error, LayoutMismatch) else {}
+            refusal = {"refused": type(error).__name__, "detail": str(error), "keys": key_report}
             console.print_json(json.dumps(refusal))
         else:
             errors.print(f"{type(error).__name__}: {error}", style="red", markup=False)
@@ -42,14 +42,14 @@ def import_command(
     if report:
         console.print_json(json.dumps(backbone.record))
         return
-    _tell(console, backbone.record["keys"])
+    _print_key_report(console, backbone.record["keys"])
     console.print(f"{write_backbone(backbone, out)}: {kind}", markup=False, highlight=False)
 
 
-def _tell(console: Console, keys: dict[str, int | list[str]]) -> None:
+def _print_key_report(console: Console, keys: dict[str, int | list[str]]) -> None:
     """Print how many keys matched, and each one that did not."""
-    for name, found in keys.items():
-        if isinstance(found, int):
-            console.print(f"{name}: {found} keys", highlight=False)
-        for key in found if isinstance(found, list) else []:
+    for name, entry in keys.items():
+        if isinstance(entry, int):
+            console.print(f"{name}: {entry} keys", highlight=False)
+        for key in entry if isinstance(entry, list) else []:
             console.print(f"{name}: {key}", markup=False, highlight=False)

@@ -6,18 +6,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from training.importers.backbone import Backbone
-from training.importers.checkpoint import Checkpoint, read_checkpoint
+from training.importers.backbone import ImportedBackbone
+from training.importers.checkpoint import CheckpointContents, read_checkpoint
 from training.importers.errors import LayoutMismatch
-from training.importers.layouts import Flags, Kind, build_layout
-from training.importers.matching import match, translate
-from training.importers.recognition import describe
+from training.importers.layouts import BackboneKind, VggishFlags, build_layout
+from training.importers.matching import convert_tensors, match_keys
+from training.importers.recognition import diagnose_tensors
 from training.importers.whitening import read_whitening
 
 
 def import_backbone(
-    kind: Kind, file: Path, *, final_relu: bool = False, pca: Path | None = None
-) -> Backbone:
+    kind: BackboneKind, file: Path, *, final_relu: bool = False, pca: Path | None = None
+) -> ImportedBackbone:
     """Read a public file into our network's keys.
 
     Args: final_relu, pca: how VGGish ends, see `Flags`; the other kinds have no such ends.
@@ -26,24 +26,28 @@ def import_backbone(
     """
     checkpoint = read_checkpoint(file)
     layout = build_layout(kind)
-    report = match(checkpoint.tensors, layout)
+    report = match_keys(checkpoint.tensors, layout)
     if not report.fits:
-        told = [f"{file.name} is not {kind}.", *report.sentences(), describe(checkpoint.tensors)]
-        raise LayoutMismatch(" ".join(told), report=report.unmatched())
-    state = translate(checkpoint.tensors, layout)
+        message_parts = [
+            f"{file.name} is not {kind}.",
+            *report.describe(),
+            diagnose_tensors(checkpoint.tensors),
+        ]
+        raise LayoutMismatch(" ".join(message_parts), report=report.as_dict())
+    state = convert_tensors(checkpoint.tensors, layout)
     record: dict[str, Any] = {
-        "source": _source(file, checkpoint),
+        "source": _describe_source(file, checkpoint),
         "unwrapped": [*checkpoint.unwrapped],
-        "keys": report.unmatched(),
+        "keys": report.as_dict(),
     }
     if pca is not None:
         whitening, source = read_whitening(pca)
         state |= {f"whitening.{key}": value for key, value in whitening.items()}
-        record["pca_source"] = _source(pca, source)
-    flags = Flags(final_relu=final_relu, pca=pca is not None)
+        record["pca_source"] = _describe_source(pca, source)
+    flags = VggishFlags(final_relu=final_relu, pca=pca is not None)
     record = {"kind": str(kind), "flags": asdict(flags), **record}
-    return Backbone(kind=kind, flags=flags, state=state, record=record)
+    return ImportedBackbone(kind=kind, flags=flags, state=state, record=record)
 
 
-def _source(file: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def _describe_source(file: Path, checkpoint: CheckpointContents) -> dict[str, Any]:
     return {"file": file.name, "sha256": checkpoint.sha256, "bytes": checkpoint.file_bytes}

@@ -14,7 +14,7 @@ from training.networks.iresnet import IResNet, IResNetConfig
 from training.networks.vggish import Vggish, VggishConfig
 
 
-class Kind(StrEnum):
+class BackboneKind(StrEnum):
     """The kinds of public weights that can be imported."""
 
     ARCFACE = "arcface-iresnet50"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class VggishFlags:
     """How an imported VGGish ends."""
 
     final_relu: bool = False
@@ -34,7 +34,7 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class KeyLayout:
     """The tensors of one kind of file.
 
     `keys` maps a public key to ours, `shapes` a public key to its shape; public
@@ -43,13 +43,13 @@ class Layout:
 
     keys: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
-    left_out: re.Pattern[str]
+    ignored_keys: re.Pattern[str]
 
 
-ARCFACE: Final = IResNetConfig(attention=False)
+ARCFACE_CONFIG: Final = IResNetConfig(attention=False)
 """Public weights know no LA-SE; it is added, untrained, where training starts from them."""
-EMOTION: Final = replace(
-    ARCFACE,
+EMOTION_CONFIG: Final = replace(
+    ARCFACE_CONFIG,
     scaled_side=48,
     input_side=40,
     first_stride=1,
@@ -59,7 +59,7 @@ EMOTION: Final = replace(
 )
 """The lineage's IR-50 on the middle 40 x 40 of a 48 x 48 face [L]; our crop as that face is [I]."""
 
-_EMOTION_STEM: Final = {
+_EMOTION_STEM_KEYS: Final = {
     "conv1": "input_layer.0",
     "bn1": "input_layer.1",
     "prelu": "input_layer.2",
@@ -67,7 +67,7 @@ _EMOTION_STEM: Final = {
     "fc": "output_layer.3",
     "features": "output_layer.4",
 }
-_EMOTION_BLOCK: Final = {
+_EMOTION_BLOCK_KEYS: Final = {
     "bn1": "res_layer.0",
     "conv1": "res_layer.1",
     "prelu": "res_layer.2",
@@ -78,38 +78,42 @@ _EMOTION_BLOCK: Final = {
 }
 
 
-def configure(kind: Kind, flags: Flags) -> IResNetConfig | VggishConfig:
+def build_config(kind: BackboneKind, flags: VggishFlags) -> IResNetConfig | VggishConfig:
     """The settings under which our network is the public one."""
-    if kind is Kind.VGGISH:
+    if kind is BackboneKind.VGGISH:
         return VggishConfig(final_relu=flags.final_relu, whitened=flags.pca)
-    return EMOTION if kind is Kind.EMOTION else ARCFACE
+    return EMOTION_CONFIG if kind is BackboneKind.EMOTION else ARCFACE_CONFIG
 
 
-def outline(config: IResNetConfig | VggishConfig) -> IResNet | Vggish:
+def build_meta_network(config: IResNetConfig | VggishConfig) -> IResNet | Vggish:
     """The network of these settings without weights: its tensors are on the meta device."""
     with torch.device("meta"):
         return IResNet(config) if isinstance(config, IResNetConfig) else Vggish(config)
 
 
-def build_layout(kind: Kind) -> Layout:
+def build_layout(kind: BackboneKind) -> KeyLayout:
     """The public layout of this kind, derived from our network and the key rules above."""
-    network = outline(configure(kind, Flags()))
-    if kind is Kind.EMOTION:
-        return _layout(network, _emotion_keys(network), left_out=r"logits\.(weight|bias)")
+    network = build_meta_network(build_config(kind, VggishFlags()))
+    if kind is BackboneKind.EMOTION:
+        return _build_key_layout(
+            network, _map_emotion_keys(network), ignored_keys=r"logits\.(weight|bias)"
+        )
     same = {key: key for key in network.state_dict()}
-    return _layout(network, same, left_out=r"pproc\..*" if kind is Kind.VGGISH else r"(?!)")
-
-
-def _layout(network: nn.Module, keys: dict[str, str], *, left_out: str) -> Layout:
-    state: dict[str, Tensor] = network.state_dict()
-    return Layout(
-        keys=keys,
-        shapes={public: tuple(state[ours].shape) for public, ours in keys.items()},
-        left_out=re.compile(left_out),
+    return _build_key_layout(
+        network, same, ignored_keys=r"pproc\..*" if kind is BackboneKind.VGGISH else r"(?!)"
     )
 
 
-def _emotion_keys(network: nn.Module) -> dict[str, str]:
+def _build_key_layout(network: nn.Module, keys: dict[str, str], *, ignored_keys: str) -> KeyLayout:
+    state: dict[str, Tensor] = network.state_dict()
+    return KeyLayout(
+        keys=keys,
+        shapes={public: tuple(state[ours].shape) for public, ours in keys.items()},
+        ignored_keys=re.compile(ignored_keys),
+    )
+
+
+def _map_emotion_keys(network: nn.Module) -> dict[str, str]:
     """Public keys number the blocks through; ours count anew in every stage."""
     keys: dict[str, str] = {}
     blocks: dict[str, int] = {}
@@ -118,8 +122,8 @@ def _emotion_keys(network: nn.Module) -> dict[str, str]:
         if in_block:
             block, part, leaf = in_block.groups()
             number = blocks.setdefault(block, len(blocks))
-            keys[f"body.{number}.{_EMOTION_BLOCK[part]}.{leaf}"] = key
+            keys[f"body.{number}.{_EMOTION_BLOCK_KEYS[part]}.{leaf}"] = key
         else:
             part, leaf = key.split(".")
-            keys[f"{_EMOTION_STEM[part]}.{leaf}"] = key
+            keys[f"{_EMOTION_STEM_KEYS[part]}.{leaf}"] = key
     return keys

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from training.importers.errors import WeightsNotFinite
-from training.importers.layouts import Layout
+from training.importers.layouts import KeyLayout
 
-_COUNTER: Final = "num_batches_tracked"
-_LISTED: Final = 5
+_COUNTER_SUFFIX: Final = "num_batches_tracked"
+_MAX_LISTED_KEYS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,26 +37,26 @@ class KeyReport:
         """Whether the file is of the layout's kind."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
-    def unmatched(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The report as JSON."""
         return {key: value if key == "matched" else [*value] for key, value in asdict(self).items()}
 
-    def sentences(self) -> list[str]:
+    def describe(self) -> list[str]:
         """One sentence for each way in which the file does not fit."""
         found = {
             "keys are missing": self.missing,
             "keys are unexpected": self.unexpected,
             "keys have another shape": self.wrong_shape,
         }
-        return [_sentence(what, keys) for what, keys in found.items() if keys]
+        return [_format_mismatch(what, keys) for what, keys in found.items() if keys]
 
 
-def _sentence(what: str, keys: tuple[str, ...]) -> str:
-    more = " and others" if len(keys) > _LISTED else ""
-    return f"{len(keys)} {what}: {', '.join(keys[:_LISTED])}{more}."
+def _format_mismatch(what: str, keys: tuple[str, ...]) -> str:
+    more = " and others" if len(keys) > _MAX_LISTED_KEYS else ""
+    return f"{len(keys)} {what}: {', '.join(keys[:_MAX_LISTED_KEYS])}{more}."
 
 
-def match(tensors: Mapping[str, Tensor], layout: Layout) -> KeyReport:
+def match_keys(tensors: Mapping[str, Tensor], layout: KeyLayout) -> KeyReport:
     """Compare keys and shapes; values are not looked at."""
     absent = [key for key in layout.shapes if key not in tensors]
     known = {key: tensors[key] for key in layout.shapes if key in tensors}
@@ -64,30 +64,30 @@ def match(tensors: Mapping[str, Tensor], layout: Layout) -> KeyReport:
     wrong = {key: tensor for key, tensor in known.items() if tensor.shape != layout.shapes[key]}
     return KeyReport(
         matched=len(known) - len(wrong),
-        missing=tuple(key for key in absent if not key.endswith(_COUNTER)),
-        unexpected=tuple(key for key in others if not layout.left_out.fullmatch(key)),
+        missing=tuple(key for key in absent if not key.endswith(_COUNTER_SUFFIX)),
+        unexpected=tuple(key for key in others if not layout.ignored_keys.fullmatch(key)),
         wrong_shape=tuple(
             f"{key}: {tuple(tensor.shape)} instead of {layout.shapes[key]}"
             for key, tensor in wrong.items()
         ),
-        left_out=tuple(key for key in others if layout.left_out.fullmatch(key)),
-        filled=tuple(key for key in absent if key.endswith(_COUNTER)),
+        left_out=tuple(key for key in others if layout.ignored_keys.fullmatch(key)),
+        filled=tuple(key for key in absent if key.endswith(_COUNTER_SUFFIX)),
         converted=tuple(
             f"{key}: {tensor.dtype}".replace("torch.", "")
             for key, tensor in known.items()
-            if not key.endswith(_COUNTER) and tensor.dtype != torch.float32
+            if not key.endswith(_COUNTER_SUFFIX) and tensor.dtype != torch.float32
         ),
     )
 
 
-def translate(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+def convert_tensors(tensors: Mapping[str, Tensor], layout: KeyLayout) -> dict[str, Tensor]:
     """The tensors of a file that fits, under our keys, in our precision.
 
     Raises: WeightsNotFinite: the first key that holds NaN or infinity is named.
     """
     state: dict[str, Tensor] = {}
     for public, ours in layout.keys.items():
-        if ours.endswith(_COUNTER):
+        if ours.endswith(_COUNTER_SUFFIX):
             state[ours] = tensors.get(public, torch.zeros(())).to(torch.int64)
             continue
         state[ours] = tensors[public].to(torch.float32).contiguous()

@@ -7,73 +7,78 @@ from typing import Final
 
 from torch import Tensor
 
-from training.importers.layouts import Kind, build_layout
-from training.importers.matching import match
+from training.importers.layouts import BackboneKind, build_layout
+from training.importers.matching import match_keys
 
 Tensors = Mapping[str, Tensor]
 
 
-def describe(tensors: Tensors) -> str:
+def diagnose_tensors(tensors: Tensors) -> str:
     """One sentence on which network these tensors seem to belong to."""
-    for kind in Kind:
-        if match(tensors, build_layout(kind)).fits:
+    for kind in BackboneKind:
+        if match_keys(tensors, build_layout(kind)).fits:
             return f"It looks like --kind {kind}."
-    for name, recognise in _STRANGERS.items():
+    for name, recognise in _KNOWN_NETWORKS.items():
         if recognise(tensors):
             return f"It looks like {name}."
-    kind, share = max(((kind, _share(tensors, kind)) for kind in Kind), key=lambda pair: pair[1])
+    kind, share = max(
+        ((kind, _compute_matched_share(tensors, kind)) for kind in BackboneKind),
+        key=lambda pair: pair[1],
+    )
     if share > 0.5:
         return f"It looks like an incomplete or changed --kind {kind}: {share:.0%} of its keys fit."
     return "It looks like none of the networks known here."
 
 
-def _share(tensors: Tensors, kind: Kind) -> float:
+def _compute_matched_share(tensors: Tensors, kind: BackboneKind) -> float:
     layout = build_layout(kind)
-    return match(tensors, layout).matched / len(layout.shapes)
+    return match_keys(tensors, layout).matched / len(layout.shapes)
 
 
-def _blocks(tensors: Tensors, stage: str) -> int:
+def _count_blocks(tensors: Tensors, stage: str) -> int:
     return len({key.split(".")[1] for key in tensors if key.startswith(f"{stage}.")})
 
 
-def _iresnet(third_stage: int) -> Callable[[Tensors], bool]:
+def _iresnet_predicate(third_stage: int) -> Callable[[Tensors], bool]:
     return lambda tensors: (
-        "layer1.0.prelu.weight" in tensors and _blocks(tensors, "layer3") == third_stage
+        "layer1.0.prelu.weight" in tensors and _count_blocks(tensors, "layer3") == third_stage
     )
 
 
-def _resnet(third_stage: int, last_convolution: int) -> Callable[[Tensors], bool]:
+def _resnet_predicate(third_stage: int, last_convolution: int) -> Callable[[Tensors], bool]:
     return lambda tensors: (
         f"layer1.0.conv{last_convolution}.weight" in tensors
         and "layer1.0.prelu.weight" not in tensors
-        and _blocks(tensors, "layer3") == third_stage
+        and _count_blocks(tensors, "layer3") == third_stage
     )
 
 
-def _has_end(end: str) -> Callable[[Tensors], bool]:
-    return lambda tensors: any(key.endswith(end) for key in tensors)
+def _key_suffix_predicate(suffix: str) -> Callable[[Tensors], bool]:
+    return lambda tensors: any(key.endswith(suffix) for key in tensors)
 
 
-def _is_ir50_of_faces(tensors: Tensors) -> bool:
+def _is_face_recognition_ir50(tensors: Tensors) -> bool:
     weight = next((v for k, v in tensors.items() if k.endswith("output_layer.3.weight")), None)
     return weight is not None and tuple(weight.shape) == (512, 25_088)
 
 
-_STRANGERS: Final[dict[str, Callable[[Tensors], bool]]] = {
-    "a ResNet-50 for ImageNet": _resnet(6, 3),
-    "a ResNet-101 for ImageNet": _resnet(23, 3),
-    "a ResNet-152 for ImageNet": _resnet(36, 3),
+_KNOWN_NETWORKS: Final[dict[str, Callable[[Tensors], bool]]] = {
+    "a ResNet-50 for ImageNet": _resnet_predicate(6, 3),
+    "a ResNet-101 for ImageNet": _resnet_predicate(23, 3),
+    "a ResNet-152 for ImageNet": _resnet_predicate(36, 3),
     "a small ResNet for ImageNet": lambda tensors: (
-        _resnet(2, 2)(tensors) or (_resnet(6, 2)(tensors))
+        _resnet_predicate(2, 2)(tensors) or (_resnet_predicate(6, 2)(tensors))
     ),
-    "ArcFace's IResNet-18": _iresnet(2),
-    "ArcFace's IResNet-34": _iresnet(6),
-    "ArcFace's IResNet-100": _iresnet(30),
-    "IR-SE-50, which has channel attention in every block": _has_end("res_layer.5.fc1.weight"),
-    "IR-50 for face recognition at 112 x 112, not yet trained on emotions": _is_ir50_of_faces,
-    "the PCA parameters of VGGish: give them as --pca beside VGGish's own file": _has_end(
+    "ArcFace's IResNet-18": _iresnet_predicate(2),
+    "ArcFace's IResNet-34": _iresnet_predicate(6),
+    "ArcFace's IResNet-100": _iresnet_predicate(30),
+    "IR-SE-50, which has channel attention in every block": _key_suffix_predicate(
+        "res_layer.5.fc1.weight"
+    ),
+    "IR-50 for face recognition at 112 x 112, not yet trained on emotions": _is_face_recognition_ir50,
+    "the PCA parameters of VGGish: give them as --pca beside VGGish's own file": _key_suffix_predicate(
         "pca_eigen_vectors"
     ),
-    "a VGG for ImageNet": _has_end("classifier.6.weight"),
+    "a VGG for ImageNet": _key_suffix_predicate("classifier.6.weight"),
     "ArcFace's class centres, not its backbone": lambda tensors: set(tensors) == {"weight"},
 }

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from service.domain.signatures import VOICE_FEATURES
-from training.importers.checkpoint import Checkpoint, read_checkpoint
+from training.importers.checkpoint import CheckpointContents, read_checkpoint
 from training.importers.errors import LayoutMismatch, WeightsNotFinite
 
-_NAMES: Final = (
+_KEY_PAIRS: Final = (
     ("pca_eigen_vectors", "pca_means"),
     ("pproc.pca_eigen_vectors", "pproc.pca_means"),
     ("pproc.pca_matrix", "pproc.pca_means"),
@@ -20,14 +20,14 @@ _NAMES: Final = (
 """The public PCA file's keys; those of a whole torchvggish model, and of an older one."""
 
 
-def read_whitening(file: Path) -> tuple[dict[str, Tensor], Checkpoint]:
+def read_whitening(file: Path) -> tuple[dict[str, Tensor], CheckpointContents]:
     """Read the PCA file, .pth or .npz.
 
     Returns: `axes` (128, 128) and `means` (128,), float32, and what was read.
     Raises: ImportRefused: the file cannot be read safely, or holds something else.
     """
     checkpoint = read_checkpoint(file)
-    for axes_key, means_key in _NAMES:
+    for axes_key, means_key in _KEY_PAIRS:
         axes, means = (checkpoint.tensors.get(key) for key in (axes_key, means_key))
         if axes is None or means is None:
             continue

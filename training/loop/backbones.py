@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.signatures import TARGETS
 from training.data.layout import Recording
-from training.data.samples import EpochBatches, FrameSamples, Modality, Source
-from training.loop.options import Options
+from training.data.samples import EpochBatchSampler, FrameDataset, Modality, SampleSource
+from training.loop.options import TrainingOptions
 from training.loop.ranks import Ranks
 from training.losses import concordance_loss
-from training.metrics import Scores, score_parts
+from training.metrics import Scores, compute_scores_of_recordings
 
-_FRAMES_AT_ONCE: Final = 64
+_FRAME_BATCH_SIZE: Final = 64
 
-STAGES: Final[dict[Modality, tuple[tuple[str, ...], ...]]] = {
+UNFREEZE_STAGES: Final[dict[Modality, tuple[tuple[str, ...], ...]]] = {
     "visual": (
         ("head.", "backbone.features.", "backbone.fc.", "backbone.bn2.", "backbone.attention."),
         ("backbone.layer4.",),
@@ -42,7 +42,7 @@ STAGES: Final[dict[Modality, tuple[tuple[str, ...], ...]]] = {
 """What thaws, in this order, in a backbone that starts from weights of its own [L]."""
 
 
-class Regression(nn.Module):
+class FrameRegressor(nn.Module):
     """A backbone and one linear map to valence and arousal."""
 
     def __init__(self, backbone: nn.Module, modality: Modality, features: int) -> None:
@@ -61,94 +61,94 @@ class Regression(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class BackboneData:
     """What a backbone is taught and validated with."""
 
     training: Sequence[Recording]
     validation: Sequence[Recording]
-    source: Source
+    source: SampleSource
     workers: int = 0
 
 
-class BackbonePart:
+class BackboneTask:
     """A backbone as a part to fit."""
 
     def __init__(
         self,
-        model: Regression,
-        material: Material,
+        model: FrameRegressor,
+        data: BackboneData,
         *,
-        options: Options,
+        options: TrainingOptions,
         ranks: Ranks,
-        gradually: bool,
+        unfreeze_gradually: bool,
     ) -> None:
         self.name = f"{model.modality} backbone"
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._material = material
+        self._data = data
         self._options = options
         self._ranks = ranks
-        self._stages = STAGES[material.source.modality] if gradually else None
-        self._samples = FrameSamples(
-            material.training,
-            material.source,
+        self._stages = UNFREEZE_STAGES[data.source.modality] if unfreeze_gradually else None
+        self._samples = FrameDataset(
+            data.training,
+            data.source,
             grid=options.grid,
             frames_per_window=options.frames_per_window,
             augmentation=options.augmentation,
             seed=options.seed,
         )
 
-    def thaw(self, epoch: int) -> None:
+    def set_trainable(self, epoch: int) -> None:
         """Every stage from scratch; one more every few epochs where weights are there already."""
         self.model.train()
         if self._stages is None:
             return
-        opened = self._stages[: 1 + epoch // self._options.unfreeze_epochs]
-        prefixes = tuple(prefix for stage in opened for prefix in stage)
+        unfrozen_stages = self._stages[: 1 + epoch // self._options.unfreeze_epochs]
+        prefixes = tuple(prefix for stage in unfrozen_stages for prefix in stage)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name.startswith(prefixes))
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.train(module.weight.requires_grad)
 
-    def batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+    def load_batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Inputs (W, K, ...) and targets (W, K, 2)."""
         return DataLoader(
-            self._samples, batch_sampler=self._sampler(epoch), num_workers=self._material.workers
+            self._samples, batch_sampler=self._build_sampler(epoch), num_workers=self._data.workers
         )
 
     @property
-    def steps(self) -> int:
+    def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
-        return len(self._sampler(0))
+        return len(self._build_sampler(0))
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def compute_loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The concordance loss over all frames of the batch."""
         inputs, targets = (part.to(self._ranks.device).flatten(0, 1) for part in batch)
-        every = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
-        return concordance_loss(model(inputs), targets, every)
+        mask = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+        return concordance_loss(model(inputs), targets, mask)
 
     @torch.inference_mode()
     def validate(self) -> Scores:
         """Frame by frame, over every so manieth usable frame of every held-out recording."""
         self.model.eval()
-        estimates: list[Floats] = []
-        truths: list[Floats] = []
-        source = self._material.source
-        for recording in self._material.validation:
-            rows = np.flatnonzero(source.usable(recording))[:: self._options.validation_stride]
-            for first in range(0, len(rows), _FRAMES_AT_ONCE):
-                part = rows[first : first + _FRAMES_AT_ONCE]
-                inputs = source.read(recording, part.tolist(), None, (0, 0, 0))
+        estimates: list[Float32Array] = []
+        truths: list[Float32Array] = []
+        source = self._data.source
+        for recording in self._data.validation:
+            rows = np.flatnonzero(source.usable_rows(recording))[:: self._options.validation_stride]
+            for first in range(0, len(rows), _FRAME_BATCH_SIZE):
+                part = rows[first : first + _FRAME_BATCH_SIZE]
+                inputs = source.read_samples(recording, part.tolist(), None, (0, 0, 0))
                 estimates.append(self.model(inputs.to(self._ranks.device)).cpu().numpy())
                 truths.append(recording.targets[part])
-        return score_parts(estimates, truths)
+        return compute_scores_of_recordings(estimates, truths)
 
-    def _sampler(self, epoch: int) -> EpochBatches:
-        return EpochBatches(
+    def _build_sampler(self, epoch: int) -> EpochBatchSampler:
+        return EpochBatchSampler(
             len(self._samples),
             epoch=epoch,
-            batch=self._options.backbone.batch_windows,
+            batch_size=self._options.backbone.batch_windows,
             seed=self._options.seed,
             rank=self._ranks.rank,
-            ranks=self._ranks.size,
+            world_size=self._ranks.size,
         )

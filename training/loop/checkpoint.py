@@ -20,20 +20,20 @@ from torch.optim import Optimizer
 
 from training.data.files import replace_file
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 @dataclass(slots=True, kw_only=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """After `epochs` epochs; `history` has one record for each."""
 
     epochs: int = 0
     finished: bool = False
     pace: dict[str, Any] = field(default_factory=dict[str, Any])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    model: State = field(default_factory=dict[str, Tensor])
-    best: State = field(default_factory=dict[str, Tensor])
-    optimizer: State = field(default_factory=dict[str, Tensor])
+    model: StateDict = field(default_factory=dict[str, Tensor])
+    best: StateDict = field(default_factory=dict[str, Tensor])
+    optimizer: StateDict = field(default_factory=dict[str, Tensor])
 
     def save(self, file: Path) -> None:
         """Write all of it, or leave what was there."""
@@ -47,35 +47,35 @@ class Checkpoint:
         replace_file(file, lambda part: save_file(tensors, part, header))
 
     @staticmethod
-    def load(file: Path) -> Checkpoint:
+    def load(file: Path) -> TrainingCheckpoint:
         """What `save` wrote; a fresh one where there is no file."""
         if not file.is_file():
-            return Checkpoint()
-        groups: dict[str, State] = {"model": {}, "best": {}, "optimizer": {}}
+            return TrainingCheckpoint()
+        groups: dict[str, StateDict] = {"model": {}, "best": {}, "optimizer": {}}
         with safe_open(file, framework="pt") as stored:
             facts = json.loads(stored.metadata()["state"])
             for key in stored.keys():  # noqa: SIM118  (not a mapping)
                 group, _, name = key.partition(".")
                 groups[group][name] = stored.get_tensor(key)
         model, best, optimizer = groups.values()
-        return Checkpoint(**facts, model=model, best=best, optimizer=optimizer)
+        return TrainingCheckpoint(**facts, model=model, best=best, optimizer=optimizer)
 
 
-def optimizer_state(optimizer: Optimizer) -> State:
+def flatten_optimizer_state(optimizer: Optimizer) -> StateDict:
     """What the optimizer remembers of each parameter, by its place and the memory's name."""
-    remembered: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    state_by_parameter: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
     return {
         f"{place}.{name}": torch.as_tensor(value)
-        for place, memory in remembered.items()
+        for place, memory in state_by_parameter.items()
         for name, value in memory.items()
     }
 
 
-def load_optimizer_state(optimizer: Optimizer, state: State) -> None:
+def load_optimizer_state(optimizer: Optimizer, state: StateDict) -> None:
     """Give it back what `optimizer_state` took."""
-    remembered: dict[int, dict[str, Tensor]] = {}
+    state_by_parameter: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
         place, _, name = key.partition(".")
-        remembered.setdefault(int(place), {})[name] = value
-    whole = optimizer.state_dict()
-    optimizer.load_state_dict(whole | {"state": remembered})
+        state_by_parameter.setdefault(int(place), {})[name] = value
+    current_state = optimizer.state_dict()
+    optimizer.load_state_dict(current_state | {"state": state_by_parameter})

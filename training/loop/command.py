@@ -15,10 +15,10 @@ from service.domain.signatures import FOLDS
 from training.data.errors import DatasetError
 from training.importers.errors import ImportRefused
 from training.loop.errors import RunError
-from training.loop.journal import Journal
-from training.loop.options import Ablation, Decay, Options
+from training.loop.journal import RunLogger
+from training.loop.options import Ablation, Decay, TrainingOptions
 from training.loop.ranks import join_ranks
-from training.loop.training import Start, train
+from training.loop.training import InitialWeights, train_run
 from training.presets import PRESETS
 
 
@@ -72,7 +72,7 @@ def train_command(
     """Train backbones and folds; the same command goes on after an interruption."""
     if threads:
         torch.set_num_threads(threads)
-    options = Options(
+    options = TrainingOptions(
         seed=seed,
         deal_seed=deal,
         folds=_parse_folds(folds),
@@ -101,14 +101,14 @@ def train_command(
     console = Console()
     try:
         with join_ranks(device) as ranks:
-            train(
+            train_run(
                 data,
                 out,
                 preset=PRESETS[preset],
                 options=options,
                 ranks=ranks,
-                journal=Journal(console if ranks.leads else None),
-                start=Start(visual=visual, audio=audio, backbones=backbones),
+                logger=RunLogger(console if ranks.is_leader else None),
+                initial=InitialWeights(visual=visual, audio=audio, backbones=backbones),
                 workers=workers,
             )
     except (DatasetError, RunError, ImportRefused) as error:

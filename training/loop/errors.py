@@ -25,15 +25,15 @@ class RunNotFound(RunError):
     """The folder holds no run."""
 
 
-class RunOfOtherChoices(RunError):
+class RunConfigMismatch(RunError):
     """The folder holds a run of other choices."""
 
 
-class RunUnfinished(RunError):
+class RunIncomplete(RunError):
     """The run has not come to its end."""
 
 
-class WeightsUnfit(RunError):
+class IncompatibleWeights(RunError):
     """The weights do not fit the network."""
 
 
@@ -41,7 +41,7 @@ class TrainingDiverged(RunError):
     """The loss is no number any more."""
 
 
-class SubjectsMet(RunError):
+class SubjectsNotHeldOut(RunError):
     """The run has met these people."""
 
 

@@ -16,39 +16,43 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.data.files import replace_file
-from training.loop.checkpoint import Checkpoint, load_optimizer_state, optimizer_state
+from training.loop.checkpoint import (
+    TrainingCheckpoint,
+    flatten_optimizer_state,
+    load_optimizer_state,
+)
 from training.loop.errors import TrainingDiverged
-from training.loop.journal import Journal, describe, write_metrics
-from training.loop.options import Schedule
-from training.loop.pace import Pace
+from training.loop.journal import RunLogger, format_epoch, write_metrics
+from training.loop.options import TrainingSchedule
+from training.loop.pace import LearningRateSchedule
 from training.loop.ranks import Ranks
 from training.metrics import Scores
 
-CHECKPOINT: Final = "checkpoint.safetensors"
-WEIGHTS: Final = "weights.safetensors"
-METRICS: Final = "metrics.jsonl"
+CHECKPOINT_FILE: Final = "checkpoint.safetensors"
+WEIGHTS_FILE: Final = "weights.safetensors"
+METRICS_FILE: Final = "metrics.jsonl"
 
 
-class Part(Protocol):
+class TrainingTask(Protocol):
     """Something to fit: a network, its batches, its loss, and how good it is."""
 
     name: str
     model: nn.Module
 
-    def thaw(self, epoch: int) -> None:
+    def set_trainable(self, epoch: int) -> None:
         """Put the model in training mode, and open what may learn in this epoch."""
         ...
 
-    def batches(self, epoch: int) -> Iterable[Any]:
+    def load_batches(self, epoch: int) -> Iterable[Any]:
         """The epoch's batches for this process; `steps` of them."""
         ...
 
     @property
-    def steps(self) -> int:
+    def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+    def compute_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """What to minimise, (); `model` is the part's own, maybe wrapped."""
         ...
 
@@ -58,90 +62,92 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class FitContext:
     """What a fit depends on, besides the part."""
 
-    schedule: Schedule
+    schedule: TrainingSchedule
     learning_rate: float
     seed: int
     ranks: Ranks
-    journal: Journal
+    logger: RunLogger
 
 
-def fit(part: Part, folder: Path, conditions: Conditions) -> None:
+def fit_task(task: TrainingTask, folder: Path, context: FitContext) -> None:
     """Fit a part, going on from its checkpoint, and write its best weights and its metrics.
 
     Writes checkpoint.safetensors after each epoch, then metrics.jsonl; weights.safetensors at
     the end.
     """
-    part.model.to(conditions.ranks.device)
-    schedule = conditions.schedule
+    task.model.to(context.ranks.device)
+    schedule = context.schedule
     optimizer = torch.optim.Adam(
-        part.model.parameters(), lr=conditions.learning_rate, weight_decay=schedule.weight_decay
+        task.model.parameters(), lr=context.learning_rate, weight_decay=schedule.weight_decay
     )
-    pace = Pace(optimizer, schedule, conditions.learning_rate)
-    point = Checkpoint.load(folder / CHECKPOINT)
-    if point.epochs:
-        part.model.load_state_dict(point.model)
-        load_optimizer_state(optimizer, point.optimizer)
-        pace.load(point.pace)
-    while not point.finished:
-        _fit_epoch(part, point, optimizer, pace, conditions)
-        point.finished = pace.is_over or point.epochs >= schedule.epochs
-        if conditions.ranks.leads:
-            point.save(folder / CHECKPOINT)
-            write_metrics(folder / METRICS, point.history)
-        conditions.journal.say(describe(part.name, point.history[-1]))
-    if conditions.ranks.leads and not (folder / WEIGHTS).is_file():
-        best = {name: value.cpu().contiguous() for name, value in point.best.items()}
-        replace_file(folder / WEIGHTS, lambda file: save_file(best, file))
-    conditions.ranks.meet()
+    rate_schedule = LearningRateSchedule(optimizer, schedule, context.learning_rate)
+    checkpoint = TrainingCheckpoint.load(folder / CHECKPOINT_FILE)
+    if checkpoint.epochs:
+        task.model.load_state_dict(checkpoint.model)
+        load_optimizer_state(optimizer, checkpoint.optimizer)
+        rate_schedule.load_state_dict(checkpoint.pace)
+    while not checkpoint.finished:
+        _fit_epoch(task, checkpoint, optimizer, rate_schedule, context)
+        checkpoint.finished = rate_schedule.should_stop or checkpoint.epochs >= schedule.epochs
+        if context.ranks.is_leader:
+            checkpoint.save(folder / CHECKPOINT_FILE)
+            write_metrics(folder / METRICS_FILE, checkpoint.history)
+        context.logger.log(format_epoch(task.name, checkpoint.history[-1]))
+    if context.ranks.is_leader and not (folder / WEIGHTS_FILE).is_file():
+        best = {name: value.cpu().contiguous() for name, value in checkpoint.best.items()}
+        replace_file(folder / WEIGHTS_FILE, lambda file: save_file(best, file))
+    context.ranks.wait_for_all()
 
 
 def _fit_epoch(
-    part: Part,
-    point: Checkpoint,
+    task: TrainingTask,
+    checkpoint: TrainingCheckpoint,
     optimizer: torch.optim.Optimizer,
-    pace: Pace,
-    conditions: Conditions,
+    rate_schedule: LearningRateSchedule,
+    context: FitContext,
 ) -> None:
-    began, epoch, rate = time.perf_counter(), point.epochs, pace.learning_rate
-    loss = _learn(part, epoch, optimizer, conditions)
+    began, epoch, rate = time.perf_counter(), checkpoint.epochs, rate_schedule.learning_rate
+    loss = _train_epoch(task, epoch, optimizer, context)
     if not math.isfinite(loss):
-        raise TrainingDiverged(f"{part.name}, epoch {epoch}")
-    scores = conditions.ranks.ask_leader(part.validate)
-    is_best = pace.step(epoch, scores.mean)
-    point.epochs = epoch + 1
-    point.pace = pace.state()
-    point.model = dict(part.model.state_dict())
-    point.optimizer = optimizer_state(optimizer)
+        raise TrainingDiverged(f"{task.name}, epoch {epoch}")
+    scores = context.ranks.broadcast_from_leader(task.validate)
+    is_best = rate_schedule.step(epoch, scores.mean)
+    checkpoint.epochs = epoch + 1
+    checkpoint.pace = rate_schedule.state_dict()
+    checkpoint.model = dict(task.model.state_dict())
+    checkpoint.optimizer = flatten_optimizer_state(optimizer)
     if is_best:
-        point.best = {name: value.detach().clone() for name, value in point.model.items()}
+        checkpoint.best = {name: value.detach().clone() for name, value in checkpoint.model.items()}
     record = {"epoch": epoch, "loss": loss, **scores.as_dict(), "learning_rate": rate}
     seconds = round(time.perf_counter() - began, 3)
-    point.history.append(record | {"is_best": is_best, "seconds": seconds})
+    checkpoint.history.append(record | {"is_best": is_best, "seconds": seconds})
 
 
-def _learn(
-    part: Part, epoch: int, optimizer: torch.optim.Optimizer, conditions: Conditions
+def _train_epoch(
+    task: TrainingTask, epoch: int, optimizer: torch.optim.Optimizer, context: FitContext
 ) -> float:
     """One epoch of steps; its mean loss, in this process."""
-    part.thaw(epoch)
-    ranks = conditions.ranks
+    task.set_trainable(epoch)
+    ranks = context.ranks
     # wrapped anew each epoch: what may learn changes, and the wrapper looks only once
-    model = DistributedDataParallel(part.model) if ranks.size > 1 else part.model
+    model = DistributedDataParallel(task.model) if ranks.size > 1 else task.model
     total = torch.zeros((), dtype=torch.float64)
-    title = f"{part.name} epoch {epoch}"
-    batches = conditions.journal.follow(part.batches(epoch), total=part.steps, title=title)
+    title = f"{task.name} epoch {epoch}"
+    batches = context.logger.track_progress(
+        task.load_batches(epoch), total=task.steps_per_epoch, title=title
+    )
     for step, batch in enumerate(batches):
-        _seed_step(conditions.seed, part.name, epoch, step, ranks.rank)
+        _seed_step(context.seed, task.name, epoch, step, ranks.rank)
         optimizer.zero_grad()
-        loss = part.loss(model, batch)
+        loss = task.compute_loss(model, batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(part.model.parameters(), conditions.schedule.gradient_norm)
+        nn.utils.clip_grad_norm_(task.model.parameters(), context.schedule.gradient_norm)
         optimizer.step()
         total += loss.detach().double().cpu()
-    return float(total / part.steps)
+    return float(total / task.steps_per_epoch)
 
 
 def _seed_step(*key: object) -> None:

@@ -17,29 +17,29 @@ from training.data.files import replace_file, replace_text
 T = TypeVar("T")
 
 
-class Journal:
+class RunLogger:
     """Speaks on the console; silent in every process but the first."""
 
     def __init__(self, console: Console | None) -> None:
         self._console = console or Console(quiet=True)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """One line."""
         self._console.print(text, highlight=False)
 
-    def follow(self, steps: Iterable[T], *, total: int, title: str) -> Iterator[T]:
+    def track_progress(self, steps: Iterable[T], *, total: int, title: str) -> Iterator[T]:
         """The steps, with a bar that grows as they are taken where there is a terminal."""
         if not self._console.is_terminal:
             yield from steps
             return
-        with self._bar() as bar:
+        with self._progress_bar() as bar:
             task = bar.add_task(title, total=total)
             for step in steps:
                 yield step
                 bar.advance(task)
 
     @contextmanager
-    def _bar(self) -> Generator[Progress]:
+    def _progress_bar(self) -> Generator[Progress]:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,7 +50,7 @@ class Journal:
             yield bar
 
 
-def describe(part: str, record: dict[str, Any]) -> str:
+def format_epoch(part: str, record: dict[str, Any]) -> str:
     """An epoch's record as a line to read."""
     return (
         f"{part} epoch {record['epoch']}: loss {record['loss']:.3f}, "
@@ -65,7 +65,7 @@ def write_metrics(file: Path, history: Sequence[dict[str, Any]]) -> None:
     replace_text(file, "".join(f"{json.dumps(record)}\n" for record in history))
 
 
-def draw_curves(file: Path, histories: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+def plot_curves(file: Path, histories: Mapping[str, Sequence[dict[str, Any]]]) -> None:
     """A picture: for each part its loss, and the CCCs it was validated with, over the epochs."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

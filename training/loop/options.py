@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from service.domain.signatures import FOLDS
 from training.data.augmentation import Augmentation
-from training.data.windows import Grid
+from training.data.windows import WindowGrid
 from training.networks.encoder import EncoderConfig
 from training.networks.tcn import TcnConfig
 from training.presets import Preset
@@ -33,7 +33,7 @@ class Decay(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class TrainingSchedule:
     """How long one part is trained, and how fast."""
 
     epochs: int
@@ -53,7 +53,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class TrainingOptions:
     """What a run is made of, besides the preset and the data."""
 
     seed: int = 0
@@ -61,13 +61,17 @@ class Options:
     """Who is in which fold, and who is kept back: runs with the same deal can be compared."""
     folds: tuple[int, ...] = tuple(range(FOLDS))
     ablation: Ablation | None = None
-    grid: Grid = field(default_factory=Grid)
+    grid: WindowGrid = field(default_factory=WindowGrid)
     rate_hz: float = 30.0
     """Frames per second of a recording without a video file."""
     calibration_share: float = 0.1
     """Of the training set's subjects, kept back to calibrate the spread [I]."""
-    backbone: Schedule = field(default_factory=lambda: Schedule(epochs=40, learning_rate=1e-3))
-    fold: Schedule = field(default_factory=lambda: Schedule(epochs=60, learning_rate=1e-3))
+    backbone: TrainingSchedule = field(
+        default_factory=lambda: TrainingSchedule(epochs=40, learning_rate=1e-3)
+    )
+    fold: TrainingSchedule = field(
+        default_factory=lambda: TrainingSchedule(epochs=60, learning_rate=1e-3)
+    )
     fine_tuning_rate: float = 1e-4
     """Learning rate of a backbone that starts from weights of its own [I]."""
     unfreeze_epochs: int = 5
@@ -79,26 +83,34 @@ class Options:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-def ablate(preset: Preset, ablation: Ablation | None) -> Preset:
+def apply_ablation(preset: Preset, ablation: Ablation | None) -> Preset:
     """The preset without the part; a modality is left out of the features, not of the network."""
     fusion = preset.fusion
     match ablation:
         case Ablation.NO_LA_SE:
             return replace(preset, visual=replace(preset.visual, attention=False))
         case Ablation.NO_TCN:
-            blind = (_frame_by_frame(fusion.visual), _frame_by_frame(fusion.audio))
-            return replace(preset, fusion=replace(fusion, visual=blind[0], audio=blind[1]))
+            frame_wise_configs = (
+                _remove_temporal_context(fusion.visual),
+                _remove_temporal_context(fusion.audio),
+            )
+            return replace(
+                preset,
+                fusion=replace(fusion, visual=frame_wise_configs[0], audio=frame_wise_configs[1]),
+            )
         case Ablation.NO_TRANSFORMER:
-            return replace(preset, fusion=replace(fusion, encoder=_entry_alone(fusion.encoder)))
+            return replace(
+                preset, fusion=replace(fusion, encoder=_remove_encoder_layers(fusion.encoder))
+            )
         case _:
             return preset
 
 
-def _frame_by_frame(tcn: TcnConfig) -> TcnConfig:
+def _remove_temporal_context(tcn: TcnConfig) -> TcnConfig:
     """Kernels of one frame: the same depth and widths, no reach in time."""
     return replace(tcn, kernel=1)
 
 
-def _entry_alone(encoder: EncoderConfig) -> EncoderConfig:
+def _remove_encoder_layers(encoder: EncoderConfig) -> EncoderConfig:
     """No layer: the concatenated modalities go through one linear map to the heads."""
     return replace(encoder, layers=0)

@@ -8,13 +8,15 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from training.loop.options import Decay, Schedule
+from training.loop.options import Decay, TrainingSchedule
 
 
-class Pace:
+class LearningRateSchedule:
     """Rises for the warm-up's epochs, then falls: on every plateau of the CCC, or as a cosine."""
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule, learning_rate: float) -> None:
+    def __init__(
+        self, optimizer: Optimizer, schedule: TrainingSchedule, learning_rate: float
+    ) -> None:
         self._optimizer = optimizer
         self._schedule = schedule
         self._peak = learning_rate
@@ -26,8 +28,8 @@ class Pace:
             threshold=0.0,
         )
         self._best = -float("inf")
-        self._since_best = 0
-        self._warm_up(0)
+        self._epochs_since_best = 0
+        self._set_warm_up_rate(0)
 
     @property
     def learning_rate(self) -> float:
@@ -35,29 +37,29 @@ class Pace:
         return float(self._optimizer.param_groups[0]["lr"])
 
     @property
-    def is_over(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether nothing has become better for too long; a cosine is followed to its end."""
         on_plateau = self._schedule.decay is Decay.PLATEAU
-        return on_plateau and self._since_best >= self._schedule.stop_epochs
+        return on_plateau and self._epochs_since_best >= self._schedule.stop_epochs
 
     def step(self, epoch: int, ccc: float) -> bool:
         """Takes the CCC of an epoch, sets the rate of the next; returns whether it is the best."""
         is_best = ccc > self._best
         self._best = max(ccc, self._best)
-        self._since_best = 0 if is_best else self._since_best + 1
+        self._epochs_since_best = 0 if is_best else self._epochs_since_best + 1
         if epoch + 1 < self._schedule.warm_up_epochs:
-            self._warm_up(epoch + 1)
+            self._set_warm_up_rate(epoch + 1)
         elif self._schedule.decay is Decay.COSINE:
-            self._set(self._peak * _cosine(epoch + 1, self._schedule))
+            self._set_rate(self._peak * _cosine_factor(epoch + 1, self._schedule))
         else:
             self._plateau.step(ccc)
         return is_best
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What `load` needs, as JSON can hold it."""
         return {
             "best": self._best,
-            "since_best": self._since_best,
+            "since_best": self._epochs_since_best,
             "learning_rate": self.learning_rate,
             "plateau": {
                 name: value
@@ -66,21 +68,21 @@ class Pace:
             },
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self._best, self._since_best = state["best"], state["since_best"]
+        self._best, self._epochs_since_best = state["best"], state["since_best"]
         self._plateau.load_state_dict(state["plateau"])
-        self._set(state["learning_rate"])
+        self._set_rate(state["learning_rate"])
 
-    def _warm_up(self, epoch: int) -> None:
-        self._set(self._peak * min(1.0, (epoch + 1) / max(1, self._schedule.warm_up_epochs)))
+    def _set_warm_up_rate(self, epoch: int) -> None:
+        self._set_rate(self._peak * min(1.0, (epoch + 1) / max(1, self._schedule.warm_up_epochs)))
 
-    def _set(self, rate: float) -> None:
+    def _set_rate(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
 
-def _cosine(epoch: int, schedule: Schedule) -> float:
+def _cosine_factor(epoch: int, schedule: TrainingSchedule) -> float:
     """The share of the peak rate in an epoch after the warm-up, from 1 to nearly 0."""
     falling = max(1, schedule.epochs - schedule.warm_up_epochs)
     return 0.5 * (1.0 + math.cos(math.pi * (epoch - schedule.warm_up_epochs) / falling))

@@ -14,7 +14,7 @@ from torch import distributed
 
 T = TypeVar("T")
 
-_LONGEST_WAIT = timedelta(hours=12)
+_BARRIER_TIMEOUT = timedelta(hours=12)
 """Processes wait for the one that validates, and for folds longer than their own."""
 
 
@@ -27,26 +27,26 @@ class Ranks:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process writes what all share."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """Every size-th item, from this process's own."""
         return items[self.rank :: self.size]
 
-    def meet(self) -> None:
+    def wait_for_all(self) -> None:
         """Wait for the others."""
         if self.size > 1:
             distributed.barrier()
 
-    def ask_leader(self, answer: Callable[[], T]) -> T:
+    def broadcast_from_leader(self, compute: Callable[[], T]) -> T:
         """The leader's answer, in every process."""
         if self.size == 1:
-            return answer()
-        box: list[Any] = [answer() if self.leads else None]
-        distributed.broadcast_object_list(box, src=0)
-        return box[0]
+            return compute()
+        holder: list[Any] = [compute() if self.is_leader else None]
+        distributed.broadcast_object_list(holder, src=0)
+        return holder[0]
 
 
 @contextmanager
@@ -56,19 +56,19 @@ def join_ranks(device: str = "auto") -> Generator[Ranks]:
     Args: device: "auto" is a GPU where torch sees one, a device's name otherwise.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    selected_device = _select_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
-        yield Ranks(rank=0, size=1, device=chosen)
+        yield Ranks(rank=0, size=1, device=selected_device)
         return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+    backend = "nccl" if selected_device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=_BARRIER_TIMEOUT)
     try:
-        yield Ranks(rank=rank, size=size, device=chosen)
+        yield Ranks(rank=rank, size=size, device=selected_device)
     finally:
         distributed.destroy_process_group()
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def _select_device(name: str, local_rank: int) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cuda":

@@ -10,152 +10,162 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
-from training.data.embeddings import Embeddings
+from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
-from training.data.samples import Modality, Source
-from training.data.tracks import Tracks
+from training.data.samples import Modality, SampleSource
+from training.data.tracks import SpectraCache
 from training.evaluation.calibration import calibrate_run
-from training.evaluation.embedding import EMBEDDINGS, embed_recordings
-from training.importers.backbone import Backbone
-from training.loop.backbones import BackbonePart, Material, Regression
-from training.loop.errors import RunOfOtherChoices, RunUnfinished
-from training.loop.fitting import METRICS, WEIGHTS, Conditions, fit
-from training.loop.heads import FoldPart, Lessons
-from training.loop.journal import Journal, draw_curves, write_metrics
-from training.loop.options import Schedule
+from training.evaluation.embedding import EMBEDDINGS_FOLDER, embed_recordings
+from training.importers.backbone import ImportedBackbone
+from training.loop.backbones import BackboneData, BackboneTask, FrameRegressor
+from training.loop.errors import RunConfigMismatch, RunIncomplete
+from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE, FitContext, fit_task
+from training.loop.heads import FoldData, FoldTask
+from training.loop.journal import RunLogger, plot_curves, write_metrics
+from training.loop.options import TrainingSchedule
 from training.loop.ranks import Ranks
 from training.networks.initialisation import seed_weights
 from training.presets import build_networks
-from training.runs import CURVES, Run, open_run
+from training.runs import CURVES_FILE, TrainingRun, open_run
 
-_FEATURES: Final[dict[Modality, int]] = {"visual": FACE_FEATURES, "audio": VOICE_FEATURES}
+_FEATURE_COUNTS: Final[dict[Modality, int]] = {"visual": FACE_FEATURES, "audio": VOICE_FEATURES}
 
 
-class Stages:
+class RunTrainer:
     """A run's parts, fitted into its folder."""
 
     def __init__(
         self,
-        run: Run,
+        run: TrainingRun,
         recordings: Sequence[Recording],
-        tracks: Tracks,
+        spectra: SpectraCache,
         *,
         ranks: Ranks,
-        journal: Journal,
+        logger: RunLogger,
         workers: int,
     ) -> None:
         self._run = run
         self._recordings = recordings
-        self._tracks = tracks
+        self._spectra = spectra
         self._ranks = ranks
-        self._journal = journal
+        self._logger = logger
         self._workers = workers
 
-    def run_all(self, imported: dict[Modality, Backbone], backbones: Path | None) -> None:
+    def train_all(self, imported: dict[Modality, ImportedBackbone], backbones: Path | None) -> None:
         """Backbones, embeddings, folds, pictures, calibration.
 
         Args: imported: what backbones start from; backbones: the run they are taken from.
         """
-        for modality in _FEATURES:
-            taken = backbones is not None and self._take_backbone(modality, backbones)
-            if not taken:
+        for modality in _FEATURE_COUNTS:
+            is_copied = backbones is not None and self._copy_backbone(modality, backbones)
+            if not is_copied:
                 self._fit_backbone(modality, imported.get(modality))
         if backbones is not None:
-            self._share_embeddings(backbones)
-        embeddings = self._embed()
-        for fold in self._ranks.share(self._run.options.folds):
+            self._link_embeddings(backbones)
+        embeddings = self._embed_recordings()
+        for fold in self._ranks.shard(self._run.options.folds):
             self._fit_fold(fold, embeddings)
-        self._ranks.meet()
-        if self._ranks.leads:
-            self._draw()
-            calibrated = calibrate_run(self._run, self._recordings, embeddings, self._ranks.device)
-            self._journal.say(calibrated)
-        self._ranks.meet()
+        self._ranks.wait_for_all()
+        if self._ranks.is_leader:
+            self._write_curves()
+            calibration_message = calibrate_run(
+                self._run, self._recordings, embeddings, self._ranks.device
+            )
+            self._logger.log(calibration_message)
+        self._ranks.wait_for_all()
 
-    def _fit_backbone(self, modality: Modality, imported: Backbone | None) -> None:
+    def _fit_backbone(self, modality: Modality, imported: ImportedBackbone | None) -> None:
         options, run = self._run.options, self._run
         networks = build_networks(run.preset, options.seed)
         backbone = networks.visual if modality == "visual" else networks.audio
         if imported is not None:
             imported.load_into(backbone)
-        model = Regression(backbone, modality, _FEATURES[modality])
+        model = FrameRegressor(backbone, modality, _FEATURE_COUNTS[modality])
         seed_weights(model.head, options.seed, f"{modality} head")
-        material = Material(
-            training=self._named(run.plan.folds[0].training),
-            validation=self._named(run.plan.folds[0].validation),
-            source=Source(modality=modality, tracks=self._tracks, rate_hz=options.rate_hz),
+        data = BackboneData(
+            training=self._select_recordings(run.plan.folds[0].training),
+            validation=self._select_recordings(run.plan.folds[0].validation),
+            source=SampleSource(modality=modality, spectra=self._spectra, rate_hz=options.rate_hz),
             workers=self._workers,
         )
-        part = BackbonePart(
-            model, material, options=options, ranks=self._ranks, gradually=imported is not None
+        task = BackboneTask(
+            model, data, options=options, ranks=self._ranks, unfreeze_gradually=imported is not None
         )
         rate = options.backbone.learning_rate if imported is None else options.fine_tuning_rate
-        fit(part, run.backbone(modality), self._conditions(options.backbone, rate, self._ranks))
+        fit_task(
+            task,
+            run.backbone_folder(modality),
+            self._build_context(options.backbone, rate, self._ranks),
+        )
 
-    def _take_backbone(self, modality: Modality, folder: Path) -> bool:
+    def _copy_backbone(self, modality: Modality, folder: Path) -> bool:
         """Another run's backbone over the same folds; False where its network is another."""
         other, run = open_run(folder), self._run
         config = {"visual": run.preset.visual, "audio": run.preset.audio}[modality]
-        theirs = {"visual": other.preset.visual, "audio": other.preset.audio}[modality]
+        other_config = {"visual": other.preset.visual, "audio": other.preset.audio}[modality]
         if (run.plan, run.config["data"]) != (other.plan, other.config["data"]):
-            raise RunOfOtherChoices(f"{folder} learnt from other data or was dealt other folds")
-        if config != theirs:
-            self._journal.say(f"the {modality} backbone of {folder.name} is another network")
+            raise RunConfigMismatch(f"{folder} learnt from other data or was dealt other folds")
+        if config != other_config:
+            self._logger.log(f"the {modality} backbone of {folder.name} is another network")
             return False
-        if not (other.backbone(modality) / WEIGHTS).is_file():
-            raise RunUnfinished(f"{other.backbone(modality)} has no {WEIGHTS} yet")
-        if self._ranks.leads:
-            run.backbone(modality).mkdir(exist_ok=True)
-            for name in (METRICS, WEIGHTS):
-                shutil.copy(other.backbone(modality) / name, run.backbone(modality) / name)
-        self._ranks.meet()
+        if not (other.backbone_folder(modality) / WEIGHTS_FILE).is_file():
+            raise RunIncomplete(f"{other.backbone_folder(modality)} has no {WEIGHTS_FILE} yet")
+        if self._ranks.is_leader:
+            run.backbone_folder(modality).mkdir(exist_ok=True)
+            for name in (METRICS_FILE, WEIGHTS_FILE):
+                shutil.copy(
+                    other.backbone_folder(modality) / name, run.backbone_folder(modality) / name
+                )
+        self._ranks.wait_for_all()
         return True
 
-    def _share_embeddings(self, folder: Path) -> None:
+    def _link_embeddings(self, folder: Path) -> None:
         """Read and write the other run's embeddings where the backbones are the same."""
-        mine, theirs = self._run.folder / EMBEDDINGS, folder / EMBEDDINGS
+        own_folder, other_folder = self._run.folder / EMBEDDINGS_FOLDER, folder / EMBEDDINGS_FOLDER
         same = self._run.preset.visual == open_run(folder).preset.visual
-        if self._ranks.leads and same and not mine.exists():
-            mine.symlink_to(os.path.relpath(theirs, mine.parent))
-        self._ranks.meet()
+        if self._ranks.is_leader and same and not own_folder.exists():
+            own_folder.symlink_to(os.path.relpath(other_folder, own_folder.parent))
+        self._ranks.wait_for_all()
 
-    def _embed(self) -> Embeddings:
-        mine = self._ranks.share(self._recordings)
+    def _embed_recordings(self) -> EmbeddingStore:
+        own_recordings = self._ranks.shard(self._recordings)
         embeddings = embed_recordings(
-            self._run, mine, self._tracks, self._ranks.device, self._journal
+            self._run, own_recordings, self._spectra, self._ranks.device, self._logger
         )
-        self._ranks.meet()
+        self._ranks.wait_for_all()
         return embeddings
 
-    def _fit_fold(self, fold: int, embeddings: Embeddings) -> None:
+    def _fit_fold(self, fold: int, embeddings: EmbeddingStore) -> None:
         options, run = self._run.options, self._run
         plan = run.plan.folds[fold]
-        lessons = Lessons(
-            training=self._named(plan.training),
-            validation=self._named(plan.validation),
+        data = FoldData(
+            training=self._select_recordings(plan.training),
+            validation=self._select_recordings(plan.validation),
             embeddings=embeddings,
         )
         model = build_networks(run.preset, options.seed).fusion.folds[fold]
-        alone = replace(self._ranks, rank=0, size=1)
-        part = FoldPart(fold, model, lessons, options=options, device=alone.device)
+        single_rank = replace(self._ranks, rank=0, size=1)
+        task = FoldTask(fold, model, data, options=options, device=single_rank.device)
         rate = options.fold.learning_rate
-        fit(part, run.fold(fold), self._conditions(options.fold, rate, alone))
+        fit_task(task, run.fold_folder(fold), self._build_context(options.fold, rate, single_rank))
 
-    def _conditions(self, schedule: Schedule, rate: float, ranks: Ranks) -> Conditions:
-        return Conditions(
+    def _build_context(self, schedule: TrainingSchedule, rate: float, ranks: Ranks) -> FitContext:
+        return FitContext(
             schedule=schedule,
             learning_rate=rate,
             seed=self._run.options.seed,
             ranks=ranks,
-            journal=self._journal,
+            logger=self._logger,
         )
 
-    def _draw(self) -> None:
-        histories = self._run.histories()
-        every = [{"part": part, **one} for part, history in histories.items() for one in history]
-        write_metrics(self._run.folder / METRICS, every)
-        draw_curves(self._run.folder / CURVES, histories)
+    def _write_curves(self) -> None:
+        histories = self._run.read_histories()
+        all_records = [
+            {"part": part, **one} for part, history in histories.items() for one in history
+        ]
+        write_metrics(self._run.folder / METRICS_FILE, all_records)
+        plot_curves(self._run.folder / CURVES_FILE, histories)
 
-    def _named(self, names: Sequence[str]) -> list[Recording]:
-        chosen = set(names)
-        return [recording for recording in self._recordings if recording.name in chosen]
+    def _select_recordings(self, names: Sequence[str]) -> list[Recording]:
+        selected_names = set(names)
+        return [recording for recording in self._recordings if recording.name in selected_names]

@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-from training.data.layout import Recording, fingerprint, read_dataset
+from training.data.layout import Recording, fingerprint_dataset, read_dataset
 from training.data.samples import Modality
-from training.evaluation.embedding import open_tracks
-from training.folds import Plan, plan_folds
-from training.importers.backbone import Backbone, read_backbone
-from training.loop.journal import Journal
-from training.loop.options import Options, ablate
+from training.evaluation.embedding import open_spectra_cache
+from training.folds import CrossValidationPlan, plan_folds
+from training.importers.backbone import ImportedBackbone, read_backbone
+from training.loop.journal import RunLogger
+from training.loop.options import TrainingOptions, apply_ablation
 from training.loop.ranks import Ranks
-from training.loop.stages import Stages
+from training.loop.stages import RunTrainer
 from training.networks.iresnet import IResNetConfig
 from training.networks.vggish import VggishConfig
 from training.presets import Preset
-from training.runs import Run, begin_run, open_run
+from training.runs import TrainingRun, open_run, start_or_resume_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class InitialWeights:
     """Where the backbones come from, if not from scratch.
 
     visual, audio: imported files. backbones: another run over the same data, whose
@@ -40,57 +40,59 @@ class Start:
     backbones: Path | None = None
 
 
-def train(
+def train_run(
     data: Path,
     folder: Path,
     *,
     preset: Preset,
-    options: Options,
+    options: TrainingOptions,
     ranks: Ranks,
-    journal: Journal,
-    start: Start | None = None,
+    logger: RunLogger,
+    initial: InitialWeights | None = None,
     workers: int = 0,
-) -> Run:
+) -> TrainingRun:
     """Train a run to its end, going on where it was left.
 
     Raises: DatasetError, RunError, ImportRefused.
     """
-    start = start or Start()
+    initial = initial or InitialWeights()
     recordings = read_dataset(data)
     plan = plan_folds(
         recordings, seed=options.deal_seed, calibration_share=options.calibration_share
     )
-    imported = _imported(start)
-    built = _adopt(ablate(preset, options.ablation), imported)
-    facts = _facts(recordings, imported, start)
-    run = ranks.ask_leader(
-        lambda: begin_run(folder, preset=built, options=options, plan=plan, facts=facts)
+    imported = _read_imported_backbones(initial)
+    final_preset = _apply_imported_configs(apply_ablation(preset, options.ablation), imported)
+    facts = _build_metadata(recordings, imported, initial)
+    run = ranks.broadcast_from_leader(
+        lambda: start_or_resume_run(
+            folder, preset=final_preset, options=options, plan=plan, metadata=facts
+        )
     )
     for name in plan.left_out:
-        journal.say(f"{name} is left out: its subject is in the test set")
-    dealt = [r for r in recordings if r.name in _dealt(plan)]
-    tracks = open_tracks(run)
-    tracks.prepare(ranks.share(_one_each(dealt)))
-    ranks.meet()
-    Stages(run, dealt, tracks, ranks=ranks, journal=journal, workers=workers).run_all(
-        imported, start.backbones
-    )
+        logger.log(f"{name} is left out: its subject is in the test set")
+    used_recordings = [r for r in recordings if r.name in _list_used_recordings(plan)]
+    spectra = open_spectra_cache(run)
+    spectra.prepare(ranks.shard(_select_one_per_subject(used_recordings)))
+    ranks.wait_for_all()
+    RunTrainer(
+        run, used_recordings, spectra, ranks=ranks, logger=logger, workers=workers
+    ).train_all(imported, initial.backbones)
     return run
 
 
-def _imported(start: Start) -> dict[Modality, Backbone]:
+def _read_imported_backbones(initial: InitialWeights) -> dict[Modality, ImportedBackbone]:
     """Raises: BackboneFileInvalid: also where a voice's is given for faces, or the reverse."""
-    imported: dict[Modality, Backbone] = {}
-    if start.visual is not None:
-        imported["visual"] = read_backbone(start.visual)
+    imported: dict[Modality, ImportedBackbone] = {}
+    if initial.visual is not None:
+        imported["visual"] = read_backbone(initial.visual)
         imported["visual"].build_visual()
-    if start.audio is not None:
-        imported["audio"] = read_backbone(start.audio)
+    if initial.audio is not None:
+        imported["audio"] = read_backbone(initial.audio)
         imported["audio"].build_audio()
     return imported
 
 
-def _adopt(preset: Preset, imported: dict[Modality, Backbone]) -> Preset:
+def _apply_imported_configs(preset: Preset, imported: dict[Modality, ImportedBackbone]) -> Preset:
     """The preset with the settings of the public networks; LA-SE stays as the preset has it."""
     for backbone in imported.values():
         config = backbone.config
@@ -102,14 +104,16 @@ def _adopt(preset: Preset, imported: dict[Modality, Backbone]) -> Preset:
     return preset
 
 
-def _facts(
-    recordings: Sequence[Recording], imported: dict[Modality, Backbone], start: Start
+def _build_metadata(
+    recordings: Sequence[Recording],
+    imported: dict[Modality, ImportedBackbone],
+    initial: InitialWeights,
 ) -> dict[str, Any]:
-    taken = None if start.backbones is None else open_run(start.backbones).folder.name
+    source_run = None if initial.backbones is None else open_run(initial.backbones).folder.name
     return {
-        "data": {"fingerprint": fingerprint(recordings), "recordings": len(recordings)},
+        "data": {"fingerprint": fingerprint_dataset(recordings), "recordings": len(recordings)},
         "initial": {
-            "backbones_of": taken,
+            "backbones_of": source_run,
             "imported": {modality: b.record for modality, b in imported.items()},
         },
         "software": {"torch": torch.__version__, "python": platform.python_version()},
@@ -117,13 +121,13 @@ def _facts(
     }
 
 
-def _dealt(plan: Plan) -> set[str]:
+def _list_used_recordings(plan: CrossValidationPlan) -> set[str]:
     """Everything that takes part; the test set does not."""
     first = plan.folds[0]
-    crossing = [name for fold in plan.folds for name in fold.training]
-    return {*first.training, *first.validation, *crossing, *plan.calibration}
+    fold_training_names = [name for fold in plan.folds for name in fold.training]
+    return {*first.training, *first.validation, *fold_training_names, *plan.calibration}
 
 
-def _one_each(recordings: Sequence[Recording]) -> list[Recording]:
+def _select_one_per_subject(recordings: Sequence[Recording]) -> list[Recording]:
     """One recording of each subject: what shares a video shares its sound."""
     return list({recording.subject: recording for recording in recordings}.values())

@@ -23,7 +23,7 @@ class EncoderConfig:
     """Half of the heads look back, half ahead, and all at near frames more: `Nearness`."""
 
 
-class Nearness(nn.Module):
+class DistanceBias(nn.Module):
     """What a head adds to its scores: the nearer a frame, the more, and on one side alone.
 
     Heads come in pairs, one looking back and one ahead, each pair further than the one before.
@@ -50,7 +50,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float, *, directed: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.nearness: nn.Module = Nearness(heads) if directed else nn.Identity()
+        self.nearness: nn.Module = DistanceBias(heads) if directed else nn.Identity()
         self.projection = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)

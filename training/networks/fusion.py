@@ -23,7 +23,7 @@ class FusionConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
 
-class Fold(nn.Module):
+class FoldNetwork(nn.Module):
     """One fold's network: a TCN for each modality, early fusion, one head for each target."""
 
     def __init__(self, config: FusionConfig) -> None:
@@ -56,7 +56,7 @@ class FoldEnsemble(nn.Module):
 
     def __init__(self, config: FusionConfig, folds: int = FOLDS) -> None:
         super().__init__()
-        self.folds = nn.ModuleList([Fold(config) for _ in range(folds)])
+        self.folds = nn.ModuleList([FoldNetwork(config) for _ in range(folds)])
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """As `Fold`, to the mean and the (biased) standard deviation, (B, T, 2) each."""

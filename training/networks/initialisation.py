@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.encoder import EncoderLayer
-from training.networks.fusion import Fold
-from training.networks.iresnet import Block, IResNet
+from training.networks.fusion import FoldNetwork
+from training.networks.iresnet import IResNet, ResidualBlock
 from training.networks.tcn import CausalConvolution
 
-_LARGEST_DRAW = 2**15 - 1
+_MAX_DRAW = 2**15 - 1
 _RESIDUAL_GAIN = 0.2
 """How much a residual branch adds; 1 would triple the variance at every block."""
 _EMBEDDING_GAIN = 2.0
@@ -33,48 +33,48 @@ def seed_weights(network: nn.Module, seed: int, scope: str) -> None:
     """Set every parameter of `network` from the seed, the scope and the parameter's key."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            _fill(module.weight, f"{seed}/{scope}/{name}", sqrt(2.0))
+            _fill_centered(module.weight, f"{seed}/{scope}/{name}", sqrt(2.0))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, CausalConvolution):
-            _fill(module.weight_v, f"{seed}/{scope}/{name}", sqrt(2.0))
+            _fill_centered(module.weight_v, f"{seed}/{scope}/{name}", sqrt(2.0))
             nn.init.constant_(module.weight_g, sqrt(2.0))
             nn.init.zeros_(module.bias)
     for name, module in network.named_modules():
-        _temper(module, f"{seed}/{scope}/{name}")
+        _scale_initial_weights(module, f"{seed}/{scope}/{name}")
 
 
-def _temper(module: nn.Module, key: str) -> None:
-    if isinstance(module, Block):
+def _scale_initial_weights(module: nn.Module, key: str) -> None:
+    if isinstance(module, ResidualBlock):
         nn.init.constant_(module.bn3.weight, _RESIDUAL_GAIN)
         if isinstance(module.downsample, nn.Sequential):
-            _fill(_weight(module.downsample[0]), f"{key}/downsample", 1.0)
+            _fill_centered(_get_weight(module.downsample[0]), f"{key}/downsample", 1.0)
     elif isinstance(module, IResNet):
-        _fill(module.fc.weight, f"{key}/fc", _EMBEDDING_GAIN)
+        _fill_centered(module.fc.weight, f"{key}/fc", _EMBEDDING_GAIN)
     elif isinstance(module, EncoderLayer):
-        _fill(module.attention.projection.weight, f"{key}/attention", 1.0)
-        _fill(module.attention.output.weight, f"{key}/output", 1.0)
-    elif isinstance(module, Fold):
+        _fill_centered(module.attention.projection.weight, f"{key}/attention", 1.0)
+        _fill_centered(module.attention.output.weight, f"{key}/output", 1.0)
+    elif isinstance(module, FoldNetwork):
         for target, head in enumerate(module.heads):
-            _fill(_weight(head), f"{key}/head/{target}", _HEAD_GAIN)
+            _fill_centered(_get_weight(head), f"{key}/head/{target}", _HEAD_GAIN)
 
 
-def _weight(layer: nn.Module) -> Tensor:
+def _get_weight(layer: nn.Module) -> Tensor:
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     return layer.weight
 
 
 @torch.no_grad()
-def _fill(weight: Tensor, key: str, gain: float) -> None:
+def _fill_centered(weight: Tensor, key: str, gain: float) -> None:
     """Uniform, centred over each output's inputs, with standard deviation gain / sqrt(inputs)."""
     inputs = prod(weight.shape[1:])
     digest = hashlib.sha256(key.encode()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     draws = generator.integers(
-        -_LARGEST_DRAW, _LARGEST_DRAW, size=(weight.shape[0], inputs), dtype=np.int16
+        -_MAX_DRAW, _MAX_DRAW, size=(weight.shape[0], inputs), dtype=np.int16
     ).astype(np.int64)
     if inputs > 1:
         draws = draws * inputs - draws.sum(axis=1, keepdims=True)
         gain /= inputs
-    scale = gain * sqrt(3.0 / inputs) / _LARGEST_DRAW
+    scale = gain * sqrt(3.0 / inputs) / _MAX_DRAW
     weight.copy_(torch.from_numpy((draws * scale).astype(np.float32)).view(weight.shape))

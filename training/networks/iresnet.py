@@ -43,7 +43,7 @@ class IResNetConfig:
         return self.input_side // (self.first_stride * 2 ** (len(self.blocks) - 1))
 
 
-class Middle(nn.Module):
+class CenterCrop(nn.Module):
     """Scale crops down, then keep their middle."""
 
     def __init__(self, scaled_side: int, side: int) -> None:
@@ -59,7 +59,7 @@ class Middle(nn.Module):
         return scaled[:, :, margin : margin + self.side, margin : margin + self.side]
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Pre-activation residual block: BN, conv, BN, PReLU, strided conv, BN."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, inner_norm: bool) -> None:
@@ -90,11 +90,11 @@ class IResNet(nn.Module):
         stem = config.widths[0]
         self.middle: nn.Module = nn.Identity()
         if (config.scaled_side, config.input_side) != (CROP_SIDE, CROP_SIDE):
-            self.middle = Middle(config.scaled_side, config.input_side)
+            self.middle = CenterCrop(config.scaled_side, config.input_side)
         self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.prelu = nn.PReLU(stem)
-        self.layer1, self.layer2, self.layer3, self.layer4 = _stages(config)
+        self.layer1, self.layer2, self.layer3, self.layer4 = _build_stages(config)
         last = config.widths[-1]
         self.attention: nn.Module = nn.Identity()
         if config.attention:
@@ -114,13 +114,13 @@ class IResNet(nn.Module):
         return functional.normalize(embedding) if self.unit_length else embedding
 
 
-def _stages(config: IResNetConfig) -> list[nn.Sequential]:
+def _build_stages(config: IResNetConfig) -> list[nn.Sequential]:
     stages: list[nn.Sequential] = []
     inputs, stride = config.widths[0], config.first_stride
     for outputs, blocks in zip(config.widths, config.blocks, strict=True):
         sizes = [(inputs, outputs, stride), *[(outputs, outputs, 1)] * (blocks - 1)]
         stages.append(
-            nn.Sequential(*(Block(*size, inner_norm=config.inner_norm) for size in sizes))
+            nn.Sequential(*(ResidualBlock(*size, inner_norm=config.inner_norm) for size in sizes))
         )
         inputs, stride = outputs, 2
     return stages

@@ -45,7 +45,7 @@ class LogMel(nn.Module):
         self.window = nn.Buffer(
             torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
         )
-        self.bands = nn.Buffer(mel_matrix(config))
+        self.bands = nn.Buffer(build_mel_matrix(config))
 
     def forward(self, waveform: Tensor, patch_starts: Tensor) -> Tensor:
         """Cut one patch from each start, as if silence followed the waveform.
@@ -57,12 +57,12 @@ class LogMel(nn.Module):
         hops = int(patch_starts.max()) + self.patch_hops
         samples = (hops - 1) * self.hop_samples + self.window_samples
         missing = max(0, samples - waveform.shape[0])
-        heard = functional.pad(waveform, (0, missing))[:samples]
-        frames = heard.unfold(0, self.window_samples, self.hop_samples)
+        padded = functional.pad(waveform, (0, missing))[:samples]
+        frames = padded.unfold(0, self.window_samples, self.hop_samples)
         steps = torch.arange(self.patch_hops, device=patch_starts.device)
-        return self.spectra(frames)[patch_starts[:, None] + steps]
+        return self.compute_spectra(frames)[patch_starts[:, None] + steps]
 
-    def spectra(self, frames: Tensor) -> Tensor:
+    def compute_spectra(self, frames: Tensor) -> Tensor:
         """(H, 400) samples to (H, 64) log-mel, float32."""
         windowed = frames.double() * self.window
         spectrum = torch.view_as_real(torch.fft.rfft(windowed, n=self.fft_length))
@@ -71,17 +71,17 @@ class LogMel(nn.Module):
         return torch.log(magnitude @ self.bands + self.log_offset).float()
 
 
-def mel_matrix(config: LogMelConfig) -> Tensor:
+def build_mel_matrix(config: LogMelConfig) -> Tensor:
     """Triangles that are linear in HTK mel, on the magnitude spectrum; the DC bin is left out.
 
     Returns: (fft_length / 2 + 1, bands) float64. Source: mel_features of VGGish [L].
     """
-    bins = _mel(
+    bins = _hertz_to_mel(
         torch.linspace(
             0, config.sample_rate_hz / 2, config.fft_length // 2 + 1, dtype=torch.float64
         )
     )
-    limits = _mel(torch.tensor([config.lowest_hz, config.highest_hz], dtype=torch.float64))
+    limits = _hertz_to_mel(torch.tensor([config.lowest_hz, config.highest_hz], dtype=torch.float64))
     edges = torch.linspace(
         float(limits[0]), float(limits[1]), config.bands + 2, dtype=torch.float64
     )
@@ -93,5 +93,5 @@ def mel_matrix(config: LogMelConfig) -> Tensor:
     return weights
 
 
-def _mel(hertz: Tensor) -> Tensor:
+def _hertz_to_mel(hertz: Tensor) -> Tensor:
     return 1127.0 * torch.log1p(hertz / 700.0)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.networks.encoder import Encoder, EncoderLayer, SelfAttention
-from training.networks.fusion import Fold, FoldEnsemble
-from training.networks.stacked_tcn import StackedLinear, StackedTcn, constant
+from training.networks.fusion import FoldEnsemble, FoldNetwork
+from training.networks.stacked_tcn import StackedLinear, StackedTcn, make_constant_buffer
 
 
 class StackedNorm(nn.Module):
@@ -24,8 +24,10 @@ class StackedNorm(nn.Module):
         super().__init__()
         self.shape = list(norms[0].normalized_shape)
         self.eps = norms[0].eps
-        self.weight = constant(torch.stack([norm.weight for norm in norms])[:, None, None])
-        self.bias = constant(torch.stack([norm.bias for norm in norms])[:, None, None])
+        self.weight = make_constant_buffer(
+            torch.stack([norm.weight for norm in norms])[:, None, None]
+        )
+        self.bias = make_constant_buffer(torch.stack([norm.bias for norm in norms])[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, B, T, D) to the same shape."""
@@ -39,8 +41,8 @@ class StackedAttention(nn.Module):
     def __init__(self, attentions: Sequence[SelfAttention]) -> None:
         super().__init__()
         self.heads = attentions[0].heads
-        self.projection = _linear([each.projection for each in attentions])
-        self.output = _linear([each.output for each in attentions])
+        self.projection = _stack_linear_layers([each.projection for each in attentions])
+        self.output = _stack_linear_layers([each.output for each in attentions])
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """(F, B, T, D) and what is added to every fold's scores, (B, H, T, T), to (F, B, T, D)."""
@@ -48,8 +50,8 @@ class StackedAttention(nn.Module):
         split = self.projection(x).view(folds, batch, frames, 3, self.heads, width // self.heads)
         query, key, value = split.permute(3, 0, 1, 4, 2, 5).unbind(0)
         scores = query * (width // self.heads) ** -0.5 @ key.transpose(-2, -1)
-        seen = torch.softmax(scores + bias, dim=-1) @ value
-        return self.output(seen.transpose(2, 3).flatten(3))
+        attended = torch.softmax(scores + bias, dim=-1) @ value
+        return self.output(attended.transpose(2, 3).flatten(3))
 
 
 class StackedEncoderLayer(nn.Module):
@@ -59,8 +61,8 @@ class StackedEncoderLayer(nn.Module):
         super().__init__()
         self.attention = StackedAttention([layer.attention for layer in layers])
         self.attention_norm = StackedNorm([layer.attention_norm for layer in layers])
-        self.inner = _linear([layer.feedforward[0] for layer in layers])
-        self.outer = _linear([layer.feedforward[3] for layer in layers])
+        self.inner = _stack_linear_layers([layer.feedforward[0] for layer in layers])
+        self.outer = _stack_linear_layers([layer.feedforward[3] for layer in layers])
         self.feedforward_norm = StackedNorm([layer.feedforward_norm for layer in layers])
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
@@ -74,15 +76,15 @@ class StackedEncoder(nn.Module):
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__()
-        towers = [
+        layer_stacks = [
             [layer for layer in encoder.layers if isinstance(layer, EncoderLayer)]
             for encoder in encoders
         ]
-        self.heads = towers[0][0].attention.heads
-        self.nearness = towers[0][0].attention.nearness
-        self.entry = _linear([encoder.entry for encoder in encoders])
+        self.heads = layer_stacks[0][0].attention.heads
+        self.nearness = layer_stacks[0][0].attention.nearness
+        self.entry = _stack_linear_layers([encoder.entry for encoder in encoders])
         self.layers = nn.ModuleList(
-            [StackedEncoderLayer(layers) for layers in zip(*towers, strict=True)]
+            [StackedEncoderLayer(layers) for layers in zip(*layer_stacks, strict=True)]
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -102,7 +104,7 @@ class FoldStack(nn.Module):
 
     def __init__(self, ensemble: FoldEnsemble) -> None:
         super().__init__()
-        folds = [fold for fold in ensemble.folds if isinstance(fold, Fold)]
+        folds = [fold for fold in ensemble.folds if isinstance(fold, FoldNetwork)]
         self.visual = StackedTcn([fold.visual for fold in folds])
         self.audio = StackedTcn([fold.audio for fold in folds])
         self.encoder = StackedEncoder([fold.encoder for fold in folds])
@@ -124,6 +126,6 @@ class FoldStack(nn.Module):
         return estimates.mean(dim=0), estimates.std(dim=0, correction=0)
 
 
-def _linear(layers: Sequence[nn.Module]) -> StackedLinear:
+def _stack_linear_layers(layers: Sequence[nn.Module]) -> StackedLinear:
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     return StackedLinear([each.weight for each in linear], [each.bias for each in linear])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.tcn import CausalConvolution, Level, Tcn
+from training.networks.tcn import CausalConvolution, Tcn, TemporalBlock
 
 
 class StackedLinear(nn.Module):
@@ -19,8 +19,8 @@ class StackedLinear(nn.Module):
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
         super().__init__()
-        self.weight = constant(torch.stack(list(weights)).transpose(1, 2))
-        self.bias = constant(torch.stack(list(biases)).unsqueeze(1))
+        self.weight = make_constant_buffer(torch.stack(list(weights)).transpose(1, 2))
+        self.bias = make_constant_buffer(torch.stack(list(biases)).unsqueeze(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, B, T, C) to (F, B, T, C')."""
@@ -42,8 +42,8 @@ class StackedConvolution(nn.Module):
         """(F, B, T, C) to (F, B, T, C')."""
         frames = x.shape[2]
         padded = functional.pad(x, (0, 0, (self.kernel - 1) * self.dilation, 0))
-        seen = [padded.narrow(2, k * self.dilation, frames) for k in range(self.kernel)]
-        return self.product(torch.cat(seen, dim=-1))
+        shifted = [padded.narrow(2, k * self.dilation, frames) for k in range(self.kernel)]
+        return self.product(torch.cat(shifted, dim=-1))
 
 
 class SharedConvolution(nn.Module):
@@ -65,16 +65,18 @@ class StackedLevel(nn.Module):
     """As `Level`, of each fold."""
 
     def __init__(
-        self, levels: Sequence[Level], convolution: type[StackedConvolution | SharedConvolution]
+        self,
+        levels: Sequence[TemporalBlock],
+        convolution: type[StackedConvolution | SharedConvolution],
     ) -> None:
         super().__init__()
-        self.first = _stack([each.first for each in levels], convolution)
-        self.second = _stack([each.second for each in levels], StackedConvolution)
+        self.first = _stack_convolutions([each.first for each in levels], convolution)
+        self.second = _stack_convolutions([each.second for each in levels], StackedConvolution)
         self.activation = levels[0].activation
         self.residual: nn.Module = nn.Identity()
         narrowing = [each.residual for each in levels if isinstance(each.residual, nn.Conv1d)]
         if narrowing:
-            self.residual = _stack(narrowing, convolution)
+            self.residual = _stack_convolutions(narrowing, convolution)
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, B, T, C) to (F, B, T, C')."""
@@ -92,36 +94,36 @@ class StackedTcn(nn.Module):
             StackedLevel(first, SharedConvolution),
             *(StackedLevel(each, StackedConvolution) for each in others),
         )
-        norms = [_scale_and_shift(tcn.norm) for tcn in tcns]
-        self.scale = constant(torch.stack([scale for scale, _ in norms])[:, None, None])
-        self.shift = constant(torch.stack([shift for _, shift in norms])[:, None, None])
+        norms = [_fold_batch_norm(tcn.norm) for tcn in tcns]
+        self.scale = make_constant_buffer(torch.stack([scale for scale, _ in norms])[:, None, None])
+        self.shift = make_constant_buffer(torch.stack([shift for _, shift in norms])[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (F, B, T, D')."""
         return torch.addcmul(self.shift, self.levels(x.unsqueeze(0)), self.scale)
 
 
-def constant(value: Tensor) -> nn.Buffer:
+def make_constant_buffer(value: Tensor) -> nn.Buffer:
     """What is derived from weights: it moves with its module and is in no state dict."""
     return nn.Buffer(value.detach().contiguous(), persistent=False)
 
 
-def _stack(
+def _stack_convolutions(
     layers: Sequence[CausalConvolution | nn.Conv1d],
     stacked: type[StackedConvolution | SharedConvolution],
 ) -> nn.Module:
-    weights, biases, dilations = zip(*map(_kernel, layers), strict=True)
+    weights, biases, dilations = zip(*map(_read_kernel, layers), strict=True)
     return stacked(weights, biases, dilations[0])
 
 
-def _kernel(layer: CausalConvolution | nn.Conv1d) -> tuple[Tensor, Tensor, int]:
+def _read_kernel(layer: CausalConvolution | nn.Conv1d) -> tuple[Tensor, Tensor, int]:
     if isinstance(layer, CausalConvolution):
         return layer.weight(), layer.bias, layer.dilation
     assert layer.bias is not None
     return layer.weight, layer.bias, layer.dilation[0]
 
 
-def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+def _fold_batch_norm(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()

@@ -51,7 +51,7 @@ class CausalConvolution(nn.Module):
         return self.weight_g * self.weight_v / norm
 
 
-class Level(nn.Module):
+class TemporalBlock(nn.Module):
     """Two causal convolutions around a residual path, 1x1 where the widths differ."""
 
     def __init__(
@@ -81,7 +81,9 @@ class Tcn(nn.Module):
         inputs = (config.inputs, *config.widths[:-1])
         self.levels = nn.Sequential(
             *(
-                Level(*pair, kernel=config.kernel, dilation=2**depth, dropout=config.dropout)
+                TemporalBlock(
+                    *pair, kernel=config.kernel, dilation=2**depth, dropout=config.dropout
+                )
                 for depth, pair in enumerate(zip(inputs, config.widths, strict=True))
             )
         )

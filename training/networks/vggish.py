@@ -54,7 +54,7 @@ class Vggish(nn.Module):
 
     def __init__(self, config: VggishConfig) -> None:
         super().__init__()
-        self.features = _convolutions(config.stages)
+        self.features = _build_convolutions(config.stages)
         first, second = config.hidden
         layers = [
             nn.Linear(config.flat_features, first),
@@ -76,7 +76,7 @@ class Vggish(nn.Module):
         return self.whitening(self.embeddings(maps.permute(0, 2, 3, 1).flatten(1)))
 
 
-def _convolutions(stages: tuple[tuple[int, ...], ...]) -> nn.Sequential:
+def _build_convolutions(stages: tuple[tuple[int, ...], ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 1
     for widths in stages:

@@ -8,45 +8,47 @@ from string import Template
 from typing import Any
 
 from training.evaluation.calibration import read_calibration
-from training.evaluation.comparison import NAMES
+from training.evaluation.comparison import METRIC_NAMES
 from training.presets import Networks
-from training.runs import Run
-from training.shipping.template import CARD
+from training.runs import TrainingRun
+from training.shipping.template import CARD_TEMPLATE
 
-Report = Mapping[str, Any]
+EvaluationReport = Mapping[str, Any]
 
 
-def write_card(run: Run, networks: Networks, report: Report, contents: Mapping[str, bytes]) -> str:
+def write_card(
+    run: TrainingRun, networks: Networks, report: EvaluationReport, contents: Mapping[str, bytes]
+) -> str:
     """Markdown. contents: the files beside the card."""
     first, fitted = run.plan.folds[0], read_calibration(run)
-    histories = run.histories()
+    histories = run.read_histories()
     seconds = sum(record["seconds"] for history in histories.values() for record in history)
     values = {
         "preset": run.preset.name,
         "folder": f"weights/{run.preset.name}",
-        "networks": _lines(_networks(networks)),
+        "networks": _join_lines(_format_network_rows(networks)),
         "bytes": f"{sum(map(len, contents.values())):,}",
-        "world": _world(report["world"]),
+        "world": _format_dataset(report["world"]),
         "recordings": run.config["data"]["recordings"],
         "training": len(first.training),
         "validation": len(first.validation),
         "calibration": len(run.plan.calibration),
-        "parts": _lines(_parts(histories)),
+        "parts": _join_lines(_format_part_rows(histories)),
         "seed": run.options.seed,
         "hours": f"{seconds / 3600:.2f}",
-        "machine": _machine(run.config.get("machine") or report["machine"]),
+        "machine": _format_machine(run.config.get("machine") or report["machine"]),
         "scored": f"{report['scored']:,}",
         "subjects": report["subjects"],
-        "figures": _lines(_figures(report)),
-        "coverage": _both(_percent(report["coverage_90"]), "{:.1f} %"),
+        "figures": _join_lines(_format_metric_rows(report)),
+        "coverage": _format_pair(_to_percent(report["coverage_90"]), "{:.1f} %"),
         "calibrated": f"{fitted.frames:,} frames of {fitted.subjects} people",
-        "ablations": _lines(_ablations(report)),
-        "files": _lines(_files(contents)),
+        "ablations": _join_lines(_format_ablation_lines(report)),
+        "files": _join_lines(_format_file_rows(contents)),
     }
-    return Template(CARD).substitute(values)
+    return Template(CARD_TEMPLATE).substitute(values)
 
 
-def _world(world: Mapping[str, Any]) -> str:
+def _format_dataset(world: Mapping[str, Any]) -> str:
     rates = ", ".join(world["rates"])
     drawn = "cut from decoded video" if world["as_served"] else "drawn as crops"
     return (
@@ -56,7 +58,7 @@ def _world(world: Mapping[str, Any]) -> str:
     )
 
 
-def _networks(networks: Networks) -> Iterator[str]:
+def _format_network_rows(networks: Networks) -> Iterator[str]:
     for title, network in (
         ("visual backbone", networks.visual),
         ("audio backbone", networks.audio),
@@ -65,31 +67,31 @@ def _networks(networks: Networks) -> Iterator[str]:
         yield f"| {title} | {sum(each.numel() for each in network.parameters()):,} |"
 
 
-def _parts(histories: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+def _format_part_rows(histories: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     for part, history in histories.items():
         best = max(history, key=lambda record: record["mean"])
-        yield f"| {part} | {len(history)} | {best['epoch'] + 1} | {_both(best)} |"
+        yield f"| {part} | {len(history)} | {best['epoch'] + 1} | {_format_pair(best)} |"
 
 
-def _machine(machine: Mapping[str, Any]) -> str:
+def _format_machine(machine: Mapping[str, Any]) -> str:
     device = machine["gpu"] or f"{machine['cores']} cores, no GPU"
     return f"{machine['processor']}, {device}, torch {machine['torch']}, Python {machine['python']}"
 
 
-def _figures(report: Report) -> Iterator[str]:
-    yield f"| ensemble, as served | {_cells(report['ensemble'])} |"
-    yield f"| ensemble, smoothed | {_cells(report['ensemble_smoothed'])} |"
+def _format_metric_rows(report: EvaluationReport) -> Iterator[str]:
+    yield f"| ensemble, as served | {_format_cells(report['ensemble'])} |"
+    yield f"| ensemble, smoothed | {_format_cells(report['ensemble_smoothed'])} |"
     folds = report["folds"].values()
     for title, pick in (("lowest", min), ("highest", max)):
-        yield f"| {title} fold | {_cells({n: pick(fold[n] for fold in folds) for n in NAMES})} |"
+        yield f"| {title} fold | {_format_cells({n: pick(fold[n] for fold in folds) for n in METRIC_NAMES})} |"
     seeds = report["seeds"]
     if seeds is not None:
-        yield f"| mean of {len(seeds['runs'])} seeds | {_cells(seeds['mean'])} |"
-        yield f"| their standard deviation | {_cells(seeds['spread']['deviation'])} |"
-        yield f"| their range | {_cells(seeds['spread']['range'])} |"
+        yield f"| mean of {len(seeds['runs'])} seeds | {_format_cells(seeds['mean'])} |"
+        yield f"| their standard deviation | {_format_cells(seeds['spread']['deviation'])} |"
+        yield f"| their range | {_format_cells(seeds['spread']['range'])} |"
 
 
-def _ablations(report: Report) -> Iterator[str]:
+def _format_ablation_lines(report: EvaluationReport) -> Iterator[str]:
     if not report["ablations"]:
         yield "No ablation stands beside it."
         return
@@ -104,26 +106,28 @@ def _ablations(report: Report) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name, figures in report["ablations"].items():
         beyond = figures["beyond_seeds"]
-        said = "one seed only" if beyond is None else "yes" if beyond["mean"] else "**no**"
-        yield f"| `{name}` | {_cells(figures)} | {figures['margin']['mean']:+.3f} | {said} |"
+        verdict = "one seed only" if beyond is None else "yes" if beyond["mean"] else "**no**"
+        yield f"| `{name}` | {_format_cells(figures)} | {figures['margin']['mean']:+.3f} | {verdict} |"
 
 
-def _files(contents: Mapping[str, bytes]) -> Iterator[str]:
+def _format_file_rows(contents: Mapping[str, bytes]) -> Iterator[str]:
     for name, content in contents.items():
         yield f"| `{hashlib.sha256(content).hexdigest()}` | {name} |"
 
 
-def _cells(figures: Mapping[str, float]) -> str:
-    return " | ".join(f"{figures[name]:.3f}" for name in NAMES)
+def _format_cells(figures: Mapping[str, float]) -> str:
+    return " | ".join(f"{figures[name]:.3f}" for name in METRIC_NAMES)
 
 
-def _both(figures: Mapping[str, float], form: str = "{:.3f}") -> str:
-    return " and ".join(f"{form.format(figures[name])} ({name})" for name in NAMES[:2])
+def _format_pair(figures: Mapping[str, float], number_format: str = "{:.3f}") -> str:
+    return " and ".join(
+        f"{number_format.format(figures[name])} ({name})" for name in METRIC_NAMES[:2]
+    )
 
 
-def _percent(shares: Mapping[str, float]) -> dict[str, float]:
+def _to_percent(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: 100 * share for name, share in shares.items()}
 
 
-def _lines(lines: Iterator[str]) -> str:
+def _join_lines(lines: Iterator[str]) -> str:
     return "\n".join(lines)

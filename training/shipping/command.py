@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from training.loop.errors import RunError
-from training.loop.journal import Journal
-from training.recipe import SHIPPED
-from training.shipping.reproduction import build_command, reproduce
+from training.loop.journal import RunLogger
+from training.recipe import SHIPPED_RECIPE
+from training.shipping.reproduction import build_command, run_recipe
 from training.shipping.shipment import ship_run
 
 
@@ -29,7 +29,7 @@ def ship_command(
     try:
         size = ship_run(run, out, report=report)
     except RunError as error:
-        _refuse(error)
+        _exit_with_error(error)
     console.print(f"{out}: {size:,} bytes", markup=False, highlight=False)
 
 
@@ -45,18 +45,18 @@ def reproduce_command(
     count = processes or (1 if torch.cuda.is_available() else 2)
     console = Console(soft_wrap=True)
     if show:
-        for step in SHIPPED.steps(out):
+        for step in SHIPPED_RECIPE.build_steps(out):
             command = " ".join(["python", *build_command(step, count)[1:]])
             console.print(command, markup=False, highlight=False)
         return
     try:
-        reproduce(SHIPPED, out, processes=count, journal=Journal(console))
+        run_recipe(SHIPPED_RECIPE, out, processes=count, logger=RunLogger(console))
     except RunError as error:
-        _refuse(error)
+        _exit_with_error(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def _refuse(error: RunError) -> NoReturn:
+def _exit_with_error(error: RunError) -> NoReturn:
     Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
     raise typer.Exit(1) from error

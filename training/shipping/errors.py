@@ -23,19 +23,19 @@ class RunNotEvaluated(RunError):
     """The run has no figures on people whom it has not seen."""
 
 
-class ReportOfOtherWeights(RunError):
+class ReportWeightsMismatch(RunError):
     """The report does not speak of the run's weights."""
 
 
-class RunOfOtherWorlds(RunError):
+class RunNotSynthetic(RunError):
     """Only what the synthetic world alone has taught is shipped."""
 
 
-class ShipmentTooLarge(RunError):
+class ReleaseTooLarge(RunError):
     """The weights are too large to be shipped."""
 
 
-class FolderTaken(RunError):
+class FolderOccupied(RunError):
     """The folder holds something else than shipped weights."""
 
 

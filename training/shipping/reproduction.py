@@ -10,57 +10,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.loop.journal import Journal
-from training.recipe import Recipe, Step
+from training.loop.journal import RunLogger
+from training.recipe import Recipe, RecipeStep
 from training.shipping.errors import StepFailed
 
-STEPS: Final = "steps.jsonl"
+STEPS_FILE: Final = "steps.jsonl"
 
 
-def reproduce(recipe: Recipe, out: Path, *, processes: int, journal: Journal) -> None:
+def run_recipe(recipe: Recipe, out: Path, *, processes: int, logger: RunLogger) -> None:
     """Go through the recipe from the first step that is not done as it is written now.
 
     Raises: StepFailed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    steps = recipe.steps(out)
+    steps = recipe.build_steps(out)
     for number, step in enumerate(steps, start=1):
         command = build_command(step, processes)
         title = f"[{number}/{len(steps)}] {step.title}"
-        if not stands(out / STEPS, number, command):
-            journal.say(f"{title}: {_show(command)}")
-            _take(out / STEPS, number, command)
-        journal.say(f"{title}: done, {_minutes(out / STEPS, number)}")
+        if not is_step_done(out / STEPS_FILE, number, command):
+            logger.log(f"{title}: {_format_command(command)}")
+            _run_step(out / STEPS_FILE, number, command)
+        logger.log(f"{title}: done, {_format_minutes(out / STEPS_FILE, number)}")
 
 
-def build_command(step: Step, processes: int) -> list[str]:
+def build_command(step: RecipeStep, processes: int) -> list[str]:
     """This Python's; learning in several processes goes through torch's own launch."""
-    if not step.spread or processes == 1:
+    if not step.is_distributed or processes == 1:
         return [sys.executable, "-m", "training", *step.arguments]
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return [sys.executable, "-m", *launch, "-m", "training", *step.arguments, "--threads", "1"]
 
 
-def stands(file: Path, number: int, command: Sequence[str]) -> bool:
+def is_step_done(file: Path, number: int, command: Sequence[str]) -> bool:
     """Whether this command was the last that finished as this step, and no earlier one since."""
-    done = [record for record in _read(file) if record["finished"] and record["step"] <= number]
+    done = [
+        record for record in _read_records(file) if record["finished"] and record["step"] <= number
+    ]
     return bool(done) and (done[-1]["step"], done[-1]["command"]) == (number, [*command[1:]])
 
 
-def _take(file: Path, number: int, command: Sequence[str]) -> None:
+def _run_step(file: Path, number: int, command: Sequence[str]) -> None:
     began, code = time.monotonic(), None
     try:
-        code = _run(command)
+        code = _run_command(command)
     finally:
         record = {"step": number, "command": [*command[1:]], "finished": code == 0}
         seconds = {"seconds": round(time.monotonic() - began, 1)}
-        with file.open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(record | seconds) + "\n")
+        with file.open("a", encoding="utf-8") as steps_file:
+            steps_file.write(json.dumps(record | seconds) + "\n")
     if code != 0:
-        raise StepFailed(f"exit status {code} of {_show(command)}; the same command goes on")
+        raise StepFailed(
+            f"exit status {code} of {_format_command(command)}; the same command goes on"
+        )
 
 
-def _run(command: Sequence[str]) -> int:
+def _run_command(command: Sequence[str]) -> int:
     """Its exit status; interrupted, the command is ended first."""
     with subprocess.Popen(command) as process:
         try:
@@ -70,15 +74,15 @@ def _run(command: Sequence[str]) -> int:
             raise
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def _read_records(file: Path) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return [json.loads(line) for line in lines]
 
 
-def _minutes(file: Path, number: int) -> str:
-    seconds = sum(record["seconds"] for record in _read(file) if record["step"] == number)
+def _format_minutes(file: Path, number: int) -> str:
+    seconds = sum(record["seconds"] for record in _read_records(file) if record["step"] == number)
     return f"{seconds / 60:.1f} min"
 
 
-def _show(command: Sequence[str]) -> str:
+def _format_command(command: Sequence[str]) -> str:
     return " ".join(["python", *command[1:]])

@@ -13,24 +13,31 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.evaluation.calibration import read_calibration
-from training.evaluation.evidence import REPORT, is_held_out, report_file, weight_hashes
+from training.evaluation.evidence import REPORT_FILE, find_report, hash_weight_files, is_held_out
 from training.loop.errors import RunNotServable
-from training.loop.fitting import METRICS, WEIGHTS
-from training.runs import CALIBRATION, CONFIG, CURVES, Run, check_folds, open_run
+from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE
+from training.runs import (
+    CALIBRATION_FILE,
+    CONFIG_FILE,
+    CURVES_FILE,
+    TrainingRun,
+    check_has_all_folds,
+    open_run,
+)
 from training.shipping.card import write_card
 from training.shipping.errors import (
-    FolderTaken,
-    ReportOfOtherWeights,
+    FolderOccupied,
+    ReleaseTooLarge,
+    ReportWeightsMismatch,
     RunNotCalibrated,
     RunNotEvaluated,
-    RunOfOtherWorlds,
-    ShipmentTooLarge,
+    RunNotSynthetic,
 )
 
-CARD: Final = "README.md"
-LIMIT_BYTES: Final = 16_000_000
+CARD_FILE: Final = "README.md"
+MAX_RELEASE_BYTES: Final = 16_000_000
 
-Contents = dict[str, bytes]
+ReleaseContents = dict[str, bytes]
 """What is shipped, by its place in the folder."""
 
 
@@ -42,77 +49,77 @@ def ship_run(folder: Path, out: Path, *, report: Path | None = None) -> int:
         ReportOfOtherWeights, RunOfOtherWorlds, ShipmentTooLarge, FolderTaken.
     """
     run = open_run(folder)
-    _check_free(out, run)
+    _check_target_folder(out, run)
     if run.options.ablation is not None:
         raise RunNotServable(f"{folder} learnt {run.options.ablation}; ship the full model")
-    check_folds(run)
+    check_has_all_folds(run)
     networks = run.load_networks()
     if not read_calibration(run).frames:
         raise RunNotCalibrated(f"{folder} kept nobody back to calibrate on")
-    evidence = _read_report(run, report or report_file(run))
-    contents = _gather(run, evidence)
-    contents[CARD] = write_card(run, networks, evidence, contents).encode()
+    evidence = _read_report(run, report or find_report(run))
+    contents = _collect_contents(run, evidence)
+    contents[CARD_FILE] = write_card(run, networks, evidence, contents).encode()
     size = sum(map(len, contents.values()))
-    if size > LIMIT_BYTES:
-        raise ShipmentTooLarge(f"{size:,} bytes, at most {LIMIT_BYTES:,}")
+    if size > MAX_RELEASE_BYTES:
+        raise ReleaseTooLarge(f"{size:,} bytes, at most {MAX_RELEASE_BYTES:,}")
     _replace_folder(out, contents)
     return size
 
 
-def _check_free(out: Path, run: Run) -> None:
+def _check_target_folder(out: Path, run: TrainingRun) -> None:
     """Only an earlier shipment makes way."""
     if out.resolve() == run.folder.resolve():
-        raise FolderTaken(f"{out} is the run itself")
-    shipped = all((out / name).is_file() for name in (CARD, CONFIG, REPORT))
+        raise FolderOccupied(f"{out} is the run itself")
+    shipped = all((out / name).is_file() for name in (CARD_FILE, CONFIG_FILE, REPORT_FILE))
     if out.exists() and not shipped and not (out.is_dir() and not any(out.iterdir())):
-        raise FolderTaken(f"{out}; what is there was not shipped")
+        raise FolderOccupied(f"{out}; what is there was not shipped")
 
 
-def _read_report(run: Run, file: Path) -> dict[str, Any]:
+def _read_report(run: TrainingRun, file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunNotEvaluated(f"{file} is missing; evaluate the run with --split test first")
     report = json.loads(file.read_text(encoding="utf-8"))
-    if report.get("weights") != weight_hashes(run):
-        raise ReportOfOtherWeights(f"{file}; evaluate {run.folder} again")
+    if report.get("weights") != hash_weight_files(run):
+        raise ReportWeightsMismatch(f"{file}; evaluate {run.folder} again")
     if not is_held_out(report):
         raise RunNotEvaluated(f"{file} has none; evaluate the run with --split test")
     if report["data_fingerprint"] != run.config["data"]["fingerprint"] or report["world"] is None:
-        raise RunOfOtherWorlds(f"{file} is of other data than the synthetic world it learnt from")
+        raise RunNotSynthetic(f"{file} is of other data than the synthetic world it learnt from")
     if run.config["initial"]["imported"]:
-        raise RunOfOtherWorlds(f"{run.folder} began with imported weights")
+        raise RunNotSynthetic(f"{run.folder} began with imported weights")
     return report
 
 
-def _gather(run: Run, report: dict[str, Any]) -> Contents:
+def _collect_contents(run: TrainingRun, report: dict[str, Any]) -> ReleaseContents:
     contents = {
-        CONFIG: _as_json(run.config),
-        REPORT: _as_json(report),
-        CALIBRATION: (run.folder / CALIBRATION).read_bytes(),
+        CONFIG_FILE: _encode_json(run.config),
+        REPORT_FILE: _encode_json(report),
+        CALIBRATION_FILE: (run.folder / CALIBRATION_FILE).read_bytes(),
     }
-    if (run.folder / CURVES).is_file():
-        contents[CURVES] = (run.folder / CURVES).read_bytes()
-    for part in run.parts.values():
-        for name in (METRICS, WEIGHTS):
+    if (run.folder / CURVES_FILE).is_file():
+        contents[CURVES_FILE] = (run.folder / CURVES_FILE).read_bytes()
+    for part in run.part_folders.values():
+        for name in (METRICS_FILE, WEIGHTS_FILE):
             contents[f"{part.name}/{name}"] = (part / name).read_bytes()
     return dict(sorted(contents.items()))
 
 
-def _as_json(values: Any) -> bytes:
-    return (json.dumps(_without_places(values), indent=2) + "\n").encode()
+def _encode_json(values: Any) -> bytes:
+    return (json.dumps(_strip_absolute_paths(values), indent=2) + "\n").encode()
 
 
-def _without_places(value: Any) -> Any:
+def _strip_absolute_paths(value: Any) -> Any:
     """Absolute paths become names: where something lay on a machine is nobody's business."""
     if isinstance(value, dict):
-        return {name: _without_places(each) for name, each in value.items()}
+        return {name: _strip_absolute_paths(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_without_places(each) for each in value]
+        return [_strip_absolute_paths(each) for each in value]
     if isinstance(value, str) and Path(value).is_absolute():
         return Path(value).name
     return value
 
 
-def _replace_folder(out: Path, contents: Contents) -> None:
+def _replace_folder(out: Path, contents: ReleaseContents) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as scratch:
         part = Path(scratch) / out.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CARD: Final = """\
+CARD_TEMPLATE: Final = """\
 # Model card: Circumplex `$preset`
 
 Valence and arousal of one person, for every frame of a clip, from face and voice. **It learnt from

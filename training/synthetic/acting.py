@@ -7,64 +7,73 @@ from typing import Final
 import numpy as np
 
 from training.synthetic.expression import ExpressionTracks
-from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, Trajectory, smooth, waver
-from training.synthetic.manner import Manner
-from training.synthetic.speech import Gestures
+from training.synthetic.latent import (
+    CONTROL_RATE_HZ,
+    Doubles,
+    Trajectory,
+    draw_smooth_noise,
+    smooth_track,
+)
+from training.synthetic.manner import Expressivity
+from training.synthetic.speech import SpeechGestures
 
 _BLINK_SECONDS: Final = 0.18
 _BLUSH_SECONDS: Final = 0.6
 """Blood is slower than muscles."""
-_AWAY_YAW: Final = (1.2, 1.5)
+_GLANCE_YAW_RANGE: Final = (1.2, 1.5)
 
 
-def act(
-    shown: Trajectory, speech: Gestures, manner: Manner, random: np.random.Generator
+def compute_expressions(
+    trajectory: Trajectory,
+    speech: SpeechGestures,
+    expressivity: Expressivity,
+    random: np.random.Generator,
 ) -> ExpressionTracks:
     """The face of a feeling while speaking; every muscle has a little mind of its own."""
-    steps = len(shown.valence)
-    valence, arousal = shown.valence, shown.arousal
+    steps = len(trajectory.valence)
+    valence, arousal = trajectory.valence, trajectory.arousal
 
-    def own(size: float) -> Doubles:
-        return size * waver(steps, 0.3, random)
+    def personal_noise(size: float) -> Doubles:
+        return size * draw_smooth_noise(steps, 0.3, random)
 
     gladness, sadness = np.clip(valence, 0, 1.2), np.clip(-valence, 0, 1.2)
     alertness, calm = np.clip(arousal, 0, 1.2), np.clip(-arousal, 0, 1.2)
-    away = _glances(steps, manner.glances_per_second, random)
-    sway = manner.restlessness * (0.5 + 0.5 * np.clip(arousal + 1, 0, 2))
+    away = _draw_glances(steps, expressivity.glances_per_second, random)
+    sway = expressivity.restlessness * (0.5 + 0.5 * np.clip(arousal + 1, 0, 2))
     still = 1 - np.minimum(np.abs(away), 1)
     return ExpressionTracks(
-        smile=np.clip(0.05 + 0.9 * valence + own(0.08), -1.1, 1.1),
+        smile=np.clip(0.05 + 0.9 * valence + personal_noise(0.08), -1.1, 1.1),
         mouth_opening=np.clip(0.8 * speech.opening + 0.16 * alertness, 0, 1),
         mouth_spread=speech.spread * speech.opening,
-        brow_raise=np.clip(0.55 * arousal + 0.15 * gladness + own(0.08), -0.6, 1.1),
-        brow_frown=np.clip(sadness * (0.55 + 0.35 * arousal) + own(0.05), -0.2, 1.1),
-        brow_sorrow=np.clip(sadness * (0.5 - 0.4 * arousal) + own(0.05), -0.2, 1.0),
+        brow_raise=np.clip(0.55 * arousal + 0.15 * gladness + personal_noise(0.08), -0.6, 1.1),
+        brow_frown=np.clip(sadness * (0.55 + 0.35 * arousal) + personal_noise(0.05), -0.2, 1.1),
+        brow_sorrow=np.clip(sadness * (0.5 - 0.4 * arousal) + personal_noise(0.05), -0.2, 1.0),
         lid_opening=np.clip(1.0 + 0.30 * alertness - 0.34 * calm - 0.10 * gladness, 0.45, 1.4)
-        * _blinks(steps, manner.blinks_per_second, random),
-        cheek_raise=np.clip(gladness + own(0.05), 0, 1),
-        blush=np.clip(0.40 + 0.5 * smooth(arousal, _BLUSH_SECONDS), 0, 1),
-        gaze=np.clip(0.35 * waver(steps, 0.35, random) + 0.8 * away, -1, 1),
-        yaw=0.07 * sway * waver(steps, 0.5, random) * still + away,
-        pitch=0.05 * calm - 0.05 * valence + 0.04 * sway * waver(steps, 0.4, random),
-        roll=(0.05 * sway * waver(steps, 0.6, random)) * still,
+        * _draw_blinks(steps, expressivity.blinks_per_second, random),
+        cheek_raise=np.clip(gladness + personal_noise(0.05), 0, 1),
+        blush=np.clip(0.40 + 0.5 * smooth_track(arousal, _BLUSH_SECONDS), 0, 1),
+        gaze=np.clip(0.35 * draw_smooth_noise(steps, 0.35, random) + 0.8 * away, -1, 1),
+        yaw=0.07 * sway * draw_smooth_noise(steps, 0.5, random) * still + away,
+        pitch=0.05 * calm - 0.05 * valence + 0.04 * sway * draw_smooth_noise(steps, 0.4, random),
+        roll=(0.05 * sway * draw_smooth_noise(steps, 0.6, random)) * still,
     )
 
 
-def _blinks(steps: int, per_second: float, random: np.random.Generator) -> Doubles:
+def _draw_blinks(steps: int, per_second: float, random: np.random.Generator) -> Doubles:
     """(steps,) 1 where the eyes are as open as they want to be, 0 in the middle of a blink."""
     length = int(_BLINK_SECONDS * CONTROL_RATE_HZ)
-    shut = np.sin(np.pi * np.arange(length + 1) / length)
+    closure = np.sin(np.pi * np.arange(length + 1) / length)
     opening = np.ones(steps + length + 1)
     for start in np.flatnonzero(random.random(steps) < per_second / CONTROL_RATE_HZ):
         window = opening[start : start + length + 1]
-        np.minimum(window, 1 - shut, out=window)
+        np.minimum(window, 1 - closure, out=window)
     return opening[:steps]
 
 
-def _glances(steps: int, per_second: float, random: np.random.Generator) -> Doubles:
+def _draw_glances(steps: int, per_second: float, random: np.random.Generator) -> Doubles:
     """(steps,) radians of yaw: now and then far to a side for 0.4 to 1.5 s."""
     yaw = np.zeros(steps)
     for start in np.flatnonzero(random.random(steps) < per_second / CONTROL_RATE_HZ):
         stop = start + int(random.uniform(0.4, 1.5) * CONTROL_RATE_HZ)
-        yaw[start:stop] = random.uniform(*_AWAY_YAW) * random.choice((-1, 1))
-    return smooth(yaw, 0.09)
+        yaw[start:stop] = random.uniform(*_GLANCE_YAW_RANGE) * random.choice((-1, 1))
+    return smooth_track(yaw, 0.09)

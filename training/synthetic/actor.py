@@ -12,7 +12,7 @@ from training.synthetic.speech import Timbre
 Colour = tuple[float, float, float]
 """Linear RGB reflectance in [0, 1]."""
 
-_SKINS: Final[tuple[Colour, ...]] = (
+_SKIN_COLOURS: Final[tuple[Colour, ...]] = (
     (0.78, 0.52, 0.40),
     (0.70, 0.44, 0.32),
     (0.58, 0.34, 0.23),
@@ -20,7 +20,7 @@ _SKINS: Final[tuple[Colour, ...]] = (
     (0.26, 0.135, 0.085),
     (0.16, 0.08, 0.05),
 )
-_HAIRS: Final[tuple[Colour, ...]] = (
+_HAIR_COLOURS: Final[tuple[Colour, ...]] = (
     (0.018, 0.014, 0.012),
     (0.05, 0.028, 0.016),
     (0.13, 0.065, 0.03),
@@ -28,27 +28,27 @@ _HAIRS: Final[tuple[Colour, ...]] = (
     (0.24, 0.075, 0.025),
     (0.40, 0.39, 0.38),
 )
-_IRISES: Final[tuple[Colour, ...]] = (
+_IRIS_COLOURS: Final[tuple[Colour, ...]] = (
     (0.09, 0.045, 0.02),
     (0.19, 0.11, 0.04),
     (0.10, 0.19, 0.28),
     (0.11, 0.20, 0.11),
 )
-_CLOTHES: Final[tuple[Colour, ...]] = (
+_CLOTHES_COLOURS: Final[tuple[Colour, ...]] = (
     (0.05, 0.11, 0.20),
     (0.28, 0.05, 0.06),
     (0.06, 0.16, 0.12),
     (0.10, 0.10, 0.12),
     (0.45, 0.38, 0.26),
 )
-_ROOMS: Final[tuple[Colour, ...]] = (
+_WALL_COLOURS: Final[tuple[Colour, ...]] = (
     (0.20, 0.27, 0.33),
     (0.33, 0.27, 0.20),
     (0.18, 0.26, 0.21),
     (0.28, 0.24, 0.32),
 )
 
-_RIMS: Final[tuple[Colour, ...]] = (
+_RIM_COLOURS: Final[tuple[Colour, ...]] = (
     (0.01, 0.01, 0.012),
     (0.10, 0.04, 0.02),
     (0.35, 0.30, 0.22),
@@ -105,7 +105,7 @@ class Actor:
     timbre: Timbre
 
     @classmethod
-    def of_seed(cls, seed: int) -> Self:
+    def from_seed(cls, seed: int) -> Self:
         """A person drawn from the whole range of looks."""
         random = np.random.default_rng(seed)
 
@@ -120,15 +120,17 @@ class Actor:
             value = between(low, high)
             return value if random.random() < share else 0.0
 
-        skin_tone = random.uniform(0, len(_SKINS) - 1)
+        skin_tone = random.uniform(0, len(_SKIN_COLOURS) - 1)
         voice = float(random.uniform(0, 1))
         bearded = 0.45 if voice < 0.5 else 0.0
         return cls(
-            skin=_between_skins(float(skin_tone)),
-            hair=_varied(one_of(_HAIRS[: 3 if skin_tone > 2.5 else None]), random, 0.06),
-            iris=one_of(_IRISES[: 2 if skin_tone > 2.5 else None]),
-            clothes=_varied(one_of(_CLOTHES), random, 0.35),
-            room=_varied(one_of(_ROOMS), random, 0.16),
+            skin=_interpolate_skin(float(skin_tone)),
+            hair=_vary_colour(
+                one_of(_HAIR_COLOURS[: 3 if skin_tone > 2.5 else None]), random, 0.06
+            ),
+            iris=one_of(_IRIS_COLOURS[: 2 if skin_tone > 2.5 else None]),
+            clothes=_vary_colour(one_of(_CLOTHES_COLOURS), random, 0.35),
+            room=_vary_colour(one_of(_WALL_COLOURS), random, 0.16),
             room_brightness=between(0.3, 1.35),
             furniture=int(random.integers(0, 6)),
             stripes=at_times(0.3, 0.4, 1.0),
@@ -154,7 +156,7 @@ class Actor:
             freckles=at_times(0.3, 0.3, 1.0),
             tiredness=between(0.0, 1.0),
             spectacles=at_times(0.25, 0.1, 1.0),
-            rims=one_of(_RIMS),
+            rims=one_of(_RIM_COLOURS),
             marks_seed=int(random.integers(1 << 30)),
             light_azimuth=between(0.05, 1.0) * float(random.choice((-1, 1))),
             light_warmth=between(0.0, 1.0),
@@ -167,17 +169,17 @@ class Actor:
         )
 
 
-def _varied(colour: Colour, random: np.random.Generator, share: float) -> Colour:
+def _vary_colour(colour: Colour, random: np.random.Generator, share: float) -> Colour:
     """A colour like it."""
     red, green, blue = (float(each * np.exp(random.normal(0, share))) for each in colour)
     return red, green, blue
 
 
-def _between_skins(tone: float) -> Colour:
-    lower = min(int(tone), len(_SKINS) - 2)
+def _interpolate_skin(tone: float) -> Colour:
+    lower = min(int(tone), len(_SKIN_COLOURS) - 2)
     share = tone - lower
     red, green, blue = (
         (1 - share) * light + share * dark
-        for light, dark in zip(_SKINS[lower], _SKINS[lower + 1], strict=True)
+        for light, dark in zip(_SKIN_COLOURS[lower], _SKIN_COLOURS[lower + 1], strict=True)
     )
     return red, green, blue

@@ -25,6 +25,6 @@ def write_annotations(file: Path, performance: Performance, times: Doubles) -> N
         known &= (times < start) | (times > start + random.uniform(0.2, 2.0))
     rows = [
         f"{valence:.6f},{arousal:.6f}" if is_known else UNANNOTATED
-        for (valence, arousal), is_known in zip(performance.truth(times), known, strict=True)
+        for (valence, arousal), is_known in zip(performance.truth_at(times), known, strict=True)
     ]
     file.write_text("\n".join([HEADER, *rows]) + "\n")

@@ -9,13 +9,13 @@ from typing import Self
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from training.synthetic.actor import Colour
-from training.synthetic.shapes import Light, planes
+from training.synthetic.shapes import Light, to_planes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class HeadPlacement:
     """Where a head lies in a picture: unit: pixels of half its height; x, y: of its middle.
 
     turn: radians, clockwise, of the whole picture.
@@ -26,12 +26,12 @@ class View:
     y: float
     turn: float = 0.0
 
-    def through(self, matrix: Floats) -> View:
+    def transform(self, matrix: Float32Array) -> HeadPlacement:
         """The same head after a (2, 3) similarity of the picture."""
         scale = math.hypot(matrix[0, 0], matrix[1, 0])
         x, y = matrix[:, :2] @ np.array([self.x, self.y]) + matrix[:, 2]
         turn = math.atan2(matrix[1, 0], matrix[0, 0])
-        return View(unit=self.unit * scale, x=float(x), y=float(y), turn=self.turn + turn)
+        return HeadPlacement(unit=self.unit * scale, x=float(x), y=float(y), turn=self.turn + turn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +46,15 @@ class Camera:
     zoom: float = 0.305
     x: float = 0.5
     y: float = 0.475
-    unrest: float = 0.0
+    shake: float = 0.0
     exposure: float = 1.0
     contrast: float = 1.0
-    cast: Colour = (1.0, 1.0, 1.0)
+    colour_cast: Colour = (1.0, 1.0, 1.0)
     grain: float = 0.0
     blur: float = 0.0
 
     @classmethod
-    def of_seed(cls, seed: int) -> Self:
+    def from_seed(cls, seed: int) -> Self:
         """Any camera that a person would have before them."""
         random = np.random.default_rng([seed, 4])
         zoom = float(random.uniform(0.20, 0.32))
@@ -63,33 +63,35 @@ class Camera:
             zoom=zoom,
             x=float(random.uniform(0.36, 0.64)),
             y=float(0.475 + random.uniform(-0.3, 0.3) * (0.36 - zoom)),
-            unrest=float(random.uniform(0, 1) ** 2),
+            shake=float(random.uniform(0, 1) ** 2),
             exposure=float(random.uniform(0.72, 1.25)),
             contrast=float(random.uniform(0.85, 1.15)),
-            cast=(float(red), 1.0, float(blue)),
+            colour_cast=(float(red), 1.0, float(blue)),
             grain=float(random.uniform(0, 2.5)),
             blur=float(random.uniform(0, 0.8)),
         )
 
-    def view(self, seconds: float, *, height: int, width: int) -> View:
+    def place_head(self, seconds: float, *, height: int, width: int) -> HeadPlacement:
         """Where the head lies at a moment."""
         unit = min(self.zoom * height, 0.42 * width)
-        shake = 0.035 * self.unrest * unit
+        shake = 0.035 * self.shake * unit
         sway = math.sin(1.1 * seconds) + 0.5 * math.sin(2.7 * seconds + 1)
         heave = math.sin(0.9 * seconds + 2) + 0.5 * math.sin(3.1 * seconds)
-        return View(
-            unit=unit * (1 + 0.02 * self.unrest * math.sin(0.5 * seconds)),
+        return HeadPlacement(
+            unit=unit * (1 + 0.02 * self.shake * math.sin(0.5 * seconds)),
             x=self.x * width + shake * sway,
             y=self.y * height + shake * heave,
-            turn=0.012 * self.unrest * math.sin(0.8 * seconds + 1),
+            turn=0.012 * self.shake * math.sin(0.8 * seconds + 1),
         )
 
-    def develop(self, light: Light, *, blur_pixels: float, grain: Floats | None) -> Bytes:
+    def render_pixels(
+        self, light: Light, *, blur_pixels: float, grain: Float32Array | None
+    ) -> UInt8Array:
         """(H, W, 3) uint8 of the linear light, which is used up; a gamma of 2 is near enough.
 
         grain: (H, W), in levels of 255.
         """
-        light *= planes(self.cast) * self.exposure
+        light *= to_planes(self.colour_cast) * self.exposure
         np.clip(light, 0, 1, out=light)
         np.sqrt(light, out=light)
         light *= 255 * self.contrast

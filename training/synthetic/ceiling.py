@@ -16,7 +16,7 @@ from rich.table import Table
 
 from service.domain.time import PATCH_SAMPLES, SAMPLE_RATE_HZ
 from training.synthetic.expression import ExpressionTracks
-from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, at_times
+from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, interpolate_track
 from training.synthetic.performance import Performance
 
 RATE_HZ: Final = 12.5
@@ -28,11 +28,11 @@ _CONTEXT_STEP: Final = 2
 _RIDGE: Final = 3.0
 
 
-def measure_ceilings(
+def measure_ridge_ccc(
     train: Sequence[int], test: Sequence[int], *, seconds: float = 60.0
 ) -> dict[str, tuple[float, float]]:
     """CCC of valence and arousal on the test actors, by what may be looked at."""
-    learnt, met = (_observe(actors, seconds) for actors in (train, test))
+    train_clips, test_clips = (_build_feature_clips(actors, seconds) for actors in (train, test))
     views = {
         "face, one frame": ("face", 0),
         "voice, one moment": ("voice", 0),
@@ -42,12 +42,17 @@ def measure_ceilings(
         "both, ±2 s": ("both", 1),
     }
     return {
-        name: _score(_view(learnt, *view), _view(met, *view), learnt, met)
+        name: _fit_and_score(
+            _stack_features(train_clips, *view),
+            _stack_features(test_clips, *view),
+            train_clips,
+            test_clips,
+        )
         for name, view in views.items()
     }
 
 
-def concordance(estimate: Doubles, truth: Doubles) -> float:
+def concordance_correlation(estimate: Doubles, truth: Doubles) -> float:
     """Lin's concordance correlation coefficient."""
     shared = 2 * np.mean((estimate - estimate.mean()) * (truth - truth.mean()))
     total = estimate.var() + truth.var() + (estimate.mean() - truth.mean()) ** 2
@@ -57,49 +62,53 @@ def concordance(estimate: Doubles, truth: Doubles) -> float:
 _Clip = dict[str, Doubles]
 
 
-def _observe(actors: Sequence[int], seconds: float) -> list[_Clip]:
-    return [_features(Performance.of_seed(seed, seconds=seconds), seconds) for seed in actors]
+def _build_feature_clips(actors: Sequence[int], seconds: float) -> list[_Clip]:
+    return [
+        _compute_features(Performance.from_seed(seed, seconds=seconds), seconds) for seed in actors
+    ]
 
 
-def _features(performance: Performance, seconds: float) -> _Clip:
+def _compute_features(performance: Performance, seconds: float) -> _Clip:
     """face: (N, D), 0 where it is hidden; voice: (N, D) as one patch hears it; truth: (N, 2)."""
     times = np.arange(0, seconds, 1 / RATE_HZ)
-    seen = performance.visible(times).astype(np.float64)[:, None]
-    face = face_parameters(performance.expressions, times)
-    voice = _heard(performance, times)
+    is_visible = performance.is_visible_at(times).astype(np.float64)[:, None]
+    face = sample_face_parameters(performance.expressions, times)
+    voice = _compute_voice_features(performance, times)
     return {
-        "face": np.concatenate([face * seen, seen], axis=1),
+        "face": np.concatenate([face * is_visible, is_visible], axis=1),
         "voice": voice,
-        "both": np.concatenate([face * seen, seen, voice], axis=1),
-        "truth": performance.truth(times),
+        "both": np.concatenate([face * is_visible, is_visible, voice], axis=1),
+        "truth": performance.truth_at(times),
     }
 
 
-def face_parameters(tracks: ExpressionTracks, times: Doubles) -> Doubles:
+def sample_face_parameters(tracks: ExpressionTracks, times: Doubles) -> Doubles:
     """(N, 13) what the face does at the times."""
-    return np.stack([at_times(getattr(tracks, name), times) for name in _FACE_TRACKS], axis=1)
+    return np.stack(
+        [interpolate_track(getattr(tracks, name), times) for name in _FACE_TRACKS], axis=1
+    )
 
 
-def _heard(performance: Performance, times: Doubles) -> Doubles:
+def _compute_voice_features(performance: Performance, times: Doubles) -> Doubles:
     """(N, 6) loudness, pitch, breath, rate, formants and speech over the patch at each time."""
     speech = performance.speech
-    loud = np.maximum(speech.loudness, 1e-6)
+    loudness = np.maximum(speech.loudness, 1e-6)
     columns = [
-        np.log10(loud),
+        np.log10(loudness),
         np.log2(speech.pitch_hz / 120),
         speech.breath,
         speech.rate_hz,
-        np.full(len(loud), performance.actor.timbre.formant_scale),
+        np.full(len(loudness), performance.actor.timbre.formant_scale),
     ]
     weight = speech.loudness > 0.15 * speech.loudness.max()
-    share = _patch_mean(weight.astype(np.float64), times)
-    means = [_patch_mean(c * weight, times) / np.maximum(share, 1e-9) for c in columns]
+    share = _compute_patch_mean(weight.astype(np.float64), times)
+    means = [_compute_patch_mean(c * weight, times) / np.maximum(share, 1e-9) for c in columns]
     audible = share > 0.1
     columns = [*(mean * audible for mean in means), audible.astype(np.float64), share]
     return np.stack(columns, axis=1)
 
 
-def _patch_mean(track: Doubles, times: Doubles) -> Doubles:
+def _compute_patch_mean(track: Doubles, times: Doubles) -> Doubles:
     total = np.concatenate([[0.0], np.cumsum(track)])
     length = round(PATCH_SAMPLES / SAMPLE_RATE_HZ * CONTROL_RATE_HZ)
     first = np.minimum(np.round(times * CONTROL_RATE_HZ).astype(np.int64), len(track) - 1)
@@ -107,36 +116,39 @@ def _patch_mean(track: Doubles, times: Doubles) -> Doubles:
     return (total[last] - total[first]) / np.maximum(last - first, 1)
 
 
-def _view(clips: list[_Clip], part: str, context: int) -> Doubles:
+def _stack_features(clips: list[_Clip], part: str, context: int) -> Doubles:
     reach = round(CONTEXT_SECONDS * RATE_HZ) * context
-    return np.concatenate([_with_context(clip[part], reach) for clip in clips])
+    return np.concatenate([_add_context(clip[part], reach) for clip in clips])
 
 
-def _with_context(rows: Doubles, reach: int) -> Doubles:
+def _add_context(rows: Doubles, reach: int) -> Doubles:
     padded = np.pad(rows, ((reach, reach), (0, 0)), mode="edge")
     offsets = range(0, 2 * reach + 1, _CONTEXT_STEP)
     return np.concatenate([padded[k : k + len(rows)] for k in offsets], axis=1)
 
 
-def _score(
-    learnt: Doubles, met: Doubles, train: list[_Clip], test: list[_Clip]
+def _fit_and_score(
+    train_features: Doubles,
+    test_features: Doubles,
+    train_clips: list[_Clip],
+    test_clips: list[_Clip],
 ) -> tuple[float, float]:
-    truth = np.concatenate([clip["truth"] for clip in train])
-    expected = np.concatenate([clip["truth"] for clip in test])
-    middle, spread = learnt.mean(axis=0), learnt.std(axis=0) + 1e-9
-    x = (learnt - middle) / spread
+    truth = np.concatenate([clip["truth"] for clip in train_clips])
+    expected = np.concatenate([clip["truth"] for clip in test_clips])
+    mean, spread = train_features.mean(axis=0), train_features.std(axis=0) + 1e-9
+    x = (train_features - mean) / spread
     weights = np.linalg.solve(
         x.T @ x + _RIDGE * np.eye(x.shape[1]) * len(x) / 1_000, x.T @ (truth - truth.mean(axis=0))
     )
-    estimate = (met - middle) / spread @ weights + truth.mean(axis=0)
-    valence, arousal = (concordance(estimate[:, k], expected[:, k]) for k in range(2))
+    estimate = (test_features - mean) / spread @ weights + truth.mean(axis=0)
+    valence, arousal = (concordance_correlation(estimate[:, k], expected[:, k]) for k in range(2))
     return valence, arousal
 
 
 def main() -> None:
     """Print the table."""
     table = Table("seen", "valence", "arousal", "mean")
-    for name, (valence, arousal) in measure_ceilings(range(120), range(1_000, 1_040)).items():
+    for name, (valence, arousal) in measure_ridge_ccc(range(120), range(1_000, 1_040)).items():
         table.add_row(name, *(f"{x:.3f}" for x in (valence, arousal, (valence + arousal) / 2)))
     Console().print(table)
 

@@ -9,20 +9,20 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from training.synthetic.camera import Camera
 from training.synthetic.container import write_clip
 from training.synthetic.latent import Doubles
 from training.synthetic.performance import Performance
-from training.synthetic.studio import Studio
-from training.synthetic.voice import Microphone, voice
+from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.voice import Microphone, synthesise_voice
 
 __all__ = [
-    "demo_performance",
-    "film",
+    "create_demo_performance",
+    "render_audio",
     "render_clip",
     "render_demo_clip",
-    "sound_of",
+    "render_frames",
     "write_clip",
     "write_truth",
 ]
@@ -41,14 +41,14 @@ def render_demo_clip(
     width: int = 640,
 ) -> None:
     """Write a clip of one actor, speaking and feeling; the same seed writes the same clip."""
-    performance = demo_performance(seed=seed, seconds=seconds)
+    performance = create_demo_performance(seed=seed, seconds=seconds)
     times = [index / rate for index in range(round(seconds * rate))]
     render_clip(path, performance, times, rate=rate, height=height, width=width)
 
 
-def demo_performance(*, seed: int = 7, seconds: float = 10.0) -> Performance:
+def create_demo_performance(*, seed: int = 7, seconds: float = 10.0) -> Performance:
     """What is felt in the demo's clip; nothing hides the face."""
-    return Performance.of_seed(seed, seconds=seconds, take=DEMO_TAKE, disturbed=False)
+    return Performance.from_seed(seed, seconds=seconds, take=DEMO_TAKE, with_occlusions=False)
 
 
 def render_clip(
@@ -61,40 +61,44 @@ def render_clip(
     width: int = 640,
 ) -> None:
     """Write pictures at the times, from the actor's own camera, with the sound."""
-    studio = Studio(performance, Camera.of_seed(performance.seed), height=height, width=width)
+    renderer = PerformanceRenderer(
+        performance, Camera.from_seed(performance.seed), height=height, width=width
+    )
     seconds = np.array([float(each) for each in times])
     write_clip(
         path,
-        film(performance, studio, seconds),
+        render_frames(performance, renderer, seconds),
         rate=rate,
-        times=None if _is_steady(times, rate) else times,
-        waveform=sound_of(performance),
+        times=None if _is_constant_rate(times, rate) else times,
+        waveform=render_audio(performance),
     )
 
 
-def film(performance: Performance, studio: Studio, times: Doubles) -> Iterator[Bytes]:
+def render_frames(
+    performance: Performance, renderer: PerformanceRenderer, times: Doubles
+) -> Iterator[UInt8Array]:
     """(H, W, 3) uint8 RGB at each of the times."""
-    for seconds, expression in zip(times, performance.expressions.at(times), strict=True):
-        yield studio.picture(expression, float(seconds))
+    for seconds, expression in zip(times, performance.expressions.sample(times), strict=True):
+        yield renderer.render_frame(expression, float(seconds))
 
 
-def sound_of(performance: Performance) -> Floats:
+def render_audio(performance: Performance) -> Float32Array:
     """(S,) the performance's sound, as its microphone hears it, as long as the performance."""
-    waveform = voice(
+    waveform = synthesise_voice(
         performance.speech,
         performance.actor.timbre,
-        Microphone.of_seed(performance.seed),
+        Microphone.from_seed(performance.seed),
         seed=performance.seed,
     )
-    return waveform[: performance.samples]
+    return waveform[: performance.sample_count]
 
 
 def write_truth(path: Path, performance: Performance, times: Doubles) -> None:
     """Write what is felt as rows of time, valence, arousal."""
-    rows = zip(times, performance.truth(times), strict=True)
+    rows = zip(times, performance.truth_at(times), strict=True)
     lines = [f"{seconds:.6f},{v:.6f},{a:.6f}" for seconds, (v, a) in rows]
     path.write_text("\n".join(["time,valence,arousal", *lines]) + "\n")
 
 
-def _is_steady(times: Sequence[Fraction], rate: Fraction) -> bool:
+def _is_constant_rate(times: Sequence[Fraction], rate: Fraction) -> bool:
     return all(each == index / rate for index, each in enumerate(times))

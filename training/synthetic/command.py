@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.synthetic.order import Order, OrderDiffers, Piece, pieces_of
+from training.synthetic.order import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
 from training.synthetic.rates import RATES
-from training.synthetic.recording import finished_file, write_piece
+from training.synthetic.recording import get_completion_file, write_recording
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -48,34 +48,36 @@ def synthesise(
     unknown = sorted(set(rates) - set(RATES))
     if unknown:
         raise typer.BadParameter(f"no such rate: {', '.join(unknown)}", param_hint="--rate")
-    order = Order(seed=seed, seconds=seconds, rates=rates, clips=clips, as_served=as_served)
+    spec = DatasetSpec(seed=seed, seconds=seconds, rates=rates, clips=clips, as_served=as_served)
     try:
-        order.write(out)
-    except OrderDiffers as error:
+        spec.write(out)
+    except SpecMismatch as error:
         Console(stderr=True).print(f"{error}", style="red", markup=False)
         raise typer.Exit(1) from error
-    pieces = list(pieces_of(order, actors))
-    left = [piece for piece in pieces if not finished_file(out, order, piece).exists()]
-    _write_all(out, order, left, len(pieces), face_models, workers)
+    clip_specs = list(iter_clip_specs(spec, actors))
+    pending = [piece for piece in clip_specs if not get_completion_file(out, spec, piece).exists()]
+    _write_all(out, spec, pending, len(clip_specs), face_models, workers)
 
 
 def _write_all(
     out: Path,
-    order: Order,
-    left: list[Piece],
+    spec: DatasetSpec,
+    pending: list[ClipSpec],
     total: int,
     face_models: Path,
     workers: int | None,
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console()) as progress:
-        task = progress.add_task("Synthesising", total=total, completed=total - len(left))
-        if not left:
+        task = progress.add_task("Synthesising", total=total, completed=total - len(pending))
+        if not pending:
             return
-        most = workers or len(os.sched_getaffinity(0))
+        max_workers = workers or len(os.sched_getaffinity(0))
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(most, len(left)), mp_context=context) as pool:
-            work = [pool.submit(write_piece, out, order, piece, face_models) for piece in left]
+        with ProcessPoolExecutor(min(max_workers, len(pending)), mp_context=context) as pool:
+            work = [
+                pool.submit(write_recording, out, spec, piece, face_models) for piece in pending
+            ]
             try:
                 for done in as_completed(work):
                     done.result()

@@ -12,15 +12,15 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.domain.time import SAMPLE_RATE_HZ
 
 CLIP_SAMPLE_RATE_HZ: Final = 48_000
 """The rate that every audio codec in use accepts."""
 
-_TICK: Final = Fraction(1, 90_000)
+_VIDEO_TIME_BASE: Final = Fraction(1, 90_000)
 """The clock of pictures at times of their own; a constant rate counts in frames."""
-_AUDIO_BLOCK: Final = 1_024
+_AUDIO_BLOCK_SAMPLES: Final = 1_024
 _CODEC_OPTIONS: Final = {
     "libx264": {"preset": "veryfast", "crf": "20"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "32"},
@@ -29,11 +29,11 @@ _CODEC_OPTIONS: Final = {
 
 def write_clip(
     path: Path,
-    pictures: Iterable[Bytes],
+    pictures: Iterable[UInt8Array],
     *,
     rate: Fraction = Fraction(25),
     times: Sequence[Fraction] | None = None,
-    waveform: Floats | None = None,
+    waveform: Float32Array | None = None,
     video_codec: str = "libx264",
     audio_codec: str = "aac",
     container_options: Mapping[str, str] | None = None,
@@ -55,8 +55,8 @@ def write_clip(
         )
         assert isinstance(video, VideoStream)
         if waveform is not None:
-            sound = _Sound(container, audio_codec, waveform)
-        tick = 1 / rate if times is None else _TICK
+            sound = _AudioTrackWriter(container, audio_codec, waveform)
+        tick = 1 / rate if times is None else _VIDEO_TIME_BASE
         for index, picture in enumerate(pictures):
             seconds = index / rate if times is None else times[index]
             _mux_picture(container, video, picture, round(seconds / tick), tick)
@@ -68,7 +68,7 @@ def write_clip(
 
 
 def _mux_picture(
-    container: OutputContainer, stream: VideoStream, picture: Bytes, ticks: int, tick: Fraction
+    container: OutputContainer, stream: VideoStream, picture: UInt8Array, ticks: int, tick: Fraction
 ) -> None:
     if not stream.codec_context.is_open:
         height, width, _ = picture.shape
@@ -82,10 +82,10 @@ def _mux_picture(
     container.mux(stream.encode(frame))
 
 
-class _Sound:
+class _AudioTrackWriter:
     """The audio stream of a clip, written block by block beside the pictures."""
 
-    def __init__(self, container: OutputContainer, codec: str, waveform: Floats) -> None:
+    def __init__(self, container: OutputContainer, codec: str, waveform: Float32Array) -> None:
         stream = container.add_stream(codec, rate=CLIP_SAMPLE_RATE_HZ, layout="mono")
         assert isinstance(stream, AudioStream)
         self._container = container
@@ -97,7 +97,7 @@ class _Sound:
         """Write the blocks that start before `seconds`."""
         end = min(len(self._waveform), int(seconds * SAMPLE_RATE_HZ))
         while self._written < end:
-            block = self._waveform[self._written : self._written + _AUDIO_BLOCK]
+            block = self._waveform[self._written : self._written + _AUDIO_BLOCK_SAMPLES]
             frame = av.AudioFrame.from_ndarray(block[None, :], format="flt", layout="mono")
             frame.sample_rate = SAMPLE_RATE_HZ
             frame.time_base = Fraction(1, SAMPLE_RATE_HZ)

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from training.synthetic.latent import Doubles, at_times
+from training.synthetic.latent import Doubles, interpolate_track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +54,12 @@ class ExpressionTracks:
     pitch: Doubles
     roll: Doubles
 
-    def at(self, times: Doubles) -> list[Expression]:
+    def sample(self, times: Doubles) -> list[Expression]:
         """What the face does at each of the times."""
         names = [field.name for field in fields(self)]
-        rows = np.stack([at_times(getattr(self, name), times) for name in names], axis=1)
+        rows = np.stack([interpolate_track(getattr(self, name), times) for name in names], axis=1)
         return [Expression(**dict(zip(names, map(float, row), strict=True))) for row in rows]
 
-    def cut(self, start: int, stop: int) -> Self:
+    def slice_steps(self, start: int, stop: int) -> Self:
         """The control steps [start, stop)."""
         return type(self)(**{f.name: getattr(self, f.name)[start:stop] for f in fields(self)})

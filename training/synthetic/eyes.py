@@ -9,11 +9,18 @@ import numpy as np
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
 from training.synthetic.relief import EYE_HEIGHT
-from training.synthetic.shapes import Canvas, Plane, bump, planes, ridge, scaled
+from training.synthetic.shapes import (
+    Canvas,
+    Plane,
+    gaussian_bump,
+    gaussian_ridge,
+    scale_colour,
+    to_planes,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Opening:
+class _EyeOpening:
     """Where one eye is and how its lids stand.
 
     along: (H, W), -1 at the nose and 1 at the temple.
@@ -33,10 +40,10 @@ def draw_eyes(face: Canvas, actor: Actor, expression: Expression) -> None:
     """Both eyes with lids and lashes, looking at the viewer."""
     for side in (-1, 1):
         centre = side * actor.eye_distance
-        part = face.around(centre, EYE_HEIGHT, 0.30, 0.20)
+        part = face.view_around(centre, EYE_HEIGHT, 0.30, 0.20)
         along = (part.u - centre) * (side / actor.eye_size)
-        upper, lower = _lids(along, actor.eye_size, expression)
-        opening = _Opening(
+        upper, lower = _compute_lids(along, actor.eye_size, expression)
+        opening = _EyeOpening(
             along=along,
             across=part.u - centre,
             iris=part.u - centre - 0.35 * actor.eye_size * expression.gaze,
@@ -53,7 +60,7 @@ def draw_brows(face: Canvas, actor: Actor, expression: Expression) -> None:
     """Both brows, moved by surprise, anger and sorrow."""
     for side in (-1, 1):
         middle = actor.eye_distance + 0.015 - 0.025 * expression.brow_frown
-        part = face.around(side * middle, -0.22, 0.34, 0.24)
+        part = face.view_around(side * middle, -0.22, 0.34, 0.24)
         along = (part.u * side - middle) * (1 / 0.20)
         inner = np.clip(0.5 - 0.5 * along, 0, 1.2)
         line = (
@@ -64,10 +71,10 @@ def draw_brows(face: Canvas, actor: Actor, expression: Expression) -> None:
         thickness = actor.brow_weight * (0.018 + 0.016 * np.clip(inner, 0, 1))
         hairs = 0.003 * np.sin(part.u * 260 + part.v * 140 * side)
         distance = np.maximum(np.abs(part.v - line + hairs) - thickness, (np.abs(along) - 1) * 0.2)
-        part.paint(scaled(actor.hair, 0.7), 0.85 * part.inside(distance, 0.024))
+        part.paint(scale_colour(actor.hair, 0.7), 0.85 * part.compute_mask(distance, 0.024))
 
 
-def _lids(along: Plane, size: float, expression: Expression) -> tuple[Plane, Plane]:
+def _compute_lids(along: Plane, size: float, expression: Expression) -> tuple[Plane, Plane]:
     arch = np.sqrt(np.clip(1 - along * along, 0, 1))
     lower = size * (0.36 - 0.16 * expression.cheek_raise) * arch * np.sqrt(arch)
     highest = -size * arch * (0.52 + 0.05 * (along < 0))
@@ -75,38 +82,38 @@ def _lids(along: Plane, size: float, expression: Expression) -> tuple[Plane, Pla
     return lower + (highest - lower) * opening, lower
 
 
-def _draw_ball(part: Canvas, opening: _Opening, actor: Actor, expression: Expression) -> None:
+def _draw_ball(part: Canvas, opening: _EyeOpening, actor: Actor, expression: Expression) -> None:
     size = actor.eye_size
     across, down = opening.across, opening.height + 0.04 * size
     roundness = 0.60 * (1 - 0.45 * np.square(across / size))
-    white = planes((1.0, 0.96, 0.93)) * roundness
+    white = to_planes((1.0, 0.96, 0.93)) * roundness
     ball = Canvas(light=white, u=part.u, v=part.v, pixel=part.pixel)
     radius = np.hypot(opening.iris, down)
-    ball.paint(scaled(actor.iris, 0.25), ball.inside(radius - 0.47 * size))
-    glow = planes(actor.iris) * (0.75 + 1.1 * np.clip(down / size + 0.2, 0, 1))
-    ball.paint(glow, ball.inside(radius - 0.41 * size, 0.12 * size))
+    ball.paint(scale_colour(actor.iris, 0.25), ball.compute_mask(radius - 0.47 * size))
+    glow = to_planes(actor.iris) * (0.75 + 1.1 * np.clip(down / size + 0.2, 0, 1))
+    ball.paint(glow, ball.compute_mask(radius - 0.41 * size, 0.12 * size))
     pupil = size * (0.17 + 0.03 * expression.lid_opening)
-    ball.paint((0.004, 0.004, 0.005), ball.inside(radius - pupil))
-    ball.dim(0.55 * ridge(opening.height - opening.upper, 0.22 * size))
+    ball.paint((0.004, 0.004, 0.005), ball.compute_mask(radius - pupil))
+    ball.dim(0.55 * gaussian_ridge(opening.height - opening.upper, 0.22 * size))
     glint = -0.16 * size if actor.light_azimuth < 0 else 0.16 * size
     shine = np.hypot(opening.iris - glint, down + 0.18 * size) - 0.075 * size
-    ball.paint((1.0, 1.0, 1.0), ball.inside(shine))
+    ball.paint((1.0, 1.0, 1.0), ball.compute_mask(shine))
     lids = np.maximum(opening.upper - opening.height, opening.height - opening.lower)
-    part.paint(ball.light, part.inside(np.maximum(lids, np.abs(across) - 0.99 * size)))
+    part.paint(ball.light, part.compute_mask(np.maximum(lids, np.abs(across) - 0.99 * size)))
 
 
-def _draw_crease(part: Canvas, opening: _Opening) -> None:
+def _draw_crease(part: Canvas, opening: _EyeOpening) -> None:
     """The fold over the eye and the shade in its corner."""
     above = opening.height - opening.upper
     reach = np.clip(1.1 - np.square(opening.along), 0, 1)
-    part.dim(0.36 * reach * ridge(above + 0.052, 0.014))
-    part.dim(0.20 * bump(opening.along, above, at=(-1.0, 0.0), size=(0.25, 0.05)))
+    part.dim(0.36 * reach * gaussian_ridge(above + 0.052, 0.014))
+    part.dim(0.20 * gaussian_bump(opening.along, above, at=(-1.0, 0.0), size=(0.25, 0.05)))
 
 
-def _draw_lashes(part: Canvas, opening: _Opening, actor: Actor) -> None:
-    ends = part.inside((np.abs(opening.along) - 1.06) * actor.eye_size)
+def _draw_lashes(part: Canvas, opening: _EyeOpening, actor: Actor) -> None:
+    ends = part.compute_mask((np.abs(opening.along) - 1.06) * actor.eye_size)
     thickness = 0.009 + 0.006 * np.clip(opening.along, 0, 1)
     upper = np.abs(opening.height - opening.upper) - thickness
-    part.paint((0.012, 0.009, 0.008), 0.92 * ends * part.inside(upper))
+    part.paint((0.012, 0.009, 0.008), 0.92 * ends * part.compute_mask(upper))
     lower = np.abs(opening.height - opening.lower) - 0.004
-    part.dim(0.40 * ends * part.inside(lower, 0.012))
+    part.dim(0.40 * ends * part.compute_mask(lower, 0.012))

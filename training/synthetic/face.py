@@ -7,16 +7,16 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from training.synthetic.actor import Actor
-from training.synthetic.camera import Camera, View
+from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.complexion import draw_complexion
 from training.synthetic.expression import Expression
 from training.synthetic.eyes import draw_brows, draw_eyes
 from training.synthetic.hair import draw_back_hair, draw_front_hair, draw_side, draw_strands
 from training.synthetic.head import draw_skin, shape_skull
 from training.synthetic.mouth import draw_mouth
-from training.synthetic.room import room_light
+from training.synthetic.room import render_background
 from training.synthetic.shapes import Canvas, Light
 from training.synthetic.spectacles import draw_spectacles
 from training.synthetic.sprite import Sprite
@@ -28,52 +28,56 @@ _SIDE_YAW: Final = 0.6
 
 def draw_face(
     actor: Actor, expression: Expression, *, height: int, width: int, camera: Camera | None = None
-) -> Bytes:
+) -> UInt8Array:
     """Draw head and shoulders, looking at the camera.
 
     Returns: (H, W, 3) uint8 RGB; without a camera of its own the head is about two thirds of
         the height.
     """
     camera = camera or Camera()
-    view = camera.view(0.0, height=height, width=width)
-    light = room_light(actor, height, width)
-    Puppet(actor, density=view.unit).draw(light, view, expression)
-    return camera.develop(light, blur_pixels=0.0, grain=None)
+    view = camera.place_head(0.0, height=height, width=width)
+    light = render_background(actor, height, width)
+    ActorRenderer(actor, density=view.unit).draw(light, view, expression)
+    return camera.render_pixels(light, blur_pixels=0.0, grain=None)
 
 
-class Puppet:
+class ActorRenderer:
     """An actor, of whom everything that does not move has been drawn already."""
 
     def __init__(self, actor: Actor, *, density: float) -> None:
         """density: pixels a half head height of the pictures to come."""
         self._actor = actor
         back = (-1.3, -1.3, 1.3, 0.45 + 1.25 * actor.hair_length)
-        self._back_hair = Sprite.of(lambda to: draw_back_hair(to, actor), back, density)
-        self._body = Sprite.of(lambda to: draw_shoulders(to, actor), (-3.4, 0.5, 3.4, 3.2), density)
+        self._back_hair = Sprite.render(lambda to: draw_back_hair(to, actor), back, density)
+        self._body = Sprite.render(
+            lambda to: draw_shoulders(to, actor), (-3.4, 0.5, 3.4, 3.2), density
+        )
         head = (-1.7, -1.4, 1.7, 1.5)
-        self._ears = Sprite.of(lambda to: draw_ears(to, actor), (-1.1, -0.3, 1.1, 0.5), density)
-        self._complexion = Sprite.of(lambda to: draw_complexion(to, actor), head, density)
-        self._strands = Sprite.of(lambda to: draw_strands(to, actor), head, density)
+        self._ears = Sprite.render(lambda to: draw_ears(to, actor), (-1.1, -0.3, 1.1, 0.5), density)
+        self._complexion = Sprite.render(lambda to: draw_complexion(to, actor), head, density)
+        self._strands = Sprite.render(lambda to: draw_strands(to, actor), head, density)
         self._spectacles = (
-            Sprite.of(lambda to: draw_spectacles(to, actor), (-0.8, -0.4, 0.8, 0.5), density)
+            Sprite.render(lambda to: draw_spectacles(to, actor), (-0.8, -0.4, 0.8, 0.5), density)
             if actor.spectacles
             else None
         )
 
-    def stand_before(self, light: Light, view: View, expression: Expression) -> Canvas:
+    def open_foreground(self, light: Light, view: HeadPlacement, expression: Expression) -> Canvas:
         """A canvas of all that may come before the head, with the head's u and v."""
-        return _window(light, view, (1.9, -1.5, 3.0), expression)
+        return _open_canvas(light, view, (1.9, -1.5, 3.0), expression)
 
-    def draw(self, light: Light, view: View, expression: Expression) -> None:
+    def draw(self, light: Light, view: HeadPlacement, expression: Expression) -> None:
         """Draw into the (3, H, W) linear light."""
         actor = self._actor
-        head = _window(light, view, (1.08, -1.22, 1.16), expression)
+        head = _open_canvas(light, view, (1.08, -1.22, 1.16), expression)
         back_reach = 0.45 + 1.25 * actor.hair_length
-        self._back_hair.lay(_window(light, view, (1.25, -1.22, back_reach), expression))
-        self._body.lay(_window(light, view, (3.4, 0.55, 3.2), None))
+        self._back_hair.composite_onto(
+            _open_canvas(light, view, (1.25, -1.22, back_reach), expression)
+        )
+        self._body.composite_onto(_open_canvas(light, view, (3.4, 0.55, 3.2), None))
         away = abs(expression.yaw) > _SIDE_YAW
         if not away:
-            self._ears.lay(head)
+            self._ears.composite_onto(head)
         skull = shape_skull(head, actor, expression)
         behind = head.light.copy()
         draw_skin(head, skull, actor, expression, self._complexion)
@@ -81,22 +85,25 @@ class Puppet:
         draw_mouth(skull.turned, actor, expression)
         draw_brows(skull.turned, actor, expression)
         if self._spectacles is not None:
-            self._spectacles.lay(skull.turned)
+            self._spectacles.composite_onto(skull.turned)
         if away:
             draw_side(head, skull, actor, self._strands)
-        head.paint(behind, head.inside(-skull.outline))
+        head.paint(behind, head.compute_mask(-skull.outline))
         draw_front_hair(head, skull, actor, self._strands)
 
 
-def _window(
-    light: Light, view: View, reach: tuple[float, float, float], expression: Expression | None
+def _open_canvas(
+    light: Light,
+    view: HeadPlacement,
+    reach: tuple[float, float, float],
+    expression: Expression | None,
 ) -> Canvas:
     """The part of the picture within `reach` (aside, above, below) of the head's middle.
 
     It turns and sways with the head; without an expression it stands as the body does.
     """
     _, height, width = light.shape
-    x, y, turn = head_of(view, expression)
+    x, y, turn = locate_head(view, expression)
     aside, above, below = (each * view.unit for each in reach)
     top, bottom = max(0, int(y + above)), max(0, min(height, int(y + below)))
     left, right = max(0, int(x - aside)), max(0, min(width, int(x + aside)))
@@ -111,7 +118,7 @@ def _window(
     )
 
 
-def head_of(view: View, expression: Expression | None) -> tuple[float, float, float]:
+def locate_head(view: HeadPlacement, expression: Expression | None) -> tuple[float, float, float]:
     """x, y in pixels of the middle and turn of the head, or of the body without an expression."""
     if expression is None:
         return view.x, view.y, view.turn

@@ -10,8 +10,8 @@ import numpy as np
 
 from training.synthetic.actor import Actor, Colour
 from training.synthetic.expression import Expression
-from training.synthetic.relief import EYE_HEIGHT, relief_of
-from training.synthetic.shapes import Canvas, Light, Plane, bump, planes
+from training.synthetic.relief import EYE_HEIGHT, compute_relief
+from training.synthetic.shapes import Canvas, Light, Plane, gaussian_bump, to_planes
 from training.synthetic.sprite import Sprite
 
 _DEPTH: Final = 0.85
@@ -36,7 +36,7 @@ class Skull:
 
 def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
     """Lay the egg on the canvas and turn the face on it."""
-    half_width, radius = _egg(canvas.u, canvas.v, actor, expression)
+    half_width, radius = _compute_head_shape(canvas.u, canvas.v, actor, expression)
     depth = _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
     turned = Canvas(
         light=canvas.light,
@@ -49,13 +49,15 @@ def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
     return Skull(outline=outline, depth=depth, half_width=half_width, front=front, turned=turned)
 
 
-def depth_at(u: Plane, v: Plane, actor: Actor, expression: Expression) -> Plane:
+def compute_depth(u: Plane, v: Plane, actor: Actor, expression: Expression) -> Plane:
     """How far the head reaches towards the viewer at places on it."""
-    _, radius = _egg(u, v, actor, expression)
+    _, radius = _compute_head_shape(u, v, actor, expression)
     return _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
 
 
-def _egg(u: Plane, v: Plane, actor: Actor, expression: Expression) -> tuple[Plane, Plane]:
+def _compute_head_shape(
+    u: Plane, v: Plane, actor: Actor, expression: Expression
+) -> tuple[Plane, Plane]:
     """The head's half width at each height, and the squared radius, 1 on the outline."""
     below = np.clip(v, 0, 1.2)
     taper = 0.34 - 0.20 * actor.jaw_width
@@ -71,7 +73,7 @@ def draw_skin(
     canvas: Canvas, skull: Skull, actor: Actor, expression: Expression, complexion: Sprite
 ) -> None:
     """Paint the lit skin over everything inside the outline."""
-    relief = relief_of(skull.turned, actor, expression)
+    relief = compute_relief(skull.turned, actor, expression)
     slope_v, slope_u = np.gradient(relief, canvas.pixel)
     normal_u = canvas.u / np.square(skull.half_width) - slope_u
     normal_v = canvas.v * 0.9 - slope_v
@@ -79,22 +81,22 @@ def draw_skin(
     length = np.sqrt(normal_u * normal_u + normal_v * normal_v + normal_z * normal_z)
     normal_u, normal_v, normal_z = normal_u / length, normal_v / length, normal_z / length
     skin = complexion.sample(skull.turned.u, skull.turned.v)[:3]
-    skin[1:] *= 1 - 0.22 * _blood(skull.turned, expression)
-    skin *= light_of(actor, normal_u, normal_v, normal_z)
-    skin += _gloss(actor, normal_u, normal_v, normal_z)
-    canvas.paint(skin, canvas.inside(skull.outline))
+    skin[1:] *= 1 - 0.22 * _blush_mask(skull.turned, expression)
+    skin *= compute_light(actor, normal_u, normal_v, normal_z)
+    skin += _compute_specular(actor, normal_u, normal_v, normal_z)
+    canvas.paint(skin, canvas.compute_mask(skull.outline))
     _draw_nostrils(skull.turned, actor)
 
 
-def lamp_of(actor: Actor) -> tuple[float, float, float]:
+def compute_lamp_direction(actor: Actor) -> tuple[float, float, float]:
     """The direction of the lamp: u, v, towards the viewer; a unit vector."""
     across, down = 0.85 * math.sin(actor.light_azimuth), -0.48
     return across, down, math.sqrt(1 - across**2 - down**2)
 
 
-def light_of(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Light:
+def compute_light(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Light:
     """(3, H, W) light on a surface; red wraps further round, as it does under skin."""
-    lamp = lamp_of(actor)
+    lamp = compute_lamp_direction(actor)
     facing = normal_u * lamp[0] + normal_v * lamp[1] + normal_z * lamp[2]
     warmth = actor.light_warmth
     key: Colour = (1.24 + 0.10 * warmth, 1.20, 1.16 - 0.16 * warmth)
@@ -107,16 +109,16 @@ def light_of(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) ->
     return light
 
 
-def _blood(face: Canvas, expression: Expression) -> Plane:
+def _blush_mask(face: Canvas, expression: Expression) -> Plane:
     """Where blood takes green and blue away."""
-    cheeks = bump(np.abs(face.u), face.v, at=(0.42, 0.34), size=(0.24, 0.19))
-    nose = bump(face.u, face.v, at=(0, 0.40), size=(0.12, 0.10))
+    cheeks = gaussian_bump(np.abs(face.u), face.v, at=(0.42, 0.34), size=(0.24, 0.19))
+    nose = gaussian_bump(face.u, face.v, at=(0, 0.40), size=(0.12, 0.10))
     return expression.blush * (cheeks + 0.4 * nose)
 
 
-def _gloss(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Plane:
+def _compute_specular(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Plane:
     """The lamp's reflection on the skin."""
-    across, down, forward = lamp_of(actor)
+    across, down, forward = compute_lamp_direction(actor)
     length = math.hypot(across, down, forward + 1)
     towards = (normal_u * across + normal_v * down + normal_z * (forward + 1)) * (1 / length)
     shine = np.square(np.square(np.clip(towards, 0, 1)))
@@ -125,10 +127,14 @@ def _gloss(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> P
 
 def _draw_nostrils(face: Canvas, actor: Actor) -> None:
     base = EYE_HEIGHT + actor.nose_length
-    part = face.around(0, base + 0.05, 0.3, 0.12)
+    part = face.view_around(0, base + 0.05, 0.3, 0.12)
     side = np.abs(part.u)
-    part.dim(0.30 * bump(part.u, part.v, at=(0, base + 0.085), size=(0.13, 0.035)))
-    hole = bump(side, part.v, at=(0.48 * actor.nose_width, base + 0.052), size=(0.036, 0.017))
+    part.dim(0.30 * gaussian_bump(part.u, part.v, at=(0, base + 0.085), size=(0.13, 0.035)))
+    hole = gaussian_bump(
+        side, part.v, at=(0.48 * actor.nose_width, base + 0.052), size=(0.036, 0.017)
+    )
     part.dim(np.clip(0.95 * hole, 0, 0.80))
-    wing = bump(side, part.v, at=(actor.nose_width * 1.02, base + 0.030), size=(0.018, 0.035))
-    part.paint(planes(part.light) * 0.72, wing)
+    wing = gaussian_bump(
+        side, part.v, at=(actor.nose_width * 1.02, base + 0.030), size=(0.018, 0.035)
+    )
+    part.paint(to_planes(part.light) * 0.72, wing)

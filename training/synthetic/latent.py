@@ -12,12 +12,12 @@ Doubles = npt.NDArray[np.float64]
 
 CONTROL_RATE_HZ: Final = 100
 """The grid on which feelings, faces and voices are planned, whatever the camera's rate."""
-EDGE: Final = 0.95
+MAX_AMPLITUDE: Final = 0.95
 """No feeling reaches the rim of the plane."""
 
-_MOOD: Final = 0.20
+_MEAN_SPREAD: Final = 0.20
 """Spread of a clip's mean feeling."""
-_WAVES: Final = ((2.6, 0.50), (1.0, 0.20))
+_WAVE_SCALES: Final = ((2.6, 0.50), (1.0, 0.20))
 """Seconds of a wave's sigma, and its spread."""
 _EVENTS_PER_SECOND: Final = 0.11
 _PAUSES_PER_SECOND: Final = 0.08
@@ -36,77 +36,81 @@ class Trajectory:
         return np.arange(len(self.valence)) / CONTROL_RATE_HZ
 
 
-def live(*, seconds: float, seed: int) -> Trajectory:
+def generate_trajectory(*, seconds: float, seed: int) -> Trajectory:
     """A feeling that drifts, rests for a moment, and is struck by events."""
     random = np.random.default_rng([seed, 1])
-    clock = _clock_with_pauses(int(seconds * CONTROL_RATE_HZ) + 2, random)
-    valence, arousal = _waves(clock, random), _waves(clock, random)
-    for start in _event_times(seconds, random):
+    clock = _draw_paused_clock(int(seconds * CONTROL_RATE_HZ) + 2, random)
+    valence, arousal = _draw_waves(clock, random), _draw_waves(clock, random)
+    for start in _draw_event_times(seconds, random):
         angle, force = random.uniform(0, 2 * np.pi), random.uniform(0.5, 1.0)
-        shape = force * _event(len(clock), start, random.uniform(0.6, 2.2))
+        shape = force * _compute_event_envelope(len(clock), start, random.uniform(0.6, 2.2))
         valence += np.cos(angle) * shape
         arousal += np.sin(angle) * shape
-    return Trajectory(valence=EDGE * np.tanh(valence), arousal=EDGE * np.tanh(arousal))
+    return Trajectory(
+        valence=MAX_AMPLITUDE * np.tanh(valence), arousal=MAX_AMPLITUDE * np.tanh(arousal)
+    )
 
 
-def at_times(track: Doubles, times: Doubles) -> Doubles:
+def interpolate_track(track: Doubles, times: Doubles) -> Doubles:
     """A track of the control grid at any times, such as those of frames."""
     return np.interp(times, np.arange(len(track)) / CONTROL_RATE_HZ, track)
 
 
-def waver(steps: int, sigma_seconds: float, random: np.random.Generator) -> Doubles:
+def draw_smooth_noise(steps: int, sigma_seconds: float, random: np.random.Generator) -> Doubles:
     """(steps,) Gaussian noise of unit spread that changes over about `sigma_seconds`."""
     reach = int(4 * sigma_seconds * CONTROL_RATE_HZ)
     offsets = np.arange(-reach, reach + 1) / (sigma_seconds * CONTROL_RATE_HZ)
     kernel = np.exp(-np.square(offsets) / 2)
     kernel /= np.sqrt(np.square(kernel).sum())
-    return _convolved(random.normal(size=steps + 2 * reach), kernel)
+    return _convolve_valid(random.normal(size=steps + 2 * reach), kernel)
 
 
-def smooth(track: Doubles, sigma_seconds: float) -> Doubles:
+def smooth_track(track: Doubles, sigma_seconds: float) -> Doubles:
     """A Gaussian mean over time; the ends are held."""
     reach = int(4 * sigma_seconds * CONTROL_RATE_HZ)
     offsets = np.arange(-reach, reach + 1) / (sigma_seconds * CONTROL_RATE_HZ)
     kernel = np.exp(-np.square(offsets) / 2)
-    return _convolved(np.pad(track, reach, mode="edge"), kernel / kernel.sum())
+    return _convolve_valid(np.pad(track, reach, mode="edge"), kernel / kernel.sum())
 
 
-def delay(track: Doubles, seconds: float) -> Doubles:
+def delay_track(track: Doubles, seconds: float) -> Doubles:
     """The track, that much later; it starts at its first value."""
     shift = round(seconds * CONTROL_RATE_HZ)
     return np.concatenate([np.full(shift, track[0]), track])[: len(track)]
 
 
-def _convolved(padded: Doubles, kernel: Doubles) -> Doubles:
+def _convolve_valid(padded: Doubles, kernel: Doubles) -> Doubles:
     """`valid` convolution by Fourier transform."""
     size = len(padded) + len(kernel) - 1
     product = np.fft.rfft(padded, size) * np.fft.rfft(kernel, size)
     return np.fft.irfft(product, size)[len(kernel) - 1 : len(padded)]
 
 
-def _clock_with_pauses(steps: int, random: np.random.Generator) -> Doubles:
+def _draw_paused_clock(steps: int, random: np.random.Generator) -> Doubles:
     """(steps,) seconds of inner time, which stands still now and then."""
     speed = np.ones(steps)
     for start in np.flatnonzero(random.random(steps) < _PAUSES_PER_SECOND / CONTROL_RATE_HZ):
         speed[start : start + int(random.uniform(0.8, 2.5) * CONTROL_RATE_HZ)] = 0.0
-    return np.cumsum(smooth(speed, 0.15)) / CONTROL_RATE_HZ
+    return np.cumsum(smooth_track(speed, 0.15)) / CONTROL_RATE_HZ
 
 
-def _waves(clock: Doubles, random: np.random.Generator) -> Doubles:
-    total = np.full(len(clock), random.normal(0, _MOOD))
-    for sigma_seconds, spread in _WAVES:
-        total += spread * at_times(waver(len(clock) + 1, sigma_seconds, random), clock)
+def _draw_waves(clock: Doubles, random: np.random.Generator) -> Doubles:
+    total = np.full(len(clock), random.normal(0, _MEAN_SPREAD))
+    for sigma_seconds, spread in _WAVE_SCALES:
+        total += spread * interpolate_track(
+            draw_smooth_noise(len(clock) + 1, sigma_seconds, random), clock
+        )
     return total
 
 
-def _event_times(seconds: float, random: np.random.Generator) -> Doubles:
+def _draw_event_times(seconds: float, random: np.random.Generator) -> Doubles:
     count = random.poisson(_EVENTS_PER_SECOND * seconds)
     return np.sort(random.uniform(0, seconds, size=count))
 
 
-def _event(steps: int, start: float, hold_seconds: float) -> Doubles:
+def _compute_event_envelope(steps: int, start: float, hold_seconds: float) -> Doubles:
     """Up within 0.3 s, held, gone over about a second."""
-    since = np.arange(steps) / CONTROL_RATE_HZ - start
-    rise = 1 / (1 + np.exp(-np.clip(since / 0.06, -60, 60)))
-    fall = 1 / (1 + np.exp(-np.clip((since - hold_seconds) / 0.25, -60, 60)))
+    elapsed = np.arange(steps) / CONTROL_RATE_HZ - start
+    rise = 1 / (1 + np.exp(-np.clip(elapsed / 0.06, -60, 60)))
+    fall = 1 / (1 + np.exp(-np.clip((elapsed - hold_seconds) / 0.25, -60, 60)))
     return rise * (1 - fall)

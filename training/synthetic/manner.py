@@ -14,59 +14,65 @@ from typing import Final, Self
 
 import numpy as np
 
-from training.synthetic.latent import Doubles, Trajectory, delay, smooth, waver
+from training.synthetic.latent import (
+    Doubles,
+    Trajectory,
+    delay_track,
+    draw_smooth_noise,
+    smooth_track,
+)
 
-_STIR_SECONDS: Final = 0.16
+_NOISE_SECONDS: Final = 0.16
 _DRIFT_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leak:
+class DimensionResponse:
     """How one channel shows one dimension: shown = leaning + gain * felt + drift + stirring."""
 
     gain: float
-    leaning: float
+    bias: float
     drift: float
-    stirring: float
+    noise: float
 
-    def show(self, felt: Doubles, random: np.random.Generator) -> Doubles:
+    def respond(self, felt: Doubles, random: np.random.Generator) -> Doubles:
         """The dimension as this channel shows it."""
-        drift = self.drift * waver(len(felt), _DRIFT_SECONDS, random)
-        stirring = self.stirring * waver(len(felt), _STIR_SECONDS, random)
-        return self.leaning + self.gain * felt + drift + stirring
+        drift = self.drift * draw_smooth_noise(len(felt), _DRIFT_SECONDS, random)
+        stirring = self.noise * draw_smooth_noise(len(felt), _NOISE_SECONDS, random)
+        return self.bias + self.gain * felt + drift + stirring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class ExpressionChannel:
     """A face or a voice. lag_seconds: how long after the feeling it moves."""
 
     lag_seconds: float
-    valence: Leak
-    arousal: Leak
+    valence: DimensionResponse
+    arousal: DimensionResponse
 
-    def show(self, feeling: Trajectory, random: np.random.Generator) -> Trajectory:
+    def express(self, feeling: Trajectory, random: np.random.Generator) -> Trajectory:
         """The feeling as this channel shows it; may leave the plane a little."""
 
-        def late(felt: Doubles) -> Doubles:
-            return smooth(delay(felt, self.lag_seconds), _SETTLE_SECONDS)
+        def delayed(felt: Doubles) -> Doubles:
+            return smooth_track(delay_track(felt, self.lag_seconds), _SETTLE_SECONDS)
 
         return Trajectory(
-            valence=self.valence.show(late(feeling.valence), random),
-            arousal=self.arousal.show(late(feeling.arousal), random),
+            valence=self.valence.respond(delayed(feeling.valence), random),
+            arousal=self.arousal.respond(delayed(feeling.arousal), random),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class Expressivity:
     """An actor's habits.
 
     talkativeness: share of the time spent speaking, about. restlessness: of the head.
     fidgets_per_second: hands or things before the face. glances_per_second: turns away.
     """
 
-    face: Channel
-    voice: Channel
+    face: ExpressionChannel
+    voice: ExpressionChannel
     talkativeness: float
     restlessness: float
     blinks_per_second: float
@@ -74,19 +80,19 @@ class Manner:
     glances_per_second: float
 
     @classmethod
-    def of_seed(cls, seed: int) -> Self:
+    def from_seed(cls, seed: int) -> Self:
         """The habits of the person of this seed."""
         random = np.random.default_rng([seed, 2])
         return cls(
-            face=Channel(
+            face=ExpressionChannel(
                 lag_seconds=float(random.uniform(0.2, 0.6)),
-                valence=_clear(random),
-                arousal=_muddled(random),
+                valence=_draw_reliable_response(random),
+                arousal=_draw_unreliable_response(random),
             ),
-            voice=Channel(
+            voice=ExpressionChannel(
                 lag_seconds=float(random.uniform(0.2, 0.6)),
-                valence=_muddled(random),
-                arousal=_clear(random),
+                valence=_draw_unreliable_response(random),
+                arousal=_draw_reliable_response(random),
             ),
             talkativeness=float(random.uniform(0.6, 0.85)),
             restlessness=float(random.uniform(0.6, 1.5)),
@@ -96,19 +102,19 @@ class Manner:
         )
 
 
-def _clear(random: np.random.Generator) -> Leak:
-    return Leak(
+def _draw_reliable_response(random: np.random.Generator) -> DimensionResponse:
+    return DimensionResponse(
         gain=float(random.uniform(0.92, 1.08)),
-        leaning=float(random.normal(0, 0.05)),
+        bias=float(random.normal(0, 0.05)),
         drift=0.05,
-        stirring=0.27,
+        noise=0.27,
     )
 
 
-def _muddled(random: np.random.Generator) -> Leak:
-    return Leak(
+def _draw_unreliable_response(random: np.random.Generator) -> DimensionResponse:
+    return DimensionResponse(
         gain=float(random.uniform(0.6, 0.95)),
-        leaning=float(random.normal(0, 0.10)),
+        bias=float(random.normal(0, 0.10)),
         drift=0.28,
-        stirring=0.30,
+        noise=0.30,
     )

@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Booleans
+from service.domain.arrays import BoolArray
 from training.synthetic.actor import Colour
 from training.synthetic.latent import Doubles
 
 MOVE_SECONDS: Final = 0.14
 """From out of sight to before the face."""
-_THINGS: Final[tuple[Colour, ...]] = (
+_OBJECT_COLOURS: Final[tuple[Colour, ...]] = (
     (0.30, 0.04, 0.03),
     (0.04, 0.05, 0.07),
     (0.55, 0.55, 0.50),
@@ -22,7 +22,7 @@ _THINGS: Final[tuple[Colour, ...]] = (
 )
 
 
-class Kind(StrEnum):
+class OccluderKind(StrEnum):
     """What comes before the face; a mouth that is covered leaves a face to be found."""
 
     HAND = "hand"
@@ -34,26 +34,26 @@ class Kind(StrEnum):
 class Occluder:
     """A hand or thing before the face from `start` for `seconds`, coming from `side` (-1 or 1)."""
 
-    kind: Kind
+    kind: OccluderKind
     start: float
     seconds: float
     side: int
     tilt: float
     colour: Colour
 
-    def nearness(self, seconds: float) -> float:
+    def proximity_at(self, seconds: float) -> float:
         """0 out of sight, 1 right before the face."""
         into, left = seconds - self.start, self.start + self.seconds - seconds
         return float(np.clip(min(into, left) / MOVE_SECONDS + 0.5, 0, 1))
 
-    def hides(self, times: Doubles) -> Booleans:
+    def hides_face_at(self, times: Doubles) -> BoolArray:
         """(N,) whether it covers so much that there is no face to be found."""
-        if self.kind is Kind.MUG:
+        if self.kind is OccluderKind.MUG:
             return np.zeros(len(times), dtype=np.bool_)
         return (times > self.start) & (times < self.start + self.seconds)
 
 
-def place_occluders(
+def draw_occluders(
     seconds: float, per_second: float, random: np.random.Generator
 ) -> tuple[Occluder, ...]:
     """Some for a clip, each for 0.3 to 1.5 s."""
@@ -62,12 +62,12 @@ def place_occluders(
     )
     return tuple(
         Occluder(
-            kind=Kind(random.choice(["hand", "hand", "thing", "mug"])),
+            kind=OccluderKind(random.choice(["hand", "hand", "thing", "mug"])),
             start=float(start),
             seconds=float(random.uniform(0.3, 1.5)),
             side=int(random.choice((-1, 1))),
             tilt=float(random.uniform(-0.4, 0.4)),
-            colour=_THINGS[int(random.integers(len(_THINGS)))],
+            colour=_OBJECT_COLOURS[int(random.integers(len(_OBJECT_COLOURS)))],
         )
         for start in starts
     )

@@ -8,22 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-ORDER_FILE: Final = "synthesis.json"
+SPEC_FILE: Final = "synthesis.json"
 WORLD_VERSION: Final = 1
 """Goes up when the same seed looks, sounds or feels different."""
-PARTS: Final = ("Train_Set", "Validation_Set", "Test_Set")
+SPLIT_FOLDERS: Final = ("Train_Set", "Validation_Set", "Test_Set")
 
-_SPLIT: Final = "TVXTTXTTVTXTTXT"
+_SPLIT_PATTERN: Final = "TVXTTXTTVTXTTXT"
 """Of every 15 actors 9 train, 2 validate, 4 are held out: Aff-Wild2's 356, 76, 162 videos."""
 _ACTORS_PER_SEED: Final = 100_000
 
 
-class OrderDiffers(Exception):
+class SpecMismatch(Exception):
     """The folder holds another world."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class DatasetSpec:
     """A data set or a set of clips. rates: names of `rates.RATES`.
 
     as_served: whole pictures, coded, decoded, found and aligned as the service does it, rather
@@ -42,34 +42,38 @@ class Order:
         Raises: OrderDiffers.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / ORDER_FILE
+        file = folder / SPEC_FILE
         text = json.dumps({"world": WORLD_VERSION, **asdict(self)}, indent=2) + "\n"
         if file.exists() and file.read_text() != text:
-            raise OrderDiffers(f"{file} names another seed, length, rate or kind")
+            raise SpecMismatch(f"{file} names another seed, length, rate or kind")
         file.write_text(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class ClipSpec:
     """One actor's video at one rate. part: of the split; the actor belongs to one only."""
 
     actor: int
     name: str
-    part: str
+    split_folder: str
     rate: str
 
 
-def pieces_of(order: Order, actors: int) -> Iterator[Piece]:
+def iter_clip_specs(spec: DatasetSpec, actor_count: int) -> Iterator[ClipSpec]:
     """A data set has one rate an actor, in turn; clips have every rate of every actor.
 
     The turn shifts with every round of the split, so that each part meets every rate.
     """
-    for index in range(actors):
-        actor = order.seed * _ACTORS_PER_SEED + index
-        part = PARTS["TVX".index(_SPLIT[index % len(_SPLIT)])]
-        if not order.clips:
-            rate = order.rates[(index + index // len(_SPLIT)) % len(order.rates)]
-            yield Piece(actor=actor, name=f"actor{actor:07d}", part=part, rate=rate)
+    for index in range(actor_count):
+        actor = spec.seed * _ACTORS_PER_SEED + index
+        split_folder = SPLIT_FOLDERS["TVX".index(_SPLIT_PATTERN[index % len(_SPLIT_PATTERN)])]
+        if not spec.clips:
+            rate = spec.rates[(index + index // len(_SPLIT_PATTERN)) % len(spec.rates)]
+            yield ClipSpec(
+                actor=actor, name=f"actor{actor:07d}", split_folder=split_folder, rate=rate
+            )
             continue
-        for rate in order.rates:
-            yield Piece(actor=actor, name=f"actor{actor:07d}-{rate}", part="Test_Set", rate=rate)
+        for rate in spec.rates:
+            yield ClipSpec(
+                actor=actor, name=f"actor{actor:07d}-{rate}", split_folder="Test_Set", rate=rate
+            )

@@ -7,17 +7,17 @@ from typing import Final, Self
 
 import numpy as np
 
-from service.domain.arrays import Booleans
+from service.domain.arrays import BoolArray
 from service.domain.time import SAMPLE_RATE_HZ
-from training.synthetic.acting import act
+from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import ExpressionTracks
-from training.synthetic.latent import Doubles, Trajectory, at_times, live
-from training.synthetic.manner import Manner
-from training.synthetic.occlusion import Occluder, place_occluders
-from training.synthetic.speech import Gestures, utter
+from training.synthetic.latent import Doubles, Trajectory, generate_trajectory, interpolate_track
+from training.synthetic.manner import Expressivity
+from training.synthetic.occlusion import Occluder, draw_occluders
+from training.synthetic.speech import SpeechGestures, generate_speech
 
-AWAY_YAW: Final = 0.95
+MAX_VISIBLE_YAW: Final = 0.95
 """Radians beyond which a face counts as turned away: the mesh follows 0.9 and loses 1.1."""
 
 
@@ -30,50 +30,50 @@ class Performance:
     actor: Actor
     feeling: Trajectory
     expressions: ExpressionTracks
-    speech: Gestures
+    speech: SpeechGestures
     occluders: tuple[Occluder, ...]
 
     @classmethod
-    def of_seed(
-        cls, actor_seed: int, *, seconds: float, take: int = 0, disturbed: bool = True
+    def from_seed(
+        cls, actor_seed: int, *, seconds: float, take: int = 0, with_occlusions: bool = True
     ) -> Self:
         """The actor of a seed in one of many takes; the same numbers give the same performance.
 
         disturbed: hands and things come before the face, and it turns away.
         """
-        actor, manner = Actor.of_seed(actor_seed), Manner.of_seed(actor_seed)
-        if not disturbed:
+        actor, manner = Actor.from_seed(actor_seed), Expressivity.from_seed(actor_seed)
+        if not with_occlusions:
             manner = replace(manner, fidgets_per_second=0.0, glances_per_second=0.0)
         seed = actor_seed * 1_000 + take
         random = np.random.default_rng([seed, 3])
-        feeling = live(seconds=seconds, seed=seed)
-        voice = manner.voice.show(feeling, random)
-        speech = utter(voice, actor.timbre, manner.talkativeness, random)
-        face = manner.face.show(feeling, random)
+        feeling = generate_trajectory(seconds=seconds, seed=seed)
+        voice = manner.voice.express(feeling, random)
+        speech = generate_speech(voice, actor.timbre, manner.talkativeness, random)
+        face = manner.face.express(feeling, random)
         return cls(
             seed=seed,
             seconds=seconds,
             actor=actor,
             feeling=feeling,
-            expressions=act(face, speech, manner, random),
+            expressions=compute_expressions(face, speech, manner, random),
             speech=speech,
-            occluders=place_occluders(seconds, manner.fidgets_per_second, random),
+            occluders=draw_occluders(seconds, manner.fidgets_per_second, random),
         )
 
     @property
-    def samples(self) -> int:
+    def sample_count(self) -> int:
         """Of sound at 16 kHz."""
         return round(self.seconds * SAMPLE_RATE_HZ)
 
-    def truth(self, times: Doubles) -> Doubles:
+    def truth_at(self, times: Doubles) -> Doubles:
         """(N, 2) valence and arousal that are felt at the times."""
         tracks = (self.feeling.valence, self.feeling.arousal)
-        return np.stack([at_times(track, times) for track in tracks], axis=1)
+        return np.stack([interpolate_track(track, times) for track in tracks], axis=1)
 
-    def visible(self, times: Doubles) -> Booleans:
+    def is_visible_at(self, times: Doubles) -> BoolArray:
         """(N,) bool: the face is neither covered nor turned away."""
-        yaw = at_times(self.expressions.yaw, times)
+        yaw = interpolate_track(self.expressions.yaw, times)
         covered = np.zeros(len(times), dtype=np.bool_)
         for occluder in self.occluders:
-            covered |= occluder.hides(times)
-        return ~covered & (np.abs(yaw) < AWAY_YAW)
+            covered |= occluder.hides_face_at(times)
+        return ~covered & (np.abs(yaw) < MAX_VISIBLE_YAW)

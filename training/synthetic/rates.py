@@ -8,39 +8,39 @@ from typing import Final
 
 import numpy as np
 
-NAMED: Final = {
+CONSTANT_RATES: Final = {
     "24": Fraction(24),
     "25": Fraction(25),
     "29.97": Fraction(30_000, 1_001),
     "30": Fraction(30),
     "60": Fraction(60),
 }
-VARIABLE: Final = "variable"
-RATES: Final = (*NAMED, VARIABLE)
+VARIABLE_RATE: Final = "variable"
+RATES: Final = (*CONSTANT_RATES, VARIABLE_RATE)
 
-_TICKS: Final = 90_000
-_MEAN_VARIABLE: Final = 30
+_TICKS_PER_SECOND: Final = 90_000
+_MEAN_VARIABLE_HZ: Final = 30
 
 
-def declared_rate(name: str) -> Fraction:
+def get_declared_rate(name: str) -> Fraction:
     """What the header of a clip says."""
-    return NAMED.get(name, Fraction(_MEAN_VARIABLE))
+    return CONSTANT_RATES.get(name, Fraction(_MEAN_VARIABLE_HZ))
 
 
-def frame_times(name: str, seconds: float, *, seed: int) -> Sequence[Fraction]:
+def draw_frame_times(name: str, seconds: float, *, seed: int) -> Sequence[Fraction]:
     """When the frames of a clip are taken, from 0 on.
 
     A variable rate wavers between 15 and 60 a second, with a stall of up to 0.25 s now and then.
     """
-    if name != VARIABLE:
-        rate = NAMED[name]
+    if name != VARIABLE_RATE:
+        rate = CONSTANT_RATES[name]
         return [index / rate for index in range(round(seconds * rate))]
     random = np.random.default_rng([seed, 8])
     times, now = [Fraction(0)], 0
     while True:
         stalled = random.random() < 0.02
         pause = random.uniform(0.1, 0.25) if stalled else 1 / random.uniform(15, 60)
-        now += round(pause * _TICKS)
-        if now >= seconds * _TICKS:
+        now += round(pause * _TICKS_PER_SECOND)
+        if now >= seconds * _TICKS_PER_SECOND:
             return times
-        times.append(Fraction(now, _TICKS))
+        times.append(Fraction(now, _TICKS_PER_SECOND))

@@ -30,10 +30,10 @@ class Canvas:
     v: Plane
     pixel: float
 
-    def around(self, u: float, v: float, half_width: float, half_height: float) -> Self:
+    def view_around(self, u: float, v: float, half_width: float, half_height: float) -> Self:
         """The part of the canvas near a place, for what is small; a view, painted in place."""
         near = (np.abs(self.u - u) < half_width) & (np.abs(self.v - v) < half_height)
-        rows, columns = _extent(near, axis=1), _extent(near, axis=0)
+        rows, columns = _find_extent(near, axis=1), _find_extent(near, axis=0)
         return type(self)(
             light=self.light[:, rows, columns],
             u=self.u[rows, columns],
@@ -41,41 +41,43 @@ class Canvas:
             pixel=self.pixel,
         )
 
-    def inside(self, distance: Plane, softness: float = 0.0) -> Plane:
+    def compute_mask(self, distance: Plane, softness: float = 0.0) -> Plane:
         """1 where `distance` is negative, 0 where positive, blended over a pixel or `softness`."""
         return np.clip(0.5 - distance / max(1.5 * self.pixel, softness), 0, 1)
 
     def paint(self, colour: Colour | Light, cover: Plane) -> None:
         """Lay a colour, one or one for each pixel, over the canvas as far as it covers."""
-        self.light[:] += (planes(colour) - self.light) * cover
+        self.light[:] += (to_planes(colour) - self.light) * cover
 
     def dim(self, amount: Plane) -> None:
         """Take this share of the light away."""
         self.light[:] *= 1 - amount
 
 
-def planes(colour: Colour | Light) -> Light:
+def to_planes(colour: Colour | Light) -> Light:
     """A colour in the shape of the canvas: (3, 1, 1), or (3, H, W) as it is."""
     light = np.asarray(colour, dtype=np.float32)
     return light.reshape(3, 1, 1) if light.ndim == 1 else light
 
 
-def scaled(colour: Colour, share: float) -> Colour:
+def scale_colour(colour: Colour, share: float) -> Colour:
     """A colour with this share of its light."""
     return colour[0] * share, colour[1] * share, colour[2] * share
 
 
-def bump(u: Plane, v: Plane, *, at: tuple[float, float], size: tuple[float, float]) -> Plane:
+def gaussian_bump(
+    u: Plane, v: Plane, *, at: tuple[float, float], size: tuple[float, float]
+) -> Plane:
     """A Gaussian hill of height 1."""
     across, down = (u - at[0]) * (1 / size[0]), (v - at[1]) * (1 / size[1])
     return np.exp(-(across * across + down * down))
 
 
-def ridge(distance: Plane, width: float) -> Plane:
+def gaussian_ridge(distance: Plane, width: float) -> Plane:
     """A Gaussian wall of height 1 along the line where `distance` is 0."""
     return np.exp(-np.square(distance * (1 / width)))
 
 
-def _extent(occupied: npt.NDArray[np.bool_], axis: int) -> slice:
+def _find_extent(occupied: npt.NDArray[np.bool_], axis: int) -> slice:
     indices = np.flatnonzero(occupied.any(axis=axis))
     return slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 0)

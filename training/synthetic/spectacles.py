@@ -17,10 +17,12 @@ def draw_spectacles(face: Canvas, actor: Actor) -> None:
     for side in (-1, 1):
         across = (face.u - side * (actor.eye_distance + 0.01)) / half_width
         rim = ((np.abs(across) ** 3 + np.abs(down) ** 3) ** (1 / 3) - 1) * half_height
-        face.dim(0.05 * face.inside(rim))
-        face.paint(actor.rims, 0.95 * face.inside(np.abs(rim) - thickness))
+        face.dim(0.05 * face.compute_mask(rim))
+        face.paint(actor.rims, 0.95 * face.compute_mask(np.abs(rim) - thickness))
     bridge = np.abs(face.v - EYE_HEIGHT + 0.02 - 0.25 * np.square(face.u)) - 0.8 * thickness
-    face.paint(actor.rims, face.inside(bridge) * (np.abs(face.u) < actor.eye_distance - half_width))
+    face.paint(
+        actor.rims, face.compute_mask(bridge) * (np.abs(face.u) < actor.eye_distance - half_width)
+    )
     outside = np.abs(face.u) - actor.eye_distance - half_width
     temple = np.maximum(np.abs(face.v - EYE_HEIGHT + 0.03) - 0.7 * thickness, -outside)
-    face.paint(actor.rims, 0.9 * face.inside(temple))
+    face.paint(actor.rims, 0.9 * face.compute_mask(temple))

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, Trajectory, smooth
+from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, Trajectory, smooth_track
 
 VOWELS: Final = np.array(
     [
@@ -35,7 +35,7 @@ _OCTAVES_PER_AROUSAL: Final = 0.50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gestures:
+class SpeechGestures:
     """(N,) each on the control grid, formants (N, 3).
 
     loudness: linear, 0 between syllables. breath: share of noise in [0, 1].
@@ -63,37 +63,40 @@ class Timbre:
     """How fast the harmonics fall off: amplitude is number ** -tilt."""
 
 
-def utter(
-    shown: Trajectory, timbre: Timbre, talkativeness: float, random: np.random.Generator
-) -> Gestures:
+def generate_speech(
+    trajectory: Trajectory, timbre: Timbre, talkativeness: float, random: np.random.Generator
+) -> SpeechGestures:
     """Babble with the feeling of the moment."""
-    valence, arousal = np.clip(shown.valence, -1.2, 1.2), np.clip(shown.arousal, -1.2, 1.2)
+    valence, arousal = (
+        np.clip(trajectory.valence, -1.2, 1.2),
+        np.clip(trajectory.arousal, -1.2, 1.2),
+    )
     rate_hz = 4.1 + 1.5 * arousal
     beat = np.cumsum(rate_hz) / CONTROL_RATE_HZ
     syllable = beat.astype(np.int64)
     within = beat - syllable
     count = int(syllable[-1]) + 2
-    speaking = _phrases(len(beat), talkativeness, random)
+    speaking = _draw_phrases(len(beat), talkativeness, random)
     envelope = random.uniform(0.6, 1.0, size=count)[syllable] * np.sin(np.pi * within) ** 0.7
-    envelope = envelope * smooth(speaking, 0.03)
-    melody = smooth(random.normal(size=count)[syllable], 0.09)
+    envelope = envelope * smooth_track(speaking, 0.03)
+    melody = smooth_track(random.normal(size=count)[syllable], 0.09)
     vowel = random.integers(len(VOWELS), size=count)[syllable]
-    formants_hz = np.stack([smooth(VOWELS[vowel, k], 0.03) for k in range(3)], axis=1)
+    formants_hz = np.stack([smooth_track(VOWELS[vowel, k], 0.03) for k in range(3)], axis=1)
     octaves = _OCTAVES_PER_AROUSAL * arousal + (0.16 + 0.08 * valence) * melody
     breath = 0.36 + timbre.breathiness - 0.32 * valence + 0.4 * (within < 0.12)
-    return Gestures(
+    return SpeechGestures(
         pitch_hz=timbre.pitch_hz * 2**octaves,
         loudness=envelope * _LOUDNESS * 10 ** (_LOUDNESS_PER_AROUSAL * arousal),
         breath=np.clip(breath, 0.02, 1.0),
         rate_hz=rate_hz,
         formants_hz=formants_hz * timbre.formant_scale,
-        opening=smooth(envelope, 0.03) * np.clip((formants_hz[:, 0] - 150) / 500, 0.15, 1),
+        opening=smooth_track(envelope, 0.03) * np.clip((formants_hz[:, 0] - 150) / 500, 0.15, 1),
         spread=np.clip((formants_hz[:, 1] - 1400) / 800, -1, 1),
         speaking=speaking,
     )
 
 
-def _phrases(steps: int, talkativeness: float, random: np.random.Generator) -> Doubles:
+def _draw_phrases(steps: int, talkativeness: float, random: np.random.Generator) -> Doubles:
     """(steps,) 1 while speaking: phrases of 1.2 to 4 s, breaths, and silent stretches."""
     speaking = np.zeros(steps)
     now = random.uniform(0, 1.0)

@@ -29,7 +29,7 @@ class Sprite:
     density: float
 
     @classmethod
-    def of(cls, draw: Callable[[Canvas], None], extent: Extent, density: float) -> Self:
+    def render(cls, draw: Callable[[Canvas], None], extent: Extent, density: float) -> Self:
         """Draw on black and on white: what differs is what shines through."""
         left, top, right, bottom = extent
         u = np.arange(left, right, 1 / density, dtype=np.float32)[None, :]
@@ -45,19 +45,19 @@ class Sprite:
         texture = np.concatenate([black, through]).transpose(1, 2, 0)
         return cls(texture=np.ascontiguousarray(texture), left=left, top=top, density=density)
 
-    def lay(self, canvas: Canvas) -> None:
+    def composite_onto(self, canvas: Canvas) -> None:
         """Lay it over the canvas at the canvas's own u and v."""
         if not canvas.light.size:
             return
-        seen = self.sample(canvas.u, canvas.v)
-        canvas.light[:] *= seen[3]
-        canvas.light[:] += seen[:3]
+        sampled = self.sample(canvas.u, canvas.v)
+        canvas.light[:] *= sampled[3]
+        canvas.light[:] += sampled[:3]
 
     def sample(self, u: Plane, v: Plane) -> Light:
         """(4, H, W) colour and what shines through, at the places u, v."""
         across = ((u - self.left) * self.density).astype(np.float32)
         down = ((v - self.top) * self.density).astype(np.float32)
-        seen = cv2.remap(
+        sampled = cv2.remap(
             np.asarray(self.texture, dtype=np.float32),
             across,
             down,
@@ -65,4 +65,4 @@ class Sprite:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0, 1),
         )
-        return np.stack(cv2.split(seen)).astype(np.float32, copy=False)
+        return np.stack(cv2.split(sampled)).astype(np.float32, copy=False)

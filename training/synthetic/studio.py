@@ -7,29 +7,29 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.domain.signatures import CROP_SIDE
 from service.features.alignment import ARCFACE_TEMPLATE, estimate_similarity
-from training.synthetic.camera import Camera, View
+from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.expression import Expression
-from training.synthetic.face import Puppet
-from training.synthetic.hands import EXTENT, draw_occluder, lay_occluder
-from training.synthetic.landmarks import five_points_of
+from training.synthetic.face import ActorRenderer
+from training.synthetic.hands import OCCLUDER_EXTENT, composite_occluder, draw_occluder
+from training.synthetic.landmarks import compute_landmarks
 from training.synthetic.performance import Performance
-from training.synthetic.room import room_light
+from training.synthetic.room import render_background
 from training.synthetic.shapes import Light
 from training.synthetic.sprite import Sprite
 
 _CROP_DENSITY: Final = 60.0
 """Pixels of half a head height in a crop, about."""
-_GRAIN_ROOM: Final = 64
-_GRAIN_LEFT: Final = 0.35
+_GRAIN_MARGIN: Final = 64
+_CROP_GRAIN_FACTOR: Final = 0.35
 """Of the camera's grain after coding and shrinking to a crop."""
-_SAMPLING_BLUR: Final = 0.35
+_RESAMPLING_BLUR_PIXELS: Final = 0.35
 """Pixels, of the crop's resampling."""
 
 
-class Studio:
+class PerformanceRenderer:
     """One performance before one camera."""
 
     def __init__(
@@ -38,79 +38,93 @@ class Studio:
         self._performance = performance
         self._camera = camera
         self._height, self._width = height, width
-        self._room = room_light(performance.actor, height, width)
-        self._interleaved_room = np.ascontiguousarray(self._room.transpose(1, 2, 0))
-        self._grain = _grain_plate(max(height, CROP_SIDE), max(width, CROP_SIDE), performance.seed)
-        self._whole: _Cast | None = None
-        self._close: _Cast | None = None
+        self._background = render_background(performance.actor, height, width)
+        self._interleaved_background = np.ascontiguousarray(self._background.transpose(1, 2, 0))
+        self._grain = _draw_grain(max(height, CROP_SIDE), max(width, CROP_SIDE), performance.seed)
+        self._frame_scene: _SceneRenderer | None = None
+        self._crop_scene: _SceneRenderer | None = None
 
-    def picture(self, expression: Expression, seconds: float) -> Bytes:
+    def render_frame(self, expression: Expression, seconds: float) -> UInt8Array:
         """(H, W, 3) uint8 RGB, what the camera sees at a moment."""
-        view = self._view(seconds)
-        if self._whole is None:
-            self._whole = _Cast(self._performance, view.unit)
-        light = self._room.copy()
-        self._whole.draw(light, view, expression, seconds)
+        view = self._place_head(seconds)
+        if self._frame_scene is None:
+            self._frame_scene = _SceneRenderer(self._performance, view.unit)
+        light = self._background.copy()
+        self._frame_scene.draw(light, view, expression, seconds)
         blur_pixels = self._camera.blur * self._height / 360
-        return self._develop(light, blur_pixels, self._camera.grain, seconds)
+        return self._render_pixels(light, blur_pixels, self._camera.grain, seconds)
 
-    def crop(self, expression: Expression, seconds: float) -> Bytes:
+    def render_crop(self, expression: Expression, seconds: float) -> UInt8Array:
         """(112, 112, 3) uint8 RGB, what serving would cut from the picture, drawn at once."""
-        view = self._view(seconds)
-        points = five_points_of(self._performance.actor, expression, view)
+        view = self._place_head(seconds)
+        points = compute_landmarks(self._performance.actor, expression, view)
         matrix = estimate_similarity(points, ARCFACE_TEMPLATE)
-        seen = view.through(matrix)
-        if self._close is None:
-            self._close = _Cast(self._performance, _CROP_DENSITY)
-        light = _warped(self._interleaved_room, matrix)
-        self._close.draw(light, seen, expression, seconds)
-        blur_pixels = self._camera.blur * self._height / 360 * seen.unit / view.unit
-        blur_pixels = float(np.hypot(blur_pixels, _SAMPLING_BLUR))
-        return self._develop(light, blur_pixels, _GRAIN_LEFT * self._camera.grain, seconds)
+        crop_view = view.transform(matrix)
+        if self._crop_scene is None:
+            self._crop_scene = _SceneRenderer(self._performance, _CROP_DENSITY)
+        light = _warp_background(self._interleaved_background, matrix)
+        self._crop_scene.draw(light, crop_view, expression, seconds)
+        blur_pixels = self._camera.blur * self._height / 360 * crop_view.unit / view.unit
+        blur_pixels = float(np.hypot(blur_pixels, _RESAMPLING_BLUR_PIXELS))
+        return self._render_pixels(
+            light, blur_pixels, _CROP_GRAIN_FACTOR * self._camera.grain, seconds
+        )
 
-    def points(self, expression: Expression, seconds: float) -> Floats:
+    def locate_landmarks(self, expression: Expression, seconds: float) -> Float32Array:
         """(5, 2) pixels of the picture: where the five points of the face lie."""
-        return five_points_of(self._performance.actor, expression, self._view(seconds))
+        return compute_landmarks(self._performance.actor, expression, self._place_head(seconds))
 
-    def _view(self, seconds: float) -> View:
-        return self._camera.view(seconds, height=self._height, width=self._width)
+    def _place_head(self, seconds: float) -> HeadPlacement:
+        return self._camera.place_head(seconds, height=self._height, width=self._width)
 
-    def _develop(self, light: Light, blur_pixels: float, grain: float, seconds: float) -> Bytes:
+    def _render_pixels(
+        self, light: Light, blur_pixels: float, grain: float, seconds: float
+    ) -> UInt8Array:
         _, height, width = light.shape
         step = round(seconds * 1_000)
-        row, column = step * 37 % _GRAIN_ROOM, step * 53 % _GRAIN_ROOM
+        row, column = step * 37 % _GRAIN_MARGIN, step * 53 % _GRAIN_MARGIN
         plate = self._grain[row : row + height, column : column + width] * grain
-        return self._camera.develop(light, blur_pixels=blur_pixels, grain=plate)
+        return self._camera.render_pixels(light, blur_pixels=blur_pixels, grain=plate)
 
 
-class _Cast:
+class _SceneRenderer:
     """The puppet and what comes before its face, at one density."""
 
     def __init__(self, performance: Performance, density: float) -> None:
         actor = performance.actor
-        self._puppet = Puppet(actor, density=density)
+        self._actor_renderer = ActorRenderer(actor, density=density)
         self._occluders = [
-            (each, Sprite.of(lambda to, each=each: draw_occluder(to, each, actor), EXTENT, density))
+            (
+                each,
+                Sprite.render(
+                    lambda to, each=each: draw_occluder(to, each, actor), OCCLUDER_EXTENT, density
+                ),
+            )
             for each in performance.occluders
         ]
 
-    def draw(self, light: Light, view: View, expression: Expression, seconds: float) -> None:
-        self._puppet.draw(light, view, expression)
+    def draw(
+        self, light: Light, view: HeadPlacement, expression: Expression, seconds: float
+    ) -> None:
+        self._actor_renderer.draw(light, view, expression)
         for occluder, sprite in self._occluders:
-            if occluder.nearness(seconds) > 0:
-                lay_occluder(
-                    self._puppet.stand_before(light, view, expression), sprite, occluder, seconds
+            if occluder.proximity_at(seconds) > 0:
+                composite_occluder(
+                    self._actor_renderer.open_foreground(light, view, expression),
+                    sprite,
+                    occluder,
+                    seconds,
                 )
 
 
-def _warped(room: Light, matrix: Floats) -> Light:
+def _warp_background(background: Light, matrix: Float32Array) -> Light:
     size = (CROP_SIDE, CROP_SIDE)
-    seen = cv2.warpAffine(room, matrix, size, borderValue=(0.0, 0.0, 0.0))
-    return np.stack(cv2.split(seen)).astype(np.float32, copy=False)
+    warped = cv2.warpAffine(background, matrix, size, borderValue=(0.0, 0.0, 0.0))
+    return np.stack(cv2.split(warped)).astype(np.float32, copy=False)
 
 
-def _grain_plate(height: int, width: int, seed: int) -> Floats:
+def _draw_grain(height: int, width: int, seed: int) -> Float32Array:
     """(H, W) noise of unit spread, with room to shift it from frame to frame."""
     random = np.random.default_rng([seed, 5])
-    shape = (height + _GRAIN_ROOM, width + _GRAIN_ROOM)
+    shape = (height + _GRAIN_MARGIN, width + _GRAIN_MARGIN)
     return random.standard_normal(shape, dtype=np.float32)

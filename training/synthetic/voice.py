@@ -10,12 +10,12 @@ from typing import Final, Self
 
 import numpy as np
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.time import SAMPLE_RATE_HZ
 from training.synthetic.latent import CONTROL_RATE_HZ, Doubles
-from training.synthetic.speech import Gestures, Timbre
+from training.synthetic.speech import SpeechGestures, Timbre
 
-_HIGHEST_HZ: Final = 5_500.0
+_MAX_HARMONIC_HZ: Final = 5_500.0
 _BANDWIDTHS_HZ: Final = np.array([80.0, 110.0, 170.0])
 _STEP_SAMPLES: Final = SAMPLE_RATE_HZ // CONTROL_RATE_HZ
 
@@ -33,7 +33,7 @@ class Microphone:
     knocks_per_second: float = 0.0
 
     @classmethod
-    def of_seed(cls, seed: int) -> Self:
+    def from_seed(cls, seed: int) -> Self:
         """Any microphone and room."""
         random = np.random.default_rng([seed, 6])
         return cls(
@@ -44,48 +44,53 @@ class Microphone:
         )
 
 
-def voice(gestures: Gestures, timbre: Timbre, microphone: Microphone, *, seed: int) -> Floats:
+def synthesise_voice(
+    gestures: SpeechGestures, timbre: Timbre, microphone: Microphone, *, seed: int
+) -> Float32Array:
     """The sound of the gestures.
 
     Returns: (S,) float32 in [-1, 1], mono 16 kHz, one control step shorter than the gestures.
     """
     random = np.random.default_rng([seed, 7])
-    loudness, breath = _upsampled(gestures.loudness), _upsampled(gestures.breath)
-    voiced = _harmonics(gestures, timbre)
-    air = _coloured_noise(len(loudness), random, middle_hz=3_200, width_hz=1_800)
+    loudness, breath = _upsample(gestures.loudness), _upsample(gestures.breath)
+    voiced = _synthesise_harmonics(gestures, timbre)
+    air = _draw_coloured_noise(len(loudness), random, middle_hz=3_200, width_hz=1_800)
     sound = loudness * ((1 - 0.6 * breath) * voiced + 0.35 * breath * air)
-    return np.clip(microphone.gain * sound + _room(len(sound), microphone, random), -1, 1).astype(
-        np.float32
-    )
+    return np.clip(
+        microphone.gain * sound + _draw_room_noise(len(sound), microphone, random), -1, 1
+    ).astype(np.float32)
 
 
-def _harmonics(gestures: Gestures, timbre: Timbre) -> Doubles:
+def _synthesise_harmonics(gestures: SpeechGestures, timbre: Timbre) -> Doubles:
     """Every harmonic below 5.5 kHz, as loud as glottis and formants make it; about unit power."""
-    phase = 2 * np.pi * np.cumsum(_upsampled(gestures.pitch_hz)) / SAMPLE_RATE_HZ
+    phase = 2 * np.pi * np.cumsum(_upsample(gestures.pitch_hz)) / SAMPLE_RATE_HZ
     twice_cosine = 2 * np.cos(phase)
     before, wave = np.zeros_like(phase), np.sin(phase)
     total = np.zeros_like(phase)
     power = np.zeros(len(gestures.pitch_hz))
-    for number in range(1, int(_HIGHEST_HZ / gestures.pitch_hz.min()) + 1):
-        gains = _gain(number * gestures.pitch_hz, gestures.formants_hz) / number**timbre.tilt
+    for number in range(1, int(_MAX_HARMONIC_HZ / gestures.pitch_hz.min()) + 1):
+        gains = (
+            _compute_formant_gain(number * gestures.pitch_hz, gestures.formants_hz)
+            / number**timbre.tilt
+        )
         power += np.square(gains)
-        total += _upsampled(gains) * wave
+        total += _upsample(gains) * wave
         # sin (n + 1)x = 2 cos x sin nx - sin (n - 1)x
         before, wave = wave, twice_cosine * wave - before
-    return total / _upsampled(np.sqrt(power / 2) + 1e-9)
+    return total / _upsample(np.sqrt(power / 2) + 1e-9)
 
 
-def _gain(frequency_hz: Doubles, formants_hz: Doubles) -> Doubles:
+def _compute_formant_gain(frequency_hz: Doubles, formants_hz: Doubles) -> Doubles:
     """The resonances' gain at one frequency a step, fading out at the highest frequency."""
     offsets = (frequency_hz[:, None] - formants_hz) / _BANDWIDTHS_HZ
     peaks = (np.array([1.0, 0.7, 0.4]) / np.sqrt(1 + np.square(offsets))).sum(axis=1)
-    return peaks * np.clip((_HIGHEST_HZ - frequency_hz) / 300, 0, 1)
+    return peaks * np.clip((_MAX_HARMONIC_HZ - frequency_hz) / 300, 0, 1)
 
 
-def _room(samples: int, microphone: Microphone, random: np.random.Generator) -> Doubles:
+def _draw_room_noise(samples: int, microphone: Microphone, random: np.random.Generator) -> Doubles:
     """Hiss, mains hum, and knocks."""
     moments = np.arange(samples) / SAMPLE_RATE_HZ
-    noise = microphone.hiss * _coloured_noise(samples, random, middle_hz=0, width_hz=4_500)
+    noise = microphone.hiss * _draw_coloured_noise(samples, random, middle_hz=0, width_hz=4_500)
     for number in (1, 2, 3, 5):
         noise += microphone.hum / number * np.sin(2 * np.pi * 50 * number * moments + number)
     for _ in range(random.poisson(microphone.knocks_per_second * samples / SAMPLE_RATE_HZ)):
@@ -98,7 +103,7 @@ def _room(samples: int, microphone: Microphone, random: np.random.Generator) -> 
     return noise
 
 
-def _coloured_noise(
+def _draw_coloured_noise(
     samples: int, random: np.random.Generator, *, middle_hz: float, width_hz: float
 ) -> Doubles:
     """Noise of unit power around a frequency."""
@@ -109,7 +114,7 @@ def _coloured_noise(
     return noise / (np.sqrt(np.mean(np.square(noise))) + 1e-9)
 
 
-def _upsampled(track: Doubles) -> Doubles:
+def _upsample(track: Doubles) -> Doubles:
     """From the control grid to samples, in straight lines between the steps."""
     ramp = np.arange(_STEP_SAMPLES) / _STEP_SAMPLES
     return (track[:-1, None] + np.diff(track)[:, None] * ramp).ravel()

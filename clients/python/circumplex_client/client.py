@@ -15,24 +15,24 @@ from circumplex_client.errors import (
     ClientError,
     JobCancelled,
     JobFailed,
-    Problem,
+    ProblemDetails,
     RequestRefused,
-    ServiceTroubled,
-    Unreachable,
+    ServiceFailed,
+    ServiceUnreachable,
     WaitTimedOut,
 )
-from circumplex_client.events import Event, read_events
-from circumplex_client.retrying import persist
-from circumplex_client.uploads import CHUNK_BYTES, OnUpload, chunks_of, headers_of
-from circumplex_client.values import Choices, Job, Result
+from circumplex_client.events import JobNotification, parse_events
+from circumplex_client.retrying import call_with_retries
+from circumplex_client.uploads import CHUNK_BYTES, OnUpload, build_headers, iter_chunks
+from circumplex_client.values import ClipOptions, ClipResult, Job
 
-KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
+API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 FIRST_POLL_SECONDS: Final = 0.1
-TROUBLE_SECONDS: Final = 60.0
+RETRY_TIMEOUT_SECONDS: Final = 60.0
 """For how long a service is borne that does not answer or is in trouble."""
 
 RECONNECT_SECONDS: Final = 0.5
-NO_CONTENT: Final = 204
+HTTP_NO_CONTENT: Final = 204
 
 OnProgress = Callable[[Job], None]
 
@@ -51,10 +51,10 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_seconds: float = 60.0,
-        trouble_seconds: float = TROUBLE_SECONDS,
+        retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
-        self._trouble_seconds = trouble_seconds
-        key = (api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+        self._retry_timeout_seconds = retry_timeout_seconds
+        key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds, headers=headers)
 
@@ -71,7 +71,7 @@ class Client:
     def submit(
         self,
         path: str | os.PathLike[str],
-        choices: Choices | None = None,
+        options: ClipOptions | None = None,
         *,
         priority: str = "bulk",
         idempotency_key: str | None = None,
@@ -83,63 +83,65 @@ class Client:
         for, a random one where none is given.
         """
         clip = Path(path)
-        headers = headers_of(clip, idempotency_key or str(uuid4()))
-        query = (choices or Choices()).to_query() | {"priority": priority}
+        headers = build_headers(clip, idempotency_key or str(uuid4()))
+        query = (options or ClipOptions()).to_query() | {"priority": priority}
 
         def send() -> httpx.Response:
-            content = chunks_of(clip, on_upload)
-            return self._ask("POST", "/v1/jobs", params=query, content=content, headers=headers)
+            content = iter_chunks(clip, on_upload)
+            return self._send_request(
+                "POST", "/v1/jobs", params=query, content=content, headers=headers
+            )
 
-        return Job.read(self._persist(send).json())
+        return Job.from_json(self._call_with_retries(send).json())
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""
-        return Job.read(self._ask("GET", f"/v1/jobs/{job_id}").json())
+        return Job.from_json(self._send_request("GET", f"/v1/jobs/{job_id}").json())
 
     def jobs(self, *, state: str | None = None, code: str | None = None) -> Iterator[Job]:
         """One's own jobs, newest first; in a state, or failed with an error code."""
-        chosen = {"state": state, "code": code, "page_token": None}
+        filters = {"state": state, "code": code, "page_token": None}
         while True:
-            query = {name: value for name, value in chosen.items() if value is not None}
-            page = self._again("GET", "/v1/jobs", params=query).json()
-            yield from map(Job.read, page["jobs"])
-            chosen["page_token"] = page["next_page_token"]
-            if chosen["page_token"] is None:
+            query = {name: value for name, value in filters.items() if value is not None}
+            page = self._send_with_retries("GET", "/v1/jobs", params=query).json()
+            yield from map(Job.from_json, page["jobs"])
+            filters["page_token"] = page["next_page_token"]
+            if filters["page_token"] is None:
                 return
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job; raises RequestRefused for one that has succeeded or failed."""
-        return Job.read(self._again("POST", f"/v1/jobs/{job_id}:cancel").json())
+        return Job.from_json(self._send_with_retries("POST", f"/v1/jobs/{job_id}:cancel").json())
 
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job anew; raises RequestRefused when its clip is gone."""
-        return Job.read(self._again("POST", f"/v1/jobs/{job_id}:retry").json())
+        return Job.from_json(self._send_with_retries("POST", f"/v1/jobs/{job_id}:retry").json())
 
     def delete(self, job_id: str) -> None:
         """Delete a job with its clip and results, whatever it is doing."""
-        self._ask("DELETE", f"/v1/jobs/{job_id}")
+        self._send_request("DELETE", f"/v1/jobs/{job_id}")
 
-    def events(self, job_id: str) -> Iterator[Event]:
+    def events(self, job_id: str) -> Iterator[JobNotification]:
         """What happens to a job, from how it stands to its end, over lost connections too."""
-        last: Event | None = None
-        heard = time.monotonic()
+        last: JobNotification | None = None
+        last_contact = time.monotonic()
         while last is None or not last.is_final:
             headers = {} if last is None or last.id is None else {"Last-Event-ID": last.id}
             try:
                 with self._http.stream(
                     "GET", f"/v1/jobs/{job_id}/events", headers=headers
-                ) as answer:
-                    if not answer.is_success:
-                        answer.read()
-                        _raise_for(answer)
-                    for event in read_events(answer.iter_lines()):
-                        heard, last = time.monotonic(), event
+                ) as response:
+                    if not response.is_success:
+                        response.read()
+                        _raise_for_status(response)
+                    for event in parse_events(response.iter_lines()):
+                        last_contact, last = time.monotonic(), event
                         yield event
-                    if answer.status_code == NO_CONTENT:
+                    if response.status_code == HTTP_NO_CONTENT:
                         return
-            except (httpx.TransportError, ServiceTroubled) as error:
-                if time.monotonic() - heard > self._trouble_seconds:
-                    raise self._told(error) from error
+            except (httpx.TransportError, ServiceFailed) as error:
+                if time.monotonic() - last_contact > self._retry_timeout_seconds:
+                    raise self._to_client_error(error) from error
                 time.sleep(RECONNECT_SECONDS)
 
     def wait(
@@ -153,30 +155,30 @@ class Client:
 
         Short interruptions of the service are borne.
         """
-        started = heard = time.monotonic()
+        started = last_contact = time.monotonic()
         pause = FIRST_POLL_SECONDS
         while True:
             try:
-                answer = self._ask("GET", f"/v1/jobs/{job_id}")
-            except (Unreachable, ServiceTroubled):
-                if time.monotonic() - heard > self._trouble_seconds:
+                response = self._send_request("GET", f"/v1/jobs/{job_id}")
+            except (ServiceUnreachable, ServiceFailed):
+                if time.monotonic() - last_contact > self._retry_timeout_seconds:
                     raise
             else:
-                heard = time.monotonic()
-                job = Job.read(answer.json())
+                last_contact = time.monotonic()
+                job = Job.from_json(response.json())
                 if on_progress is not None:
                     on_progress(job)
                 if job.is_final:
-                    return _succeeded(job)
-                pause = min(2 * pause, float(answer.headers.get("retry-after", "1")))
+                    return _raise_unless_succeeded(job)
+                pause = min(2 * pause, float(response.headers.get("retry-after", "1")))
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
                 raise WaitTimedOut(f"job {job_id} is not done after {timeout_seconds:.0f} s")
             time.sleep(pause)
 
-    def result(self, job_id: str) -> Result:
+    def result(self, job_id: str) -> ClipResult:
         """The result of a job that has succeeded."""
-        answer = self._ask("GET", f"/v1/jobs/{job_id}/result", params={"format": "json"})
-        return Result.read(answer.json())
+        response = self._send_request("GET", f"/v1/jobs/{job_id}/result", params={"format": "json"})
+        return ClipResult.from_json(response.json())
 
     def save(self, job_id: str, path: str | os.PathLike[str], *, format: str = "json") -> None:  # noqa: A002
         """Stream a result into a file, which appears when it is whole."""
@@ -185,54 +187,56 @@ class Client:
         try:
             with self._http.stream(
                 "GET", f"/v1/jobs/{job_id}/result", params={"format": format}
-            ) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    _raise_for(answer)
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    _raise_for_status(response)
                 with partial.open("wb") as file:
-                    file.writelines(answer.iter_bytes(CHUNK_BYTES))
+                    file.writelines(response.iter_bytes(CHUNK_BYTES))
             partial.replace(target)
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+            raise self._to_unreachable(error) from error
         finally:
             partial.unlink(missing_ok=True)
 
     def annotate(
         self,
         path: str | os.PathLike[str],
-        choices: Choices | None = None,
+        options: ClipOptions | None = None,
         *,
         on_upload: OnUpload | None = None,
         on_progress: OnProgress | None = None,
-    ) -> Result:
+    ) -> ClipResult:
         """Submit a clip, wait for its job and fetch its result."""
-        job = self.submit(path, choices, on_upload=on_upload)
+        job = self.submit(path, options, on_upload=on_upload)
         self.wait(job.id, on_progress=on_progress)
         return self.result(job.id)
 
-    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _send_request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **request)
+            response = self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        if not answer.is_success:
-            _raise_for(answer)
-        return answer
+            raise self._to_unreachable(error) from error
+        if not response.is_success:
+            _raise_for_status(response)
+        return response
 
-    def _again(self, method: str, path: str, **request: Any) -> httpx.Response:
-        return self._persist(lambda: self._ask(method, path, **request))
+    def _send_with_retries(self, method: str, path: str, **request: Any) -> httpx.Response:
+        return self._call_with_retries(lambda: self._send_request(method, path, **request))
 
-    def _persist(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
-        return persist(ask, seconds=self._trouble_seconds)
+    def _call_with_retries(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        return call_with_retries(call, timeout_seconds=self._retry_timeout_seconds)
 
-    def _told(self, error: httpx.TransportError | ServiceTroubled) -> ClientError:
-        return error if isinstance(error, ServiceTroubled) else self._unreachable(error)
+    def _to_client_error(self, error: httpx.TransportError | ServiceFailed) -> ClientError:
+        return error if isinstance(error, ServiceFailed) else self._to_unreachable(error)
 
-    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
-        return Unreachable(f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}")
+    def _to_unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
+        return ServiceUnreachable(
+            f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}"
+        )
 
 
-def _succeeded(job: Job) -> Job:
+def _raise_unless_succeeded(job: Job) -> Job:
     if job.state == "cancelled":
         raise JobCancelled(f"job {job.id} was cancelled")
     if job.error is not None:
@@ -240,11 +244,13 @@ def _succeeded(job: Job) -> Job:
     return job
 
 
-def _raise_for(answer: httpx.Response) -> None:
+def _raise_for_status(answer: httpx.Response) -> None:
     try:
-        after = answer.headers.get("retry-after", "")
-        wished = float(after) if after.isdecimal() else None
-        problem = Problem.read(answer.json(), retry_seconds=wished)
+        retry_after = answer.headers.get("retry-after", "")
+        retry_seconds = float(retry_after) if retry_after.isdecimal() else None
+        problem = ProblemDetails.from_json(answer.json(), retry_seconds=retry_seconds)
     except (ValueError, KeyError, TypeError) as error:
-        raise Unreachable(f"{answer.url} answers {answer.status_code} without a problem") from error
-    raise (RequestRefused if answer.status_code < 500 else ServiceTroubled)(problem)
+        raise ServiceUnreachable(
+            f"{answer.url} answers {answer.status_code} without a problem"
+        ) from error
+    raise (RequestRefused if answer.status_code < 500 else ServiceFailed)(problem)

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class ProblemDetails:
     """RFC 9457 problem details, as the server sent them."""
 
     code: str
@@ -34,7 +34,7 @@ class Problem:
     document: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
-    def read(cls, document: Mapping[str, Any], *, retry_seconds: float | None = None) -> Self:
+    def from_json(cls, document: Mapping[str, Any], *, retry_seconds: float | None = None) -> Self:
         """From the JSON object; raises KeyError if it is no problem of Circumplex.
 
         retry_seconds: what the answer's Retry-After says.
@@ -58,19 +58,19 @@ class ClientError(Exception):
 class ProblemError(ClientError):
     """The server says what is wrong, in `problem`."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ProblemDetails) -> None:
         self.problem = problem
-        told = problem.detail
-        if not told.casefold().startswith(problem.title.casefold()):
-            told = f"{problem.title}: {told}"
-        super().__init__(f"{told} [{problem.code}]")
+        message = problem.detail
+        if not message.casefold().startswith(problem.title.casefold()):
+            message = f"{problem.title}: {message}"
+        super().__init__(f"{message} [{problem.code}]")
 
 
 class RequestRefused(ProblemError):
     """The request is at fault."""
 
 
-class ServiceTroubled(ProblemError):
+class ServiceFailed(ProblemError):
     """The service is at fault; `problem.retryable` says whether to try again."""
 
 
@@ -82,7 +82,7 @@ class JobCancelled(ClientError):
     """The job was cancelled: there is no result."""
 
 
-class Unreachable(ClientError):
+class ServiceUnreachable(ClientError):
     """No answer came, or one that is not Circumplex's."""
 
 
@@ -90,7 +90,7 @@ class WaitTimedOut(ClientError):
     """The job is still under way."""
 
 
-class MediaUnfit(ClientError):
+class InvalidMedia(ClientError):
     """What was to be sent does not belong into the stream."""
 
 

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from circumplex_client.values import Progress
+from circumplex_client.values import JobProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class JobNotification:
     """A job after a change. kind: "state", "progress" or "deleted"; the last has no state."""
 
     id: str | None
     kind: str
     job_id: str
     state: str | None
-    progress: Progress | None
+    progress: JobProgress | None
     error_code: str | None
 
     @property
@@ -27,7 +27,7 @@ class Event:
         return self.kind == "deleted" or self.state in ("succeeded", "failed", "cancelled")
 
     @classmethod
-    def read(cls, fields: Mapping[str, str]) -> Self:
+    def from_fields(cls, fields: Mapping[str, str]) -> Self:
         """From the lines of one event."""
         data: Mapping[str, Any] = json.loads(fields["data"])
         progress = data.get("progress")
@@ -36,12 +36,12 @@ class Event:
             kind=fields["event"],
             job_id=data["job_id"],
             state=data.get("state"),
-            progress=None if progress is None else Progress.read(progress),
+            progress=None if progress is None else JobProgress.from_json(progress),
             error_code=data.get("error_code"),
         )
 
 
-def read_events(lines: Iterable[str]) -> Iterator[Event]:
+def parse_events(lines: Iterable[str]) -> Iterator[JobNotification]:
     """The events of a stream; comments and what carries no data are passed over."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -50,5 +50,5 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
             fields[name] = value.removeprefix(" ")
         else:
             if "data" in fields:
-                yield Event.read(fields)
+                yield JobNotification.from_fields(fields)
             fields = {}

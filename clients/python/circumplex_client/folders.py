@@ -12,9 +12,9 @@ from typing import Final
 
 from circumplex_client.client import Client
 from circumplex_client.errors import ClientError
-from circumplex_client.values import Choices, Job
+from circumplex_client.values import ClipOptions, Job
 
-SUFFIXES: Final = frozenset(
+CLIP_SUFFIXES: Final = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".ts", ".mts", ".m2ts"),
         *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".dv", ".mxf"),
@@ -23,54 +23,59 @@ SUFFIXES: Final = frozenset(
 """What counts as a clip in a folder."""
 
 
-def annotate(client: Client, told: argparse.Namespace) -> int:
+def annotate_clips(client: Client, args: argparse.Namespace) -> int:
     """Returns 0 if every clip has its result, 1 if not, 2 if the clips cannot be told apart."""
-    out: Path = told.out
-    clips = dict(_find_clips(told.clips))
-    targets = {clip: out / f"{name}.{told.format}" for clip, name in clips.items()}
+    out: Path = args.out
+    clips = dict(_find_clips(args.clips))
+    targets = {clip: out / f"{name}.{args.format}" for clip, name in clips.items()}
     if len(set(targets.values())) < len(targets):
-        _say("some of these clips have the same name: annotate them into different folders")
+        _print_status(
+            "some of these clips have the same name: annotate them into different folders"
+        )
         return 2
-    waiting = [clip for clip, target in targets.items() if not target.exists()]
-    _say(f"{len(clips)} clips, {len(clips) - len(waiting)} already done")
+    pending = [clip for clip, target in targets.items() if not target.exists()]
+    _print_status(f"{len(clips)} clips, {len(clips) - len(pending)} already done")
     failures: dict[Path, str] = {}
-    with ThreadPoolExecutor(told.at_once) as threads:
+    with ThreadPoolExecutor(args.at_once) as threads:
         running = {
-            threads.submit(_annotate, client, clip, targets[clip], told): clip for clip in waiting
+            threads.submit(_annotate_clip, client, clip, targets[clip], args): clip
+            for clip in pending
         }
         for number, done in enumerate(as_completed(running), start=1):
             clip = running[done]
             try:
-                _say(f"[{number}/{len(waiting)}] {clip}: {done.result()} frames → {targets[clip]}")
+                _print_status(
+                    f"[{number}/{len(pending)}] {clip}: {done.result()} frames → {targets[clip]}"
+                )
             except (ClientError, OSError) as error:
                 failures[clip] = str(error)
-                _say(f"[{number}/{len(waiting)}] {clip}: {error}")
+                _print_status(f"[{number}/{len(pending)}] {clip}: {error}")
     if failures:
-        _say(f"{len(failures)} of {len(clips)} clips have no result:")
+        _print_status(f"{len(failures)} of {len(clips)} clips have no result:")
     for clip, why in failures.items():
-        _say(f"  {clip}: {why}")
+        _print_status(f"  {clip}: {why}")
     return 1 if failures else 0
 
 
-def _annotate(client: Client, clip: Path, target: Path, told: argparse.Namespace) -> int:
+def _annotate_clip(client: Client, clip: Path, target: Path, args: argparse.Namespace) -> int:
     """Returns the number of frames."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    choices = Choices(
-        faces=told.faces, video_stream=told.video_stream, audio_stream=told.audio_stream
+    options = ClipOptions(
+        faces=args.faces, video_stream=args.video_stream, audio_stream=args.audio_stream
     )
-    key = _key_of(clip, choices, told.priority)
-    job = client.submit(clip, choices, priority=told.priority, idempotency_key=key)
+    key = _compute_idempotency_key(clip, options, args.priority)
+    job = client.submit(clip, options, priority=args.priority, idempotency_key=key)
     if _is_worth_retrying(job):
         job = client.retry(job.id)
-    job = client.wait(job.id, on_progress=_Announcer(clip))
-    client.save(job.id, target, format=told.format)
+    job = client.wait(job.id, on_progress=_ProgressPrinter(clip))
+    client.save(job.id, target, format=args.format)
     return job.progress.frames_done
 
 
-def _key_of(clip: Path, choices: Choices, priority: str) -> str:
+def _compute_idempotency_key(clip: Path, options: ClipOptions, priority: str) -> str:
     """One for each file as it is: a run that starts anew finds the jobs of the one before."""
     state = clip.stat()
-    parts = (clip.resolve(), state.st_size, state.st_mtime_ns, choices, priority)
+    parts = (clip.resolve(), state.st_size, state.st_mtime_ns, options, priority)
     return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -79,30 +84,30 @@ def _is_worth_retrying(job: Job) -> bool:
     return job.state == "cancelled" or (job.error is not None and job.error.retryable)
 
 
-class _Announcer:
+class _ProgressPrinter:
     """Says each tenth of a clip's progress once."""
 
     def __init__(self, clip: Path) -> None:
         self._clip = clip
-        self._tenths = 0
+        self._printed_tenths = 0
 
     def __call__(self, job: Job) -> None:
         tenths = int(10 * (job.progress.fraction or 0))
-        if self._tenths < tenths < 10:
-            self._tenths = tenths
-            _say(f"{self._clip}: {10 * tenths} %")
+        if self._printed_tenths < tenths < 10:
+            self._printed_tenths = tenths
+            _print_status(f"{self._clip}: {10 * tenths} %")
 
 
-def _find_clips(given: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+def _find_clips(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """Each clip with the name of its result, which keeps the folders below the one given."""
-    for path in given:
+    for path in paths:
         if path.is_dir():
             for clip in sorted(path.rglob("*")):
-                if clip.suffix.lower() in SUFFIXES:
+                if clip.suffix.lower() in CLIP_SUFFIXES:
                     yield clip, clip.relative_to(path).as_posix()
         else:
             yield path, path.name
 
 
-def _say(line: str) -> None:
+def _print_status(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201

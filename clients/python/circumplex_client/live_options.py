@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
 
-HELP: Final = "annotate a file, a camera or a pipe while it lasts"
+LIVE_HELP: Final = "annotate a file, a camera or a pipe while it lasts"
 
-EXAMPLES: Final = """\
+LIVE_EPILOG: Final = """\
 A line for each result, as it comes: `~` for what is known at once, `=` for what a job's
 result would say, a few seconds later. To a file or a pipe they are JSON, one object a line,
 `type` "frame", "dropped" or, the last one, "summary". Where a connection is lost the stream
@@ -29,23 +29,23 @@ pip install 'circumplex-client[live,media]'.
 """
 
 
-def add_live(commands: Subcommands) -> argparse.ArgumentParser:
+def add_live_command(commands: Subcommands) -> argparse.ArgumentParser:
     """The command's own parser."""
     parser = commands.add_parser(
         "live",
-        help=HELP,
-        description=f"{HELP[0].upper()}{HELP[1:]}.",
-        epilog=EXAMPLES,
+        help=LIVE_HELP,
+        description=f"{LIVE_HELP[0].upper()}{LIVE_HELP[1:]}.",
+        epilog=LIVE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_source(parser)
-    _add_choices(parser)
-    _add_output(parser)
-    _add_gateway(parser)
+    _add_source_options(parser)
+    _add_analysis_options(parser)
+    _add_output_options(parser)
+    _add_gateway_options(parser)
     return parser
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is sent")
     group.add_argument("source", nargs="?", metavar="FILE", help="a clip; -: what is piped in")
     group.add_argument("--camera", metavar="DEVICE", help="/dev/video0 say")
@@ -64,7 +64,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_choices(parser: argparse.ArgumentParser) -> None:
+def _add_analysis_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is asked for")
     group.add_argument(
         "--faces", choices=("primary", "all"), default="primary", help="the one there most, or all"
@@ -82,7 +82,7 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is written")
     group.add_argument(
         "--format",
@@ -92,7 +92,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--out", type=Path, metavar="FILE", help="instead of the terminal")
 
 
-def _add_gateway(parser: argparse.ArgumentParser) -> None:
+def _add_gateway_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the gateway")
     group.add_argument(
         "--url", default="grpc://127.0.0.1:50051", help="grpcs:// where it has TLS (%(default)s)"

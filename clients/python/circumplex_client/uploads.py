@@ -13,7 +13,7 @@ OnUpload = Callable[[int, int], None]
 """Called with the bytes sent and the clip's bytes."""
 
 
-def headers_of(clip: Path, key: str) -> dict[bytes, bytes]:
+def build_headers(clip: Path, idempotency_key: str) -> dict[bytes, bytes]:
     """What is told of a clip before its bytes; `key` is its submission's idempotency key."""
     media_type, _ = mimetypes.guess_type(clip.name)
     if media_type is None or not media_type.startswith(("video/", "audio/")):
@@ -23,11 +23,11 @@ def headers_of(clip: Path, key: str) -> dict[bytes, bytes]:
         b"Content-Type": media_type.encode(),
         b"Content-Length": str(clip.stat().st_size).encode(),
         b"Content-Disposition": f'attachment; filename="{name}"'.encode(errors="replace"),
-        b"Idempotency-Key": key.encode(),
+        b"Idempotency-Key": idempotency_key.encode(),
     }
 
 
-def chunks_of(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
+def iter_chunks(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
     """The clip's bytes, as they are sent."""
     size, sent = clip.stat().st_size, 0
     with clip.open("rb") as file:

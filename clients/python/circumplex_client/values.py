@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from circumplex_client.errors import Problem
+from circumplex_client.errors import ProblemDetails
 
 Column = list[float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class ClipOptions:
     """What may be chosen for a clip; what is None the service chooses.
 
     faces: "primary", the face that is there most, or "all".
@@ -29,7 +29,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class JobProgress:
     """How far a job is; None is what is not known yet.
 
     eta_seconds: what a running job will still take at its pace so far.
@@ -41,7 +41,7 @@ class Progress:
     eta_seconds: float | None = None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Self:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         """From the JSON object; what a newer server adds is passed over."""
         return cls(**{field.name: document[field.name] for field in fields(cls)})
 
@@ -52,13 +52,13 @@ class Job:
 
     id: str
     state: str
-    progress: Progress
-    choices: Choices
+    progress: JobProgress
+    choices: ClipOptions
     attempts: int
     created_at: str
     priority: str
     filename: str | None
-    error: Problem | None
+    error: ProblemDetails | None
     links: Mapping[str, str]
 
     @property
@@ -67,18 +67,18 @@ class Job:
         return self.state in ("succeeded", "failed", "cancelled")
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Self:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         """From the JSON object."""
         return cls(
             id=document["id"],
             state=document["state"],
-            progress=Progress.read(document["progress"]),
-            choices=Choices(**document["choices"]),
+            progress=JobProgress.from_json(document["progress"]),
+            choices=ClipOptions(**document["choices"]),
             attempts=document["attempts"],
             created_at=document["created_at"],
             priority=document["priority"],
             filename=document["clip"]["filename"],
-            error=Problem.read(document["error"]) if document["error"] else None,
+            error=ProblemDetails.from_json(document["error"]) if document["error"] else None,
             links=document["links"],
         )
 
@@ -128,7 +128,7 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class FaceTrack:
     """One face through the clip; times in seconds.
 
     mean_face: left, top, width, height, score, x, y, w, h, over the frames in which it was found.
@@ -145,10 +145,10 @@ class Track:
     frames: Frames | None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Self:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         """From the JSON object."""
         frames = document.get("frames")
-        columns = None if frames is None else Frames(**_columns_of(frames))
+        columns = None if frames is None else Frames(**_parse_columns(frames))
         known = {
             field.name: document[field.name] for field in fields(cls) if field.name != "frames"
         }
@@ -156,7 +156,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result(Frames):
+class ClipResult(Frames):
     """A result: every decoded frame as the primary track sees it, and who else was seen.
 
     track: the primary track's id, None where there is no face.
@@ -166,21 +166,21 @@ class Result(Frames):
     provenance: Mapping[str, Any]
     flags: list[str]
     track: int | None
-    tracks: list[Track]
+    tracks: list[FaceTrack]
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Self:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         """From the JSON result; columns that a newer server adds are passed over."""
         return cls(
             media=document["media"],
             provenance=document["provenance"],
             flags=document["flags"],
             track=document["track"],
-            tracks=[Track.read(track) for track in document["tracks"]],
-            **_columns_of(document["frames"]),
+            tracks=[FaceTrack.from_json(track) for track in document["tracks"]],
+            **_parse_columns(document["frames"]),
         )
 
 
-def _columns_of(frames: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_columns(frames: Mapping[str, Any]) -> dict[str, Any]:
     face = Faces(**{field.name: frames["face"][field.name] for field in fields(Faces)})
     return {field.name: frames[field.name] for field in fields(Frames)} | {"face": face}

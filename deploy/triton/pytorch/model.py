@@ -34,7 +34,7 @@ _TYPES = {
     "TYPE_FP32": torch.float32,
     "TYPE_FP64": torch.float64,
 }
-SERVER_ARGUMENT = 5
+SERVER_PID_ARGUMENT = 5
 """Of the stub: its program, the model, a region of shared memory, its size and growth, this."""
 
 
@@ -43,10 +43,10 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load `<model>/<version>/model.pt` and hold it to its config."""
-        threading.Thread(target=end_with, args=(server_process(),), daemon=True).start()
+        threading.Thread(target=exit_with_server, args=(read_server_pid(),), daemon=True).start()
         config = json.loads(args["model_config"])
-        self._options = Options(config.get("parameters", {}))
-        self._options.apply()
+        self._options = BackendOptions(config.get("parameters", {}))
+        self._options.apply_to_process()
         folder = Path(args["model_repository"]) / args["model_version"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -54,15 +54,15 @@ class TritonPythonModel:
                 folder / (config.get("default_model_filename") or "model.pt"), map_location="cpu"
             ).eval()
         self._max_batch = int(config["max_batch_size"])
-        self._outputs = ordered(config["output"], "OUTPUT", [])
-        self._inputs = ordered(config["input"], "INPUT", argument_names(self._model))
+        self._outputs = order_tensors(config["output"], "OUTPUT", [])
+        self._inputs = order_tensors(config["input"], "INPUT", read_argument_names(self._model))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request; those that Triton batched share one call."""
         try:
             inputs = [self._read(request) for request in requests]
             if self._max_batch == 0:
-                return [respond(self._outputs, self._run(one)) for one in inputs]
+                return [build_response(self._outputs, self._run(one)) for one in inputs]
             return self._execute_batch(inputs)
         except pb_utils.TritonModelException as error:
             refusal = pb_utils.TritonError(str(error))
@@ -81,7 +81,7 @@ class TritonPythonModel:
                     f"an output has {output.shape[0]} rows for a batch of {sum(sizes)}"
                 )
         parts = zip(*(output.split(sizes) for output in outputs), strict=True)
-        return [respond(self._outputs, list(part)) for part in parts]
+        return [build_response(self._outputs, list(part)) for part in parts]
 
     def _read(self, request: Any) -> list[torch.Tensor]:
         tensors: list[torch.Tensor] = []
@@ -100,11 +100,11 @@ class TritonPythonModel:
 
     def _run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         try:
-            with self._options.execution():
-                answer = self._model(*inputs)
+            with self._options.call_context():
+                result = self._model(*inputs)
         except RuntimeError as error:
             raise pb_utils.TritonModelException(f"PyTorch execute failure: {error}") from error
-        outputs = [answer] if isinstance(answer, torch.Tensor) else answer
+        outputs = [result] if isinstance(result, torch.Tensor) else result
         if not isinstance(outputs, list | tuple) or len(outputs) < len(self._outputs):
             raise pb_utils.TritonModelException(
                 f"forward must return {len(self._outputs)} tensors, flat"
@@ -115,28 +115,28 @@ class TritonPythonModel:
         ]
 
 
-def server_process() -> int:
+def read_server_pid() -> int:
     """The server's process number, as Triton tells its stub on the command line.
 
     The parent's number would do, but for a server that ends while this process starts: by now
     the parent is somebody else then.
     """
     arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")
-    return int(arguments[SERVER_ARGUMENT])
+    return int(arguments[SERVER_PID_ARGUMENT])
 
 
-def end_with(server: int) -> None:
+def exit_with_server(server_pid: int) -> None:
     """End this process once its server has.
 
     Triton's own stub asks whether the server's number is taken, which it is for as long as
     nobody has reaped a server that was killed: a stub would stay.
     """
-    while os.getppid() == server:
+    while os.getppid() == server_pid:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Options:
+class BackendOptions:
     """The parameters of a config that the libtorch backend knows; others are ignored, as there.
 
     But for NICE, which it ignores: how far this process gives way to others on its processor.
@@ -145,7 +145,7 @@ class Options:
     def __init__(self, parameters: dict[str, dict[str, str]]) -> None:
         self._values = {key: value["string_value"] for key, value in parameters.items()}
 
-    def apply(self) -> None:
+    def apply_to_process(self) -> None:
         """Set what holds for the whole process."""
         if "INTRA_OP_THREAD_COUNT" in self._values:
             torch.set_num_threads(int(self._values["INTRA_OP_THREAD_COUNT"]))
@@ -155,10 +155,10 @@ class Options:
             os.nice(int(self._values["NICE"]))
 
     @contextmanager
-    def execution(self) -> Generator[None]:
+    def call_context(self) -> Generator[None]:
         """Set what holds for one call."""
-        inference = self._flag("INFERENCE_MODE", default=True)
-        optimised = not self._flag("DISABLE_OPTIMIZED_EXECUTION", default=False)
+        inference = self._read_flag("INFERENCE_MODE", default=True)
+        optimised = not self._read_flag("DISABLE_OPTIMIZED_EXECUTION", default=False)
         with (
             torch.inference_mode(inference),
             torch.no_grad(),
@@ -166,17 +166,17 @@ class Options:
         ):
             yield
 
-    def _flag(self, key: str, *, default: bool) -> bool:
+    def _read_flag(self, key: str, *, default: bool) -> bool:
         return {"true": True, "false": False}[self._values.get(key, str(default)).lower()]
 
 
-def argument_names(model: torch.jit.ScriptModule) -> list[str]:
+def read_argument_names(model: torch.jit.ScriptModule) -> list[str]:
     """The names of forward's arguments, without self."""
     forward: Any = model.forward
     return [argument.name for argument in forward.schema.arguments][1:]
 
 
-def ordered(
+def order_tensors(
     tensors: list[dict[str, Any]], prefix: str, arguments: list[str]
 ) -> list[tuple[str, str]]:
     """Names and types in the order of forward, by the libtorch backend's rules for names."""
@@ -209,7 +209,7 @@ def check_output(value: Any, name: str, data_type: str) -> torch.Tensor:
     return value.contiguous()
 
 
-def respond(names: list[tuple[str, str]], outputs: list[torch.Tensor]) -> Any:
+def build_response(names: list[tuple[str, str]], outputs: list[torch.Tensor]) -> Any:
     """One response; through DLPack, since a tensor made from NumPy 2 comes out empty."""
     tensors = [
         pb_utils.Tensor.from_dlpack(name, output.contiguous())

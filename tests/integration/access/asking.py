@@ -9,42 +9,42 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.access.keyring import KeyRing
+from service.access.keyring import ApiKeyStore
 from service.access.token import Token
-from service.domain.caller import Limits, Scope
+from service.domain.caller import CallerQuotas, Scope
 
-UNKNOWN: Final = "/v1/jobs/3fb9e068-c466-495e-afb3-d2109cbc94f5"
-USUAL: Final = (Scope.SUBMIT, Scope.READ)
+UNKNOWN_JOB_URL: Final = "/v1/jobs/3fb9e068-c466-495e-afb3-d2109cbc94f5"
+DEFAULT_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
 Headers = list[tuple[str, str | bytes]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class RawResponse:
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-async def token_for(keys: KeyRing, *scopes: Scope, **options: Any) -> Token:
-    limits = options.pop("limits", Limits())
+async def create_token(keys: ApiKeyStore, *scopes: Scope, **options: Any) -> Token:
+    limits = options.pop("limits", CallerQuotas())
     _, token = await keys.create(
-        "somebody", scopes=frozenset(scopes or USUAL), limits=limits, **options
+        "somebody", scopes=frozenset(scopes or DEFAULT_SCOPES), limits=limits, **options
     )
     return token
 
 
-def bearing(token: Token) -> dict[str, str]:
+def bearer_headers(token: Token) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.text}"}
 
 
-async def submitted(client: httpx.AsyncClient, token: Token) -> str:
+async def submit_job(client: httpx.AsyncClient, token: Token) -> str:
     """The id of a job that this key has submitted."""
-    answer = await client.post("/v1/jobs", files={"clip": b"clip"}, headers=bearing(token))
+    answer = await client.post("/v1/jobs", files={"clip": b"clip"}, headers=bearer_headers(token))
     assert answer.status_code == 202, answer.text
     return answer.json()["id"]
 
 
-async def announced(address: str, method: str, path: str, headers: Headers) -> Answer:
+async def send_head_only(address: str, method: str, path: str, headers: Headers) -> RawResponse:
     """What is answered to the head of a request whose body never comes."""
     url = urlsplit(address)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
@@ -67,4 +67,4 @@ async def announced(address: str, method: str, path: str, headers: Headers) -> A
             body = await reader.readexactly(int(heard["content-length"]))
     finally:
         writer.close()
-    return Answer(status=int(first.split()[1]), headers=heard, body=body)
+    return RawResponse(status=int(first.split()[1]), headers=heard, body=body)

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from service.access.keyring import KeyRing
+from service.access.keyring import ApiKeyStore
 from service.settings import Settings
 
 
@@ -16,8 +16,8 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def keys(settings: Settings) -> AsyncGenerator[KeyRing]:
-    async with KeyRing.open(settings) as keys:
+async def key_store(settings: Settings) -> AsyncGenerator[ApiKeyStore]:
+    async with ApiKeyStore.open(settings) as keys:
         yield keys
 
 

@@ -7,10 +7,10 @@ import pytest
 from circumplex_client import Client, RequestRefused
 from circumplex_client.__main__ import main
 
-from service.access.keyring import KeyRing
-from tests.integration.access.asking import token_for
-from tests.integration.pretence import analysis_of
-from tests.integration.rooms import Rooms
+from service.access.keyring import ApiKeyStore
+from tests.integration.access.asking import create_token
+from tests.integration.pretence import make_fake_analysis
+from tests.integration.rooms import JobEnvironment
 
 
 @pytest.fixture
@@ -21,18 +21,18 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
-async def test_a_client_holds_a_key(
+async def test_a_client_sends_its_key(
     address: str,
-    keys: KeyRing,
-    rooms: Rooms,
+    key_store: ApiKeyStore,
+    env: JobEnvironment,
     clip: Path,
     monkeypatch: pytest.MonkeyPatch,
     by_variable: bool,
 ) -> None:
-    text = (await token_for(keys)).text
+    text = (await create_token(key_store)).text
     if by_variable:
         monkeypatch.setenv("CIRCUMPLEX_API_KEY", f"{text}\n")
-    async with rooms.worker(analysis_of(3)):
+    async with env.running_worker(make_fake_analysis(3)):
         with Client(address, api_key=None if by_variable else text) as client:
             result = await asyncio.to_thread(client.annotate, clip)
         told = ["annotate", str(clip), "--url", address, "-o", str(clip.parent / "out")]
@@ -41,7 +41,7 @@ async def test_a_client_holds_a_key(
     assert len(result) == 3
 
 
-async def test_a_client_without_a_key_is_told_so(
+async def test_a_client_without_a_key_gets_an_error(
     address: str, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CIRCUMPLEX_API_KEY", raising=False)

@@ -11,25 +11,25 @@ from typing import Any
 
 import pytest
 
-from service.access.audit import Audit
-from service.access.keyring import KeyRing
+from service.access.audit import AuditLog
+from service.access.keyring import ApiKeyStore
 from service.access.token import new_token
 from service.api.app import create_app
-from service.domain.caller import Limits, Scope
-from service.office.gateway import Gateway
+from service.domain.caller import CallerQuotas, Scope
+from service.office.gateway import GatewayContext
 from service.settings import Settings
-from tests.integration.access.asking import bearing, token_for
-from tests.integration.pretended_streams import PretendedStreams
+from tests.integration.access.asking import bearer_headers, create_token
+from tests.integration.pretended_streams import FakeStreams
 from tests.integration.rooms import eventually
 from tests.integration.servers import serving
 from tests.integration.sockets import (
-    END,
-    JPEG_FRAMES,
-    PATIENCE_SECONDS,
-    hear,
-    opened,
-    rest_of,
-    say,
+    END_MESSAGE,
+    JPEG_CONFIG,
+    TIMEOUT_SECONDS,
+    open_websocket,
+    receive_message,
+    receive_until_closed,
+    send_message,
 )
 
 
@@ -39,26 +39,26 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def streams() -> PretendedStreams:
-    return PretendedStreams()
+def streams() -> FakeStreams:
+    return FakeStreams()
 
 
 @pytest.fixture
-async def address(gateway: Gateway, streams: PretendedStreams) -> AsyncGenerator[str]:
-    async with Audit.open(gateway.settings) as audit:
-        changed = dataclasses.replace(gateway, streams=streams, audit=audit)
-        async with serving(create_app(changed)) as url, asyncio.timeout(4 * PATIENCE_SECONDS):
+async def address(gateway: GatewayContext, streams: FakeStreams) -> AsyncGenerator[str]:
+    async with AuditLog.open(gateway.settings) as audit:
+        changed = dataclasses.replace(gateway, streams=streams, audit_log=audit)
+        async with serving(create_app(changed)) as url, asyncio.timeout(4 * TIMEOUT_SECONDS):
             yield url
 
 
-async def session(address: str, **options: Any) -> tuple[list[dict[str, Any]], int | None]:
-    async with opened(address, **options) as socket:
-        await say(socket, JPEG_FRAMES)
-        await say(socket, END)
-        return await rest_of(socket)
+async def run_session(address: str, **options: Any) -> tuple[list[dict[str, Any]], int | None]:
+    async with open_websocket(address, **options) as socket:
+        await send_message(socket, JPEG_CONFIG)
+        await send_message(socket, END_MESSAGE)
+        return await receive_until_closed(socket)
 
 
-async def written(settings: Settings, count: int) -> list[dict[str, Any]]:
+async def wait_for_audit_entries(settings: Settings, count: int) -> list[dict[str, Any]]:
     """The audit file's lines, when there are so many."""
     file = settings.audit_file
     assert file is not None
@@ -67,43 +67,43 @@ async def written(settings: Settings, count: int) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         return lines if len(lines) >= count else None
 
-    return await eventually(look, PATIENCE_SECONDS)
+    return await eventually(look, TIMEOUT_SECONDS)
 
 
-async def test_a_key_comes_as_a_page_or_a_program_can_send_it(
-    address: str, keys: KeyRing, streams: PretendedStreams
+async def test_a_key_may_be_a_header_or_a_subprotocol(
+    address: str, key_store: ApiKeyStore, streams: FakeStreams
 ) -> None:
-    token = await token_for(keys)
+    token = await create_token(key_store)
     offered = ["circumplex.v1", f"bearer.{token.text}"]
     for options in (
         {"subprotocols": offered},
-        {"additional_headers": bearing(token)},
+        {"additional_headers": bearer_headers(token)},
         {"additional_headers": {"X-API-Key": token.text}},
-        {"additional_headers": bearing(token), "subprotocols": offered},
+        {"additional_headers": bearer_headers(token), "subprotocols": offered},
     ):
-        told, code = await session(address, **options)
+        told, code = await run_session(address, **options)
         assert ([list(each) for each in told], code) == ([["config_ack"], ["summary"]], 1000)
-    async with opened(address, subprotocols=offered) as socket:
+    async with open_websocket(address, subprotocols=offered) as socket:
         assert socket.subprotocol == "circumplex.v1"
     assert {caller.owner for caller in streams.callers} == {token.key_id}
 
 
-async def test_who_may_not_stream_is_told_why_and_leaves_a_trace(
-    address: str, keys: KeyRing, settings: Settings, streams: PretendedStreams
+async def test_unauthorized_streams_get_a_reason_and_are_audited(
+    address: str, key_store: ApiKeyStore, settings: Settings, streams: FakeStreams
 ) -> None:
-    token, reader = await token_for(keys), await token_for(keys, Scope.READ)
-    limited = await token_for(keys, limits=Limits(requests_per_minute=1))
+    token, reader = await create_token(key_store), await create_token(key_store, Scope.READ)
+    limited = await create_token(key_store, limits=CallerQuotas(requests_per_minute=1))
     stranger = new_token()
     two = ["circumplex.v1", f"bearer.{stranger.text}"]
     told = [
-        await session(address),
-        await session(address, additional_headers=bearing(stranger)),
-        await session(address, additional_headers=bearing(token), subprotocols=two),
-        await session(address, additional_headers=bearing(reader)),
-        await session(address, additional_headers=bearing(limited)),
-        await session(address, additional_headers=bearing(limited)),
+        await run_session(address),
+        await run_session(address, additional_headers=bearer_headers(stranger)),
+        await run_session(address, additional_headers=bearer_headers(token), subprotocols=two),
+        await run_session(address, additional_headers=bearer_headers(reader)),
+        await run_session(address, additional_headers=bearer_headers(limited)),
+        await run_session(address, additional_headers=bearer_headers(limited)),
     ]
-    lines = await written(settings, len(told))
+    lines = await wait_for_audit_entries(settings, len(told))
 
     assert [code for _, code in told] == [4401, 4401, 4401, 4403, 1000, 4429]
     errors = [each[0]["error"] for each, code in told if code != 1000]
@@ -133,12 +133,12 @@ async def test_who_may_not_stream_is_told_why_and_leaves_a_trace(
         assert each.text not in json.dumps(lines)
 
 
-async def test_a_stream_ends_when_its_key_is_revoked(address: str, keys: KeyRing) -> None:
-    token = await token_for(keys)
-    async with opened(address, additional_headers=bearing(token)) as socket:
-        await say(socket, JPEG_FRAMES)
-        await hear(socket)
-        await keys.revoke(token.key_id)
-        told, code = await rest_of(socket)
+async def test_a_stream_ends_when_its_key_is_revoked(address: str, key_store: ApiKeyStore) -> None:
+    token = await create_token(key_store)
+    async with open_websocket(address, additional_headers=bearer_headers(token)) as socket:
+        await send_message(socket, JPEG_CONFIG)
+        await receive_message(socket)
+        await key_store.revoke(token.key_id)
+        told, code = await receive_until_closed(socket)
     assert [message["error"]["code"] for message in told] == ["unauthenticated"]
     assert code == 4401

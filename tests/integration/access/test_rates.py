@@ -11,35 +11,37 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from service.access.gate import Gate
-from service.access.keyring import KeyRing
-from service.access.rates import Rates
-from service.domain.caller import Caller, Limits, Scope
+from service.access.gate import Authenticator
+from service.access.keyring import ApiKeyStore
+from service.access.rates import RateLimiter
+from service.domain.caller import Caller, CallerQuotas, Scope
 from service.errors import QueueUnavailable, RateExceeded
-from service.jobs.connection import connect
+from service.jobs.connection import connect_redis
 from service.settings import Settings
-from tests.integration.access.asking import UNKNOWN, bearing, token_for
+from tests.integration.access.asking import UNKNOWN_JOB_URL, bearer_headers, create_token
 from tests.integration.servers import free_port, running_redis
 
 
 @pytest.fixture
-async def connection(settings: Settings) -> AsyncGenerator[Redis]:
-    client = connect(settings.redis_url)
+async def redis_client(settings: Settings) -> AsyncGenerator[Redis]:
+    client = connect_redis(settings.redis_url)
     yield client
     await client.aclose()
 
 
-def caller_with(rate: int | None, owner: str = "somebody") -> Caller:
-    limits = Limits(requests_per_minute=rate)
+def make_caller(rate: int | None, owner: str = "somebody") -> Caller:
+    limits = CallerQuotas(requests_per_minute=rate)
     return Caller(owner=owner, name="somebody", scopes=frozenset(), limits=limits)
 
 
-async def test_who_asks_too_often_is_told_when_to_come_back_and_then_let_in(
-    client: httpx.AsyncClient, keys: KeyRing
+async def test_a_limited_key_gets_retry_after_and_is_then_served(
+    client: httpx.AsyncClient, key_store: ApiKeyStore
 ) -> None:
-    held = bearing(await token_for(keys, limits=Limits(requests_per_minute=20)))
+    held = bearer_headers(
+        await create_token(key_store, limits=CallerQuotas(requests_per_minute=20))
+    )
     passed = 0
-    while (answer := await client.get(UNKNOWN, headers=held)).status_code == 404:
+    while (answer := await client.get(UNKNOWN_JOB_URL, headers=held)).status_code == 404:
         passed += 1
         assert passed < 500
     assert passed >= 20
@@ -49,76 +51,80 @@ async def test_who_asks_too_often_is_told_when_to_come_back_and_then_let_in(
     assert 1 <= seconds <= 3
 
     await asyncio.sleep(seconds)
-    assert (await client.get(UNKNOWN, headers=held)).status_code == 404
-    other = bearing(await token_for(keys))
-    assert (await client.get(UNKNOWN, headers=other)).status_code == 404
+    assert (await client.get(UNKNOWN_JOB_URL, headers=held)).status_code == 404
+    other = bearer_headers(await create_token(key_store))
+    assert (await client.get(UNKNOWN_JOB_URL, headers=other)).status_code == 404
 
 
-async def test_all_gateways_count_together_and_refusals_cost_nothing(
-    settings: Settings, connection: Redis
+async def test_gateways_share_one_limit_and_refusals_are_free(
+    settings: Settings, redis_client: Redis
 ) -> None:
-    here, there = Rates(connection, settings), Rates(connection, settings)
+    here, there = RateLimiter(redis_client, settings), RateLimiter(redis_client, settings)
     for rates in (here, there, here):
-        await rates.take(caller_with(3))
+        await rates.acquire(make_caller(3))
     waits: list[float] = []
     for rates in (here, there, here):
         with pytest.raises(RateExceeded) as refused:
-            await rates.take(caller_with(3))
+            await rates.acquire(make_caller(3))
         assert refused.value.retry_seconds is not None
         waits.append(refused.value.retry_seconds)
     assert sorted(waits, reverse=True) == waits
     assert 0 < waits[0] <= 20
-    await here.take(caller_with(3, owner="somebody else"))
+    await here.acquire(make_caller(3, owner="somebody else"))
     for _ in range(5):
-        await here.take(caller_with(None))
+        await here.acquire(make_caller(None))
 
 
-async def test_a_bucket_that_was_filled_in_another_time_is_never_waited_for_longer_than_its_size(
-    settings: Settings, connection: Redis
+async def test_a_rate_limit_wait_is_bounded_after_clock_changes(
+    settings: Settings, redis_client: Redis
 ) -> None:
-    rates = Rates(connection, settings)
-    await rates.take(caller_with(1))
-    [bucket] = await connection.keys(f"{settings.queue_name}:access:rate:*")
-    await connection.set(bucket, str(4e9))
+    rates = RateLimiter(redis_client, settings)
+    await rates.acquire(make_caller(1))
+    [bucket] = await redis_client.keys(f"{settings.queue_name}:access:rate:*")
+    await redis_client.set(bucket, str(4e9))
     with pytest.raises(RateExceeded) as refused:
-        await rates.take(caller_with(1))
+        await rates.acquire(make_caller(1))
     assert refused.value.retry_seconds == pytest.approx(60, abs=1)
 
 
-async def test_a_key_without_limits_has_those_of_the_service_and_its_own_come_first(
-    settings: Settings, keys: KeyRing
+async def test_key_limits_override_the_service_defaults(
+    settings: Settings, key_store: ApiKeyStore
 ) -> None:
     update = {"key_requests_per_minute": 7, "key_open_jobs": 2, "key_upload_bytes": 9}
-    plain = await token_for(keys)
-    own = await token_for(keys, limits=Limits(requests_per_minute=100, stored_bytes=5))
-    async with Gate.open(settings.model_copy(update=update)) as gate:
-        assert (await gate.identify(plain.text)).limits == Limits(
+    plain = await create_token(key_store)
+    own = await create_token(
+        key_store, limits=CallerQuotas(requests_per_minute=100, stored_bytes=5)
+    )
+    async with Authenticator.open(settings.model_copy(update=update)) as gate:
+        assert (await gate.identify(plain.text)).limits == CallerQuotas(
             requests_per_minute=7, open_jobs=2, upload_bytes=9
         )
-        assert (await gate.identify(own.text)).limits == Limits(
+        assert (await gate.identify(own.text)).limits == CallerQuotas(
             requests_per_minute=100, open_jobs=2, stored_bytes=5, upload_bytes=9
         )
 
 
-async def test_a_full_redis_keeps_no_key_from_reading(
-    settings: Settings, keys: KeyRing, tmp_path: Path
+async def test_a_full_redis_still_allows_reads(
+    settings: Settings, key_store: ApiKeyStore, tmp_path: Path
 ) -> None:
     with running_redis(tmp_path) as server:
         moved = settings.model_copy(update={"redis_url": server.url})
-        async with KeyRing.open(moved) as ring, Gate.open(moved) as gate:
-            token = await token_for(ring)
+        async with ApiKeyStore.open(moved) as ring, Authenticator.open(moved) as gate:
+            token = await create_token(ring)
             with redis.Redis.from_url(server.url) as client:
                 client.config_set("maxmemory", 1)
             caller = await gate.identify(token.text)
-            await gate.admit(caller, Scope.READ)
+            await gate.authorize(caller, Scope.READ)
     assert caller.owner == token.key_id
 
 
-async def test_nobody_is_let_in_while_redis_is_away(settings: Settings, keys: KeyRing) -> None:
-    token = await token_for(keys, Scope.ADMIN)
+async def test_requests_are_refused_while_redis_is_unavailable(
+    settings: Settings, key_store: ApiKeyStore
+) -> None:
+    token = await create_token(key_store, Scope.ADMIN)
     nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
-    async with Gate.open(nowhere) as gate:
+    async with Authenticator.open(nowhere) as gate:
         with pytest.raises(QueueUnavailable):
             await gate.identify(token.text)
         with pytest.raises(QueueUnavailable):
-            await gate.admit(caller_with(1), Scope.READ)
+            await gate.authorize(make_caller(1), Scope.READ)

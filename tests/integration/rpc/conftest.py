@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from service.access.keyring import KeyRing
-from service.office.gateway import Gateway
-from service.rpc.door import open_door
+from service.access.keyring import ApiKeyStore
+from service.office.gateway import GatewayContext
+from service.rpc.door import serve_grpc
 from service.settings import Settings
 from tests.integration.rpc.scripted import ScriptedStreams
-from tests.integration.rpc.talking import Client, talking
+from tests.integration.rpc.talking import GrpcClient, open_grpc_client
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def keys(settings: Settings) -> AsyncGenerator[KeyRing]:
-    async with KeyRing.open(settings) as keys:
+async def key_store(settings: Settings) -> AsyncGenerator[ApiKeyStore]:
+    async with ApiKeyStore.open(settings) as keys:
         yield keys
 
 
@@ -33,18 +33,18 @@ def streams() -> ScriptedStreams:
 
 
 @pytest.fixture
-def gateway(gateway: Gateway, streams: ScriptedStreams) -> Gateway:
+def gateway(gateway: GatewayContext, streams: ScriptedStreams) -> GatewayContext:
     return dataclasses.replace(gateway, streams=streams)
 
 
 @pytest.fixture
-async def target(gateway: Gateway) -> AsyncGenerator[str]:
+async def target(gateway: GatewayContext) -> AsyncGenerator[str]:
     """Where the gateway serves gRPC."""
-    async with open_door(gateway, 0) as port:
+    async with serve_grpc(gateway, 0) as port:
         yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture
-async def client(target: str) -> AsyncGenerator[Client]:
-    async with talking(target) as client:
+async def client(target: str) -> AsyncGenerator[GrpcClient]:
+    async with open_grpc_client(target) as client:
         yield client

@@ -11,21 +11,21 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS: Final = 4
 PING: Final = 6
 GOAWAY: Final = 7
-ACK: Final = 1
+ACK_FLAG: Final = 1
 
 
-def frame_of(kind: int, content: bytes, flags: int = 0) -> bytes:
+def encode_frame(kind: int, content: bytes, flags: int = 0) -> bytes:
     """Of the connection as a whole."""
     return len(content).to_bytes(3, "big") + bytes([kind, flags]) + bytes(4) + content
 
 
 @dataclass(kw_only=True)
-class Plain:
+class Http2Connection:
     """A connection that makes no calls. seen: the kinds of frames that came."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    seen: list[int] = field(default_factory=list[int])
+    received_kinds: list[int] = field(default_factory=list[int])
 
     @classmethod
     async def connect(cls, port: int) -> Self:
@@ -36,33 +36,33 @@ class Plain:
             await connection.send(SETTINGS)
         return connection
 
-    async def is_answered(self) -> bool:
+    async def complete_handshake(self) -> bool:
         """Whether the server speaks HTTP/2 to us."""
         try:
-            await self.await_frame(SETTINGS, 10.0)
+            await self.wait_for_frame(SETTINGS, 10.0)
         except (asyncio.IncompleteReadError, ConnectionError):
             return False
-        await self.send(SETTINGS, flags=ACK)
+        await self.send(SETTINGS, flags=ACK_FLAG)
         return True
 
     async def ping(self, times: int = 1) -> None:
-        self.writer.writelines([frame_of(PING, bytes(8))] * times)
+        self.writer.writelines([encode_frame(PING, bytes(8))] * times)
         await self.writer.drain()
 
-    async def answer(self, ping: bytes) -> None:
-        await self.send(PING, ping, flags=ACK)
+    async def acknowledge_ping(self, ping: bytes) -> None:
+        await self.send(PING, ping, flags=ACK_FLAG)
 
-    async def await_frame(self, kind: int, seconds: float, flags: int = 0) -> bytes:
+    async def wait_for_frame(self, kind: int, seconds: float, flags: int = 0) -> bytes:
         """The content of the next frame of a kind, with ACK or without."""
         async with asyncio.timeout(seconds):
             while True:
                 head = await self.reader.readexactly(9)
                 content = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
-                self.seen.append(head[3])
-                if head[3] == kind and head[4] & ACK == flags:
+                self.received_kinds.append(head[3])
+                if head[3] == kind and head[4] & ACK_FLAG == flags:
                     return content
 
-    async def await_end(self, seconds: float) -> bool:
+    async def wait_for_close(self, seconds: float) -> bool:
         """Whether the server closes the connection."""
         async with asyncio.timeout(seconds):
             with suppress(ConnectionError):
@@ -71,7 +71,7 @@ class Plain:
         return True
 
     async def send(self, kind: int, content: bytes = b"", flags: int = 0) -> None:
-        self.writer.write(frame_of(kind, content, flags))
+        self.writer.write(encode_frame(kind, content, flags))
         await self.writer.drain()
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import Caller
-from service.errors import StreamOutOfOrder, error_of
+from service.errors import StreamOutOfOrder, error_from_code
 
 
 class ScriptedStreams:
@@ -17,10 +17,10 @@ class ScriptedStreams:
     """
 
     def __init__(self) -> None:
-        self.open = 0
-        self.made = 0
+        self.open_count = 0
+        self.response_count = 0
         self.is_drained = False
-        self.ends: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
 
     def drain(self) -> None:
         self.is_drained = True
@@ -28,18 +28,18 @@ class ScriptedStreams:
     async def annotate(
         self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
     ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
-        self.open += 1
+        self.open_count += 1
         end = "left"
         try:
-            async for response in self._answers(requests):
-                self.made += 1
+            async for response in self._run_script(requests):
+                self.response_count += 1
                 yield response
             end = "ended"
         finally:
-            self.open -= 1
-            self.ends[end] += 1
+            self.open_count -= 1
+            self.outcomes[end] += 1
 
-    async def _answers(
+    async def _run_script(
         self, requests: AsyncIterator[wire.StreamingAnnotateRequest]
     ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
         first = await anext(requests, None)
@@ -50,7 +50,7 @@ class ScriptedStreams:
         if script == "defect":
             raise ValueError("a secret of the house")
         if script and script != "endless":
-            raise error_of(script)
+            raise error_from_code(script)
         index = 0
         while script == "endless" or await anext(requests, None) is not None:
             result = wire.FrameResult(index=index, resume_token="x" * 1000)

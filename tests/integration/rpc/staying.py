@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.integration.rpc.talking import frame, opened, talking
+from tests.integration.rpc.talking import make_frame_request, open_grpc_client, open_stream
 
 
 async def main(target: str) -> None:
-    async with talking(target) as client:
-        call = await opened(client)
-        await call.write(frame(0))
+    async with open_grpc_client(target) as client:
+        call = await open_stream(client)
+        await call.write(make_frame_request(0))
         await call.read()
         sys.stdout.write("open\n")
         sys.stdout.flush()

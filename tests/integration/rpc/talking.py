@@ -14,12 +14,12 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_status.rpc_status import from_call  # the synchronous one reads any error
 
-PATIENCE_SECONDS: Final = 30.0
+TIMEOUT_SECONDS: Final = 30.0
 CLIP: Final = bytes(range(256)) * 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
+class GrpcClient:
     channel: Any
     annotation: Any
     jobs: Any
@@ -27,7 +27,7 @@ class Client:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class GrpcErrorDetails:
     """What an error says."""
 
     status: str
@@ -39,7 +39,9 @@ class Told:
 
 
 @asynccontextmanager
-async def talking(target: str, credentials: Any = None, **options: int) -> AsyncGenerator[Client]:
+async def open_grpc_client(
+    target: str, credentials: Any = None, **options: int
+) -> AsyncGenerator[GrpcClient]:
     told = [(f"grpc.{name}", value) for name, value in options.items()]
     channel = (
         grpc.aio.insecure_channel(target, options=told)
@@ -47,7 +49,7 @@ async def talking(target: str, credentials: Any = None, **options: int) -> Async
         else grpc.aio.secure_channel(target, credentials, options=told)
     )
     async with channel:
-        yield Client(
+        yield GrpcClient(
             channel=channel,
             annotation=annotation_pb2_grpc.AnnotationServiceStub(channel),
             jobs=jobs_pb2_grpc.JobServiceStub(channel),
@@ -55,10 +57,10 @@ async def talking(target: str, credentials: Any = None, **options: int) -> Async
         )
 
 
-def told_by(error: grpc.aio.AioRpcError) -> Told:
+def parse_error(error: grpc.aio.AioRpcError) -> GrpcErrorDetails:
     """The details of an error, each of a kind that the contract promises."""
     trailing = dict(error.trailing_metadata() or ())
-    status = from_call(_Ended(error))
+    status = from_call(_ErrorAsCall(error))
     assert status is not None
     found: dict[str, Any] = {}
     for packed in status.details:
@@ -70,7 +72,7 @@ def told_by(error: grpc.aio.AioRpcError) -> Told:
     retry = found.get("RetryInfo")
     violations = found["BadRequest"].field_violations if "BadRequest" in found else ()
     assert info.metadata["trace_id"] == trailing["x-trace-id"]
-    return Told(
+    return GrpcErrorDetails(
         status=error.code().name,
         code=info.reason.lower(),
         detail=status.message,
@@ -80,7 +82,7 @@ def told_by(error: grpc.aio.AioRpcError) -> Told:
     )
 
 
-class _Ended:
+class _ErrorAsCall:
     """An error as the status library wants to see it."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
@@ -89,7 +91,7 @@ class _Ended:
         self.trailing_metadata = lambda: tuple(error.trailing_metadata() or ())
 
 
-async def refusal(call: Any) -> Told:
+async def expect_error(call: Any) -> GrpcErrorDetails:
     """What is told by a call that must fail."""
     try:
         if hasattr(call, "read"):
@@ -97,50 +99,50 @@ async def refusal(call: Any) -> Told:
                 continue
         answered = await call
     except grpc.aio.AioRpcError as error:
-        return told_by(error)
+        return parse_error(error)
     raise AssertionError(f"not refused: {answered}")
 
 
-def submission(clip: bytes = CLIP, pieces: int = 7, **options: Any) -> Iterable[Any]:
+def make_submit_requests(clip: bytes = CLIP, chunk_count: int = 7, **options: Any) -> Iterable[Any]:
     """The requests that submit a clip."""
     yield jobs_pb2.SubmitJobRequest(options=jobs_pb2.SubmitOptions(**options))
-    size = len(clip) // pieces + 1
+    size = len(clip) // chunk_count + 1
     for start in range(0, len(clip), size):
         yield jobs_pb2.SubmitJobRequest(data=clip[start : start + size])
 
 
-async def submitted(client: Client, **options: Any) -> str:
+async def submit_job(client: GrpcClient, **options: Any) -> str:
     """The id of a job that has just been submitted."""
-    return (await client.jobs.SubmitJob(submission(**options))).job.id
+    return (await client.jobs.SubmitJob(make_submit_requests(**options))).job.id
 
 
-def config(script: str = "") -> annotation_pb2.StreamingAnnotateRequest:
+def make_config_request(script: str = "") -> annotation_pb2.StreamingAnnotateRequest:
     """The first message of a stream of JPEG frames."""
     frames = annotation_pb2.FrameMedia(encoding=annotation_pb2.FRAME_ENCODING_JPEG)
     told = annotation_pb2.StreamConfig(frames=frames, resume_token=script)
     return annotation_pb2.StreamingAnnotateRequest(config=told)
 
 
-def frame(index: int, size: int = 100) -> annotation_pb2.StreamingAnnotateRequest:
+def make_frame_request(index: int, size: int = 100) -> annotation_pb2.StreamingAnnotateRequest:
     picture = annotation_pb2.VideoFrame(time_seconds=index / 25, data=bytes(size))
     return annotation_pb2.StreamingAnnotateRequest(frame=picture)
 
 
-async def opened(client: Client, script: str = "", **options: Any) -> Any:
+async def open_stream(client: GrpcClient, script: str = "", **options: Any) -> Any:
     """A stream whose config is acknowledged."""
     call = client.annotation.StreamingAnnotate(**options)
-    await call.write(config(script))
+    await call.write(make_config_request(script))
     assert (await call.read()).config_ack.stream_id == "pretended"
     return call
 
 
-async def rest_of(call: Any) -> AsyncIterator[Any]:
+async def read_responses(call: Any) -> AsyncIterator[Any]:
     while (response := await call.read()) is not grpc.aio.EOF:
         yield response
 
 
-async def until(call: Any, status: int) -> None:
+async def wait_for_health(call: Any, status: int) -> None:
     """Read on, in a watch of health, until this is told."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while (await call.read()).status != status:
             continue

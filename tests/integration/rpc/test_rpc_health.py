@@ -12,9 +12,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from service.office.gateway import Gateway
-from service.rpc.door import open_door
-from tests.integration.rpc.talking import Client, opened, talking, told_by, until
+from service.office.gateway import GatewayContext
+from service.rpc.door import serve_grpc
+from tests.integration.rpc.talking import (
+    GrpcClient,
+    open_grpc_client,
+    open_stream,
+    parse_error,
+    wait_for_health,
+)
 from tests.integration.servers import RedisServer
 
 ANNOTATION = "circumplex.v1.AnnotationService"
@@ -23,56 +29,58 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 
 
-async def test_a_service_is_served_while_what_it_needs_is_there(gateway: Gateway) -> None:
+async def test_a_service_is_served_while_what_it_needs_is_there(gateway: GatewayContext) -> None:
     is_warm = True
 
     async def ready() -> bool:
         return is_warm
 
     async with (
-        open_door(dataclasses.replace(gateway, inference_ready=ready), 0) as port,
-        talking(f"127.0.0.1:{port}") as client,
+        serve_grpc(dataclasses.replace(gateway, is_inference_ready=ready), 0) as port,
+        open_grpc_client(f"127.0.0.1:{port}") as client,
     ):
         watches = [
             client.health.Watch(HealthCheckRequest(service=name)) for name in ("", ANNOTATION, JOBS)
         ]
         leaver = client.health.Watch(HealthCheckRequest())
         for call in (*watches, leaver):
-            await until(call, SERVING)
+            await wait_for_health(call, SERVING)
         leaver.cancel()
         is_warm = False
         for call in watches:
-            await until(call, NOT_SERVING)
+            await wait_for_health(call, NOT_SERVING)
         is_warm = True
         for call in watches:
-            await until(call, SERVING)
+            await wait_for_health(call, SERVING)
         for call in watches:
             call.cancel()
 
 
-async def test_streams_need_no_queue(gateway: Gateway, redis_server: RedisServer) -> None:
-    async with open_door(gateway, 0) as port, talking(f"127.0.0.1:{port}") as client:
+async def test_streams_need_no_queue(gateway: GatewayContext, redis_server: RedisServer) -> None:
+    async with serve_grpc(gateway, 0) as port, open_grpc_client(f"127.0.0.1:{port}") as client:
         call = client.health.Watch(HealthCheckRequest(service=JOBS))
-        await until(call, SERVING)
+        await wait_for_health(call, SERVING)
         with redis_server.frozen():
-            await until(call, NOT_SERVING)
+            await wait_for_health(call, NOT_SERVING)
             answer = await client.health.Check(HealthCheckRequest(service=ANNOTATION))
-        await until(call, SERVING)
+        await wait_for_health(call, SERVING)
         call.cancel()
     assert answer.status == SERVING
 
 
-async def test_a_gateway_that_is_to_stop_is_not_served(gateway: Gateway, client: Client) -> None:
+async def test_a_draining_gateway_is_not_serving(
+    gateway: GatewayContext, client: GrpcClient
+) -> None:
     call = client.health.Watch(HealthCheckRequest())
-    await until(call, SERVING)
+    await wait_for_health(call, SERVING)
     gateway.drain.announced.set()
-    await until(call, NOT_SERVING)
+    await wait_for_health(call, NOT_SERVING)
     later = await client.health.Check(HealthCheckRequest(service=ANNOTATION))
     assert later.status == NOT_SERVING
     call.cancel()
 
 
-async def test_a_service_that_there_is_not(client: Client) -> None:
+async def test_an_unknown_service_is_not_found(client: GrpcClient) -> None:
     call = client.health.Watch(HealthCheckRequest(service="nothing"))
     assert (await call.read()).status == UNKNOWN
     with pytest.raises(grpc.aio.AioRpcError) as failure:
@@ -81,7 +89,7 @@ async def test_a_service_that_there_is_not(client: Client) -> None:
     call.cancel()
 
 
-async def ask(channel: Any, **question: Any) -> Any:
+async def query_reflection(channel: Any, **question: Any) -> Any:
     """One question to the reflection service, as tools ask it."""
     call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
     await call.write(reflection_pb2.ServerReflectionRequest(**question))
@@ -90,14 +98,14 @@ async def ask(channel: Any, **question: Any) -> Any:
     return answer
 
 
-async def learned(channel: Any) -> tuple[set[str], descriptor_pool.DescriptorPool]:
+async def discover_services(channel: Any) -> tuple[set[str], descriptor_pool.DescriptorPool]:
     """All services, and all that it takes to speak to them, from the server alone."""
-    listed = await ask(channel, list_services="*")
+    listed = await query_reflection(channel, list_services="*")
     names = {service.name for service in listed.list_services_response.service}
     files: dict[str, bytes] = {}
     pool = descriptor_pool.DescriptorPool()
     for name in sorted(names):
-        answer = await ask(channel, file_containing_symbol=name)
+        answer = await query_reflection(channel, file_containing_symbol=name)
         for content in answer.file_descriptor_response.file_descriptor_proto:
             file = descriptor_pb2.FileDescriptorProto.FromString(content)
             if file.name not in files:
@@ -111,8 +119,8 @@ async def learned(channel: Any) -> tuple[set[str], descriptor_pool.DescriptorPoo
     return names, pool
 
 
-async def test_a_tool_that_knows_nothing_learns_the_contract_and_calls(client: Client) -> None:
-    names, pool = await learned(client.channel)
+async def test_a_generic_tool_can_call_through_reflection(client: GrpcClient) -> None:
+    names, pool = await discover_services(client.channel)
     assert names >= {ANNOTATION, JOBS, "grpc.health.v1.Health"}
     method = pool.FindServiceByName(JOBS).methods_by_name["GetJob"]
     request = message_factory.GetMessageClass(method.input_type)
@@ -124,7 +132,7 @@ async def test_a_tool_that_knows_nothing_learns_the_contract_and_calls(client: C
     )
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await call(request(job_id="none"))
-    assert told_by(failure.value).code == "job_unknown"
+    assert parse_error(failure.value).code == "job_unknown"
 
     stream = pool.FindServiceByName(ANNOTATION).methods_by_name["StreamingAnnotate"]
     sent = message_factory.GetMessageClass(stream.input_type)
@@ -142,7 +150,7 @@ async def test_a_tool_that_knows_nothing_learns_the_contract_and_calls(client: C
     assert (await annotate.read()).WhichOneof("message") == "summary"
 
 
-async def test_newer_tools_find_reflection_under_its_new_name(client: Client) -> None:
+async def test_newer_tools_find_reflection_under_its_new_name(client: GrpcClient) -> None:
     call = client.channel.stream_stream(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         request_serializer=lambda told: told.SerializeToString(),
@@ -154,10 +162,10 @@ async def test_newer_tools_find_reflection_under_its_new_name(client: Client) ->
     call.cancel()
 
 
-async def test_a_stream_is_untouched_by_a_part_that_is_away_for_a_while(
-    gateway: Gateway, client: Client
+async def test_a_stream_survives_a_short_dependency_outage(
+    gateway: GatewayContext, client: GrpcClient
 ) -> None:
-    call = await opened(client)
+    call = await open_stream(client)
     gateway.drain.announced.set()
     await asyncio.sleep(0.5)
     await call.done_writing()

@@ -12,16 +12,23 @@ from circumplex.v1 import jobs_pb2 as wire
 
 from service.api.app import create_app
 from service.errors import ClipTruncated
-from service.office.gateway import Gateway
+from service.office.gateway import GatewayContext
 from tests.integration.lives import post_clip
-from tests.integration.pretence import analysis_of, failing_with
-from tests.integration.rooms import Rooms, eventually
-from tests.integration.rpc.talking import CLIP, Client, refusal, rest_of, submission, submitted
+from tests.integration.pretence import make_failing_analysis, make_fake_analysis
+from tests.integration.rooms import JobEnvironment, eventually
+from tests.integration.rpc.talking import (
+    CLIP,
+    GrpcClient,
+    expect_error,
+    make_submit_requests,
+    read_responses,
+    submit_job,
+)
 from tests.integration.servers import serving
 
 
 @pytest.fixture
-async def rest(gateway: Gateway) -> AsyncGenerator[httpx.AsyncClient]:
+async def rest_client(gateway: GatewayContext) -> AsyncGenerator[httpx.AsyncClient]:
     async with (
         serving(create_app(gateway)) as address,
         httpx.AsyncClient(base_url=address, timeout=30.0) as client,
@@ -30,7 +37,7 @@ async def rest(gateway: Gateway) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def test_a_clip_goes_from_submission_to_result_and_rest_shows_the_same(
-    client: Client, rest: httpx.AsyncClient, rooms: Rooms
+    client: GrpcClient, rest_client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     options = {
         "filename": "/home/me/a walk.mp4",
@@ -39,14 +46,14 @@ async def test_a_clip_goes_from_submission_to_result_and_rest_shows_the_same(
         "priority": "interactive",
         "video_stream": 1,
     }
-    answer = await client.jobs.SubmitJob(submission(**options))
+    answer = await client.jobs.SubmitJob(make_submit_requests(**options))
     job_id = answer.job.id
-    stored = b"".join([chunk async for chunk in await rooms.store.get(f"clips/{job_id}")])
-    early = await refusal(client.jobs.GetResult(wire.GetResultRequest(job_id=job_id)))
-    async with rooms.worker(analysis_of(40)):
-        record = await rooms.finished(job_id)
+    stored = b"".join([chunk async for chunk in await env.store.get(f"clips/{job_id}")])
+    early = await expect_error(client.jobs.GetResult(wire.GetResultRequest(job_id=job_id)))
+    async with env.running_worker(make_fake_analysis(40)):
+        record = await env.wait_for_end(job_id)
     job = (await client.jobs.GetJob(wire.GetJobRequest(job_id=job_id))).job
-    shown = (await rest.get(f"/v1/jobs/{job_id}")).json()
+    shown = (await rest_client.get(f"/v1/jobs/{job_id}")).json()
 
     assert (stored, answer.is_replayed, answer.job.state) == (CLIP, False, "queued")
     assert (early.status, early.code) == ("FAILED_PRECONDITION", "result_not_ready")
@@ -64,7 +71,7 @@ async def test_a_clip_goes_from_submission_to_result_and_rest_shows_the_same(
     for name in ("json", "csv"):
         request = wire.GetResultRequest(job_id=job_id, format=name)
         pieces = [piece.data async for piece in client.jobs.GetResult(request)]
-        whole = await rest.get(f"/v1/jobs/{job_id}/result?format={name}")
+        whole = await rest_client.get(f"/v1/jobs/{job_id}/result?format={name}")
         assert b"".join(pieces) == whole.content
     usual = [
         piece.data async for piece in client.jobs.GetResult(wire.GetResultRequest(job_id=job_id))
@@ -72,12 +79,14 @@ async def test_a_clip_goes_from_submission_to_result_and_rest_shows_the_same(
     assert b"".join(usual).startswith(b"{")
 
 
-async def test_a_job_is_watched_from_now_to_its_end(client: Client, rooms: Rooms) -> None:
-    job_id = await submitted(client)
+async def test_a_job_is_watched_from_now_to_its_end(
+    client: GrpcClient, env: JobEnvironment
+) -> None:
+    job_id = await submit_job(client)
     call = client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))
     first = (await call.read()).job
-    async with rooms.worker(analysis_of(5, 0.2)):
-        seen = [response.job async for response in rest_of(call)]
+    async with env.running_worker(make_fake_analysis(5, 0.2)):
+        seen = [response.job async for response in read_responses(call)]
     again = [each.job async for each in client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))]
 
     assert first.state == "queued"
@@ -87,25 +96,25 @@ async def test_a_job_is_watched_from_now_to_its_end(client: Client, rooms: Rooms
     assert again == [seen[-1]]
 
 
-async def test_watching_a_job_ends_with_it_when_it_is_deleted(client: Client) -> None:
-    job_id = await submitted(client)
+async def test_watching_a_job_ends_with_it_when_it_is_deleted(client: GrpcClient) -> None:
+    job_id = await submit_job(client)
     call = client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))
     await call.read()
     await client.jobs.DeleteJob(wire.DeleteJobRequest(job_id=job_id))
-    told = await refusal(call)
-    gone = await refusal(client.jobs.GetJob(wire.GetJobRequest(job_id=job_id)))
+    told = await expect_error(call)
+    gone = await expect_error(client.jobs.GetJob(wire.GetJobRequest(job_id=job_id)))
     assert (told.status, told.code) == (gone.status, gone.code) == ("NOT_FOUND", "job_unknown")
 
 
-async def test_jobs_are_cancelled_and_tried_again(client: Client, rooms: Rooms) -> None:
-    job_id = await submitted(client)
+async def test_jobs_are_cancelled_and_tried_again(client: GrpcClient, env: JobEnvironment) -> None:
+    job_id = await submit_job(client)
     cancelled = await client.jobs.CancelJob(wire.CancelJobRequest(job_id=job_id))
     again = await client.jobs.RetryJob(wire.RetryJobRequest(job_id=job_id))
-    async with rooms.worker(failing_with(ClipTruncated("it ends too soon"))):
-        await rooms.finished(job_id)
-    late = await refusal(client.jobs.CancelJob(wire.CancelJobRequest(job_id=job_id)))
+    async with env.running_worker(make_failing_analysis(ClipTruncated("it ends too soon"))):
+        await env.wait_for_end(job_id)
+    late = await expect_error(client.jobs.CancelJob(wire.CancelJobRequest(job_id=job_id)))
     failed = (await client.jobs.GetJob(wire.GetJobRequest(job_id=job_id))).job
-    result = await refusal(client.jobs.GetResult(wire.GetResultRequest(job_id=job_id)))
+    result = await expect_error(client.jobs.GetResult(wire.GetResultRequest(job_id=job_id)))
 
     assert (cancelled.job.state, again.job.state) == ("cancelled", "queued")
     assert (late.status, late.code) == ("FAILED_PRECONDITION", "job_finished")
@@ -115,8 +124,10 @@ async def test_jobs_are_cancelled_and_tried_again(client: Client, rooms: Rooms) 
     assert result.detail == "it ends too soon"
 
 
-async def test_lists_have_pages_and_states(client: Client, rest: httpx.AsyncClient) -> None:
-    ids = [await submitted(client) for _ in range(5)]
+async def test_lists_have_pages_and_states(
+    client: GrpcClient, rest_client: httpx.AsyncClient
+) -> None:
+    ids = [await submit_job(client) for _ in range(5)]
     await client.jobs.CancelJob(wire.CancelJobRequest(job_id=ids[1]))
     seen: list[str] = []
     token = ""
@@ -126,7 +137,7 @@ async def test_lists_have_pages_and_states(client: Client, rest: httpx.AsyncClie
         seen += [job.id for job in page.jobs]
         if not (token := page.next_page_token):
             break
-    listed = (await rest.get("/v1/jobs")).json()
+    listed = (await rest_client.get("/v1/jobs")).json()
     only = await client.jobs.ListJobs(wire.ListJobsRequest(state="cancelled"))
     none = await client.jobs.ListJobs(wire.ListJobsRequest(state="queued", code="clip_truncated"))
 
@@ -146,46 +157,58 @@ async def test_lists_have_pages_and_states(client: Client, rest: httpx.AsyncClie
     ],
 )
 async def test_a_list_names_the_field_it_cannot_read(
-    client: Client, fields: dict[str, object], field: str
+    client: GrpcClient, fields: dict[str, object], field: str
 ) -> None:
-    told = await refusal(client.jobs.ListJobs(wire.ListJobsRequest(**fields)))  # pyright: ignore[reportArgumentType]
+    told = await expect_error(client.jobs.ListJobs(wire.ListJobsRequest(**fields)))  # pyright: ignore[reportArgumentType]
     assert (told.status, told.code, told.fields) == ("INVALID_ARGUMENT", "request_invalid", [field])
     assert told.retry_seconds is None
 
 
-async def test_one_key_is_one_job_whichever_door(
-    client: Client, rest: httpx.AsyncClient, rooms: Rooms
+async def test_an_idempotency_key_is_shared_by_rest_and_grpc(
+    client: GrpcClient, rest_client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    first = await client.jobs.SubmitJob(submission(idempotency_key="k", faces="all"))
-    second = await client.jobs.SubmitJob(submission(pieces=3, idempotency_key="k", faces="all"))
-    third = await post_clip(rest, CLIP, "?faces=all", Idempotency_Key="k")
-    other = await refusal(client.jobs.SubmitJob(submission(CLIP[1:], idempotency_key="k")))
+    first = await client.jobs.SubmitJob(make_submit_requests(idempotency_key="k", faces="all"))
+    second = await client.jobs.SubmitJob(
+        make_submit_requests(chunk_count=3, idempotency_key="k", faces="all")
+    )
+    third = await post_clip(rest_client, CLIP, "?faces=all", Idempotency_Key="k")
+    other = await expect_error(
+        client.jobs.SubmitJob(make_submit_requests(CLIP[1:], idempotency_key="k"))
+    )
 
     assert (first.is_replayed, second.is_replayed) == (False, True)
     assert third.headers["idempotency-replayed"] == "true"
     assert first.job.id == second.job.id == third.json()["id"]
     assert (other.status, other.code) == ("INVALID_ARGUMENT", "idempotency_key_reused")
-    assert len(rooms.stored("clips")) == 1
+    assert len(env.list_stored_files("clips")) == 1
 
 
 @pytest.mark.parametrize(
     ("requests", "status", "code"),
     [
-        (list(submission(b"")), "INVALID_ARGUMENT", "clip_empty"),
-        (list(submission(bytes(2**20 + 1))), "RESOURCE_EXHAUSTED", "clip_too_large"),
-        (list(submission(media_type="text/html")), "INVALID_ARGUMENT", "media_type_unsupported"),
-        (list(submission())[1:], "INVALID_ARGUMENT", "stream_out_of_order"),
-        ([*submission(), *submission()], "INVALID_ARGUMENT", "stream_out_of_order"),
+        (list(make_submit_requests(b"")), "INVALID_ARGUMENT", "clip_empty"),
+        (list(make_submit_requests(bytes(2**20 + 1))), "RESOURCE_EXHAUSTED", "clip_too_large"),
+        (
+            list(make_submit_requests(media_type="text/html")),
+            "INVALID_ARGUMENT",
+            "media_type_unsupported",
+        ),
+        (list(make_submit_requests())[1:], "INVALID_ARGUMENT", "stream_out_of_order"),
+        (
+            [*make_submit_requests(), *make_submit_requests()],
+            "INVALID_ARGUMENT",
+            "stream_out_of_order",
+        ),
         ([], "INVALID_ARGUMENT", "stream_out_of_order"),
     ],
 )
 async def test_a_submission_that_is_refused_leaves_nothing(
-    client: Client, rooms: Rooms, requests: list[object], status: str, code: str
+    client: GrpcClient, env: JobEnvironment, requests: list[object], status: str, code: str
 ) -> None:
-    told = await refusal(client.jobs.SubmitJob(requests))
+    told = await expect_error(client.jobs.SubmitJob(requests))
     assert (told.status, told.code, told.fields) == (status, code, [])
-    assert rooms.stored("clips") == []
-    assert (await rooms.desk.backlog()).depth == 0
+    assert env.list_stored_files("clips") == []
+    assert (await env.queue.measure_backlog()).depth == 0
 
 
 @pytest.mark.parametrize(
@@ -199,46 +222,46 @@ async def test_a_submission_that_is_refused_leaves_nothing(
     ],
 )
 async def test_a_submission_names_the_option_it_cannot_read(
-    client: Client, name: str, value: object
+    client: GrpcClient, name: str, value: object
 ) -> None:
-    told = await refusal(client.jobs.SubmitJob(submission(**{name: value})))
+    told = await expect_error(client.jobs.SubmitJob(make_submit_requests(**{name: value})))
     assert (told.status, told.code) == ("INVALID_ARGUMENT", "request_invalid")
     assert told.fields == [f"options.{name}"]
 
 
-async def test_an_upload_that_breaks_off_is_no_job(client: Client, rooms: Rooms) -> None:
-    requests = list(submission(bytes(900_000)))
+async def test_an_upload_that_breaks_off_is_no_job(client: GrpcClient, env: JobEnvironment) -> None:
+    requests = list(make_submit_requests(bytes(900_000)))
     call = client.jobs.SubmitJob()
     for request in requests[:-1]:
         await call.write(request)
 
     async def begun() -> bool | None:
-        return bool(rooms.stored("clips")) or None
+        return bool(env.list_stored_files("clips")) or None
 
     await eventually(begun)
     call.cancel()
 
     async def gone() -> bool | None:
-        return not rooms.stored("clips") or None
+        return not env.list_stored_files("clips") or None
 
     await eventually(gone)
-    assert (await rooms.desk.backlog()).depth == 0
+    assert (await env.queue.measure_backlog()).depth == 0
 
 
-async def test_an_upload_that_falls_silent_is_ended(
-    gateway: Gateway, client: Client, rooms: Rooms
+async def test_a_stalled_upload_is_ended(
+    gateway: GatewayContext, client: GrpcClient, env: JobEnvironment
 ) -> None:
     call = client.jobs.SubmitJob()
-    await call.write(next(iter(submission())))
-    told = await refusal(call)
+    await call.write(next(iter(make_submit_requests())))
+    told = await expect_error(call)
     assert (told.status, told.code) == ("CANCELLED", "upload_interrupted")
     assert told.retry_seconds is not None
-    assert rooms.stored("clips") == []
+    assert env.list_stored_files("clips") == []
 
 
-async def test_many_calls_share_one_connection(client: Client) -> None:
+async def test_many_calls_share_one_connection(client: GrpcClient) -> None:
     async with asyncio.timeout(30.0):
-        ids = await asyncio.gather(*(submitted(client) for _ in range(20)))
+        ids = await asyncio.gather(*(submit_job(client) for _ in range(20)))
     with pytest.raises(grpc.aio.AioRpcError, match="no job id"):
         await client.jobs.GetJob(wire.GetJobRequest(job_id="../etc"))
     assert len(set(ids)) == 20

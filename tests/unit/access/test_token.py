@@ -3,13 +3,13 @@ from __future__ import annotations
 import re
 import zlib
 
-from service.access.token import ALPHABET, Token, new_token, read_token
+from service.access.token import ALPHABET, Token, new_token, parse_api_key
 
 
 def test_a_token_reads_back_as_itself_and_shows_only_its_id() -> None:
     token = new_token()
     assert re.fullmatch(r"cpx_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}", token.text)
-    assert read_token(token.text) == token
+    assert parse_api_key(token.text) == token
     assert token.text.split("_")[1] == token.key_id
     assert token.text.split("_")[2] not in repr(token)
 
@@ -22,13 +22,13 @@ def test_the_checksum_is_crc_32_in_base_62() -> None:
     assert number == zlib.crc32(text[:-6].encode())
 
 
-def test_every_typing_error_is_found() -> None:
+def test_checksum_detects_every_single_character_error() -> None:
     text = new_token().text
     for place in range(len(text)):
         other = "0" if text[place] != "0" else "1"
-        assert read_token(text[:place] + other + text[place + 1 :]) is None
+        assert parse_api_key(text[:place] + other + text[place + 1 :]) is None
     for wrong in ("", text[:-1], text + "0", f" {text}", f"{text}\n", text.upper()):
-        assert read_token(wrong) is None
+        assert parse_api_key(wrong) is None
 
 
 def test_no_two_tokens_share_an_id_a_secret_or_a_digest() -> None:
@@ -37,6 +37,6 @@ def test_no_two_tokens_share_an_id_a_secret_or_a_digest() -> None:
         assert len({part(token) for token in tokens}) == len(tokens)
 
 
-def test_what_is_kept_is_the_sha_256_of_the_whole() -> None:
+def test_digest_is_sha_256_of_the_whole_token() -> None:
     token = Token(key_id="x", text="abc")
     assert token.digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -19,7 +19,7 @@ from service.errors import ResultFormatUnknown
         (None, "application/json;q=nonsense, text/csv;q=0.1", "csv"),
     ],
 )
-def test_the_name_comes_first_and_then_the_best_accepted(
+def test_format_parameter_wins_over_accept_header(
     wanted: str | None, accept: str | None, expected: str
 ) -> None:
     assert choose_format(wanted, accept).name == expected

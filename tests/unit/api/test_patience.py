@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.patience import wished_seconds
+from service.api.patience import parse_wait_seconds
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from service.api.patience import wished_seconds
         ([], None),
     ],
 )
-def test_a_preference_to_wait_is_read_from_every_line(
+def test_wait_preference_is_parsed_from_every_header_line(
     lines: list[str], seconds: int | None
 ) -> None:
-    assert seconds == wished_seconds(lines)
+    assert seconds == parse_wait_seconds(lines)

@@ -9,7 +9,7 @@ from bench.looping import write_long_clip
 from bench.memory import (
     Footprint,
     build_report,
-    column_bytes_per_row,
+    measure_column_bytes_per_row,
     measure_index_mib,
 )
 
@@ -57,14 +57,14 @@ def test_flat_curve_above_the_target_does_not_hold() -> None:
     assert not build_report(high, 1.0)["holds"]
 
 
-def test_index_of_a_clip_of_many_packets_is_seen(tmp_path: Path) -> None:
+def test_container_index_memory_is_measured(tmp_path: Path) -> None:
     clip = tmp_path / "long.mp4"
     write_long_clip(clip, 36_000, Fraction(1))
     assert 10 < measure_index_mib(clip) < 100
 
 
 def test_a_row_takes_the_bytes_of_its_columns() -> None:
-    assert 50 < column_bytes_per_row() < 100
+    assert 50 < measure_column_bytes_per_row() < 100
 
 
 @pytest.mark.parametrize(("seconds", "rate"), [(10, Fraction(2)), (40, Fraction(3, 2))])

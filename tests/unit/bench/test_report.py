@@ -2,15 +2,15 @@ import os
 
 import pytest
 
-from bench.ceilings import Speed
-from bench.front import Cost, sum_up
+from bench.ceilings import StageSpeed
+from bench.front import FrameCost, summarize_rounds
 from bench.report import build_report
 
 
-def test_report_sets_the_whole_against_its_slowest_part_and_against_all_cores() -> None:
+def test_report_compares_end_to_end_with_slowest_stage_and_shared_ceiling() -> None:
     speeds = {
-        "decode": Speed(frames_per_second=400, cpu_seconds_per_frame=0.004),
-        "face": Speed(frames_per_second=200, cpu_seconds_per_frame=0.006),
+        "decode": StageSpeed(frames_per_second=400, cpu_seconds_per_frame=0.004),
+        "face": StageSpeed(frames_per_second=200, cpu_seconds_per_frame=0.006),
     }
     report = build_report(speeds, 100.0, {"preset": "mini"})
     assert report["preset"] == "mini"
@@ -20,15 +20,18 @@ def test_report_sets_the_whole_against_its_slowest_part_and_against_all_cores() 
     assert report["shared_ceiling"] == pytest.approx(100 * len(os.sched_getaffinity(0)))
 
 
-def test_front_is_told_as_ratios_of_one_round_each() -> None:
+def test_front_end_report_uses_per_round_ratios() -> None:
     quiet = {
-        "decode": Cost(cpu=0.004, wall=0.004),
-        "face": Cost(cpu=0.005, wall=0.005),
-        "one_thread": Cost(cpu=0.009, wall=0.009),
-        "two_stages": Cost(cpu=0.0099, wall=0.006),
+        "decode": FrameCost(cpu_seconds=0.004, wall_seconds=0.004),
+        "face": FrameCost(cpu_seconds=0.005, wall_seconds=0.005),
+        "one_thread": FrameCost(cpu_seconds=0.009, wall_seconds=0.009),
+        "two_stages": FrameCost(cpu_seconds=0.0099, wall_seconds=0.006),
     }
-    busy = {name: Cost(cpu=3 * cost.cpu, wall=5 * cost.wall) for name, cost in quiet.items()}
-    front = sum_up([quiet, busy, quiet])
+    busy = {
+        name: FrameCost(cpu_seconds=3 * cost.cpu_seconds, wall_seconds=5 * cost.wall_seconds)
+        for name, cost in quiet.items()
+    }
+    front = summarize_rounds([quiet, busy, quiet])
     assert front["face_to_decode"] == pytest.approx(1.25)
     assert front["two_stages_speedup"] == pytest.approx(1.5)
     assert front["two_stages_overhead"] == pytest.approx(0.1)

@@ -10,17 +10,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from service.domain.arrays import Floats
-from service.domain.cast import MAX_AWAKE, MAX_TRACKS, MIN_FRAMES, REST_WINDOWS, Cast
+from service.domain.arrays import Float32Array
+from service.domain.cast import (
+    MAX_ACTIVE_TRACKS,
+    MAX_TRACKS,
+    MIN_TRACK_FRAMES,
+    SUSPEND_AFTER_WINDOWS,
+    TrackManager,
+)
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import PointMaker
+from service.domain.points import TrackPipeline
 from service.domain.timeline import TimelinePoint
-from service.domain.windows import Answer, Window
+from service.domain.windows import FusionOutput, Window
 
 WINDOW, HOP, CHUNK = 30, 20, 8
-REST_FRAMES = REST_WINDOWS * WINDOW
+DORMANT_FRAMES = SUSPEND_AFTER_WINDOWS * WINDOW
 
-Seen = Mapping[int, Sequence[int]]
+VisibleFrames = Mapping[int, Sequence[int]]
 """The frames in which each track is seen."""
 
 
@@ -28,7 +34,9 @@ def box(side: float = 10.0) -> FaceBox:
     return FaceBox(left=1, top=2, width=side, height=side, score=0.9)
 
 
-def frames_of(seen: Seen, count: int, sides: Mapping[int, float] | None = None) -> list[Frame]:
+def frames_of(
+    seen: VisibleFrames, count: int, sides: Mapping[int, float] | None = None
+) -> list[Frame]:
     return [
         Frame(
             index=index,
@@ -43,7 +51,7 @@ def frames_of(seen: Seen, count: int, sides: Mapping[int, float] | None = None) 
     ]
 
 
-def features_of(frames: Sequence[Frame]) -> tuple[Floats, Floats]:
+def features_of(frames: Sequence[Frame]) -> tuple[Float32Array, Float32Array]:
     """Faces and voices that no two frames or tracks share."""
     faces = [(face.track + frame.index / 1000) for frame in frames for face in frame.faces]
     visual = np.repeat(np.array(faces, np.float32)[:, None], 512, axis=1).reshape(-1, 512)
@@ -51,81 +59,86 @@ def features_of(frames: Sequence[Frame]) -> tuple[Floats, Floats]:
     return visual, voice
 
 
-def answer_to(window: Window) -> Answer:
+def fake_fusion(window: Window) -> FusionOutput:
     """Depends on all of the window, as the fusion does, save on what is masked."""
     features = window.features
-    known = features.known[:, None]
+    known = features.mask[:, None]
     context = (features.visual * known).mean() + (features.audio * known).mean()
     mean = (features.visual[:, :2] + features.audio[:, :2] + context)[: window.frames]
-    return Answer(mean=mean.astype(np.float32), spread=np.abs(mean).astype(np.float32))
+    return FusionOutput(mean=mean.astype(np.float32), spread=np.abs(mean).astype(np.float32))
 
 
 @dataclass
-class Told:
+class TrackManagerOutput:
     """What a cast tells of a clip."""
 
-    cast: Cast
+    manager: TrackManager
     points: dict[int, list[TimelinePoint]] = field(
         default_factory=lambda: defaultdict[int, list[TimelinePoint]](list)
     )
     dropped: list[int] = field(default_factory=list[int])
 
-    def take(self, work: Iterator[tuple[PointMaker, Window]]) -> None:
+    def collect(self, work: Iterator[tuple[TrackPipeline, Window]]) -> None:
         for maker, window in work:
-            for point in maker.answer(answer_to(window)):
+            for point in maker.add_fusion_output(fake_fusion(window)):
                 self.points[point.track].append(point)
-        for point in self.cast.take_settled():
+        for point in self.manager.take_final_points():
             self.points[point.track].append(point)
-        self.dropped += self.cast.take_dropped()
+        self.dropped += self.manager.take_dropped_tracks()
 
-    def indexes(self, track: int) -> list[int]:
+    def frame_indexes(self, track: int) -> list[int]:
         return [point.frame.index for point in self.points[track]]
 
 
-def tell(frames: Sequence[Frame]) -> Told:
-    told = Told(Cast(window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.1))
+def run_track_manager(frames: Sequence[Frame]) -> TrackManagerOutput:
+    told = TrackManagerOutput(
+        TrackManager(window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.1)
+    )
     for first in range(0, len(frames), CHUNK):
         part = frames[first : first + CHUNK]
-        told.take(told.cast.add(part, *features_of(part)))
-    told.take(told.cast.close())
+        told.collect(told.manager.add(part, *features_of(part)))
+    told.collect(told.manager.close())
     return told
 
 
-def alone_from_the_start(frames: Sequence[Frame], track: int) -> list[TimelinePoint]:
+def points_of_single_track(frames: Sequence[Frame], track: int) -> list[TimelinePoint]:
     """The points of one track whose maker was there from the first frame."""
-    maker = PointMaker(track=track, window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.1)
+    maker = TrackPipeline(track=track, window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.1)
     faces, voice = features_of(frames)
     rows = [k for k, face in enumerate(f for each in frames for f in each.faces)
             if face.track == track]  # fmt: skip
     windows = [*maker.add(frames, faces[rows], voice), *maker.close()]
-    points = [point for window in windows for point in maker.answer(answer_to(window))]
+    points = [point for window in windows for point in maker.add_fusion_output(fake_fusion(window))]
     return points + list(maker.finish())
 
 
 @pytest.mark.parametrize("first", [0, 3, 19, 20, 27, 30, 31, 49, 50, 61, 90])
-def test_a_late_comer_has_the_points_of_one_who_was_there_unseen(first: int) -> None:
+def test_late_track_equals_one_started_at_the_first_frame(first: int) -> None:
     frames = frames_of({1: range(100), 2: range(first, 100, 2)}, 100)
-    told = tell(frames)
+    told = run_track_manager(frames)
     for track in (1, 2):
-        expected = alone_from_the_start(frames, track)[told.indexes(track)[0] :]
+        expected = points_of_single_track(frames, track)[told.frame_indexes(track)[0] :]
         assert told.points[track] == expected
-    assert told.indexes(2)[0] <= first
+    assert told.frame_indexes(2)[0] <= first
     assert sum(point.estimate is not None for point in told.points[2]) == 100 - first
 
 
-def test_primary_is_who_is_seen_most_then_larger_then_earlier() -> None:
-    assert tell(frames_of({1: range(40), 2: range(10, 60)}, 60)).cast.primary == 2
+def test_primary_track_is_most_visible_then_largest_then_earliest() -> None:
+    assert (
+        run_track_manager(frames_of({1: range(40), 2: range(10, 60)}, 60)).manager.primary_track
+        == 2
+    )
     same = {1: range(40), 2: range(10, 50)}
-    assert tell(frames_of(same, 60, {1: 10.0, 2: 12.0})).cast.primary == 2
-    assert tell(frames_of(same, 60)).cast.primary == 1
+    assert run_track_manager(frames_of(same, 60, {1: 10.0, 2: 12.0})).manager.primary_track == 2
+    assert run_track_manager(frames_of(same, 60)).manager.primary_track == 1
 
 
-def test_who_is_long_away_rests_and_wakes_with_the_last_face() -> None:
-    away = REST_FRAMES + 3 * WINDOW
+def test_long_absent_track_goes_dormant_and_resumes_from_its_last_face() -> None:
+    away = DORMANT_FRAMES + 3 * WINDOW
     back = 20 + away
     frames = frames_of({1: range(back + 50), 2: [*range(20), *range(back, back + 10)]}, back + 50)
-    told = tell(frames)
-    indexes = told.indexes(2)
+    told = run_track_manager(frames)
+    indexes = told.frame_indexes(2)
     assert indexes == sorted(set(indexes))
     rest = [b for a, b in pairwise(indexes) if b != a + 1]
     assert len(rest) == 1
@@ -133,46 +146,48 @@ def test_who_is_long_away_rests_and_wakes_with_the_last_face() -> None:
     assert indexes[0] == 0
     assert indexes[-1] == back + 49
     assert all(point.estimate is not None for point in told.points[2])
-    assert told.points[1] == alone_from_the_start(frames, 1)
+    assert told.points[1] == points_of_single_track(frames, 1)
 
 
-def test_who_leads_never_rests() -> None:
-    count = 20 + 2 * REST_FRAMES
-    told = tell(frames_of({1: range(20)}, count))
-    assert told.indexes(1) == list(range(count))
-    assert told.cast.primary == 1
+def test_primary_track_never_goes_dormant() -> None:
+    count = 20 + 2 * DORMANT_FRAMES
+    told = run_track_manager(frames_of({1: range(20)}, count))
+    assert told.frame_indexes(1) == list(range(count))
+    assert told.manager.primary_track == 1
 
 
-def test_a_track_too_short_to_be_anyone_is_dropped() -> None:
-    told = tell(frames_of({1: range(100), 2: range(50, 50 + MIN_FRAMES - 1)}, 100))
+def test_too_short_track_is_dropped() -> None:
+    told = run_track_manager(
+        frames_of({1: range(100), 2: range(50, 50 + MIN_TRACK_FRAMES - 1)}, 100)
+    )
     assert told.dropped == [2]
-    alone = tell(frames_of({1: [50]}, 100))
-    assert (alone.dropped, alone.cast.primary) == ([1], None)
+    alone = run_track_manager(frames_of({1: [50]}, 100))
+    assert (alone.dropped, alone.manager.primary_track) == ([1], None)
 
 
-def test_a_short_track_in_a_short_clip_is_kept() -> None:
-    told = tell(frames_of({1: [0, 1]}, 3))
-    assert (told.dropped, told.cast.primary, told.indexes(1)) == ([], 1, [0, 1, 2])
+def test_short_track_in_a_short_clip_is_stored() -> None:
+    told = run_track_manager(frames_of({1: [0, 1]}, 3))
+    assert (told.dropped, told.manager.primary_track, told.frame_indexes(1)) == ([], 1, [0, 1, 2])
 
 
-def test_endless_newcomers_are_bounded_and_who_leads_is_kept() -> None:
+def test_track_count_is_bounded_and_the_primary_track_is_stored() -> None:
     """Every fourth frame somebody new comes for ten frames, and nobody ever returns."""
     count = 4 * (MAX_TRACKS + 80)
     seen: dict[int, Sequence[int]] = {1: range(0, count, 3)}
     seen |= {2 + k: range(4 * k, 4 * k + 10) for k in range(count // 4 - 3)}
-    told = tell(frames_of(seen, count))
-    assert told.cast.is_crowded
+    told = run_track_manager(frames_of(seen, count))
+    assert told.manager.is_crowded
     kept = set(told.points) - set(told.dropped)
-    assert len(kept) <= MAX_TRACKS + MAX_AWAKE
-    assert told.cast.primary == 1
-    assert told.indexes(1) == list(range(count))
+    assert len(kept) <= MAX_TRACKS + MAX_ACTIVE_TRACKS
+    assert told.manager.primary_track == 1
+    assert told.frame_indexes(1) == list(range(count))
     for track in kept:
-        assert told.indexes(track) == sorted(set(told.indexes(track)))
-        assert set(seen[track]) <= set(told.indexes(track))
+        assert told.frame_indexes(track) == sorted(set(told.frame_indexes(track)))
+        assert set(seen[track]) <= set(told.frame_indexes(track))
 
 
-def test_more_at_once_than_can_be_are_left_out() -> None:
-    seen = {track: range(40) for track in range(1, MAX_AWAKE + 4)}
-    told = tell(frames_of(seen, 40))
-    assert told.cast.is_crowded
-    assert set(told.points) == set(range(1, MAX_AWAKE + 1))
+def test_simultaneous_tracks_over_the_limit_are_left_out() -> None:
+    seen = {track: range(40) for track in range(1, MAX_ACTIVE_TRACKS + 4)}
+    told = run_track_manager(frames_of(seen, 40))
+    assert told.manager.is_crowded
+    assert set(told.points) == set(range(1, MAX_ACTIVE_TRACKS + 1))

@@ -1,9 +1,9 @@
 import numpy as np
 
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import PointMaker
+from service.domain.points import TrackPipeline
 from service.domain.timeline import TimelinePoint
-from service.domain.windows import Answer, Window
+from service.domain.windows import FusionOutput, Window
 
 FACE = TrackedFace(track=3, box=FaceBox(left=1, top=2, width=3, height=4, score=0.9))
 
@@ -12,15 +12,15 @@ def frame(index: int, *, face: bool) -> Frame:
     return Frame(index=index, time_seconds=index / 25, faces=(FACE,) if face else ())
 
 
-def echo(window: Window) -> Answer:
+def echo_fusion(window: Window) -> FusionOutput:
     """Answers with the first visual feature, so that one sees which face stood in for a frame."""
     mean = window.features.visual[: window.frames, :2]
-    return Answer(mean=mean, spread=np.zeros_like(mean))
+    return FusionOutput(mean=mean, spread=np.zeros_like(mean))
 
 
 def points_of(present: list[bool]) -> list[TimelinePoint]:
     """Frame i's face, where it has one, is i/1000 throughout."""
-    maker = PointMaker(track=3, window_frames=300, hop_frames=200, smoothing_seconds=0)
+    maker = TrackPipeline(track=3, window_frames=300, hop_frames=200, smoothing_seconds=0)
     points: list[TimelinePoint] = []
     for first in range(0, len(present), 32):
         part = present[first : first + 32]
@@ -28,9 +28,9 @@ def points_of(present: list[bool]) -> list[TimelinePoint]:
         values = [f.index / 1000 for f in frames if f.faces]
         faces = np.repeat(np.array(values, np.float32)[:, None], 512, axis=1)
         for window in maker.add(frames, faces.reshape(-1, 512), np.zeros((len(part), 128), "f4")):
-            points += maker.answer(echo(window))
+            points += maker.add_fusion_output(echo_fusion(window))
     for window in maker.close():
-        points += maker.answer(echo(window))
+        points += maker.add_fusion_output(echo_fusion(window))
     return points + list(maker.finish())
 
 
@@ -46,7 +46,7 @@ def test_missing_face_is_filled_from_the_last_face_and_stays_marked() -> None:
     assert [p.face is None for p in points] == [False, False, True, True, False]
 
 
-def test_face_is_carried_across_chunks_and_windows() -> None:
+def test_last_face_is_filled_forward_across_chunks_and_windows() -> None:
     points = points_of([True] + [False] * 699)
     assert {p.estimate.valence if p.estimate else None for p in points} == {0.0}
 

@@ -1,7 +1,7 @@
 import math
 import random
 
-from service.domain.smoothing import DENSEST_HZ, REACH_SIGMAS, Sample, Smoother
+from service.domain.smoothing import KERNEL_RADIUS_SIGMAS, MAX_FRAME_RATE_HZ, Sample, Smoother
 
 
 def smooth(samples: list[Sample], sigma_seconds: float) -> list[Sample]:
@@ -9,14 +9,14 @@ def smooth(samples: list[Sample], sigma_seconds: float) -> list[Sample]:
     return [out for sample in samples for out in smoother.add(sample)] + list(smoother.close())
 
 
-def naive(samples: list[Sample], sigma: float) -> list[tuple[float, float] | None]:
+def naive_gaussian(samples: list[Sample], sigma: float) -> list[tuple[float, float] | None]:
     """Every frame against every other, weights by time."""
     answers: list[tuple[float, float] | None] = []
     for here in samples:
         total, sums = 0.0, [0.0, 0.0]
         for there in samples:
             distance = abs(here.time_seconds - there.time_seconds) / sigma
-            if there.values is not None and distance <= REACH_SIGMAS:
+            if there.values is not None and distance <= KERNEL_RADIUS_SIGMAS:
                 weight = math.exp(-(distance**2) / 2)
                 total += weight
                 sums = [s + weight * v for s, v in zip(sums, there.values, strict=True)]
@@ -38,7 +38,7 @@ def test_smoothing_equals_a_naive_gaussian_over_irregular_times() -> None:
     samples = irregular_samples()
     smoothed = smooth(samples, 0.2)
     assert [s.time_seconds for s in smoothed] == [s.time_seconds for s in samples]
-    for got, expected in zip(smoothed, naive(samples, 0.2), strict=True):
+    for got, expected in zip(smoothed, naive_gaussian(samples, 0.2), strict=True):
         if expected is None:
             assert got.values is None
         else:
@@ -73,7 +73,7 @@ def test_times_that_jump_back_lose_no_sample() -> None:
 
 def test_times_that_stand_still_are_smoothed_over_a_bounded_number_of_frames() -> None:
     sigma, count = 0.01, 200
-    most = math.ceil(REACH_SIGMAS * sigma * DENSEST_HZ)
+    most = math.ceil(KERNEL_RADIUS_SIGMAS * sigma * MAX_FRAME_RATE_HZ)
     smoother, smoothed = Smoother(sigma_seconds=sigma), list[Sample]()
     for index in range(count):
         smoothed += smoother.add(Sample(time_seconds=1.0, values=(index / count, 0.0)))

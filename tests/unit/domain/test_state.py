@@ -11,7 +11,7 @@ import pytest
 from service.domain.state import pack, unpack
 
 
-def test_a_state_comes_back_as_it_was() -> None:
+def test_snapshot_round_trips() -> None:
     random = np.random.default_rng(0)
     arrays = {
         "traits": np.array([[1.5, np.nan], [np.inf, -0.0]], np.float32),
@@ -30,7 +30,7 @@ def test_a_state_comes_back_as_it_was() -> None:
     assert received["all"][1] == plain
 
 
-def test_only_data_goes_in_and_comes_out() -> None:
+def test_only_plain_data_is_packed_and_unpacked() -> None:
     with pytest.raises(TypeError, match="function"):
         pack({"call": lambda: None})
     with pytest.raises(TypeError, match="int64"):

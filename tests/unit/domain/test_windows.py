@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from service.domain.windows import Answer, Features, Merger, Windower
+from service.domain.windows import Features, FusionOutput, Merger, Windower
 
 
-def features(frames: int, *, first: int = 0) -> Features:
+def make_features(frames: int, *, first: int = 0) -> Features:
     """Features whose values are their frame's index."""
     index = np.arange(first, first + frames, dtype=np.float32)[:, None]
     return Features(
         visual=np.repeat(index, 512, axis=1),
         audio=np.repeat(index, 128, axis=1),
-        known=np.ones(frames, np.bool_),
+        mask=np.ones(frames, np.bool_),
     )
 
 
@@ -18,7 +18,7 @@ def starts_and_frames(total: int, chunk: int) -> list[tuple[int, int]]:
     windower = Windower(window_frames=300, hop_frames=200)
     windows = []
     for first in range(0, total, chunk):
-        windows += windower.add(features(min(chunk, total - first), first=first))
+        windows += windower.add(make_features(min(chunk, total - first), first=first))
     windows += windower.close()
     assert all(len(window.features) == 300 for window in windows)
     return [(window.start, window.frames) for window in windows]
@@ -37,7 +37,7 @@ def starts_and_frames(total: int, chunk: int) -> list[tuple[int, int]]:
         (501, [(0, 300), (200, 300), (400, 101)]),
     ],
 )
-def test_windows_cover_every_frame_once_more_than_needed_never(
+def test_windows_cover_every_frame_without_a_superfluous_window(
     total: int, chunk: int, expected: list[tuple[int, int]]
 ) -> None:
     assert starts_and_frames(total, chunk) == expected
@@ -45,9 +45,9 @@ def test_windows_cover_every_frame_once_more_than_needed_never(
 
 def test_short_clip_is_padded_with_zeros_and_masked() -> None:
     windower = Windower(window_frames=300, hop_frames=200)
-    assert list(windower.add(features(7, first=1))) == []
+    assert list(windower.add(make_features(7, first=1))) == []
     (window,) = windower.close()
-    assert window.features.known.tolist() == [True] * 7 + [False] * 293
+    assert window.features.mask.tolist() == [True] * 7 + [False] * 293
     assert window.features.visual[:7, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert not window.features.visual[7:].any()
     assert not window.features.audio[7:].any()
@@ -61,7 +61,9 @@ def test_merged_frames_equal_a_naive_average_over_windows() -> None:
     spreads = [random.uniform(0, 1, (length, 2)).astype(np.float32) for length in lengths]
 
     merger = Merger(hop_frames=200)
-    parts = [merger.add(Answer(mean=m, spread=s)) for m, s in zip(means, spreads, strict=True)]
+    parts = [
+        merger.add(FusionOutput(mean=m, spread=s)) for m, s in zip(means, spreads, strict=True)
+    ]
     parts.append(merger.close())
 
     merged_mean = np.concatenate([part.mean for part in parts])
@@ -78,7 +80,9 @@ def test_merged_frames_equal_a_naive_average_over_windows() -> None:
 
 def test_frame_is_released_as_soon_as_no_later_window_reaches_it() -> None:
     merger = Merger(hop_frames=200)
-    answer = Answer(mean=np.zeros((300, 2), np.float32), spread=np.zeros((300, 2), np.float32))
+    answer = FusionOutput(
+        mean=np.zeros((300, 2), np.float32), spread=np.zeros((300, 2), np.float32)
+    )
     assert [len(merger.add(answer)), len(merger.add(answer)), len(merger.close())] == [
         200,
         200,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.features.alignment import ARCFACE_TEMPLATE, align_crop, estimate_similarity
 
 
-def solve_naively(source: Floats, target: Floats) -> Floats:
+def solve_naively(source: Float32Array, target: Float32Array) -> Float32Array:
     """Least squares over a, b, x, y of [[a, -b], [b, a]] p + (x, y): the same problem, linear."""
     rows, values = [], []
     for (x, y), (u, v) in zip(source, target, strict=True):

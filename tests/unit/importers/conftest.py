@@ -21,7 +21,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def arcface_file(folder: Path) -> Path:
     file = folder / "backbone.pth"
-    torch.save(public.state(public.arcface_iresnet50()), file)
+    torch.save(public.make_state_dict(public.arcface_iresnet50()), file)
     return file
 
 
@@ -29,7 +29,7 @@ def arcface_file(folder: Path) -> Path:
 def emotion_file(folder: Path) -> Path:
     """Of its time: in the format before zip archives."""
     file = folder / "res50_ir_0.887.pth"
-    state = public.state(public.emotion_ir50())
+    state = public.make_state_dict(public.emotion_ir50())
     torch.save(state, file, _use_new_zipfile_serialization=False)
     return file
 
@@ -37,5 +37,5 @@ def emotion_file(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def vggish_file(folder: Path) -> Path:
     file = folder / "vggish.pth"
-    torch.save(public.state(public.vggish()), file)
+    torch.save(public.make_state_dict(public.vggish()), file)
     return file

@@ -15,7 +15,7 @@ STAGES = ((64, 64, 3), (64, 128, 4), (128, 256, 14), (256, 512, 3))
 """Channels in, channels out, blocks."""
 
 
-def norm(name: str, width: int) -> Shapes:
+def batch_norm_shapes(name: str, width: int) -> Shapes:
     vectors = {f"{name}.{leaf}": (width,) for leaf in ("weight", "bias")}
     running = {f"{name}.running_{leaf}": (width,) for leaf in ("mean", "var")}
     return vectors | running | {f"{name}.num_batches_tracked": ()}
@@ -23,26 +23,34 @@ def norm(name: str, width: int) -> Shapes:
 
 def arcface_iresnet50() -> Shapes:
     """ArcFace-torch `backbone.pth`, 475 keys."""
-    shapes: Shapes = {"conv1.weight": (64, 3, 3, 3)} | norm("bn1", 64) | {"prelu.weight": (64,)}
+    shapes: Shapes = (
+        {"conv1.weight": (64, 3, 3, 3)} | batch_norm_shapes("bn1", 64) | {"prelu.weight": (64,)}
+    )
     for stage, (inputs, width, blocks) in enumerate(STAGES, start=1):
         for block in range(blocks):
             name, first = f"layer{stage}.{block}", inputs if block == 0 else width
-            shapes |= norm(f"{name}.bn1", first) | {f"{name}.conv1.weight": (width, first, 3, 3)}
-            shapes |= norm(f"{name}.bn2", width) | {f"{name}.prelu.weight": (width,)}
-            shapes |= {f"{name}.conv2.weight": (width, width, 3, 3)} | norm(f"{name}.bn3", width)
+            shapes |= batch_norm_shapes(f"{name}.bn1", first) | {
+                f"{name}.conv1.weight": (width, first, 3, 3)
+            }
+            shapes |= batch_norm_shapes(f"{name}.bn2", width) | {f"{name}.prelu.weight": (width,)}
+            shapes |= {f"{name}.conv2.weight": (width, width, 3, 3)} | batch_norm_shapes(
+                f"{name}.bn3", width
+            )
             if block == 0:
                 shapes |= {f"{name}.downsample.0.weight": (width, inputs, 1, 1)}
-                shapes |= norm(f"{name}.downsample.1", width)
-    shapes |= norm("bn2", 512) | {"fc.weight": (512, 25_088), "fc.bias": (512,)}
-    return shapes | norm("features", 512)
+                shapes |= batch_norm_shapes(f"{name}.downsample.1", width)
+    shapes |= batch_norm_shapes("bn2", 512) | {"fc.weight": (512, 25_088), "fc.bias": (512,)}
+    return shapes | batch_norm_shapes("features", 512)
 
 
 def emotion_ir50() -> Shapes:
     """The ABAW3 pipeline's `res50_ir_0.887.pth`, 351 keys: the backbone and its classifier."""
-    shapes: Shapes = {"input_layer.0.weight": (64, 3, 3, 3)} | norm("input_layer.1", 64)
-    shapes |= {"input_layer.2.weight": (64,)} | norm("output_layer.0", 512)
+    shapes: Shapes = {"input_layer.0.weight": (64, 3, 3, 3)} | batch_norm_shapes(
+        "input_layer.1", 64
+    )
+    shapes |= {"input_layer.2.weight": (64,)} | batch_norm_shapes("output_layer.0", 512)
     shapes |= {"output_layer.3.weight": (512, 12_800), "output_layer.3.bias": (512,)}
-    shapes |= norm("output_layer.4", 512)
+    shapes |= batch_norm_shapes("output_layer.4", 512)
     units = [
         (inputs if block == 0 else width, width)
         for inputs, width, blocks in STAGES
@@ -51,10 +59,14 @@ def emotion_ir50() -> Shapes:
     for number, (inputs, width) in enumerate(units):
         shortcut, residual = f"body.{number}.shortcut_layer", f"body.{number}.res_layer"
         if inputs != width:
-            shapes |= {f"{shortcut}.0.weight": (width, inputs, 1, 1)} | norm(f"{shortcut}.1", width)
-        shapes |= norm(f"{residual}.0", inputs) | {f"{residual}.1.weight": (width, inputs, 3, 3)}
+            shapes |= {f"{shortcut}.0.weight": (width, inputs, 1, 1)} | batch_norm_shapes(
+                f"{shortcut}.1", width
+            )
+        shapes |= batch_norm_shapes(f"{residual}.0", inputs) | {
+            f"{residual}.1.weight": (width, inputs, 3, 3)
+        }
         shapes |= {f"{residual}.2.weight": (width,), f"{residual}.3.weight": (width, width, 3, 3)}
-        shapes |= norm(f"{residual}.4", width)
+        shapes |= batch_norm_shapes(f"{residual}.4", width)
     head = {"logits.weight": (8, 512), "logits.bias": (8,)}
     return {f"backbone.{key}": shape for key, shape in shapes.items()} | head
 
@@ -82,17 +94,17 @@ def vggish() -> Shapes:
 
 def imagenet_resnet50() -> Shapes:
     """Enough of torchvision's `resnet50` to be taken for it."""
-    shapes: Shapes = {"conv1.weight": (64, 3, 7, 7)} | norm("bn1", 64)
+    shapes: Shapes = {"conv1.weight": (64, 3, 7, 7)} | batch_norm_shapes("bn1", 64)
     for stage, blocks in enumerate((3, 4, 6, 3), start=1):
         for block in range(blocks):
             for layer, side in ((1, 1), (2, 3), (3, 1)):
                 width = 32 * 2**stage
                 shapes[f"layer{stage}.{block}.conv{layer}.weight"] = (width, width, side, side)
-                shapes |= norm(f"layer{stage}.{block}.bn{layer}", width)
+                shapes |= batch_norm_shapes(f"layer{stage}.{block}.bn{layer}", width)
     return shapes | {"fc.weight": (1000, 2048), "fc.bias": (1000,)}
 
 
-def draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
+def draw_array(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers in [-1, 1] that follow from the key: integers, so the same on every machine."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest(), "big")
     integers = np.random.Generator(np.random.PCG64(seed)).integers(
@@ -101,11 +113,11 @@ def draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return (integers.astype(np.float32) / np.float32(32_767)).reshape(shape)
 
 
-def weight(key: str, shape: tuple[int, ...]) -> Tensor:
+def draw_weight(key: str, shape: tuple[int, ...]) -> Tensor:
     """A weight of a size that keeps signals near 1 through the whole network."""
     if not shape:
         return torch.tensor(7)
-    values = draw(key, shape)
+    values = draw_array(key, shape)
     if len(shape) > 1:
         values *= np.float32(1.4 / sqrt(prod(shape[1:])))
     elif key.endswith(("bias", "running_mean")):
@@ -115,26 +127,26 @@ def weight(key: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(values)
 
 
-def state(shapes: Shapes) -> dict[str, Tensor]:
-    return {key: weight(key, shape) for key, shape in shapes.items()}
+def make_state_dict(shapes: Shapes) -> dict[str, Tensor]:
+    return {key: draw_weight(key, shape) for key, shape in shapes.items()}
 
 
-def hollow(shapes: Shapes) -> dict[str, Tensor]:
+def make_zero_state_dict(shapes: Shapes) -> dict[str, Tensor]:
     """Keys and shapes with a single zero behind each: next to nothing on disk."""
     return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
 
 
-def crops() -> Tensor:
+def make_crops() -> Tensor:
     """(3, 3, 112, 112) uint8: coarse blocks under fine grain."""
-    coarse = np.kron(draw("coarse", (3, 3, 8, 8)), np.ones((14, 14), np.float32))
+    coarse = np.kron(draw_array("coarse", (3, 3, 8, 8)), np.ones((14, 14), np.float32))
     return torch.from_numpy(
-        (127.5 + 90 * coarse + 30 * draw("grain", (3, 3, 112, 112))).astype(np.uint8)
+        (127.5 + 90 * coarse + 30 * draw_array("grain", (3, 3, 112, 112))).astype(np.uint8)
     )
 
 
-def sound() -> Tensor:
+def make_waveform() -> Tensor:
     """(32000,) float32: two seconds of a loud tone that falls silent, over faint noise."""
     seconds = np.arange(32_000) / 16_000
     tone = 0.8 * np.sin(2 * np.pi * 220 * seconds) * (seconds < 1.2)
-    waveform = tone + 0.003 * draw("noise", (32_000,))
+    waveform = tone + 0.003 * draw_array("noise", (32_000,))
     return torch.from_numpy(waveform.astype(np.float32))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tests.unit.importers import public_layouts as public
 from training.importers.intake import import_backbone
-from training.importers.layouts import Kind
+from training.importers.layouts import BackboneKind
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.serving import ServedVisualBackbone
 
@@ -28,7 +28,7 @@ def scaled(crops: Tensor) -> Tensor:
     return (crops.float() / 255 - 0.5) / 0.5
 
 
-def agree(
+def assert_figures_match(
     actual: Tensor, *, first: list[float], last: list[float], mean: float, std: float
 ) -> None:
     """1e-5, relative to numbers of order 1; another set of kernels differs by 9e-6."""
@@ -41,9 +41,9 @@ def agree(
 
 @torch.inference_mode()
 def test_arcface_weights_embed_a_crop_as_arcface_torch_does(arcface_file: Path) -> None:
-    network = import_backbone(Kind.ARCFACE, arcface_file).build()
-    agree(
-        network(scaled(public.crops())),
+    network = import_backbone(BackboneKind.ARCFACE, arcface_file).build()
+    assert_figures_match(
+        network(scaled(public.make_crops())),
         first=[0.1031149, 1.8164274, 0.9315293, -0.4904328, -0.399987, 1.1638823],
         last=[-0.0867076, -0.0407313, -1.496839],
         mean=-0.0105038,
@@ -55,9 +55,9 @@ def test_arcface_weights_embed_a_crop_as_arcface_torch_does(arcface_file: Path) 
 def test_emotion_weights_embed_the_middle_of_a_face_as_their_pipeline_does(
     emotion_file: Path,
 ) -> None:
-    network = import_backbone(Kind.EMOTION, emotion_file).build()
-    embeddings = network(scaled(public.crops()))
-    agree(
+    network = import_backbone(BackboneKind.EMOTION, emotion_file).build()
+    embeddings = network(scaled(public.make_crops()))
+    assert_figures_match(
         embeddings,
         first=[0.0075514, 0.0312114, -0.0080291, 0.0461696, -0.0574899, 0.0098082],
         last=[0.0096252, 0.0122124, -0.025533],
@@ -71,14 +71,16 @@ def test_emotion_weights_embed_the_middle_of_a_face_as_their_pipeline_does(
 def test_an_emotion_embedding_is_the_same_to_the_bit_whatever_shares_its_batch(
     emotion_file: Path,
 ) -> None:
-    served = ServedVisualBackbone(import_backbone(Kind.EMOTION, emotion_file).build_visual())
-    together = served(public.crops()[[2, 0, 1, 0, 2]])
-    alone = torch.cat([served(crop[None]) for crop in public.crops()])
+    served = ServedVisualBackbone(
+        import_backbone(BackboneKind.EMOTION, emotion_file).build_visual()
+    )
+    together = served(public.make_crops()[[2, 0, 1, 0, 2]])
+    alone = torch.cat([served(crop[None]) for crop in public.make_crops()])
     assert torch.equal(together, alone[[2, 0, 1, 0, 2]])
 
 
 def test_log_mel_is_that_of_torchvggish_beside_a_loud_tone_and_after_it() -> None:
-    spectra = LOG_MEL.spectra(public.sound().unfold(0, 400, 160))
+    spectra = LOG_MEL.compute_spectra(public.make_waveform().unfold(0, 400, 160))
     assert tuple(spectra.shape) == (198, 64)
     first = [2.2451109, 3.8778747, 4.3827604, 4.0834722, 2.452939, 0.5679584]
     silent = [-3.8185877, -3.0854715, -2.4299849, -2.1141425]
@@ -91,16 +93,16 @@ def test_log_mel_is_that_of_torchvggish_beside_a_loud_tone_and_after_it() -> Non
 
 @torch.inference_mode()
 def test_vggish_weights_embed_a_patch_as_torchvggish_does(vggish_file: Path) -> None:
-    patches = LOG_MEL(public.sound(), torch.tensor([0, 96]))
-    raw = import_backbone(Kind.VGGISH, vggish_file).build()(patches)
-    agree(
+    patches = LOG_MEL(public.make_waveform(), torch.tensor([0, 96]))
+    raw = import_backbone(BackboneKind.VGGISH, vggish_file).build()(patches)
+    assert_figures_match(
         raw,
         first=[-0.1780971, 0.1251128, -0.3020217, -0.106844, -0.0181929, 0.10392],
         last=[-0.0621604, -0.1586513, -0.0280146],
         mean=-0.0067045,
         std=0.1443950,
     )
-    with_relu = import_backbone(Kind.VGGISH, vggish_file, final_relu=True).build()(patches)
+    with_relu = import_backbone(BackboneKind.VGGISH, vggish_file, final_relu=True).build()(patches)
     assert torch.equal(with_relu, raw.relu())
 
 
@@ -109,10 +111,10 @@ def test_vggish_with_pca_gives_the_whole_numbers_of_torchvggish(
     vggish_file: Path, tmp_path: Path
 ) -> None:
     pca = tmp_path / "pca.npz"
-    axes, means = 0.25 * public.draw("axes", (128, 128)), public.draw("means", (128, 1))
+    axes, means = 0.25 * public.draw_array("axes", (128, 128)), public.draw_array("means", (128, 1))
     np.savez(pca, pca_eigen_vectors=axes, pca_means=means[:, 0])
-    network = import_backbone(Kind.VGGISH, vggish_file, final_relu=True, pca=pca).build()
-    actual = network(LOG_MEL(public.sound(), torch.tensor([0, 96])))
+    network = import_backbone(BackboneKind.VGGISH, vggish_file, final_relu=True, pca=pca).build()
+    actual = network(LOG_MEL(public.make_waveform(), torch.tensor([0, 96])))
     expected = [140, 136, 210, 144, 196, 123, 152, 45, 100, 108, 224, 87, 106, 0, 151, 86, 102, 138]
     # A number that lies between two steps may fall to either, in another set of kernels.
     torch.testing.assert_close(actual[0, :18], torch.tensor(expected).float(), rtol=0, atol=1)

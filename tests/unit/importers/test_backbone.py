@@ -8,25 +8,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.importers.backbone import Backbone, read_backbone, write_backbone
+from training.importers.backbone import ImportedBackbone, read_backbone, write_backbone
 from training.importers.errors import BackboneFileInvalid
 from training.importers.intake import import_backbone
-from training.importers.layouts import ARCFACE, Kind
+from training.importers.layouts import ARCFACE_CONFIG, BackboneKind
 from training.networks.iresnet import IResNet
 from training.presets import MINI
 
 
 @pytest.fixture(scope="module")
-def backbone(arcface_file: Path) -> Backbone:
-    return import_backbone(Kind.ARCFACE, arcface_file)
+def backbone(arcface_file: Path) -> ImportedBackbone:
+    return import_backbone(BackboneKind.ARCFACE, arcface_file)
 
 
 @pytest.fixture
-def weights(backbone: Backbone, tmp_path: Path) -> Path:
+def weights(backbone: ImportedBackbone, tmp_path: Path) -> Path:
     return write_backbone(backbone, tmp_path)
 
 
-def test_what_is_written_is_read_again(backbone: Backbone, weights: Path) -> None:
+def test_what_is_written_is_read_again(backbone: ImportedBackbone, weights: Path) -> None:
     again = read_backbone(weights)
     assert (again.kind, again.flags) == (backbone.kind, backbone.flags)
     assert again.state.keys() == backbone.state.keys()
@@ -68,8 +68,10 @@ def test_a_public_file_given_as_an_imported_one_is_refused_with_what_to_do(
         read_backbone(arcface_file)
 
 
-def test_training_starts_from_the_weights_with_attention_of_its_own(backbone: Backbone) -> None:
-    network = IResNet(replace(ARCFACE, attention=True))
+def test_training_starts_from_the_weights_with_attention_of_its_own(
+    backbone: ImportedBackbone,
+) -> None:
+    network = IResNet(replace(ARCFACE_CONFIG, attention=True))
     attention = network.attention.state_dict()
     before = {key: value.clone() for key, value in attention.items()}
     backbone.load_into(network)
@@ -77,10 +79,10 @@ def test_training_starts_from_the_weights_with_attention_of_its_own(backbone: Ba
     assert all(torch.equal(value, before[key]) for key, value in attention.items())
 
 
-def test_a_network_of_another_size_does_not_take_the_weights(backbone: Backbone) -> None:
+def test_a_network_of_another_size_does_not_take_the_weights(backbone: ImportedBackbone) -> None:
     with pytest.raises(BackboneFileInvalid, match="do not fit"):
         backbone.load_into(IResNet(MINI.visual))
 
 
-def test_the_network_can_be_trained_on(backbone: Backbone) -> None:
+def test_the_network_can_be_trained_on(backbone: ImportedBackbone) -> None:
     assert all(parameter.requires_grad for parameter in backbone.build().parameters())

@@ -41,7 +41,7 @@ WRITERS: dict[str, Callable[[dict[str, Tensor], Path], Any]] = {
 }
 
 
-class RunsWhenRead:
+class RunsCodeWhenUnpickled:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
@@ -49,14 +49,14 @@ class RunsWhenRead:
         return os.mkdir, (str(self.mark),)
 
 
-def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+def same_tensors(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
 @pytest.mark.parametrize("form", WRITERS)
 def test_every_form_gives_the_tensors_that_were_written(form: str, tmp_path: Path) -> None:
     WRITERS[form](STATE, tmp_path / "file")
-    assert same(read_checkpoint(tmp_path / "file").tensors, STATE)
+    assert same_tensors(read_checkpoint(tmp_path / "file").tensors, STATE)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_wrappers_and_prefixes_are_taken_off_and_named(
     torch.save(wrap(STATE), tmp_path / "file")
     checkpoint = read_checkpoint(tmp_path / "file")
     assert checkpoint.unwrapped == unwrapped
-    assert same(checkpoint.tensors, STATE)
+    assert same_tensors(checkpoint.tensors, STATE)
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -100,14 +100,16 @@ def test_a_file_cut_anywhere_is_refused(form: str, tmp_path: Path) -> None:
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(
     save: Callable[[object, Path], None], tmp_path: Path
 ) -> None:
-    save(STATE | {"note": RunsWhenRead(tmp_path / "ran")}, tmp_path / "file")
+    save(STATE | {"note": RunsCodeWhenUnpickled(tmp_path / "ran")}, tmp_path / "file")
     with pytest.raises(CheckpointHoldsCode, match=r"posix\.mkdir"):
         read_checkpoint(tmp_path / "file")
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_bare_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(pickle.dumps(RunsWhenRead(tmp_path / "ran"), protocol=2))
+    (tmp_path / "file").write_bytes(
+        pickle.dumps(RunsCodeWhenUnpickled(tmp_path / "ran"), protocol=2)
+    )
     with pytest.raises(CheckpointHoldsCode, match=r"posix\.mkdir"):
         read_checkpoint(tmp_path / "file")
     assert not (tmp_path / "ran").exists()
@@ -120,7 +122,7 @@ def test_a_whole_pickled_network_is_refused_with_what_to_do(tmp_path: Path) -> N
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "file.npz", means=np.array([RunsWhenRead(tmp_path / "ran")]))
+    np.savez(tmp_path / "file.npz", means=np.array([RunsCodeWhenUnpickled(tmp_path / "ran")]))
     with pytest.raises(ImportRefused):
         read_checkpoint(tmp_path / "file.npz")
     assert not (tmp_path / "ran").exists()
@@ -144,7 +146,7 @@ def test_a_checkpoint_without_tensors_is_refused(content: object, tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404: not found</html>", b"\0" * 64])
-def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_file_that_is_not_a_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(CheckpointUnreadable):
         read_checkpoint(tmp_path / "file")

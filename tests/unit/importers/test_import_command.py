@@ -9,23 +9,23 @@ from typer.testing import CliRunner
 from tests.unit.importers import public_layouts as public
 from training.cli import app
 from training.importers.backbone import read_backbone
-from training.importers.layouts import Flags
+from training.importers.layouts import VggishFlags
 
-RUN = CliRunner()
+RUNNER = CliRunner()
 
 
-def test_a_public_file_becomes_one_of_ours(vggish_file: Path, tmp_path: Path) -> None:
+def test_public_weights_are_imported(vggish_file: Path, tmp_path: Path) -> None:
     flags = ["--kind", "vggish", "--final-relu", "--out", str(tmp_path)]
-    result = RUN.invoke(app, ["import-backbone", *flags, str(vggish_file)])
+    result = RUNNER.invoke(app, ["import-backbone", *flags, str(vggish_file)])
     assert result.exit_code == 0, result.output
     assert "matched: 18 keys" in result.output
-    assert read_backbone(tmp_path / "vggish.safetensors").flags == Flags(final_relu=True)
+    assert read_backbone(tmp_path / "vggish.safetensors").flags == VggishFlags(final_relu=True)
 
 
 def test_a_wrong_file_fails_with_a_sentence_and_writes_nothing(tmp_path: Path) -> None:
-    torch.save(public.hollow(public.imagenet_resnet50()), tmp_path / "resnet50.pth")
+    torch.save(public.make_zero_state_dict(public.imagenet_resnet50()), tmp_path / "resnet50.pth")
     arguments = ["--kind", "arcface-iresnet50", "--out", str(tmp_path / "out")]
-    result = RUN.invoke(app, ["import-backbone", *arguments, str(tmp_path / "resnet50.pth")])
+    result = RUNNER.invoke(app, ["import-backbone", *arguments, str(tmp_path / "resnet50.pth")])
     assert result.exit_code == 1
     assert "LayoutMismatch: resnet50.pth is not arcface-iresnet50." in result.stderr
     assert "It looks like a ResNet-50 for ImageNet." in result.stderr
@@ -33,9 +33,9 @@ def test_a_wrong_file_fails_with_a_sentence_and_writes_nothing(tmp_path: Path) -
 
 
 def test_the_report_of_a_wrong_file_lists_every_key(tmp_path: Path) -> None:
-    torch.save(public.hollow(public.imagenet_resnet50()), tmp_path / "resnet50.pth")
+    torch.save(public.make_zero_state_dict(public.imagenet_resnet50()), tmp_path / "resnet50.pth")
     arguments = ["import-backbone", "--report", "--kind", "vggish", str(tmp_path / "resnet50.pth")]
-    result = RUN.invoke(app, arguments)
+    result = RUNNER.invoke(app, arguments)
     report = json.loads(result.stdout)
     assert (result.exit_code, report["refused"]) == (1, "LayoutMismatch")
     assert sorted(report["keys"]["missing"]) == sorted(public.vggish())
@@ -43,13 +43,13 @@ def test_the_report_of_a_wrong_file_lists_every_key(tmp_path: Path) -> None:
 
 
 def test_the_report_of_a_right_file_writes_nothing(tmp_path: Path) -> None:
-    torch.save(public.hollow(public.vggish()), tmp_path / "vggish.pth")
+    torch.save(public.make_zero_state_dict(public.vggish()), tmp_path / "vggish.pth")
     arguments = ["--kind", "vggish", "--report", "--out", str(tmp_path / "out")]
-    result = RUN.invoke(app, ["import-backbone", *arguments, str(tmp_path / "vggish.pth")])
+    result = RUNNER.invoke(app, ["import-backbone", *arguments, str(tmp_path / "vggish.pth")])
     assert (result.exit_code, json.loads(result.stdout)["keys"]["matched"]) == (0, 18)
     assert not (tmp_path / "out").exists()
 
 
-def test_endings_of_vggish_are_refused_for_faces(tmp_path: Path) -> None:
+def test_vggish_options_are_refused_for_visual_backbones(tmp_path: Path) -> None:
     arguments = ["import-backbone", "--kind", "emotion-ir50", "--final-relu", str(tmp_path)]
-    assert RUN.invoke(app, arguments).exit_code == 2
+    assert RUNNER.invoke(app, arguments).exit_code == 2

@@ -9,27 +9,27 @@ from typer.testing import CliRunner
 
 from tests.unit.importers import public_layouts as public
 from training.cli import app
-from training.export import export_repository, load, weights_sha256
-from training.importers.backbone import Backbone, write_backbone
+from training.export import export_repository, hash_weights, load_model
+from training.importers.backbone import ImportedBackbone, write_backbone
 from training.importers.errors import BackboneFileInvalid
 from training.importers.intake import import_backbone
-from training.importers.layouts import Kind
+from training.importers.layouts import BackboneKind
 from training.presets import MINI
 from training.serving import ServedAudioBackbone, ServedVisualBackbone
 
 
 @pytest.fixture(scope="module")
-def emotion(emotion_file: Path) -> Backbone:
-    return import_backbone(Kind.EMOTION, emotion_file)
+def emotion(emotion_file: Path) -> ImportedBackbone:
+    return import_backbone(BackboneKind.EMOTION, emotion_file)
 
 
 @pytest.fixture(scope="module")
-def voice(vggish_file: Path) -> Backbone:
-    return import_backbone(Kind.VGGISH, vggish_file)
+def voice(vggish_file: Path) -> ImportedBackbone:
+    return import_backbone(BackboneKind.VGGISH, vggish_file)
 
 
 @pytest.fixture(scope="module")
-def imported(folder: Path, emotion: Backbone, voice: Backbone) -> dict[str, Path]:
+def imported(folder: Path, emotion: ImportedBackbone, voice: ImportedBackbone) -> dict[str, Path]:
     return {kind: write_backbone(b, folder) for kind, b in (("face", emotion), ("voice", voice))}
 
 
@@ -44,7 +44,7 @@ def repository(folder: Path, imported: dict[str, Path]) -> Path:
 
 
 def test_provenance_names_the_sources_and_says_that_the_fusion_is_untrained(
-    repository: Path, emotion: Backbone, voice: Backbone
+    repository: Path, emotion: ImportedBackbone, voice: ImportedBackbone
 ) -> None:
     provenance = json.loads((repository / "provenance.json").read_text())
     origins = {name: model["origin"] for name, model in provenance["models"].items()}
@@ -57,31 +57,33 @@ def test_provenance_names_the_sources_and_says_that_the_fusion_is_untrained(
 
 
 def test_provenance_hashes_the_weights_that_are_served(
-    repository: Path, emotion: Backbone, voice: Backbone
+    repository: Path, emotion: ImportedBackbone, voice: ImportedBackbone
 ) -> None:
     models = json.loads((repository / "provenance.json").read_text())["models"]
     face = ServedVisualBackbone(emotion.build_visual())
     sound = ServedAudioBackbone(voice.build_audio())
-    assert models["visual_backbone"]["weights_sha256"] == weights_sha256(face)
-    assert models["audio_backbone"]["weights_sha256"] == weights_sha256(sound)
+    assert models["visual_backbone"]["weights_sha256"] == hash_weights(face)
+    assert models["audio_backbone"]["weights_sha256"] == hash_weights(sound)
     assert models["visual_backbone"]["parameters"] == 37_283_520
 
 
 @torch.inference_mode()
 def test_exported_files_answer_as_the_imported_networks(
-    repository: Path, emotion: Backbone, voice: Backbone
+    repository: Path, emotion: ImportedBackbone, voice: ImportedBackbone
 ) -> None:
-    crops = public.crops()
-    face = load(repository / "visual_backbone" / "1" / "model.pt")
+    crops = public.make_crops()
+    face = load_model(repository / "visual_backbone" / "1" / "model.pt")
     expected = emotion.build()((crops.float() / 255 - 0.5) / 0.5)
     # another memory layout and folded batch norms
     torch.testing.assert_close(face(crops), expected, rtol=0, atol=1e-5)
-    patches = torch.from_numpy(public.draw("patches", (3, 96, 64)))
-    sound = load(repository / "audio_backbone" / "1" / "model.pt")
+    patches = torch.from_numpy(public.draw_array("patches", (3, 96, 64)))
+    sound = load_model(repository / "audio_backbone" / "1" / "model.pt")
     torch.testing.assert_close(sound(patches), voice.build()(patches), rtol=0, atol=1e-5)
 
 
-def test_a_voice_is_no_face(imported: dict[str, Path], tmp_path: Path) -> None:
+def test_backbone_of_the_other_modality_is_refused(
+    imported: dict[str, Path], tmp_path: Path
+) -> None:
     with pytest.raises(BackboneFileInvalid, match="no visual backbone"):
         export_repository(MINI, repository=tmp_path, seed=0, visual=imported["voice"])
     with pytest.raises(BackboneFileInvalid, match="no audio backbone"):

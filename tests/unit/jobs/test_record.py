@@ -4,16 +4,16 @@ import dataclasses
 
 import pytest
 
-from service.domain.choices import Choices, Faces, Priority
+from service.domain.choices import AnalysisOptions, FaceSelection, Priority
 from service.errors import ClipTooLong, InternalError
 from service.jobs.record import (
     JobRecord,
     JobState,
-    from_fields,
     is_job_id,
     new_job_id,
+    record_from_fields,
+    record_to_fields,
     result_key,
-    to_fields,
 )
 
 RECORD = JobRecord(
@@ -28,7 +28,7 @@ RECORD = JobRecord(
         {"filename": "Ünïque.mp4", "started_at": 2.5, "attempt": 2, "lost": 1},
         {"owner": "k1", "priority": Priority.INTERACTIVE, "worker": "host:7", "deferrals": 2},
         {"clip_dropped": True, "result_bytes": 9, "expires_at": 3.5, "retry_at": 2.25},
-        {"faces": Faces.ALL, "video_stream": 0, "audio_stream": 3},
+        {"faces": FaceSelection.ALL, "video_stream": 0, "audio_stream": 3},
         {"state": JobState.SUCCEEDED, "frames_done": 9, "frames_total": 9, "published": 2},
         {"state": JobState.FAILED, "error_code": "clip_too_long", "error_detail": "5 hours"},
     ],
@@ -36,27 +36,27 @@ RECORD = JobRecord(
 def test_a_record_is_read_back_as_it_was_written(changes: dict[str, object]) -> None:
     record = dataclasses.replace(RECORD, **changes)  # pyright: ignore[reportArgumentType]
 
-    assert from_fields(to_fields(record)) == record
+    assert record_from_fields(record_to_fields(record)) == record
 
 
-def test_a_record_from_before_there_were_choices_is_read() -> None:
-    fields = to_fields(RECORD)
+def test_record_without_options_fields_is_read() -> None:
+    fields = record_to_fields(RECORD)
     del fields["faces"]
 
-    assert from_fields(fields).choices == Choices()
+    assert record_from_fields(fields).analysis_options == AnalysisOptions()
 
 
 def test_a_record_of_version_1_is_read() -> None:
-    fields = to_fields(RECORD) | {"schema": "1"}
+    fields = record_to_fields(RECORD) | {"schema": "1"}
     for name in ("owner", "priority", "lost", "deferrals", "result_bytes"):
         del fields[name]
 
-    assert from_fields(fields) == RECORD
+    assert record_from_fields(fields) == RECORD
 
 
 def test_a_record_of_another_schema_is_not_read() -> None:
     with pytest.raises(InternalError, match="schema 3"):
-        from_fields(to_fields(RECORD) | {"schema": "3"})
+        record_from_fields(record_to_fields(RECORD) | {"schema": "3"})
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_an_error_comes_back_as_its_class() -> None:
     assert record.error.detail == "5 hours"
 
 
-def test_attempts_write_to_places_of_their_own() -> None:
+def test_each_attempt_writes_to_its_own_result_key() -> None:
     assert result_key("id", 1, "json") != result_key("id", 2, "json")
     with pytest.raises(InternalError):
         RECORD.result_key("json")
@@ -94,6 +94,6 @@ def test_attempts_write_to_places_of_their_own() -> None:
 @pytest.mark.parametrize(
     "text", ["", "what", "../../etc", "3FB9E068-C466-495E-AFB3-D2109CBC94F5", "1" * 32]
 )
-def test_what_no_job_was_ever_called_is_no_job_id(text: str) -> None:
+def test_malformed_job_ids_are_rejected(text: str) -> None:
     assert not is_job_id(text)
     assert is_job_id(new_job_id())

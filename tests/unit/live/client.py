@@ -8,34 +8,34 @@ from dataclasses import dataclass, field
 
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.domain.caller import ANYONE, Caller
-from service.live.streams import Streams
+from service.domain.caller import ANONYMOUS, Caller
+from service.live.streams import StreamManager
 
 Request = wire.StreamingAnnotateRequest
-Counts = tuple[int, int, int]
+MediaCounts = tuple[int, int, int]
 """Of bytes, frames and samples."""
 
 
-def counts_of(position: wire.MediaPosition) -> Counts:
+def counts_of(position: wire.MediaPosition) -> MediaCounts:
     return position.container_bytes, position.frames, position.audio_samples
 
 
 @dataclass
-class Client:
+class ResumingClient:
     """media: what it sends, and how much of each kind each message holds."""
 
     config: wire.StreamConfig
-    media: Sequence[tuple[Request, Counts]]
-    caller: Caller = ANYONE
+    media: Sequence[tuple[Request, MediaCounts]]
+    caller: Caller = ANONYMOUS
     token: str = ""
     finals: list[wire.FrameResult] = field(default_factory=list[wire.FrameResult])
     dropped: set[int] = field(default_factory=set[int])
-    released: Counts = (0, 0, 0)
+    released: MediaCounts = (0, 0, 0)
     summary: wire.StreamSummary | None = None
-    send_from: list[Counts] = field(default_factory=list[Counts])
+    send_from: list[MediaCounts] = field(default_factory=list[MediaCounts])
 
-    async def visit(
-        self, streams: Streams, max_replies: int | None = None, *, finals: int | None = None
+    async def connect(
+        self, streams: StreamManager, max_replies: int | None = None, *, finals: int | None = None
     ) -> None:
         """Send until the end, or leave after so many replies, or with so many final results."""
         count = 0
@@ -43,7 +43,7 @@ class Client:
             self.dropped.clear()
         async with aclosing(streams.annotate(self.requests(), self.caller)) as replies:
             async for reply in replies:
-                self.take(reply)
+                self.handle(reply)
                 count += 1
                 if count == max_replies or len(self.finals) == finals:
                     return
@@ -60,12 +60,12 @@ class Client:
         for request, counts in self.media:
             behind = (at[0] + counts[0], at[1] + counts[1], at[2] + counts[2])
             if any(each > wanted for each, wanted in zip(behind, self.send_from[-1], strict=True)):
-                cut = _without(request, at, self.send_from[-1])
+                cut = _unless_received(request, at, self.send_from[-1])
                 if cut is not None:
                     yield cut
             at = behind
 
-    def take(self, reply: wire.StreamingAnnotateResponse) -> None:
+    def handle(self, reply: wire.StreamingAnnotateResponse) -> None:
         """Note what is told."""
         match reply.WhichOneof("message"):
             case "config_ack":
@@ -89,7 +89,7 @@ class Client:
                 pass
 
 
-def _without(request: Request, at: Counts, wanted: Counts) -> Request | None:
+def _unless_received(request: Request, at: MediaCounts, wanted: MediaCounts) -> Request | None:
     """The message, unless it has been had."""
     kind = request.WhichOneof("message")
     place = {"container": 0, "frame": 1, "audio": 2}[kind or ""]
@@ -98,7 +98,7 @@ def _without(request: Request, at: Counts, wanted: Counts) -> Request | None:
     return None
 
 
-def told(finals: Sequence[wire.FrameResult]) -> list[tuple[float, ...]]:
+def comparable_results(finals: Sequence[wire.FrameResult]) -> list[tuple[float, ...]]:
     """Of each result index, time, and of each track all that is estimated; no token."""
     return [
         (

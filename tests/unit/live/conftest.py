@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from service.embedded.redis import run_redis
-from tests.unit.live.parts import Stage
+from tests.unit.live.parts import StreamHarness
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +17,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-async def stage_of(redis_url: str) -> AsyncIterator[Callable[..., Stage]]:
+async def make_harness(redis_url: str) -> AsyncIterator[Callable[..., StreamHarness]]:
     """Makes gateways' streams, with settings of their own, that share one Redis."""
     async with AsyncExitStack() as stages:
 
-        def make(**settings: float | str) -> Stage:
-            stage = Stage(**{"redis_url": redis_url} | settings)
+        def make(**settings: float | str) -> StreamHarness:
+            stage = StreamHarness(**{"redis_url": redis_url} | settings)
             stages.push_async_callback(stage.redis.aclose)
             return stage
 

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 
-class Relay:
+class RedisProxy:
     """Passes everything on until it is cut."""
 
     def __init__(self, url: str) -> None:
-        self._to = urlsplit(url)
+        self._target = urlsplit(url)
         self._server: asyncio.Server | None = None
         self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -22,20 +22,20 @@ class Relay:
         return f"redis://127.0.0.1:{self._port}/0"
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[Relay]:
-        await self.mend()
+    async def running(self) -> AsyncGenerator[RedisProxy]:
+        await self.restore()
         try:
             yield self
         finally:
-            await self.cut()
+            await self.disconnect()
 
-    async def mend(self) -> None:
+    async def restore(self) -> None:
         if self._server is not None:
             return
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
-    async def cut(self) -> None:
+    async def disconnect(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -53,7 +53,9 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         ends = [writer]
         try:
-            back_reader, back = await asyncio.open_connection(self._to.hostname, self._to.port)
+            back_reader, back = await asyncio.open_connection(
+                self._target.hostname, self._target.port
+            )
             ends.append(back)
             await asyncio.gather(_pump(reader, back), _pump(back_reader, writer))
         except asyncio.CancelledError:

@@ -1,34 +1,34 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.errors import StreamsFull
-from service.live.admission import MIN_RESULTS, Admission
+from service.errors import TooManyStreams
+from service.live.admission import MIN_RESULTS, AdmissionControl
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 
-def admission() -> Admission:
-    return Admission(Settings(max_streams=4), Metrics(CollectorRegistry()))
+def make_admission() -> AdmissionControl:
+    return AdmissionControl(Settings(max_streams=4), Metrics(CollectorRegistry()))
 
 
-def be_late(admission: Admission) -> None:
+def observe_late_results(admission: AdmissionControl) -> None:
     for _ in range(MIN_RESULTS):
-        admission.observe(1.0)
+        admission.observe_lateness(1.0)
 
 
-def test_nobody_is_let_in_beside_streams_that_are_late() -> None:
-    gate = admission()
-    with gate.stream():
-        be_late(gate)
-        with pytest.raises(StreamsFull) as refusal, gate.stream():
+def test_new_stream_is_refused_while_others_are_late() -> None:
+    gate = make_admission()
+    with gate.admit():
+        observe_late_results(gate)
+        with pytest.raises(TooManyStreams) as refusal, gate.admit():
             pass
     assert refusal.value.retry_seconds
 
 
-def test_lateness_that_may_have_gone_with_a_stream_keeps_nobody_out() -> None:
-    gate = admission()
-    with gate.stream():
-        with gate.stream():
-            be_late(gate)
-        with gate.stream():
+def test_lateness_is_forgotten_when_a_stream_ends() -> None:
+    gate = make_admission()
+    with gate.admit():
+        with gate.admit():
+            observe_late_results(gate)
+        with gate.admit():
             pass

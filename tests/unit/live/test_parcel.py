@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.cast import CAST_PARTS, Cast
+from service.domain.cast import TRACK_MANAGER_CLASSES, TrackManager
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import PointMaker
+from service.domain.points import TrackPipeline
 from service.domain.timeline import TimelinePoint
-from service.domain.windows import Answer, Window
-from service.live.parcel import Parcels, ParcelUnreadable
+from service.domain.windows import FusionOutput, Window
+from service.live.parcel import EncodedObjectInvalid, ObjectCodec
 
 WINDOW, HOP, BLOCK = 20, 13, 8
 FRAMES = 60 * BLOCK
-PARCELS = Parcels(CAST_PARTS)
+CODEC = ObjectCodec(TRACK_MANAGER_CLASSES)
 
 
 class Colour(StrEnum):
@@ -27,19 +27,19 @@ class Colour(StrEnum):
 
 
 @dataclass(slots=True)
-class Thing:
+class SampleObject:
     value: Any
 
 
-def answer_to(window: Window) -> Answer:
+def fake_fusion(window: Window) -> FusionOutput:
     features = window.features
-    mean = (features.visual[:, :2] * features.known[:, None] + features.audio[:, :2])[
+    mean = (features.visual[:, :2] * features.mask[:, None] + features.audio[:, :2])[
         : window.frames
     ]
-    return Answer(mean=mean + np.float32(mean.mean()), spread=np.abs(mean))
+    return FusionOutput(mean=mean + np.float32(mean.mean()), spread=np.abs(mean))
 
 
-def drawn_frames(seed: int) -> list[Frame]:
+def random_frames(seed: int) -> list[Frame]:
     """Twelve people who come, go, and come back after their tracks have gone to rest."""
     draw = random.Random(seed)
     away = {track: draw.randrange(0, 200) for track in range(1, 13)}
@@ -62,64 +62,72 @@ def drawn_frames(seed: int) -> list[Frame]:
     return frames
 
 
-def taken(cast: Cast, work: Iterator[tuple[PointMaker, Window]]) -> list[TimelinePoint | int]:
+def process_windows(
+    cast: TrackManager, work: Iterator[tuple[TrackPipeline, Window]]
+) -> list[TimelinePoint | int]:
     told: list[TimelinePoint | int] = []
     for maker, window in work:
-        told += maker.answer(answer_to(window))
-    return [*told, *cast.take_settled(), *cast.take_dropped()]
+        told += maker.add_fusion_output(fake_fusion(window))
+    return [*told, *cast.take_final_points(), *cast.take_dropped_tracks()]
 
 
-def history(seed: int, *, is_packed: bool) -> list[object]:
+def run_track_manager(seed: int, *, repacks_each_block: bool) -> list[object]:
     """All that a cast tells, block by block."""
     numbers = np.random.default_rng(seed)
-    frames = drawn_frames(seed)
-    cast = Cast(window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.2)
+    frames = random_frames(seed)
+    cast = TrackManager(window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.2)
     told: list[object] = []
     for first in range(0, FRAMES, BLOCK):
         block = frames[first : first + BLOCK]
         faces = sum(len(frame.faces) for frame in block)
         visual = numbers.standard_normal((faces, 512), np.float32)
         voice = numbers.standard_normal((BLOCK, 128), np.float32)
-        told += [*taken(cast, cast.add(block, visual, voice)), cast.primary, cast.settled_frames]
-        if is_packed:
-            cast = PARCELS.unpack(PARCELS.pack(cast))
-    return [*told, *taken(cast, cast.close()), cast.primary, cast.is_crowded]
+        told += [
+            *process_windows(cast, cast.add(block, visual, voice)),
+            cast.primary_track,
+            cast.finalized_frames,
+        ]
+        if repacks_each_block:
+            cast = CODEC.decode(CODEC.encode(cast))
+    return [*told, *process_windows(cast, cast.close()), cast.primary_track, cast.is_crowded]
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_cast_packed_after_every_block_tells_what_one_that_never_was_does(seed: int) -> None:
-    expected = history(seed, is_packed=False)
+def test_track_manager_repacked_after_every_block_gives_the_same_results(seed: int) -> None:
+    expected = run_track_manager(seed, repacks_each_block=False)
     tracks = {each.track for each in expected if isinstance(each, TimelinePoint)}
     assert len(tracks) > 8
-    assert history(seed, is_packed=True) == expected
+    assert run_track_manager(seed, repacks_each_block=True) == expected
 
 
-def test_one_object_stays_one_and_every_bit_is_kept() -> None:
-    parcels = Parcels((Thing, Colour))
-    shared = Thing([0.1 + 0.2, -0.0, 5e-324, True, None, "ä"])
+def test_shared_references_and_exact_values_round_trip() -> None:
+    parcels = ObjectCodec((SampleObject, Colour))
+    shared = SampleObject([0.1 + 0.2, -0.0, 5e-324, True, None, "ä"])
     arrays = (np.arange(6, dtype=np.float32).reshape(2, 3), np.array([True, False]))
     root = {1: shared, (2, "b"): shared, "c": deque([Colour.RED, b"\x00\xff"], 3), "d": arrays}
-    seen = parcels.unpack(parcels.pack(root))
+    seen = parcels.decode(parcels.encode(root))
     assert seen[1] is seen[2, "b"]
     assert repr(seen[1].value) == repr(shared.value)
     assert (seen["c"], seen["c"].maxlen) == (root["c"], 3)
     assert type(seen["c"][0]) is Colour
     for before, after in zip(arrays, seen["d"], strict=True):
         np.testing.assert_array_equal(before, after, strict=True)
-    assert len(parcels.pack([arrays[0]] * 50)) < len(parcels.pack([arrays[0]])) + 50 * 24
+    assert len(parcels.encode([arrays[0]] * 50)) < len(parcels.encode([arrays[0]])) + 50 * 24
 
 
-def test_what_no_parcel_holds_is_refused() -> None:
-    for value in (object(), {1, 2}, Thing(1), np.zeros(1, np.complex64), np.float32(1)):
+def test_unsupported_types_are_refused() -> None:
+    for value in (object(), {1, 2}, SampleObject(1), np.zeros(1, np.complex64), np.float32(1)):
         with pytest.raises(TypeError):
-            Parcels(()).pack(value)
+            ObjectCodec(()).encode(value)
 
 
-def test_a_parcel_that_is_cut_or_of_other_classes_is_unreadable() -> None:
-    parcel = Parcels((Thing,)).pack(Thing(np.zeros(9, np.float32)))
+def test_truncated_or_foreign_data_is_unreadable() -> None:
+    parcel = ObjectCodec((SampleObject,)).encode(SampleObject(np.zeros(9, np.float32)))
     for broken in (b"", b"CXP1", parcel[:40], parcel[:-1], parcel + b"x", b"X" + parcel[1:]):
-        with pytest.raises(ParcelUnreadable):
-            Parcels((Thing,)).unpack(broken)
-    with pytest.raises(ParcelUnreadable):
-        Parcels(()).unpack(parcel)
-    assert Parcels((Thing,)).layout != Parcels(CAST_PARTS).layout
+        with pytest.raises(EncodedObjectInvalid):
+            ObjectCodec((SampleObject,)).decode(broken)
+    with pytest.raises(EncodedObjectInvalid):
+        ObjectCodec(()).decode(parcel)
+    assert (
+        ObjectCodec((SampleObject,)).layout_hash != ObjectCodec(TRACK_MANAGER_CLASSES).layout_hash
+    )

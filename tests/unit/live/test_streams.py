@@ -12,17 +12,17 @@ from service.errors import (
     StreamIdle,
     StreamOutOfOrder,
     StreamOverrun,
-    StreamsFull,
+    TooManyStreams,
 )
-from tests.unit.live.parts import Stage, config, frame, sent
+from tests.unit.live.parts import StreamHarness, config_request, frame_request, iterate_requests
 
-StageOf = Callable[..., Stage]
+HarnessFactory = Callable[..., StreamHarness]
 
 
-async def replies_of(
-    stage: Stage, *requests: wire.StreamingAnnotateRequest
+async def collect_replies(
+    stage: StreamHarness, *requests: wire.StreamingAnnotateRequest
 ) -> list[wire.StreamingAnnotateResponse]:
-    return [reply async for reply in stage.annotate(sent(*requests))]
+    return [reply async for reply in stage.annotate(iterate_requests(*requests))]
 
 
 def results(
@@ -33,9 +33,11 @@ def results(
 
 
 async def test_a_stream_is_acknowledged_answered_twice_a_frame_and_summed_up(
-    stage_of: StageOf,
+    make_harness: HarnessFactory,
 ) -> None:
-    replies = await replies_of(stage_of(), config(), *(frame(k) for k in range(100)))
+    replies = await collect_replies(
+        make_harness(), config_request(), *(frame_request(k) for k in range(100))
+    )
     assert replies[0].config_ack.limits.buffered_results == 64
     for kind in (False, True):
         shown = results(replies, final=kind)
@@ -48,14 +50,14 @@ async def test_a_stream_is_acknowledged_answered_twice_a_frame_and_summed_up(
     assert 0 < summary.latency.p50_seconds <= summary.latency.p99_seconds
 
 
-async def test_finals_do_not_wait_for_the_end(stage_of: StageOf) -> None:
-    stage = stage_of(smoothing_seconds=0)
+async def test_finals_do_not_wait_for_the_end(make_harness: HarnessFactory) -> None:
+    stage = make_harness(smoothing_seconds=0)
     gate = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
-        yield config()
+        yield config_request()
         for k in range(48):
-            yield frame(k)
+            yield frame_request(k)
         await gate.wait()
 
     finals: list[int] = []
@@ -67,14 +69,16 @@ async def test_finals_do_not_wait_for_the_end(stage_of: StageOf) -> None:
     assert finals == list(range(48))
 
 
-async def test_provisional_results_come_before_the_next_frame_is_sent(stage_of: StageOf) -> None:
-    stage = stage_of()
+async def test_provisional_results_come_before_the_next_frame_is_sent(
+    make_harness: HarnessFactory,
+) -> None:
+    stage = make_harness()
     answered: asyncio.Queue[int] = asyncio.Queue()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
-        yield config()
+        yield config_request()
         for k in range(5):
-            yield frame(k)
+            yield frame_request(k)
             assert await answered.get() == k
 
     async for reply in stage.annotate(requests()):
@@ -82,17 +86,25 @@ async def test_provisional_results_come_before_the_next_frame_is_sent(stage_of: 
             answered.put_nowait(reply.frame_result.index)
 
 
-async def test_only_finals_where_only_they_are_wanted(stage_of: StageOf) -> None:
-    replies = await replies_of(
-        stage_of(), config(final_results_only=True), *(frame(k) for k in range(30))
+async def test_only_finals_where_only_they_are_wanted(make_harness: HarnessFactory) -> None:
+    replies = await collect_replies(
+        make_harness(),
+        config_request(final_results_only=True),
+        *(frame_request(k) for k in range(30)),
     )
     assert results(replies, final=False) == []
     assert len(results(replies, final=True)) == 30
 
 
-async def test_a_frame_without_a_face_says_why_and_the_track_is_carried(stage_of: StageOf) -> None:
-    replies = await replies_of(
-        stage_of(), config(), frame(0, face=False), frame(7), frame(8, face=False)
+async def test_frame_without_a_face_is_marked_and_filled_forward(
+    make_harness: HarnessFactory,
+) -> None:
+    replies = await collect_replies(
+        make_harness(),
+        config_request(),
+        frame_request(0, face=False),
+        frame_request(7),
+        frame_request(8, face=False),
     )
     for kind in (False, True):
         first, second, third = results(replies, final=kind)
@@ -108,22 +120,25 @@ async def test_a_frame_without_a_face_says_why_and_the_track_is_carried(stage_of
     ("requests", "error"),
     [
         ([], StreamOutOfOrder),
-        ([frame(0)], StreamOutOfOrder),
-        ([config(), config()], StreamOutOfOrder),
-        ([config(), wire.StreamingAnnotateRequest()], StreamOutOfOrder),
+        ([frame_request(0)], StreamOutOfOrder),
+        ([config_request(), config_request()], StreamOutOfOrder),
+        ([config_request(), wire.StreamingAnnotateRequest()], StreamOutOfOrder),
         (
-            [config(), wire.StreamingAnnotateRequest(container=wire.ContainerChunk(data=b"a"))],
+            [
+                config_request(),
+                wire.StreamingAnnotateRequest(container=wire.ContainerChunk(data=b"a")),
+            ],
             StreamOutOfOrder,
         ),
         (
-            [config(), wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=b"a"))],
+            [config_request(), wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=b"a"))],
             StreamOutOfOrder,
         ),
-        ([config(), frame(1), frame(1)], RequestInvalid),
+        ([config_request(), frame_request(1), frame_request(1)], RequestInvalid),
         ([wire.StreamingAnnotateRequest(config=wire.StreamConfig())], RequestInvalid),
         (
             [
-                config(),
+                config_request(),
                 wire.StreamingAnnotateRequest(
                     frame=wire.VideoFrame(time_seconds=float("nan"), data=b"")
                 ),
@@ -131,34 +146,36 @@ async def test_a_frame_without_a_face_says_why_and_the_track_is_carried(stage_of
             RequestInvalid,
         ),
         (
-            [config(), wire.StreamingAnnotateRequest(frame=wire.VideoFrame(data=b"abc"))],
+            [config_request(), wire.StreamingAnnotateRequest(frame=wire.VideoFrame(data=b"abc"))],
             RequestInvalid,
         ),
     ],
 )
-async def test_what_cannot_be_is_refused_and_frees_everything(
-    stage_of: StageOf, requests: list[wire.StreamingAnnotateRequest], error: type[Exception]
+async def test_invalid_request_sequence_is_refused_and_frees_resources(
+    make_harness: HarnessFactory,
+    requests: list[wire.StreamingAnnotateRequest],
+    error: type[Exception],
 ) -> None:
-    stage = stage_of()
+    stage = make_harness()
     with pytest.raises(error):
-        await replies_of(stage, *requests)
-    assert stage.children.open == 0
+        await collect_replies(stage, *requests)
+    assert stage.extractor.open_count == 0
     assert stage.metrics.registry.get_sample_value("circumplex_streams") == 0
 
 
 @pytest.mark.parametrize("final_results_only", [False, True])
-async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
-    stage_of: StageOf, final_results_only: bool
+async def test_slow_reader_bounds_buffered_results_and_blocks_the_sender(
+    make_harness: HarnessFactory, final_results_only: bool
 ) -> None:
-    stage = stage_of(stream_unread_results=10, stream_queue_frames=4)
+    stage = make_harness(stream_unread_results=10, stream_queue_frames=4)
     taken = 0
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
         nonlocal taken
-        yield config(final_results_only=final_results_only)
+        yield config_request(final_results_only=final_results_only)
         for k in range(400):
             taken = k
-            yield frame(k, face=k != 255)
+            yield frame_request(k, face=k != 255)
 
     async with aclosing(stage.annotate(requests())) as replies:
         await anext(replies)
@@ -171,15 +188,17 @@ async def test_a_slow_reader_costs_so_many_results_and_holds_its_sender_up(
     assert [each.index for each in results(rest, final=True)] == list(range(400))
 
 
-async def test_drop_oldest_reports_every_frame_that_has_no_result(stage_of: StageOf) -> None:
-    stage = stage_of(stream_queue_frames=4)
-    stage.models.may_answer.clear()
+async def test_drop_oldest_reports_every_frame_that_has_no_result(
+    make_harness: HarnessFactory,
+) -> None:
+    stage = make_harness(stream_queue_frames=4)
+    stage.models.answer_gate.clear()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
-        yield config(overload_policy=wire.OVERLOAD_POLICY_DROP_OLDEST)
+        yield config_request(overload_policy=wire.OVERLOAD_POLICY_DROP_OLDEST)
         for k in range(60):
-            yield frame(k)
-        stage.models.may_answer.set()
+            yield frame_request(k)
+        stage.models.answer_gate.set()
 
     replies = [reply async for reply in stage.annotate(requests())]
     drops = [each.frames_dropped for each in replies if each.HasField("frames_dropped")]
@@ -191,23 +210,23 @@ async def test_drop_oldest_reports_every_frame_that_has_no_result(stage_of: Stag
     assert [each.index for each in results(replies, final=False)] == answered
 
 
-async def test_fail_ends_a_stream_that_is_too_fast(stage_of: StageOf) -> None:
-    stage = stage_of(stream_queue_frames=4)
-    stage.models.may_answer.clear()
+async def test_fail_policy_ends_a_stream_that_is_too_fast(make_harness: HarnessFactory) -> None:
+    stage = make_harness(stream_queue_frames=4)
+    stage.models.answer_gate.clear()
     with pytest.raises(StreamOverrun):
-        await replies_of(
+        await collect_replies(
             stage,
-            config(overload_policy=wire.OVERLOAD_POLICY_FAIL),
-            *(frame(k) for k in range(60)),
+            config_request(overload_policy=wire.OVERLOAD_POLICY_FAIL),
+            *(frame_request(k) for k in range(60)),
         )
 
 
-async def test_a_silent_stream_is_ended(stage_of: StageOf) -> None:
-    stage = stage_of(stream_idle_seconds=0.05)
+async def test_idle_stream_is_ended(make_harness: HarnessFactory) -> None:
+    stage = make_harness(stream_idle_seconds=0.05)
     never = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
-        yield config()
+        yield config_request()
         await never.wait()
 
     with pytest.raises(StreamIdle):
@@ -215,29 +234,31 @@ async def test_a_silent_stream_is_ended(stage_of: StageOf) -> None:
             pass
 
 
-async def test_one_stream_too_many_is_refused_and_says_when_to_come_back(stage_of: StageOf) -> None:
-    stage = stage_of(max_streams=1)
+async def test_stream_over_the_limit_is_refused_with_retry_after(
+    make_harness: HarnessFactory,
+) -> None:
+    stage = make_harness(max_streams=1)
     never = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
-        yield config()
+        yield config_request()
         await never.wait()
 
     async with aclosing(stage.annotate(requests())) as replies:
         await anext(replies)
-        with pytest.raises(StreamsFull) as refusal:
-            await replies_of(stage, config())
+        with pytest.raises(TooManyStreams) as refusal:
+            await collect_replies(stage, config_request())
         assert refusal.value.retry_seconds
-    assert stage.children.open == 0
-    assert await replies_of(stage, config())
+    assert stage.extractor.open_count == 0
+    assert await collect_replies(stage, config_request())
 
 
-async def test_a_gateway_that_drains_sends_its_streams_away(stage_of: StageOf) -> None:
-    stage = stage_of()
+async def test_draining_gateway_ends_its_streams(make_harness: HarnessFactory) -> None:
+    stage = make_harness()
     never = asyncio.Event()
 
     async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
-        yield config()
+        yield config_request()
         await never.wait()
 
     async with aclosing(stage.annotate(requests())) as replies:
@@ -247,22 +268,22 @@ async def test_a_gateway_that_drains_sends_its_streams_away(stage_of: StageOf) -
             async for _ in replies:
                 pass
     with pytest.raises(GatewayDraining):
-        await replies_of(stage, config())
+        await collect_replies(stage, config_request())
 
 
-async def test_sound_may_last_little_longer_than_a_stream(stage_of: StageOf) -> None:
-    stage = stage_of(max_clip_seconds=1.0)
+async def test_audio_longer_than_the_stream_limit_is_refused(make_harness: HarnessFactory) -> None:
+    stage = make_harness(max_clip_seconds=1.0)
     audio = wire.AudioFormat(encoding=wire.SAMPLE_ENCODING_S16LE, sample_rate_hz=1000, channels=1)
     media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_FACE_CROP, audio=audio)
     first = wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media))
     minute = wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=bytes(2 * 60_000)))
-    await replies_of(stage, first, frame(0), minute)
+    await collect_replies(stage, first, frame_request(0), minute)
     with pytest.raises(ClipTooLong):
-        await replies_of(stage, first, frame(0), minute, minute)
+        await collect_replies(stage, first, frame_request(0), minute, minute)
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("stream_config", "field"),
     [
         (wire.StreamConfig(), "config.media"),
         (wire.StreamConfig(container=wire.ContainerMedia(), faces=9), "config.faces"),
@@ -281,9 +302,9 @@ async def test_sound_may_last_little_longer_than_a_stream(stage_of: StageOf) -> 
         ),
     ],
 )
-async def test_a_config_that_cannot_be_is_refused_by_its_field(
-    stage_of: StageOf, said: wire.StreamConfig, field: str
+async def test_invalid_config_is_refused_with_its_field_name(
+    make_harness: HarnessFactory, stream_config: wire.StreamConfig, field: str
 ) -> None:
     with pytest.raises(RequestInvalid) as refusal:
-        await replies_of(stage_of(), wire.StreamingAnnotateRequest(config=said))
+        await collect_replies(make_harness(), wire.StreamingAnnotateRequest(config=stream_config))
     assert refusal.value.field == field

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.media.stages import work_ahead
+from service.media.stages import prefetch
 
 
 def test_items_keep_their_order() -> None:
-    assert list(work_ahead(iter(range(100)), 3)) == list(range(100))
+    assert list(prefetch(iter(range(100)), 3)) == list(range(100))
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:
@@ -19,13 +19,13 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 1
         raise LookupError("two")
 
-    stage = work_ahead(items(), 3)
+    stage = prefetch(items(), 3)
     assert next(stage) == 1
     with pytest.raises(LookupError, match="two"):
         next(stage)
 
 
-def test_a_stage_is_at_most_its_depth_and_two_ahead() -> None:
+def test_prefetch_is_bounded_by_its_depth() -> None:
     made: list[int] = []
 
     def items() -> Iterator[int]:
@@ -33,13 +33,13 @@ def test_a_stage_is_at_most_its_depth_and_two_ahead() -> None:
             made.append(item)
             yield item
 
-    for item in work_ahead(items(), 3):
+    for item in prefetch(items(), 3):
         assert len(made) <= item + 1 + 3 + 2
     assert len(made) == 50
 
 
-def test_a_stage_that_is_left_ends_its_thread() -> None:
-    stage = work_ahead(iter(range(1000)), 2)
+def test_closed_prefetch_ends_its_thread() -> None:
+    stage = prefetch(iter(range(1000)), 2)
     assert next(stage) == 0
     stage.close()  # type: ignore[attr-defined]
     assert "decode" not in {thread.name for thread in threading.enumerate()}

@@ -11,25 +11,25 @@ import pytest
 
 from service.domain.clip import ClipClosed, ClipOpened, FaceBox, Frame, TrackedFace
 from service.domain.live import (
-    MAX_STATE_BYTES,
-    ContainerBytes,
-    Heard,
-    LiveFrame,
-    LivePiece,
-    LiveSound,
-    Seen,
+    MAX_SNAPSHOT_BYTES,
+    AudioExtracted,
+    FramesExtracted,
+    FrameUnreadable,
     Snapshot,
-    Unreadable,
+    StreamAudio,
+    StreamBytes,
+    StreamFrame,
+    StreamInput,
 )
-from service.domain.media import MediaFacts
-from service.errors import DecoderCrashed, StreamGone
+from service.domain.media import MediaInfo
+from service.errors import DecoderCrashed, StreamExpired
 from service.nursery import live_wire, wire
-from service.nursery.ledger import Ledger
-from service.nursery.live_wire import Dry, LiveMessage
-from service.nursery.pieces import END, encode_piece, encode_state, read_pieces, read_state
+from service.nursery.ledger import StreamAccount
+from service.nursery.live_wire import InputExhausted, StreamMessage
+from service.nursery.pieces import END, encode_piece, encode_state, read_pieces, read_snapshot
 
 BOX = FaceBox(left=1.5, top=2.0, width=30.0, height=40.0, score=0.9)
-FACTS = MediaFacts(
+MEDIA_INFO = MediaInfo(
     container="webm",
     video_streams=1,
     video_stream_index=0,
@@ -46,13 +46,15 @@ FACTS = MediaFacts(
 )
 
 
-def seen(index: int = 0, count: int = 1, arrived_at: float = 5.0) -> Seen:
+def make_frames_extracted(
+    index: int = 0, count: int = 1, arrived_at: float = 5.0
+) -> FramesExtracted:
     frames = tuple(
         Frame(index=index + k, time_seconds=k / 3, faces=(TrackedFace(track=1, box=BOX),))
         for k in range(count)
     )
     crops = np.random.default_rng(0).integers(0, 256, (count, 3, 112, 112), dtype=np.uint8)
-    return Seen(
+    return FramesExtracted(
         frames=frames,
         crops=crops,
         arrived_at=(arrived_at,) * count,
@@ -60,9 +62,9 @@ def seen(index: int = 0, count: int = 1, arrived_at: float = 5.0) -> Seen:
     )
 
 
-def heard(count: int = 1) -> Heard:
+def make_audio_extracted(count: int = 1) -> AudioExtracted:
     waveform = np.random.default_rng(1).uniform(-1, 1, 98 * 160).astype(np.float32)
-    return Heard(
+    return AudioExtracted(
         waveform=waveform,
         patch_starts=np.zeros(count, dtype=np.int64),
         stage_seconds={"sound": 0.125},
@@ -70,13 +72,20 @@ def heard(count: int = 1) -> Heard:
 
 
 SNAPSHOT = Snapshot(frames=1, samples=44_100, state=bytes(range(256)))
-MESSAGES: list[LiveMessage] = [
-    *(seen(3), seen(0, 2), heard(), heard(4), Unreadable(), SNAPSHOT),
-    *(Dry(taken_bytes=2**40), ClipOpened(media=FACTS), ClipClosed(frames=7)),
+MESSAGES: list[StreamMessage] = [
+    *(
+        make_frames_extracted(3),
+        make_frames_extracted(0, 2),
+        make_audio_extracted(),
+        make_audio_extracted(4),
+        FrameUnreadable(),
+        SNAPSHOT,
+    ),
+    *(InputExhausted(consumed_bytes=2**40), ClipOpened(media=MEDIA_INFO), ClipClosed(frames=7)),
 ]
 
 
-def parts_of(message: LiveMessage) -> list[bytes]:
+def encode_parts(message: StreamMessage) -> list[bytes]:
     content = b"".join(live_wire.encode(message))
     lengths = wire.read_prefix(content[: wire.PREFIX.size], max_frames=8)
     parts: list[bytes] = []
@@ -89,8 +98,8 @@ def parts_of(message: LiveMessage) -> list[bytes]:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_every_message_arrives_as_it_was_sent(message: LiveMessage) -> None:
-    received: Any = live_wire.decode(*parts_of(message))
+def test_every_message_arrives_as_it_was_sent(message: StreamMessage) -> None:
+    received: Any = live_wire.decode(*encode_parts(message))
     assert type(received) is type(message)
     for name in type(message).__slots__:
         np.testing.assert_equal(getattr(received, name), getattr(message, name))
@@ -99,35 +108,35 @@ def test_every_message_arrives_as_it_was_sent(message: LiveMessage) -> None:
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        (seen(), {"arrived": []}),
-        (seen(), {"arrived": ["now"]}),
-        (seen(), {"arrived": [float("nan")]}),
-        (seen(), {"times": [], "faces": [], "arrived": []}),
-        (seen(), {"faces": [[]]}),
-        (seen(), {"stages": {"decode": 0.1}}),
-        (seen(), {"stages": {"decode": -1.0, "face": 0.0}}),
-        (heard(), {"stages": {}}),
-        (Dry(taken_bytes=1), {"taken": -1}),
-        (Dry(taken_bytes=1), {"taken": True}),
+        (make_frames_extracted(), {"arrived": []}),
+        (make_frames_extracted(), {"arrived": ["now"]}),
+        (make_frames_extracted(), {"arrived": [float("nan")]}),
+        (make_frames_extracted(), {"times": [], "faces": [], "arrived": []}),
+        (make_frames_extracted(), {"faces": [[]]}),
+        (make_frames_extracted(), {"stages": {"decode": 0.1}}),
+        (make_frames_extracted(), {"stages": {"decode": -1.0, "face": 0.0}}),
+        (make_audio_extracted(), {"stages": {}}),
+        (InputExhausted(consumed_bytes=1), {"taken": -1}),
+        (InputExhausted(consumed_bytes=1), {"taken": True}),
         (SNAPSHOT, {"state": "no base64"}),
-        (SNAPSHOT, {"state": "A" * (4 * MAX_STATE_BYTES // 3 + 4)}),
+        (SNAPSHOT, {"state": "A" * (4 * MAX_SNAPSHOT_BYTES // 3 + 4)}),
         (SNAPSHOT, {"frames": 1.5}),
         (SNAPSHOT, {"samples": None}),
-        (Unreadable(), {"kind": "chunk"}),
-        (Unreadable(), {"kind": ["seen"]}),
+        (FrameUnreadable(), {"kind": "chunk"}),
+        (FrameUnreadable(), {"kind": ["seen"]}),
     ],
 )
-def test_values_that_make_no_sense_are_refused(
-    message: LiveMessage, changes: dict[str, Any]
+def test_malformed_header_values_are_refused(
+    message: StreamMessage, changes: dict[str, Any]
 ) -> None:
-    header, *arrays = parts_of(message)
+    header, *arrays = encode_parts(message)
     changed = json.dumps(json.loads(header) | changes).encode()
     with pytest.raises(DecoderCrashed):
         live_wire.decode(changed, *arrays)
 
 
-def test_sound_that_makes_no_sense_is_refused() -> None:
-    header, crops, waveform, starts = parts_of(heard())
+def test_malformed_audio_is_refused() -> None:
+    header, crops, waveform, starts = encode_parts(make_audio_extracted())
     loud = np.full(98 * 160, 1.5, np.float32).tobytes()
     for parts in (
         (loud, starts),
@@ -140,98 +149,101 @@ def test_sound_that_makes_no_sense_is_refused() -> None:
             live_wire.decode(header, crops, *parts)
 
 
-def ledger(*, opens: bool, sent: list[LivePiece]) -> Ledger:
-    made = Ledger(8, opens=opens)
+def make_account(*, is_container: bool, sent: list[StreamInput]) -> StreamAccount:
+    made = StreamAccount(8, expects_opened=is_container)
     for piece in sent:
-        made.note_sent(piece)
+        made.record_sent(piece)
     return made
 
 
-FRAME = LiveFrame(time_seconds=0.0, data=b"x", arrived_at=5.0)
-BYTES = ContainerBytes(data=b"abc", arrived_at=5.0)
-OPENED = ClipOpened(media=FACTS)
+FRAME = StreamFrame(time_seconds=0.0, data=b"x", arrived_at=5.0)
+CONTAINER_BYTES = StreamBytes(data=b"abc", arrived_at=5.0)
+OPENED = ClipOpened(media=MEDIA_INFO)
 
 
 @pytest.mark.parametrize(
-    ("opens", "said"),
+    ("is_container", "messages"),
     [
         (False, [OPENED]),
-        (False, [seen(1)]),
-        (False, [seen(0, 3)]),
-        (False, [seen(), seen(1), seen(2)]),
-        (False, [seen(arrived_at=4.9)]),
-        (False, [seen(arrived_at=5.1)]),
-        (False, [heard()]),
-        (False, [seen(), heard(2)]),
-        (False, [Unreadable(), Unreadable(), Unreadable()]),
-        (False, [Dry(taken_bytes=0)]),
+        (False, [make_frames_extracted(1)]),
+        (False, [make_frames_extracted(0, 3)]),
+        (False, [make_frames_extracted(), make_frames_extracted(1), make_frames_extracted(2)]),
+        (False, [make_frames_extracted(arrived_at=4.9)]),
+        (False, [make_frames_extracted(arrived_at=5.1)]),
+        (False, [make_audio_extracted()]),
+        (False, [make_frames_extracted(), make_audio_extracted(2)]),
+        (False, [FrameUnreadable(), FrameUnreadable(), FrameUnreadable()]),
+        (False, [InputExhausted(consumed_bytes=0)]),
         (False, [Snapshot(frames=0, samples=0, state=b"")]),
-        (False, [seen(), Snapshot(frames=2, samples=0, state=b"")]),
-        (False, [seen(), ClipClosed(frames=1)]),
-        (False, [seen(), heard(), ClipClosed(frames=2)]),
-        (True, [seen()]),
+        (False, [make_frames_extracted(), Snapshot(frames=2, samples=0, state=b"")]),
+        (False, [make_frames_extracted(), ClipClosed(frames=1)]),
+        (False, [make_frames_extracted(), make_audio_extracted(), ClipClosed(frames=2)]),
+        (True, [make_frames_extracted()]),
         (True, [OPENED, OPENED]),
-        (True, [OPENED, Unreadable()]),
-        (True, [OPENED, seen(), Snapshot(frames=1, samples=0, state=b"")]),
-        (True, [Dry(taken_bytes=7)]),
-        (True, [Dry(taken_bytes=3), Dry(taken_bytes=2)]),
+        (True, [OPENED, FrameUnreadable()]),
+        (True, [OPENED, make_frames_extracted(), Snapshot(frames=1, samples=0, state=b"")]),
+        (True, [InputExhausted(consumed_bytes=7)]),
+        (True, [InputExhausted(consumed_bytes=3), InputExhausted(consumed_bytes=2)]),
         (True, [ClipClosed(frames=0)]),
     ],
 )
-def test_what_cannot_be_true_of_what_was_sent_is_not_believed(
-    opens: bool, said: list[LiveMessage]
+def test_messages_that_contradict_the_input_are_rejected(
+    is_container: bool, messages: list[StreamMessage]
 ) -> None:
-    *true, false = said
-    account = ledger(opens=opens, sent=[BYTES, BYTES] if opens else [FRAME, FRAME])
-    assert all(account.admit(message) for message in true)
-    assert not account.admit(false)
+    *true, false = messages
+    account = make_account(
+        is_container=is_container,
+        sent=[CONTAINER_BYTES, CONTAINER_BYTES] if is_container else [FRAME, FRAME],
+    )
+    assert all(account.accept(message) for message in true)
+    assert not account.accept(false)
 
 
-def test_everything_is_answered_once_it_was_looked_at() -> None:
-    frames = ledger(opens=False, sent=[FRAME, FRAME])
-    assert not frames.is_square
-    assert frames.admit(seen())
-    assert not frames.is_square
-    assert frames.admit(Unreadable())
-    assert frames.is_square
-    file = ledger(opens=True, sent=[BYTES])
-    assert file.admit(Dry(taken_bytes=2))
-    assert not file.is_square
-    assert file.admit(Dry(taken_bytes=3))
-    assert file.is_square
-    file.note_end()
-    assert not file.is_square
+def test_account_is_settled_once_all_input_is_answered() -> None:
+    frames = make_account(is_container=False, sent=[FRAME, FRAME])
+    assert not frames.is_settled
+    assert frames.accept(make_frames_extracted())
+    assert not frames.is_settled
+    assert frames.accept(FrameUnreadable())
+    assert frames.is_settled
+    file = make_account(is_container=True, sent=[CONTAINER_BYTES])
+    assert file.accept(InputExhausted(consumed_bytes=2))
+    assert not file.is_settled
+    assert file.accept(InputExhausted(consumed_bytes=3))
+    assert file.is_settled
+    file.record_end()
+    assert not file.is_settled
 
 
-def test_a_sealed_state_goes_on_where_it_was() -> None:
-    first = ledger(opens=False, sent=[FRAME, FRAME])
-    assert first.admit(seen(0, 2))
-    assert first.admit(heard())
+def test_sealed_snapshot_restores_the_account() -> None:
+    first = make_account(is_container=False, sent=[FRAME, FRAME])
+    assert first.accept(make_frames_extracted(0, 2))
+    assert first.accept(make_audio_extracted())
     sealed = first.seal(Snapshot(frames=2, samples=0, state=b"all"))
-    second = ledger(opens=False, sent=[])
+    second = make_account(is_container=False, sent=[])
     assert second.unseal(sealed.state) == b"all"
-    second.note_sent(FRAME)
-    assert second.admit(heard())
-    assert second.admit(seen(2))
-    assert not second.admit(heard(2))
+    second.record_sent(FRAME)
+    assert second.accept(make_audio_extracted())
+    assert second.accept(make_frames_extracted(2))
+    assert not second.accept(make_audio_extracted(2))
 
 
-@pytest.mark.parametrize("state", [b"", b"\x01", bytes(50), bytes(MAX_STATE_BYTES + 1)])
-def test_a_state_that_is_none_is_refused(state: bytes) -> None:
-    with pytest.raises(StreamGone):
-        ledger(opens=False, sent=[]).unseal(state)
+@pytest.mark.parametrize("state", [b"", b"\x01", bytes(50), bytes(MAX_SNAPSHOT_BYTES + 1)])
+def test_invalid_snapshot_state_is_refused(state: bytes) -> None:
+    with pytest.raises(StreamExpired):
+        make_account(is_container=False, sent=[]).unseal(state)
 
 
-def test_pieces_arrive_as_they_were_sent() -> None:
-    pieces: list[LivePiece] = [
-        ContainerBytes(data=b"abc", arrived_at=1.25),
-        LiveFrame(time_seconds=-0.1, data=b"", arrived_at=7.5),
-        LiveSound(data=b"12", time_seconds=None),
-        LiveSound(data=b"1234", time_seconds=1 / 3),
+def test_media_input_round_trips() -> None:
+    pieces: list[StreamInput] = [
+        StreamBytes(data=b"abc", arrived_at=1.25),
+        StreamFrame(time_seconds=-0.1, data=b"", arrived_at=7.5),
+        StreamAudio(data=b"12", time_seconds=None),
+        StreamAudio(data=b"1234", time_seconds=1 / 3),
     ]
     parts = [*encode_state(b"state"), *(part for each in pieces for part in encode_piece(each))]
     pipe = BytesIO(b"".join([*parts, END, b"more"]))
-    assert read_state(pipe) == b"state"
+    assert read_snapshot(pipe) == b"state"
     assert list(read_pieces(pipe)) == pieces
     cut = BytesIO(b"".join(encode_piece(pieces[0]))[:-1])
     with pytest.raises(EOFError):

@@ -15,16 +15,16 @@ from service.domain.clip import (
     Chunk,
     ClipClosed,
     ClipOpened,
-    Extract,
+    ExtractionEvent,
     FaceBox,
     Frame,
     TrackedFace,
 )
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.media import Anomalies, Flag, MediaInfo
 from service.errors import CircumplexError, ClipTooLong, DecoderCrashed, InternalError
 from service.nursery import wire
 
-FACTS = MediaFacts(
+MEDIA_INFO = MediaInfo(
     container="mov,mp4",
     video_streams=2,
     video_stream_index=3,
@@ -58,11 +58,11 @@ def make_chunk() -> Chunk:
     )
 
 
-def carry(message: Extract) -> Extract:
-    return read_back(b"".join(wire.encode(message)))
+def round_trip(message: ExtractionEvent) -> ExtractionEvent:
+    return decode_message(b"".join(wire.encode(message)))
 
 
-def read_back(content: bytes) -> Extract:
+def decode_message(content: bytes) -> ExtractionEvent:
     lengths = wire.read_prefix(content[: wire.PREFIX.size], max_frames=32)
     parts, place = [], wire.PREFIX.size
     for length in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
@@ -73,7 +73,7 @@ def read_back(content: bytes) -> Extract:
 
 
 def test_a_chunk_arrives_as_it_was_sent() -> None:
-    sent, received = make_chunk(), carry(make_chunk())
+    sent, received = make_chunk(), round_trip(make_chunk())
     assert isinstance(received, Chunk)
     assert received.frames == sent.frames
     assert received.stage_seconds == sent.stage_seconds
@@ -85,7 +85,7 @@ def test_a_chunk_arrives_as_it_was_sent() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        ClipOpened(media=FACTS),
+        ClipOpened(media=MEDIA_INFO),
         ClipClosed(frames=7, flags=(Flag.DAMAGED, Flag.NO_AUDIO)),
         ClipClosed(frames=0),
         ClipClosed(
@@ -94,7 +94,7 @@ def test_a_chunk_arrives_as_it_was_sent() -> None:
         ),
         ClipOpened(
             media=dataclasses.replace(
-                FACTS,
+                MEDIA_INFO,
                 container_seconds=1.5,
                 hdr="pq",
                 bit_depth=10,
@@ -104,8 +104,8 @@ def test_a_chunk_arrives_as_it_was_sent() -> None:
         ),
     ],
 )
-def test_opening_and_closing_arrive_as_they_were_sent(message: Extract) -> None:
-    assert carry(message) == message
+def test_opening_and_closing_arrive_as_they_were_sent(message: ExtractionEvent) -> None:
+    assert round_trip(message) == message
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_opening_and_closing_arrive_as_they_were_sent(message: Extract) -> None:
         ("average_rate_hz", "25"),
     ],
 )
-def test_facts_of_another_kind_than_theirs_are_refused(field: str, value: object) -> None:
-    _, header = wire.encode(ClipOpened(media=FACTS))
+def test_media_info_of_wrong_types_is_refused(field: str, value: object) -> None:
+    _, header = wire.encode(ClipOpened(media=MEDIA_INFO))
     fields = json.loads(header)
     fields["media"][field] = value
     with pytest.raises(DecoderCrashed):
@@ -131,13 +131,13 @@ def test_facts_of_another_kind_than_theirs_are_refused(field: str, value: object
 
 def test_an_error_arrives_as_itself() -> None:
     with pytest.raises(ClipTooLong, match="five hours"):
-        read_back(b"".join(wire.encode_error(ClipTooLong("five hours"))))
+        decode_message(b"".join(wire.encode_error(ClipTooLong("five hours"))))
 
 
 @pytest.mark.parametrize("error", [InternalError("x"), CircumplexError("x")])
-def test_only_errors_of_the_clip_are_believed(error: CircumplexError) -> None:
+def test_only_clip_errors_are_accepted_from_the_worker(error: CircumplexError) -> None:
     with pytest.raises(DecoderCrashed):
-        read_back(b"".join(wire.encode_error(error)))
+        decode_message(b"".join(wire.encode_error(error)))
 
 
 @pytest.mark.parametrize(
@@ -152,12 +152,12 @@ def test_only_errors_of_the_clip_are_believed(error: CircumplexError) -> None:
         (wire.MAGIC, 10, 0, 0, 33 * 8),
     ],
 )
-def test_lengths_that_no_chunk_has_are_refused_unread(values: tuple[object, ...]) -> None:
+def test_impossible_lengths_are_refused_before_reading(values: tuple[object, ...]) -> None:
     with pytest.raises(DecoderCrashed):
         wire.read_prefix(struct.pack("<4s4I", *values), max_frames=32)
 
 
-NONSENSE = {
+MALFORMED_FIELDS = {
     "first": -1,
     "times": [0.0, float("nan"), 0.0],
     "faces": [[], [], []],
@@ -166,7 +166,7 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize(("field", "value"), NONSENSE.items(), ids=NONSENSE.keys())
+@pytest.mark.parametrize(("field", "value"), MALFORMED_FIELDS.items(), ids=MALFORMED_FIELDS.keys())
 def test_headers_that_contradict_their_arrays_are_refused(field: str, value: object) -> None:
     _, header, *arrays = wire.encode(make_chunk())
     fields = json.loads(header) | {field: value}
@@ -185,7 +185,7 @@ BAD_FACES = {
 
 
 @pytest.mark.parametrize("faces", BAD_FACES.values(), ids=BAD_FACES.keys())
-def test_faces_that_cannot_be_are_refused(faces: object) -> None:
+def test_invalid_faces_are_refused(faces: object) -> None:
     _, header, *arrays = wire.encode(make_chunk())
     with pytest.raises(DecoderCrashed):
         wire.decode(json.dumps(json.loads(header) | {"faces": faces}).encode(), *arrays)
@@ -207,14 +207,14 @@ def test_a_frame_has_a_bounded_number_of_faces(count: int) -> None:
 
 
 @pytest.mark.parametrize("stages", [{"decode": 0.1}, {"decode": 0.1, "face": 0.1, "sound": -1}])
-def test_stages_that_took_no_known_time_are_refused(stages: dict[str, float]) -> None:
+def test_invalid_stage_durations_are_refused(stages: dict[str, float]) -> None:
     _, header, *arrays = wire.encode(make_chunk())
     fields = json.loads(header) | {"stages": stages}
     with pytest.raises(DecoderCrashed):
         wire.decode(json.dumps(fields).encode(), *arrays)
 
 
-def test_a_stage_nobody_knows_never_becomes_a_label() -> None:
+def test_unknown_stage_never_becomes_a_metric_label() -> None:
     _, header, *arrays = wire.encode(make_chunk())
     fields = json.loads(header)
     fields["stages"] |= {f"stage {number}": 1.0 for number in range(100)}
@@ -226,7 +226,7 @@ def test_a_stage_nobody_knows_never_becomes_a_label() -> None:
 @pytest.mark.parametrize(
     "header", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"kind":"opened"}']
 )
-def test_headers_that_are_no_message_are_refused(header: bytes) -> None:
+def test_malformed_headers_are_refused(header: bytes) -> None:
     with pytest.raises(DecoderCrashed):
         wire.decode(header, b"", b"", b"")
 

@@ -4,17 +4,17 @@ import re
 
 import pytest
 
-from service.office.paging import PLACE, place_of, token_of
+from service.office.paging import PAGE_TOKEN_PATTERN, decode_page_token, encode_page_token
 
 
 @pytest.mark.parametrize("before", ["1795404618.214775", "1795404618.000001", "0.000000"])
-def test_a_token_leads_back_to_its_place(before: str) -> None:
-    token = token_of(before)
+def test_page_token_round_trips(before: str) -> None:
+    token = encode_page_token(before)
 
-    assert re.fullmatch(PLACE, token)
-    assert before == place_of(token)
+    assert re.fullmatch(PAGE_TOKEN_PATTERN, token)
+    assert before == decode_page_token(token)
 
 
 @pytest.mark.parametrize("token", ["0" * 16, "f" * 16, "0123456789abcdef"])
-def test_every_token_is_a_place_in_time(token: str) -> None:
-    assert token == token_of(place_of(token))
+def test_every_well_formed_page_token_is_valid(token: str) -> None:
+    assert token == encode_page_token(decode_page_token(token))

@@ -10,74 +10,76 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from proof.frames import LeftOut, Matched
-from proof.record import Record
-from proof.report import build_report, failures, show_report
-from training.data.errors import NothingAnnotated
+from proof.frames import ExcludedFrames, MatchedFrames
+from proof.record import TrainingRecord
+from proof.report import build_report, list_failures, show_report
+from training.data.errors import NoAnnotatedFrames
 
 FACTS = {"seed": 5, "weights": {"training": "trained"}}
 ABLATIONS = {"no_la_se": 0.81, "no_tcn": 0.62, "no_transformer": None, "face_only": 0.7}
-RECORD = Record(ablations=ABLATIONS, full=0.9, source="weights/mini/evaluation/test/report.json")
-NOTHING = LeftOut(only_offline=0, only_served=0, in_neither=0)
+RECORD = TrainingRecord(
+    ablations=ABLATIONS, full_ccc=0.9, source="weights/mini/evaluation/test/report.json"
+)
+NONE_LEFT_OUT = ExcludedFrames(only_offline=0, only_served=0, in_neither=0)
 
 
-def clip(
+def make_matched(
     rate: str, *, served_noise: float, offline_noise: float = 0.1, seed: int = 0, lost: int = 0
-) -> Matched:
+) -> MatchedFrames:
     """200 frames whose offline and served values are the truth and some noise."""
     random = np.random.default_rng(seed)
     truth = np.tanh(random.normal(0, 0.5, (200, 2)))
     offline, served = (
         truth + noise * random.normal(size=truth.shape) for noise in (offline_noise, served_noise)
     )
-    return Matched(
+    return MatchedFrames(
         rate=rate,
         truth=truth,
         offline=offline,
         offline_spread=np.full_like(truth, 0.1),
         served=served,
         served_spread=np.full_like(truth, served_noise),
-        left_out=LeftOut(only_offline=1, only_served=2, in_neither=3),
+        excluded=ExcludedFrames(only_offline=1, only_served=2, in_neither=3),
         frames=206,
-        lost=lost,
-        strange=0,
+        missing_rows=lost,
+        unexpected_rows=0,
     )
 
 
-GOOD = [clip("24", served_noise=0.1), clip("60", served_noise=0.11, seed=1)]
+GOOD_CLIPS = [make_matched("24", served_noise=0.1), make_matched("60", served_noise=0.11, seed=1)]
 
 
-def recompute(estimate: np.ndarray, truth: np.ndarray) -> float:
+def recompute_ccc(estimate: np.ndarray, truth: np.ndarray) -> float:
     """CCC by numpy's own covariance."""
     (xx, xy), (_, yy) = np.cov(estimate, truth, bias=True)
     return float(2 * xy / (xx + yy + (estimate.mean() - truth.mean()) ** 2))
 
 
-def shown(report: dict[str, Any]) -> str:
+def render_report(report: dict[str, Any]) -> str:
     text = io.StringIO()
     show_report(report, Console(file=text, width=100))
     return text.getvalue()
 
 
 def test_figures_are_those_of_the_frames_one_after_the_other() -> None:
-    report = build_report(GOOD, RECORD, FACTS)
-    truth = np.concatenate([each.truth for each in GOOD])
+    report = build_report(GOOD_CLIPS, RECORD, FACTS)
+    truth = np.concatenate([each.truth for each in GOOD_CLIPS])
     for place, target in enumerate(("valence", "arousal")):
         for key, values in (
-            ("held_out", np.concatenate([each.offline for each in GOOD])),
-            ("end_to_end", np.concatenate([each.served for each in GOOD])),
+            ("held_out", np.concatenate([each.offline for each in GOOD_CLIPS])),
+            ("end_to_end", np.concatenate([each.served for each in GOOD_CLIPS])),
         ):
-            expected = recompute(values[:, place], truth[:, place])
+            expected = recompute_ccc(values[:, place], truth[:, place])
             assert report[key][target] == pytest.approx(expected, abs=1e-12)
         slow = report["end_to_end"]["by_rate"]["24"]
-        alone = recompute(GOOD[0].served[:, place], GOOD[0].truth[:, place])
+        alone = recompute_ccc(GOOD_CLIPS[0].served[:, place], GOOD_CLIPS[0].truth[:, place])
         assert slow[target] == pytest.approx(alone, abs=1e-12)
         assert slow["difference"][target] == pytest.approx(slow[target] - slow["offline"][target])
 
 
-def test_report_that_holds_fails_nothing_and_is_plain_json() -> None:
-    report = build_report(GOOD, RECORD, FACTS)
-    assert failures(report) == []
+def test_report_within_thresholds_has_no_failures_and_is_plain_json() -> None:
+    report = build_report(GOOD_CLIPS, RECORD, FACTS)
+    assert list_failures(report) == []
     assert report["targets"]["hold"] is True
     assert list(report["end_to_end"]["by_rate"]) == ["24", "60"]
     assert report["held_out"].keys() == {"valence", "arousal", "mean"}
@@ -86,20 +88,20 @@ def test_report_that_holds_fails_nothing_and_is_plain_json() -> None:
 
 
 def test_coverage_is_the_share_of_truth_within_90_percent_of_a_normal_spread() -> None:
-    report = build_report([clip("24", served_noise=0.5)], RECORD, FACTS)
+    report = build_report([make_matched("24", served_noise=0.5)], RECORD, FACTS)
     assert report["coverage_90"] == pytest.approx(0.9, abs=0.04)
     assert report["end_to_end"]["coverage_90"] == pytest.approx(0.9, abs=0.04)
 
 
 def test_frames_left_out_are_counted() -> None:
-    frames = build_report(GOOD, RECORD, FACTS)["frames"]
+    frames = build_report(GOOD_CLIPS, RECORD, FACTS)["frames"]
     assert (frames["all"], frames["counted"], frames["clips"]) == (412, 400, 2)
     assert frames["left_out"] == {"only_offline": 2, "only_served": 4, "in_neither": 6}
 
 
 def test_low_figures_are_named_with_rate_and_target() -> None:
-    bad = clip("variable", served_noise=0.6, offline_noise=0.6)
-    failed = failures(build_report([*GOOD, bad], RECORD, FACTS))
+    bad = make_matched("variable", served_noise=0.6, offline_noise=0.6)
+    failed = list_failures(build_report([*GOOD_CLIPS, bad], RECORD, FACTS))
     assert any(
         line.startswith("rate variable: served valence has CCC 0.") and "0.80 is asked" in line
         for line in failed
@@ -107,46 +109,54 @@ def test_low_figures_are_named_with_rate_and_target() -> None:
     assert not any(line.startswith("rate 24") for line in failed)
 
 
-def test_served_figures_that_stray_from_offline_fail_though_both_are_high() -> None:
-    report = build_report([clip("24", served_noise=0.18, offline_noise=0.01)], RECORD, FACTS)
+def test_served_scores_that_differ_from_offline_fail_even_when_high() -> None:
+    report = build_report(
+        [make_matched("24", served_noise=0.18, offline_noise=0.01)], RECORD, FACTS
+    )
     assert report["end_to_end"]["valence"] > 0.85
-    failed = failures(report)
+    failed = list_failures(report)
     assert any("rate 24: served valence is -0.0" in line for line in failed)
     assert all("from offline, at most 0.03" in line for line in failed)
-    better = build_report([clip("24", served_noise=0.01, offline_noise=0.18)], RECORD, FACTS)
-    assert any("served valence is +0.0" in line for line in failures(better))
+    better = build_report(
+        [make_matched("24", served_noise=0.01, offline_noise=0.18)], RECORD, FACTS
+    )
+    assert any("served valence is +0.0" in line for line in list_failures(better))
 
 
 def test_lost_frames_fail_whatever_the_figures_are() -> None:
-    failed = failures(build_report([clip("24", served_noise=0.1, lost=2)], RECORD, FACTS))
+    failed = list_failures(
+        build_report([make_matched("24", served_noise=0.1, lost=2)], RECORD, FACTS)
+    )
     assert failed == ["every frame has exactly one row, offline and served: 2 do not"]
 
 
 def test_ablations_come_from_the_record_with_its_source() -> None:
-    report = build_report(GOOD, RECORD, FACTS)
+    report = build_report(GOOD_CLIPS, RECORD, FACTS)
     assert report["ablations"] == ABLATIONS
     assert report["ablations_from"]["report"] == RECORD.source
-    assert "full 0.900, no_la_se 0.810" in shown(report)
-    assert "no_transformer not recorded" in shown(report)
+    assert "full 0.900, no_la_se 0.810" in render_report(report)
+    assert "no_transformer not recorded" in render_report(report)
 
 
-def test_ablations_that_nobody_recorded_are_null_and_said_to_be() -> None:
-    report = build_report(GOOD, Record(why_not="weights/mini is not a run"), FACTS)
+def test_unrecorded_ablations_are_null_with_a_reason() -> None:
+    report = build_report(
+        GOOD_CLIPS, TrainingRecord(missing_reason="weights/mini is not a run"), FACTS
+    )
     assert report["ablations"] is None
-    assert "not recorded (weights/mini is not a run)" in shown(report)
+    assert "not recorded (weights/mini is not a run)" in render_report(report)
 
 
 def test_untrained_weights_are_named() -> None:
-    untrained = build_report(GOOD, RECORD, {"weights": {"training": "untrained"}})
-    assert "The weights are untrained" in shown(untrained)
-    assert "The weights are untrained" not in shown(build_report(GOOD, RECORD, FACTS))
+    untrained = build_report(GOOD_CLIPS, RECORD, {"weights": {"training": "untrained"}})
+    assert "The weights are untrained" in render_report(untrained)
+    assert "The weights are untrained" not in render_report(build_report(GOOD_CLIPS, RECORD, FACTS))
 
 
 def test_no_frame_that_counts_is_an_error_and_no_figure() -> None:
     empty = np.zeros((0, 2))
-    nothing = Matched(
+    nothing = MatchedFrames(
         rate="24", truth=empty, offline=empty, offline_spread=empty, served=empty,
-        served_spread=empty, left_out=NOTHING, frames=0, lost=0, strange=0,
+        served_spread=empty, excluded=NONE_LEFT_OUT, frames=0, missing_rows=0, unexpected_rows=0,
     )  # fmt: skip
-    with pytest.raises(NothingAnnotated):
+    with pytest.raises(NoAnnotatedFrames):
         build_report([nothing], RECORD, FACTS)

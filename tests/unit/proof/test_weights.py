@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proof.errors import WeightsDiffer
-from proof.offline import open_exported
+from proof.errors import WeightsMismatch
+from proof.offline import load_exported_models
 from proof.served import check_weights
 from service.provenance import read_provenance
 from service.settings import Settings
@@ -23,7 +23,7 @@ def provenance(mini_repository: Path) -> dict[str, Any]:
 def test_export_opens_with_the_grid_it_is_served_on(
     mini_repository: Path, provenance: dict[str, Any]
 ) -> None:
-    exported = open_exported(mini_repository, provenance)
+    exported = load_exported_models(mini_repository, provenance)
     assert (exported.grid.window_frames, exported.grid.hop_frames) == (300, 200)
 
 
@@ -32,8 +32,8 @@ def test_file_that_its_provenance_does_not_name_is_refused(
 ) -> None:
     changed = json.loads(json.dumps(provenance))
     changed["models"]["fusion"]["file_sha256"] = "0" * 64
-    with pytest.raises(WeightsDiffer, match="fusion"):
-        open_exported(mini_repository, changed)
+    with pytest.raises(WeightsMismatch, match="fusion"):
+        load_exported_models(mini_repository, changed)
 
 
 def test_log_mel_of_another_kind_is_refused(
@@ -41,17 +41,17 @@ def test_log_mel_of_another_kind_is_refused(
 ) -> None:
     changed = json.loads(json.dumps(provenance))
     changed["models"]["log_mel"]["weights_sha256"] = "0" * 64
-    with pytest.raises(WeightsDiffer, match="log-mel"):
-        open_exported(mini_repository, changed)
+    with pytest.raises(WeightsMismatch, match="log-mel"):
+        load_exported_models(mini_repository, changed)
 
 
 def test_result_of_other_weights_or_another_method_is_refused(provenance: dict[str, Any]) -> None:
     check_weights(provenance, provenance)
     other = json.loads(json.dumps(provenance))
     other["models"]["audio_backbone"]["weights_sha256"] = "0" * 64
-    with pytest.raises(WeightsDiffer, match="another audio_backbone"):
+    with pytest.raises(WeightsMismatch, match="another audio_backbone"):
         check_weights(other, provenance)
     other = json.loads(json.dumps(provenance))
     other["method"]["hop_frames"] = 100
-    with pytest.raises(WeightsDiffer, match="another method"):
+    with pytest.raises(WeightsMismatch, match="another method"):
         check_weights(other, provenance)

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from service.results.plot import PlottingNotInstalled, plot_result
-from service.results.sparkline import sparkline
+from service.results.sparkline import draw_sparkline
 
-CURVES = [f"{name}{end}" for name in ("valence", "arousal") for end in ("", "_std", "_smoothed")]
+CURVE_COLUMNS = [
+    f"{name}{end}" for name in ("valence", "arousal") for end in ("", "_std", "_smoothed")
+]
 
 
 def result_of(frames: int, *, known: bool = True, training: str = "trained") -> dict[str, Any]:
     columns: dict[str, list[Any]] = {
-        name: [k / frames if known else None for k in range(frames)] for name in CURVES
+        name: [k / frames if known else None for k in range(frames)] for name in CURVE_COLUMNS
     }
     columns["time"] = [k / 25 for k in range(frames)]
     columns["observed"] = [known and k % 7 != 0 for k in range(frames)]
@@ -37,18 +39,18 @@ def test_result_of_any_length_becomes_a_picture(tmp_path: Path, frames: int, kno
 
 def test_unknown_points_leave_a_gap_and_do_not_stop_the_picture(tmp_path: Path) -> None:
     result = result_of(50)
-    for name in CURVES:
+    for name in CURVE_COLUMNS:
         result["frames"][name][:10] = [None] * 10
     plot_result(result, tmp_path / "result.svg")
     assert "<svg" in (tmp_path / "result.svg").read_text()
 
 
-@pytest.mark.parametrize(("training", "said"), [("untrained", True), ("trained", False)])
+@pytest.mark.parametrize(("training", "is_noted"), [("untrained", True), ("trained", False)])
 def test_picture_says_when_the_weights_are_untrained(
-    tmp_path: Path, training: str, said: bool
+    tmp_path: Path, training: str, is_noted: bool
 ) -> None:
     plot_result(result_of(20, training=training), tmp_path / "result.svg")
-    assert said == ("untrained weights" in (tmp_path / "result.svg").read_text())
+    assert is_noted == ("untrained weights" in (tmp_path / "result.svg").read_text())
 
 
 @pytest.mark.parametrize("frames", [1, 20, 9_001])
@@ -60,7 +62,7 @@ def test_truth_is_drawn_and_named_in_all_three_pictures(tmp_path: Path, frames: 
     assert "<!-- truth -->" not in (tmp_path / "without.svg").read_text()
 
 
-def test_truth_stands_where_it_is(tmp_path: Path) -> None:
+def test_truth_is_drawn_at_its_value(tmp_path: Path) -> None:
     result = result_of(50)
     for height, bottom, top in ((0.9, 0, 0.35), (-0.9, 0.65, 1)):
         truth = {name: [height] * 50 for name in ("valence", "arousal")}
@@ -85,12 +87,12 @@ def test_missing_matplotlib_names_the_extra_to_install(
 
 
 def test_sparkline_keeps_one_scale_for_all_clips() -> None:
-    assert sparkline([-1.0, -0.5, 0.0, 0.5, 1.0], 5) == "▁▃▅▇█"
+    assert draw_sparkline([-1.0, -0.5, 0.0, 0.5, 1.0], 5) == "▁▃▅▇█"
 
 
 def test_sparkline_averages_what_does_not_fit_and_dots_what_is_unknown() -> None:
-    assert sparkline([None, None, -1.0, None, 1.0, 1.0], 3) == "·▁█"
+    assert draw_sparkline([None, None, -1.0, None, 1.0, 1.0], 3) == "·▁█"
 
 
 def test_sparkline_of_nothing_is_empty() -> None:
-    assert sparkline([], 10) == ""
+    assert draw_sparkline([], 10) == ""

@@ -8,24 +8,24 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from service.domain.choices import Faces
+from service.domain.choices import FaceSelection
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.media import Anomalies, Flag, MediaFacts
+from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisOpened,
+    AnalysisProgress,
     Estimate,
     FramesDecoded,
-    FramesSeen,
     TimelinePoint,
     TrackDropped,
 )
 from service.errors import InternalError, ResultFormatUnknown
 from service.results.builder import ResultBuilder
-from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS, Result
-from service.results.formats import CSV, FORMATS, JSON, Format, format_named
+from service.results.columns import ESTIMATE_COLUMNS, FACE_COLUMNS, AnalysisResult
+from service.results.formats import CSV, FORMATS, JSON, ResultFormat, find_format
 
-MEDIA = MediaFacts(
+MEDIA = MediaInfo(
     container="mov,mp4",
     video_streams=2,
     video_stream_index=3,
@@ -42,7 +42,7 @@ MEDIA = MediaFacts(
 )
 
 
-def points(values: Iterable[float]) -> list[TimelinePoint]:
+def make_points(values: Iterable[float]) -> list[TimelinePoint]:
     """Frames at odd times with these values in every column; the first has seen no face."""
     found = [TimelinePoint(track=1, frame=Frame(index=0, time_seconds=0.0), estimate=None)]
     for index, value in enumerate(values, start=1):
@@ -58,17 +58,17 @@ def point_of(track: int, index: int, box: FaceBox | None, value: float) -> Timel
     return TimelinePoint(track=track, frame=frame, estimate=estimate)
 
 
-def result_of(made: list[TimelinePoint]) -> Result:
+def result_of(timeline: list[TimelinePoint]) -> AnalysisResult:
     builder = ResultBuilder({"weights": "untrained"})
     builder.add(AnalysisOpened(media=MEDIA))
-    for point in made:
+    for point in timeline:
         builder.add(FramesDecoded(times_seconds=(point.frame.time_seconds,)))
         builder.add(point)
-        builder.add(FramesSeen(done=point.frame.index + 1, expected=None))
-    primary = 1 if made else None
+        builder.add(AnalysisProgress(done=point.frame.index + 1, expected=None))
+    primary = 1 if timeline else None
     builder.add(
         AnalysisClosed(
-            frames=len(made),
+            frames=len(timeline),
             flags=(Flag.NO_AUDIO,),
             anomalies=Anomalies(times_repeated=3),
             primary=primary,
@@ -80,7 +80,7 @@ def result_of(made: list[TimelinePoint]) -> Result:
 BOX = FaceBox(left=-64, top=120, width=320, height=240, score=0.9)
 
 
-def several(faces: Faces) -> Result:
+def result_of_several_tracks(faces: FaceSelection) -> AnalysisResult:
     """Seven frames. Track 2 is primary, in all but the first; 5 comes late and rests; 7 goes."""
     builder = ResultBuilder({}, faces)
     builder.add(AnalysisOpened(media=MEDIA))
@@ -95,40 +95,40 @@ def several(faces: Faces) -> Result:
     return builder.build()
 
 
-def text_of(written: Format, result: Result) -> str:
-    return b"".join(written.write(result)).decode()
+def text_of(result_format: ResultFormat, result: AnalysisResult) -> str:
+    return b"".join(result_format.write(result)).decode()
 
 
 @pytest.fixture(scope="module")
-def made() -> list[TimelinePoint]:
+def sample_points() -> list[TimelinePoint]:
     """More than two slices, of every magnitude a float32 has."""
     noise = np.random.default_rng(7)
     magnitudes = 10.0 ** noise.uniform(-40, 5, size=9_000)
     values = noise.choice([-1, 1], size=9_000) * magnitudes
-    return points(values.astype(np.float32).tolist())
+    return make_points(values.astype(np.float32).tolist())
 
 
-def test_json_floats_read_back_as_the_same_float32(made: list[TimelinePoint]) -> None:
-    result = result_of(made)
+def test_json_floats_read_back_as_the_same_float32(sample_points: list[TimelinePoint]) -> None:
+    result = result_of(sample_points)
 
     frames = json.loads(text_of(JSON, result))["frames"]
 
     for name in ESTIMATE_COLUMNS:
         read = np.array([np.nan if v is None else v for v in frames[name]], dtype=np.float32)
         np.testing.assert_array_equal(read, result.frames.estimates[name])
-    assert frames["time"] == [point.frame.time_seconds for point in made]
-    assert frames["index"] == list(range(len(made)))
+    assert frames["time"] == [point.frame.time_seconds for point in sample_points]
+    assert frames["index"] == list(range(len(sample_points)))
 
 
-def test_csv_and_json_hold_the_same_cells(made: list[TimelinePoint]) -> None:
-    result = result_of(made)
+def test_csv_and_json_hold_the_same_cells(sample_points: list[TimelinePoint]) -> None:
+    result = result_of(sample_points)
     frames = json.loads(text_of(JSON, result), parse_float=str, parse_int=str)["frames"]
     columns = frames | {f"face_{name}": frames["face"][name] for name in FACE_COLUMNS}
-    columns["track"] = ["1"] * len(made)
+    columns["track"] = ["1"] * len(sample_points)
 
     rows = list(csv.DictReader(io.StringIO(text_of(CSV, result))))
 
-    assert len(rows) == len(made)
+    assert len(rows) == len(sample_points)
     for name in rows[0]:
         expected = [_cell(value) for value in columns[name]]
         assert [row[name] for row in rows] == expected, name
@@ -140,15 +140,17 @@ def _cell(value: str | bool | None) -> str:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def test_every_column_has_one_value_for_each_frame(made: list[TimelinePoint]) -> None:
-    frames = json.loads(text_of(JSON, result_of(made)))["frames"]
+def test_every_column_has_one_value_for_each_frame(sample_points: list[TimelinePoint]) -> None:
+    frames = json.loads(text_of(JSON, result_of(sample_points)))["frames"]
     columns = {**frames, **frames.pop("face")}
 
-    assert {len(column) for name, column in columns.items() if name != "face"} == {len(made)}
+    assert {len(column) for name, column in columns.items() if name != "face"} == {
+        len(sample_points)
+    }
 
 
 def test_what_is_unknown_is_null_and_never_a_number() -> None:
-    result = result_of(points([float("nan"), 0.25]))
+    result = result_of(make_points([float("nan"), 0.25]))
 
     text = text_of(JSON, result)
 
@@ -161,7 +163,7 @@ def test_what_is_unknown_is_null_and_never_a_number() -> None:
 
 
 def test_a_result_says_what_it_is_and_where_it_comes_from() -> None:
-    whole = json.loads(text_of(JSON, result_of(points([0.5]))))
+    whole = json.loads(text_of(JSON, result_of(make_points([0.5]))))
 
     assert whole["schema"] == "circumplex.result.v1"
     assert whole["provenance"] == {"weights": "untrained"}
@@ -178,7 +180,7 @@ def test_a_result_without_frames_is_still_a_result() -> None:
     assert len(text_of(CSV, result).splitlines()) == 1
 
 
-def test_a_lost_frame_is_a_defect_and_no_result() -> None:
+def test_missing_frame_raises_an_internal_error() -> None:
     builder = ResultBuilder({})
     builder.add(AnalysisOpened(media=MEDIA))
     builder.add(FramesDecoded(times_seconds=(0.0,)))
@@ -188,7 +190,7 @@ def test_a_lost_frame_is_a_defect_and_no_result() -> None:
         builder.build()
 
 
-def test_a_primary_track_without_a_point_is_a_defect() -> None:
+def test_primary_track_without_points_raises_an_internal_error() -> None:
     builder = ResultBuilder({})
     builder.add(AnalysisOpened(media=MEDIA))
     builder.add(FramesDecoded(times_seconds=(0.0,)))
@@ -199,8 +201,8 @@ def test_a_primary_track_without_a_point_is_a_defect() -> None:
 
 
 def test_frames_are_the_primary_tracks_whole_timeline() -> None:
-    for faces in Faces:
-        whole = json.loads(text_of(JSON, several(faces)))
+    for faces in FaceSelection:
+        whole = json.loads(text_of(JSON, result_of_several_tracks(faces)))
         assert (whole["faces"], whole["track"]) == (faces, 2)
         assert whole["frames"]["index"] == list(range(7))
         assert whole["frames"]["observed"] == [False] + [True] * 6
@@ -209,7 +211,9 @@ def test_frames_are_the_primary_tracks_whole_timeline() -> None:
 
 
 def test_tracks_are_described_and_those_dropped_are_not() -> None:
-    primary, other = json.loads(text_of(JSON, several(Faces.PRIMARY)))["tracks"]
+    primary, other = json.loads(text_of(JSON, result_of_several_tracks(FaceSelection.PRIMARY)))[
+        "tracks"
+    ]
     assert (primary["id"], primary["primary"], primary["observed_frames"]) == (2, True, 6)
     assert (other["id"], other["primary"], other["observed_frames"]) == (5, False, 2)
     assert (other["first_time"], other["last_time"]) == (2 / 29.97, 6 / 29.97)
@@ -219,7 +223,7 @@ def test_tracks_are_described_and_those_dropped_are_not() -> None:
 
 
 def test_every_track_has_its_own_frames_where_all_are_asked_for() -> None:
-    whole = json.loads(text_of(JSON, several(Faces.ALL)))
+    whole = json.loads(text_of(JSON, result_of_several_tracks(FaceSelection.ALL)))
     primary, other = whole["tracks"]
     assert primary["frames"]["index"] == [1, 2, 3, 4, 5, 6]
     frames = other["frames"]
@@ -232,21 +236,23 @@ def test_every_track_has_its_own_frames_where_all_are_asked_for() -> None:
 
 
 def test_boxes_as_shares_are_the_part_inside_the_picture() -> None:
-    face = json.loads(text_of(JSON, several(Faces.PRIMARY)))["frames"]["face"]
+    face = json.loads(text_of(JSON, result_of_several_tracks(FaceSelection.PRIMARY)))["frames"][
+        "face"
+    ]
     shares = {name: face[name][1] for name in ("x", "y", "w", "h")}
     assert shares == {"x": 0.0, "y": 0.25, "w": 0.4, "h": 0.5}
     assert [face[name][0] for name in shares] == [None] * 4
 
 
 def test_csv_of_all_faces_begins_with_the_csv_of_the_primary_one() -> None:
-    primary, every = (text_of(CSV, several(faces)) for faces in Faces)
+    primary, every = (text_of(CSV, result_of_several_tracks(faces)) for faces in FaceSelection)
     assert every.startswith(primary)
     rows = list(csv.DictReader(io.StringIO(every)))
     assert [row["track"] for row in rows] == ["2"] * 7 + ["5"] * 4
     assert [row["index"] for row in rows[7:]] == ["2", "3", "5", "6"]
 
 
-def test_an_analysis_without_its_end_is_a_defect() -> None:
+def test_unclosed_analysis_raises_an_internal_error() -> None:
     builder = ResultBuilder({})
     builder.add(AnalysisOpened(media=MEDIA))
 
@@ -255,6 +261,6 @@ def test_an_analysis_without_its_end_is_a_defect() -> None:
 
 
 def test_formats_are_found_by_name_and_suffix() -> None:
-    assert format_named(".CSV") is FORMATS["csv"]
+    assert find_format(".CSV") is FORMATS["csv"]
     with pytest.raises(ResultFormatUnknown, match="json, csv"):
-        format_named("xml")
+        find_format("xml")

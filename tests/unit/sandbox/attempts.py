@@ -25,7 +25,7 @@ from service.sandbox.confinement import Confinement
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def call(name: str, *arguments: object) -> None:
+def call_libc(name: str, *arguments: object) -> None:
     if getattr(LIBC, name)(*arguments) < 0:
         raise OSError(ctypes.get_errno(), name)
 
@@ -36,16 +36,16 @@ def start_thread() -> None:
     assert ran.wait(10)
 
 
-def attempts(folder: Path, door: int) -> dict[str, Callable[[], object]]:
+def escape_attempts(folder: Path, handle: int) -> dict[str, Callable[[], object]]:
     """door: a handle that was opened before."""
     present, absent = str(folder / "present"), str(folder / "absent")
     address = ctypes.c_uint64()
     part = (ctypes.c_void_p * 2)(ctypes.addressof(address), 8)
     return {
         # what a decoder needs
-        "read a handle": lambda: os.pread(door, 4, 0),
-        "seek a handle": lambda: os.lseek(door, 0, os.SEEK_SET),
-        "copy a handle": lambda: os.dup(door),
+        "read a handle": lambda: os.pread(handle, 4, 0),
+        "seek a handle": lambda: os.lseek(handle, 0, os.SEEK_SET),
+        "copy a handle": lambda: os.dup(handle),
         "have memory": lambda: bytearray(1 << 22),
         "start a thread": start_thread,
         # files
@@ -61,7 +61,7 @@ def attempts(folder: Path, door: int) -> dict[str, Callable[[], object]]:
         "rename a file": lambda: os.rename(present, absent),  # noqa: PTH104
         "link a file": lambda: os.symlink(present, absent),  # noqa: PTH211
         "open to anybody": lambda: os.chmod(present, 0o777),  # noqa: PTH101
-        "write through a handle": lambda: os.write(door, b"x"),
+        "write through a handle": lambda: os.write(handle, b"x"),
         "make memory that is a file": lambda: os.memfd_create("x"),
         # networks
         "make a socket": lambda: socket.socket(),
@@ -69,24 +69,26 @@ def attempts(folder: Path, door: int) -> dict[str, Callable[[], object]]:
         # processes
         "fork": os.fork,
         "run a program": lambda: os.execv("/bin/true", ["true"]),
-        "trace": lambda: call("ptrace", 0, 0, 0, 0),
-        "read another process": lambda: call("process_vm_readv", os.getppid(), part, 1, part, 1, 0),
+        "trace": lambda: call_libc("ptrace", 0, 0, 0, 0),
+        "read another process": lambda: call_libc(
+            "process_vm_readv", os.getppid(), part, 1, part, 1, 0
+        ),
         "signal the parent": lambda: os.kill(os.getppid(), 0),
         "signal everybody": lambda: os.kill(-1, 0),
-        "queue a signal": lambda: call("sigqueue", os.getppid(), 0, 0),
+        "queue a signal": lambda: call_libc("sigqueue", os.getppid(), 0, 0),
         # rights
         "become root": lambda: os.setresuid(0, 0, 0),
-        "raise a limit": lambda: call("setrlimit", 7, (ctypes.c_ulong * 2)(1 << 16, 1 << 16)),
+        "raise a limit": lambda: call_libc("setrlimit", 7, (ctypes.c_ulong * 2)(1 << 16, 1 << 16)),
         "run memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
-        "make memory run": lambda: call(
+        "make memory run": lambda: call_libc(
             "mprotect", ctypes.c_void_p(id(part) & ~4095), 4096, mmap.PROT_READ | mmap.PROT_EXEC
         ),
-        "leave the namespaces": lambda: call("unshare", 0x10000000),
+        "leave the namespaces": lambda: call_libc("unshare", 0x10000000),
         "change the root": lambda: os.chroot(str(folder)),
     }
 
 
-def outcome_of(confinement: Confinement, attempt: Callable[[], object]) -> str:
+def run_attempt(confinement: Confinement, attempt: Callable[[], object]) -> str:
     """What comes of an attempt in a confined child."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -118,11 +120,12 @@ def main() -> None:
     shared = network.readlink()
     confinement = Confinement()
     outcomes = {
-        name: outcome_of(confinement, attempt) for name, attempt in attempts(folder, door).items()
+        name: run_attempt(confinement, attempt)
+        for name, attempt in escape_attempts(folder, door).items()
     }
     said = {
         "outcomes": outcomes,
-        "lacking": confinement.lacking,
+        "lacking": confinement.missing_layers,
         "has_left_network": network.readlink() != shared,
     }
     sys.stdout.write(json.dumps(said))

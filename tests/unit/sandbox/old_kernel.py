@@ -24,7 +24,7 @@ class Comparison(ctypes.Structure):
     )
 
 
-def grow_old() -> None:
+def block_sandbox_syscalls() -> None:
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ALLOW))
@@ -38,5 +38,5 @@ def grow_old() -> None:
 
 
 if __name__ == "__main__":
-    grow_old()
+    block_sandbox_syscalls()
     os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])

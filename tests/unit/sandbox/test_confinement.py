@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-PASSED = {
+ALLOWED = {
     *("read a handle", "seek a handle", "copy a handle"),
     *("have memory", "start a thread"),
 }
@@ -26,12 +26,12 @@ UNPRIVILEGED = "12345"
 TEMPORARY = Path(tempfile.gettempdir()).resolve()
 
 
-def try_everything(folder: Path, *user: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
+def run_attempts(folder: Path, *user: str, launcher: tuple[str, ...] = ()) -> dict[str, Any]:
     (folder / "present").write_bytes(b"something")
     (folder / "present").chmod(0o666)
     folder.chmod(0o777)
     done = subprocess.run(
-        [sys.executable, "-m", *below, "tests.unit.sandbox.attempts", str(folder), *user],
+        [sys.executable, "-m", *launcher, "tests.unit.sandbox.attempts", str(folder), *user],
         capture_output=True,
         text=True,
         timeout=120,
@@ -40,7 +40,7 @@ def try_everything(folder: Path, *user: str, below: tuple[str, ...] = ()) -> dic
     return json.loads(done.stdout)
 
 
-def let_everyone_in(folder: Path) -> None:
+def make_accessible(folder: Path) -> None:
     """Open a folder of tests and the way to it, from the machine's temporary folder on."""
     for place in (folder, *folder.parents):
         if TEMPORARY in place.parents:
@@ -48,11 +48,11 @@ def let_everyone_in(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=["as it is", "unprivileged"])
-def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def attempt_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("folder")
-    let_everyone_in(folder)
+    make_accessible(folder)
     user = (UNPRIVILEGED,) if request.param == "unprivileged" else ()
-    return folder, try_everything(folder, *user)
+    return folder, run_attempts(folder, *user)
 
 
 def lacks_landlock() -> bool:
@@ -60,7 +60,7 @@ def lacks_landlock() -> bool:
     return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1
 
 
-def lacks_networks(user: str | None) -> bool:
+def lacks_network_namespaces(user: str | None) -> bool:
     """Whether a plain program may not make a network of its own here, as containers forbid."""
     own_user = [] if os.geteuid() == 0 and user is None else ["--user"]
     as_user = {"user": int(user), "extra_groups": []} if user and os.geteuid() == 0 else {}
@@ -71,37 +71,39 @@ def lacks_networks(user: str | None) -> bool:
 
 
 @pytest.mark.parametrize("user", [None, UNPRIVILEGED])
-def test_every_layer_that_the_machine_has_is_put_on(tmp_path: Path, user: str | None) -> None:
-    let_everyone_in(tmp_path)
-    said = try_everything(tmp_path, *([user] if user else []))
-    missing = {"landlock": lacks_landlock(), "network namespace": lacks_networks(user)}
+def test_every_supported_sandbox_layer_is_applied(tmp_path: Path, user: str | None) -> None:
+    make_accessible(tmp_path)
+    said = run_attempts(tmp_path, *([user] if user else []))
+    missing = {"landlock": lacks_landlock(), "network namespace": lacks_network_namespaces(user)}
     assert said["lacking"].keys() == {layer for layer, lacks in missing.items() if lacks}
     assert said["has_left_network"] != missing["network namespace"]
 
 
-def test_what_a_decoder_needs_is_left(tried: tuple[Path, dict[str, Any]]) -> None:
-    outcomes = tried[1]["outcomes"]
-    assert {name for name, outcome in outcomes.items() if outcome == "done"} == PASSED
+def test_system_calls_a_decoder_needs_are_allowed(
+    attempt_report: tuple[Path, dict[str, Any]],
+) -> None:
+    outcomes = attempt_report[1]["outcomes"]
+    assert {name for name, outcome in outcomes.items() if outcome == "done"} == ALLOWED
 
 
-def test_what_only_an_intruder_does_ends_the_process(tried: tuple[Path, dict[str, Any]]) -> None:
-    outcomes = tried[1]["outcomes"]
+def test_hostile_system_calls_kill_the_process(attempt_report: tuple[Path, dict[str, Any]]) -> None:
+    outcomes = attempt_report[1]["outcomes"]
     assert {name for name, outcome in outcomes.items() if outcome == "SIGSYS"} == FATAL
 
 
-def test_everything_else_is_refused(tried: tuple[Path, dict[str, Any]]) -> None:
-    folder, said = tried
-    rest = {said["outcomes"][name] for name in said["outcomes"].keys() - PASSED - FATAL}
+def test_everything_else_is_refused(attempt_report: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = attempt_report
+    rest = {said["outcomes"][name] for name in said["outcomes"].keys() - ALLOWED - FATAL}
     assert rest == {"EPERM", "EBADF"}
     assert [file.name for file in folder.iterdir()] == ["present"]
     assert (folder / "present").read_bytes() == b"something"
 
 
-def test_a_kernel_without_these_features_leaves_the_others(tmp_path: Path) -> None:
-    said = try_everything(tmp_path, below=("tests.unit.sandbox.old_kernel",))
+def test_remaining_layers_apply_on_an_old_kernel(tmp_path: Path) -> None:
+    said = run_attempts(tmp_path, launcher=("tests.unit.sandbox.old_kernel",))
     assert set(said["lacking"]) == {"seccomp", "landlock", "network namespace"}
     outcomes = said["outcomes"]
-    assert {name for name in PASSED if outcomes[name] == "done"} == PASSED
+    assert {name for name in ALLOWED if outcomes[name] == "done"} == ALLOWED
     # by the user that the child became, its limits, and the privileges it gave up
     refused = ["become root", "raise a limit", "change the root"]
     if os.geteuid() == 0:  # else the child is still the user that its parent is

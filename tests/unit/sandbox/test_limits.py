@@ -53,7 +53,7 @@ def test_a_confined_process_runs_out_of_time() -> None:
     assert ended.returncode == -signal.SIGXCPU
 
 
-def test_a_process_whose_parent_is_gone_ends_itself() -> None:
+def test_process_ends_when_its_parent_has_died() -> None:
     ended = run("limits.die_with_parent(1 << 22); print('alive')")
     assert ended.returncode == -9
     assert ended.stdout == ""

@@ -51,19 +51,19 @@ async def test_a_folder_that_vanishes_is_made_again(store: FolderStore, folder: 
     assert await store.put("clips/b", megabytes(1)) == 1_000_003
 
 
-async def test_new_clips_leave_the_reserve_alone(folder: Path) -> None:
+async def test_reserved_space_is_not_used_by_new_clips(folder: Path) -> None:
     free_bytes = shutil.disk_usage(folder.parent).free
     store = FolderStore(folder, reserve_bytes=free_bytes // 2)
 
-    await store.check_room(0)
-    await store.check_room(free_bytes // 4)
+    await store.check_free_space(0)
+    await store.check_free_space(free_bytes // 4)
     with pytest.raises(StoreFull):
-        await store.check_room(3 * free_bytes // 4)
+        await store.check_free_space(3 * free_bytes // 4)
     with pytest.raises(StoreFull):
-        await FolderStore(folder, reserve_bytes=2 * free_bytes).check_room(0)
+        await FolderStore(folder, reserve_bytes=2 * free_bytes).check_free_space(0)
 
 
-_LIMITED = """
+_LIMITED_WRITER_SCRIPT = """
 import asyncio, resource, sys
 from pathlib import Path
 from service.errors import StoreFull
@@ -88,9 +88,9 @@ asyncio.run(main())
 """
 
 
-async def test_a_file_system_that_takes_no_more_is_full_and_nothing_stays(folder: Path) -> None:
+async def test_full_file_system_raises_store_full_and_leaves_no_partial_file(folder: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _LIMITED, folder, stdout=subprocess.PIPE
+        sys.executable, "-c", _LIMITED_WRITER_SCRIPT, folder, stdout=subprocess.PIPE
     )
     told, _ = await process.communicate()
 
@@ -98,7 +98,7 @@ async def test_a_file_system_that_takes_no_more_is_full_and_nothing_stays(folder
     assert sorted(files_in(folder)) == ["clips/small", "results/small"]
 
 
-_WRITER = """
+_ENDLESS_WRITER_SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from service.store import FolderStore
@@ -114,7 +114,9 @@ asyncio.run(FolderStore(Path(sys.argv[1])).put("clips/a", endless()))
 
 async def _kill_a_writer(folder: Path) -> Path:
     """What a process leaves that is killed in the middle of a clip."""
-    process = await asyncio.to_thread(subprocess.Popen, [sys.executable, "-c", _WRITER, folder])
+    process = await asyncio.to_thread(
+        subprocess.Popen, [sys.executable, "-c", _ENDLESS_WRITER_SCRIPT, folder]
+    )
     async with asyncio.timeout(30):
         while not await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -124,20 +126,18 @@ async def _kill_a_writer(folder: Path) -> Path:
     return folder / left
 
 
-async def _age(path: Path, seconds: float) -> None:
+async def _backdate(path: Path, seconds: float) -> None:
     then = time.time() - seconds
     await asyncio.to_thread(os.utime, path, (then, then))
 
 
-async def test_what_a_killed_writer_left_is_swept_once_it_is_old(
-    store: FolderStore, folder: Path
-) -> None:
+async def test_abandoned_partial_file_is_swept_once_old(store: FolderStore, folder: Path) -> None:
     partial = await _kill_a_writer(folder)
     await store.put("clips/whole", megabytes(1))
-    await _age(folder / "clips" / "whole", 10 * ABANDONED_SECONDS)
+    await _backdate(folder / "clips" / "whole", 10 * ABANDONED_SECONDS)
 
     assert await store.sweep() == 0  # it may still have a writer
-    await _age(partial, ABANDONED_SECONDS + 1)
+    await _backdate(partial, ABANDONED_SECONDS + 1)
     assert await store.sweep() == 1
 
     assert files_in(folder) == ["clips/whole"]

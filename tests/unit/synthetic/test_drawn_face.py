@@ -9,21 +9,21 @@ import cv2
 import numpy as np
 import pytest
 
-from service.domain.arrays import Bytes
+from service.domain.arrays import UInt8Array
 from service.features.models import DETECTOR_FILE, FaceNetwork
-from training.synthetic.acting import act
+from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
 from training.synthetic.face import draw_face
 from training.synthetic.latent import Trajectory
-from training.synthetic.manner import Manner
+from training.synthetic.manner import Expressivity
 from training.synthetic.performance import Performance
-from training.synthetic.speech import Timbre, utter
+from training.synthetic.speech import Timbre, generate_speech
 
 FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
 
-def face_score(picture: Bytes) -> float:
+def face_score(picture: UInt8Array) -> float:
     """The best score of the short-range face detector on the whole picture."""
     network = FaceNetwork(FACE_MODELS, DETECTOR_FILE, ["classificators"])
     side = max(picture.shape[:2])
@@ -36,48 +36,50 @@ def face_score(picture: Bytes) -> float:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_face_detector_finds_every_actor_in_every_mood(seed: int) -> None:
-    performance = Performance.of_seed(seed, seconds=20, disturbed=False)
-    for expression in performance.expressions.at(np.array([3.0, 9.0, 15.0])):
+    performance = Performance.from_seed(seed, seconds=20, with_occlusions=False)
+    for expression in performance.expressions.sample(np.array([3.0, 9.0, 15.0])):
         picture = draw_face(performance.actor, expression, height=360, width=640)
         assert face_score(picture) > 0.7
 
 
-def test_detector_of_this_test_finds_nothing_on_an_empty_wall() -> None:
+def test_detector_finds_nothing_on_an_empty_wall() -> None:
     wall = np.full((360, 640, 3), 110, np.uint8)
     assert face_score(wall) < 0.5
 
 
 @pytest.mark.parametrize(("height", "width"), [(360, 640), (640, 360), (180, 320), (96, 96)])
 def test_picture_has_the_size_that_was_asked_for(height: int, width: int) -> None:
-    picture = draw_face(Actor.of_seed(0), Expression(), height=height, width=width)
+    picture = draw_face(Actor.from_seed(0), Expression(), height=height, width=width)
     assert (picture.shape, picture.dtype) == ((height, width, 3), np.uint8)
 
 
 def test_same_actor_and_expression_draw_the_same_picture() -> None:
-    actor, expression = Actor.of_seed(3), Expression(smile=0.4, brow_raise=-0.2, yaw=0.1)
+    actor, expression = Actor.from_seed(3), Expression(smile=0.4, brow_raise=-0.2, yaw=0.1)
     first = draw_face(actor, expression, height=120, width=160)
     assert np.array_equal(first, draw_face(actor, expression, height=120, width=160))
 
 
 def test_actors_of_different_seeds_look_different() -> None:
-    first, second = (draw_face(Actor.of_seed(k), Expression(), height=96, width=96) for k in (1, 2))
+    first, second = (
+        draw_face(Actor.from_seed(k), Expression(), height=96, width=96) for k in (1, 2)
+    )
     assert np.abs(first.astype(int) - second).mean() > 3
 
 
-def shown(valence: float, arousal: float) -> Expression:
+def mean_expression(valence: float, arousal: float) -> Expression:
     """The mean face of a minute of one feeling, without its blinks."""
     steps = np.ones(6_000)
     feeling = Trajectory(valence=valence * steps, arousal=arousal * steps)
     random = np.random.default_rng(0)
-    speech = utter(feeling, Timbre(pitch_hz=120, formant_scale=1), 0.7, random)
-    tracks = act(feeling, speech, Manner.of_seed(0), random)
+    speech = generate_speech(feeling, Timbre(pitch_hz=120, formant_scale=1), 0.7, random)
+    tracks = compute_expressions(feeling, speech, Expressivity.from_seed(0), random)
     means = {field.name: float(np.median(getattr(tracks, field.name))) for field in fields(tracks)}
     return Expression(**means)
 
 
 def test_smile_opens_with_valence_and_eyes_with_arousal() -> None:
-    glad, sad = shown(0.8, 0), shown(-0.8, 0)
-    alert, calm = shown(0, 0.8), shown(0, -0.8)
+    glad, sad = mean_expression(0.8, 0), mean_expression(-0.8, 0)
+    alert, calm = mean_expression(0, 0.8), mean_expression(0, -0.8)
     assert glad.smile > 0.4 > -0.4 > sad.smile
     assert alert.lid_opening > 1.1 > 0.9 > calm.lid_opening
     assert alert.blush > calm.blush + 0.4
@@ -85,7 +87,7 @@ def test_smile_opens_with_valence_and_eyes_with_arousal() -> None:
 
 
 def test_eyes_blink_and_open_again() -> None:
-    lids = Performance.of_seed(1, seconds=30).expressions.lid_opening
+    lids = Performance.from_seed(1, seconds=30).expressions.lid_opening
     assert lids.min() < 0.1
     assert np.median(lids) > 0.5
     assert 2 <= int(np.count_nonzero(np.diff((lids < 0.2).astype(int)) == 1)) <= 20

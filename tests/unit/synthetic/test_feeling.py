@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.synthetic.latent import CONTROL_RATE_HZ, live
+from training.synthetic.latent import CONTROL_RATE_HZ, generate_trajectory
 from training.synthetic.performance import Performance
 
-TAKES = [live(seconds=60, seed=seed) for seed in range(12)]
+TRAJECTORIES = [generate_trajectory(seconds=60, seed=seed) for seed in range(12)]
 
 
 def test_feeling_stays_on_the_plane_and_visits_both_sides_of_each_axis() -> None:
     for name in ("valence", "arousal"):
-        track = np.concatenate([getattr(take, name) for take in TAKES])
+        track = np.concatenate([getattr(take, name) for take in TRAJECTORIES])
         assert -1 < track.min() < -0.6
         assert 0.6 < track.max() < 1
         assert 0.3 < track.std() < 0.6
@@ -20,13 +20,16 @@ def test_feeling_stays_on_the_plane_and_visits_both_sides_of_each_axis() -> None
 
 def test_valence_and_arousal_are_not_the_same_thing() -> None:
     valence, arousal = (
-        np.concatenate([getattr(take, name) for take in TAKES]) for name in ("valence", "arousal")
+        np.concatenate([getattr(take, name) for take in TRAJECTORIES])
+        for name in ("valence", "arousal")
     )
     assert abs(np.corrcoef(valence, arousal)[0, 1]) < 0.3
 
 
-def test_feeling_rests_and_is_struck() -> None:
-    speed = np.concatenate([np.abs(np.diff(take.valence)) for take in TAKES]) * CONTROL_RATE_HZ
+def test_trajectory_has_pauses_and_fast_changes() -> None:
+    speed = (
+        np.concatenate([np.abs(np.diff(take.valence)) for take in TRAJECTORIES]) * CONTROL_RATE_HZ
+    )
     assert (speed < 0.005).mean() > 0.03
     assert speed.max() > 1.5
     # smooth all the same: no jump within a frame
@@ -36,7 +39,7 @@ def test_feeling_rests_and_is_struck() -> None:
 def test_face_follows_the_feeling_later() -> None:
     lags = []
     for seed in range(8):
-        performance = Performance.of_seed(seed, seconds=60)
+        performance = Performance.from_seed(seed, seconds=60)
         felt = performance.feeling.valence
         smile = performance.expressions.smile
         scores = [np.corrcoef(felt[: len(felt) - k], smile[k:])[0, 1] for k in range(0, 120, 5)]
@@ -46,16 +49,18 @@ def test_face_follows_the_feeling_later() -> None:
 
 def test_same_seed_gives_the_same_performance_and_another_take_another() -> None:
     times = np.arange(0, 5, 0.04)
-    first, second, third = (Performance.of_seed(3, seconds=5, take=take) for take in (0, 0, 1))
-    assert np.array_equal(first.truth(times), second.truth(times))
-    assert first.expressions.at(times) == second.expressions.at(times)
+    first, second, third = (Performance.from_seed(3, seconds=5, take=take) for take in (0, 0, 1))
+    assert np.array_equal(first.truth_at(times), second.truth_at(times))
+    assert first.expressions.sample(times) == second.expressions.sample(times)
     assert first.actor == third.actor
-    assert not np.array_equal(first.truth(times), third.truth(times))
+    assert not np.array_equal(first.truth_at(times), third.truth_at(times))
 
 
-def test_undisturbed_face_is_always_to_be_seen() -> None:
+def test_undisturbed_face_is_always_visible() -> None:
     times = np.arange(0, 30, 0.04)
-    calm = Performance.of_seed(5, seconds=30, disturbed=False)
-    assert calm.visible(times).all()
-    busy = [Performance.of_seed(seed, seconds=30).visible(times).mean() for seed in range(10)]
+    calm = Performance.from_seed(5, seconds=30, with_occlusions=False)
+    assert calm.is_visible_at(times).all()
+    busy = [
+        Performance.from_seed(seed, seconds=30).is_visible_at(times).mean() for seed in range(10)
+    ]
     assert 0.75 < float(np.mean(busy)) < 0.97

@@ -7,28 +7,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from service.domain.arrays import Bytes
-from service.features.finder import open_finder
+from service.domain.arrays import UInt8Array
+from service.features.finder import open_face_finder
 from training.synthetic.camera import Camera
-from training.synthetic.order import Order, Piece
+from training.synthetic.order import ClipSpec, DatasetSpec
 from training.synthetic.performance import Performance
-from training.synthetic.recording import write_piece
-from training.synthetic.studio import Studio
+from training.synthetic.recording import write_recording
+from training.synthetic.studio import PerformanceRenderer
 
 FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
 
-def read_crop(file: Path) -> Bytes:
+def read_crop(file: Path) -> UInt8Array:
     crop = cv2.imread(str(file))
     assert crop is not None
     return crop.astype(np.uint8)
 
 
-def test_served_crops_are_cut_where_drawn_ones_are(tmp_path: Path) -> None:
-    piece = Piece(actor=500_000, name="actor", part="Test_Set", rate="25")
+def test_service_crops_match_drawn_crops(tmp_path: Path) -> None:
+    piece = ClipSpec(actor=500_000, name="actor", split_folder="Test_Set", rate="25")
     for folder, as_served in (("drawn", False), ("served", True)):
-        order = Order(seed=5, seconds=4, rates=("25",), clips=False, as_served=as_served)
-        write_piece(tmp_path / folder, order, piece, FACE_MODELS)
+        order = DatasetSpec(seed=5, seconds=4, rates=("25",), clips=False, as_served=as_served)
+        write_recording(tmp_path / folder, order, piece, FACE_MODELS)
     differences = [
         np.abs(read_crop(served).astype(int) - read_crop(drawn)).mean()
         for served in tmp_path.glob("served/cropped_aligned/actor/*.jpg")
@@ -39,18 +39,21 @@ def test_served_crops_are_cut_where_drawn_ones_are(tmp_path: Path) -> None:
     assert float(np.median(differences)) < 12
 
 
-def test_default_finder_finds_the_faces_that_are_to_be_seen() -> None:
+def test_default_finder_finds_the_visible_faces() -> None:
     times = np.arange(0, 4, 0.16)
     seen = found = 0
     for seed in range(20, 28):
-        performance = Performance.of_seed(seed, seconds=4.0)
-        studio = Studio(performance, Camera.of_seed(performance.seed))
-        finder = open_finder(FACE_MODELS, None)
+        performance = Performance.from_seed(seed, seconds=4.0)
+        studio = PerformanceRenderer(performance, Camera.from_seed(performance.seed))
+        finder = open_face_finder(FACE_MODELS, None)
         moments = zip(
-            times, performance.expressions.at(times), performance.visible(times), strict=True
+            times,
+            performance.expressions.sample(times),
+            performance.is_visible_at(times),
+            strict=True,
         )
         for seconds, expression, visible in moments:
-            face = next(iter(finder.find(studio.picture(expression, float(seconds)))), None)
+            face = next(iter(finder.find(studio.render_frame(expression, float(seconds)))), None)
             seen += bool(visible)
             found += bool(visible) and face is not None
     assert found >= 0.97 * seen > 100

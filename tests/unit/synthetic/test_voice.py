@@ -7,28 +7,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.domain.arrays import Floats
+from service.domain.arrays import Float32Array
 from service.domain.time import SAMPLE_RATE_HZ
 from training.synthetic.latent import CONTROL_RATE_HZ, Trajectory
-from training.synthetic.speech import Gestures, Timbre, utter
-from training.synthetic.voice import Microphone, voice
+from training.synthetic.speech import SpeechGestures, Timbre, generate_speech
+from training.synthetic.voice import Microphone, synthesise_voice
 
 SECONDS = 4
 TIMBRE = Timbre(pitch_hz=120.0, formant_scale=1.0)
-QUIET = Microphone()
+QUIET_MICROPHONE = Microphone()
 
 
-def gestures_of(valence: float, arousal: float, *, talkativeness: float = 1.0) -> Gestures:
+def make_gestures(valence: float, arousal: float, *, talkativeness: float = 1.0) -> SpeechGestures:
     steps = np.ones(SECONDS * CONTROL_RATE_HZ + 1)
     shown = Trajectory(valence=valence * steps, arousal=arousal * steps)
-    return utter(shown, TIMBRE, talkativeness, np.random.default_rng(0))
+    return generate_speech(shown, TIMBRE, talkativeness, np.random.default_rng(0))
 
 
-def sound_of(valence: float, arousal: float, microphone: Microphone = QUIET) -> Floats:
-    return voice(gestures_of(valence, arousal), TIMBRE, microphone, seed=0)
+def synthesise_audio(
+    valence: float, arousal: float, microphone: Microphone = QUIET_MICROPHONE
+) -> Float32Array:
+    return synthesise_voice(make_gestures(valence, arousal), TIMBRE, microphone, seed=0)
 
 
-def periodicity(waveform: Floats) -> tuple[float, float]:
+def periodicity(waveform: Float32Array) -> tuple[float, float]:
     """Median pitch in Hz and median share of harmonics, from the autocorrelation of loud parts."""
     pitches, shares = [], []
     for start in range(0, len(waveform) - 1024, 512):
@@ -43,42 +45,44 @@ def periodicity(waveform: Floats) -> tuple[float, float]:
 
 
 def test_voice_lasts_as_long_as_the_gestures() -> None:
-    waveform = sound_of(0, 0)
+    waveform = synthesise_audio(0, 0)
     assert (waveform.shape, waveform.dtype) == ((SECONDS * SAMPLE_RATE_HZ,), np.float32)
     assert np.abs(waveform).max() <= 1
 
 
 def test_pitch_loudness_and_rate_rise_with_arousal() -> None:
-    calm, excited = sound_of(0, -0.9), sound_of(0, 0.9)
+    calm, excited = synthesise_audio(0, -0.9), synthesise_audio(0, 0.9)
     assert periodicity(excited)[0] > 1.5 * periodicity(calm)[0]
     assert excited.std() > 2.5 * calm.std()
-    assert gestures_of(0, 0.9).rate_hz.mean() > 1.5 * gestures_of(0, -0.9).rate_hz.mean()
+    assert make_gestures(0, 0.9).rate_hz.mean() > 1.5 * make_gestures(0, -0.9).rate_hz.mean()
 
 
 def test_breath_gives_way_to_harmonics_with_valence() -> None:
-    assert periodicity(sound_of(0.9, 0))[1] > periodicity(sound_of(-0.9, 0))[1] + 0.05
+    assert (
+        periodicity(synthesise_audio(0.9, 0))[1] > periodicity(synthesise_audio(-0.9, 0))[1] + 0.05
+    )
 
 
-def test_pitch_at_rest_is_the_actors() -> None:
+def test_neutral_pitch_is_that_of_the_timbre() -> None:
     # intonation moves a phrase by about a tenth of an octave
-    assert periodicity(sound_of(0, 0))[0] == pytest.approx(120, rel=0.1)
+    assert periodicity(synthesise_audio(0, 0))[0] == pytest.approx(120, rel=0.1)
 
 
 def test_same_seed_speaks_the_same_words() -> None:
-    assert np.array_equal(sound_of(0.3, 0.3), sound_of(0.3, 0.3))
+    assert np.array_equal(synthesise_audio(0.3, 0.3), synthesise_audio(0.3, 0.3))
 
 
-def test_voice_falls_silent_between_phrases_but_the_room_does_not() -> None:
-    gestures = replace(gestures_of(0, 0), loudness=np.zeros(SECONDS * CONTROL_RATE_HZ + 1))
+def test_background_noise_remains_between_phrases() -> None:
+    gestures = replace(make_gestures(0, 0), loudness=np.zeros(SECONDS * CONTROL_RATE_HZ + 1))
     hissing = Microphone(hiss=0.003, hum=0.001, knocks_per_second=0.5)
-    level = voice(gestures, TIMBRE, hissing, seed=0).std()
+    level = synthesise_voice(gestures, TIMBRE, hissing, seed=0).std()
     assert level == pytest.approx(0.003, rel=3)
-    assert sound_of(0, 0).std() > 5 * level
+    assert synthesise_audio(0, 0).std() > 5 * level
 
 
 def test_less_talkative_actors_are_silent_for_longer() -> None:
     long, short = (
-        utter(
+        generate_speech(
             Trajectory(valence=np.zeros(6_000), arousal=np.zeros(6_000)),
             TIMBRE,
             share,

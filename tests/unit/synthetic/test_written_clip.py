@@ -9,16 +9,16 @@ import av
 import numpy as np
 import pytest
 
-from service.domain.arrays import Bytes, Floats
+from service.domain.arrays import Float32Array, UInt8Array
 from service.domain.time import SAMPLE_RATE_HZ
 from training.synthetic.clip import render_demo_clip, write_clip
 
 
-def grey_pictures(count: int) -> list[Bytes]:
+def grey_pictures(count: int) -> list[UInt8Array]:
     return [np.full((48, 64, 3), 5 * k % 256, np.uint8) for k in range(count)]
 
 
-def tone(seconds: float) -> Floats:
+def tone(seconds: float) -> Float32Array:
     moments = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     return (0.3 * np.sin(2 * np.pi * 440 * moments)).astype(np.float32)
 

@@ -39,7 +39,7 @@ def test_a_json_line_carries_trace_and_extra_fields(
     assert (line["trace_id"], line["job_id"]) == ("a" * 32, "7")
 
 
-def test_a_text_line_is_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_line_is_human_readable(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("warning", "text")
     logging.getLogger("room").info("too low to be said")
     logging.getLogger("room").warning("said")
@@ -89,7 +89,9 @@ def test_an_expected_outage_is_one_warning(
         _raised(TimeoutError("a time-out that nobody translated")),
     ],
 )
-def test_a_defect_keeps_its_traceback(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+def test_unexpected_error_is_logged_with_its_traceback(
+    capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
     configure_logs("info", "text")
     logging.getLogger("service.api").error("a defect", exc_info=error)
 
@@ -98,14 +100,14 @@ def test_a_defect_keeps_its_traceback(capsys: pytest.CaptureFixture[str], error:
     assert "\n  Traceback (most recent call last):\n" in err
 
 
-def test_an_outage_is_not_said_where_warnings_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_outage_is_not_logged_below_the_log_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("error", "text")
     logging.getLogger("service").error("away", exc_info=_raised(QueueUnavailable()))
 
     assert capsys.readouterr().err == ""
 
 
-def test_who_did_what_is_logged_whatever_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_entries_are_logged_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("error", "text")
     logging.getLogger(AUDIT_LOGGER).info("somebody did this")
 

@@ -9,7 +9,7 @@ from service.errors import ClipError
 from service.telemetry.metrics import JOB_BUCKETS, REQUEST_BUCKETS, STAGES, Metrics
 
 
-def families(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
+def read_samples(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
     text = generate_latest(metrics.registry).decode()
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in text_string_to_metric_families(text):
@@ -18,7 +18,7 @@ def families(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
     return found
 
 
-def test_the_catalogue_has_every_metric_with_prefix_and_unit() -> None:
+def test_every_metric_is_registered_with_prefix_and_unit() -> None:
     assert {
         "circumplex_http_request_duration_seconds_count",
         "circumplex_job_queue_wait_seconds_count",
@@ -41,13 +41,13 @@ def test_the_catalogue_has_every_metric_with_prefix_and_unit() -> None:
         "circumplex_realtime_factor_count",
     } == {
         name
-        for name in families(Metrics(CollectorRegistry()))
+        for name in read_samples(Metrics(CollectorRegistry()))
         if not name.endswith(("_bucket", "_sum", "_created"))
     }
 
 
 def test_every_series_exists_before_anything_happens() -> None:
-    found = families(Metrics(CollectorRegistry()))
+    found = read_samples(Metrics(CollectorRegistry()))
 
     stages = [labels["stage"] for labels, _ in found["circumplex_stage_duration_seconds_count"]]
     assert stages == list(STAGES)
@@ -62,12 +62,12 @@ def test_bucket_sets_span_what_they_are_for() -> None:
     assert (JOB_BUCKETS[0], JOB_BUCKETS[-1]) == (0.5, 3600.0)
 
 
-def test_a_queue_nobody_has_looked_at_is_not_said_to_be_empty() -> None:
+def test_queue_depth_is_nan_until_first_measured() -> None:
     metrics = Metrics(CollectorRegistry())
 
-    ((_, unseen),) = families(metrics)["circumplex_queue_depth"]
-    metrics.show_backlog(depth=3, oldest_age_seconds=1.5)
-    ((_, seen),) = families(metrics)["circumplex_queue_depth"]
+    ((_, unseen),) = read_samples(metrics)["circumplex_queue_depth"]
+    metrics.set_backlog(depth=3, oldest_age_seconds=1.5)
+    ((_, seen),) = read_samples(metrics)["circumplex_queue_depth"]
 
     assert math.isnan(unseen)
     assert seen == 3
@@ -77,4 +77,4 @@ def test_two_processes_in_one_interpreter_do_not_share_series() -> None:
     first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     first.frames_total.labels(face="found").inc(5)
 
-    assert ({"face": "found"}, 0.0) in families(second)["circumplex_frames_total"]
+    assert ({"face": "found"}, 0.0) in read_samples(second)["circumplex_frames_total"]

@@ -4,13 +4,13 @@ from statistics import stdev
 
 import pytest
 
-from training.evaluation.comparison import Contender, compare_ablations, compare_seeds
+from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
 
 
-def contender(name: str, seed: int, valence: float, arousal: float) -> Contender:
+def contender(name: str, seed: int, valence: float, arousal: float) -> ScoredRun:
     figures = {"valence": valence, "arousal": arousal, "mean": (valence + arousal) / 2}
-    return Contender(
-        name=name, run=f"{name}_{seed}", seed=seed, backbones="full_0", figures=figures
+    return ScoredRun(
+        name=name, run=f"{name}_{seed}", seed=seed, backbones="full_0", metrics=figures
     )
 
 
@@ -21,7 +21,7 @@ FULL = [
 ]
 
 
-def test_seeds_are_told_with_their_mean_deviation_and_range() -> None:
+def test_seed_comparison_has_mean_deviation_and_range() -> None:
     seeds = compare_seeds(FULL)
     assert seeds is not None
     assert [run["run"] for run in seeds["runs"]] == ["full_0", "full_1", "full_2"]
@@ -30,14 +30,14 @@ def test_seeds_are_told_with_their_mean_deviation_and_range() -> None:
     assert seeds["spread"]["deviation"]["arousal"] == pytest.approx(stdev([0.80, 0.82, 0.78]))
 
 
-def test_one_seed_has_no_spread_and_nothing_is_said_to_be_beyond_it() -> None:
+def test_single_seed_has_no_spread_and_no_significance() -> None:
     assert compare_seeds(FULL[:1]) is None
     table = compare_ablations([contender("no_tcn", 0, 0.5, 0.5)], FULL[:1], None)
     assert table["no_tcn"]["beyond_seeds"] is None
     assert table["no_tcn"]["margin"]["valence"] == pytest.approx(0.4)
 
 
-def test_an_ablation_is_held_against_the_full_model_of_its_own_seed() -> None:
+def test_ablation_is_compared_with_the_full_model_of_the_same_seed() -> None:
     runs = [contender("no_tcn", 0, 0.80, 0.70), contender("no_tcn", 2, 0.84, 0.70)]
     figures = compare_ablations(runs, FULL, compare_seeds(FULL))["no_tcn"]
     assert [run["against"] for run in figures["runs"]] == ["full_0", "full_2"]
@@ -52,7 +52,7 @@ def test_without_a_full_model_of_its_seed_the_first_stands_in() -> None:
 
 
 @pytest.mark.parametrize(("valence", "beyond"), [(0.85, True), (0.87, False)])
-def test_a_lead_counts_when_it_is_larger_than_the_range_of_the_seeds(
+def test_margin_is_significant_when_larger_than_the_seed_range(
     valence: float, beyond: bool
 ) -> None:
     runs = [contender("no_la_se", 0, valence, 0.80)]

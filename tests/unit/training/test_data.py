@@ -7,45 +7,45 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from toy_world import SMALL, Take, write_world
+from toy_world import TOY_RECORDINGS, ToyRecording, write_dataset
 
-from service.domain.carry import LastFace
+from service.domain.carry import ForwardFill
 from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.time import PATCH_HOPS, patch_start_hop
 from service.domain.windows import Features, Windower
-from service.media.audio import Sound
+from service.media.audio import AudioReader
 from service.media.demux import ClipLimits, open_container
-from service.media.streams import choose_sound, choose_video
+from service.media.streams import select_audio_stream, select_video_stream
 from service.media.video import VideoReader
 from training.data.augmentation import Augmentation
 from training.data.crops import read_crop
-from training.data.embeddings import Embeddings
+from training.data.embeddings import EmbeddingStore
 from training.data.errors import (
     AnnotationUnreadable,
     CropsNotFound,
     CropUnreadable,
+    DuplicateRecording,
     LayoutNotFound,
-    RecordingTwice,
     SplitEmpty,
     VideoUnreadable,
 )
-from training.data.layout import Recording, Split, fingerprint, of_split, read_dataset
-from training.data.samples import EpochBatches, FrameSamples, Source
-from training.data.sound import read_video, stretch_times
-from training.data.tracks import Tracks
-from training.data.windows import Grid
+from training.data.layout import Recording, Split, filter_split, fingerprint_dataset, read_dataset
+from training.data.samples import EpochBatchSampler, FrameDataset, SampleSource
+from training.data.sound import extend_times, read_video
+from training.data.tracks import SpectraCache
+from training.data.windows import WindowGrid
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.synthetic.container import write_clip
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("world"))
+def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
-def recordings(world: Path) -> dict[str, Recording]:
-    return {recording.name: recording for recording in read_dataset(world)}
+def recordings(dataset_root: Path) -> dict[str, Recording]:
+    return {recording.name: recording for recording in read_dataset(dataset_root)}
 
 
 @pytest.fixture(scope="module")
@@ -54,33 +54,37 @@ def log_mel() -> LogMel:
 
 
 def test_every_recording_is_read_with_its_split_and_video(
-    world: Path, recordings: dict[str, Recording]
+    dataset_root: Path, recordings: dict[str, Recording]
 ) -> None:
-    assert set(recordings) == {take.name for take in SMALL}
-    tested = {r.name for r in of_split(tuple(recordings.values()), Split.TEST)}
+    assert set(recordings) == {take.name for take in TOY_RECORDINGS}
+    tested = {r.name for r in filter_split(tuple(recordings.values()), Split.TEST)}
     assert tested == {"test0", "test1"}
-    assert recordings["duo_left"].video == recordings["duo_right"].video == world / "videos/duo.mp4"
+    assert (
+        recordings["duo_left"].video
+        == recordings["duo_right"].video
+        == dataset_root / "videos/duo.mp4"
+    )
     assert recordings["duo_left"].subject == recordings["duo_right"].subject == "duo"
 
 
 def test_rows_without_annotation_keep_their_place(recordings: dict[str, Recording]) -> None:
     duo = recordings["duo_left"]
     assert len(duo) == 50
-    assert np.flatnonzero(~duo.annotated).tolist() == [3, 4]
+    assert np.flatnonzero(~duo.is_annotated).tolist() == [3, 4]
     assert np.isnan(duo.targets[3:5]).all()
-    assert np.abs(duo.targets[duo.annotated]).max() <= 1
+    assert np.abs(duo.targets[duo.is_annotated]).max() <= 1
 
 
 def test_a_missing_crop_is_a_frame_without_a_face(recordings: dict[str, Recording]) -> None:
-    assert np.flatnonzero(~recordings["duo_left"].faces).tolist() == [0, 1, 20]
+    assert np.flatnonzero(~recordings["duo_left"].has_face).tolist() == [0, 1, 20]
 
 
 def test_a_gap_is_filled_with_the_last_face_and_masked_before_the_first(
     recordings: dict[str, Recording],
 ) -> None:
-    faces = recordings["duo_left"].faces
+    faces = recordings["duo_left"].has_face
     found = np.arange(1, faces.sum() + 1, dtype=np.float32)[:, None] * np.ones(FACE_FEATURES)
-    visual, known = LastFace().fill(faces, found.astype(np.float32))
+    visual, known = ForwardFill().fill(faces, found.astype(np.float32))
     assert known.tolist() == [False, False, *[True] * 48]
     assert visual[19:22, 0].tolist() == [18, 18, 19]
 
@@ -101,10 +105,10 @@ def break_layout(root: Path, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "says"),
+    ("fault", "error", "message"),
     [
         ("crops", CropsNotFound, "train0"),
-        ("twice", RecordingTwice, "train0: training and test"),
+        ("twice", DuplicateRecording, "train0: training and test"),
         ("no split", SplitEmpty, "Validation_Set"),
         ("no annotations", LayoutNotFound, "VA_Estimation_Challenge"),
         ("0.1,0.2\n", AnnotationUnreadable, "line 1: the header"),
@@ -115,22 +119,27 @@ def break_layout(root: Path, fault: str) -> None:
     ],
 )
 def test_a_wrong_layout_is_refused_by_name(
-    tmp_path: Path, fault: str, error: type[Exception], says: str
+    tmp_path: Path, fault: str, error: type[Exception], message: str
 ) -> None:
-    takes = tuple(take for take in SMALL if take.name in ("train0", "train1", "check0", "test0"))
-    root = write_world(tmp_path, takes, videos=False)
+    takes = tuple(
+        take for take in TOY_RECORDINGS if take.name in ("train0", "train1", "check0", "test0")
+    )
+    root = write_dataset(tmp_path, takes, videos=False)
     break_layout(root, fault)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         read_dataset(root)
 
 
-def test_the_fingerprint_follows_annotations_and_faces(tmp_path: Path, world: Path) -> None:
-    takes = (Take(name="a", folder="Train_Set"), Take(name="b", folder="Validation_Set"))
-    root = write_world(tmp_path, takes, videos=False)
-    before = fingerprint(read_dataset(root))
-    assert before == fingerprint(read_dataset(root))
+def test_the_fingerprint_follows_annotations_and_faces(tmp_path: Path, dataset_root: Path) -> None:
+    takes = (
+        ToyRecording(name="a", folder="Train_Set"),
+        ToyRecording(name="b", folder="Validation_Set"),
+    )
+    root = write_dataset(tmp_path, takes, videos=False)
+    before = fingerprint_dataset(read_dataset(root))
+    assert before == fingerprint_dataset(read_dataset(root))
     (root / "cropped_aligned" / "a" / "00007.jpg").unlink()
-    assert before != fingerprint(read_dataset(root))
+    assert before != fingerprint_dataset(read_dataset(root))
 
 
 def test_a_crop_comes_as_rgb_of_the_served_size(tmp_path: Path) -> None:
@@ -145,7 +154,9 @@ def test_a_crop_comes_as_rgb_of_the_served_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30_000, 1_001)])
-def test_training_sees_and_hears_what_serving_does(tmp_path: Path, rate: Fraction) -> None:
+def test_training_and_serving_decode_the_same_frames_and_audio(
+    tmp_path: Path, rate: Fraction
+) -> None:
     clip = tmp_path / "clip.mp4"
     draw = np.random.default_rng(0)
     waveform = (0.3 * draw.standard_normal(40_000)).astype(np.float32)
@@ -154,28 +165,30 @@ def test_training_sees_and_hears_what_serving_does(tmp_path: Path, rate: Fractio
     times, heard = read_video(clip)
     limits = ClipLimits(max_seconds=60, max_frames=1_000, max_pixels=10_000)
     with open_container(clip) as container:
-        reader = VideoReader(container, choose_video(container, clip), limits=limits, threads=1)
+        reader = VideoReader(
+            container, select_video_stream(container, clip), limits=limits, threads=1
+        )
         assert times.tolist() == [picture.time_seconds for picture in reader.read()]
     with open_container(clip) as container:
-        sound = Sound(container, choose_sound(container, None))
-        served, starts = sound.cut([patch_start_hop(seconds) for seconds in times])
+        sound = AudioReader(container, select_audio_stream(container, None))
+        served, starts = sound.read_patches([patch_start_hop(seconds) for seconds in times])
     assert starts[0] == 0
     longest = min(len(served), len(heard))
     assert longest > 39_000
     np.testing.assert_array_equal(served[:longest], heard[:longest])
 
 
-def test_a_video_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_unreadable_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"nothing" * 100)
     with pytest.raises(VideoUnreadable, match=r"clip\.mp4"):
         read_video(tmp_path / "clip.mp4")
 
 
-def test_rows_past_the_video_go_on_at_its_pace() -> None:
+def test_rows_past_the_video_continue_at_its_frame_rate() -> None:
     times = np.array([0.0, 0.5, 1.0])
-    assert stretch_times(times, 5, 30.0).tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert stretch_times(times, 2, 30.0).tolist() == [0.0, 0.5]
-    assert stretch_times(np.zeros(0), 3, 4.0).tolist() == [0.0, 0.25, 0.5]
+    assert extend_times(times, 5, 30.0).tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert extend_times(times, 2, 30.0).tolist() == [0.0, 0.5]
+    assert extend_times(np.zeros(0), 3, 4.0).tolist() == [0.0, 0.25, 0.5]
 
 
 def test_patches_from_stored_spectra_are_those_of_the_served_front_end(
@@ -184,25 +197,30 @@ def test_patches_from_stored_spectra_are_those_of_the_served_front_end(
     recording = recordings["duo_right"]
     assert recording.video is not None
     times, waveform = read_video(recording.video)
-    track = Tracks(tmp_path, log_mel).read(recording)
-    assert track.row_times(45, 30.0).tolist() == times[:45].tolist()
+    track = SpectraCache(tmp_path, log_mel).read(recording)
+    assert track.compute_row_times(45, 30.0).tolist() == times[:45].tolist()
     starts = torch.tensor([patch_start_hop(seconds) for seconds in times[:45]])
     expected = log_mel(torch.from_numpy(waveform), starts)
-    torch.testing.assert_close(track.patches(times[:45], PATCH_HOPS), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        track.cut_patches(times[:45], PATCH_HOPS), expected, rtol=0, atol=1e-5
+    )
 
 
 def test_a_recording_without_video_is_silent_and_runs_at_the_rate(
     tmp_path: Path, log_mel: LogMel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    takes = (Take(name="a", folder="Train_Set"), Take(name="b", folder="Validation_Set"))
-    recording = read_dataset(write_world(tmp_path / "world", takes, videos=False))[0]
-    tracks = Tracks(tmp_path / "tracks", log_mel)
+    takes = (
+        ToyRecording(name="a", folder="Train_Set"),
+        ToyRecording(name="b", folder="Validation_Set"),
+    )
+    recording = read_dataset(write_dataset(tmp_path / "world", takes, videos=False))[0]
+    tracks = SpectraCache(tmp_path / "tracks", log_mel)
     tracks.prepare([recording])
     assert "a has no video: silence" in caplog.text
     track = tracks.read(recording)
-    times = track.row_times(len(recording), 20.0)
+    times = track.compute_row_times(len(recording), 20.0)
     assert times[-1] == pytest.approx(49 / 20)
-    patches = track.patches(times, PATCH_HOPS)
+    patches = track.cut_patches(times, PATCH_HOPS)
     assert patches.shape == (50, PATCH_HOPS, 64)
     silence = log_mel(torch.zeros(16_000), torch.zeros(1, dtype=torch.int64))
     assert torch.equal(silence.expand_as(patches), patches)
@@ -216,29 +234,31 @@ def test_windows_start_where_serving_starts_them() -> None:
         features = Features(
             visual=np.zeros((frames, FACE_FEATURES), np.float32),
             audio=np.zeros((frames, VOICE_FEATURES), np.float32),
-            known=np.ones(frames, np.bool_),
+            mask=np.ones(frames, np.bool_),
         )
         windower = Windower(window_frames=window, hop_frames=hop)
         expected = [cut.start for cut in (*windower.add(features), *windower.close())]
-        assert expected == Grid(window_frames=window, hop_frames=hop).starts(frames)
+        assert expected == WindowGrid(window_frames=window, hop_frames=hop).window_starts(frames)
 
 
-def samples(recordings: dict[str, Recording], tracks: Tracks, seed: int = 0) -> FrameSamples:
-    return FrameSamples(
+def make_samples(
+    recordings: dict[str, Recording], tracks: SpectraCache, seed: int = 0
+) -> FrameDataset:
+    return FrameDataset(
         [recordings["duo_left"], recordings["train0"]],
-        Source(modality="visual", tracks=tracks, rate_hz=25),
-        grid=Grid(window_frames=30, hop_frames=20),
+        SampleSource(modality="visual", spectra=tracks, rate_hz=25),
+        grid=WindowGrid(window_frames=30, hop_frames=20),
         frames_per_window=4,
         augmentation=Augmentation(),
         seed=seed,
     )
 
 
-def test_a_draw_depends_on_seed_epoch_and_window_alone(
+def test_sample_depends_only_on_seed_epoch_and_window(
     tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
 ) -> None:
-    tracks = Tracks(tmp_path, log_mel)
-    first, again, other = (samples(recordings, tracks, seed) for seed in (0, 0, 1))
+    tracks = SpectraCache(tmp_path, log_mel)
+    first, again, other = (make_samples(recordings, tracks, seed) for seed in (0, 0, 1))
     later = first[1, 2]
     assert torch.equal(later[0], again[1, 2][0])
     assert not torch.equal(first[0, 2][0], later[0])
@@ -246,7 +266,7 @@ def test_a_draw_depends_on_seed_epoch_and_window_alone(
     assert torch.isfinite(torch.cat([first[0, window][1] for window in range(4)])).all()
 
 
-def test_a_window_moves_as_one() -> None:
+def test_augmentation_is_constant_within_a_window() -> None:
     crops = np.repeat(np.random.default_rng(0).integers(0, 255, (1, 112, 112, 3), np.uint8), 3, 0)
     moved = [Augmentation().apply(crops, np.random.default_rng(seed)) for seed in range(20)]
     for window in moved:
@@ -260,7 +280,7 @@ def test_a_window_moves_as_one() -> None:
     assert len({window.tobytes() for window in moved}) == 20
 
 
-def test_light_changes_by_at_most_what_is_said() -> None:
+def test_lighting_augmentation_stays_within_its_limits() -> None:
     lit = Augmentation(shift_pixels=0, rotation_degrees=0, scale=0, flip=0)
     crops = np.full((1, 112, 112, 3), 100, np.uint8)
     seen = np.array([lit.apply(crops, np.random.default_rng(seed))[0, 0, 0] for seed in range(300)])
@@ -271,7 +291,9 @@ def test_light_changes_by_at_most_what_is_said() -> None:
 
 def test_processes_share_an_epoch_without_a_gap() -> None:
     def batches(rank: int, ranks: int) -> list[list[tuple[int, int]]]:
-        return list(EpochBatches(23, epoch=4, batch=3, seed=1, rank=rank, ranks=ranks))
+        return list(
+            EpochBatchSampler(23, epoch=4, batch_size=3, seed=1, rank=rank, world_size=ranks)
+        )
 
     alone = [window for batch in batches(0, 1) for _, window in batch]
     assert sorted(alone) == list(range(23))
@@ -280,41 +302,41 @@ def test_processes_share_an_epoch_without_a_gap() -> None:
     assert {window for part in shared for batch in part for _, window in batch} == set(range(23))
 
 
-class Reading(torch.nn.Module):
+class StubBackbone(torch.nn.Module):
     """Stands in for a backbone: how bright a crop, how loud a patch is, and how often asked."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
         self.features = features
-        self.asked = 0
+        self.call_count = 0
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        self.asked += 1
+        self.call_count += 1
         return inputs.float().flatten(1).mean(dim=1, keepdim=True).expand(-1, self.features)
 
 
-def test_every_frame_is_embedded_once_and_kept(
+def test_every_frame_is_embedded_once_and_cached(
     tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
 ) -> None:
-    recording, tracks = recordings["duo_left"], Tracks(tmp_path / "tracks", log_mel)
-    face, voice = Reading(FACE_FEATURES), Reading(VOICE_FEATURES)
+    recording, tracks = recordings["duo_left"], SpectraCache(tmp_path / "tracks", log_mel)
+    face, voice = StubBackbone(FACE_FEATURES), StubBackbone(VOICE_FEATURES)
 
-    def prepare(weights: str) -> Embeddings:
-        embeddings = Embeddings(tmp_path, weights=weights, tracks=tracks, rate_hz=25)
+    def prepare(weights: str) -> EmbeddingStore:
+        embeddings = EmbeddingStore(tmp_path, weights_key=weights, spectra=tracks, rate_hz=25)
         device = torch.device("cpu")
         list(embeddings.prepare([recording], visual=face, audio=voice, device=device))
         return embeddings
 
     embeddings = prepare("a")
-    whole = embeddings.features(recording)
+    whole = embeddings.read_features(recording)
     assert (whole.visual.shape, whole.audio.shape) == ((50, FACE_FEATURES), (50, VOICE_FEATURES))
     assert whole.visual[20, 0] == whole.visual[19, 0] != whole.visual[21, 0]
-    assert whole.known.tolist() == [False, False, *[True] * 48]
-    part = embeddings.features(recording, 10, 20)
+    assert whole.mask.tolist() == [False, False, *[True] * 48]
+    part = embeddings.read_features(recording, 10, 20)
     np.testing.assert_array_equal(whole.visual[10:20], part.visual)
-    asked = face.asked
+    asked = face.call_count
     prepare("a")
-    assert asked == face.asked
+    assert asked == face.call_count
     prepare("b")
-    assert asked < face.asked
-    assert embeddings.times(recording)[-1] == pytest.approx(49 / 25)
+    assert asked < face.call_count
+    assert embeddings.read_times(recording)[-1] == pytest.approx(49 / 25)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from training.export import script
-from training.networks.encoder import Encoder, EncoderConfig, Nearness
+from training.export import script_model
+from training.networks.encoder import DistanceBias, Encoder, EncoderConfig
 from training.presets import MINI, build_networks
 from training.serving import ServedFusion
 
 
-def test_heads_look_to_one_side_and_weaker_the_further() -> None:
-    near = Nearness(4)(torch.zeros(1, 4, 30, 30))[0].softmax(dim=-1)
+def test_attention_heads_are_directional_and_decay_with_distance() -> None:
+    near = DistanceBias(4)(torch.zeros(1, 4, 30, 30))[0].softmax(dim=-1)
     for head, weights in enumerate(near):
         looks_back = head % 2 == 0
         assert torch.equal(weights, weights.tril() if looks_back else weights.triu())
@@ -22,7 +22,7 @@ def test_heads_look_to_one_side_and_weaker_the_further() -> None:
         )
 
 
-def test_directed_encoder_tells_before_from_after() -> None:
+def test_directed_encoder_depends_on_frame_order() -> None:
     torch.manual_seed(0)
     frames = torch.randn(1, 40, 6)
     mask = torch.ones(1, 40, dtype=torch.bool)
@@ -32,7 +32,7 @@ def test_directed_encoder_tells_before_from_after() -> None:
         assert torch.allclose(forward, backward, atol=1e-5) is not directed
 
 
-def test_masked_frames_say_nothing_to_directed_heads() -> None:
+def test_masked_frames_have_no_influence_on_directed_heads() -> None:
     torch.manual_seed(0)
     encoder = Encoder(6, EncoderConfig(width=8, layers=2, directed=True)).eval()
     frames = torch.randn(1, 20, 6)
@@ -46,7 +46,7 @@ def test_masked_frames_say_nothing_to_directed_heads() -> None:
 
 def test_directed_fusion_is_scripted_as_it_is_for_any_length() -> None:
     fusion = ServedFusion(build_networks(MINI, seed=0).fusion).eval()
-    scripted = script(fusion)
+    scripted = script_model(fusion)
     for length in (1, 37, 300):
         inputs = torch.randn(length, 512), torch.randn(length, 128), torch.ones(length).bool()
         for eager, served in zip(fusion(*inputs), scripted(*inputs), strict=True):

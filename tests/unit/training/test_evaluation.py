@@ -9,54 +9,63 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_world import QUICK, TINY, Take, write_world
+from toy_world import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
 from typer.testing import CliRunner
 
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import PointMaker
-from service.domain.windows import Answer
+from service.domain.points import TrackPipeline
+from service.domain.windows import FusionOutput
 from training.cli import app
 from training.data.crops import read_crop
 from training.data.layout import Recording, Split, read_dataset
 from training.data.sound import read_video
 from training.evaluation.calibration import Calibration, fit_calibration, read_calibration
 from training.evaluation.recalibration import recalibrate
-from training.evaluation.report import evaluate
-from training.export import load, script
-from training.loop.errors import RunNotServable, RunUnfinished, SubjectsMet
-from training.loop.journal import Journal
+from training.evaluation.report import evaluate_run
+from training.export import load_model, script_model
+from training.loop.errors import RunIncomplete, RunNotServable, SubjectsNotHeldOut
+from training.loop.journal import RunLogger
 from training.loop.options import Ablation
 from training.loop.ranks import Ranks
-from training.loop.training import Start, train
+from training.loop.training import InitialWeights, train_run
 from training.networks.fusion import FoldEnsemble
 from training.presets import build_networks
-from training.runs import Run, begin_run, open_run
+from training.runs import TrainingRun, open_run, start_or_resume_run
 from training.runs_served import export_run
 from training.serving import ServedFusion, SpreadCalibration
 
 CPU = torch.device("cpu")
-ALONE = Ranks(rank=0, size=1, device=CPU)
-OPTIONS = replace(QUICK, fold=replace(QUICK.fold, epochs=2))
+SINGLE_RANK = Ranks(rank=0, size=1, device=CPU)
+OPTIONS = replace(QUICK_OPTIONS, fold=replace(QUICK_OPTIONS.fold, epochs=2))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("world"))
+def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
-def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     folder = tmp_path_factory.mktemp("run")
-    return train(world, folder, preset=TINY, options=OPTIONS, ranks=ALONE, journal=Journal(None))
+    return train_run(
+        dataset_root,
+        folder,
+        preset=TINY_PRESET,
+        options=OPTIONS,
+        ranks=SINGLE_RANK,
+        logger=RunLogger(None),
+    )
 
 
 @pytest.fixture(scope="module")
-def report(world: Path, run: Run) -> dict[str, object]:
-    return evaluate(run.folder, world, split=Split.TEST, device=CPU, journal=Journal(None))
+def report(dataset_root: Path, run: TrainingRun) -> dict[str, object]:
+    return evaluate_run(
+        run.folder, dataset_root, split=Split.TEST, device=CPU, logger=RunLogger(None)
+    )
 
 
 @pytest.fixture(scope="module")
-def repository(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     export_run(run.folder, repository=folder)
     return folder
@@ -66,45 +75,45 @@ def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
     return np.array([float(row[name]) for row in rows])
 
 
-def recompute(rows: list[dict[str, str]], estimate: str, target: str) -> float:
+def recompute_ccc(rows: list[dict[str, str]], estimate: str, target: str) -> float:
     """CCC by numpy's own covariance."""
     x, y = column(rows, estimate), column(rows, f"{target}_truth")
     (xx, xy), (_, yy) = np.cov(x, y, bias=True)
     return 2 * xy / (xx + yy + (x.mean() - y.mean()) ** 2)
 
 
-def scored_rows(run: Run) -> list[dict[str, str]]:
+def scored_rows(run: TrainingRun) -> list[dict[str, str]]:
     files = sorted((run.folder / "evaluation" / "test" / "predictions").glob("*.csv"))
     rows = [row for file in files for row in csv.DictReader(file.read_text().splitlines())]
     return [row for row in rows if row["valence"] and row["valence_truth"]]
 
 
 def test_every_figure_follows_from_the_written_predictions(
-    run: Run, report: dict[str, dict[str, float]]
+    run: TrainingRun, report: dict[str, dict[str, float]]
 ) -> None:
     rows = scored_rows(run)
     assert report["scored"] == len(rows) == 100 - 2 - 1
     for target in ("valence", "arousal"):
         # the same numbers in another order of adding
         assert report["ensemble"][target] == pytest.approx(
-            recompute(rows, target, target), abs=1e-9
+            recompute_ccc(rows, target, target), abs=1e-9
         )
         for fold in range(6):
-            again = recompute(rows, f"fold{fold}_{target}", target)
+            again = recompute_ccc(rows, f"fold{fold}_{target}", target)
             assert report["folds"][str(fold)][target] == pytest.approx(again, abs=1e-9)
         error = np.abs(column(rows, target) - column(rows, f"{target}_truth"))
         inside = error <= 1.6448536 * column(rows, f"{target}_std")
         assert report["coverage_90"][target] == pytest.approx(inside.mean(), abs=1e-9)
 
 
-def test_the_ensemble_is_the_mean_of_its_folds(run: Run, report: object) -> None:
+def test_the_ensemble_is_the_mean_of_its_folds(run: TrainingRun, report: object) -> None:
     rows = scored_rows(run)
     for target in ("valence", "arousal"):
         mean = np.mean([column(rows, f"fold{fold}_{target}") for fold in range(6)], axis=0)
         np.testing.assert_allclose(column(rows, target), mean, atol=1e-6)
 
 
-def test_the_submission_has_one_row_for_every_frame(run: Run, report: object) -> None:
+def test_the_submission_has_one_row_for_every_frame(run: TrainingRun, report: object) -> None:
     file = run.folder / "evaluation" / "test" / "submission.txt"
     lines = file.read_text().splitlines()
     assert lines[0] == "image_location,valence,arousal"
@@ -114,7 +123,7 @@ def test_the_submission_has_one_row_for_every_frame(run: Run, report: object) ->
     assert np.abs(values).max() <= 1
 
 
-def test_frames_before_the_first_face_have_no_prediction(run: Run, report: object) -> None:
+def test_frames_before_the_first_face_have_no_prediction(run: TrainingRun, report: object) -> None:
     file = run.folder / "evaluation" / "test" / "predictions" / "test0.csv"
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert [bool(row["valence"]) for row in rows] == [False, False, *[True] * 48]
@@ -122,15 +131,17 @@ def test_frames_before_the_first_face_have_no_prediction(run: Run, report: objec
     assert [row["frame"] for row in rows] == [str(row) for row in range(50)]
 
 
-def test_what_is_held_out_is_said_fold_by_fold(
-    world: Path, run: Run, report: dict[str, dict[str, dict[str, bool]]]
+def test_held_out_status_is_reported_per_fold(
+    dataset_root: Path, run: TrainingRun, report: dict[str, dict[str, dict[str, bool]]]
 ) -> None:
     assert report["ensemble"]["held_out"]
     assert all(fold["held_out"] for fold in report["folds"].values())
-    other = evaluate(run.folder, world, split=Split.VALIDATION, device=CPU, journal=Journal(None))
+    other = evaluate_run(
+        run.folder, dataset_root, split=Split.VALIDATION, device=CPU, logger=RunLogger(None)
+    )
     assert [other["folds"][str(fold)]["held_out"] for fold in range(6)] == [True, *[False] * 5]
     assert not other["ensemble"]["held_out"]
-    best = max(record["mean"] for record in run.histories()["fold 0"])
+    best = max(record["mean"] for record in run.read_histories()["fold 0"])
     # windows alone in their batch or with others
     assert other["folds"]["0"]["mean"] == pytest.approx(best, abs=1e-5)
     assert [figures["backbones_held_out"] for figures in other["cross_validation"].values()] == [
@@ -139,15 +150,17 @@ def test_what_is_held_out_is_said_fold_by_fold(
     ]
 
 
-def test_a_test_set_without_annotations_still_gets_its_submission(tmp_path: Path, run: Run) -> None:
+def test_a_test_set_without_annotations_still_gets_its_submission(
+    tmp_path: Path, run: TrainingRun
+) -> None:
     blind = (
-        *(Take(name=f"t{i}", folder=folder) for i, folder in enumerate(("Train_Set",) * 2)),
-        Take(name="v", folder="Validation_Set"),
-        Take(name="blind", folder="Test_Set", rows=20, unknown=tuple(range(20))),
+        *(ToyRecording(name=f"t{i}", folder=folder) for i, folder in enumerate(("Train_Set",) * 2)),
+        ToyRecording(name="v", folder="Validation_Set"),
+        ToyRecording(name="blind", folder="Test_Set", rows=20, unannotated_rows=tuple(range(20))),
     )
-    root = write_world(tmp_path / "world", blind)
+    root = write_dataset(tmp_path / "world", blind)
     copy = shutil.copytree(run.folder, tmp_path / "run")
-    report = evaluate(copy, root, split=Split.TEST, device=CPU, journal=Journal(None))
+    report = evaluate_run(copy, root, split=Split.TEST, device=CPU, logger=RunLogger(None))
     assert report["ensemble"] is None
     submission = (copy / "evaluation" / "test" / "submission.txt").read_text()
     assert submission.count("blind/") == 20
@@ -156,7 +169,7 @@ def test_a_test_set_without_annotations_still_gets_its_submission(tmp_path: Path
 def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndarray]:
     """What the service makes of the same crops and sound, with the exported models."""
     served = {
-        name: load(repository / name / "1" / "model.pt")
+        name: load_model(repository / name / "1" / "model.pt")
         for name in ("visual_backbone", "log_mel", "audio_backbone", "fusion")
     }
     assert recording.video is not None
@@ -164,31 +177,33 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndar
     box = FaceBox(left=0, top=0, width=1, height=1, score=1)
     faces = (TrackedFace(track=1, box=box),)
     frames = [
-        Frame(index=row, time_seconds=seconds, faces=faces if recording.faces[row] else ())
+        Frame(index=row, time_seconds=seconds, faces=faces if recording.has_face[row] else ())
         for row, seconds in enumerate(times.tolist())
     ]
-    crops = np.stack([read_crop(recording.crops, row) for row in np.flatnonzero(recording.faces)])
+    crops = np.stack(
+        [read_crop(recording.crops_folder, row) for row in np.flatnonzero(recording.has_face)]
+    )
     starts = torch.tensor([round(100 * seconds) for seconds in times.tolist()])
-    maker = PointMaker(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)
+    maker = TrackPipeline(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)
     with torch.inference_mode():
         faces = served["visual_backbone"](torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()))
         voice = served["audio_backbone"](served["log_mel"](torch.from_numpy(waveform), starts))
         windows = [*maker.add(frames, faces.numpy(), voice.numpy()), *maker.close()]
         points = []
         for window in windows:
-            parts = (window.features.visual, window.features.audio, window.features.known)
+            parts = (window.features.visual, window.features.audio, window.features.mask)
             mean, spread = served["fusion"](*map(torch.from_numpy, parts))
             mean, spread = mean[: window.frames].numpy(), spread[: window.frames].numpy()
-            points += maker.answer(Answer(mean=mean, spread=spread))
+            points += maker.add_fusion_output(FusionOutput(mean=mean, spread=spread))
     estimates = [point.estimate for point in (*points, *maker.finish())]
     names = ("valence", "arousal_std", "valence_smoothed")
     return {n: np.array([getattr(e, n) if e else np.nan for e in estimates]) for n in names}
 
 
-def test_an_exported_run_gives_what_was_evaluated(
-    repository: Path, world: Path, run: Run, report: object
+def test_exported_run_reproduces_the_evaluated_predictions(
+    repository: Path, dataset_root: Path, run: TrainingRun, report: object
 ) -> None:
-    recording = next(r for r in read_dataset(world) if r.name == "test0")
+    recording = next(r for r in read_dataset(dataset_root) if r.name == "test0")
     served = serve_recording(repository, recording)
     file = run.folder / "evaluation" / "test" / "predictions" / "test0.csv"
     rows = list(csv.DictReader(file.read_text().splitlines()))
@@ -198,9 +213,7 @@ def test_an_exported_run_gives_what_was_evaluated(
         np.testing.assert_allclose(values, expected, atol=2e-5)
 
 
-def test_the_provenance_of_a_run_says_trained_on_what_and_how_well(
-    repository: Path, run: Run
-) -> None:
+def test_run_provenance_states_training_data_and_scores(repository: Path, run: TrainingRun) -> None:
     provenance = json.loads((repository / "provenance.json").read_text())
     assert (provenance["preset"], provenance["training"]) == ("tiny", "trained")
     assert provenance["data"] == run.config["data"]
@@ -210,42 +223,42 @@ def test_the_provenance_of_a_run_says_trained_on_what_and_how_well(
 
 
 def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
-    tmp_path: Path, world: Path, run: Run
+    tmp_path: Path, dataset_root: Path, run: TrainingRun
 ) -> None:
     options = replace(OPTIONS, folds=(0,), ablation=Ablation.VOICE_ONLY)
-    deaf = train(
-        world,
+    deaf = train_run(
+        dataset_root,
         tmp_path / "deaf",
-        preset=TINY,
+        preset=TINY_PRESET,
         options=options,
-        ranks=ALONE,
-        journal=Journal(None),
-        start=Start(backbones=run.folder),
+        ranks=SINGLE_RANK,
+        logger=RunLogger(None),
+        initial=InitialWeights(backbones=run.folder),
     )
     with pytest.raises(RunNotServable, match="voice_only"):
         export_run(deaf.folder, repository=tmp_path)
-    few = begin_run(
+    few = start_or_resume_run(
         tmp_path / "few",
         preset=run.preset,
         options=replace(OPTIONS, folds=(0, 1)),
         plan=run.plan,
-        facts={"data": {}, "initial": {}},
+        metadata={"data": {}, "initial": {}},
     )
-    with pytest.raises(RunUnfinished, match="all six"):
+    with pytest.raises(RunIncomplete, match="all six"):
         export_run(few.folder, repository=tmp_path)
-    table = evaluate(
+    table = evaluate_run(
         run.folder,
-        world,
+        dataset_root,
         split=Split.TEST,
         device=CPU,
-        journal=Journal(None),
+        logger=RunLogger(None),
         ablations=[deaf.folder],
     )
     assert set(table["ablations"]) == {"voice_only"}
     assert table["ablations"]["voice_only"] != table["ensemble"]
 
 
-def errors(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_estimates(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimates whose error grows with the spread, and is never small."""
     draw = np.random.default_rng(seed)
     spread = draw.uniform(0.0, 0.1, (frames, 2)).astype(np.float32)
@@ -255,22 +268,22 @@ def errors(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_a_fitted_spread_covers_ninety_per_cent_of_what_it_was_not_fitted_on() -> None:
-    estimate, spread, truth = errors(20_000, seed=0)
+    estimate, spread, truth = draw_estimates(20_000, seed=0)
     fitted = fit_calibration(estimate, spread, truth.astype(np.float32), subjects=9)
     # a grid in steps of a ninth, 20,000 draws
     np.testing.assert_allclose(fitted.scale, 3, rtol=0.1)
     np.testing.assert_allclose(fitted.floor, 0.1, rtol=0.1)
-    estimate, spread, truth = errors(20_000, seed=1)
+    estimate, spread, truth = draw_estimates(20_000, seed=1)
     inside = np.abs(estimate - truth) <= 1.6448536 * fitted.apply(spread)
     np.testing.assert_allclose(inside.mean(axis=0), 0.9, atol=0.01)
 
 
-def test_the_served_fusion_calibrates_as_the_evaluation_does(run: Run) -> None:
+def test_the_served_fusion_calibrates_as_the_evaluation_does(run: TrainingRun) -> None:
     calibration = Calibration(scale=(2.0, 0.5), floor=(0.1, 0.0))
-    ensemble = FoldEnsemble(TINY.fusion).eval()
-    plain = script(ServedFusion(ensemble).eval())
+    ensemble = FoldEnsemble(TINY_PRESET.fusion).eval()
+    plain = script_model(ServedFusion(ensemble).eval())
     fitted = SpreadCalibration(scale=calibration.scale, floor=calibration.floor)
-    served = script(ServedFusion(ensemble, fitted).eval())
+    served = script_model(ServedFusion(ensemble, fitted).eval())
     window = (torch.randn(30, 512), torch.randn(30, 128), torch.ones(30, dtype=torch.bool))
     mean, spread = plain(*window)
     same, calibrated = served(*window)
@@ -280,24 +293,29 @@ def test_the_served_fusion_calibrates_as_the_evaluation_does(run: Run) -> None:
     assert read_calibration(run).subjects == 1
 
 
-def test_a_run_is_calibrated_anew_on_strangers_alone(world: Path, run: Run, tmp_path: Path) -> None:
+def test_recalibration_accepts_only_unseen_subjects(
+    dataset_root: Path, run: TrainingRun, tmp_path: Path
+) -> None:
     mine = tmp_path / "run"
     shutil.copytree(run.folder, mine)
-    with pytest.raises(SubjectsMet, match="check0"):
-        recalibrate(mine, world, device=CPU, journal=Journal(None))
+    with pytest.raises(SubjectsNotHeldOut, match="check0"):
+        recalibrate(mine, dataset_root, device=CPU, logger=RunLogger(None))
     assert read_calibration(open_run(mine)) == read_calibration(run)
-    takes = tuple(Take(name=f"stranger{i}", folder="Test_Set", rows=30) for i in range(3))
-    takes += (Take(name="another", folder="Train_Set"), Take(name="third", folder="Validation_Set"))
-    strangers = write_world(tmp_path / "strangers", takes)
-    recalibrate(mine, strangers, device=CPU, journal=Journal(None))
+    takes = tuple(ToyRecording(name=f"stranger{i}", folder="Test_Set", rows=30) for i in range(3))
+    takes += (
+        ToyRecording(name="another", folder="Train_Set"),
+        ToyRecording(name="third", folder="Validation_Set"),
+    )
+    strangers = write_dataset(tmp_path / "strangers", takes)
+    recalibrate(mine, strangers, device=CPU, logger=RunLogger(None))
     fitted = read_calibration(open_run(mine))
     assert fitted.subjects == 5
-    figures = evaluate(mine, strangers, split=Split.TEST, device=CPU, journal=Journal(None))
+    figures = evaluate_run(mine, strangers, split=Split.TEST, device=CPU, logger=RunLogger(None))
     assert 0.75 < figures["coverage_90"]["mean"] < 1
 
 
 def test_an_uncalibrated_spread_is_that_of_the_folds() -> None:
-    ensemble = build_networks(TINY, seed=0).fusion
+    ensemble = build_networks(TINY_PRESET, seed=0).fusion
     window = (torch.randn(30, 512), torch.randn(30, 128), torch.ones(30, dtype=torch.bool))
     with torch.inference_mode():
         _, spread = ensemble(*(part[None] for part in window))
@@ -307,14 +325,14 @@ def test_an_uncalibrated_spread_is_that_of_the_folds() -> None:
     assert spread.min() > 1e-3
 
 
-def test_the_commands_say_what_is_wrong(tmp_path: Path, world: Path) -> None:
+def test_command_errors_are_reported(tmp_path: Path, dataset_root: Path) -> None:
     runner = CliRunner()
     nothing = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
     result = runner.invoke(app, ["train", *nothing])
     assert (result.exit_code, "LayoutNotFound" in result.output) == (1, True)
     result = runner.invoke(app, ["train", *nothing, "--folds", "0,6"])
     assert result.exit_code == 2
-    result = runner.invoke(app, ["evaluate", "--run", str(tmp_path), "--data", str(world)])
+    result = runner.invoke(app, ["evaluate", "--run", str(tmp_path), "--data", str(dataset_root)])
     assert (result.exit_code, "RunNotFound" in result.output) == (1, True)
     result = runner.invoke(app, ["export", "--run", str(tmp_path)])
     assert (result.exit_code, "RunNotFound" in result.output) == (1, True)

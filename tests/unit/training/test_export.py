@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.export import export_repository, weights_sha256
+from training.export import export_repository, hash_weights
 from training.presets import MINI, build_networks
-from training.serving import serve
+from training.serving import build_served_models
 
 GOLDEN = {
     "visual_backbone": "363ff54b0f0d4f83508ef9905fc4f5616585632b4f1121ff9058a5e63f85f753",
@@ -19,19 +19,19 @@ GOLDEN = {
 
 
 def test_a_seed_gives_the_same_bits_on_every_machine() -> None:
-    models = serve(build_networks(MINI, seed=0))
-    assert {name: weights_sha256(models[name]) for name in GOLDEN} == GOLDEN
+    models = build_served_models(build_networks(MINI, seed=0))
+    assert {name: hash_weights(models[name]) for name in GOLDEN} == GOLDEN
 
 
 @pytest.mark.parametrize("name", ["visual_backbone", "fusion"])
-def test_live_streams_are_seen_by_the_weights_that_see_clips(name: str) -> None:
-    models = serve(build_networks(MINI, seed=0))
-    assert weights_sha256(models[f"live_{name}"]) == GOLDEN[name]
+def test_streams_and_clips_use_the_same_weights(name: str) -> None:
+    models = build_served_models(build_networks(MINI, seed=0))
+    assert hash_weights(models[f"live_{name}"]) == GOLDEN[name]
 
 
 def test_another_seed_gives_other_weights() -> None:
-    models = serve(build_networks(MINI, seed=1))
-    assert not set(GOLDEN.values()) & {weights_sha256(model) for model in models.values()}
+    models = build_served_models(build_networks(MINI, seed=1))
+    assert not set(GOLDEN.values()) & {hash_weights(model) for model in models.values()}
 
 
 def test_exporting_twice_leaves_one_whole_set_of_files(tmp_path: Path) -> None:
@@ -55,14 +55,14 @@ def test_provenance_names_preset_seed_and_the_files_as_they_are(tmp_path: Path) 
 
 
 def test_the_small_preset_stays_small_enough_for_git() -> None:
-    models = serve(build_networks(MINI, seed=0))
+    models = build_served_models(build_networks(MINI, seed=0))
     stored = {value for model in models.values() for value in model.parameters()}
     assert sum(value.numel() for value in stored) < 4_000_000
 
 
 @torch.inference_mode()
 def test_untrained_estimates_vary_and_are_not_saturated() -> None:
-    models = serve(build_networks(MINI, seed=0))
+    models = build_served_models(build_networks(MINI, seed=0))
     generator = torch.Generator().manual_seed(0)
     base = torch.randint(0, 200, (1, 3, 7, 7), generator=generator)
     change = torch.randint(0, 55, (40, 3, 7, 7), generator=generator)

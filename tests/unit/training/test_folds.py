@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from training.data.errors import TooFewSubjects
-from training.data.layout import Recording, Split, subject_of
-from training.folds import Plan, plan_folds
+from training.data.layout import Recording, Split, parse_subject
+from training.folds import CrossValidationPlan, plan_folds
 
 
 def recording(name: str, split: Split, rows: int = 100) -> Recording:
@@ -16,8 +16,8 @@ def recording(name: str, split: Split, rows: int = 100) -> Recording:
         name=name,
         split=split,
         targets=np.zeros((rows, 2), np.float32),
-        faces=np.ones(rows, np.bool_),
-        crops=Path(name),
+        has_face=np.ones(rows, np.bool_),
+        crops_folder=Path(name),
         video=None,
     )
 
@@ -32,15 +32,15 @@ RECORDINGS = (
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
+def plan() -> CrossValidationPlan:
     return plan_folds(RECORDINGS, seed=3)
 
 
 def subjects(names: tuple[str, ...]) -> set[str]:
-    return {subject_of(name) for name in names}
+    return {parse_subject(name) for name in names}
 
 
-def test_fold_0_is_the_official_split(plan: Plan) -> None:
+def test_fold_0_is_the_official_split(plan: CrossValidationPlan) -> None:
     official = {
         split: tuple(r.name for r in RECORDINGS if r.split is split)
         for split in (Split.TRAINING, Split.VALIDATION)
@@ -49,12 +49,12 @@ def test_fold_0_is_the_official_split(plan: Plan) -> None:
     assert official[Split.VALIDATION] == plan.folds[0].validation
 
 
-def test_no_subject_is_on_both_sides_of_a_fold(plan: Plan) -> None:
+def test_no_subject_is_on_both_sides_of_a_fold(plan: CrossValidationPlan) -> None:
     for fold in plan.folds:
         assert not subjects(fold.training) & subjects(fold.validation)
 
 
-def test_every_subject_is_held_out_once(plan: Plan) -> None:
+def test_every_subject_is_held_out_once(plan: CrossValidationPlan) -> None:
     for first, second in combinations(plan.folds, 2):
         assert not subjects(first.validation) & subjects(second.validation)
     held_out = {name for fold in plan.folds for name in fold.validation}
@@ -62,18 +62,18 @@ def test_every_subject_is_held_out_once(plan: Plan) -> None:
     assert len(plan.folds) == 6
 
 
-def test_the_test_set_is_in_no_fold(plan: Plan) -> None:
+def test_the_test_set_is_in_no_fold(plan: CrossValidationPlan) -> None:
     met = {name for fold in plan.folds for name in (*fold.training, *fold.validation)}
     assert not met & {r.name for r in RECORDINGS if r.split is Split.TEST}
 
 
-def test_the_other_folds_hold_out_about_as_many_frames(plan: Plan) -> None:
+def test_the_other_folds_hold_out_about_as_many_frames(plan: CrossValidationPlan) -> None:
     rows = {r.name: len(r) for r in RECORDINGS}
     sizes = [sum(rows[name] for name in fold.validation) for fold in plan.folds[1:]]
     assert max(sizes) - min(sizes) <= 200
 
 
-def test_a_seed_gives_the_same_plan_and_another_seed_another(plan: Plan) -> None:
+def test_a_seed_gives_the_same_plan_and_another_seed_another(plan: CrossValidationPlan) -> None:
     shuffled = sorted(RECORDINGS, key=lambda r: (r.split is Split.TEST, r.name))
     assert plan == plan_folds(RECORDINGS, seed=3)
     assert {frozenset(fold.validation) for fold in plan.folds} == {
@@ -90,14 +90,14 @@ def test_subjects_that_calibrate_are_in_no_fold() -> None:
         assert not subjects(plan.calibration) & subjects((*fold.training, *fold.validation))
 
 
-def test_who_is_in_the_test_set_is_left_out_of_training() -> None:
+def test_test_set_subjects_are_left_out_of_training() -> None:
     crossing = (*RECORDINGS, recording("x0_left", Split.TRAINING))
     plan = plan_folds(crossing, seed=0)
     assert plan.left_out == ("x0_left",)
     assert all("x0_left" not in (*f.training, *f.validation) for f in plan.folds)
 
 
-def test_who_is_in_the_validation_set_does_not_train_the_official_fold() -> None:
+def test_validation_subjects_do_not_train_the_official_fold() -> None:
     plan = plan_folds((*RECORDINGS, recording("v0_left", Split.TRAINING)), seed=0)
     assert "v0_left" not in plan.folds[0].training
     assert plan.folds[0].validation == ("v0", "v1", "v2", "v3")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.networks.fusion import Fold, FoldEnsemble
+from training.networks.fusion import FoldEnsemble, FoldNetwork
 from training.presets import MINI, PAPER, build_networks
 
 
@@ -65,14 +65,14 @@ def test_the_answer_is_the_mean_and_biased_deviation_of_six_folds(ensemble: Fold
 @torch.inference_mode()
 def test_a_fold_is_stored_and_loaded_on_its_own(ensemble: FoldEnsemble) -> None:
     visual, audio, mask = window()
-    alone = Fold(MINI.fusion).eval()
+    alone = FoldNetwork(MINI.fusion).eval()
     alone.load_state_dict(ensemble.folds[3].state_dict())
     assert torch.equal(ensemble.folds[3](visual, audio, mask), alone(visual, audio, mask))
 
 
-def test_the_paper_fold_has_the_sizes_of_its_lineage() -> None:
+def test_paper_fold_has_the_published_layer_sizes() -> None:
     with torch.device("meta"):
-        fold = Fold(PAPER.fusion)
+        fold = FoldNetwork(PAPER.fusion)
     assert fold.encoder.entry.in_features == 192
     assert fold.encoder.entry.out_features == 128
     assert (len(fold.encoder.layers), len(fold.visual.levels)) == (4, 4)

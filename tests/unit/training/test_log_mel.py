@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from training.networks.log_mel import LogMel, LogMelConfig, mel_matrix
+from training.networks.log_mel import LogMel, LogMelConfig, build_mel_matrix
 
 NETWORK = LogMel(LogMelConfig()).eval()
 
@@ -33,13 +33,13 @@ def naive_log_mel(samples: np.ndarray) -> np.ndarray:
     return np.array(bands)
 
 
-def sound(seconds: float) -> torch.Tensor:
+def make_waveform(seconds: float) -> torch.Tensor:
     samples = torch.randn(int(seconds * 16_000), generator=torch.Generator().manual_seed(0))
     return 0.1 * samples
 
 
 def test_every_step_of_a_patch_is_the_log_mel_of_its_25_ms() -> None:
-    waveform = sound(1.5)
+    waveform = make_waveform(1.5)
     patches = NETWORK(waveform, torch.tensor([7]))
     assert tuple(patches.shape) == (1, 96, 64)
     for step in (0, 1, 50, 95):
@@ -50,30 +50,30 @@ def test_every_step_of_a_patch_is_the_log_mel_of_its_25_ms() -> None:
 
 
 def test_patches_share_their_spectra() -> None:
-    patches = NETWORK(sound(3), torch.tensor([0, 4, 100]))
+    patches = NETWORK(make_waveform(3), torch.tensor([0, 4, 100]))
     assert torch.equal(patches[0, 4:], patches[1, :-4])
-    assert torch.equal(patches[2], NETWORK(sound(3)[16_000:], torch.tensor([0]))[0])
+    assert torch.equal(patches[2], NETWORK(make_waveform(3)[16_000:], torch.tensor([0]))[0])
 
 
 def test_patches_do_not_depend_on_how_a_clip_is_cut() -> None:
     starts = torch.arange(0, 400, 4)
-    whole = NETWORK(sound(6), starts)
+    whole = NETWORK(make_waveform(6), starts)
     for first, count in ((0, 1), (8, 3), (31, 32), (60, 40)):
         hop = int(starts[first])
-        cut = NETWORK(sound(6)[hop * 160 :], starts[first : first + count] - hop)
+        cut = NETWORK(make_waveform(6)[hop * 160 :], starts[first : first + count] - hop)
         assert torch.equal(whole[first : first + count], cut)
 
 
 def test_silence_follows_a_waveform_that_is_too_short() -> None:
-    short = sound(0.5)
+    short = make_waveform(0.5)
     padded = torch.cat([short, torch.zeros(16_000)])
     starts = torch.tensor([0, 30, 60])
     assert torch.equal(NETWORK(padded, starts), NETWORK(short, starts))
     assert torch.allclose(NETWORK(torch.zeros(0), starts), torch.tensor(math.log(0.01)))
 
 
-def test_every_band_hears_something_and_none_hears_a_constant() -> None:
-    matrix = mel_matrix(LogMelConfig())
+def test_every_mel_band_has_weight_and_none_covers_dc() -> None:
+    matrix = build_mel_matrix(LogMelConfig())
     assert tuple(matrix.shape) == (257, 64)
     assert (matrix.sum(dim=0) > 0).all()
     assert matrix[0].sum() == 0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from training.losses import concordance_loss
-from training.metrics import concordance, coverage, score
+from training.metrics import compute_scores, concordance_correlation, interval_coverage
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
@@ -28,7 +28,9 @@ def test_identical_inputs_cost_exactly_nothing(frames: int) -> None:
     truth = draws(4, frames, 2)
     mask = torch.ones(4, frames, dtype=torch.bool)
     assert concordance_loss(truth, truth.clone(), mask).item() == 0.0
-    assert concordance(truth[..., 0].numpy().ravel(), truth[..., 0].numpy().ravel()) == 1.0
+    assert (
+        concordance_correlation(truth[..., 0].numpy().ravel(), truth[..., 0].numpy().ravel()) == 1.0
+    )
 
 
 def test_a_constant_that_is_right_costs_nothing_and_has_no_gradient() -> None:
@@ -47,7 +49,7 @@ def test_the_loss_is_one_minus_ccc_for_each_target_summed() -> None:
     expected = sum(1 - naive_ccc(x[:, target], y[:, target]) for target in range(2))
     # single precision of sums over 75 numbers below 1
     assert concordance_loss(estimate, truth, mask).item() == pytest.approx(expected, abs=1e-6)
-    scores = score(x, y)
+    scores = compute_scores(x, y)
     assert 2 - scores.valence - scores.arousal == pytest.approx(expected, abs=1e-12)
 
 
@@ -76,7 +78,7 @@ def test_a_worst_estimate_costs_two_for_each_target() -> None:
 def test_coverage_is_the_share_of_truths_in_the_interval() -> None:
     truth = np.array([[0.0, 0.0], [1.0, 0.5], [2.0, 3.0], [1.6, 1.7]])
     ones = np.ones_like(truth)
-    assert coverage(np.zeros_like(truth), ones, truth).as_dict() == {
+    assert interval_coverage(np.zeros_like(truth), ones, truth).as_dict() == {
         "valence": 0.75,
         "arousal": 0.5,
         "mean": 0.625,

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from training.loop.journal import Journal
+from training.loop.journal import RunLogger
 from training.loop.options import Ablation
-from training.recipe import SHIPPED, Recipe
+from training.recipe import SHIPPED_RECIPE, Recipe
 from training.shipping.errors import StepFailed
-from training.shipping.reproduction import STEPS, build_command, reproduce, stands
+from training.shipping.reproduction import STEPS_FILE, build_command, is_step_done, run_recipe
 
-SMALL = Recipe(
+SMALL_RECIPE = Recipe(
     preset="mini",
-    world=("--actors", "10", "--seconds", "1", "--seed", "4", "--workers", "1"),
-    strangers=("--actors", "3", "--seconds", "1", "--seed", "5", "--workers", "1"),
-    learning=(
+    dataset_options=("--actors", "10", "--seconds", "1", "--seed", "4", "--workers", "1"),
+    calibration_options=("--actors", "3", "--seconds", "1", "--seed", "5", "--workers", "1"),
+    training_options=(
         "--epochs",
         "1",
         "--backbone-epochs",
@@ -28,13 +28,13 @@ SMALL = Recipe(
         "1",
     ),
     seed=0,
-    seeds=(),
-    whole_seeds=(),
+    fold_seeds=(),
+    full_seeds=(),
     ablations=(Ablation.FACE_ONLY,),
 )
 
 
-def note(file: Path, *records: tuple[int, str, bool]) -> None:
+def write_step_records(file: Path, *records: tuple[int, str, bool]) -> None:
     lines = [
         json.dumps({"step": step, "command": [command], "finished": done, "seconds": 1.0})
         for step, command, done in records
@@ -43,10 +43,10 @@ def note(file: Path, *records: tuple[int, str, bool]) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_small_recipe_goes_from_nothing_to_a_shipment_and_is_not_cooked_twice(
+def test_small_recipe_runs_from_data_to_release_and_is_not_repeated(
     tmp_path: Path,
 ) -> None:
-    reproduce(SMALL, tmp_path, processes=1, journal=Journal(None))
+    run_recipe(SMALL_RECIPE, tmp_path, processes=1, logger=RunLogger(None))
     report = json.loads((tmp_path / "mini" / "report.json").read_text())
     assert set(report["ablations"]) == {"face_only"}
     assert report["calibration"]["subjects"] == 3
@@ -55,49 +55,49 @@ def test_a_small_recipe_goes_from_nothing_to_a_shipment_and_is_not_cooked_twice(
     assert re.search(
         rf"^\| `face_only` \|.*\| {re.escape(f'{margin:+.3f}')} \|", card, re.MULTILINE
     )
-    records = [json.loads(line) for line in (tmp_path / STEPS).read_text().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / STEPS_FILE).read_text().splitlines()]
     assert [(record["step"], record["finished"]) for record in records] == [
         (number, True) for number in range(1, 8)
     ]
-    reproduce(SMALL, tmp_path, processes=1, journal=Journal(None))
-    assert len((tmp_path / STEPS).read_text().splitlines()) == 7
+    run_recipe(SMALL_RECIPE, tmp_path, processes=1, logger=RunLogger(None))
+    assert len((tmp_path / STEPS_FILE).read_text().splitlines()) == 7
 
 
-def test_a_step_that_fails_ends_it_and_is_taken_again(tmp_path: Path) -> None:
+def test_failed_step_stops_the_recipe_and_is_retried(tmp_path: Path) -> None:
     recipe = Recipe(
         preset="mini",
-        world=("--rate", "7"),
-        strangers=(),
-        learning=(),
+        dataset_options=("--rate", "7"),
+        calibration_options=(),
+        training_options=(),
         seed=0,
-        seeds=(),
-        whole_seeds=(),
+        fold_seeds=(),
+        full_seeds=(),
         ablations=(),
     )
     for attempts in (1, 2):
         with pytest.raises(StepFailed, match="synthesise"):
-            reproduce(recipe, tmp_path, processes=1, journal=Journal(None))
-        records = [json.loads(line) for line in (tmp_path / STEPS).read_text().splitlines()]
+            run_recipe(recipe, tmp_path, processes=1, logger=RunLogger(None))
+        records = [json.loads(line) for line in (tmp_path / STEPS_FILE).read_text().splitlines()]
         assert [record["finished"] for record in records] == [False] * attempts
 
 
-def test_a_step_stands_until_it_or_an_earlier_one_is_taken_anew(tmp_path: Path) -> None:
-    file, command = tmp_path / STEPS, ["python", "train"]
-    assert not stands(file, 2, command)
-    note(file, (1, "draw", True), (2, "train", False))
-    assert not stands(file, 2, command)
-    note(file, (1, "draw", True), (2, "train", True), (3, "ship", True))
-    assert stands(file, 2, command)
-    assert not stands(file, 2, ["python", "train more"])
-    note(file, (2, "train", True), (1, "draw", True))
-    assert not stands(file, 2, command)
+def test_finished_step_is_skipped_until_it_or_an_earlier_one_is_rerun(tmp_path: Path) -> None:
+    file, command = tmp_path / STEPS_FILE, ["python", "train"]
+    assert not is_step_done(file, 2, command)
+    write_step_records(file, (1, "draw", True), (2, "train", False))
+    assert not is_step_done(file, 2, command)
+    write_step_records(file, (1, "draw", True), (2, "train", True), (3, "ship", True))
+    assert is_step_done(file, 2, command)
+    assert not is_step_done(file, 2, ["python", "train more"])
+    write_step_records(file, (2, "train", True), (1, "draw", True))
+    assert not is_step_done(file, 2, command)
 
 
-def test_ablations_and_seeds_take_the_full_models_backbones_and_stand_in_the_evaluation(
+def test_ablations_and_seeds_reuse_backbones_and_are_evaluated(
     tmp_path: Path,
 ) -> None:
-    steps = replace(SHIPPED, seeds=(4,), whole_seeds=(5,)).steps(tmp_path)
-    trained = {step.arguments[4]: step.arguments for step in steps if step.spread}
+    steps = replace(SHIPPED_RECIPE, seeds=(4,), whole_seeds=(5,)).build_steps(tmp_path)
+    trained = {step.arguments[4]: step.arguments for step in steps if step.is_distributed}
     taken = ("--backbones", str(tmp_path / "full"))
     for ablation in Ablation:
         assert trained[str(tmp_path / ablation)][-4:] == ("--ablate", ablation, *taken)
@@ -109,8 +109,8 @@ def test_ablations_and_seeds_take_the_full_models_backbones_and_stand_in_the_eva
     assert set(trained) < set(evaluation)
 
 
-def test_only_learning_is_spread_over_processes(tmp_path: Path) -> None:
-    for step in SHIPPED.steps(tmp_path):
+def test_only_training_steps_are_distributed(tmp_path: Path) -> None:
+    for step in SHIPPED_RECIPE.build_steps(tmp_path):
         launched = "torch.distributed.run" in build_command(step, 2)
         assert launched == (step.arguments[0] == "train")
         assert "torch.distributed.run" not in build_command(step, 1)

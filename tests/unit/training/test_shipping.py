@@ -9,32 +9,34 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_world import QUICK, TINY, write_world
+from toy_world import QUICK_OPTIONS, TINY_PRESET, write_dataset
 from typer.testing import CliRunner
 
 from training.cli import app
 from training.data.layout import Split
-from training.evaluation.report import evaluate
-from training.loop.errors import RunError, RunNotServable, RunOfOtherChoices, RunUnfinished
-from training.loop.journal import Journal
+from training.evaluation.report import evaluate_run
+from training.loop.errors import RunConfigMismatch, RunError, RunIncomplete, RunNotServable
+from training.loop.journal import RunLogger
 from training.loop.ranks import Ranks
-from training.loop.training import train
-from training.runs import Run
+from training.loop.training import train_run
+from training.runs import TrainingRun
 from training.shipping import shipment
 from training.shipping.errors import (
-    FolderTaken,
-    ReportOfOtherWeights,
+    FolderOccupied,
+    ReleaseTooLarge,
+    ReportWeightsMismatch,
     RunNotCalibrated,
     RunNotEvaluated,
-    RunOfOtherWorlds,
-    ShipmentTooLarge,
+    RunNotSynthetic,
 )
 from training.shipping.shipment import ship_run
-from training.synthetic.order import Order
+from training.synthetic.order import DatasetSpec
 
 CPU = torch.device("cpu")
 OPTIONS = replace(
-    QUICK, backbone=replace(QUICK.backbone, epochs=1), fold=replace(QUICK.fold, epochs=1)
+    QUICK_OPTIONS,
+    backbone=replace(QUICK_OPTIONS.backbone, epochs=1),
+    fold=replace(QUICK_OPTIONS.fold, epochs=1),
 )
 
 
@@ -46,47 +48,51 @@ def one_thread() -> object:
     torch.set_num_threads(threads)
 
 
-def teach(world: Path, folder: Path, seed: int) -> Run:
+def train_tiny_run(world: Path, folder: Path, seed: int) -> TrainingRun:
     options, alone = replace(OPTIONS, seed=seed), Ranks(rank=0, size=1, device=CPU)
-    return train(world, folder, preset=TINY, options=options, ranks=alone, journal=Journal(None))
+    return train_run(
+        world, folder, preset=TINY_PRESET, options=options, ranks=alone, logger=RunLogger(None)
+    )
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = write_world(tmp_path_factory.mktemp("world"))
-    Order(seed=3, seconds=2.0, rates=("25",), clips=False, as_served=False).write(root)
+def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_dataset(tmp_path_factory.mktemp("world"))
+    DatasetSpec(seed=3, seconds=2.0, rates=("25",), clips=False, as_served=False).write(root)
     return root
 
 
 @pytest.fixture(scope="module")
-def other_seed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return teach(world, tmp_path_factory.mktemp("runs") / "second", seed=1)
+def other_seed(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    return train_tiny_run(dataset_root, tmp_path_factory.mktemp("runs") / "second", seed=1)
 
 
 @pytest.fixture(scope="module")
-def run(world: Path, other_seed: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(
+    dataset_root: Path, other_seed: TrainingRun, tmp_path_factory: pytest.TempPathFactory
+) -> TrainingRun:
     """A trained run, evaluated beside another seed."""
-    run = teach(world, tmp_path_factory.mktemp("runs") / "first", seed=0)
-    evaluate(
+    run = train_tiny_run(dataset_root, tmp_path_factory.mktemp("runs") / "first", seed=0)
+    evaluate_run(
         run.folder,
-        world,
+        dataset_root,
         split=Split.TEST,
         device=CPU,
-        journal=Journal(None),
+        logger=RunLogger(None),
         seeds=[other_seed.folder],
     )
     return run
 
 
 @pytest.fixture(scope="module")
-def shipped(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shipped(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "mini"
     ship_run(run.folder, folder)
     return folder
 
 
 @pytest.fixture
-def copy(run: Run, tmp_path: Path) -> Path:
+def run_copy(run: TrainingRun, tmp_path: Path) -> Path:
     """The run, to be spoilt."""
     return shutil.copytree(run.folder, tmp_path / "copy")
 
@@ -99,12 +105,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def change(file: Path, **values: object) -> None:
+def update_json(file: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-def test_a_shipment_is_a_run_without_its_scratch(run: Run, shipped: Path) -> None:
-    parts = [path.name for path in run.parts.values()]
+def test_a_shipment_is_a_run_without_its_scratch(run: TrainingRun, shipped: Path) -> None:
+    parts = [path.name for path in run.part_folders.values()]
     of_parts = {
         f"{part}/{name}" for part in parts for name in ("metrics.jsonl", "weights.safetensors")
     }
@@ -112,17 +118,19 @@ def test_a_shipment_is_a_run_without_its_scratch(run: Run, shipped: Path) -> Non
     assert set(files_of(shipped)) == beside | of_parts
 
 
-def test_shipping_twice_gives_the_same_bytes_in_place_of_the_old(run: Run, shipped: Path) -> None:
+def test_shipping_twice_gives_the_same_bytes_in_place_of_the_old(
+    run: TrainingRun, shipped: Path
+) -> None:
     before = files_of(shipped)
     ship_run(run.folder, shipped)
     assert files_of(shipped) == before
 
 
 def test_a_shipment_evaluates_to_its_own_figures_and_elsewhere(
-    shipped: Path, world: Path, tmp_path: Path
+    shipped: Path, dataset_root: Path, tmp_path: Path
 ) -> None:
     before = files_of(shipped)
-    arguments = ["--run", str(shipped), "--data", str(world), "--split", "test"]
+    arguments = ["--run", str(shipped), "--data", str(dataset_root), "--split", "test"]
     result = CliRunner().invoke(app, ["evaluate", *arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "test" / "report.json").read_text())
@@ -130,29 +138,31 @@ def test_a_shipment_evaluates_to_its_own_figures_and_elsewhere(
     assert files_of(shipped) == before
 
 
-def test_data_of_the_same_names_is_not_mistaken_for_what_was_embedded_before(
-    run: Run, world: Path, tmp_path: Path
+def test_cached_embeddings_are_not_reused_for_other_data(
+    run: TrainingRun, dataset_root: Path, tmp_path: Path
 ) -> None:
-    other = shutil.copytree(world, tmp_path / "other")
+    other = shutil.copytree(dataset_root, tmp_path / "other")
     for crop in (other / "cropped_aligned" / "test0").glob("*.jpg"):
         shutil.copy(other / "cropped_aligned" / "test1" / "00001.jpg", crop)
     (other / "VA_Estimation_Challenge" / "Test_Set" / "test1.txt").unlink()
     figures = [
-        evaluate(run.folder, data, split=Split.TEST, device=CPU, journal=Journal(None), out=out)
-        for data, out in ((world, tmp_path / "out"), (other, tmp_path / "out"))
+        evaluate_run(
+            run.folder, data, split=Split.TEST, device=CPU, logger=RunLogger(None), out=out
+        )
+        for data, out in ((dataset_root, tmp_path / "out"), (other, tmp_path / "out"))
     ]
-    fresh = evaluate(
+    fresh = evaluate_run(
         run.folder,
         other,
         split=Split.TEST,
         device=CPU,
-        journal=Journal(None),
+        logger=RunLogger(None),
         out=tmp_path / "fresh",
     )
     assert figures[1]["ensemble"] == fresh["ensemble"] != figures[0]["ensemble"]
 
 
-def test_the_card_tells_the_figures_of_the_report_and_the_hash_of_every_file(shipped: Path) -> None:
+def test_model_card_has_the_report_scores_and_file_hashes(shipped: Path) -> None:
     card, report = (shipped / "README.md").read_text(), files_of(shipped)["report.json"]
     figures = json.loads(report)
     cells = (f"{figures['ensemble'][name]:.3f}" for name in ("valence", "arousal", "mean"))
@@ -169,10 +179,10 @@ def test_the_card_tells_the_figures_of_the_report_and_the_hash_of_every_file(shi
     assert hashes == expected
 
 
-def test_no_place_on_the_machine_is_shipped(copy: Path, tmp_path: Path) -> None:
-    change(copy / "config.json", machine={"folder": str(tmp_path), "processor": "x", "cores": 1,
+def test_local_paths_are_not_released(run_copy: Path, tmp_path: Path) -> None:
+    update_json(run_copy / "config.json", machine={"folder": str(tmp_path), "processor": "x", "cores": 1,
                                           "gpu": None, "torch": "2", "python": "3"})  # fmt: skip
-    ship_run(copy, tmp_path / "shipped")
+    ship_run(run_copy, tmp_path / "shipped")
     assert json.loads((tmp_path / "shipped" / "config.json").read_text())["machine"]["folder"] == (
         tmp_path.name
     )
@@ -180,7 +190,7 @@ def test_no_place_on_the_machine_is_shipped(copy: Path, tmp_path: Path) -> None:
         assert str(tmp_path.parent).encode() not in content, name
 
 
-def test_seeds_stand_in_the_report_with_their_spread(run: Run, other_seed: Run) -> None:
+def test_report_lists_seeds_and_their_spread(run: TrainingRun, other_seed: TrainingRun) -> None:
     report = json.loads((run.folder / "evaluation" / "test" / "report.json").read_text())
     seeds = report["seeds"]
     assert [one["seed"] for one in seeds["runs"]] == [0, 1]
@@ -190,10 +200,17 @@ def test_seeds_stand_in_the_report_with_their_spread(run: Run, other_seed: Run) 
     assert seeds["spread"]["range"]["mean"] == pytest.approx(max(means) - min(means))
 
 
-def test_the_same_seed_again_is_no_other_seed(run: Run, world: Path, copy: Path) -> None:
-    with pytest.raises(RunOfOtherChoices, match="seed"):
-        evaluate(
-            run.folder, world, split=Split.TEST, device=CPU, journal=Journal(None), seeds=[copy]
+def test_the_same_seed_again_is_no_other_seed(
+    run: TrainingRun, dataset_root: Path, run_copy: Path
+) -> None:
+    with pytest.raises(RunConfigMismatch, match="seed"):
+        evaluate_run(
+            run.folder,
+            dataset_root,
+            split=Split.TEST,
+            device=CPU,
+            logger=RunLogger(None),
+            seeds=[run_copy],
         )
 
 
@@ -205,10 +222,10 @@ def without_report(copy: Path) -> None:
     shutil.rmtree(copy / "evaluation")
 
 
-def with_a_report_on_who_was_seen(copy: Path) -> None:
+def with_a_report_that_is_not_held_out(copy: Path) -> None:
     file = copy / "evaluation" / "test" / "report.json"
     ensemble = json.loads(file.read_text())["ensemble"]
-    change(file, ensemble=ensemble | {"held_out": False})
+    update_json(file, ensemble=ensemble | {"held_out": False})
 
 
 def with_other_weights(copy: Path) -> None:
@@ -216,11 +233,11 @@ def with_other_weights(copy: Path) -> None:
 
 
 def with_a_report_on_other_data(copy: Path) -> None:
-    change(copy / "evaluation" / "test" / "report.json", data_fingerprint="0")
+    update_json(copy / "evaluation" / "test" / "report.json", data_fingerprint="0")
 
 
 def with_a_report_on_real_data(copy: Path) -> None:
-    change(copy / "evaluation" / "test" / "report.json", world=None)
+    update_json(copy / "evaluation" / "test" / "report.json", world=None)
 
 
 def without_a_fold(copy: Path) -> None:
@@ -229,7 +246,7 @@ def without_a_fold(copy: Path) -> None:
 
 def as_an_ablation(copy: Path) -> None:
     file = copy / "config.json"
-    change(file, options=json.loads(file.read_text())["options"] | {"ablation": "no_tcn"})
+    update_json(file, options=json.loads(file.read_text())["options"] | {"ablation": "no_tcn"})
 
 
 @pytest.mark.parametrize(
@@ -237,40 +254,40 @@ def as_an_ablation(copy: Path) -> None:
     [
         (without_calibration, RunNotCalibrated),
         (without_report, RunNotEvaluated),
-        (with_a_report_on_who_was_seen, RunNotEvaluated),
-        (with_other_weights, ReportOfOtherWeights),
-        (with_a_report_on_other_data, RunOfOtherWorlds),
-        (with_a_report_on_real_data, RunOfOtherWorlds),
-        (without_a_fold, RunUnfinished),
+        (with_a_report_that_is_not_held_out, RunNotEvaluated),
+        (with_other_weights, ReportWeightsMismatch),
+        (with_a_report_on_other_data, RunNotSynthetic),
+        (with_a_report_on_real_data, RunNotSynthetic),
+        (without_a_fold, RunIncomplete),
         (as_an_ablation, RunNotServable),
     ],
 )
-def test_what_is_not_fit_is_not_shipped(
-    copy: Path, tmp_path: Path, spoil: object, error: type[RunError]
+def test_unfit_run_is_not_released(
+    run_copy: Path, tmp_path: Path, spoil: object, error: type[RunError]
 ) -> None:
-    spoil(copy)  # type: ignore[operator]
+    spoil(run_copy)  # type: ignore[operator]
     with pytest.raises(error):
-        ship_run(copy, tmp_path / "shipped")
+        ship_run(run_copy, tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
 
 
-def test_more_than_git_shall_hold_is_not_shipped(run: Run, copy: Path, tmp_path: Path) -> None:
-    (copy / "curves.png").write_bytes(bytes(shipment.LIMIT_BYTES))
-    with pytest.raises(ShipmentTooLarge):
-        ship_run(copy, tmp_path / "shipped")
+def test_oversized_run_is_not_released(run: TrainingRun, run_copy: Path, tmp_path: Path) -> None:
+    (run_copy / "curves.png").write_bytes(bytes(shipment.MAX_RELEASE_BYTES))
+    with pytest.raises(ReleaseTooLarge):
+        ship_run(run_copy, tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(run: Run, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_left_alone(run: TrainingRun, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(FolderTaken):
+    with pytest.raises(FolderOccupied):
         ship_run(run.folder, tmp_path)
-    with pytest.raises(FolderTaken):
+    with pytest.raises(FolderOccupied):
         ship_run(run.folder, run.folder)
     assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+def test_ship_command_reports_errors(tmp_path: Path) -> None:
     arguments = ["--run", str(tmp_path), "--out", str(tmp_path / "shipped")]
     result = CliRunner().invoke(app, ["ship", *arguments])
     assert (result.exit_code, "RunNotFound" in result.stderr) == (1, True)
@@ -295,9 +312,11 @@ def test_a_preset_is_served_with_the_weights_that_are_shipped(
     assert provenance["held_out"]["world"]["seed"] == 3
 
 
-def test_figures_of_other_weights_are_not_told(copy: Path, tmp_path: Path) -> None:
-    with_other_weights(copy)
-    result = CliRunner().invoke(app, ["export", "--run", str(copy), "--repository", str(tmp_path)])
+def test_scores_of_other_weights_are_not_exported(run_copy: Path, tmp_path: Path) -> None:
+    with_other_weights(run_copy)
+    result = CliRunner().invoke(
+        app, ["export", "--run", str(run_copy), "--repository", str(tmp_path)]
+    )
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "provenance.json").read_text())["held_out"] is None
 

@@ -42,7 +42,7 @@ def windows(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize(("batch", "frames"), [(1, 1), (1, 100), (3, 64)])
 @torch.inference_mode()
-def test_all_folds_at_once_say_what_one_after_another_says(
+def test_stacked_folds_match_sequential_folds(
     ensemble: FoldEnsemble, batch: int, frames: int
 ) -> None:
     visual, audio, mask = windows(batch, frames)

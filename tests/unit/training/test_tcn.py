@@ -19,7 +19,7 @@ def test_the_future_has_no_influence_on_the_present() -> None:
     assert not torch.equal(before[:, 50], after[:, 50])
 
 
-def test_the_reach_into_the_past_doubles_with_every_level() -> None:
+def test_receptive_field_doubles_with_every_level() -> None:
     torch.manual_seed(0)
     network = Tcn(CONFIG).eval()
     x = torch.randn(1, 200, 6, requires_grad=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.windows import Grid
-from training.loop.options import Options, Schedule
+from training.data.windows import WindowGrid
+from training.loop.options import TrainingOptions, TrainingSchedule
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FusionConfig
 from training.networks.iresnet import IResNetConfig
@@ -19,8 +19,8 @@ from training.networks.vggish import VggishConfig
 from training.presets import Preset
 from training.synthetic.container import write_clip
 
-RATE = Fraction(25)
-TINY = Preset(
+FRAME_RATE = Fraction(25)
+TINY_PRESET = Preset(
     name="tiny",
     visual=IResNetConfig(blocks=(1, 1, 1, 1), widths=(16, 16, 16, 16)),
     audio=VggishConfig(stages=((8,), (8,), (8,), (8,)), hidden=(16, 16)),
@@ -30,10 +30,10 @@ TINY = Preset(
         encoder=EncoderConfig(width=8, layers=1, heads=2, feedforward=8),
     ),
 )
-QUICK = Options(
-    grid=Grid(window_frames=30, hop_frames=20),
-    backbone=Schedule(epochs=2, learning_rate=3e-3, batch_windows=6, warm_up_epochs=1),
-    fold=Schedule(epochs=3, learning_rate=3e-3, batch_windows=6, warm_up_epochs=1),
+QUICK_OPTIONS = TrainingOptions(
+    grid=WindowGrid(window_frames=30, hop_frames=20),
+    backbone=TrainingSchedule(epochs=2, learning_rate=3e-3, batch_windows=6, warm_up_epochs=1),
+    fold=TrainingSchedule(epochs=3, learning_rate=3e-3, batch_windows=6, warm_up_epochs=1),
     calibration_share=0.15,
     frames_per_window=4,
     validation_stride=4,
@@ -41,31 +41,39 @@ QUICK = Options(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
+class ToyRecording:
     """One recording to write; `gaps` are rows without a crop, `unknown` rows of -5."""
 
     name: str
     folder: str
     rows: int = 50
-    gaps: tuple[int, ...] = ()
-    unknown: tuple[int, ...] = ()
+    rows_without_crop: tuple[int, ...] = ()
+    unannotated_rows: tuple[int, ...] = ()
 
 
-SMALL = (
-    *(Take(name=f"train{i}", folder="Train_Set") for i in range(6)),
-    Take(name="duo_left", folder="Train_Set", gaps=(0, 1, 20), unknown=(3, 4)),
-    Take(name="duo_right", folder="Train_Set", rows=45),
-    Take(name="check0", folder="Validation_Set", gaps=(0,), unknown=(10,)),
-    Take(name="check1", folder="Validation_Set", rows=25),
-    Take(name="test0", folder="Test_Set", gaps=(0, 1, 30), unknown=(7,)),
-    Take(name="test1", folder="Test_Set"),
+TOY_RECORDINGS = (
+    *(ToyRecording(name=f"train{i}", folder="Train_Set") for i in range(6)),
+    ToyRecording(
+        name="duo_left", folder="Train_Set", rows_without_crop=(0, 1, 20), unannotated_rows=(3, 4)
+    ),
+    ToyRecording(name="duo_right", folder="Train_Set", rows=45),
+    ToyRecording(
+        name="check0", folder="Validation_Set", rows_without_crop=(0,), unannotated_rows=(10,)
+    ),
+    ToyRecording(name="check1", folder="Validation_Set", rows=25),
+    ToyRecording(
+        name="test0", folder="Test_Set", rows_without_crop=(0, 1, 30), unannotated_rows=(7,)
+    ),
+    ToyRecording(name="test1", folder="Test_Set"),
 )
 
 
-def write_world(root: Path, takes: tuple[Take, ...] = SMALL, *, videos: bool = True) -> Path:
+def write_dataset(
+    root: Path, recordings: tuple[ToyRecording, ...] = TOY_RECORDINGS, *, videos: bool = True
+) -> Path:
     """Write the takes; the same takes give the same files."""
-    for number, take in enumerate(takes):
-        _write_take(root, take, np.random.default_rng(number))
+    for number, take in enumerate(recordings):
+        _write_recording(root, take, np.random.default_rng(number))
         subject = take.name.removesuffix("_left").removesuffix("_right")
         video = root / "videos" / f"{subject}.mp4"
         if videos and not video.exists():
@@ -74,35 +82,35 @@ def write_world(root: Path, takes: tuple[Take, ...] = SMALL, *, videos: bool = T
     return root
 
 
-def feelings(rows: int, draw: np.random.Generator) -> np.ndarray:
+def draw_valence_arousal(rows: int, draw: np.random.Generator) -> np.ndarray:
     """(T, 2) smooth valence and arousal."""
     time = np.arange(rows)[:, None] / rows
     phases = draw.uniform(0, 2 * np.pi, 2)
     return (0.8 * np.sin(2 * np.pi * time * draw.uniform(1, 2, 2) + phases)).astype(np.float32)
 
 
-def _write_take(root: Path, take: Take, draw: np.random.Generator) -> None:
-    felt = feelings(take.rows, draw)
+def _write_recording(root: Path, recording: ToyRecording, draw: np.random.Generator) -> None:
+    felt = draw_valence_arousal(recording.rows, draw)
     lines = [
-        "-5,-5" if row in take.unknown else f"{valence:.4f},{arousal:.4f}"
+        "-5,-5" if row in recording.unannotated_rows else f"{valence:.4f},{arousal:.4f}"
         for row, (valence, arousal) in enumerate(felt.tolist())
     ]
-    file = root / "VA_Estimation_Challenge" / take.folder / f"{take.name}.txt"
+    file = root / "VA_Estimation_Challenge" / recording.folder / f"{recording.name}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(["valence,arousal", *lines]) + "\n")
-    crops = root / "cropped_aligned" / take.name
+    crops = root / "cropped_aligned" / recording.name
     crops.mkdir(parents=True)
     for row, (valence, arousal) in enumerate(felt.tolist()):
-        if row not in take.gaps:
+        if row not in recording.rows_without_crop:
             crop = np.full((112, 112, 3), 128 + 90 * valence, np.uint8)
             crop[: int(56 + 50 * arousal)] //= 2
             cv2.imwrite(str(crops / f"{row + 1:05d}.jpg"), crop)
 
 
 def _write_video(file: Path, rows: int, draw: np.random.Generator) -> None:
-    arousal = feelings(rows, draw)[:, 1]
-    time = np.arange(int(16_000 * (rows / RATE + 1))) / 16_000
-    loudness = 0.3 + 0.2 * np.interp(time, np.arange(rows) / float(RATE), arousal)
+    arousal = draw_valence_arousal(rows, draw)[:, 1]
+    time = np.arange(int(16_000 * (rows / FRAME_RATE + 1))) / 16_000
+    loudness = 0.3 + 0.2 * np.interp(time, np.arange(rows) / float(FRAME_RATE), arousal)
     waveform = (loudness * np.sin(2 * np.pi * 300 * time)).astype(np.float32)
     pictures = (np.zeros((32, 32, 3), np.uint8) for _ in range(rows))
-    write_clip(file, pictures, rate=RATE, waveform=waveform)
+    write_clip(file, pictures, rate=FRAME_RATE, waveform=waveform)

@@ -9,42 +9,42 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from circumplex_client.live.cameras import watch
+from circumplex_client.live.cameras import capture_camera
 from circumplex_client.live.client import LiveClient, Tls
-from circumplex_client.live.files import play
-from circumplex_client.live.media import ContainerMedia, FrameMedia, LiveChoices, Piece
+from circumplex_client.live.files import stream_file
+from circumplex_client.live.media import ContainerInput, FrameInput, LiveStreamOptions, MediaChunk
 from circumplex_client.live.pipes import read_pipe
 
 SCHEMES: Final = ("grpc", "grpcs")
 
 
-def client_of(told: argparse.Namespace) -> LiveClient:
+def build_client(args: argparse.Namespace) -> LiveClient:
     """Raises ValueError for an address that is none, OSError for files that are not there."""
-    address = urlsplit(told.url)
+    address = urlsplit(args.url)
     if address.scheme not in SCHEMES or not address.netloc or address.path.strip("/"):
-        raise ValueError(f"{told.url} is no address of streams: grpc://HOST:PORT, or grpcs://")
-    files = (told.ca_file, told.cert_file, told.key_file)
+        raise ValueError(f"{args.url} is no address of streams: grpc://HOST:PORT, or grpcs://")
+    files = (args.ca_file, args.cert_file, args.key_file)
     ca, certificate, key = (file and file.read_bytes() for file in files)
     tls = Tls(ca=ca, certificate=certificate, key=key) if address.scheme == "grpcs" else False
-    return LiveClient(address.netloc, api_key=told.api_key, tls=tls)
+    return LiveClient(address.netloc, api_key=args.api_key, tls=tls)
 
 
-def choices_of(told: argparse.Namespace) -> LiveChoices:
-    media = FrameMedia()
-    if told.camera is None:
-        media = ContainerMedia(video_stream=told.video_stream, audio_stream=told.audio_stream)
-    usual = "block" if told.camera is None else "drop_oldest"
-    return LiveChoices(
+def build_options(args: argparse.Namespace) -> LiveStreamOptions:
+    media = FrameInput()
+    if args.camera is None:
+        media = ContainerInput(video_stream=args.video_stream, audio_stream=args.audio_stream)
+    default_overload = "block" if args.camera is None else "drop_oldest"
+    return LiveStreamOptions(
         media=media,
-        faces=told.faces,
-        overload=told.overload or usual,
-        finals_only=told.finals_only,
+        faces=args.faces,
+        overload=args.overload or default_overload,
+        finals_only=args.finals_only,
     )
 
 
-def media_of(told: argparse.Namespace) -> AsyncGenerator[Piece]:
-    if told.camera is not None:
-        return watch(told.camera, kind=told.camera_kind)
-    if told.source == "-":
+def open_media(args: argparse.Namespace) -> AsyncGenerator[MediaChunk]:
+    if args.camera is not None:
+        return capture_camera(args.camera, kind=args.camera_kind)
+    if args.source == "-":
         return read_pipe(sys.stdin.buffer)
-    return play(Path(told.source), realtime=told.realtime)
+    return stream_file(Path(args.source), realtime=args.realtime)

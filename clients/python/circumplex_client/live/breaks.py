@@ -10,14 +10,14 @@ from google.rpc.status_pb2 import Status
 
 from circumplex_client.errors import (
     ClientError,
-    Problem,
+    ProblemDetails,
     RequestRefused,
-    ServiceTroubled,
-    Unreachable,
+    ServiceFailed,
+    ServiceUnreachable,
 )
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
-TRANSPORT: Final = {
+TRANSPORT_CODES: Final = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
@@ -40,7 +40,7 @@ HTTP_STATUS: Final = {
 }
 
 
-class CallBroken(Exception):
+class CallInterrupted(Exception):
     """A call ended before its stream, and another one may go on; `error` is what to tell if not."""
 
     def __init__(self, error: ClientError, *, retry_seconds: float | None = None) -> None:
@@ -49,24 +49,26 @@ class CallBroken(Exception):
         self.retry_seconds = retry_seconds
 
 
-def reason_of(failure: grpc.aio.AioRpcError, target: str) -> CallBroken | ClientError:
+def classify_call_error(
+    failure: grpc.aio.AioRpcError, target: str
+) -> CallInterrupted | ClientError:
     """What to raise for the end of a call: CallBroken where calling again can help."""
-    info, retry = _details_of(failure)
+    info, retry = _parse_details(failure)
     if info is None:
-        return _without_reason(failure, target)
+        return _classify_without_details(failure, target)
     seconds = None if retry is None else retry.retry_delay.ToTimedelta().total_seconds()
-    error = _problem_error(failure, info, seconds)
+    error = _build_problem_error(failure, info, seconds)
     if error.problem.retryable and error.problem.code != "stream_overrun":
-        return CallBroken(error, retry_seconds=seconds)
+        return CallInterrupted(error, retry_seconds=seconds)
     return error
 
 
-def _problem_error(
+def _build_problem_error(
     failure: grpc.aio.AioRpcError, info: ErrorInfo, retry_seconds: float | None
-) -> RequestRefused | ServiceTroubled:
+) -> RequestRefused | ServiceFailed:
     """The service's own error: its reason is the code, and RetryInfo comes where it may go away."""
     detail = failure.details() or info.reason
-    problem = Problem(
+    problem = ProblemDetails(
         code=info.reason.lower(),
         title=info.metadata.get("title", detail),
         status=HTTP_STATUS.get(failure.code(), 500),
@@ -76,15 +78,19 @@ def _problem_error(
         retry_seconds=retry_seconds,
         document=dict(info.metadata),
     )
-    return RequestRefused(problem) if problem.status < 500 else ServiceTroubled(problem)
+    return RequestRefused(problem) if problem.status < 500 else ServiceFailed(problem)
 
 
-def _without_reason(failure: grpc.aio.AioRpcError, target: str) -> CallBroken | ClientError:
+def _classify_without_details(
+    failure: grpc.aio.AioRpcError, target: str
+) -> CallInterrupted | ClientError:
     name, details = failure.code().name.lower(), failure.details() or "no reason given"
-    if failure.code() in TRANSPORT:
-        return CallBroken(Unreachable(f"{target} cannot be reached: {details} [{name}]"))
+    if failure.code() in TRANSPORT_CODES:
+        return CallInterrupted(
+            ServiceUnreachable(f"{target} cannot be reached: {details} [{name}]")
+        )
     return RequestRefused(
-        Problem(
+        ProblemDetails(
             code=name,
             title=details,
             status=HTTP_STATUS.get(failure.code(), 500),
@@ -94,7 +100,7 @@ def _without_reason(failure: grpc.aio.AioRpcError, target: str) -> CallBroken | 
     )
 
 
-def _details_of(failure: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, RetryInfo | None]:
+def _parse_details(failure: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, RetryInfo | None]:
     """What google.rpc says of the failure; nothing where a proxy or gRPC itself speaks."""
     info, retry = None, None
     for key, value in failure.trailing_metadata() or ():

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from circumplex_client.errors import ExtraMissing
-from circumplex_client.live.media import Frame
+from circumplex_client.live.media import ImageFrame
 
 
-async def watch(device: str, *, kind: str | None = None) -> AsyncGenerator[Frame]:
+async def capture_camera(device: str, *, kind: str | None = None) -> AsyncGenerator[ImageFrame]:
     """A camera's frames as JPEG, until it ends; kind: FFmpeg's name of the sort of device.
 
     Raises: MediaUnfit, ExtraMissing.
@@ -21,6 +21,6 @@ async def watch(device: str, *, kind: str | None = None) -> AsyncGenerator[Frame
             "a camera needs PyAV: pip install 'circumplex-client[media]'; or pipe it: "
             "ffmpeg -f v4l2 -i DEVICE -f matroska - | circumplex-client live -"
         ) from error
-    frames = packets.film(device, kind=kind)
+    frames = packets.capture_frames(device, kind=kind)
     while (frame := await asyncio.to_thread(next, frames, None)) is not None:
         yield frame

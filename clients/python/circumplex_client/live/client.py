@@ -12,19 +12,19 @@ from typing import Any, Final, Self
 import grpc
 
 from circumplex_client.errors import ClientError, RequestRefused
-from circumplex_client.live.breaks import CallBroken
-from circumplex_client.live.media import LiveChoices, Piece
-from circumplex_client.live.patience import Patience
-from circumplex_client.live.results import Accepted, LiveResult
-from circumplex_client.live.stream import Stream
+from circumplex_client.live.breaks import CallInterrupted
+from circumplex_client.live.media import LiveStreamOptions, MediaChunk
+from circumplex_client.live.patience import RetryPolicy
+from circumplex_client.live.results import LiveResult, StreamAccepted
+from circumplex_client.live.stream import ResumableStream
 from circumplex_client.v1 import annotation_pb2 as pb
 
-KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
+API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 METHOD: Final = "/circumplex.v1.AnnotationService/StreamingAnnotate"
 MEMORY_BYTES: Final = 32 * 2**20
-TROUBLE_SECONDS: Final = 60.0
+RETRY_TIMEOUT_SECONDS: Final = 60.0
 
-OPTIONS: Final = (
+CHANNEL_OPTIONS: Final = (
     # A peer that is gone without a word is noticed within 50 s, and NATs keep idle streams.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -38,8 +38,8 @@ OPTIONS: Final = (
     ("grpc.enable_retries", 0),
 )
 
-OnAccept = Callable[[Accepted], None]
-OnBreak = Callable[[ClientError, float], None]
+OnAccepted = Callable[[StreamAccepted], None]
+OnInterrupted = Callable[[ClientError, float], None]
 """Called with what broke a call, and after how many seconds the next one comes."""
 
 
@@ -68,25 +68,27 @@ class LiveClient:
         *,
         api_key: str | None = None,
         tls: Tls | bool = False,
-        trouble_seconds: float = TROUBLE_SECONDS,
+        retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        key = (api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+        key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
         self._target = target
         self._tls = Tls() if tls is True else tls or None
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
-        self._trouble_seconds = trouble_seconds
+        self._retry_timeout_seconds = retry_timeout_seconds
         self._memory_bytes = memory_bytes
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
         if self._tls is None:
-            self._channel = grpc.aio.insecure_channel(self._target, options=OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         else:
             credentials = grpc.ssl_channel_credentials(
                 self._tls.ca, self._tls.key, self._tls.certificate
             )
-            self._channel = grpc.aio.secure_channel(self._target, credentials, options=OPTIONS)
+            self._channel = grpc.aio.secure_channel(
+                self._target, credentials, options=CHANNEL_OPTIONS
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,11 +97,11 @@ class LiveClient:
 
     async def annotate(
         self,
-        media: AsyncIterable[Piece],
-        choices: LiveChoices | None = None,
+        media: AsyncIterable[MediaChunk],
+        options: LiveStreamOptions | None = None,
         *,
-        on_accept: OnAccept = lambda _: None,
-        on_break: OnBreak = lambda _error, _seconds: None,
+        on_accepted: OnAccepted = lambda _: None,
+        on_interrupted: OnInterrupted = lambda _error, _seconds: None,
     ) -> AsyncGenerator[LiveResult]:
         """Results as they come, a Summary last; each final one once and in order.
 
@@ -107,27 +109,30 @@ class LiveClient:
         that breaks off is followed by another that goes on where it was. Raises ClientError, and
         whatever the media raise. Whoever stops early closes the generator (`aclosing`).
         """
-        stream = Stream(
-            media, choices or LiveChoices(), target=self._target, memory_bytes=self._memory_bytes
+        stream = ResumableStream(
+            media,
+            options or LiveStreamOptions(),
+            target=self._target,
+            memory_bytes=self._memory_bytes,
         )
-        patience = Patience(self._trouble_seconds)
+        retry_policy = RetryPolicy(self._retry_timeout_seconds)
         try:
             while True:
                 try:
-                    async with aclosing(stream.call(self._open_call)) as results:
+                    async with aclosing(stream.run_call(self._open_call)) as results:
                         async for result in results:
-                            if isinstance(result, Accepted):
-                                patience.accept()
-                                on_accept(result)
+                            if isinstance(result, StreamAccepted):
+                                retry_policy.record_accepted()
+                                on_accepted(result)
                             else:
-                                patience.rejoice()
+                                retry_policy.reset()
                                 yield result
                     return
-                except CallBroken as broken:
-                    seconds = patience.pause_after(broken)
-                    on_break(broken.error, seconds)
+                except CallInterrupted as broken:
+                    seconds = retry_policy.next_pause_seconds(broken)
+                    on_interrupted(broken.error, seconds)
                 except RequestRefused as refused:
-                    if refused.problem.code != "stream_gone" or not stream.begin_anew():
+                    if refused.problem.code != "stream_gone" or not stream.restart_from_beginning():
                         raise
                     seconds = 0.0
                 await asyncio.sleep(seconds)

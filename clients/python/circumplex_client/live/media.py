@@ -12,7 +12,7 @@ SAMPLE_BYTES: Final = {"s16le": 2, "f32le": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoundFormat:
+class RawAudioFormat:
     """Raw sound: interleaved samples of all channels."""
 
     encoding: Literal["s16le", "f32le"] = "s16le"
@@ -26,7 +26,7 @@ class SoundFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerMedia:
+class ContainerInput:
     """A file as it is being written: fragmented MP4, WebM or Matroska, MPEG-TS and so on.
 
     video_stream, audio_stream: places among all streams of the file, as ffprobe counts them; the
@@ -38,7 +38,7 @@ class ContainerMedia:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameMedia:
+class FrameInput:
     """Single pictures, and raw sound unless `sound` is None.
 
     width, height: pixels of every frame, of "rgb24" only.
@@ -47,18 +47,18 @@ class FrameMedia:
     encoding: Literal["jpeg", "rgb24", "face_crop"] = "jpeg"
     width: int = 0
     height: int = 0
-    sound: SoundFormat | None = None
+    audio: RawAudioFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerBytes:
+class ContainerChunk:
     """The next bytes of the container, cut anywhere."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ImageFrame:
     """One picture at a time in seconds, later than the one before.
 
     data: a JPEG file; or height * width * 3 bytes of RGB; or an aligned face of 112x112 in the
@@ -70,7 +70,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioChunk:
     """Whole samples of all channels, heard from a time in seconds on; None: from where the sound
     before has ended."""
 
@@ -78,11 +78,11 @@ class Sound:
     time: float | None = None
 
 
-Piece = ContainerBytes | Frame | Sound
+MediaChunk = ContainerChunk | ImageFrame | AudioChunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveChoices:
+class LiveStreamOptions:
     """What may be chosen for a stream.
 
     faces: "primary", the face that is there most, or "all".
@@ -91,7 +91,7 @@ class LiveChoices:
     finals_only: leave provisional results out.
     """
 
-    media: ContainerMedia | FrameMedia = field(default_factory=ContainerMedia)
+    media: ContainerInput | FrameInput = field(default_factory=ContainerInput)
     faces: Literal["primary", "all"] = "primary"
     overload: Literal["block", "drop_oldest", "fail"] = "block"
     finals_only: bool = False
@@ -104,45 +104,45 @@ class LiveChoices:
             final_results_only=self.finals_only,
             resume_token=resume_token,
         )
-        if isinstance(self.media, ContainerMedia):
+        if isinstance(self.media, ContainerInput):
             config.container.CopyFrom(
                 pb.ContainerMedia(
                     video_stream=self.media.video_stream, audio_stream=self.media.audio_stream
                 )
             )
         else:
-            config.frames.CopyFrom(_frames_of(self.media))
+            config.frames.CopyFrom(_build_frame_media(self.media))
         return pb.StreamingAnnotateRequest(config=config)
 
 
-def messages_of(
-    piece: Piece, media: ContainerMedia | FrameMedia, *, largest_bytes: int
+def split_into_messages(
+    media_chunk: MediaChunk, media: ContainerInput | FrameInput, *, max_bytes: int
 ) -> Iterator[pb.StreamingAnnotateRequest]:
     """The messages that bring a piece; what may be cut is, where it is larger than a message."""
-    match piece:
-        case ContainerBytes():
-            for start in range(0, len(piece.data), largest_bytes):
-                chunk = pb.ContainerChunk(data=piece.data[start : start + largest_bytes])
+    match media_chunk:
+        case ContainerChunk():
+            for start in range(0, len(media_chunk.data), max_bytes):
+                chunk = pb.ContainerChunk(data=media_chunk.data[start : start + max_bytes])
                 yield pb.StreamingAnnotateRequest(container=chunk)
-        case Frame():
-            frame = pb.VideoFrame(time_seconds=piece.time, data=piece.data)
+        case ImageFrame():
+            frame = pb.VideoFrame(time_seconds=media_chunk.time, data=media_chunk.data)
             yield pb.StreamingAnnotateRequest(frame=frame)
-        case Sound():
-            assert isinstance(media, FrameMedia) and media.sound is not None  # noqa: PT018
-            step = largest_bytes - largest_bytes % media.sound.frame_bytes
-            for start in range(0, len(piece.data), step):
+        case AudioChunk():
+            assert isinstance(media, FrameInput) and media.audio is not None  # noqa: PT018
+            step = max_bytes - max_bytes % media.audio.frame_bytes
+            for start in range(0, len(media_chunk.data), step):
                 chunk = pb.AudioChunk(
-                    data=piece.data[start : start + step],
-                    time_seconds=piece.time if start == 0 else None,
+                    data=media_chunk.data[start : start + step],
+                    time_seconds=media_chunk.time if start == 0 else None,
                 )
                 yield pb.StreamingAnnotateRequest(audio=chunk)
 
 
-def _frames_of(media: FrameMedia) -> pb.FrameMedia:
-    sound = media.sound and pb.AudioFormat(
-        encoding=f"SAMPLE_ENCODING_{media.sound.encoding.upper()}",
-        sample_rate_hz=media.sound.rate_hz,
-        channels=media.sound.channels,
+def _build_frame_media(media: FrameInput) -> pb.FrameMedia:
+    sound = media.audio and pb.AudioFormat(
+        encoding=f"SAMPLE_ENCODING_{media.audio.encoding.upper()}",
+        sample_rate_hz=media.audio.rate_hz,
+        channels=media.audio.channels,
     )
     return pb.FrameMedia(
         encoding=f"FRAME_ENCODING_{media.encoding.upper()}",

@@ -15,22 +15,22 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
-from circumplex_client.errors import MediaUnfit
-from circumplex_client.live.media import Frame
+from circumplex_client.errors import InvalidMedia
+from circumplex_client.live.media import ImageFrame
 
-FRAGMENTS: Final = {"movflags": "delay_moov+default_base_moof", "frag_duration": "40000"}
+FRAGMENT_OPTIONS: Final = {"movflags": "delay_moov+default_base_moof", "frag_duration": "40000"}
 """Fragments of 40 ms; the index, with the edit lists, once the first of them is known."""
 
 JPEG_QUALITY: Final = "3"
 """FFmpeg's scale: 2 is the best, 31 the worst."""
 
-CAMERAS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+CAMERA_FORMATS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 """FFmpeg's input of cameras, by platform."""
 
 
-def read_by_clock(path: Path) -> Iterator[tuple[float, bytes]]:
+def read_timed(path: Path) -> Iterator[tuple[float, bytes]]:
     """The file's own bytes, as far as each packet reaches when it is due; seconds, bytes."""
-    with _opened(str(path)) as clip, path.open("rb") as file:
+    with _open_container(str(path)) as clip, path.open("rb") as file:
         sent, first, seconds = 0, None, 0.0
         for packet in clip.demux():
             if packet.dts is None or packet.pos is None:
@@ -45,12 +45,12 @@ def read_by_clock(path: Path) -> Iterator[tuple[float, bytes]]:
         yield seconds, file.read()
 
 
-def rewrite(path: Path) -> Iterator[tuple[float, bytes]]:
+def remux_fragmented(path: Path) -> Iterator[tuple[float, bytes]]:
     """A file of the same packets in fragments; seconds, bytes."""
-    written = _Gathered()
+    written = _OutputBuffer()
     with (
-        _opened(str(path)) as clip,
-        av.open(written, "w", format="mov", options=FRAGMENTS) as target,
+        _open_container(str(path)) as clip,
+        av.open(written, "w", format="mov", options=FRAGMENT_OPTIONS) as target,
     ):
         streams = {
             stream.index: target.add_stream_from_template(stream)
@@ -70,27 +70,27 @@ def rewrite(path: Path) -> Iterator[tuple[float, bytes]]:
     yield seconds, written.take()
 
 
-def film(device: str, *, kind: str | None) -> Iterator[Frame]:
+def capture_frames(device: str, *, kind: str | None) -> Iterator[ImageFrame]:
     """A camera's frames as JPEG, from 0 seconds on, until there are no more.
 
     kind: FFmpeg's name of the sort of device; None: this platform's cameras.
     Raises: MediaUnfit.
     """
-    with _opened(device, kind or CAMERAS[sys.platform]) as camera:
+    with _open_container(device, kind or CAMERA_FORMATS[sys.platform]) as camera:
         encoder, first = None, None
         for number, frame in enumerate(camera.decode(video=0)):
             if frame.pts is None or frame.time_base is None:
                 continue
             time = float(frame.pts * frame.time_base)
             first = time if first is None else first
-            encoder = encoder or _jpeg_encoder(frame)
+            encoder = encoder or _create_jpeg_encoder(frame)
             picture = frame.reformat(format="yuvj420p")
             picture.pts, picture.time_base = number, encoder.time_base
             picture.pict_type = PictureType.NONE
-            yield Frame(time - first, b"".join(map(bytes, encoder.encode(picture))))
+            yield ImageFrame(time - first, b"".join(map(bytes, encoder.encode(picture))))
 
 
-class _Gathered:
+class _OutputBuffer:
     """What the muxer has written, until it is taken."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class _Gathered:
         return data
 
 
-def _jpeg_encoder(frame: VideoFrame) -> VideoCodecContext:
+def _create_jpeg_encoder(frame: VideoFrame) -> VideoCodecContext:
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height = frame.width, frame.height
     encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 1000)
@@ -115,9 +115,9 @@ def _jpeg_encoder(frame: VideoFrame) -> VideoCodecContext:
 
 
 @contextmanager
-def _opened(name: str, kind: str | None = None) -> Generator[InputContainer]:
+def _open_container(name: str, kind: str | None = None) -> Generator[InputContainer]:
     try:
         with av.open(name, format=kind) as container:
             yield container
     except FFmpegError as error:
-        raise MediaUnfit(f"{name} cannot be played: {error.strerror}") from error
+        raise InvalidMedia(f"{name} cannot be played: {error.strerror}") from error

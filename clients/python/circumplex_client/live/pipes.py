@@ -8,23 +8,23 @@ import stat
 from collections.abc import AsyncGenerator
 from typing import BinaryIO, Final
 
-from circumplex_client.live.media import ContainerBytes
+from circumplex_client.live.media import ContainerChunk
 
 CHUNK_BYTES: Final = 2**16
 
 
-async def read_pipe(file: BinaryIO) -> AsyncGenerator[ContainerBytes]:
+async def read_pipe(file: BinaryIO) -> AsyncGenerator[ContainerChunk]:
     """Whatever comes, as soon as it comes, to the end; of a plain file, what is in it."""
     if not _is_pipe(file):
         while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield ContainerBytes(data)
+            yield ContainerChunk(data)
         return
     reader = asyncio.StreamReader(limit=CHUNK_BYTES)
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
     try:
         while data := await reader.read(CHUNK_BYTES):
-            yield ContainerBytes(data)
+            yield ContainerChunk(data)
     finally:
         transport.close()
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from circumplex_client.errors import MediaUnfit
+from circumplex_client.errors import InvalidMedia
 from circumplex_client.live.media import (
-    ContainerBytes,
-    ContainerMedia,
-    Frame,
-    FrameMedia,
-    Piece,
-    Sound,
+    AudioChunk,
+    ContainerChunk,
+    ContainerInput,
+    FrameInput,
+    ImageFrame,
+    MediaChunk,
 )
 from circumplex_client.v1 import annotation_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class StreamPosition:
     """How much of each kind of media has been sent since the stream began."""
 
     container_bytes: int = 0
@@ -26,7 +26,7 @@ class Position:
     audio_samples: int = 0
 
     @classmethod
-    def read(cls, message: pb.MediaPosition) -> Self:
+    def from_proto(cls, message: pb.MediaPosition) -> Self:
         """From the wire."""
         return cls(
             container_bytes=message.container_bytes,
@@ -34,17 +34,17 @@ class Position:
             audio_samples=message.audio_samples,
         )
 
-    def of(self, piece: Piece) -> int:
+    def count_of(self, chunk: MediaChunk) -> int:
         """How much there is of the piece's kind."""
-        match piece:
-            case ContainerBytes():
+        match chunk:
+            case ContainerChunk():
                 return self.container_bytes
-            case Frame():
+            case ImageFrame():
                 return self.frames
-            case Sound():
+            case AudioChunk():
                 return self.audio_samples
 
-    def reaches(self, other: Position) -> bool:
+    def has_reached(self, other: StreamPosition) -> bool:
         """Whether this is at or behind the other in every kind."""
         return (
             self.container_bytes >= other.container_bytes
@@ -52,33 +52,41 @@ class Position:
             and self.audio_samples >= other.audio_samples
         )
 
-    def after(self, piece: Piece, media: ContainerMedia | FrameMedia) -> Position:
+    def advance(self, chunk: MediaChunk, media: ContainerInput | FrameInput) -> StreamPosition:
         """Where the stream stands when the piece has been sent; raises MediaUnfit."""
         container_bytes, frames, samples = self.container_bytes, self.frames, self.audio_samples
-        match piece, media:
-            case ContainerBytes(), ContainerMedia():
-                container_bytes += len(piece.data)
-            case Frame(), FrameMedia():
+        match chunk, media:
+            case ContainerChunk(), ContainerInput():
+                container_bytes += len(chunk.data)
+            case ImageFrame(), FrameInput():
                 frames += 1
-            case Sound(), FrameMedia(sound=kind) if kind is not None:
-                if len(piece.data) % kind.frame_bytes:
-                    raise MediaUnfit(f"{len(piece.data)} bytes are no whole samples of {kind}")
-                samples += len(piece.data) // kind.frame_bytes
+            case AudioChunk(), FrameInput(audio=kind) if kind is not None:
+                if len(chunk.data) % kind.frame_bytes:
+                    raise InvalidMedia(f"{len(chunk.data)} bytes are no whole samples of {kind}")
+                samples += len(chunk.data) // kind.frame_bytes
             case _:
-                raise MediaUnfit(f"{type(piece).__name__} does not belong into {media}")
-        return Position(container_bytes=container_bytes, frames=frames, audio_samples=samples)
+                raise InvalidMedia(f"{type(chunk).__name__} does not belong into {media}")
+        return StreamPosition(container_bytes=container_bytes, frames=frames, audio_samples=samples)
 
 
-def rest_of(piece: Piece, skipped: int, media: ContainerMedia | FrameMedia) -> Piece | None:
+def drop_start(
+    chunk: MediaChunk, skipped_units: int, media: ContainerInput | FrameInput
+) -> MediaChunk | None:
     """A piece without its first so many bytes, samples or frames; None where nothing is left."""
-    match piece:
-        case ContainerBytes():
-            return ContainerBytes(piece.data[skipped:]) if skipped < len(piece.data) else None
-        case Frame():
-            return None if skipped else piece
-        case Sound():
-            assert isinstance(media, FrameMedia)
-            assert media.sound is not None
-            data = piece.data[skipped * media.sound.frame_bytes :]
-            moved = None if piece.time is None else piece.time + skipped / media.sound.rate_hz
-            return Sound(data, moved) if data else None
+    match chunk:
+        case ContainerChunk():
+            return (
+                ContainerChunk(chunk.data[skipped_units:])
+                if skipped_units < len(chunk.data)
+                else None
+            )
+        case ImageFrame():
+            return None if skipped_units else chunk
+        case AudioChunk():
+            assert isinstance(media, FrameInput)
+            assert media.audio is not None
+            data = chunk.data[skipped_units * media.audio.frame_bytes :]
+            start_time = (
+                None if chunk.time is None else chunk.time + skipped_units / media.audio.rate_hz
+            )
+            return AudioChunk(data, start_time) if data else None

@@ -13,13 +13,13 @@ from circumplex_client.v1 import annotation_pb2 as pb
 
 T = TypeVar("T")
 
-OWN_DETAILS: Final = "Internal error from Core"
-STATUS_SECONDS: Final = 1.0
+LIBRARY_ERROR_DETAILS: Final = "Internal error from Core"
+STATUS_TIMEOUT_SECONDS: Final = 1.0
 """For how long the service's status is awaited where the library has put its own in its place."""
-LOOK_SECONDS: Final = 0.01
+STATUS_POLL_SECONDS: Final = 0.01
 
 
-class Responses:
+class ResponseReader:
     """Reads them all, and keeps the status that came from the service.
 
     grpc.aio puts INTERNAL in its place where the service ends a call while something is being
@@ -30,50 +30,50 @@ class Responses:
 
     def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
         self._call = call
-        self._left: AsyncIterator[Any] = aiter(call)
-        self._told: grpc.aio.AioRpcError | None = None
-        call.add_done_callback(self._note)
+        self._iterator: AsyncIterator[Any] = aiter(call)
+        self._service_error: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._record_status)
 
-    async def next(self) -> pb.StreamingAnnotateResponse | None:
+    async def read(self) -> pb.StreamingAnnotateResponse | None:
         """The next one; None at the end of a call that has gone well.
 
         Raises: grpc.aio.AioRpcError: it has not, for the service's reason where there is one.
         """
         try:
-            return await anext(self._left)
+            return await anext(self._iterator)
         except StopAsyncIteration:
             return None
         except grpc.aio.AioRpcError as failure:
-            if failure.details() != OWN_DETAILS:
+            if failure.details() != LIBRARY_ERROR_DETAILS:
                 raise
-            raise await self._reason() or failure from None
+            raise await self._await_service_error() or failure from None
 
-    async def _reason(self) -> grpc.aio.AioRpcError | None:
+    async def _await_service_error(self) -> grpc.aio.AioRpcError | None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(STATUS_SECONDS):
-                while self._told is None:
-                    await asyncio.sleep(LOOK_SECONDS)
-                    self._note(self._call)
-        return self._told
+            async with asyncio.timeout(STATUS_TIMEOUT_SECONDS):
+                while self._service_error is None:
+                    await asyncio.sleep(STATUS_POLL_SECONDS)
+                    self._record_status(self._call)
+        return self._service_error
 
-    def _note(self, call: Any) -> None:
+    def _record_status(self, call: Any) -> None:
         """Remember the status of a call that is done, unless it is the library's own."""
-        details = _at_once(call.details())
-        if details == OWN_DETAILS:
+        details = _run_completed(call.details())
+        if details == LIBRARY_ERROR_DETAILS:
             return
-        self._told = grpc.aio.AioRpcError(
-            _at_once(call.code()),
+        self._service_error = grpc.aio.AioRpcError(
+            _run_completed(call.code()),
             grpc.aio.Metadata(),
-            _at_once(call.trailing_metadata()),
+            _run_completed(call.trailing_metadata()),
             details,
         )
 
 
-def _at_once(known: Coroutine[Any, Any, T]) -> T:
+def _run_completed(coroutine: Coroutine[Any, Any, T]) -> T:
     """What a coroutine returns that has nothing to wait for."""
     try:
-        known.send(None)
+        coroutine.send(None)
     except StopIteration as end:
         return end.value
-    known.close()
+    coroutine.close()
     raise RuntimeError("a call that is done has no status")

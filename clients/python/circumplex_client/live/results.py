@@ -10,7 +10,7 @@ from circumplex_client.v1 import annotation_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class StreamLimits:
     """What the service lets a stream do; see the .proto."""
 
     message_bytes: int
@@ -22,18 +22,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class StreamAccepted:
     """The service has taken a stream, or taken it up again."""
 
     stream_id: str
-    limits: Limits
+    limits: StreamLimits
     weights_sha256: Mapping[str, str]
 
     @classmethod
-    def read(cls, message: pb.ConfigAck) -> Accepted:
+    def from_proto(cls, message: pb.ConfigAck) -> StreamAccepted:
         """From the wire."""
-        told = message.limits
-        limits = Limits(**{name: getattr(told, name) for name in Limits.__slots__})
+        limit_values = message.limits
+        limits = StreamLimits(
+            **{name: getattr(limit_values, name) for name in StreamLimits.__slots__}
+        )
         return cls(
             stream_id=message.stream_id,
             limits=limits,
@@ -53,7 +55,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class FaceEstimate:
     """Valence and arousal in [-1, 1]. `*_std`: the spread of the six folds; `*_smoothed`: over
     time."""
 
@@ -72,7 +74,7 @@ class TrackResult:
     track: int
     box: Box | None
     missing: str | None
-    estimate: Estimate | None
+    estimate: FaceEstimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +91,19 @@ class FrameResult:
     missing: str | None
 
     @classmethod
-    def read(cls, message: pb.FrameResult) -> FrameResult:
+    def from_proto(cls, message: pb.FrameResult) -> FrameResult:
         """From the wire."""
         return cls(
             index=message.index,
             time=message.time_seconds,
             is_final=message.is_final,
-            tracks=tuple(map(_track_of, message.tracks)),
-            missing=_word_of(pb.MissingReason, message.missing_reason),
+            tracks=tuple(map(_parse_track, message.tracks)),
+            missing=_enum_value_name(pb.MissingReason, message.missing_reason),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
+class FramesDropped:
     """Frames that will have no result. reason: "overload" or "unreadable". time: of the first."""
 
     first_index: int
@@ -110,12 +112,12 @@ class Dropped:
     time: float
 
     @classmethod
-    def read(cls, message: pb.FramesDropped) -> Dropped:
+    def from_proto(cls, message: pb.FramesDropped) -> FramesDropped:
         """From the wire."""
         return cls(
             first_index=message.first_index,
             count=message.count,
-            reason=_word_of(pb.DropReason, message.reason),
+            reason=_enum_value_name(pb.DropReason, message.reason),
             time=message.time_seconds,
         )
 
@@ -130,7 +132,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class StreamSummary:
     """The stream has come to its end; nothing follows.
 
     primary_track: the one that was there most; None: no face was seen. dropped_tracks: too short
@@ -145,10 +147,14 @@ class Summary:
     latency: Latency | None
 
     @classmethod
-    def read(cls, message: pb.StreamSummary) -> Summary:
+    def from_proto(cls, message: pb.StreamSummary) -> StreamSummary:
         """From the wire."""
-        told = message.latency
-        latency = Latency(p50=told.p50_seconds, p95=told.p95_seconds, p99=told.p99_seconds)
+        latency_message = message.latency
+        latency = Latency(
+            p50=latency_message.p50_seconds,
+            p95=latency_message.p95_seconds,
+            p99=latency_message.p99_seconds,
+        )
         return cls(
             frames=message.frames,
             frames_dropped=message.frames_dropped,
@@ -159,16 +165,18 @@ class Summary:
         )
 
 
-LiveResult = FrameResult | Dropped | Summary
+LiveResult = FrameResult | FramesDropped | StreamSummary
 
 
-def _track_of(message: pb.TrackResult) -> TrackResult:
+def _parse_track(message: pb.TrackResult) -> TrackResult:
     box = Box(**{name: getattr(message.box, name) for name in Box.__slots__})
-    estimate = Estimate(**{name: getattr(message.estimate, name) for name in Estimate.__slots__})
+    estimate = FaceEstimate(
+        **{name: getattr(message.estimate, name) for name in FaceEstimate.__slots__}
+    )
     return TrackResult(
         track=message.track,
         box=box if message.HasField("box") else None,
-        missing=_word_of(pb.MissingReason, message.missing_reason),
+        missing=_enum_value_name(pb.MissingReason, message.missing_reason),
         estimate=estimate if message.HasField("estimate") else None,
     )
 
@@ -177,7 +185,7 @@ class _Enum(Protocol):
     def items(self) -> list[tuple[str, int]]: ...
 
 
-def _word_of(enum: _Enum, value: int) -> str | None:
+def _enum_value_name(enum: _Enum, value: int) -> str | None:
     """`MISSING_REASON_FACE_NOT_FOUND` as `face_not_found`; a newer server's as its number."""
     names = {number: name for name, number in enum.items()}
     prefix = names[0].removesuffix("UNSPECIFIED")

@@ -6,37 +6,37 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import suppress
 
-from circumplex_client.live.media import Piece
+from circumplex_client.live.media import MediaChunk
 
 
-class Source:
+class MediaSource:
     """Reads one piece at a time; a call that breaks off while it waits loses none."""
 
-    def __init__(self, media: AsyncIterable[Piece]) -> None:
+    def __init__(self, media: AsyncIterable[MediaChunk]) -> None:
         self._media = aiter(media)
-        self._waiting: asyncio.Task[Piece | None] | None = None
-        self._is_over = False
+        self._pending_read: asyncio.Task[MediaChunk | None] | None = None
+        self._is_exhausted = False
 
-    async def next(self) -> Piece | None:
+    async def read(self) -> MediaChunk | None:
         """The next piece, None at the end; raises whatever the media raise."""
-        if self._is_over:
+        if self._is_exhausted:
             return None
-        if self._waiting is None:
-            self._waiting = asyncio.create_task(self._read())
-        await asyncio.wait({self._waiting})
-        done, self._waiting = self._waiting, None
-        piece = done.result()
-        self._is_over = piece is None
-        return piece
+        if self._pending_read is None:
+            self._pending_read = asyncio.create_task(self._read_next())
+        await asyncio.wait({self._pending_read})
+        done, self._pending_read = self._pending_read, None
+        chunk = done.result()
+        self._is_exhausted = chunk is None
+        return chunk
 
     async def close(self) -> None:
         """Stop reading, and close what the caller wrote as a generator."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._pending_read is not None:
+            self._pending_read.cancel()
             with suppress(asyncio.CancelledError, Exception):
-                await self._waiting
+                await self._pending_read
         if isinstance(self._media, AsyncGenerator):
             await self._media.aclose()
 
-    async def _read(self) -> Piece | None:
+    async def _read_next(self) -> MediaChunk | None:
         return await anext(self._media, None)

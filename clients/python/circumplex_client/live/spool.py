@@ -8,81 +8,84 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from circumplex_client.errors import ResumeImpossible
-from circumplex_client.live.media import ContainerMedia, FrameMedia, Piece
-from circumplex_client.live.position import Position, rest_of
+from circumplex_client.live.media import ContainerInput, FrameInput, MediaChunk
+from circumplex_client.live.position import StreamPosition, drop_start
 
 SEGMENT_BYTES: Final = 64 * 2**20
 
 
-class Spool:
+class ReplayBuffer:
     """Keeps pieces in order, so many bytes of them in memory and the rest in temporary files.
 
     Pieces are known by their number: from `first` to before `next`.
     """
 
-    def __init__(self, media: ContainerMedia | FrameMedia, *, memory_bytes: int) -> None:
+    def __init__(self, media: ContainerInput | FrameInput, *, memory_bytes: int) -> None:
         self._media = media
-        self._memory_left = memory_bytes
-        self._kept: deque[_Kept] = deque()
-        self._segments: deque[_Segment] = deque()
-        self._start = Position()
-        self._end = Position()
-        self.first = 0
+        self._free_memory_bytes = memory_bytes
+        self._buffered: deque[_BufferedChunk] = deque()
+        self._segments: deque[_FileSegment] = deque()
+        self._start = StreamPosition()
+        self._end = StreamPosition()
+        self.first_number = 0
 
     @property
-    def next(self) -> int:
+    def next_number(self) -> int:
         """The number that the next piece will have."""
-        return self.first + len(self._kept)
+        return self.first_number + len(self._buffered)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether everything since the stream began is still there."""
-        return self.first == 0
+        return self.first_number == 0
 
-    def append(self, piece: Piece) -> None:
+    def append(self, chunk: MediaChunk) -> None:
         """Keep one more; raises MediaUnfit."""
-        end = self._end.after(piece, self._media)
+        end = self._end.advance(chunk, self._media)
         segment, offset = None, 0
-        if len(piece.data) <= self._memory_left:
-            self._memory_left -= len(piece.data)
+        if len(chunk.data) <= self._free_memory_bytes:
+            self._free_memory_bytes -= len(chunk.data)
         else:
-            segment = self._roomy_segment()
-            offset = segment.write(piece.data)
-        kept = _Kept(
-            piece=piece if segment is None else replace(piece, data=b""),
-            start=self._end.of(piece),
+            segment = self._get_writable_segment()
+            offset = segment.write(chunk.data)
+        buffered = _BufferedChunk(
+            chunk=chunk if segment is None else replace(chunk, data=b""),
+            start_count=self._end.count_of(chunk),
             end=end,
-            size=len(piece.data),
+            size=len(chunk.data),
             segment=segment,
             offset=offset,
         )
-        self._kept.append(kept)
+        self._buffered.append(buffered)
         self._end = end
 
-    def piece(self, number: int, since: Position) -> Piece | None:
+    def read_from(self, number: int, since: StreamPosition) -> MediaChunk | None:
         """One of the pieces without what lies before a position; None where nothing is left."""
-        kept = self._kept[number - self.first]
-        piece = kept.piece
-        if kept.segment is not None:
-            piece = replace(piece, data=kept.segment.read(kept.offset, kept.size))
-        return rest_of(piece, max(0, since.of(piece) - kept.start), self._media)
+        buffered = self._buffered[number - self.first_number]
+        chunk = buffered.chunk
+        if buffered.segment is not None:
+            chunk = replace(chunk, data=buffered.segment.read(buffered.offset, buffered.size))
+        return drop_start(chunk, max(0, since.count_of(chunk) - buffered.start_count), self._media)
 
-    def release(self, until: Position) -> None:
+    def release(self, until: StreamPosition) -> None:
         """Forget what lies before a position."""
-        while self._kept and until.of(self._kept[0].piece) >= self._kept[0].own_end:
-            kept = self._kept.popleft()
-            self.first += 1
-            self._start = kept.end
-            if kept.segment is None:
-                self._memory_left += kept.size
+        while (
+            self._buffered
+            and until.count_of(self._buffered[0].chunk) >= self._buffered[0].end_count
+        ):
+            buffered = self._buffered.popleft()
+            self.first_number += 1
+            self._start = buffered.end
+            if buffered.segment is None:
+                self._free_memory_bytes += buffered.size
             else:
-                kept.segment.pieces -= 1
-        while self._segments and not self._segments[0].pieces:
+                buffered.segment.chunk_count -= 1
+        while self._segments and not self._segments[0].chunk_count:
             self._segments.popleft().close()
 
-    def check(self, since: Position) -> None:
+    def check_resumable(self, since: StreamPosition) -> None:
         """Raise ResumeImpossible unless it can be sent from a position on."""
-        if not (since.reaches(self._start) and self._end.reaches(since)):
+        if not (since.has_reached(self._start) and self._end.has_reached(since)):
             raise ResumeImpossible(
                 f"the service goes on from {since}; there is {self._start} to {self._end}"
             )
@@ -92,45 +95,45 @@ class Spool:
         for segment in self._segments:
             segment.close()
 
-    def _roomy_segment(self) -> _Segment:
-        if not self._segments or self._segments[-1].size >= SEGMENT_BYTES:
-            self._segments.append(_Segment())
+    def _get_writable_segment(self) -> _FileSegment:
+        if not self._segments or self._segments[-1].size_bytes >= SEGMENT_BYTES:
+            self._segments.append(_FileSegment())
         return self._segments[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
+class _BufferedChunk:
     """A piece, without its data where they are in a segment.
 
     start: how much there was of its kind before it. end: where the stream stands behind it.
     """
 
-    piece: Piece
-    start: int
-    end: Position
+    chunk: MediaChunk
+    start_count: int
+    end: StreamPosition
     size: int
-    segment: _Segment | None
+    segment: _FileSegment | None
     offset: int
 
     @property
-    def own_end(self) -> int:
-        return self.end.of(self.piece)
+    def end_count(self) -> int:
+        return self.end.count_of(self.chunk)
 
 
-class _Segment:
+class _FileSegment:
     """Some of what does not fit in memory, in a temporary file without a name."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self.size = 0
-        self.pieces = 0
+        self.size_bytes = 0
+        self.chunk_count = 0
 
     def write(self, data: bytes) -> int:
         """Returns where the data begin."""
-        start = self._file.seek(self.size)
+        start = self._file.seek(self.size_bytes)
         self._file.write(data)
-        self.size += len(data)
-        self.pieces += 1
+        self.size_bytes += len(data)
+        self.chunk_count += 1
         return start
 
     def read(self, start: int, size: int) -> bytes:

@@ -9,166 +9,191 @@ from typing import Any, Final
 
 import grpc
 
-from circumplex_client.errors import MediaUnfit, Unreachable
-from circumplex_client.live.breaks import CallBroken, reason_of
-from circumplex_client.live.journal import Journal
-from circumplex_client.live.media import Frame, LiveChoices, Piece, messages_of
-from circumplex_client.live.position import Position
-from circumplex_client.live.responses import Responses
-from circumplex_client.live.results import Accepted, LiveResult, Summary
-from circumplex_client.live.source import Source
-from circumplex_client.live.spool import Spool
+from circumplex_client.errors import InvalidMedia, ServiceUnreachable
+from circumplex_client.live.breaks import CallInterrupted, classify_call_error
+from circumplex_client.live.journal import DeliveryLog
+from circumplex_client.live.media import (
+    ImageFrame,
+    LiveStreamOptions,
+    MediaChunk,
+    split_into_messages,
+)
+from circumplex_client.live.position import StreamPosition
+from circumplex_client.live.responses import ResponseReader
+from circumplex_client.live.results import LiveResult, StreamAccepted, StreamSummary
+from circumplex_client.live.source import MediaSource
+from circumplex_client.live.spool import ReplayBuffer
 from circumplex_client.v1 import annotation_pb2 as pb
 
-ACCEPT_SECONDS: Final = 30.0
+ACCEPT_TIMEOUT_SECONDS: Final = 30.0
 """For how long the service may keep a call waiting before it takes it or not."""
 
-END_SECONDS: Final = 2.0
+END_TIMEOUT_SECONDS: Final = 2.0
 """For how long the end of a call is awaited whose stream has ended."""
 
 CHUNK_BYTES: Final = 2**18
-OVERHEAD_BYTES: Final = 64
+MESSAGE_OVERHEAD_BYTES: Final = 64
 """What a message takes beyond its data, at most."""
 
 Call = grpc.aio.StreamStreamCall[Any, Any]
 OpenCall = Callable[[], Call]
 
 
-class Stream:
+class ResumableStream:
     """What outlives a call: what was sent, and what has come back."""
 
     def __init__(
-        self, media: AsyncIterable[Piece], choices: LiveChoices, *, target: str, memory_bytes: int
+        self,
+        media: AsyncIterable[MediaChunk],
+        options: LiveStreamOptions,
+        *,
+        target: str,
+        memory_bytes: int,
     ) -> None:
-        self._choices = choices
+        self._options = options
         self._target = target
-        self._journal = Journal()
-        self._source = Source(media)
-        self._spool = Spool(choices.media, memory_bytes=memory_bytes)
+        self._delivery_log = DeliveryLog()
+        self._source = MediaSource(media)
+        self._replay_buffer = ReplayBuffer(options.media, memory_bytes=memory_bytes)
         self._failure: Exception | None = None
-        self._draining = False
+        self._is_draining = False
 
     async def close(self) -> None:
         """Forget everything; stop reading the caller's media."""
-        self._spool.close()
+        self._replay_buffer.close()
         await self._source.close()
 
-    def begin_anew(self) -> bool:
+    def restart_from_beginning(self) -> bool:
         """Forget the token where everything can be sent again; returns whether that is so."""
-        possible = self._spool.is_whole and bool(self._journal.token)
+        possible = self._replay_buffer.is_complete and bool(self._delivery_log.resume_token)
         if possible:
-            self._journal.token = ""
+            self._delivery_log.resume_token = ""
         return possible
 
-    async def call(self, open_call: OpenCall) -> AsyncGenerator[Accepted | LiveResult]:
+    async def run_call(self, open_call: OpenCall) -> AsyncGenerator[StreamAccepted | LiveResult]:
         """What the service says to the call itself, then results from where they stopped.
 
         Ends after the summary. Raises: CallBroken, ClientError, and what the media raise.
         """
-        self._draining = False
+        self._is_draining = False
         call, sending = open_call(), None
         try:
-            responses = Responses(call)
-            accepted = await self._begin(call, responses)
-            yield Accepted.read(accepted)
-            sending = asyncio.create_task(self._send(call, accepted))
-            while (response := await self._read(responses)) is not None:
-                result = self._result_of(response)
-                if isinstance(result, Summary):
+            responses = ResponseReader(call)
+            accepted = await self._start_call(call, responses)
+            yield StreamAccepted.from_proto(accepted)
+            sending = asyncio.create_task(self._send_media(call, accepted))
+            while (response := await self._read_response(responses)) is not None:
+                result = self._handle_response(response)
+                if isinstance(result, StreamSummary):
                     await _await_end(responses)
                     yield result
                     return
                 if result is not None:
                     yield result
-            raise CallBroken(Unreachable(f"{self._target} ended the call before the stream"))
+            raise CallInterrupted(
+                ServiceUnreachable(f"{self._target} ended the call before the stream")
+            )
         finally:
             call.cancel()
             if sending is not None:
                 sending.cancel()
                 await asyncio.wait({sending})
 
-    async def _begin(self, call: Call, responses: Responses) -> pb.ConfigAck:
+    async def _start_call(self, call: Call, responses: ResponseReader) -> pb.ConfigAck:
         """Announce the stream, new or to be gone on with, and wait until it is taken."""
         try:
-            async with asyncio.timeout(ACCEPT_SECONDS):
+            async with asyncio.timeout(ACCEPT_TIMEOUT_SECONDS):
                 with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    await call.write(self._choices.to_message(self._journal.token))
-                response = await self._read(responses)
+                    await call.write(self._options.to_message(self._delivery_log.resume_token))
+                response = await self._read_response(responses)
         except TimeoutError as error:
-            silent = Unreachable(f"{self._target} says nothing for {ACCEPT_SECONDS:g} s")
-            raise CallBroken(silent) from error
+            no_answer = ServiceUnreachable(
+                f"{self._target} says nothing for {ACCEPT_TIMEOUT_SECONDS:g} s"
+            )
+            raise CallInterrupted(no_answer) from error
         if response is None or not response.HasField("config_ack"):
-            raise Unreachable(f"{self._target} answers, and not as Circumplex does")
-        self._spool.check(Position.read(response.config_ack.send_from))
-        self._journal.begin_call()
+            raise ServiceUnreachable(f"{self._target} answers, and not as Circumplex does")
+        self._replay_buffer.check_resumable(
+            StreamPosition.from_proto(response.config_ack.send_from)
+        )
+        self._delivery_log.start_call()
         return response.config_ack
 
-    async def _read(self, responses: Responses) -> pb.StreamingAnnotateResponse | None:
+    async def _read_response(
+        self, responses: ResponseReader
+    ) -> pb.StreamingAnnotateResponse | None:
         """The next response, None at the end of the call."""
         try:
-            return await responses.next()
+            return await responses.read()
         except grpc.aio.AioRpcError as failure:
-            raise self._failure or reason_of(failure, self._target) from failure
+            raise self._failure or classify_call_error(failure, self._target) from failure
         except asyncio.CancelledError:
             if self._failure is not None:
                 raise self._failure from None
             raise
 
-    def _result_of(self, response: pb.StreamingAnnotateResponse) -> LiveResult | None:
+    def _handle_response(self, response: pb.StreamingAnnotateResponse) -> LiveResult | None:
         """What the caller gets of a response; the rest is taken to heart here."""
         match response.WhichOneof("message"):
             case "frame_result":
-                return self._journal.frame(response.frame_result)
+                return self._delivery_log.accept_frame(response.frame_result)
             case "frames_dropped":
-                return self._journal.dropped(response.frames_dropped)
+                return self._delivery_log.accept_dropped(response.frames_dropped)
             case "media_released":
-                self._spool.release(Position.read(response.media_released.until))
+                self._replay_buffer.release(
+                    StreamPosition.from_proto(response.media_released.until)
+                )
             case "draining":
-                self._draining = True
-                self._journal.token = response.draining.resume_token or self._journal.token
+                self._is_draining = True
+                self._delivery_log.resume_token = (
+                    response.draining.resume_token or self._delivery_log.resume_token
+                )
             case "summary":
-                return Summary.read(response.summary)
+                return StreamSummary.from_proto(response.summary)
             case _:
                 pass
         return None
 
-    async def _send(self, call: Call, accepted: pb.ConfigAck) -> None:
+    async def _send_media(self, call: Call, accepted: pb.ConfigAck) -> None:
         """Send what the service has not got, then what the caller brings."""
-        since, number = Position.read(accepted.send_from), self._spool.first
+        since, number = (
+            StreamPosition.from_proto(accepted.send_from),
+            self._replay_buffer.first_number,
+        )
         try:
-            while not self._draining:
-                number = max(number, self._spool.first)
-                if number == self._spool.next:
-                    new = await self._source.next()
-                    if new is None:
+            while not self._is_draining:
+                number = max(number, self._replay_buffer.first_number)
+                if number == self._replay_buffer.next_number:
+                    new_chunk = await self._source.read()
+                    if new_chunk is None:
                         await call.done_writing()
                         return
-                    self._spool.append(new)
+                    self._replay_buffer.append(new_chunk)
                     continue
-                piece = self._spool.piece(number, since)
+                chunk = self._replay_buffer.read_from(number, since)
                 number += 1
-                if piece is not None:
-                    await self._write(call, piece, accepted.limits.message_bytes)
+                if chunk is not None:
+                    await self._write_chunk(call, chunk, accepted.limits.message_bytes)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # the call has ended: whoever reads it hears why
         except Exception as failure:
             self._failure = failure
             call.cancel()
 
-    async def _write(self, call: Call, piece: Piece, message_bytes: int) -> None:
-        largest = message_bytes - OVERHEAD_BYTES
-        if isinstance(piece, Frame) and len(piece.data) > largest:
-            raise MediaUnfit(
-                f"the frame at {piece.time} s has {len(piece.data)} bytes; "
+    async def _write_chunk(self, call: Call, chunk: MediaChunk, message_bytes: int) -> None:
+        largest = message_bytes - MESSAGE_OVERHEAD_BYTES
+        if isinstance(chunk, ImageFrame) and len(chunk.data) > largest:
+            raise InvalidMedia(
+                f"the frame at {chunk.time} s has {len(chunk.data)} bytes; "
                 f"the service takes messages of up to {message_bytes}"
             )
         chunk_bytes = min(CHUNK_BYTES, largest)
-        for message in messages_of(piece, self._choices.media, largest_bytes=chunk_bytes):
+        for message in split_into_messages(chunk, self._options.media, max_bytes=chunk_bytes):
             await call.write(message)
 
 
-async def _await_end(responses: Responses) -> None:
+async def _await_end(responses: ResponseReader) -> None:
     """Let a call end by itself whose stream is over; if it does not, nothing is lost."""
     with suppress(grpc.aio.AioRpcError, TimeoutError):
-        async with asyncio.timeout(END_SECONDS):
-            await responses.next()
+        async with asyncio.timeout(END_TIMEOUT_SECONDS):
+            await responses.read()
