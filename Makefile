@@ -125,7 +125,7 @@ $(REDIS): $(INSTALLED) deploy/provision/redis.py
 	@touch $@
 
 # What somebody else exported, a trained run say, stays until `make export` is asked for.
-$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py) service/domain/signatures.py $(WEIGHTS)
+$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py) service/domain/model_signatures.py $(WEIGHTS)
 	@if [ -e $(PROVENANCE) ] && [ -z "$(REPLACE)" ] && \
 	    [ "$$(sha256sum < $(PROVENANCE))" != "$$(tail -n 1 $@ 2>/dev/null)" ]; then \
 	  echo "model_repository/ holds an export of your own: kept. 'make export' replaces it."; \

@@ -20,7 +20,7 @@ from bench.ceilings import (
 from bench.end_to_end import measure_end_to_end
 from bench.front import CLIP_FRAMES, measure_front_end, render_front_end_clip, show_front_end
 from bench.report import build_report, show_report
-from service.provenance import read_provenance
+from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 from training.synthetic.clip import render_demo_clip
 

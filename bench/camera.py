@@ -8,7 +8,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames
 from training.synthetic.studio import PerformanceRenderer

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from service.domain.signatures import (
+from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     FACE_FEATURES,
     FUSION,
@@ -23,10 +23,10 @@ from service.domain.signatures import (
     VOICE_FEATURES,
     ModelSignature,
 )
-from service.features.alignment import align_crop
-from service.features.finder import open_face_finder
+from service.faces.alignment import align_crop
+from service.faces.finder import open_face_finder
 from service.media.demux import ClipLimits, open_container
-from service.media.streams import select_video_stream
+from service.media.stream_selection import select_video_stream
 from service.media.video import Picture, VideoReader
 from service.settings import Settings
 

@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.ceilings import decode_frames
-from service.domain.arrays import UInt8Array
-from service.extraction.chain import PREFETCHED_PICTURES
-from service.features.alignment import align_crop
-from service.features.finder import open_face_finder
-from service.features.sighting import FaceFinder
-from service.media.stages import prefetch
+from service.decoding.worker.clip import PREFETCHED_PICTURES
+from service.domain.array_types import UInt8Array
+from service.faces.alignment import align_crop
+from service.faces.detections import FaceFinder
+from service.faces.finder import open_face_finder
+from service.media.prefetch import prefetch
 from service.media.video import Picture
 from service.settings import Settings
 from training.synthetic.camera import Camera

@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.camera import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
 from bench.watcher import StreamStatistics, run_streams
 from service.embedded.stack import isolate_settings, run_stack
-from service.provenance import read_provenance
+from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 
 OUT: Final = Path("out") / "live.json"

@@ -15,8 +15,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from service.domain.arrays import Float32Array, UInt8Array
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames
 from training.synthetic.studio import PerformanceRenderer

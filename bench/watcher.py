@@ -13,7 +13,7 @@ from circumplex.v1 import annotation_pb2 as wire
 from circumplex.v1.annotation_pb2_grpc import AnnotationServiceStub
 
 from bench.camera import RATE_HZ, CameraRecording
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

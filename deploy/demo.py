@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from service.domain.signatures import TARGETS
+from service.domain.model_signatures import TARGETS
 from service.embedded.stack import isolate_settings, run_stack
 from service.errors import CircumplexError
 from service.results.plot import plot_result
+from service.results.plot_data import GroundTruth
 from service.results.sparkline import draw_sparkline
-from service.results.tracks import GroundTruth
 from service.settings import Settings
 from training.metrics import concordance_correlation
 from training.synthetic.clip import create_demo_performance, render_demo_clip

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from proof.errors import FramesMismatch
-from service.domain.arrays import BoolArray, Int64Array
-from service.domain.signatures import TARGETS
+from service.domain.array_types import BoolArray, Int64Array
+from service.domain.model_signatures import TARGETS
 
 Doubles = npt.NDArray[np.float64]
 

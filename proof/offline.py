@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from proof.errors import WeightsMismatch
 from proof.frames import ClipEstimates
-from service.domain.signatures import (
+from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     EXPORTED_MODELS,
     FUSION,

@@ -18,7 +18,7 @@ from proof.offline import estimate_offline, load_exported_models
 from proof.record import TrainingRecord, read_training_record
 from proof.served import estimate_served
 from service.embedded.stack import isolate_settings, run_stack
-from service.provenance import read_provenance
+from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 from training.loop.journal import RunLogger
 from training.synthetic.order import WORLD_VERSION

@@ -8,7 +8,7 @@ from typing import Final
 
 from proof.frames import MatchedFrames
 from proof.scores import EvaluationMetrics
-from service.domain.signatures import TARGETS
+from service.domain.model_signatures import TARGETS
 
 MIN_CCC: Final = 0.80
 MAX_DIFFERENCE: Final = 0.03

@@ -1,5 +1,5 @@
 """`python -m service` is `circumplex`."""
 
-from service.cli import app
+from service.cli.main.main import app
 
 app()

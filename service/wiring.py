@@ -12,28 +12,27 @@ from typing import Final
 
 from prometheus_client import REGISTRY
 
-from service.access.audit import AuditLog
-from service.access.gate import Authenticator
-from service.analysis import analyse
-from service.api.app import create_app
+from service.auth.audit_log import AuditLog
+from service.auth.authenticator import Authenticator
+from service.blobstore import open_store
+from service.decoding.extractor import open_clip_extractor, open_stream_extractor
 from service.domain.ports import Inference
-from service.estimation import EstimationParameters
-from service.extraction.door import open_clip_extractor
-from service.extraction.live_door import open_stream_extractor
-from service.jobs.annotator import Analyse, JobRunner
-from service.jobs.caretaker import Janitor
-from service.jobs.desk import JobQueue
-from service.jobs.ledger import LeaseManager
-from service.jobs.upkeep import QueueMaintenance
-from service.jobs.worker import run_worker as work_until_stopped
-from service.live.archive import CheckpointStore
-from service.live.streams import StreamManager
-from service.office.gateway import GatewayContext
-from service.provenance import read_provenance, read_weight_hashes
-from service.rpc.door import serve_grpc
-from service.server.server import GatewayServer
+from service.gateway.context import GatewayContext
+from service.gateway.http_server.server import GatewayServer
+from service.gateway.rest.app import create_app
+from service.gateway.rpc.server import serve_grpc
+from service.jobs.cleanup.janitor import Janitor
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.leases import LeaseManager
+from service.jobs.queue.maintenance import QueueMaintenance
+from service.jobs.worker.process.job_runner import Analyse, JobRunner
+from service.jobs.worker.process.process import run_worker as work_until_stopped
+from service.pipeline.clip_analysis import analyse
+from service.pipeline.estimation import EstimationParameters
+from service.pipeline.provenance import read_provenance, read_weight_hashes
 from service.settings import Settings
-from service.store import open_store
+from service.streaming.resume.checkpoint_store import CheckpointStore
+from service.streaming.stream_manager import StreamManager
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.domain.signatures import EXPORTED_MODELS
+from service.domain.model_signatures import EXPORTED_MODELS
 from training.importers.backbone import ImportedBackbone, read_backbone
 from training.presets import Preset, build_networks
 from training.serving import build_served_models

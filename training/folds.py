@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.domain.signatures import FOLDS
+from service.domain.model_signatures import FOLDS
 from training.data.errors import TooFewSubjects
 from training.data.layout import Recording, Split, filter_split
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from safetensors.torch import load_file
 
-from service.domain.signatures import FOLDS
+from service.domain.model_signatures import FOLDS
 from training.data.augmentation import Augmentation
 from training.data.files import replace_text
 from training.data.samples import Modality

@@ -1,6 +1,6 @@
 """The networks as they are served: plain tensors in, plain tensors out, casts and scaling inside.
 
-The shapes and types are those of `service.domain.signatures`. A backbone takes
+The shapes and types are those of `service.domain.model_signatures`. A backbone takes
 batches of any size in micro-batches of one fixed size, the last one padded:
 memory stays bounded, and an embedding comes out the same to the bit whatever
 else is in the batch. Kernels chosen by batch size would differ in the last bits.

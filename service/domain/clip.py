@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from service.domain.arrays import Float32Array, Int64Array, UInt8Array
+from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.media import Anomalies, Flag, MediaInfo
 
 MAX_FACES: Final = 8

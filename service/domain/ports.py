@@ -1,17 +1,20 @@
-"""What the story needs from outside, as protocols: rooms implement them, wiring connects them."""
+"""What the story needs from outside, as protocols: rooms implement them, wiring connects them.
+
+What a blob store tells of a blob.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
-from service.domain.blob import Blob
-from service.domain.choices import AnalysisOptions
+from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.clip import ExtractionEvent
-from service.domain.live import StreamExtractionEvent, StreamInput, StreamMedia
+from service.domain.options import AnalysisOptions
+from service.domain.stream import StreamExtractionEvent, StreamInput, StreamMedia
 
 
 class Inference(Protocol):
@@ -116,3 +119,12 @@ class BlobStore(Protocol):
     async def is_ready(self) -> bool:
         """Whether a blob can be written now."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """One blob as it is listed; `modified_at` in seconds since the epoch, by the store's clock."""
+
+    key: str
+    size_bytes: int
+    modified_at: float

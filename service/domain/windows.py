@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.domain.arrays import BoolArray, Float32Array
-from service.domain.signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
+from service.domain.array_types import BoolArray, Float32Array
+from service.domain.model_signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

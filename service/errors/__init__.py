@@ -73,6 +73,10 @@ line) translates the class attributes once; nothing else decides a status.
 
 from __future__ import annotations
 
+from service.errors.base import (
+    RETRY_SECONDS,
+    CircumplexError,
+)
 from service.errors.clips import (
     AttemptsExhausted,
     ClipError,
@@ -143,10 +147,6 @@ from service.errors.services import (
     StoreUnavailable,
     TooManyStreams,
     TooManySubscribers,
-)
-from service.errors.tree import (
-    RETRY_SECONDS,
-    CircumplexError,
 )
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.errors.tree import CircumplexError
+from service.errors.base import CircumplexError
 
 
 class ClipError(CircumplexError):

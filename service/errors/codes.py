@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from service.errors.base import CircumplexError
 from service.errors.services import InternalError
-from service.errors.tree import CircumplexError
 
 
 def error_from_code(code: str, detail: str | None = None) -> CircumplexError:

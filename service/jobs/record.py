@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from service.domain.caller import ANONYMOUS
-from service.domain.choices import AnalysisOptions, FaceSelection, Priority
+from service.domain.options import AnalysisOptions, FaceSelection, Priority
 from service.errors import CircumplexError, InternalError, error_from_code
 
 SCHEMA_VERSION: Final = 2

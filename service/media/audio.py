@@ -16,13 +16,13 @@ from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 
-from service.domain.arrays import Float32Array, Int64Array
+from service.domain.array_types import Float32Array, Int64Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from service.domain.media import Anomalies, Flag
-from service.domain.time import SAMPLE_RATE_HZ
+from service.media.audio_buffer import RETAINED_SAMPLES, AudioBuffer
+from service.media.audio_patches import cut_patches
 from service.media.packets import PacketReader
-from service.media.patches import cut_patches
 from service.media.resample import AudioSegment, TimestampReader, resample_frames
-from service.media.track import RETAINED_SAMPLES, AudioBuffer
 
 
 class AudioReader:

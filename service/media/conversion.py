@@ -20,9 +20,9 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from service.media.colour import Colours, read_colours
-from service.media.tone import ToneMap
+from service.media.tone_mapping import ToneMap
 
 _MATRICES: Final = {
     "bt709": Colorspace.ITU709,

@@ -24,12 +24,12 @@ from service.errors import (
     ClipTooManyPixels,
     ClipTruncated,
 )
-from service.media.decoders import AUDIO_DECODERS, VIDEO_DECODERS
-from service.media.display import compute_square_pixel_size
+from service.media.clip_handles import ClipSource, open_handle
+from service.media.decoder_allowlist import AUDIO_DECODERS, VIDEO_DECODERS
 from service.media.duration import read_duration_seconds
-from service.media.inlet import GrowingFile
-from service.media.layout import has_clip_signature, lacks_index, refuse_late_index
-from service.media.source import ClipSource, open_handle
+from service.media.growing_file import GrowingFile
+from service.media.orientation import compute_square_pixel_size
+from service.media.truncation import has_clip_signature, lacks_index, refuse_late_index
 
 VIDEO_FORMATS: Final = (
     "mov",

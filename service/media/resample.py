@@ -12,9 +12,9 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from service.domain.arrays import Float32Array
-from service.domain.state import State
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
+from service.domain.snapshot_codec import State
 
 JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
 """A timestamp may stray 5 ms (containers round them to 1 ms) before sound is moved to it."""

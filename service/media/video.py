@@ -19,19 +19,24 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from service.domain.media import Anomalies, Flag
 from service.errors import ClipError, ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
-from service.media.clock import FrameClock
 from service.media.conversion import RgbConverter
 from service.media.demux import ClipLimits
-from service.media.display import compute_display_size, to_display
 from service.media.duration import (
     read_duration_seconds,
     read_start_seconds,
     read_stream_duration_seconds,
 )
-from service.media.look import FrameFormat, is_bottom_field_first, read_aspect, read_frame_format
+from service.media.frame_format import (
+    FrameFormat,
+    is_bottom_field_first,
+    read_aspect,
+    read_frame_format,
+)
+from service.media.frame_times import FrameClock
+from service.media.orientation import compute_display_size, to_display
 from service.media.packets import PacketReader
 
 TRUNCATION_SECONDS: Final = 0.5

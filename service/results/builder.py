@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.arrays import Float32Array, Int64Array
-from service.domain.choices import FaceSelection
+from service.domain.array_types import Float32Array, Int64Array
 from service.domain.media import MediaInfo
+from service.domain.options import FaceSelection
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.arrays import BoolArray, Float32Array, Int64Array
-from service.domain.choices import FaceSelection
+from service.domain.array_types import BoolArray, Float32Array, Int64Array
 from service.domain.media import Anomalies, Flag, MediaInfo
+from service.domain.options import FaceSelection
 
 SCHEMA: Final = "circumplex.result.v1"
 ESTIMATE_COLUMNS: Final = (

@@ -20,7 +20,7 @@ from service.results.columns import (
     FrameColumns,
     compute_relative_boxes,
 )
-from service.results.numerals import write_booleans, write_floats, write_integers
+from service.results.number_format import write_booleans, write_floats, write_integers
 
 HEADER: Final = (
     "index",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.arrays import BoolArray, Float32Array
+from service.domain.array_types import BoolArray, Float32Array
 from service.domain.clip import MissingReason
 from service.domain.media import MediaInfo
 from service.results.columns import (
@@ -23,7 +23,7 @@ from service.results.columns import (
     ResultTrack,
     compute_relative_boxes,
 )
-from service.results.numerals import write_booleans, write_floats, write_integers
+from service.results.number_format import write_booleans, write_floats, write_integers
 
 SLICE_ROWS: Final = 4096
 

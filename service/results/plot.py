@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.results.circle import draw_circumplex, draw_path
-from service.results.tracks import (
+from service.results.circumplex_plot import draw_circumplex, draw_path
+from service.results.plot_data import (
     COLOURS,
     MUTED_COLOUR,
     TEXT_COLOUR,

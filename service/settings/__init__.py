@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from service.settings.acceptance import ClientLimits
-from service.settings.addresses import AccessControl, Network
-from service.settings.live import Streaming
-from service.settings.method import Analysis, Decoding, FaceTracking
-from service.settings.operation import EmbeddedPorts, JobLifecycle, Telemetry
+from service.settings.analysis import Analysis, Decoding, FaceTracking
+from service.settings.limits import ClientLimits
+from service.settings.network import AccessControl, Network
+from service.settings.processes import EmbeddedPorts, JobLifecycle, Telemetry
 from service.settings.storage import BlobStorage, Folders
+from service.settings.streaming import Streaming
 
 
 class Settings(

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from service.settings.part import SettingsGroup
+from service.settings.base import SettingsGroup
 
 
 class Folders(SettingsGroup):

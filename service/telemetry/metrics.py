@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain.clip import EXTRACTION_STAGES
-from service.domain.signatures import SERVED_MODELS
+from service.domain.model_signatures import SERVED_MODELS
 from service.errors import ClipError
 
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

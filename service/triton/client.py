@@ -12,8 +12,8 @@ import numpy as np
 from tritonclient.grpc import InferInput, KeepAliveOptions
 from tritonclient.grpc.aio import InferenceServerClient
 
-from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
-from service.domain.signatures import (
+from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     CROP_SIDE,
     FACE_FEATURES,
@@ -30,8 +30,8 @@ from service.domain.signatures import (
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.triton.calls import ModelClient, build_inputs, triton_errors_translated
-from service.triton.memory import SharedCropMemory, SharedMemoryUnavailable
+from service.triton.requests import ModelClient, build_inputs, triton_errors_translated
+from service.triton.shared_memory import SharedCropMemory, SharedMemoryUnavailable
 
 _log = logging.getLogger(__name__)
 

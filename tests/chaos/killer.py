@@ -169,6 +169,6 @@ def find_decode_children(worker: SupervisedProcess) -> set[psutil.Process]:
 def is_forkserver(process: psutil.Process | None) -> bool:
     """Whether it is a nursery, or a child forked from one, which has its command line."""
     try:
-        return process is not None and "service.extraction" in process.cmdline()
+        return process is not None and "service.decoding.worker" in process.cmdline()
     except psutil.NoSuchProcess:
         return False

@@ -94,7 +94,9 @@ def with_first_outcome(evidence: Evidence, ending: JobOutcome) -> Evidence:
 
 
 def with_first_history(evidence: Evidence, *events: StateChange) -> Evidence:
-    return replace(evidence, histories={**evidence.histories, "job-0": make_history("job-0", *events)})
+    return replace(
+        evidence, histories={**evidence.histories, "job-0": make_history("job-0", *events)}
+    )
 
 
 def count_violations(evidence: Evidence) -> tuple[int, int, int]:
@@ -176,7 +178,9 @@ def make_changed_outcome(*place: str | int, value: Any) -> JobOutcome:
 )
 def test_result_that_differs_is_wrong(clean_evidence: Evidence, ending: JobOutcome) -> None:
     told = {**clean_evidence.first_final_states, "job-0": str(ending.state)}
-    assert count_violations(replace(with_first_outcome(clean_evidence, ending), first_final_states=told)) == (
+    assert count_violations(
+        replace(with_first_outcome(clean_evidence, ending), first_final_states=told)
+    ) == (
         0,
         0,
         1,
@@ -206,12 +210,19 @@ def test_broken_clip_with_another_outcome_is_wrong(
 ) -> None:
     told = {**clean_evidence.first_final_states, "job-1": str(ending.state)}
     endings = {**clean_evidence.outcomes, "job-1": ending}
-    assert count_violations(replace(clean_evidence, outcomes=endings, first_final_states=told)) == (0, 0, 1)
+    assert count_violations(replace(clean_evidence, outcomes=endings, first_final_states=told)) == (
+        0,
+        0,
+        1,
+    )
 
 
 def test_final_state_that_changed_later_is_wrong(clean_evidence: Evidence) -> None:
     assert count_violations(
-        replace(clean_evidence, first_final_states={**clean_evidence.first_final_states, "job-0": "failed"})
+        replace(
+            clean_evidence,
+            first_final_states={**clean_evidence.first_final_states, "job-0": "failed"},
+        )
     ) == (0, 0, 1)
 
 

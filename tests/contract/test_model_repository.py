@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
-from service.domain.signatures import (
+from service.domain.model_signatures import (
     ENSEMBLE_MODELS,
     EXPORTED_MODELS,
     SERVED_MODELS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.provision import face_models, redis, triton
-from service.features.models import SHA256
+from service.faces.tflite import SHA256
 
 DEPENDENCIES = (Path(__file__).parents[2] / "docs" / "dependencies.md").read_text()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.domain.signatures import EXPORTED_MODELS, ModelSignature, Tensor
+from service.domain.model_signatures import EXPORTED_MODELS, ModelSignature, Tensor
 from training.export import load_model
 
 TYPES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.domain.choices import AnalysisOptions
+from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack
 from tests.fuzz.door import Verdict
 from tests.fuzz.inputs import make_input

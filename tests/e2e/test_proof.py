@@ -24,13 +24,13 @@ from proof.clips import ClipSelection, RenderedClip, read_clips, render_clips
 from proof.frames import ClipEstimates
 from proof.offline import estimate_offline, load_exported_models
 from proof.served import estimate_served
-from service.domain.choices import AnalysisOptions
+from service.decoding.requests import DecodeRequest
+from service.decoding.worker.clip import extract_clip
 from service.domain.clip import Chunk
+from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack, settings_to_environment
-from service.extraction.chain import extract_clip
-from service.extraction.options import DecodeRequest
-from service.features.finder import open_face_finder
-from service.provenance import read_provenance
+from service.faces.finder import open_face_finder
+from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.analysis import analyse
-from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
-from service.domain.choices import AnalysisOptions
+from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.model_signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
+from service.domain.options import AnalysisOptions
 from service.domain.ports import ClipExtractor
-from service.domain.signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
 from service.errors import ClipError, DecoderCrashed, DecoderKilled
-from service.estimation import EstimationParameters
+from service.pipeline.clip_analysis import analyse
+from service.pipeline.estimation import EstimationParameters
 from service.results.builder import ResultBuilder
 from service.results.columns import AnalysisResult
 from service.results.formats import FORMATS

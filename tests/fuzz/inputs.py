@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from service.domain.choices import AnalysisOptions, FaceSelection
+from service.domain.options import AnalysisOptions, FaceSelection
 from tests.fuzz import elements, packets, tree
 from tests.fuzz.boxes import BOXES
 from tests.fuzz.chunks import CHUNKS

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from redis import Redis
 
-from service.domain.choices import AnalysisOptions
+from service.decoding.extractor import open_clip_extractor
+from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack
-from service.extraction.door import open_clip_extractor
 from service.settings import Settings
 from tests.fuzz.door import InProcessPipeline, Outcome
 from tests.fuzz.inputs import FuzzInput, make_input

@@ -14,7 +14,7 @@ from typing import Any, Final
 import av
 import numpy as np
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from tests.media.factory import AudioTrack, VideoTrack, encode_clip
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_frames

@@ -14,7 +14,7 @@ from circumplex_client import Client, JobFailed, RequestRefused, ServiceFailed, 
 from circumplex_client.errors import ServiceUnreachable
 from circumplex_client.values import ClipOptions as ClientChoices
 
-from service.domain.choices import AnalysisOptions
+from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack
 from service.errors import ClipError, RequestError, error_from_code
 from service.results.formats import FORMATS

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import ClipTruncated
-from service.features.detector import make_tiles
+from service.faces.detector import make_tiles
 from service.media.demux import open_container
 from tests.fuzz.boxes import parse as parse_boxes
 from tests.fuzz.boxes import write as write_box

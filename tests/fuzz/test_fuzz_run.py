@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.choices import AnalysisOptions
+from service.decoding.extractor import open_clip_extractor
 from service.domain.clip import ExtractionEvent
+from service.domain.options import AnalysisOptions
 from service.errors import ClipTruncated, DecoderCrashed, DecoderKilled, DecoderOutOfMemory
-from service.extraction.door import open_clip_extractor
 from service.settings import Settings
 from tests.fuzz.door import InProcessPipeline, InvalidResult, Outcome, Verdict, check_document
 from tests.fuzz.inputs import make_input

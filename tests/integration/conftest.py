@@ -7,13 +7,13 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.access.gate import Authenticator
-from service.api.app import create_app
-from service.jobs.desk import JobQueue
-from service.jobs.ledger import LeaseManager
-from service.office.gateway import GatewayContext
+from service.auth.authenticator import Authenticator
+from service.blobstore import open_store
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.leases import LeaseManager
 from service.settings import Settings
-from service.store import open_store
 from service.telemetry.metrics import Metrics
 from tests.integration.buckets import (
     KEY_ID,

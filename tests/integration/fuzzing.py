@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import httpx
 
-from service.access.keyring import ApiKeyStore
+from service.auth.key_store import ApiKeyStore
 from service.domain.caller import CallerQuotas, Scope
 from service.settings import Settings
 from tests.integration.processes import running_service

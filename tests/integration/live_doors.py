@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from service.api.app import create_app
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from tests.integration.pretended_streams import FakeStreams
 from tests.integration.rooms import eventually
 from tests.integration.servers import serving

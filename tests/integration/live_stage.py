@@ -13,19 +13,18 @@ import av
 import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
 from prometheus_client import CollectorRegistry
+from service.jobs.worker.process.job_runner import Analyse
 
-from service.analysis import analyse
-from service.domain.arrays import Float32Array
+from service.decoding.extractor import open_clip_extractor, open_stream_extractor
+from service.domain.array_types import Float32Array
 from service.domain.caller import ANONYMOUS
-from service.domain.choices import AnalysisOptions, FaceSelection
+from service.domain.options import AnalysisOptions, FaceSelection
 from service.domain.timeline import AnalysisClosed, TimelinePoint
-from service.estimation import EstimationParameters
-from service.extraction.door import open_clip_extractor
-from service.extraction.live_door import open_stream_extractor
-from service.jobs.annotator import Analyse
-from service.live.archive import CheckpointStore
-from service.live.streams import StreamManager
+from service.pipeline.clip_analysis import analyse
+from service.pipeline.estimation import EstimationParameters
 from service.settings import Settings
+from service.streaming.resume.checkpoint_store import CheckpointStore
+from service.streaming.stream_manager import StreamManager
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from service.domain.choices import AnalysisOptions
+from service.domain.options import AnalysisOptions
 from service.domain.timeline import AnalysisEvent
-from service.jobs.connection import connect_redis
+from service.redis_client.client import connect_redis
 from service.settings import Settings
 from tests.integration.pretence import make_fake_analysis
 

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
-from service.domain.choices import AnalysisOptions
+from service.jobs.worker.process.job_runner import Analyse
+
 from service.domain.clip import FaceBox, Flag, Frame, TrackedFace
+from service.domain.options import AnalysisOptions
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
@@ -17,7 +19,6 @@ from service.domain.timeline import (
     FramesDecoded,
     TimelinePoint,
 )
-from service.jobs.annotator import Analyse
 from tests.facts import MEDIA_INFO
 
 TRACKED_FACE = TrackedFace(

@@ -16,18 +16,18 @@ from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from prometheus_client import CollectorRegistry
+from service.jobs.worker.process.job_runner import JobRunner
+from service.jobs.worker.process.process import run_worker
 
-from service.access.gate import Authenticator
-from service.api.app import create_app
-from service.jobs.annotator import JobRunner
-from service.jobs.desk import JobQueue
-from service.jobs.ledger import LeaseManager
-from service.jobs.worker import run_worker
-from service.office.gateway import GatewayContext
-from service.rpc.door import serve_grpc
-from service.server.server import GatewayServer
+from service.auth.authenticator import Authenticator
+from service.blobstore import open_store
+from service.gateway.context import GatewayContext
+from service.gateway.http_server.server import GatewayServer
+from service.gateway.rest.app import create_app
+from service.gateway.rpc.server import serve_grpc
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.leases import LeaseManager
 from service.settings import Settings
-from service.store import open_store
 from service.telemetry.metrics import Metrics
 from tests.integration.pretence import always_ready, make_fake_analysis
 from tests.integration.pretended_streams import FakeStreams

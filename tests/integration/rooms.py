@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.domain.choices import Priority
+from service.jobs.worker.process.consumer import Consumer, ReadinessCheck
+from service.jobs.worker.process.job_runner import Analyse, JobRunner
+
+from service.domain.options import Priority
 from service.domain.ports import BlobStore
-from service.jobs.annotator import Analyse, JobRunner
-from service.jobs.connection import connect_redis
-from service.jobs.consumer import Consumer, ReadinessCheck
-from service.jobs.desk import JobQueue
-from service.jobs.ledger import Claim, LeaseManager
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.leases import Claim, LeaseManager
 from service.jobs.record import JobRecord, clip_key, new_job_id
+from service.redis_client.client import connect_redis
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.integration.pretence import always_ready, iterate_chunks

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from service.embedded.process import find_free_ports
 from service.embedded.redis import find_bundled_redis, run_redis
-from service.server.server import GatewayServer
+from service.gateway.http_server.server import GatewayServer
 
 
 def free_port() -> int:

@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from service.jobs.caretaker import Janitor
-from service.jobs.connection import connect_redis
-from service.jobs.upkeep import QueueMaintenance
+from service.jobs.cleanup.janitor import Janitor
+from service.jobs.queue.maintenance import QueueMaintenance
+from service.redis_client.client import connect_redis
 from tests.integration.pretence import iterate_chunks
 from tests.integration.rooms import JobEnvironment
 

@@ -18,13 +18,13 @@ from circumplex_client import (
 )
 from circumplex_client.__main__ import main
 
-from service.api.app import create_app
-from service.domain import choices as domain
+from service.domain import options as domain
 from service.domain.timeline import AnalysisEvent
 from service.errors import ClipNotMedia
-from service.jobs.listing import JobFilter
-from service.office.gateway import GatewayContext
-from service.office.watchers import SubscriberLimiter
+from service.gateway.context import GatewayContext
+from service.gateway.lifecycle import SubscriberLimiter
+from service.gateway.rest.app import create_app
+from service.jobs.queue.listing import JobFilter
 from tests.integration.pretence import make_failing_analysis, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port, serving

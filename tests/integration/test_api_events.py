@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.app import create_app
 from service.errors import ClipNotMedia
-from service.jobs.desk import JobQueue
-from service.jobs.ledger import LeaseManager
-from service.office.gateway import GatewayContext
-from service.office.watchers import SubscriberLimiter
+from service.gateway.context import GatewayContext
+from service.gateway.lifecycle import SubscriberLimiter
+from service.gateway.rest.app import create_app
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.leases import LeaseManager
 from tests.integration.lives import (
     ServerSentEvent,
     open_client,

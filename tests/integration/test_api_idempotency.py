@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import httpx
 import pytest
 
-from service.access.gate import Authenticator
-from service.access.keyring import ApiKeyStore
-from service.api.app import create_app
+from service.auth.authenticator import Authenticator
+from service.auth.key_store import ApiKeyStore
 from service.domain.caller import Scope
-from service.jobs.connection import connect_redis
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
+from service.redis_client.client import connect_redis
 from tests.integration.access.asking import create_token
 from tests.integration.lives import CLIP, open_client, post_clip
 from tests.integration.pretence import make_fake_analysis

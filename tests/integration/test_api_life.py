@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
+from service.jobs.worker.process.job_runner import Analyse
 
 from service.errors import ClipNotMedia
-from service.jobs.annotator import Analyse
-from service.jobs.desk import JobQueue
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState
-from service.jobs.upkeep import QueueMaintenance
 from tests.integration.lives import AnalysisSpy, find_redis_keys, open_client, submit_job
 from tests.integration.pretence import make_failing_analysis, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.app import create_app
-from service.jobs.desk import JobQueue
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
+from service.jobs.queue.job_queue import JobQueue
 from tests.integration.rooms import JobEnvironment
 from tests.integration.servers import free_port, serving
 

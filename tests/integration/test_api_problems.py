@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.app import create_app
 from service.errors import (
     ClipNotMedia,
     InferenceFailed,
     RequestError,
 )
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from tests.integration.access.asking import UNKNOWN_JOB_URL
 from tests.integration.pretence import make_failing_analysis
 from tests.integration.rooms import JobEnvironment

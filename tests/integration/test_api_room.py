@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from service.api.app import create_app
+from service.blobstore import open_store
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from service.jobs.record import JobState
-from service.office.gateway import GatewayContext
-from service.store import open_store
 from tests.integration.pretence import make_fake_analysis
 from tests.integration.rooms import JobEnvironment
 from tests.integration.servers import serving

@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from service.access.gate import Authenticator
-from service.access.keyring import ApiKeyStore
-from service.api.app import create_app
-from service.jobs.ledger import LeaseManager
-from service.jobs.upkeep import QueueMaintenance
-from service.office.gateway import GatewayContext
+from service.auth.authenticator import Authenticator
+from service.auth.key_store import ApiKeyStore
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
+from service.jobs.queue.leases import LeaseManager
+from service.jobs.queue.maintenance import QueueMaintenance
 from tests.integration.access.asking import bearer_headers, create_token
 from tests.integration.lives import AnalysisSpy, open_client, post_clip, submit_job
 from tests.integration.pretence import make_fake_analysis

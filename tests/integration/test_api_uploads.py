@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service.api.app import create_app
 from service.domain.ports import BlobStore
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from service.jobs.record import JobState
-from service.office.gateway import GatewayContext
 from tests.integration.pretence import iterate_chunks, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import serving

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
+from service.blobstore import open_store
 from service.errors import ClipTruncated, JobNotRetryable, JobUnknown
-from service.jobs.caretaker import Janitor
+from service.jobs.cleanup.janitor import Janitor
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState, clip_key, new_job_id
-from service.jobs.upkeep import QueueMaintenance
 from service.settings import Settings
-from service.store import open_store
 from tests.integration.buckets import BucketServer
 from tests.integration.pretence import iterate_chunks, make_failing_analysis, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually

@@ -12,9 +12,9 @@ import grpc
 import pytest
 from circumplex_client.live import MediaChunk
 
-from service.api.app import create_app
 from service.errors import StreamOverrun, StreamSuperseded
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from tests.integration.javascript import StubStreamManager, run_node, run_session
 from tests.integration.pretended_streams import FakeStreams, make_error
 from tests.integration.relay import FlakyProxy, running_proxy

@@ -17,11 +17,11 @@ from service.errors import (
     QueueFull,
     QuotaExceeded,
 )
-from service.jobs.connection import connect_redis
-from service.jobs.desk import JobQueue
-from service.jobs.listing import JobFilter
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.listing import JobFilter
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobRecord, JobState, new_job_id
-from service.jobs.upkeep import QueueMaintenance
+from service.redis_client.client import connect_redis
 from tests.integration.pretence import make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually
 

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.asyncio import Redis
 
-from service.domain.choices import Priority
+from service.domain.options import Priority
 from service.errors import CircumplexError, ClipTooLong
-from service.jobs.connection import connect_redis
-from service.jobs.ledger import AttemptSuperseded, Claim
+from service.jobs.queue.leases import AttemptSuperseded, Claim
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState
-from service.jobs.scripts import load_script
-from service.jobs.upkeep import QueueMaintenance
+from service.redis_client.client import connect_redis
+from service.redis_client.scripts import load_script
 from tests.integration.rooms import JobEnvironment
 
 STEPS = 200

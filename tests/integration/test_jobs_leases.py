@@ -8,10 +8,10 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from service.jobs.connection import connect_redis
-from service.jobs.ledger import AttemptSuperseded, LeaseManager
+from service.jobs.queue.leases import AttemptSuperseded, LeaseManager
 from service.jobs.record import JobState
-from service.jobs.scripts import LuaScripts
+from service.redis_client.client import connect_redis
+from service.redis_client.scripts import LuaScripts
 from tests.integration.rooms import JobEnvironment
 
 

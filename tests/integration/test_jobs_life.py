@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.choices import AnalysisOptions
 from service.domain.media import Flag
+from service.domain.options import AnalysisOptions
 from service.domain.timeline import AnalysisEvent
 from service.errors import (
     ClipTooLong,
@@ -17,7 +17,7 @@ from service.errors import (
     InferenceUnavailable,
     JobUnknown,
 )
-from service.jobs.ledger import AttemptSuperseded, Claim
+from service.jobs.queue.leases import AttemptSuperseded, Claim
 from service.jobs.record import JobRecord, JobState
 from tests.integration.pretence import make_failing_analysis, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import redis
 
-from service.jobs.desk import JobQueue
-from service.jobs.ledger import LeaseManager
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.leases import LeaseManager
 from service.jobs.record import JobRecord, JobState
 from tests.integration.pretence import make_fake_analysis
 from tests.integration.processes import running_service

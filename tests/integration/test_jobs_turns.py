@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from service.domain.choices import Priority
-from service.jobs.connection import connect_redis
+from service.domain.options import Priority
+from service.redis_client.client import connect_redis
 from tests.integration.rooms import JobEnvironment
 
 

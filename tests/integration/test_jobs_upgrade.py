@@ -9,11 +9,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from service.api.app import create_app
-from service.jobs.connection import connect_redis
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState, clip_key, new_job_id
-from service.jobs.upkeep import QueueMaintenance
-from service.office.gateway import GatewayContext
+from service.redis_client.client import connect_redis
 from tests.integration.pretence import iterate_chunks, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import serving

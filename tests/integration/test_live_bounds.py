@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
 from tests.integration.live_doors import WebSocketGateway, serving_websockets
 from tests.integration.pretended_streams import FakeStreams
 from tests.integration.sockets import (

@@ -10,14 +10,14 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from service.api.app import create_app
 from service.errors import (
     CircumplexError,
     InferenceUnavailable,
     StreamOverrun,
     StreamSuperseded,
 )
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from tests.integration.live_doors import WebSocketGateway, serving_websockets
 from tests.integration.pretended_streams import FakeStreams, make_error
 from tests.integration.servers import serving

@@ -11,7 +11,7 @@ import pytest
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import ANONYMOUS
-from service.domain.signatures import LIVE_WINDOW_FRAMES
+from service.domain.model_signatures import LIVE_WINDOW_FRAMES
 from service.embedded.triton import TritonPorts
 from service.errors import ClipNotMedia
 from service.settings import Settings

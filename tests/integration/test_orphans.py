@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 
 from service.errors import QueueUnavailable
-from service.jobs.connection import connect_redis
-from service.jobs.orphans import OrphanSweeper
+from service.jobs.cleanup.orphan_blobs import OrphanSweeper
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import clip_key, new_job_id, result_key
-from service.jobs.upkeep import QueueMaintenance
+from service.redis_client.client import connect_redis
 from service.settings import Settings
 from tests.integration.pretence import iterate_chunks
 from tests.integration.rooms import JobEnvironment

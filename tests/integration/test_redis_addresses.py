@@ -15,7 +15,7 @@ import trustme
 
 from service.embedded.process import run_process
 from service.errors import QueueUnavailable
-from service.jobs.connection import connect_redis
+from service.redis_client.client import connect_redis
 from tests.integration.rooms import eventually
 from tests.integration.servers import RedisServer, find_redis_binary, free_port, running_redis
 from tests.integration.writing import list_values, push_value

@@ -13,10 +13,14 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.errors import QueueUnavailable
-from service.jobs.connection import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS, connect_redis
-from service.jobs.desk import JobQueue
+from service.jobs.queue.job_queue import JobQueue
+from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobRecord, new_job_id
-from service.jobs.upkeep import QueueMaintenance
+from service.redis_client.client import (
+    CONNECT_TIMEOUT_SECONDS,
+    RESPONSE_TIMEOUT_SECONDS,
+    connect_redis,
+)
 from service.settings import Settings
 from tests.integration.rooms import eventually
 from tests.integration.servers import REDIS_VERSIONS, RedisServer, running_redis

@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from service.api.app import create_app
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from service.jobs.record import JobState
-from service.office.gateway import GatewayContext
 from tests.integration.pretence import iterate_chunks, make_fake_analysis
 from tests.integration.processes import running_service
 from tests.integration.rooms import JobEnvironment, eventually

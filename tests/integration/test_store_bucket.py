@@ -14,9 +14,9 @@ from uuid import uuid4
 
 import pytest
 
+from service.blobstore import open_store
 from service.errors import StoreUnavailable
 from service.settings import Settings
-from service.store import open_store
 from tests.integration.buckets import (
     BUCKET,
     KEY_ID,
@@ -83,7 +83,7 @@ async def test_a_server_killed_during_an_upload_shows_no_partial_blob(
 _WRITER = """
 import asyncio
 from service.settings import Settings
-from service.store import open_store
+from service.blobstore import open_store
 
 async def endless():
     while True:

@@ -10,11 +10,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from service.domain.choices import AnalysisOptions
+from service.blobstore import open_store
+from service.decoding.extractor import open_clip_extractor
 from service.domain.clip import Chunk, ClipClosed
-from service.extraction.door import open_clip_extractor
+from service.domain.options import AnalysisOptions
 from service.settings import Settings
-from service.store import open_store
 from tests.integration.buckets import BucketServer
 from tests.integration.pretence import iterate_chunks
 from tests.integration.processes import running_service

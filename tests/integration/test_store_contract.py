@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import pytest
 
+from service.blobstore import open_store
 from service.domain.ports import BlobStore
 from service.errors import UploadInterrupted
 from service.settings import Settings
-from service.store import open_store
 from tests.integration.buckets import BucketServer, credentials_environment
 from tests.integration.rooms import eventually
 
@@ -235,7 +235,7 @@ _BIG_BLOB_PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from service.settings import Settings
-from service.store import open_store
+from service.blobstore import open_store
 
 def peak_bytes():
     status = Path("/proc/self/status").read_text().splitlines()

@@ -14,7 +14,7 @@ from torch import nn
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import np_to_triton_dtype
 
-from service.domain.signatures import (
+from service.domain.model_signatures import (
     EXPORTED_MODELS,
     LIVE_WINDOW_FRAMES,
     SERVED_MODELS,

@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from service.domain.signatures import SERVED_MODELS
+from service.domain.model_signatures import SERVED_MODELS
 from service.embedded.triton import TritonPorts
 from tests.integration.test_triton_answers import infer
 

@@ -17,15 +17,15 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from service.embedded.process import find_free_ports
 from service.embedded.triton import TritonPorts, run_triton
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.triton.calls import ModelClient
 from service.triton.client import TritonInference, connect_triton
-from service.triton.memory import SharedCropMemory
+from service.triton.requests import ModelClient
+from service.triton.shared_memory import SharedCropMemory
 
 UNUSED_PID = 2**22 + 1
 """Above the largest process id that Linux gives."""

@@ -12,17 +12,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 
-from service.domain.ports import Inference
-from service.domain.signatures import (
+from service.domain.model_signatures import (
     FUSION,
     LIVE_FUSION,
     LIVE_VISUAL_BACKBONE,
     LIVE_WINDOW_FRAMES,
     VISUAL_BACKBONE,
 )
+from service.domain.ports import Inference
 from service.embedded.triton import TritonPorts
-from service.live.together import BatchedInference
 from service.settings import Settings
+from service.streaming.batching.batched_inference import BatchedInference
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
 from tests.integration.rooms import eventually

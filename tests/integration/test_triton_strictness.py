@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from service.domain.arrays import Float32Array
+from service.domain.array_types import Float32Array
 from service.embedded.triton import TritonPorts, run_triton
 from service.errors import EmbeddedServerNotStarted
 from training.export import script_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from service.jobs.connection import redis_errors_translated
+from service.redis_client.client import redis_errors_translated
 
 PUSH_SCRIPT = "redis.call('RPUSH', KEYS[1], ARGV[1]) return 1"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from service.domain.choices import AnalysisOptions
+from service.decoding.extractor import ForkedClipExtractor
 from service.domain.clip import ExtractionEvent
-from service.extraction.door import ForkedClipExtractor
+from service.domain.options import AnalysisOptions
 from service.settings import Settings
 
 SETTINGS = Settings()
@@ -66,7 +66,9 @@ async def wait_for_single_forkserver() -> psutil.Process:
 def is_forkserver(child: psutil.Process) -> bool:
     """A zombie has no command line left, and counts: it should have been reaped."""
     try:
-        return child.status() == psutil.STATUS_ZOMBIE or "service.extraction" in child.cmdline()
+        return (
+            child.status() == psutil.STATUS_ZOMBIE or "service.decoding.worker" in child.cmdline()
+        )
     except psutil.ZombieProcess:
         return True
     except psutil.NoSuchProcess:

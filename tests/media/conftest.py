@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from service.extraction.door import ForkedClipExtractor, open_clip_extractor
-from service.extraction.live_door import ForkedStreamExtractor, open_stream_extractor
+from service.decoding.extractor import (
+    ForkedClipExtractor,
+    ForkedStreamExtractor,
+    open_clip_extractor,
+    open_stream_extractor,
+)
 from tests.media.children import SETTINGS, Reader
 from tests.media.streaming import RenderedPerformance, render_performance
 

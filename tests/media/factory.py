@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from service.domain.arrays import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, UInt8Array
 
 MPEG_TIME_BASE = Fraction(1, 90_000)
 CLAP_SECONDS = 0.02

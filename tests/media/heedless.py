@@ -6,7 +6,7 @@ import resource
 import signal
 from collections.abc import Sequence
 
-from service.nursery import cradle
+from service.decoding import cradle
 
 
 def ignore_cpu_limit(request: bytes, messages: int, files: Sequence[int]) -> None:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.decoding import cradle, wire
 from service.errors import DecoderCrashed
-from service.nursery import cradle, wire
 
 
 def report_open_handles(request: bytes, messages: int, files: Sequence[int]) -> None:

@@ -9,9 +9,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from service.domain.choices import AnalysisOptions
+from service.decoding.extractor import open_clip_extractor
 from service.domain.clip import Chunk
-from service.extraction.door import open_clip_extractor
+from service.domain.options import AnalysisOptions
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
 

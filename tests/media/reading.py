@@ -8,13 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from service.domain.arrays import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.media.audio import AudioReader
 from service.media.demux import ClipLimits, check_limits, open_container
-from service.media.facts import read_media_info
-from service.media.layout import is_truncated
-from service.media.streams import select_audio_stream, select_video_stream
+from service.media.media_info import read_media_info
+from service.media.stream_selection import select_audio_stream, select_video_stream
+from service.media.truncation import is_truncated
 from service.media.video import VideoReader
 
 GENEROUS_LIMITS = ClipLimits(max_seconds=3600, max_frames=100_000, max_pixels=4096 * 4096)

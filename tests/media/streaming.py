@@ -13,9 +13,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from service.domain.arrays import Float32Array, UInt8Array
+from service.decoding.extractor import ForkedStreamExtractor
+from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.audio_grid import HOP_SAMPLES, PATCH_SAMPLES
 from service.domain.clip import Chunk, ClipClosed, ExtractionEvent, Frame
-from service.domain.live import (
+from service.domain.ports import StreamExtraction as Stream
+from service.domain.stream import (
     AudioExtracted,
     AudioFormat,
     FrameEncoding,
@@ -29,9 +32,6 @@ from service.domain.live import (
     StreamInput,
     StreamMedia,
 )
-from service.domain.ports import StreamExtraction as Stream
-from service.domain.time import HOP_SAMPLES, PATCH_SAMPLES
-from service.extraction.live_door import ForkedStreamExtractor
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames
 from training.synthetic.studio import PerformanceRenderer

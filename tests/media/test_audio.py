@@ -10,7 +10,7 @@ import pytest
 from service.domain.media import Flag
 from service.media.audio import AudioReader
 from service.media.demux import open_container
-from service.media.streams import select_audio_stream
+from service.media.stream_selection import select_audio_stream
 from tests.media.factory import AudioTrack, VideoTrack, encode_clip, make_clap
 from tests.media.reading import locate_pattern, read_audio, read_audio_and_anomalies, read_frames
 

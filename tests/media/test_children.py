@@ -16,20 +16,20 @@ import numpy as np
 import psutil
 import pytest
 
-from service.domain.arrays import UInt8Array
-from service.domain.choices import AnalysisOptions
+from service.decoding.clip_reader import ReadTimeouts, run_clip_child
+from service.decoding.forkserver.client import Forkserver
+from service.decoding.requests import DecodeRequest
+from service.decoding.worker.clip import extract_clip
+from service.domain.array_types import UInt8Array
 from service.domain.clip import Chunk, ExtractionEvent
+from service.domain.options import AnalysisOptions
 from service.errors import (
     CircumplexError,
     DecoderCrashed,
     DecoderKilled,
     DecoderTimedOut,
 )
-from service.extraction.chain import extract_clip
-from service.extraction.options import DecodeRequest
-from service.features.sighting import TrackedDetection
-from service.nursery.child import ReadTimeouts, run_clip_child
-from service.nursery.nursery import Forkserver
+from service.faces.detections import TrackedDetection
 from tests.media.children import (
     SETTINGS,
     Reader,

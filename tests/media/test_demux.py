@@ -19,7 +19,7 @@ from service.errors import (
     MediaStreamUnknown,
 )
 from service.media.demux import open_container
-from service.media.streams import select_audio_stream
+from service.media.stream_selection import select_audio_stream
 from tests.media.factory import AudioTrack, VideoTrack, encode_clip
 from tests.media.reading import read_all, read_frames
 

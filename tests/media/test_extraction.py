@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.decoding.extractor import open_clip_extractor
+from service.domain.audio_grid import patch_start_hop
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, Flag
-from service.domain.time import patch_start_hop
 from service.errors import (
     ClipNotMedia,
     ClipTooLong,
@@ -18,7 +19,6 @@ from service.errors import (
     DecoderOutOfMemory,
     FaceModelsMissing,
 )
-from service.extraction.door import open_clip_extractor
 from tests.media.children import (
     SETTINGS,
     Reader,

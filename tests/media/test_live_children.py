@@ -11,7 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.live import (
+from service.decoding.extractor import ForkedStreamExtractor
+from service.domain.ports import StreamExtraction as Stream
+from service.domain.stream import (
     ContainerStreamMedia,
     FrameEncoding,
     FramesExtracted,
@@ -22,9 +24,7 @@ from service.domain.live import (
     StreamInput,
     StreamMedia,
 )
-from service.domain.ports import StreamExtraction as Stream
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
-from service.extraction.live_door import ForkedStreamExtractor
 from tests.media.children import decode_worker_pids, read_process_status, settings
 from tests.media.factory import VideoTrack, encode_clip
 

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
+from service.decoding.extractor import ForkedStreamExtractor
 from service.domain.clip import ClipOpened, Flag
-from service.domain.live import AudioExtracted, ContainerStreamMedia, FramesExtracted
+from service.domain.stream import AudioExtracted, ContainerStreamMedia, FramesExtracted
 from service.errors import ClipNotMedia, ClipTooLong, ClipTooManyPixels, ClipTruncated
-from service.extraction.live_door import ForkedStreamExtractor
 from tests.media.children import Reader, settings
 from tests.media.factory import AudioTrack, VideoTrack, encode_clip
 from tests.media.streaming import (

@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from service.decoding.extractor import ForkedStreamExtractor
 from service.domain.clip import Flag
-from service.domain.live import (
+from service.domain.stream import (
     AudioExtracted,
     AudioFormat,
     FrameEncoding,
@@ -25,7 +26,6 @@ from service.domain.live import (
     StreamFrame,
 )
 from service.errors import ClipTooLong, ClipTooManyPixels, StreamExpired
-from service.extraction.live_door import ForkedStreamExtractor
 from tests.media.children import Reader, settings
 from tests.media.streaming import (
     JPEG_MEDIA,

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 
 from bench.looping import write_long_clip
-from service.domain.choices import AnalysisOptions
+from service.decoding.extractor import open_clip_extractor
 from service.domain.clip import Chunk
-from service.extraction.door import open_clip_extractor
+from service.domain.options import AnalysisOptions
 from service.settings import Settings
 
 LOW_FRAME_RATE = Fraction(1, 8)

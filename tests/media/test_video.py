@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from service.domain.media import Flag
 from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
 from service.media.demux import ClipLimits

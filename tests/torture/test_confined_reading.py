@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.choices import AnalysisOptions
+from service.decoding.extractor import ForkedClipExtractor, open_clip_extractor
 from service.domain.clip import Chunk, ClipClosed, ClipOpened
-from service.extraction.door import ForkedClipExtractor, open_clip_extractor
+from service.domain.options import AnalysisOptions
 from service.settings import Settings
 from tests.media.reading import read_video
 from tests.torture.case import CorpusCase

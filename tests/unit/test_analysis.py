@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.analysis import analyse, map_ahead
-from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
-from service.domain.choices import AnalysisOptions
+from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.clip import (
     Chunk,
     ClipClosed,
@@ -20,6 +18,7 @@ from service.domain.clip import (
     Frame,
     TrackedFace,
 )
+from service.domain.options import AnalysisOptions
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisEvent,
@@ -29,7 +28,8 @@ from service.domain.timeline import (
     TimelinePoint,
 )
 from service.errors import ClipTooLong, InferenceUnavailable
-from service.estimation import EstimationParameters
+from service.pipeline.clip_analysis import analyse, map_ahead
+from service.pipeline.estimation import EstimationParameters
 from service.telemetry.metrics import Metrics
 from tests.facts import MEDIA_INFO
 

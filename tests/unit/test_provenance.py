@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ModelsMissing
-from service.provenance import read_provenance
+from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 
 EXPORTED = {"preset": "mini", "training": "untrained", "software": {"torch": "2.13.0"}}

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Float32Array
+from service.domain.array_types import Float32Array
 from training.data.errors import AnnotationUnreadable
 
 HEADER: Final = "valence,arousal"

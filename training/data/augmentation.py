@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.domain.arrays import UInt8Array
-from service.domain.signatures import CROP_SIDE
+from service.domain.array_types import UInt8Array
+from service.domain.model_signatures import CROP_SIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

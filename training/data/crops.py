@@ -10,8 +10,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import BoolArray, UInt8Array
-from service.domain.signatures import CROP_SIDE
+from service.domain.array_types import BoolArray, UInt8Array
+from service.domain.model_signatures import CROP_SIDE
 from training.data.errors import CropUnreadable
 
 _FILE_PATTERN: Final = re.compile(r"(\d{5,})\.jpg")

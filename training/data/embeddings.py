@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from service.domain.arrays import Float32Array
-from service.domain.carry import ForwardFill
-from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
-from service.domain.time import PATCH_HOPS
+from service.domain.array_types import Float32Array
+from service.domain.audio_grid import PATCH_HOPS
+from service.domain.forward_fill import ForwardFill
+from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.windows import Features
 from training.data.crops import read_crop
 from training.data.files import replace_file

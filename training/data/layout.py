@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import BoolArray, Float32Array
+from service.domain.array_types import BoolArray, Float32Array
 from training.data.annotations import read_annotations
 from training.data.crops import read_face_mask
 from training.data.errors import CropsNotFound, DuplicateRecording, LayoutNotFound, SplitEmpty

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from service.domain.arrays import BoolArray, Int64Array
-from service.domain.time import PATCH_HOPS
+from service.domain.array_types import BoolArray, Int64Array
+from service.domain.audio_grid import PATCH_HOPS
 from training.data.augmentation import Augmentation
 from training.data.crops import read_crop
 from training.data.errors import NoAnnotatedFrames

@@ -19,8 +19,8 @@ from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from service.domain.arrays import Float32Array
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.data.errors import VideoUnreadable
 
 MAX_JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200

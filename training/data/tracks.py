@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from service.domain.arrays import Float32Array
-from service.domain.time import HOP_SAMPLES, WINDOW_SAMPLES, patch_start_hop
+from service.domain.array_types import Float32Array
+from service.domain.audio_grid import HOP_SAMPLES, WINDOW_SAMPLES, patch_start_hop
 from training.data.files import replace_file
 from training.data.layout import Recording
 from training.data.sound import Seconds, extend_times, read_video

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.domain.arrays import Float32Array
-from service.domain.signatures import FOLDS
+from service.domain.array_types import Float32Array
+from service.domain.model_signatures import FOLDS
 from training.data.embeddings import EmbeddingStore
 from training.data.files import replace_text
 from training.data.layout import Recording

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.arrays import Float32Array
+from service.domain.array_types import Float32Array
 from training.data.layout import Recording
 from training.evaluation.calibration import collect_scored_frames, read_calibration
 from training.evaluation.predictions import fill_gaps

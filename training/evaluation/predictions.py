@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Float32Array
+from service.domain.array_types import Float32Array
 from training.data.crops import format_crop_name
 from training.data.files import replace_text
 from training.data.layout import Recording

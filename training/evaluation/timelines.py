@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.domain.arrays import BoolArray, Float32Array
-from service.domain.signatures import TARGETS
+from service.domain.array_types import BoolArray, Float32Array
+from service.domain.model_signatures import TARGETS
 from service.domain.smoothing import Sample, Smoother
 from service.domain.windows import Features, FusionOutput, Merger, Window, Windower
 from training.data.embeddings import EmbeddingStore

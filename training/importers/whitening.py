@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from service.domain.signatures import VOICE_FEATURES
+from service.domain.model_signatures import VOICE_FEATURES
 from training.importers.checkpoint import CheckpointContents, read_checkpoint
 from training.importers.errors import LayoutMismatch, WeightsNotFinite
 

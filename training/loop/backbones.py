@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from service.domain.arrays import Float32Array
-from service.domain.signatures import TARGETS
+from service.domain.array_types import Float32Array
+from service.domain.model_signatures import TARGETS
 from training.data.layout import Recording
 from training.data.samples import EpochBatchSampler, FrameDataset, Modality, SampleSource
 from training.loop.options import TrainingOptions

@@ -11,7 +11,7 @@ import torch
 import typer
 from rich.console import Console
 
-from service.domain.signatures import FOLDS
+from service.domain.model_signatures import FOLDS
 from training.data.errors import DatasetError
 from training.importers.errors import ImportRefused
 from training.loop.errors import RunError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from service.domain.arrays import Float32Array
+from service.domain.array_types import Float32Array
 from service.domain.windows import Features
 from training.data.embeddings import EmbeddingStore
 from training.data.errors import NoAnnotatedFrames

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from service.domain.signatures import FOLDS
+from service.domain.model_signatures import FOLDS
 from training.data.augmentation import Augmentation
 from training.data.windows import WindowGrid
 from training.networks.encoder import EncoderConfig

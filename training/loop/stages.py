@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
+from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
 from training.data.samples import Modality, SampleSource

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from service.domain.signatures import FOLDS, TARGETS
+from service.domain.model_signatures import FOLDS, TARGETS
 from training.networks.encoder import Encoder, EncoderConfig
 from training.networks.tcn import Tcn, TcnConfig
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.domain.signatures import CROP_SIDE, FACE_FEATURES
+from service.domain.model_signatures import CROP_SIDE, FACE_FEATURES
 from training.networks.attention import LocalThenChannelAttention
 
 

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.domain.time import HOP_SAMPLES, MEL_BANDS, PATCH_HOPS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from service.domain.audio_grid import (
+    HOP_SAMPLES,
+    MEL_BANDS,
+    PATCH_HOPS,
+    SAMPLE_RATE_HZ,
+    WINDOW_SAMPLES,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

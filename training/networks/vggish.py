@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from service.domain.signatures import VOICE_FEATURES
-from service.domain.time import MEL_BANDS, PATCH_HOPS
+from service.domain.audio_grid import MEL_BANDS, PATCH_HOPS
+from service.domain.model_signatures import VOICE_FEATURES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from service.domain.arrays import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, UInt8Array
 from training.synthetic.actor import Colour
 from training.synthetic.shapes import Light, to_planes
 

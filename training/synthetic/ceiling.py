@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from service.domain.time import PATCH_SAMPLES, SAMPLE_RATE_HZ
+from service.domain.audio_grid import PATCH_SAMPLES, SAMPLE_RATE_HZ
 from training.synthetic.expression import ExpressionTracks
 from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, interpolate_track
 from training.synthetic.performance import Performance

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, UInt8Array
 from training.synthetic.camera import Camera
 from training.synthetic.container import write_clip
 from training.synthetic.latent import Doubles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from training.synthetic.actor import Actor
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.expression import Expression

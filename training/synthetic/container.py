@@ -12,8 +12,8 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from service.domain.arrays import Float32Array, UInt8Array
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 
 CLIP_SAMPLE_RATE_HZ: Final = 48_000
 """The rate that every audio codec in use accepts."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from training.synthetic.actor import Actor
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.complexion import draw_complexion

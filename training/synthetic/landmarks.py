@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import Float32Array
+from service.domain.array_types import Float32Array
 from training.synthetic.actor import Actor
 from training.synthetic.camera import HeadPlacement
 from training.synthetic.expression import Expression

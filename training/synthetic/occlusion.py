@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.arrays import BoolArray
+from service.domain.array_types import BoolArray
 from training.synthetic.actor import Colour
 from training.synthetic.latent import Doubles
 

@@ -7,8 +7,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from service.domain.arrays import BoolArray
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import BoolArray
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import ExpressionTracks

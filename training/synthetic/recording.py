@@ -10,9 +10,9 @@ import av
 import cv2
 import numpy as np
 
-from service.domain.arrays import UInt8Array
-from service.features.alignment import align_crop
-from service.features.finder import open_face_finder
+from service.domain.array_types import UInt8Array
+from service.faces.alignment import align_crop
+from service.faces.finder import open_face_finder
 from training.synthetic.annotations import write_annotations
 from training.synthetic.camera import Camera
 from training.synthetic.clip import render_audio, render_frames, write_clip, write_truth

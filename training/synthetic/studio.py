@@ -7,9 +7,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.arrays import Float32Array, UInt8Array
-from service.domain.signatures import CROP_SIDE
-from service.features.alignment import ARCFACE_TEMPLATE, estimate_similarity
+from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.model_signatures import CROP_SIDE
+from service.faces.alignment import ARCFACE_TEMPLATE, estimate_similarity
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.expression import Expression
 from training.synthetic.face import ActorRenderer

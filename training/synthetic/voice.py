@@ -10,8 +10,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from service.domain.arrays import Float32Array
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.latent import CONTROL_RATE_HZ, Doubles
 from training.synthetic.speech import SpeechGestures, Timbre
 

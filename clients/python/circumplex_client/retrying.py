@@ -36,7 +36,7 @@ def call_with_retries(call: Callable[[], T], *, timeout_seconds: float) -> T:
                 pause * random.uniform(0.5, 1.0)
                 if retry_after_seconds is None
                 else retry_after_seconds
-            )  # noqa: S311
+            )
             if time.monotonic() + wait > until:
                 raise
         time.sleep(wait)

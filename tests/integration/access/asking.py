@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.access.keyring import ApiKeyStore
-from service.access.token import Token
+from service.auth.key_store import ApiKeyStore
+from service.auth.token import Token
 from service.domain.caller import CallerQuotas, Scope
 
 UNKNOWN_JOB_URL: Final = "/v1/jobs/3fb9e068-c466-495e-afb3-d2109cbc94f5"

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from service.access.keyring import ApiKeyStore
+from service.auth.key_store import ApiKeyStore
 from service.settings import Settings
 
 

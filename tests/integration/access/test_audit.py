@@ -13,9 +13,9 @@ import httpx
 import pytest
 import redis
 
-from service.access.audit import AuditEntry, AuditLog
-from service.access.keyring import ApiKeyStore
-from service.access.token import new_token
+from service.auth.audit_log import AuditEntry, AuditLog
+from service.auth.key_store import ApiKeyStore
+from service.auth.token import new_token
 from service.domain.caller import CallerQuotas, Scope
 from service.errors import AuditUnwritable
 from service.settings import Settings

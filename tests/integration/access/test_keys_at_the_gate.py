@@ -9,8 +9,8 @@ import time
 import httpx
 import pytest
 
-from service.access.keyring import ApiKeyStore
-from service.access.token import Token, new_token
+from service.auth.key_store import ApiKeyStore
+from service.auth.token import Token, new_token
 from service.domain.caller import CallerQuotas, Scope
 from tests.integration.access.asking import (
     UNKNOWN_JOB_URL,

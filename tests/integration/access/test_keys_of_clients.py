@@ -7,7 +7,7 @@ import pytest
 from circumplex_client import Client, RequestRefused
 from circumplex_client.__main__ import main
 
-from service.access.keyring import ApiKeyStore
+from service.auth.key_store import ApiKeyStore
 from tests.integration.access.asking import create_token
 from tests.integration.pretence import make_fake_analysis
 from tests.integration.rooms import JobEnvironment

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from service.access.audit import AuditLog
-from service.access.keyring import ApiKeyStore
-from service.access.token import new_token
-from service.api.app import create_app
+from service.auth.audit_log import AuditLog
+from service.auth.key_store import ApiKeyStore
+from service.auth.token import new_token
 from service.domain.caller import CallerQuotas, Scope
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from service.settings import Settings
 from tests.integration.access.asking import bearer_headers, create_token
 from tests.integration.pretended_streams import FakeStreams

@@ -11,12 +11,12 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from service.access.gate import Authenticator
-from service.access.keyring import ApiKeyStore
-from service.access.rates import RateLimiter
+from service.auth.authenticator import Authenticator
+from service.auth.key_store import ApiKeyStore
+from service.auth.rate_limiter import RateLimiter
 from service.domain.caller import Caller, CallerQuotas, Scope
 from service.errors import QueueUnavailable, RateExceeded
-from service.jobs.connection import connect_redis
+from service.redis_client.client import connect_redis
 from service.settings import Settings
 from tests.integration.access.asking import UNKNOWN_JOB_URL, bearer_headers, create_token
 from tests.integration.servers import free_port, running_redis

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.access.gate import Authenticator
-from service.access.keyring import ApiKeyStore
-from service.api.app import create_app
+from service.auth.authenticator import Authenticator
+from service.auth.key_store import ApiKeyStore
 from service.domain.caller import Scope
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from service.jobs.record import new_job_id
-from service.office.gateway import GatewayContext
 from tests.integration.access.asking import bearer_headers, create_token, submit_job
 from tests.integration.pretence import make_fake_analysis
 from tests.integration.rooms import JobEnvironment

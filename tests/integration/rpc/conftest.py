@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from service.access.keyring import ApiKeyStore
-from service.office.gateway import GatewayContext
-from service.rpc.door import serve_grpc
+from service.auth.key_store import ApiKeyStore
+from service.gateway.context import GatewayContext
+from service.gateway.rpc.server import serve_grpc
 from service.settings import Settings
 from tests.integration.rpc.scripted import ScriptedStreams
 from tests.integration.rpc.talking import GrpcClient, open_grpc_client

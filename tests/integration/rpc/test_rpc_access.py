@@ -12,16 +12,16 @@ import pytest
 from circumplex.v1 import jobs_pb2 as wire
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from service.access.audit import AuditLog
-from service.access.gate import Authenticator
-from service.access.keyring import ApiKeyStore
-from service.access.token import Token, new_token
+from service.auth.audit_log import AuditLog
+from service.auth.authenticator import Authenticator
+from service.auth.key_store import ApiKeyStore
+from service.auth.token import Token, new_token
 from service.domain.caller import CallerQuotas, Scope
 from service.errors import AccessModeUnset
+from service.gateway.context import GatewayContext
+from service.gateway.rpc.call_context import parse_peer_address
+from service.gateway.rpc.server import serve_grpc
 from service.jobs.record import new_job_id
-from service.office.gateway import GatewayContext
-from service.rpc.door import serve_grpc
-from service.rpc.exchange import parse_peer_address
 from service.settings import Settings
 from tests.integration.access.asking import create_token
 from tests.integration.rpc.scripted import ScriptedStreams

@@ -11,12 +11,12 @@ import pytest
 from circumplex.v1 import jobs_pb2 as wire
 
 from service.errors import CircumplexError, RequestInvalid, StoreFull
-from service.jobs.desk import JobQueue
+from service.gateway.context import GatewayContext
+from service.gateway.rpc.method_table import ANNOTATION_SERVICE, JOB_SERVICE, list_methods
+from service.gateway.rpc.server import serve_grpc
+from service.gateway.rpc.status import status_of
+from service.jobs.queue.job_queue import JobQueue
 from service.jobs.record import new_job_id
-from service.office.gateway import GatewayContext
-from service.rpc.door import serve_grpc
-from service.rpc.methods import ANNOTATION_SERVICE, JOB_SERVICE, list_methods
-from service.rpc.refusals import status_of
 from service.settings import Settings
 from service.telemetry.metrics import GRPC_METHODS
 from tests.integration.rooms import JobEnvironment

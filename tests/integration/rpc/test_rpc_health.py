@@ -12,8 +12,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from service.office.gateway import GatewayContext
-from service.rpc.door import serve_grpc
+from service.gateway.context import GatewayContext
+from service.gateway.rpc.server import serve_grpc
 from tests.integration.rpc.talking import (
     GrpcClient,
     open_grpc_client,

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from circumplex.v1 import jobs_pb2 as wire
 
-from service.api.app import create_app
 from service.errors import ClipTruncated
-from service.office.gateway import GatewayContext
+from service.gateway.context import GatewayContext
+from service.gateway.rest.app import create_app
 from tests.integration.lives import post_clip
 from tests.integration.pretence import make_failing_analysis, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually

@@ -15,10 +15,10 @@ import grpc
 import pytest
 from circumplex.v1 import jobs_pb2 as wire
 
+from service.gateway.context import GatewayContext
+from service.gateway.rpc import channel_options
+from service.gateway.rpc.server import serve_grpc
 from service.jobs.record import result_key
-from service.office.gateway import GatewayContext
-from service.rpc import options
-from service.rpc.door import serve_grpc
 from tests.integration.pretence import iterate_chunks, make_fake_analysis
 from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.rpc.frames import ACK_FLAG, GOAWAY, PING, Http2Connection
@@ -203,7 +203,7 @@ async def test_an_idle_connection_is_pinged(gateway: GatewayContext) -> None:
 async def test_a_client_that_does_not_acknowledge_pings_is_disconnected(
     gateway: GatewayContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "PING_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(channel_options, "PING_TIMEOUT_SECONDS", 1)
     async with open_pinging_connection(gateway, 1.0) as connection:
         await connection.wait_for_frame(PING, 10.0)
         assert await connection.wait_for_close(15.0)
@@ -213,8 +213,8 @@ async def test_clients_may_ping_at_the_allowed_rate_only(
     gateway: GatewayContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is twenty seconds there is a third of one here."""
-    assert options.MIN_PING_INTERVAL_SECONDS < 30
-    monkeypatch.setattr(options, "MIN_PING_SECONDS", 0.3)
+    assert channel_options.MIN_PING_INTERVAL_SECONDS < 30
+    monkeypatch.setattr(channel_options, "MIN_PING_SECONDS", 0.3)
     async with open_pinging_connection(gateway, 600.0) as connection:
         for _ in range(5):
             await connection.ping()

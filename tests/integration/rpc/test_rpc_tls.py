@@ -13,8 +13,8 @@ from circumplex.v1 import jobs_pb2 as wire
 from pydantic import ValidationError
 
 from service.errors import GrpcServerNotStarted
-from service.office.gateway import GatewayContext
-from service.rpc.door import serve_grpc
+from service.gateway.context import GatewayContext
+from service.gateway.rpc.server import serve_grpc
 from service.settings import Settings
 from tests.integration.rpc.talking import open_grpc_client
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.access.gate import requires_keys
+from service.auth.authenticator import requires_keys
 from service.errors import AccessModeUnset
 from service.settings import Settings
 

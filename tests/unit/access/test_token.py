@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from service.access.token import ALPHABET, Token, new_token, parse_api_key
+from service.auth.token import ALPHABET, Token, new_token, parse_api_key
 
 
 def test_a_token_reads_back_as_itself_and_shows_only_its_id() -> None:

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.api.form import MultipartClipReader
 from service.errors import ClipFieldMissing, RequestInvalid
+from service.gateway.rest.multipart import MultipartClipReader
 
 CLIP = bytes(range(256)) + b"\r\n--b\r\n--boundar"
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.negotiation import choose_format
 from service.errors import ResultFormatUnknown
+from service.gateway.rest.content_negotiation import choose_format
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.patience import parse_wait_seconds
+from service.gateway.rest.prefer_wait import parse_wait_seconds
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from service.domain.arrays import Float32Array
-from service.domain.cast import (
+from service.domain.array_types import Float32Array
+from service.domain.clip import FaceBox, Frame, TrackedFace
+from service.domain.timeline import TimelinePoint
+from service.domain.track_manager import (
     MAX_ACTIVE_TRACKS,
     MAX_TRACKS,
     MIN_TRACK_FRAMES,
     SUSPEND_AFTER_WINDOWS,
     TrackManager,
 )
-from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import TrackPipeline
-from service.domain.timeline import TimelinePoint
+from service.domain.track_pipeline import TrackPipeline
 from service.domain.windows import FusionOutput, Window
 
 WINDOW, HOP, CHUNK = 30, 20, 8

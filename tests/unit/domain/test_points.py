@@ -1,8 +1,8 @@
 import numpy as np
 
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import TrackPipeline
 from service.domain.timeline import TimelinePoint
+from service.domain.track_pipeline import TrackPipeline
 from service.domain.windows import FusionOutput, Window
 
 FACE = TrackedFace(track=3, box=FaceBox(left=1, top=2, width=3, height=4, score=0.9))

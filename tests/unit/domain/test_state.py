@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from service.domain.state import pack, unpack
+from service.domain.snapshot_codec import pack, unpack
 
 
 def test_snapshot_round_trips() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.domain.arrays import Float32Array
-from service.features.alignment import ARCFACE_TEMPLATE, align_crop, estimate_similarity
+from service.domain.array_types import Float32Array
+from service.faces.alignment import ARCFACE_TEMPLATE, align_crop, estimate_similarity
 
 
 def solve_naively(source: Float32Array, target: Float32Array) -> Float32Array:

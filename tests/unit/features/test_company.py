@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from service.domain.state import pack, unpack
-from service.features.finder import open_face_finder
-from service.features.sighting import FaceFinder, TrackedDetection
-from service.features.tracker import DETECTION_INTERVAL_PICTURES
+from service.domain.snapshot_codec import pack, unpack
+from service.faces.detections import FaceFinder, TrackedDetection
+from service.faces.finder import open_face_finder
+from service.faces.mesh_tracker import DETECTION_INTERVAL_PICTURES
 from service.settings import Settings
 from training.synthetic.company import GroupScene, MotionPath, SceneActor
 

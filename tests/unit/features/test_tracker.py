@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.domain.arrays import UInt8Array
+from service.domain.array_types import UInt8Array
 from service.errors import FaceModelsMissing
-from service.features.alignment import ARCFACE_TEMPLATE, align_crop
-from service.features.finder import open_face_finder
-from service.features.models import MESH_FILE, FaceNetwork
-from service.features.sighting import FaceFinder, TrackedDetection
+from service.faces.alignment import ARCFACE_TEMPLATE, align_crop
+from service.faces.detections import FaceFinder, TrackedDetection
+from service.faces.finder import open_face_finder
+from service.faces.tflite import MESH_FILE, FaceNetwork
 from service.settings import Settings
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression

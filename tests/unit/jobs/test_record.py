@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from service.domain.choices import AnalysisOptions, FaceSelection, Priority
+from service.domain.options import AnalysisOptions, FaceSelection, Priority
 from service.errors import ClipTooLong, InternalError
 from service.jobs.record import (
     JobRecord,

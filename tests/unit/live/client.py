@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import ANONYMOUS, Caller
-from service.live.streams import StreamManager
+from service.streaming.stream_manager import StreamManager
 
 Request = wire.StreamingAnnotateRequest
 MediaCounts = tuple[int, int, int]

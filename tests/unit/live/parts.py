@@ -9,10 +9,12 @@ import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
 from prometheus_client import CollectorRegistry
 
-from service.domain.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.audio_grid import HOP_SAMPLES
 from service.domain.caller import ANONYMOUS
 from service.domain.clip import ClipClosed, FaceBox, Frame, TrackedFace
-from service.domain.live import (
+from service.domain.model_signatures import CROP_SIDE, LIVE_WINDOW_FRAMES
+from service.domain.stream import (
     AudioExtracted,
     FramesExtracted,
     FrameUnreadable,
@@ -22,12 +24,10 @@ from service.domain.live import (
     StreamInput,
     StreamMedia,
 )
-from service.domain.signatures import CROP_SIDE, LIVE_WINDOW_FRAMES
-from service.domain.time import HOP_SAMPLES
-from service.jobs.connection import connect_redis
-from service.live.archive import CheckpointStore
-from service.live.streams import StreamManager
+from service.redis_client.client import connect_redis
 from service.settings import Settings
+from service.streaming.resume.checkpoint_store import CheckpointStore
+from service.streaming.stream_manager import StreamManager
 from service.telemetry.metrics import Metrics
 
 BOX = FaceBox(left=0, top=0, width=112, height=112, score=1)

@@ -2,8 +2,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import TooManyStreams
-from service.live.admission import MIN_RESULTS, AdmissionControl
 from service.settings import Settings
+from service.streaming.admission import MIN_RESULTS, AdmissionControl
 from service.telemetry.metrics import Metrics
 
 

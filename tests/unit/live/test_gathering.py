@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.live.gathering import MicroBatcher
+from service.streaming.batching.micro_batcher import MicroBatcher
 
 
 class DoublingModel:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.cast import TRACK_MANAGER_CLASSES, TrackManager
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import TrackPipeline
 from service.domain.timeline import TimelinePoint
+from service.domain.track_manager import TRACK_MANAGER_CLASSES, TrackManager
+from service.domain.track_pipeline import TrackPipeline
 from service.domain.windows import FusionOutput, Window
-from service.live.parcel import EncodedObjectInvalid, ObjectCodec
+from service.streaming.resume.object_codec import EncodedObjectInvalid, ObjectCodec
 
 WINDOW, HOP, BLOCK = 20, 13, 8
 FRAMES = 60 * BLOCK

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.media.layout import is_truncated, was_truncated
-from service.media.passage import ContainerScanner
+from service.media.container_scanner import ContainerScanner
+from service.media.truncation import is_truncated, was_truncated
 
 
 def make_mp4_box(kind: bytes, size: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.media.stages import prefetch
+from service.media.prefetch import prefetch
 
 
 def test_items_keep_their_order() -> None:

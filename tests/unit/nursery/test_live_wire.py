@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.decoding import live_wire, wire
+from service.decoding.protocol.media_input import (
+    END,
+    encode_piece,
+    encode_state,
+    read_pieces,
+    read_snapshot,
+)
+from service.decoding.protocol.stream_messages import InputExhausted, StreamMessage
+from service.decoding.stream_account import StreamAccount
 from service.domain.clip import ClipClosed, ClipOpened, FaceBox, Frame, TrackedFace
-from service.domain.live import (
+from service.domain.media import MediaInfo
+from service.domain.stream import (
     MAX_SNAPSHOT_BYTES,
     AudioExtracted,
     FramesExtracted,
@@ -21,12 +32,7 @@ from service.domain.live import (
     StreamFrame,
     StreamInput,
 )
-from service.domain.media import MediaInfo
 from service.errors import DecoderCrashed, StreamExpired
-from service.nursery import live_wire, wire
-from service.nursery.ledger import StreamAccount
-from service.nursery.live_wire import InputExhausted, StreamMessage
-from service.nursery.pieces import END, encode_piece, encode_state, read_pieces, read_snapshot
 
 BOX = FaceBox(left=1.5, top=2.0, width=30.0, height=40.0, score=0.9)
 MEDIA_INFO = MediaInfo(

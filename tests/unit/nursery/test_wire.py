@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from service.decoding import wire
 from service.domain.clip import (
     MAX_FACES,
     Chunk,
@@ -22,7 +23,6 @@ from service.domain.clip import (
 )
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.errors import CircumplexError, ClipTooLong, DecoderCrashed, InternalError
-from service.nursery import wire
 
 MEDIA_INFO = MediaInfo(
     container="mov,mp4",

@@ -4,7 +4,11 @@ import re
 
 import pytest
 
-from service.office.paging import PAGE_TOKEN_PATTERN, decode_page_token, encode_page_token
+from service.gateway.use_cases.pagination import (
+    PAGE_TOKEN_PATTERN,
+    decode_page_token,
+    encode_page_token,
+)
 
 
 @pytest.mark.parametrize("before", ["1795404618.214775", "1795404618.000001", "0.000000"])

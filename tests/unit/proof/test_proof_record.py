@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save_file
 
 from proof.record import read_training_record
-from service.domain.signatures import FOLDS
+from service.domain.model_signatures import FOLDS
 from training.folds import CrossValidationPlan, FoldSplit
 from training.loop.options import TrainingOptions
 from training.presets import MINI, build_networks

@@ -11,7 +11,7 @@ import pytest
 from proof.errors import WeightsMismatch
 from proof.offline import load_exported_models
 from proof.served import check_weights
-from service.provenance import read_provenance
+from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 
 

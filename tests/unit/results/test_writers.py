@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from service.domain.choices import FaceSelection
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.media import Anomalies, Flag, MediaInfo
+from service.domain.options import FaceSelection
 from service.domain.timeline import (
     AnalysisClosed,
     AnalysisOpened,

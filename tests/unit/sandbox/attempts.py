@@ -20,7 +20,7 @@ from collections.abc import Callable
 from errno import errorcode
 from pathlib import Path
 
-from service.sandbox.confinement import Confinement
+from service.decoding.sandbox.confinement import Confinement
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 

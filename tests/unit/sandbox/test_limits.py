@@ -8,7 +8,7 @@ import sys
 
 PREAMBLE = """
 import os, numpy as np
-from service.sandbox import limits
+from service.decoding.sandbox import limits
 def confine(cpu_seconds=60): limits.limit_use(memory_bytes=2**28, cpu_seconds=cpu_seconds)
 """
 

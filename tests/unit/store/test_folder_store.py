@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from service.blobstore.folder import ABANDONED_SECONDS, FolderStore
 from service.errors import StoreFull, StoreUnavailable
-from service.store.folder import ABANDONED_SECONDS, FolderStore
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ _LIMITED_WRITER_SCRIPT = """
 import asyncio, resource, sys
 from pathlib import Path
 from service.errors import StoreFull
-from service.store import FolderStore
+from service.blobstore import FolderStore
 
 async def megabytes(number):
     for _ in range(number):
@@ -101,7 +101,7 @@ async def test_full_file_system_raises_store_full_and_leaves_no_partial_file(fol
 _ENDLESS_WRITER_SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-from service.store import FolderStore
+from service.blobstore import FolderStore
 
 async def endless():
     while True:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from service.domain.arrays import UInt8Array
-from service.features.models import DETECTOR_FILE, FaceNetwork
+from service.domain.array_types import UInt8Array
+from service.faces.tflite import DETECTOR_FILE, FaceNetwork
 from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression

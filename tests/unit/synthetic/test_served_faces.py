@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from service.domain.arrays import UInt8Array
-from service.features.finder import open_face_finder
+from service.domain.array_types import UInt8Array
+from service.faces.finder import open_face_finder
 from training.synthetic.camera import Camera
 from training.synthetic.order import ClipSpec, DatasetSpec
 from training.synthetic.performance import Performance

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.domain.arrays import Float32Array
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.latent import CONTROL_RATE_HZ, Trajectory
 from training.synthetic.speech import SpeechGestures, Timbre, generate_speech
 from training.synthetic.voice import Microphone, synthesise_voice

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from service.domain.arrays import Float32Array, UInt8Array
-from service.domain.time import SAMPLE_RATE_HZ
+from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.clip import render_demo_clip, write_clip
 
 

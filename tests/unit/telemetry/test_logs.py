@@ -60,7 +60,7 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
 @pytest.mark.parametrize(
     ("logger", "error"),
     [
-        ("service.api.problems", _raised(QueueUnavailable("Redis is away"))),
+        ("service.gateway.rest.problems", _raised(QueueUnavailable("Redis is away"))),
         ("asyncio", _raised(InferenceUnavailable("Triton is away"))),
         ("asyncio", _raised(RedisConnectionError("nobody answers"))),
         ("uvicorn.error", _raised(RuntimeError("answer begun"), StoreUnavailable("disk away"))),

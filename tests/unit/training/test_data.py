@@ -9,13 +9,13 @@ import pytest
 import torch
 from toy_world import TOY_RECORDINGS, ToyRecording, write_dataset
 
-from service.domain.carry import ForwardFill
-from service.domain.signatures import FACE_FEATURES, VOICE_FEATURES
-from service.domain.time import PATCH_HOPS, patch_start_hop
+from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
+from service.domain.forward_fill import ForwardFill
+from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.windows import Features, Windower
 from service.media.audio import AudioReader
 from service.media.demux import ClipLimits, open_container
-from service.media.streams import select_audio_stream, select_video_stream
+from service.media.stream_selection import select_audio_stream, select_video_stream
 from service.media.video import VideoReader
 from training.data.augmentation import Augmentation
 from training.data.crops import read_crop

@@ -13,7 +13,7 @@ from toy_world import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
 from typer.testing import CliRunner
 
 from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.points import TrackPipeline
+from service.domain.track_pipeline import TrackPipeline
 from service.domain.windows import FusionOutput
 from training.cli import app
 from training.data.crops import read_crop

@@ -1,0 +1,163 @@
+"""The command line: start a process of the service, or annotate one clip right here."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.auth.authenticator import requires_keys
+from service.cli.main import keys, local
+from service.cli.main.console import STDERR, exit_on_error, load_settings, print_status
+from service.domain.options import AnalysisOptions, FaceSelection
+from service.domain.timeline import AnalysisProgress
+from service.results.columns import AnalysisResult
+from service.results.formats import find_format
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.wiring import open_clip_analyzer, start_gateway, start_worker
+
+app = typer.Typer(
+    name="circumplex",
+    help="Valence and arousal for every frame of a clip, from face and voice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(keys.app)
+
+
+@app.command()
+def gateway() -> None:
+    """Serve REST, gRPC, streams, health and metrics."""
+    with exit_on_error():
+        asyncio.run(start_gateway(load_settings()))
+
+
+@app.command()
+def worker() -> None:
+    """Work on queued jobs until SIGTERM, then finish or hand back what is under way."""
+    with exit_on_error():
+        asyncio.run(start_worker(load_settings()))
+
+
+@app.command()
+def up() -> None:
+    """Run Redis, Triton, a worker and the gateway here until Ctrl-C."""
+    from service.embedded.stack import run_stack  # an extra that the image leaves out
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = load_settings()
+    with exit_on_error():  # before anything is started for nothing
+        admitted = "holders of API keys" if requires_keys(settings) else "everybody"
+    with (
+        exit_on_error(),
+        suppress(KeyboardInterrupt),
+        run_stack(settings, on_start=lambda part: print_status(f"starting {part} ...")) as stack,
+    ):
+        table = Table.grid(padding=(0, 2))
+        table.add_row("access", admitted)
+        for name, address in stack.addresses.items():
+            table.add_row(name, address)
+        Console().print("Circumplex is up; Ctrl-C stops it.", table, sep="\n")
+        try:
+            stack.wait()
+        finally:
+            print_status("stopping ...")
+
+
+@app.command()
+def annotate(
+    clip: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the points go: a .csv or .json file.")
+    ],
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw them: valence and arousal over time.")
+    ] = None,
+    faces: Annotated[FaceSelection, typer.Option(help="The face that is there most, or all.")] = (
+        FaceSelection.PRIMARY
+    ),
+    video_stream: Annotated[
+        int | None, typer.Option(min=0, help="Which stream to look at, as ffprobe counts them.")
+    ] = None,
+    audio_stream: Annotated[
+        int | None, typer.Option(min=0, help="Which stream to listen to, as ffprobe counts them.")
+    ] = None,
+) -> None:
+    """Annotate one clip without a gateway.
+
+    Uses the Triton at CIRCUMPLEX_TRITON_URL; where none answers, a private one runs meanwhile.
+    """
+    from service.embedded.stack import open_triton  # an extra that the image leaves out
+
+    choices = AnalysisOptions(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
+    with exit_on_error():
+        find_format(output.suffix)
+        local.check_plot_suffix(plot)
+        with (
+            open_triton(load_settings(), on_start=print_status) as settings,
+            _progress_bar() as on_progress,
+        ):
+            result = asyncio.run(_annotate(clip, choices, settings, on_progress))
+        local.write_result(result, output)
+        if plot is not None:
+            local.write_plot(result, plot)
+        flags = f" ({', '.join(result.flags)})" if result.flags else ""
+        print_status(f"{len(result.frames)} frames{flags} in {output}")
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting as a line of an env file, what it is for above it."""
+    with exit_on_error():
+        current = load_settings()
+        for name, field in Settings.model_fields.items():
+            value, default = getattr(current, name), field.default
+            changed = "" if value == default else f" (default: {_format_value(default)})"
+            typer.echo(f"# {field.description}{changed}")
+            typer.echo(f"CIRCUMPLEX_{name.upper()}={_format_value(value)}")
+
+
+def _format_value(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+async def _annotate(
+    clip: Path,
+    choices: AnalysisOptions,
+    settings: Settings,
+    on_progress: Callable[[AnalysisProgress], None],
+) -> AnalysisResult:
+    async with open_clip_analyzer(settings, Metrics(CollectorRegistry())) as analyzer:
+        return await local.annotate(
+            clip, choices, analyzer=analyzer, settings=settings, on_progress=on_progress
+        )
+
+
+@contextmanager
+def _progress_bar() -> Generator[Callable[[AnalysisProgress], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=STDERR) as bar:
+        task = bar.add_task("annotating", total=None)
+
+        def on_progress(seen: AnalysisProgress) -> None:
+            total = None if seen.expected is None else max(seen.expected, seen.done)
+            bar.update(task, completed=seen.done, total=total)
+
+        yield on_progress

@@ -1,0 +1,136 @@
+"""The chain of stages inside the decode child, from a clip file to chunks of frames.
+
+decode (own thread) ─▶ face tracks and crops ─▶ sound of the same frames ─▶ chunk
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from service.decoding.requests import DecodeRequest
+from service.decoding.worker.face_stage import FaceStage, stack_crops
+from service.decoding.worker.memory_errors import translate_out_of_memory
+from service.domain.array_types import UInt8Array
+from service.domain.audio_grid import patch_start_hop
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent, Frame
+from service.domain.media import Anomalies, Flag
+from service.faces.detections import FaceFinder
+from service.media.audio import AudioReader
+from service.media.clip_handles import ClipSource
+from service.media.demux import (
+    ClipLimits,
+    check_limits,
+    open_container,
+)
+from service.media.media_info import read_media_info
+from service.media.prefetch import prefetch
+from service.media.stream_selection import select_audio_stream, select_video_stream
+from service.media.truncation import is_truncated
+from service.media.video import Picture, VideoReader
+
+PREFETCHED_PICTURES: Final = 3
+"""Decoded frames that wait for the face stage: what bounds the child's memory."""
+
+
+def extract_clip(
+    clip: ClipSource, options: DecodeRequest, finder: FaceFinder
+) -> Iterator[ExtractionEvent]:
+    """Decode a clip in this process: the chain of stages.
+
+    Raises: ClipError.
+    """
+    limits = ClipLimits(
+        max_seconds=options.max_seconds,
+        max_frames=options.max_frames,
+        max_pixels=options.max_pixels,
+    )
+    with (
+        open_container(clip, options.max_pixels) as container,
+        open_container(clip, options.max_pixels) as sound_container,
+    ):
+        stream = select_video_stream(container, clip, options.video_stream)
+        check_limits(container, stream, limits)
+        reader = VideoReader(
+            container,
+            stream,
+            limits=limits,
+            threads=options.threads,
+            is_truncated=is_truncated(clip),
+        )
+        audio_stream = select_audio_stream(sound_container, options.audio_stream)
+        audio = AudioReader(sound_container, audio_stream)
+        with (
+            translate_out_of_memory(stream.width * stream.height),
+            closing(prefetch(reader.read(), PREFETCHED_PICTURES)) as pictures,
+        ):
+            first = next(pictures)
+            yield ClipOpened(
+                media=read_media_info(container, stream, audio_stream, first.frame_format)
+            )
+            face_stage = FaceStage(finder)
+            yield from _make_chunks(
+                chain([first], pictures), face_stage, audio, options.chunk_frames
+            )
+        anomalies = audio.add_anomalies(reader.anomalies())
+        yield make_clip_closed(face_stage, reader.flags() | audio.flags(), anomalies)
+
+
+def make_clip_closed(face_stage: FaceStage, flags: set[Flag], anomalies: Anomalies) -> ClipClosed:
+    """The last message, with what is known of the faces added to what is known of the media."""
+    flags |= {Flag.CROWDED} if face_stage.is_crowded else set[Flag]()
+    flags |= set[Flag]() if face_stage.face_count else {Flag.NO_FACE}
+    return ClipClosed(
+        frames=face_stage.frame_count, flags=tuple(sorted(flags)), anomalies=anomalies
+    )
+
+
+@dataclass(slots=True)
+class _ChunkBuilder:
+    """A chunk in the making; pictures are let go as soon as their faces are cut out."""
+
+    frames: list[Frame] = field(default_factory=list[Frame])
+    crops: list[UInt8Array] = field(default_factory=list[UInt8Array])
+    decode_seconds: float = 0.0
+    face_seconds: float = 0.0
+
+    def add(self, picture: Picture, face_stage: FaceStage) -> None:
+        began = time.perf_counter()
+        frame, crops = face_stage.find_faces(picture.pixels, picture.time_seconds)
+        self.frames.append(frame)
+        self.crops += crops
+        self.face_seconds += time.perf_counter() - began
+        self.decode_seconds += picture.busy_seconds
+
+    def build(self, audio: AudioReader) -> Chunk:
+        before = audio.busy_seconds
+        hops = [patch_start_hop(frame.time_seconds) for frame in self.frames]
+        waveform, patch_starts = audio.read_patches(hops)
+        return Chunk(
+            frames=tuple(self.frames),
+            crops=stack_crops(self.crops),
+            waveform=waveform,
+            patch_starts=patch_starts,
+            stage_seconds={
+                "decode": self.decode_seconds,
+                "face": self.face_seconds,
+                "sound": audio.busy_seconds - before,
+            },
+        )
+
+
+def _make_chunks(
+    pictures: Iterable[Picture], face_stage: FaceStage, audio: AudioReader, chunk_frames: int
+) -> Iterator[Chunk]:
+    batch = _ChunkBuilder()
+    for picture in pictures:
+        batch.add(picture, face_stage)
+        if len(batch.frames) == chunk_frames:
+            yield batch.build(audio)
+            batch = _ChunkBuilder()
+    if batch.frames:
+        yield batch.build(audio)

@@ -1,0 +1,86 @@
+"""From five points to the 112x112 crop that the visual backbone was trained on.
+
+Source: the ArcFace template and its similarity alignment (Deng et al. 2019) [L];
+the least-squares similarity of Umeyama (1991).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.model_signatures import CROP_SIDE
+
+ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    dtype=np.float32,
+)
+"""Where the five points lie in a crop, pixels [L]."""
+
+
+def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
+    """Find the rotation, scale and shift that bring `source` closest to `target`.
+
+    Args: source, target: (K, 2) pixels, K >= 2, not all in one place.
+    Returns: (2, 3) float32: target ~ M[:, :2] @ source + M[:, 2].
+    Source: Umeyama 1991, equations 38-43, reflections excluded.
+    """
+    source64, target64 = source.astype(np.float64), target.astype(np.float64)
+    source_centre, target_centre = source64.mean(axis=0), target64.mean(axis=0)
+    source_offsets, target_offsets = source64 - source_centre, target64 - target_centre
+    covariance = target_offsets.T @ source_offsets / len(source64)
+    left, singular, right = np.linalg.svd(covariance)
+    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
+    rotation = left @ np.diag(signs) @ right
+    scale = (singular * signs).sum() / source_offsets.var(axis=0).sum()
+    linear = scale * rotation
+    shift = target_centre - linear @ source_centre
+    return np.column_stack([linear, shift]).astype(np.float32)
+
+
+def align_crop(picture: UInt8Array, points: Float32Array) -> UInt8Array:
+    """Cut an upright face so that its five points lie on the ArcFace template.
+
+    A face much larger than the crop is shrunk by whole-pixel averages first: bilinear sampling
+    alone would skip pixels and let their noise through.
+
+    Args: picture: (H, W, 3) uint8 RGB; points: (5, 2) float32 pixels of it.
+    Returns: (3, 112, 112) uint8 RGB; black where the picture ends.
+    """
+    matrix = estimate_similarity(points, ARCFACE_TEMPLATE)
+    shrink = int(1.0 / max(float(np.hypot(*matrix[:, 0])), 1e-6))
+    if shrink > 1:
+        picture, points = _shrink_around(picture, points, matrix, shrink)
+        matrix = estimate_similarity(points, ARCFACE_TEMPLATE)
+    crop = cv2.warpAffine(picture, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)).astype(np.uint8, copy=False)
+
+
+def _shrink_around(
+    picture: UInt8Array, points: Float32Array, matrix: Float32Array, shrink: int
+) -> tuple[UInt8Array, Float32Array]:
+    """The part of the picture that the crop shows, `shrink` times smaller, and its points."""
+    side = float(CROP_SIDE)
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float32)
+    visible = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    height, width = picture.shape[:2]
+    left, top = np.clip(np.floor(visible.min(axis=0)) - shrink, 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(visible.max(axis=0)) + shrink, 0, (width, height)).astype(int)
+    columns, rows = (right - left) // shrink, (bottom - top) // shrink
+    if columns < 1 or rows < 1:
+        return picture, points
+    part = picture[top : top + rows * shrink, left : left + columns * shrink]
+    small = cv2.resize(part, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+    origin = np.array([left, top], dtype=np.float32)
+    # pixel p of the small picture averages the pixels around shrink * p + (shrink - 1) / 2
+    moved = (points - origin - (shrink - 1) / 2) / shrink
+    return small.astype(np.uint8, copy=False), moved.astype(np.float32)

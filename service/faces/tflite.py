@@ -1,0 +1,58 @@
+"""The two face networks, checked before they are trusted.
+
+Source: the files that the mediapipe 0.10.21 wheel carries (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from service.domain.array_types import Float32Array
+from service.errors import FaceModelsMissing
+
+DETECTOR_FILE: Final = "face_detection_short_range.tflite"
+MESH_FILE: Final = "face_landmark.tflite"
+SHA256: Final = {
+    DETECTOR_FILE: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    MESH_FILE: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+}
+
+
+class FaceNetwork:
+    """One of the two networks. It runs on the calling thread, one call at a time."""
+
+    def __init__(self, folder: Path, name: str, outputs: Sequence[str]) -> None:
+        """Load it, and run it once on nothing: processes forked later share what that prepares.
+
+        Args: outputs: the names of what `run` returns, in order.
+
+        Raises: FaceModelsMissing: the file is absent or is not the one the service was made for.
+        """
+        self._interpreter = Interpreter(model_content=_read(folder, name), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        places = {each["name"]: each["index"] for each in self._interpreter.get_output_details()}
+        self._outputs = [places[output] for output in outputs]
+        self._interpreter.invoke()
+
+    def run(self, pixels: Float32Array) -> list[Float32Array]:
+        """What the network says of (H, W, 3) float32 pixels, scaled as it was taught."""
+        self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(place) for place in self._outputs]
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise FaceModelsMissing(f"The face model {name} cannot be read; run set-up") from error
+    if hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise FaceModelsMissing(f"The face model {name} is not the expected file; run set-up")
+    return content

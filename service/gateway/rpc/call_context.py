@@ -1,0 +1,158 @@
+"""Around every call: who calls, its trace id, its duration, its lines in the logs, its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn, TypeVar
+from urllib.parse import unquote
+
+import grpc
+
+from service.auth.audit_log import INTERRUPTED, OK, REFUSAL_STATUSES, AuditEntry
+from service.auth.token import parse_credential
+from service.domain.caller import Caller
+from service.errors import (
+    CircumplexError,
+    GatewayDraining,
+    InternalError,
+    ResponseStalled,
+    ServiceError,
+)
+from service.gateway.context import GatewayContext
+from service.gateway.rpc.method_table import RpcMethod
+from service.gateway.rpc.status import status_of
+from service.jobs.record import is_job_id
+from service.telemetry.logs import TRACE_ID, trace_id_of
+
+TRACE_METADATA_KEY: Final = "x-trace-id"
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class CallContext:
+    """One call, from its metadata to its status."""
+
+    def __init__(self, method: RpcMethod, gateway: GatewayContext, context: Any) -> None:
+        self._method = method
+        self._gateway = gateway
+        self._context = context
+        self._caller: Caller | None = None
+        self._error: CircumplexError | None = None
+        self._status: grpc.StatusCode | None = None
+        self._has_sent_metadata = False
+        self.job_id = ""
+
+    async def serve(self, handler: Callable[[Caller], Awaitable[T]]) -> T:
+        """What `answer` gives to whoever calls; an error of ours ends the call with its status."""
+        TRACE_ID.set(trace_id_of(self._metadata_value("traceparent", "")))
+        self._context.set_trailing_metadata(self._trace_metadata)
+        started = time.perf_counter()
+        try:
+            result = await handler(await self._authorize())
+            self._status = grpc.StatusCode.OK
+            return result
+        except CircumplexError as error:
+            self._error = error
+        except asyncio.CancelledError:
+            self._status = self._cancelled_status()
+            raise
+        except Exception as error:
+            self._error = InternalError()
+            self._error.__cause__ = error
+        finally:
+            self._record_outcome(time.perf_counter() - started)
+        return await self._abort(self._error)
+
+    async def send_initial_metadata(self) -> None:
+        """Say what goes before the first response; nothing does before an error."""
+        if not self._has_sent_metadata:
+            self._has_sent_metadata = True
+            await self._context.send_initial_metadata(self._trace_metadata)
+
+    async def send(self, response: object) -> None:
+        """Send one response; the next one is not made before the client has room for it.
+
+        Raises: AnswerStalled.
+        """
+        await self.send_initial_metadata()
+        stall_seconds = self._gateway.settings.response_stall_seconds
+        try:
+            async with asyncio.timeout(stall_seconds):
+                await self._context.write(response)
+        except TimeoutError as error:
+            raise ResponseStalled(f"nothing was taken for {stall_seconds:g} s") from error
+
+    @property
+    def _trace_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((TRACE_METADATA_KEY, TRACE_ID.get()),)
+
+    async def _authorize(self) -> Caller:
+        if self._gateway.drain.closing.is_set():
+            raise GatewayDraining
+        caller = await self._gateway.authenticator.identify(self._credential())
+        self._caller = caller
+        await self._gateway.authenticator.authorize(caller, self._method.scope)
+        return caller
+
+    def _credential(self) -> str | None:
+        return parse_credential(
+            self._metadata_values("x-api-key"), self._metadata_values("authorization")
+        )
+
+    def _metadata_value(self, key: str, default: str) -> str:
+        return next(iter(self._metadata_values(key)), default)
+
+    def _metadata_values(self, key: str) -> list[str]:
+        metadata = self._context.invocation_metadata() or ()
+        return [value for name, value in metadata if name == key]
+
+    async def _abort(self, error: CircumplexError) -> NoReturn:
+        """End the call with the error's status; waits for a client that has not taken the rest."""
+        status = status_of(error)
+        metadata = (*self._trace_metadata, *status.metadata)
+        await self._context.abort(status.code, status.message, metadata)
+        raise AssertionError("abort raises")
+
+    def _cancelled_status(self) -> grpc.StatusCode:
+        remaining = self._context.time_remaining()
+        is_past_deadline = remaining is not None and remaining <= 0
+        return grpc.StatusCode.DEADLINE_EXCEEDED if is_past_deadline else grpc.StatusCode.CANCELLED
+
+    def _record_outcome(self, seconds: float) -> None:
+        """Say what became of the call, before the client hears it."""
+        name, error = self._method.name, self._error
+        if isinstance(error, InternalError):
+            log.error("%s: a defect", name, exc_info=error)
+        elif isinstance(error, ServiceError):
+            log.warning("%s: %s: %s", name, error.code, error.detail)
+        final_status = self._status or grpc.StatusCode.UNKNOWN
+        status = final_status.name if error is None else error.grpc_status
+        self._gateway.metrics.grpc_request_duration_seconds.labels(name, status).observe(seconds)
+        log.info("%s %s %.1f ms", name, status, 1000 * seconds)
+        is_refused = error is not None and error.http_status in REFUSAL_STATUSES
+        if self._method.is_audited or is_refused:
+            self._gateway.audit_log.write(self._audit_entry(is_refused=is_refused))
+
+    def _audit_entry(self, *, is_refused: bool) -> AuditEntry:
+        outcome = OK if self._status is grpc.StatusCode.OK else INTERRUPTED
+        return AuditEntry(
+            action=self._method.action,
+            outcome=outcome if self._error is None else self._error.code,
+            key_id=self._caller.owner if self._caller else None,
+            key_name=self._caller.name if self._caller else None,
+            job_id=self.job_id if is_job_id(self.job_id) else None,
+            client=parse_peer_address(self._context.peer()),
+            detail=self._error.detail if self._error and is_refused else None,
+        )
+
+
+def parse_peer_address(peer: str) -> str | None:
+    """The address in what gRPC calls a peer: `ipv4:127.0.0.1:51762`, `ipv6:[::1]:51762`."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return None
+    return address.rpartition(":")[0].strip("[]")

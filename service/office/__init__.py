@@ -1,1 +1,0 @@
-"""What clients can ask for and how it is done, whichever door they come through."""

@@ -1,0 +1,146 @@
+"""The one story: chunks go through the backbones, windows through the fusion, points come out.
+
+Jobs, the offline command and the bench tell it through `analyse`; streams tell it piece by piece
+(service/live), with the same estimation, so that their numbers agree.
+
+    extract ─▶ embed, several chunks at once ─▶ estimate ─▶ points
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from service.domain.array_types import Float32Array
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent
+from service.domain.media import Flag
+from service.domain.options import AnalysisOptions
+from service.domain.ports import ClipExtractor, Inference
+from service.domain.timeline import (
+    AnalysisClosed,
+    AnalysisEvent,
+    AnalysisOpened,
+    AnalysisProgress,
+    FramesDecoded,
+)
+from service.pipeline.estimation import EstimationParameters, Estimator
+from service.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def analyse(
+    clip: Path,
+    options: AnalysisOptions,
+    *,
+    extractor: ClipExtractor,
+    inference: Inference,
+    parameters: EstimationParameters,
+    metrics: Metrics,
+) -> AsyncGenerator[AnalysisEvent]:
+    """Put every frame of a clip on the circumplex.
+
+    Yields: AnalysisOpened; for each chunk FramesDecoded, the points that are settled, in frame
+        order within their track, and FramesSeen; TrackDropped at any time; AnalysisClosed.
+    Raises: ClipError for the clip, ServiceError for a part of the service.
+    """
+    analysis = _ClipAnalysis(inference=inference, parameters=parameters, metrics=metrics)
+    async with extractor(clip, options) as extracts, aclosing(analysis.run(extracts)) as events:
+        async for event in events:
+            yield event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EmbeddedChunk:
+    """A chunk behind both backbones: faces (N, 512), voice (T, 128)."""
+
+    chunk: Chunk
+    faces: Float32Array
+    voice: Float32Array
+
+
+class _ClipAnalysis:
+    def __init__(
+        self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
+        self._chunks_in_flight = parameters.chunks_in_flight
+        self._estimator = Estimator(inference=inference, parameters=parameters, metrics=metrics)
+        self._expected_frames: int | None = None
+        self._done_frames = 0
+
+    async def run(self, extracts: AsyncIterator[ExtractionEvent]) -> AsyncGenerator[AnalysisEvent]:
+        async with aclosing(map_ahead(extracts, self._embed, self._chunks_in_flight)) as ready:
+            async for item in ready:
+                async with aclosing(self._events(item)) as events:
+                    async for event in events:
+                        yield event
+
+    async def _events(
+        self, item: ClipOpened | ClipClosed | _EmbeddedChunk
+    ) -> AsyncGenerator[AnalysisEvent]:
+        match item:
+            case ClipOpened(media=media):
+                self._expected_frames = media.frames_estimate
+                yield AnalysisOpened(media=media)
+            case _EmbeddedChunk():
+                frames = item.chunk.frames
+                yield FramesDecoded(times_seconds=tuple(each.time_seconds for each in frames))
+                async for event in self._estimator.add(frames, item.faces, item.voice):
+                    yield event
+                self._done_frames += len(frames)
+                yield AnalysisProgress(done=self._done_frames, expected=self._expected_frames)
+            case ClipClosed():
+                async for event in self._estimator.close():
+                    yield event
+                yield self._make_closed(item)
+
+    async def _embed(self, extract: ExtractionEvent) -> ClipOpened | ClipClosed | _EmbeddedChunk:
+        """Both backbones at once, for one chunk; chunks do not depend on each other."""
+        if not isinstance(extract, Chunk):
+            return extract
+        for stage, seconds in extract.stage_seconds.items():
+            self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
+        faces, voice = await asyncio.gather(
+            self._estimator.embed_faces(extract.crops, batch_size=len(extract.frames)),
+            self._estimator.embed_voice(extract.waveform, extract.patch_starts),
+        )
+        return _EmbeddedChunk(chunk=extract, faces=faces, voice=voice)
+
+    def _make_closed(self, clip: ClipClosed) -> AnalysisClosed:
+        tracks = self._estimator.tracks
+        flags = {*clip.flags}
+        if tracks.primary_track is None:
+            flags.add(Flag.NO_FACE)
+        if tracks.is_crowded:
+            flags.add(Flag.CROWDED)
+        return AnalysisClosed(
+            frames=self._done_frames,
+            flags=tuple(sorted(flags)),
+            anomalies=clip.anomalies,
+            primary=tracks.primary_track,
+        )
+
+
+async def map_ahead(
+    items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], limit: int
+) -> AsyncGenerator[R]:
+    """Work on up to `limit` items at once and yield what becomes of them in order."""
+    pending: deque[asyncio.Future[R]] = deque()
+    try:
+        async for item in items:
+            pending.append(asyncio.ensure_future(work(item)))
+            if len(pending) >= limit or pending[0].done():
+                yield await pending.popleft()
+        while pending:
+            yield await pending.popleft()
+    finally:
+        for unfinished in pending:
+            unfinished.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

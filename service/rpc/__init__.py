@@ -1,1 +1,0 @@
-"""The gRPC door: the services of circumplex.v1, health and reflection."""
