@@ -11,7 +11,7 @@ import numpy as np
 from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 RATE_HZ: Final = 25
 FRAME_SIZE: Final = (640, 360)

@@ -32,7 +32,7 @@ from service.media.video import Picture
 from service.settings import Settings
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_frames
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 BITS_PER_SECOND: Final = 5_000_000
 """Of a phone or a good webcam. A drawing alone needs a tenth, and decodes four times as fast."""

@@ -19,7 +19,7 @@ from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 LOOP_SECONDS: Final = 16
 """Whole pictures and, at 8 kHz, whole AAC packets: 125 of 1024 samples."""

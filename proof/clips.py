@@ -22,8 +22,8 @@ from proof.frames import ClipTruth
 from training.data.annotations import read_annotations
 from training.data.crops import read_face_mask
 from training.data.layout import ANNOTATIONS_FOLDER, CROPS_FOLDER, VIDEOS_FOLDER, Recording, Split
-from training.synthetic.order import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
-from training.synthetic.recording import get_completion_file, write_recording
+from training.synthetic.dataset_spec import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
+from training.synthetic.recording_writer import get_completion_file, write_recording
 
 _NO_FACE_MODELS_DIR: Final = Path()
 """Drawn crops take none."""

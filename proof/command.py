@@ -19,9 +19,9 @@ from proof.report import build_report, list_failures, show_report
 from proof.steps import EvaluationPipeline
 from service.errors import CircumplexError
 from service.settings import Settings
+from training.data.atomic_files import replace_text
 from training.data.errors import DatasetError
-from training.data.files import replace_text
-from training.synthetic.rates import RATES
+from training.synthetic.frame_rates import RATES
 
 DEFAULT_RATES: Final = ("24", "30", "60", "variable")
 _error_console: Final = Console(stderr=True)

@@ -25,8 +25,8 @@ from service.domain.model_signatures import (
 )
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
-from training.data.tracks import SpectraCache
-from training.data.windows import WindowGrid
+from training.data.spectra_cache import SpectraCache
+from training.data.window_grid import WindowGrid
 from training.evaluation.timelines import Timeline, TimelineEstimator
 from training.export import hash_weights, load_model
 from training.networks.log_mel import LogMel

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.data.layout import Split, parse_subject
 from training.evaluation.calibration import read_calibration
-from training.evaluation.evidence import EVALUATION_FOLDER, REPORT_FILE, find_report
+from training.evaluation.report_provenance import EVALUATION_FOLDER, REPORT_FILE, find_report
 from training.export import hash_weights
 from training.loop.errors import RunError
 from training.loop.options import Ablation

@@ -20,8 +20,8 @@ from proof.served import estimate_served
 from service.embedded.stack import isolate_settings, run_stack
 from service.pipeline.provenance import read_provenance
 from service.settings import Settings
-from training.loop.journal import RunLogger
-from training.synthetic.order import WORLD_VERSION
+from training.loop.run_logger import RunLogger
+from training.synthetic.dataset_spec import WORLD_VERSION
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import pytest
 from service.embedded.triton import TritonPorts, run_triton
 from service.settings import Settings
 from training.export import export_repository
+from training.export_run import export_run
 from training.presets import MINI, PAPER, Preset
-from training.runs_served import export_run
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0

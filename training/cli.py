@@ -10,13 +10,13 @@ from rich.console import Console
 
 from training.evaluation.command import calibrate_command, evaluate_command
 from training.export import export_repository
+from training.export_run import export_run
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
 from training.runs import CONFIG_FILE
-from training.runs_served import export_run
 from training.shipping.command import reproduce_command, ship_command
 from training.synthetic.command import synthesise
 

@@ -24,10 +24,10 @@ from typing import Any, Final
 from safetensors.torch import load_file
 
 from service.domain.model_signatures import FOLDS
+from training.data.atomic_files import replace_text
 from training.data.augmentation import Augmentation
-from training.data.files import replace_text
 from training.data.samples import Modality
-from training.data.windows import WindowGrid
+from training.data.window_grid import WindowGrid
 from training.folds import CrossValidationPlan, FoldSplit
 from training.loop.checkpoint import StateDict
 from training.loop.errors import RunConfigMismatch, RunIncomplete, RunNotFound

@@ -17,7 +17,7 @@ from torch.nn import functional
 from training.networks.fusion import FoldEnsemble
 from training.networks.iresnet import IResNet
 from training.networks.log_mel import LogMel
-from training.networks.stack import FoldStack
+from training.networks.stacked_folds import FoldStack
 from training.networks.vggish import Vggish
 from training.presets import Networks
 

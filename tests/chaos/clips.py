@@ -13,7 +13,7 @@ import numpy as np
 from tests.media.factory import VideoTrack, encode_clip
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames, write_clip
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 _SIZE: Final = (240, 180)
 _REMAINING_SHARE: Final = 0.6

@@ -7,10 +7,10 @@ import json
 import re
 from pathlib import Path
 
-from training.evaluation.evidence import read_held_out_metrics
+from training.evaluation.report_provenance import read_held_out_metrics
+from training.export_run import export_run
 from training.loop.options import Ablation
 from training.runs import open_run
-from training.runs_served import export_run
 
 SHIPPED = Path(__file__).parents[2] / "weights" / "mini"
 SCRATCH = ("tracks", "embeddings", "evaluation")

@@ -14,7 +14,7 @@ import pytest
 from circumplex_client import Client, ClipOptions, ClipResult
 
 from training.synthetic.clip import write_clip
-from training.synthetic.company import GroupScene, SceneActor
+from training.synthetic.group_scene import GroupScene, SceneActor
 
 HEIGHT, WIDTH, RATE_HZ, FRAMES = 240, 432, 12, 48
 HOST_SEED, GUEST_SEED = 251, 205

@@ -18,7 +18,7 @@ from service.domain.array_types import UInt8Array
 from tests.media.factory import AudioTrack, VideoTrack, encode_clip
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_frames
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 _FRAME_COUNT: Final = 2
 _REORDERED_FRAME_COUNT: Final = 3

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from training.cli import app
 from training.data.layout import Split
 from training.evaluation.report import evaluate_run
-from training.loop.journal import RunLogger
+from training.loop.run_logger import RunLogger
 
 SHIPPED_RUN = Path(__file__).parents[2] / "weights" / "mini"
 SEED = 4_711

@@ -34,7 +34,7 @@ from service.domain.stream import (
 )
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_audio, render_frames
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 PCM_FORMAT = AudioFormat(encoding=SampleEncoding.S16, rate_hz=44_100, channels=2)
 JPEG_MEDIA = FrameStreamMedia(encoding=FrameEncoding.JPEG, sound=PCM_FORMAT)

@@ -21,11 +21,11 @@ from service.domain.audio_grid import PATCH_HOPS
 from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.windows import Features
+from training.data.atomic_files import replace_file
 from training.data.crops import read_crop
-from training.data.files import replace_file
 from training.data.layout import Recording
-from training.data.sound import Seconds
-from training.data.tracks import SpectraCache
+from training.data.spectra_cache import SpectraCache
+from training.data.video import Seconds
 
 _CROP_BATCH_SIZE: Final = 64
 _PATCH_BATCH_SIZE: Final = 128

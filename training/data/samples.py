@@ -17,8 +17,8 @@ from training.data.augmentation import Augmentation
 from training.data.crops import read_crop
 from training.data.errors import NoAnnotatedFrames
 from training.data.layout import Recording
-from training.data.tracks import SpectraCache
-from training.data.windows import WindowGrid
+from training.data.spectra_cache import SpectraCache
+from training.data.window_grid import WindowGrid
 
 Modality = Literal["visual", "audio"]
 SampleKey = tuple[int, int]

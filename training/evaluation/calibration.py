@@ -18,11 +18,11 @@ import torch
 
 from service.domain.array_types import Float32Array
 from service.domain.model_signatures import FOLDS
+from training.data.atomic_files import replace_text
 from training.data.embeddings import EmbeddingStore
-from training.data.files import replace_text
 from training.data.layout import Recording
 from training.evaluation.timelines import Timeline, TimelineEstimator
-from training.loop.heads import zero_ablated_modality
+from training.loop.fold_training import zero_ablated_modality
 from training.metrics import NORMAL_90_QUANTILE, interval_coverage
 from training.runs import CALIBRATION_FILE, TrainingRun
 

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from training.data.errors import DatasetError
 from training.data.layout import Split
-from training.evaluation.evidence import EVALUATION_FOLDER
 from training.evaluation.recalibration import recalibrate
 from training.evaluation.report import evaluate_run
-from training.evaluation.table import build_report_table
+from training.evaluation.report_provenance import EVALUATION_FOLDER
+from training.evaluation.report_table import build_report_table
+from training.loop.distributed import join_ranks
 from training.loop.errors import RunError
-from training.loop.journal import RunLogger
-from training.loop.ranks import join_ranks
+from training.loop.run_logger import RunLogger
 
 
 def evaluate_command(

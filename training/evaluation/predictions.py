@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from service.domain.array_types import Float32Array
+from training.data.atomic_files import replace_text
 from training.data.crops import format_crop_name
-from training.data.files import replace_text
 from training.data.layout import Recording
 from training.evaluation.timelines import Timeline
 

@@ -12,9 +12,9 @@ import torch
 
 from training.data.layout import Split, fingerprint_dataset, read_dataset
 from training.evaluation.calibration import calibrate_from_timelines
-from training.evaluation.estimation import RunEstimator
+from training.evaluation.run_estimator import RunEstimator
 from training.loop.errors import SubjectsNotHeldOut
-from training.loop.journal import RunLogger
+from training.loop.run_logger import RunLogger
 from training.runs import check_has_all_folds, open_run
 
 

@@ -9,24 +9,24 @@ from typing import Any
 
 import torch
 
+from training.data.atomic_files import replace_text
 from training.data.errors import SplitEmpty
-from training.data.files import replace_text
 from training.data.layout import Split, filter_split, fingerprint_dataset, read_dataset
 from training.evaluation.calibration import read_calibration
 from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
-from training.evaluation.estimation import RunEstimator
-from training.evaluation.evidence import EVALUATION_FOLDER, REPORT_FILE, hash_weight_files
-from training.evaluation.figures import (
+from training.evaluation.predictions import write_predictions, write_submission
+from training.evaluation.report_provenance import EVALUATION_FOLDER, REPORT_FILE, hash_weight_files
+from training.evaluation.run_estimator import RunEstimator
+from training.evaluation.run_metrics import (
     compute_ensemble_ccc,
     compute_run_metrics,
     summarize_cross_validation,
 )
-from training.evaluation.predictions import write_predictions, write_submission
 from training.loop.errors import RunConfigMismatch
-from training.loop.journal import RunLogger
+from training.loop.run_logger import RunLogger
 from training.machine import describe_machine
 from training.runs import TrainingRun, open_run
-from training.synthetic.order import SPEC_FILE
+from training.synthetic.dataset_spec import SPEC_FILE
 
 
 def evaluate_run(

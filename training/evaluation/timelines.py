@@ -16,8 +16,8 @@ from service.domain.smoothing import Sample, Smoother
 from service.domain.windows import Features, FusionOutput, Merger, Window, Windower
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
-from training.data.sound import Seconds
-from training.data.windows import WindowGrid
+from training.data.video import Seconds
+from training.data.window_grid import WindowGrid
 
 _WINDOW_BATCH_SIZE: Final = 12
 SMOOTHING_SECONDS: Final = 0.2

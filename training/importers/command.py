@@ -11,7 +11,7 @@ from rich.console import Console
 
 from training.importers.backbone import write_backbone
 from training.importers.errors import ImportRefused, LayoutMismatch
-from training.importers.intake import import_backbone
+from training.importers.import_backbone import import_backbone
 from training.importers.layouts import BackboneKind
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from service.domain.model_signatures import VOICE_FEATURES
-from training.importers.checkpoint import CheckpointContents, read_checkpoint
+from training.importers.checkpoint_file import CheckpointContents, read_checkpoint
 from training.importers.errors import LayoutMismatch, WeightsNotFinite
 
 _KEY_PAIRS: Final = (

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.data.files import replace_file
+from training.data.atomic_files import replace_file
 
 StateDict = dict[str, Tensor]
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from service.domain.model_signatures import FOLDS
 from training.data.errors import DatasetError
 from training.importers.errors import ImportRefused
+from training.loop.distributed import join_ranks
 from training.loop.errors import RunError
-from training.loop.journal import RunLogger
 from training.loop.options import Ablation, Decay, TrainingOptions
-from training.loop.ranks import join_ranks
-from training.loop.training import InitialWeights, train_run
+from training.loop.run_logger import RunLogger
+from training.loop.train_run import InitialWeights, train_run
 from training.presets import PRESETS
 
 

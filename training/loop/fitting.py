@@ -15,17 +15,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.data.files import replace_file
+from training.data.atomic_files import replace_file
 from training.loop.checkpoint import (
     TrainingCheckpoint,
     flatten_optimizer_state,
     load_optimizer_state,
 )
+from training.loop.distributed import Ranks
 from training.loop.errors import TrainingDiverged
-from training.loop.journal import RunLogger, format_epoch, write_metrics
+from training.loop.lr_schedule import LearningRateSchedule
 from training.loop.options import TrainingSchedule
-from training.loop.pace import LearningRateSchedule
-from training.loop.ranks import Ranks
+from training.loop.run_logger import RunLogger, format_epoch, write_metrics
 from training.metrics import Scores
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"

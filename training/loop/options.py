@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from service.domain.model_signatures import FOLDS
 from training.data.augmentation import Augmentation
-from training.data.windows import WindowGrid
+from training.data.window_grid import WindowGrid
 from training.networks.encoder import EncoderConfig
 from training.networks.tcn import TcnConfig
 from training.presets import Preset

@@ -11,7 +11,7 @@ from training.evaluation.calibration import read_calibration
 from training.evaluation.comparison import METRIC_NAMES
 from training.presets import Networks
 from training.runs import TrainingRun
-from training.shipping.template import CARD_TEMPLATE
+from training.shipping.card_template import CARD_TEMPLATE
 
 EvaluationReport = Mapping[str, Any]
 

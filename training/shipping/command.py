@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from training.loop.errors import RunError
-from training.loop.journal import RunLogger
+from training.loop.run_logger import RunLogger
 from training.recipe import SHIPPED_RECIPE
+from training.shipping.release import ship_run
 from training.shipping.reproduction import build_command, run_recipe
-from training.shipping.shipment import ship_run
 
 
 def ship_command(

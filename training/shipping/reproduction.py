@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.loop.journal import RunLogger
+from training.loop.run_logger import RunLogger
 from training.recipe import Recipe, RecipeStep
 from training.shipping.errors import StepFailed
 

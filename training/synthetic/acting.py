@@ -7,15 +7,15 @@ from typing import Final
 import numpy as np
 
 from training.synthetic.expression import ExpressionTracks
-from training.synthetic.latent import (
+from training.synthetic.expressivity import Expressivity
+from training.synthetic.speech import SpeechGestures
+from training.synthetic.trajectory import (
     CONTROL_RATE_HZ,
     Doubles,
     Trajectory,
     draw_smooth_noise,
     smooth_track,
 )
-from training.synthetic.manner import Expressivity
-from training.synthetic.speech import SpeechGestures
 
 _BLINK_SECONDS: Final = 0.18
 _BLUSH_SECONDS: Final = 0.6

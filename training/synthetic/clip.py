@@ -12,9 +12,9 @@ import numpy as np
 from service.domain.array_types import Float32Array, UInt8Array
 from training.synthetic.camera import Camera
 from training.synthetic.container import write_clip
-from training.synthetic.latent import Doubles
 from training.synthetic.performance import Performance
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
+from training.synthetic.trajectory import Doubles
 from training.synthetic.voice import Microphone, synthesise_voice
 
 __all__ = [

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.synthetic.order import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
-from training.synthetic.rates import RATES
-from training.synthetic.recording import get_completion_file, write_recording
+from training.synthetic.dataset_spec import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
+from training.synthetic.frame_rates import RATES
+from training.synthetic.recording_writer import get_completion_file, write_recording
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

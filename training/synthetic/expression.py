@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from training.synthetic.latent import Doubles, interpolate_track
+from training.synthetic.trajectory import Doubles, interpolate_track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from service.domain.array_types import UInt8Array
 from training.synthetic.actor import Actor
+from training.synthetic.background import render_background
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.complexion import draw_complexion
 from training.synthetic.expression import Expression
@@ -16,7 +17,6 @@ from training.synthetic.eyes import draw_brows, draw_eyes
 from training.synthetic.hair import draw_back_hair, draw_front_hair, draw_side, draw_strands
 from training.synthetic.head import draw_skin, shape_skull
 from training.synthetic.mouth import draw_mouth
-from training.synthetic.room import render_background
 from training.synthetic.shapes import Canvas, Light
 from training.synthetic.spectacles import draw_spectacles
 from training.synthetic.sprite import Sprite

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.domain.array_types import BoolArray
 from training.synthetic.actor import Colour
-from training.synthetic.latent import Doubles
+from training.synthetic.trajectory import Doubles
 
 MOVE_SECONDS: Final = 0.14
 """From out of sight to before the face."""

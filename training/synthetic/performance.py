@@ -12,10 +12,15 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import ExpressionTracks
-from training.synthetic.latent import Doubles, Trajectory, generate_trajectory, interpolate_track
-from training.synthetic.manner import Expressivity
+from training.synthetic.expressivity import Expressivity
 from training.synthetic.occlusion import Occluder, draw_occluders
 from training.synthetic.speech import SpeechGestures, generate_speech
+from training.synthetic.trajectory import (
+    Doubles,
+    Trajectory,
+    generate_trajectory,
+    interpolate_track,
+)
 
 MAX_VISIBLE_YAW: Final = 0.95
 """Radians beyond which a face counts as turned away: the mesh follows 0.9 and loses 1.1."""

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, Trajectory, smooth_track
+from training.synthetic.trajectory import CONTROL_RATE_HZ, Doubles, Trajectory, smooth_track
 
 VOWELS: Final = np.array(
     [

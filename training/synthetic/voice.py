@@ -12,8 +12,8 @@ import numpy as np
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
-from training.synthetic.latent import CONTROL_RATE_HZ, Doubles
 from training.synthetic.speech import SpeechGestures, Timbre
+from training.synthetic.trajectory import CONTROL_RATE_HZ, Doubles
 
 _MAX_HARMONIC_HZ: Final = 5_500.0
 _BANDWIDTHS_HZ: Final = np.array([80.0, 110.0, 170.0])

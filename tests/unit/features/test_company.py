@@ -13,7 +13,7 @@ from service.faces.detections import FaceFinder, TrackedDetection
 from service.faces.finder import open_face_finder
 from service.faces.mesh_tracker import DETECTION_INTERVAL_PICTURES
 from service.settings import Settings
-from training.synthetic.company import GroupScene, MotionPath, SceneActor
+from training.synthetic.group_scene import GroupScene, MotionPath, SceneActor
 
 MODELS = Settings().face_models_dir
 HEIGHT, WIDTH, RATE_HZ = 270, 480, 12

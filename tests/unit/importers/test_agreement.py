@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tests.unit.importers import public_layouts as public
-from training.importers.intake import import_backbone
+from training.importers.import_backbone import import_backbone
 from training.importers.layouts import BackboneKind
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.serving import ServedVisualBackbone

@@ -10,7 +10,7 @@ import torch
 
 from training.importers.backbone import ImportedBackbone, read_backbone, write_backbone
 from training.importers.errors import BackboneFileInvalid
-from training.importers.intake import import_backbone
+from training.importers.import_backbone import import_backbone
 from training.importers.layouts import ARCFACE_CONFIG, BackboneKind
 from training.networks.iresnet import IResNet
 from training.presets import MINI

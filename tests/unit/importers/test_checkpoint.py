@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from training.importers.checkpoint import read_checkpoint
+from training.importers.checkpoint_file import read_checkpoint
 from training.importers.errors import (
     CheckpointDamaged,
     CheckpointHoldsCode,

@@ -12,7 +12,7 @@ from training.cli import app
 from training.export import export_repository, hash_weights, load_model
 from training.importers.backbone import ImportedBackbone, write_backbone
 from training.importers.errors import BackboneFileInvalid
-from training.importers.intake import import_backbone
+from training.importers.import_backbone import import_backbone
 from training.importers.layouts import BackboneKind
 from training.presets import MINI
 from training.serving import ServedAudioBackbone, ServedVisualBackbone

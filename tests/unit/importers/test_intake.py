@@ -9,7 +9,7 @@ import torch
 
 from tests.unit.importers import public_layouts as public
 from training.importers.errors import LayoutMismatch, WeightsNotFinite
-from training.importers.intake import import_backbone
+from training.importers.import_backbone import import_backbone
 from training.importers.layouts import BackboneKind
 
 LAYOUTS: dict[BackboneKind, Callable[[], public.Shapes]] = {

@@ -11,7 +11,7 @@ import pytest
 
 from proof.clips import ClipSelection, read_clips, render_clips
 from proof.errors import FramesMismatch
-from training.data.sound import read_video
+from training.data.video import read_video
 
 CLIP_SPEC = ClipSelection(
     seed=9, actors=1, seconds=1.0, rates=("24", "variable"), rates_per_actor=2

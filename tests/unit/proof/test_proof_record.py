@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 from proof.record import read_training_record
 from service.domain.model_signatures import FOLDS
+from training.export_run import export_run
 from training.folds import CrossValidationPlan, FoldSplit
 from training.loop.options import TrainingOptions
 from training.presets import MINI, build_networks
 from training.runs import TrainingRun, start_or_resume_run
-from training.runs_served import export_run
 
 FOLD_PLAN = FoldSplit(training=("actor0000000", "actor0000001_left"), validation=("actor0000002",))
 PLAN = CrossValidationPlan(

@@ -14,11 +14,11 @@ from service.faces.tflite import DETECTOR_FILE, FaceNetwork
 from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
+from training.synthetic.expressivity import Expressivity
 from training.synthetic.face import draw_face
-from training.synthetic.latent import Trajectory
-from training.synthetic.manner import Expressivity
 from training.synthetic.performance import Performance
 from training.synthetic.speech import Timbre, generate_speech
+from training.synthetic.trajectory import Trajectory
 
 FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 

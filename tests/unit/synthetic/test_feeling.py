@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.synthetic.latent import CONTROL_RATE_HZ, generate_trajectory
 from training.synthetic.performance import Performance
+from training.synthetic.trajectory import CONTROL_RATE_HZ, generate_trajectory
 
 TRAJECTORIES = [generate_trajectory(seconds=60, seed=seed) for seed in range(12)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.ceiling import concordance_correlation, measure_ridge_ccc
+from training.synthetic.ridge_baseline import concordance_correlation, measure_ridge_ccc
 
 Ceilings = dict[str, tuple[float, float]]
 

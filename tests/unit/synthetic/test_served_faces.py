@@ -10,10 +10,10 @@ import numpy as np
 from service.domain.array_types import UInt8Array
 from service.faces.finder import open_face_finder
 from training.synthetic.camera import Camera
-from training.synthetic.order import ClipSpec, DatasetSpec
+from training.synthetic.dataset_spec import ClipSpec, DatasetSpec
 from training.synthetic.performance import Performance
-from training.synthetic.recording import write_recording
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.recording_writer import write_recording
+from training.synthetic.renderer import PerformanceRenderer
 
 FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 

@@ -9,8 +9,8 @@ import pytest
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
-from training.synthetic.latent import CONTROL_RATE_HZ, Trajectory
 from training.synthetic.speech import SpeechGestures, Timbre, generate_speech
+from training.synthetic.trajectory import CONTROL_RATE_HZ, Trajectory
 from training.synthetic.voice import Microphone, synthesise_voice
 
 SECONDS = 4

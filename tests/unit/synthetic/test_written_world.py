@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training.synthetic.annotations import write_annotations
+from training.synthetic.annotation_writer import write_annotations
 from training.synthetic.command import app
-from training.synthetic.order import DatasetSpec, iter_clip_specs
+from training.synthetic.dataset_spec import DatasetSpec, iter_clip_specs
+from training.synthetic.frame_rates import RATES, draw_frame_times
 from training.synthetic.performance import Performance
-from training.synthetic.rates import RATES, draw_frame_times
 
 
 def synthesise(out: Path, *options: str) -> int:

@@ -31,9 +31,9 @@ from training.data.errors import (
 )
 from training.data.layout import Recording, Split, filter_split, fingerprint_dataset, read_dataset
 from training.data.samples import EpochBatchSampler, FrameDataset, SampleSource
-from training.data.sound import extend_times, read_video
-from training.data.tracks import SpectraCache
-from training.data.windows import WindowGrid
+from training.data.spectra_cache import SpectraCache
+from training.data.video import extend_times, read_video
+from training.data.window_grid import WindowGrid
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.synthetic.container import write_clip
 

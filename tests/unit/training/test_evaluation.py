@@ -18,20 +18,20 @@ from service.domain.windows import FusionOutput
 from training.cli import app
 from training.data.crops import read_crop
 from training.data.layout import Recording, Split, read_dataset
-from training.data.sound import read_video
+from training.data.video import read_video
 from training.evaluation.calibration import Calibration, fit_calibration, read_calibration
 from training.evaluation.recalibration import recalibrate
 from training.evaluation.report import evaluate_run
 from training.export import load_model, script_model
+from training.export_run import export_run
+from training.loop.distributed import Ranks
 from training.loop.errors import RunIncomplete, RunNotServable, SubjectsNotHeldOut
-from training.loop.journal import RunLogger
 from training.loop.options import Ablation
-from training.loop.ranks import Ranks
-from training.loop.training import InitialWeights, train_run
+from training.loop.run_logger import RunLogger
+from training.loop.train_run import InitialWeights, train_run
 from training.networks.fusion import FoldEnsemble
 from training.presets import build_networks
 from training.runs import TrainingRun, open_run, start_or_resume_run
-from training.runs_served import export_run
 from training.serving import ServedFusion, SpreadCalibration
 
 CPU = torch.device("cpu")

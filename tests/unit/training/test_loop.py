@@ -16,20 +16,20 @@ from toy_world import QUICK_OPTIONS, TINY_PRESET, write_dataset
 
 from training.data.layout import read_dataset
 from training.data.samples import SampleSource
-from training.data.tracks import SpectraCache
-from training.loop.backbones import BackboneData, BackboneTask, FrameRegressor
+from training.data.spectra_cache import SpectraCache
+from training.loop.backbone_training import BackboneData, BackboneTask, FrameRegressor
 from training.loop.checkpoint import (
     TrainingCheckpoint,
     flatten_optimizer_state,
     load_optimizer_state,
 )
+from training.loop.distributed import Ranks
 from training.loop.errors import RunConfigMismatch, RunIncomplete
 from training.loop.fitting import CHECKPOINT_FILE, METRICS_FILE, WEIGHTS_FILE
-from training.loop.journal import RunLogger
+from training.loop.lr_schedule import LearningRateSchedule
 from training.loop.options import Ablation, Decay, TrainingOptions, TrainingSchedule, apply_ablation
-from training.loop.pace import LearningRateSchedule
-from training.loop.ranks import Ranks
-from training.loop.training import InitialWeights, train_run
+from training.loop.run_logger import RunLogger
+from training.loop.train_run import InitialWeights, train_run
 from training.networks.log_mel import LogMel
 from training.presets import PAPER, build_networks
 from training.runs import CURVES_FILE, TrainingRun, open_run, start_or_resume_run
@@ -42,9 +42,9 @@ from pathlib import Path
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
 from toy_world import QUICK, TINY
-from training.loop.journal import Journal
-from training.loop.ranks import join_ranks
-from training.loop.training import train
+from training.loop.run_logger import Journal
+from training.loop.distributed import join_ranks
+from training.loop.train_run import train
 torch.set_num_threads(1)
 with join_ranks("cpu") as ranks:
     train(Path(sys.argv[2]), Path(sys.argv[3]), preset=TINY, options=replace(QUICK, folds=(0, 4)),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.loop.journal import RunLogger
 from training.loop.options import Ablation
+from training.loop.run_logger import RunLogger
 from training.recipe import SHIPPED_RECIPE, Recipe
 from training.shipping.errors import StepFailed
 from training.shipping.reproduction import STEPS_FILE, build_command, is_step_done, run_recipe

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from training.cli import app
 from training.data.layout import Split
 from training.evaluation.report import evaluate_run
+from training.loop.distributed import Ranks
 from training.loop.errors import RunConfigMismatch, RunError, RunIncomplete, RunNotServable
-from training.loop.journal import RunLogger
-from training.loop.ranks import Ranks
-from training.loop.training import train_run
+from training.loop.run_logger import RunLogger
+from training.loop.train_run import train_run
 from training.runs import TrainingRun
-from training.shipping import shipment
+from training.shipping import release
 from training.shipping.errors import (
     FolderOccupied,
     ReleaseTooLarge,
@@ -29,8 +29,8 @@ from training.shipping.errors import (
     RunNotEvaluated,
     RunNotSynthetic,
 )
-from training.shipping.shipment import ship_run
-from training.synthetic.order import DatasetSpec
+from training.shipping.release import ship_run
+from training.synthetic.dataset_spec import DatasetSpec
 
 CPU = torch.device("cpu")
 OPTIONS = replace(
@@ -272,7 +272,7 @@ def test_unfit_run_is_not_released(
 
 
 def test_oversized_run_is_not_released(run: TrainingRun, run_copy: Path, tmp_path: Path) -> None:
-    (run_copy / "curves.png").write_bytes(bytes(shipment.MAX_RELEASE_BYTES))
+    (run_copy / "curves.png").write_bytes(bytes(release.MAX_RELEASE_BYTES))
     with pytest.raises(ReleaseTooLarge):
         ship_run(run_copy, tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.fusion import FoldEnsemble
-from training.networks.stack import FoldStack
+from training.networks.stacked_folds import FoldStack
 from training.presets import PRESETS, build_networks
 
 ROUNDING = 1e-5

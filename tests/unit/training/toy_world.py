@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.windows import WindowGrid
+from training.data.window_grid import WindowGrid
 from training.loop.options import TrainingOptions, TrainingSchedule
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FusionConfig

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.evaluation.calibration import read_calibration
-from training.evaluation.evidence import REPORT_FILE, find_report, hash_weight_files, is_held_out
+from training.evaluation.report_provenance import (
+    REPORT_FILE,
+    find_report,
+    hash_weight_files,
+    is_held_out,
+)
 from training.loop.errors import RunNotServable
 from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE
 from training.runs import (

@@ -18,8 +18,8 @@ from service.domain.array_types import Float32Array
 from service.domain.model_signatures import TARGETS
 from training.data.layout import Recording
 from training.data.samples import EpochBatchSampler, FrameDataset, Modality, SampleSource
+from training.loop.distributed import Ranks
 from training.loop.options import TrainingOptions
-from training.loop.ranks import Ranks
 from training.losses import concordance_loss
 from training.metrics import Scores, compute_scores_of_recordings
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from training.importers.backbone import ImportedBackbone
-from training.importers.checkpoint import CheckpointContents, read_checkpoint
+from training.importers.checkpoint_file import CheckpointContents, read_checkpoint
+from training.importers.diagnosis import diagnose_tensors
 from training.importers.errors import LayoutMismatch
+from training.importers.key_matching import convert_tensors, match_keys
 from training.importers.layouts import BackboneKind, VggishFlags, build_layout
-from training.importers.matching import convert_tensors, match_keys
-from training.importers.recognition import diagnose_tensors
 from training.importers.whitening import read_whitening
 
 

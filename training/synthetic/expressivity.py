@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from training.synthetic.latent import (
+from training.synthetic.trajectory import (
     Doubles,
     Trajectory,
     delay_track,

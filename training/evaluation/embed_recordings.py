@@ -10,9 +10,9 @@ import torch
 
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
-from training.data.tracks import SpectraCache
+from training.data.spectra_cache import SpectraCache
 from training.export import hash_weights, script_model
-from training.loop.journal import RunLogger
+from training.loop.run_logger import RunLogger
 from training.networks.log_mel import LogMel
 from training.runs import TrainingRun
 from training.serving import ServedAudioBackbone, ServedVisualBackbone

@@ -7,8 +7,8 @@ from typing import Final
 
 from torch import Tensor
 
+from training.importers.key_matching import match_keys
 from training.importers.layouts import BackboneKind, build_layout
-from training.importers.matching import match_keys
 
 Tensors = Mapping[str, Tensor]
 

@@ -1,7 +1,7 @@
 """How much of the truth can be read, without any network, from faces, voices, both, and time.
 
 Ridge regression on what faces and voices really do, tested on actors that it has not met.
-`python -m training.synthetic.ceiling` prints the table of docs/synthetic-world.md.
+`python -m training.synthetic.ridge_baseline` prints the table of docs/synthetic-world.md.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rich.table import Table
 
 from service.domain.audio_grid import PATCH_SAMPLES, SAMPLE_RATE_HZ
 from training.synthetic.expression import ExpressionTracks
-from training.synthetic.latent import CONTROL_RATE_HZ, Doubles, interpolate_track
 from training.synthetic.performance import Performance
+from training.synthetic.trajectory import CONTROL_RATE_HZ, Doubles, interpolate_track
 
 RATE_HZ: Final = 12.5
 CONTEXT_SECONDS: Final = 2.0

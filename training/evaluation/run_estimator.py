@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from training.data.layout import Recording, Split
-from training.evaluation.embedding import embed_recordings, open_spectra_cache
-from training.evaluation.evidence import EVALUATION_FOLDER, hash_weight_files
+from training.evaluation.embed_recordings import embed_recordings, open_spectra_cache
+from training.evaluation.report_provenance import EVALUATION_FOLDER, hash_weight_files
 from training.evaluation.timelines import Timeline, TimelineEstimator
-from training.loop.heads import zero_ablated_modality
-from training.loop.journal import RunLogger
+from training.loop.fold_training import zero_ablated_modality
+from training.loop.run_logger import RunLogger
 from training.runs import TrainingRun
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import HOP_SAMPLES, WINDOW_SAMPLES, patch_start_hop
-from training.data.files import replace_file
+from training.data.atomic_files import replace_file
 from training.data.layout import Recording
-from training.data.sound import Seconds, extend_times, read_video
+from training.data.video import Seconds, extend_times, read_video
 from training.networks.log_mel import LogMel
 
 _LOG: Final = logging.getLogger(__name__)

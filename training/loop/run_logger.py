@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.data.files import replace_file, replace_text
+from training.data.atomic_files import replace_file, replace_text
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ import numpy as np
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import CROP_SIDE
 from service.faces.alignment import ARCFACE_TEMPLATE, estimate_similarity
+from training.synthetic.background import render_background
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.expression import Expression
 from training.synthetic.face import ActorRenderer
-from training.synthetic.hands import OCCLUDER_EXTENT, composite_occluder, draw_occluder
 from training.synthetic.landmarks import compute_landmarks
+from training.synthetic.occluder_drawing import OCCLUDER_EXTENT, composite_occluder, draw_occluder
 from training.synthetic.performance import Performance
-from training.synthetic.room import render_background
 from training.synthetic.shapes import Light
 from training.synthetic.sprite import Sprite
 

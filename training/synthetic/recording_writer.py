@@ -13,13 +13,13 @@ import numpy as np
 from service.domain.array_types import UInt8Array
 from service.faces.alignment import align_crop
 from service.faces.finder import open_face_finder
-from training.synthetic.annotations import write_annotations
+from training.synthetic.annotation_writer import write_annotations
 from training.synthetic.camera import Camera
 from training.synthetic.clip import render_audio, render_frames, write_clip, write_truth
-from training.synthetic.order import ClipSpec, DatasetSpec
+from training.synthetic.dataset_spec import ClipSpec, DatasetSpec
+from training.synthetic.frame_rates import VARIABLE_RATE, draw_frame_times, get_declared_rate
 from training.synthetic.performance import Performance
-from training.synthetic.rates import VARIABLE_RATE, draw_frame_times, get_declared_rate
-from training.synthetic.studio import PerformanceRenderer
+from training.synthetic.renderer import PerformanceRenderer
 
 JPEG_QUALITY: Final = 95
 

@@ -14,13 +14,13 @@ import torch
 
 from training.data.layout import Recording, fingerprint_dataset, read_dataset
 from training.data.samples import Modality
-from training.evaluation.embedding import open_spectra_cache
+from training.evaluation.embed_recordings import open_spectra_cache
 from training.folds import CrossValidationPlan, plan_folds
 from training.importers.backbone import ImportedBackbone, read_backbone
-from training.loop.journal import RunLogger
+from training.loop.distributed import Ranks
 from training.loop.options import TrainingOptions, apply_ablation
-from training.loop.ranks import Ranks
-from training.loop.stages import RunTrainer
+from training.loop.run_logger import RunLogger
+from training.loop.run_trainer import RunTrainer
 from training.networks.iresnet import IResNetConfig
 from training.networks.vggish import VggishConfig
 from training.presets import Preset

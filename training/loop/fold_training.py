@@ -16,7 +16,7 @@ from training.data.embeddings import EmbeddingStore
 from training.data.errors import NoAnnotatedFrames
 from training.data.layout import Recording
 from training.data.samples import EpochBatchSampler, SampleKey
-from training.data.windows import WindowGrid
+from training.data.window_grid import WindowGrid
 from training.evaluation.timelines import TimelineEstimator
 from training.loop.options import Ablation, TrainingOptions
 from training.losses import concordance_loss

@@ -13,17 +13,17 @@ from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
 from training.data.samples import Modality, SampleSource
-from training.data.tracks import SpectraCache
+from training.data.spectra_cache import SpectraCache
 from training.evaluation.calibration import calibrate_run
-from training.evaluation.embedding import EMBEDDINGS_FOLDER, embed_recordings
+from training.evaluation.embed_recordings import EMBEDDINGS_FOLDER, embed_recordings
 from training.importers.backbone import ImportedBackbone
-from training.loop.backbones import BackboneData, BackboneTask, FrameRegressor
+from training.loop.backbone_training import BackboneData, BackboneTask, FrameRegressor
+from training.loop.distributed import Ranks
 from training.loop.errors import RunConfigMismatch, RunIncomplete
 from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE, FitContext, fit_task
-from training.loop.heads import FoldData, FoldTask
-from training.loop.journal import RunLogger, plot_curves, write_metrics
+from training.loop.fold_training import FoldData, FoldTask
 from training.loop.options import TrainingSchedule
-from training.loop.ranks import Ranks
+from training.loop.run_logger import RunLogger, plot_curves, write_metrics
 from training.networks.initialisation import seed_weights
 from training.presets import build_networks
 from training.runs import CURVES_FILE, TrainingRun, open_run

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.calibration import read_calibration
-from training.evaluation.evidence import read_held_out_metrics
-from training.evaluation.figures import summarize_cross_validation
+from training.evaluation.report_provenance import read_held_out_metrics
+from training.evaluation.run_metrics import summarize_cross_validation
 from training.export import ModelProvenance, write_repository
 from training.loop.errors import RunNotServable
 from training.loop.options import Ablation

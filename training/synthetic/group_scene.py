@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from service.domain.array_types import UInt8Array
 from training.synthetic.actor import Actor
+from training.synthetic.background import render_background
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.expression import Expression
 from training.synthetic.face import ActorRenderer
-from training.synthetic.room import render_background
 
 MotionPath = Callable[[float], tuple[float, float, float] | None]
 """Where an actor is at a moment: the head's middle as shares of width and height, and half its

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from training.synthetic.latent import Doubles
 from training.synthetic.performance import Performance
+from training.synthetic.trajectory import Doubles
 
 HEADER: Final = "valence,arousal"
 UNANNOTATED: Final = "-5,-5"
