@@ -22,7 +22,7 @@ from circumplex_client.live import (
     MediaChunk,
     RawAudioFormat,
     StreamSummary,
-    packets,
+    pyav_io,
 )
 
 from service.embedded.stack import Stack
@@ -43,7 +43,7 @@ def pieces(talking_clip: Path) -> dict[str, list[MediaChunk]]:
     for index, picture in enumerate(pictures):
         single.append(ImageFrame(index / 25, cv2.imencode(".jpg", picture)[1].tobytes()))
         single.append(AudioChunk(bytes([index, 1]) * 640))
-    film = b"".join(data for _, data in packets.remux_fragmented(talking_clip))
+    film = b"".join(data for _, data in pyav_io.remux_fragmented(talking_clip))
     whole = [ContainerChunk(film[start : start + 2000]) for start in range(0, len(film), 2000)]
     return {"frames": single, "container": list(whole)}
 

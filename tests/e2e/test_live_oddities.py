@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from circumplex.v1 import annotation_pb2 as pb
-from circumplex_client.live import packets
+from circumplex_client.live import pyav_io
 
 from tests.e2e.strangers import (
     Request,
@@ -115,7 +115,7 @@ REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
 @pytest.fixture(scope="module")
 def container_bytes(talking_clip: Path) -> bytes:
     """The talking face as a file that can be streamed."""
-    return b"".join(data for _, data in packets.remux_fragmented(talking_clip))
+    return b"".join(data for _, data in pyav_io.remux_fragmented(talking_clip))
 
 
 @pytest.mark.parametrize(

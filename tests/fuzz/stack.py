@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from circumplex_client import Client, JobFailed, RequestRefused, ServiceFailed, WaitTimedOut
 from circumplex_client.errors import ServiceUnreachable
-from circumplex_client.values import ClipOptions as ClientChoices
+from circumplex_client.models import ClipOptions as ClientChoices
 
 from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import pytest
 from circumplex_client.__main__ import main
-from circumplex_client.live.files import has_late_index, stream_file
+from circumplex_client.live.file_source import has_late_index, stream_file
 from grpc import StatusCode
 
 from tests.integration.stand_in import StubAnnotationServicer, make_error_status, serving_streams

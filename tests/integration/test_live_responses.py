@@ -8,7 +8,7 @@ import itertools
 import grpc
 import pytest
 from circumplex_client.live.client import METHOD
-from circumplex_client.live.responses import LIBRARY_ERROR_DETAILS, ResponseReader
+from circumplex_client.live.response_reader import LIBRARY_ERROR_DETAILS, ResponseReader
 from circumplex_client.v1 import annotation_pb2 as pb
 
 from tests.integration.stand_in import StubAnnotationServicer, serving_streams

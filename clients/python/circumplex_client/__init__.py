@@ -16,7 +16,7 @@ from circumplex_client.errors import (
     WaitTimedOut,
 )
 from circumplex_client.events import JobNotification
-from circumplex_client.values import (
+from circumplex_client.models import (
     ClipOptions,
     ClipResult,
     Faces,

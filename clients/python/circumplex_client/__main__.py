@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from circumplex_client.batch import annotate_clips
 from circumplex_client.client import API_KEY_VARIABLE, Client
 from circumplex_client.errors import ClientError
-from circumplex_client.folders import annotate_clips
-from circumplex_client.live_options import add_live_command
-from circumplex_client.values import Job
+from circumplex_client.live_cli import add_live_command
+from circumplex_client.models import Job
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 

@@ -22,9 +22,9 @@ from circumplex_client.errors import (
     WaitTimedOut,
 )
 from circumplex_client.events import JobNotification, parse_events
-from circumplex_client.retrying import call_with_retries
+from circumplex_client.models import ClipOptions, ClipResult, Job
+from circumplex_client.retry import call_with_retries
 from circumplex_client.uploads import CHUNK_BYTES, OnUpload, build_headers, iter_chunks
-from circumplex_client.values import ClipOptions, ClipResult, Job
 
 API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 FIRST_POLL_SECONDS: Final = 0.1

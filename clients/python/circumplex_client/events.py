@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from circumplex_client.values import JobProgress
+from circumplex_client.models import JobProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 import grpc
 
 from circumplex_client.errors import ClientError, RequestRefused
-from circumplex_client.live.breaks import CallInterrupted
+from circumplex_client.live.call_errors import CallInterrupted
 from circumplex_client.live.media import LiveStreamOptions, MediaChunk
-from circumplex_client.live.patience import RetryPolicy
 from circumplex_client.live.results import LiveResult, StreamAccepted
-from circumplex_client.live.stream import ResumableStream
+from circumplex_client.live.resumable_stream import ResumableStream
+from circumplex_client.live.retry_policy import RetryPolicy
 from circumplex_client.v1 import annotation_pb2 as pb
 
 API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from circumplex_client.errors import ClientError
-from circumplex_client.live.asked import build_client, build_options, open_media
+from circumplex_client.live.cli_arguments import build_client, build_options, open_media
 from circumplex_client.live.client import LiveClient
-from circumplex_client.live.printing import TABLE_HEADER, format_json, format_table_rows
+from circumplex_client.live.output import TABLE_HEADER, format_json, format_table_rows
 from circumplex_client.live.results import FrameResult, LiveResult, StreamAccepted, StreamSummary
-from circumplex_client.live.stopping import read_until_stopped, signals_handled
+from circumplex_client.live.signals import read_until_stopped, signals_handled
 
 PROGRESS_INTERVAL_SECONDS: Final = 5.0
 INTERRUPTED_EXIT_CODE: Final = 130

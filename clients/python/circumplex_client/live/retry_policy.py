@@ -6,7 +6,7 @@ import random
 import time
 from typing import Final
 
-from circumplex_client.live.breaks import CallInterrupted
+from circumplex_client.live.call_errors import CallInterrupted
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 MAX_PAUSE_SECONDS: Final = 5.0

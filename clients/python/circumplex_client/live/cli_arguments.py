@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from circumplex_client.live.cameras import capture_camera
+from circumplex_client.live.camera_source import capture_camera
 from circumplex_client.live.client import LiveClient, Tls
-from circumplex_client.live.files import stream_file
+from circumplex_client.live.file_source import stream_file
 from circumplex_client.live.media import ContainerInput, FrameInput, LiveStreamOptions, MediaChunk
-from circumplex_client.live.pipes import read_pipe
+from circumplex_client.live.pipe_source import read_pipe
 
 SCHEMES: Final = ("grpc", "grpcs")
 

@@ -15,12 +15,12 @@ async def capture_camera(device: str, *, kind: str | None = None) -> AsyncGenera
     Raises: MediaUnfit, ExtraMissing.
     """
     try:
-        from circumplex_client.live import packets
+        from circumplex_client.live import pyav_io
     except ImportError as error:
         raise ExtraMissing(
             "a camera needs PyAV: pip install 'circumplex-client[media]'; or pipe it: "
             "ffmpeg -f v4l2 -i DEVICE -f matroska - | circumplex-client live -"
         ) from error
-    frames = packets.capture_frames(device, kind=kind)
+    frames = pyav_io.capture_frames(device, kind=kind)
     while (frame := await asyncio.to_thread(next, frames, None)) is not None:
         yield frame

@@ -12,7 +12,7 @@ from typing import Final
 
 from circumplex_client.client import Client
 from circumplex_client.errors import ClientError
-from circumplex_client.values import ClipOptions, Job
+from circumplex_client.models import ClipOptions, Job
 
 CLIP_SUFFIXES: Final = frozenset(
     {

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager, suppress
 
 from circumplex_client.live.media import MediaChunk
-from circumplex_client.live.source import MediaSource
+from circumplex_client.live.media_source import MediaSource
 
 
 async def read_until_stopped(

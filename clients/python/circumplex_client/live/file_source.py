@@ -45,13 +45,13 @@ def _read_timed_chunks(path: Path, realtime: bool) -> Iterator[tuple[float, byte
     if not (has_late_index(path) or realtime):
         return _read_chunks(path)
     try:
-        from circumplex_client.live import packets
+        from circumplex_client.live import pyav_io
     except ImportError as error:
         raise ExtraMissing(
             f"{path} needs PyAV for this: pip install 'circumplex-client[media]'; or pipe it: "
             f"ffmpeg -re -i {path} -c copy -f matroska - | circumplex-client live -"
         ) from error
-    return packets.remux_fragmented(path) if has_late_index(path) else packets.read_timed(path)
+    return pyav_io.remux_fragmented(path) if has_late_index(path) else pyav_io.read_timed(path)
 
 
 def _read_chunks(path: Path) -> Iterator[tuple[float, bytes]]:

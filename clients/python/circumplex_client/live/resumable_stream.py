@@ -10,19 +10,19 @@ from typing import Any, Final
 import grpc
 
 from circumplex_client.errors import InvalidMedia, ServiceUnreachable
-from circumplex_client.live.breaks import CallInterrupted, classify_call_error
-from circumplex_client.live.journal import DeliveryLog
+from circumplex_client.live.call_errors import CallInterrupted, classify_call_error
+from circumplex_client.live.delivery_log import DeliveryLog
 from circumplex_client.live.media import (
     ImageFrame,
     LiveStreamOptions,
     MediaChunk,
     split_into_messages,
 )
+from circumplex_client.live.media_source import MediaSource
 from circumplex_client.live.position import StreamPosition
-from circumplex_client.live.responses import ResponseReader
+from circumplex_client.live.replay_buffer import ReplayBuffer
+from circumplex_client.live.response_reader import ResponseReader
 from circumplex_client.live.results import LiveResult, StreamAccepted, StreamSummary
-from circumplex_client.live.source import MediaSource
-from circumplex_client.live.spool import ReplayBuffer
 from circumplex_client.v1 import annotation_pb2 as pb
 
 ACCEPT_TIMEOUT_SECONDS: Final = 30.0
