@@ -9,7 +9,10 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.ceilings import (
+from bench.end_to_end import measure_end_to_end
+from bench.front_end import CLIP_FRAMES, measure_front_end, render_front_end_clip, show_front_end
+from bench.report import build_report, show_report
+from bench.stage_speeds import (
     StageSpeed,
     measure_audio_backbone,
     measure_decode,
@@ -17,9 +20,6 @@ from bench.ceilings import (
     measure_fusion,
     measure_visual_backbone,
 )
-from bench.end_to_end import measure_end_to_end
-from bench.front import CLIP_FRAMES, measure_front_end, render_front_end_clip, show_front_end
-from bench.report import build_report, show_report
 from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 from training.synthetic.clip import render_demo_clip

@@ -19,8 +19,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.camera import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
-from bench.watcher import StreamStatistics, run_streams
+from bench.camera_recording import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
+from bench.stream_load import StreamStatistics, run_streams
 from service.embedded.stack import isolate_settings, run_stack
 from service.pipeline.provenance import read_provenance
 from service.settings import Settings

@@ -22,7 +22,7 @@ from circumplex_client import Client
 from rich.console import Console
 from rich.table import Table
 
-from bench.looping import write_long_clip
+from bench.long_clip import write_long_clip
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.timeline import Estimate, FramesDecoded, TimelinePoint
 from service.embedded.stack import Stack, isolate_settings, run_stack

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.ceilings import StageSpeed
+from bench.stage_speeds import StageSpeed
 
 
 def build_report(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.looping import write_long_clip
+from bench.long_clip import write_long_clip
 from service.decoding.extractor import open_clip_extractor
 from service.domain.clip import Chunk
 from service.domain.options import AnalysisOptions

@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import pytest
 
-from bench.looping import write_long_clip
+from bench.long_clip import write_long_clip
 from bench.memory import (
     Footprint,
     build_report,

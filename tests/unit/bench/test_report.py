@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from bench.ceilings import StageSpeed
-from bench.front import FrameCost, summarize_rounds
+from bench.front_end import FrameCost, summarize_rounds
 from bench.report import build_report
+from bench.stage_speeds import StageSpeed
 
 
 def test_report_compares_end_to_end_with_slowest_stage_and_shared_ceiling() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
 from circumplex.v1.annotation_pb2_grpc import AnnotationServiceStub
 
-from bench.camera import RATE_HZ, CameraRecording
+from bench.camera_recording import RATE_HZ, CameraRecording
 from service.domain.audio_grid import SAMPLE_RATE_HZ
 
 

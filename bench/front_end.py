@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from rich.console import Console
 from rich.table import Table
 
-from bench.ceilings import decode_frames
+from bench.stage_speeds import decode_frames
 from service.decoding.worker.clip import PREFETCHED_PICTURES
 from service.domain.array_types import UInt8Array
 from service.faces.alignment import align_crop
