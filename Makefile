@@ -20,7 +20,7 @@ MODELS    := $(patsubst %/config.pbtxt,%/1/model.pt,$(shell grep -l '^backend' m
 MISSING   := $(filter-out $(wildcard $(MODELS)),$(MODELS))
 # The folder too: it is newer when a preset's weights came or went.
 WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
-SOURCES   := service training deploy bench proof tests clients/python
+SOURCES   := service training deploy bench e2e_eval tests clients/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check lint format proto proto-check proto-release bench bench-memory bench-live fuzz fuzz-api chaos eval export weights lock clean
@@ -88,7 +88,7 @@ chaos: setup ## Kill the stack's processes at random under short jobs; writes ou
 	  $(if $(GATEWAYS),--gateways $(GATEWAYS))
 
 eval: setup ## Prove it end to end on held-out actors; writes out/eval.json (ACTORS= SECONDS= SEED= URL=).
-	@$(BIN)/python -m proof $(if $(ACTORS),--actors $(ACTORS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	@$(BIN)/python -m e2e_eval $(if $(ACTORS),--actors $(ACTORS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
 
 export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).

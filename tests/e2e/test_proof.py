@@ -1,4 +1,4 @@
-"""`python -m proof`, which is what `make eval` runs, against the real stack.
+"""`python -m e2e_eval`, which is what `make eval` runs, against the real stack.
 
 The weights are untrained, so that no figure means anything; but an untrained network is a hash of
 what it sees. Offline and served estimates of one frame agree (CCC .84 to .97 on eight clips,
@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import pytest
 
-from proof.clips import ClipSelection, RenderedClip, read_clips, render_clips
-from proof.frames import ClipEstimates
-from proof.offline import estimate_offline, load_exported_models
-from proof.served import estimate_served
+from e2e_eval.clips import ClipSelection, RenderedClip, read_clips, render_clips
+from e2e_eval.frame_matching import ClipEstimates
+from e2e_eval.offline_estimates import estimate_offline, load_exported_models
+from e2e_eval.served_estimates import estimate_served
 from service.decoding.requests import DecodeRequest
 from service.decoding.worker.clip import extract_clip
 from service.domain.clip import Chunk
@@ -42,7 +42,7 @@ MIN_AGREEMENT_CCC = 0.75
 
 @pytest.fixture(scope="module")
 def out_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("proof")
+    return tmp_path_factory.mktemp("e2e_eval")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def completed_run(
 ) -> subprocess.CompletedProcess[str]:
     wanted = ("--actors", "2", "--seconds", "3", "--rate", "24", "--rate", "variable")
     return subprocess.run(
-        [sys.executable, "-m", "proof", *wanted, "--url", address, "--out", out_dir],
+        [sys.executable, "-m", "e2e_eval", *wanted, "--url", address, "--out", out_dir],
         env=os.environ | settings_to_environment(stack.settings) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

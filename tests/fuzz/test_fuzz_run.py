@@ -1,4 +1,4 @@
-"""A short run of what `make fuzz` does at length, and proof that it sees what goes wrong."""
+"""A short run of what `make fuzz` does at length, and e2e_eval that it sees what goes wrong."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proof.clips import ClipSelection, read_clips, render_clips
-from proof.errors import FramesMismatch
+from e2e_eval.clips import ClipSelection, read_clips, render_clips
+from e2e_eval.errors import FramesMismatch
 from training.data.video import read_video
 
 CLIP_SPEC = ClipSelection(

@@ -7,8 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from proof.errors import FramesMismatch
-from proof.frames import ClipEstimates, ClipTruth, ExcludedFrames, MatchedFrames, match_frames
+from e2e_eval.errors import FramesMismatch
+from e2e_eval.frame_matching import (
+    ClipEstimates,
+    ClipTruth,
+    ExcludedFrames,
+    MatchedFrames,
+    match_frames,
+)
 
 FRAMES = 10
 TIMES = np.arange(FRAMES) / 25

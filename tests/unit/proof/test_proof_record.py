@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from proof.record import read_training_record
+from e2e_eval.training_record import read_training_record
 from service.domain.model_signatures import FOLDS
 from training.export_run import export_run
 from training.folds import CrossValidationPlan, FoldSplit

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from proof.frames import ExcludedFrames, MatchedFrames
-from proof.record import TrainingRecord
-from proof.report import build_report, list_failures, show_report
+from e2e_eval.frame_matching import ExcludedFrames, MatchedFrames
+from e2e_eval.report import build_report, list_failures, show_report
+from e2e_eval.training_record import TrainingRecord
 from training.data.errors import NoAnnotatedFrames
 
 FACTS = {"seed": 5, "weights": {"training": "trained"}}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from proof.errors import WeightsMismatch
-from proof.offline import load_exported_models
-from proof.served import check_weights
+from e2e_eval.errors import WeightsMismatch
+from e2e_eval.offline_estimates import load_exported_models
+from e2e_eval.served_estimates import check_weights
 from service.pipeline.provenance import read_provenance
 from service.settings import Settings
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from proof.errors import FramesMismatch
+from e2e_eval.errors import FramesMismatch
 from service.domain.array_types import BoolArray, Int64Array
 from service.domain.model_signatures import TARGETS
 

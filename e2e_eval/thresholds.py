@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proof.frames import MatchedFrames
-from proof.scores import EvaluationMetrics
+from e2e_eval.frame_matching import MatchedFrames
+from e2e_eval.metrics import EvaluationMetrics
 from service.domain.model_signatures import TARGETS
 
 MIN_CCC: Final = 0.80

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proof.frames import Doubles, MatchedFrames
+from e2e_eval.frame_matching import Doubles, MatchedFrames
 from training.metrics import Scores, compute_scores, interval_coverage
 
 

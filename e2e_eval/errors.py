@@ -1,4 +1,4 @@
-"""What keeps the proof from being made; a figure that is too low is no error.
+"""What keeps the e2e_eval from being made; a figure that is too low is no error.
 
 ProofError
 ├── FramesDisagree     drawing, offline, serving: they do not speak of the same frames
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    """The proof cannot be made."""
+    """The e2e_eval cannot be made."""
 
 
 class FramesMismatch(EvaluationError):

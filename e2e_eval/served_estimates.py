@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from circumplex_client import Client, ClientError, ClipResult
 
-from proof.errors import ClipNotAnnotated, WeightsMismatch
-from proof.frames import ClipEstimates, Doubles
+from e2e_eval.errors import ClipNotAnnotated, WeightsMismatch
+from e2e_eval.frame_matching import ClipEstimates, Doubles
 
 MAX_IN_FLIGHT: Final = 4
 _COMPARED_KEYS: Final = ("preprocessing_version", "method")

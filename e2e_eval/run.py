@@ -1,4 +1,4 @@
-"""The proof step by step: draw, estimate offline, start and ask a service, match."""
+"""The e2e_eval step by step: draw, estimate offline, start and ask a service, match."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from proof.clips import ClipSelection, RenderedClip, read_clips, render_clips
-from proof.errors import ActorsNotHeldOut
-from proof.frames import ClipEstimates, MatchedFrames, match_frames
-from proof.offline import estimate_offline, load_exported_models
-from proof.record import TrainingRecord, read_training_record
-from proof.served import estimate_served
+from e2e_eval.clips import ClipSelection, RenderedClip, read_clips, render_clips
+from e2e_eval.errors import ActorsNotHeldOut
+from e2e_eval.frame_matching import ClipEstimates, MatchedFrames, match_frames
+from e2e_eval.offline_estimates import estimate_offline, load_exported_models
+from e2e_eval.served_estimates import estimate_served
+from e2e_eval.training_record import TrainingRecord, read_training_record
 from service.embedded.stack import isolate_settings, run_stack
 from service.pipeline.provenance import read_provenance
 from service.settings import Settings
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class EvaluationPipeline:
-    """One proof; says what it does, and how long it took."""
+    """One e2e_eval; says what it does, and how long it took."""
 
     def __init__(
         self, selection: ClipSelection, settings: Settings, folder: Path, console: Console

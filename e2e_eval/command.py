@@ -13,10 +13,10 @@ import typer
 from circumplex_client import ClientError
 from rich.console import Console
 
-from proof.clips import ClipSelection
-from proof.errors import EvaluationError
-from proof.report import build_report, list_failures, show_report
-from proof.steps import EvaluationPipeline
+from e2e_eval.clips import ClipSelection
+from e2e_eval.errors import EvaluationError
+from e2e_eval.report import build_report, list_failures, show_report
+from e2e_eval.run import EvaluationPipeline
 from service.errors import CircumplexError
 from service.settings import Settings
 from training.data.atomic_files import replace_text
@@ -69,12 +69,12 @@ def run_evaluation(
 
 @contextmanager
 def _errors_reported() -> Generator[None]:
-    """A plain sentence instead of a traceback; 2 for a proof that could not be made."""
+    """A plain sentence instead of a traceback; 2 for a e2e_eval that could not be made."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except (CircumplexError, ClientError, DatasetError, EvaluationError) as error:
-        _print_error(f"No proof: {error}")
+        _print_error(f"No e2e_eval: {error}")
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -1,4 +1,4 @@
-"""What the proof found: `out/eval.json`, and the same as a table."""
+"""What the e2e_eval found: `out/eval.json`, and the same as a table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from proof.frames import ExcludedFrames, MatchedFrames
-from proof.record import TrainingRecord
-from proof.scores import EvaluationMetrics, compute_metrics, compute_metrics_by_rate
-from proof.targets import check_thresholds
+from e2e_eval.frame_matching import ExcludedFrames, MatchedFrames
+from e2e_eval.metrics import EvaluationMetrics, compute_metrics, compute_metrics_by_rate
+from e2e_eval.thresholds import check_thresholds
+from e2e_eval.training_record import TrainingRecord
 from training.metrics import Scores
 
 

@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from proof.errors import FramesMismatch
-from proof.frames import ClipTruth
+from e2e_eval.errors import FramesMismatch
+from e2e_eval.frame_matching import ClipTruth
 from training.data.annotations import read_annotations
 from training.data.crops import read_face_mask
 from training.data.layout import ANNOTATIONS_FOLDER, CROPS_FOLDER, VIDEOS_FOLDER, Recording, Split

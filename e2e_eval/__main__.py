@@ -1,10 +1,10 @@
-"""python -m proof"""
+"""python -m e2e_eval"""
 
 from __future__ import annotations
 
 import typer
 
-from proof.command import run_evaluation
+from e2e_eval.command import run_evaluation
 
 if __name__ == "__main__":
     typer.run(run_evaluation)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from proof.errors import WeightsMismatch
-from proof.frames import ClipEstimates
+from e2e_eval.errors import WeightsMismatch
+from e2e_eval.frame_matching import ClipEstimates
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     EXPORTED_MODELS,
