@@ -80,7 +80,7 @@ fuzz: setup ## Feed N damaged clips to the worker's path and the service; writes
 	  $(if $(FIRST),--first $(FIRST)) $(if $(EVERY),--every $(EVERY))
 
 fuzz-api: setup ## Fuzz a gateway from its OpenAPI document, open and with keys, every check on (N= examples SEED=).
-	@$(BIN)/python -m tests.integration.fuzzing $(if $(N),--examples $(N)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.integration.api_fuzzing $(if $(N),--examples $(N)) $(if $(SEED),--seed $(SEED))
 
 chaos: setup ## Kill the stack's processes at random under short jobs; writes out/chaos.json (JOBS= SEED= KILL_SECONDS= WORKERS= GATEWAYS=).
 	@$(BIN)/python -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) \

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 
 from service.settings import Settings
-from tests.chaos.clips import make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
-from tests.chaos.parts import RESTART_DELAY_SECONDS
 from tests.chaos.report import collect_versions, has_passed, make_table
 from tests.chaos.run import ChaosPlan, run_chaos, running_backends
+from tests.chaos.short_clips import make_clips
+from tests.chaos.supervisor import RESTART_DELAY_SECONDS
 from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
 
 OUT_DIR: Final = Path("out")

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.chaos.crowd import AcceptedSubmission, JobOutcome
-from tests.chaos.parts import Kill, ProcessKind
-from tests.chaos.reference import compare_outcomes
-from tests.chaos.trail import Attempt, JobHistory
+from tests.chaos.job_history import Attempt, JobHistory
+from tests.chaos.load_generator import AcceptedSubmission, JobOutcome
+from tests.chaos.outcome_comparison import compare_outcomes
+from tests.chaos.supervisor import Kill, ProcessKind
 
 FINAL_STATES: Final = ("succeeded", "failed", "cancelled")
 

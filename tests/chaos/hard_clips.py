@@ -9,8 +9,8 @@ from typing import Final
 import av
 import numpy as np
 
-from tests.media import bombs
-from tests.media.factory import VideoTrack, encode_clip
+from tests.media import hostile_files
+from tests.media.clip_factory import VideoTrack, encode_clip
 
 _RATE: Final = 25
 _UHD_SIZE: Final = (3840, 2160)
@@ -39,7 +39,7 @@ def make_large(
 
 def make_slow_to_open(path: Path, *, tags: int) -> Path:
     """Takes processor time that grows with the square of the tags; until then nothing comes."""
-    return bombs.add_tags(encode_clip(path, VideoTrack(count=5)), tags)
+    return hostile_files.add_tags(encode_clip(path, VideoTrack(count=5)), tags)
 
 
 def make_memory_hungry(path: Path) -> Path:

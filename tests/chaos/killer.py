@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import psutil
 
-from tests.chaos.parts import Kill, ProcessKind, SupervisedProcess, is_alive
+from tests.chaos.supervisor import Kill, ProcessKind, SupervisedProcess, is_alive
 
 KILL_WEIGHTS: Final[Mapping[ProcessKind, int]] = {
     ProcessKind.WORKER: 8,

@@ -16,10 +16,10 @@ from circumplex_client import Client
 
 from service.settings import Settings
 from tests.chaos.hard_clips import make_large, make_memory_hungry, make_slow_to_open
+from tests.chaos.job_history import JobHistory, read_histories
 from tests.chaos.killer import find_decode_children
-from tests.chaos.parts import ProcessKind, SupervisedProcess, Supervisor
-from tests.chaos.recipes import BackendSpecs, make_service_specs
-from tests.chaos.trail import JobHistory, read_histories
+from tests.chaos.process_specs import BackendSpecs, make_service_specs
+from tests.chaos.supervisor import ProcessKind, SupervisedProcess, Supervisor
 
 LEASE_SECONDS: Final = 1.0
 MIN_LEASES: Final = 10

@@ -11,8 +11,8 @@ from typing import Any, Final
 from rich.table import Table
 
 from tests.chaos.audit import AuditFindings, Evidence, percentile
-from tests.chaos.crowd import ClientLog
-from tests.chaos.parts import ProcessKind
+from tests.chaos.load_generator import ClientLog
+from tests.chaos.supervisor import ProcessKind
 
 MAX_REDELIVERY_SECONDS: Final = 20.0
 VIOLATIONS: Final = ("lost", "duplicated", "wrong", "not_accepted")

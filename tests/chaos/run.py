@@ -15,8 +15,9 @@ import httpx
 
 from service.settings import Settings
 from tests.chaos.audit import Evidence, audit
-from tests.chaos.clips import ChaosClip
-from tests.chaos.crowd import (
+from tests.chaos.job_history import read_histories
+from tests.chaos.killer import Killer, make_kill_schedule
+from tests.chaos.load_generator import (
     RESPONSE_TIMEOUT_SECONDS,
     AcceptedSubmission,
     JobOutcome,
@@ -24,11 +25,15 @@ from tests.chaos.crowd import (
     PlannedSubmission,
     fetch_outcome,
 )
-from tests.chaos.killer import Killer, make_kill_schedule
-from tests.chaos.parts import RESTART_DELAY_SECONDS, Supervisor
-from tests.chaos.recipes import BackendSpecs, ServiceSpecs, make_service_specs, prepare_backends
+from tests.chaos.process_specs import (
+    BackendSpecs,
+    ServiceSpecs,
+    make_service_specs,
+    prepare_backends,
+)
 from tests.chaos.report import summarise
-from tests.chaos.trail import read_histories
+from tests.chaos.short_clips import ChaosClip
+from tests.chaos.supervisor import RESTART_DELAY_SECONDS, Supervisor
 from tests.fuzz.leaks import find_stray_files
 
 READY_TIMEOUT_SECONDS: Final = 240.0

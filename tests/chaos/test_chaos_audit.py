@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.chaos.audit import AuditFindings, Evidence, audit, percentile
-from tests.chaos.clips import ChaosClip
-from tests.chaos.crowd import AcceptedSubmission, ClientLog, JobOutcome, PlannedSubmission
+from tests.chaos.job_history import JobHistory, StateChange
 from tests.chaos.killer import KILL_WEIGHTS, make_kill_schedule
-from tests.chaos.parts import Kill, ProcessKind
+from tests.chaos.load_generator import AcceptedSubmission, ClientLog, JobOutcome, PlannedSubmission
 from tests.chaos.report import VIOLATIONS, has_passed, summarise
-from tests.chaos.trail import JobHistory, StateChange
+from tests.chaos.short_clips import ChaosClip
+from tests.chaos.supervisor import Kill, ProcessKind
 
 START_EPOCH_SECONDS = 1_000_000.0
 WORKER_PID, OTHER_PID = 11, 12

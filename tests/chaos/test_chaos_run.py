@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from service.settings import Settings
-from tests.chaos.clips import ChaosClip, make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
-from tests.chaos.parts import ProcessKind, Supervisor, is_alive
-from tests.chaos.recipes import BackendSpecs
+from tests.chaos.process_specs import BackendSpecs
 from tests.chaos.report import MAX_REDELIVERY_SECONDS, has_passed
 from tests.chaos.run import ChaosPlan, run_chaos, running_backends
+from tests.chaos.short_clips import ChaosClip, make_clips
+from tests.chaos.supervisor import ProcessKind, Supervisor, is_alive
 from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
 
 PLAN = ChaosPlan(

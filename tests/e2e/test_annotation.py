@@ -18,7 +18,7 @@ import pytest
 from circumplex_client import Client
 
 from service.embedded.stack import Stack, settings_to_environment
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
 
 
 def decoded_times(clip: Path) -> list[float]:

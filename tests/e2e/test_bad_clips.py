@@ -11,7 +11,7 @@ import pytest
 from circumplex_client import Client, JobFailed
 
 from tests.e2e.conftest import MAX_CLIP_SECONDS, MAX_UPLOAD_BYTES
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
 
 
 def make_text_file(folder: Path) -> Path:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack
-from tests.fuzz.door import Verdict
+from tests.fuzz.in_process_pipeline import Verdict
 from tests.fuzz.inputs import make_input
 from tests.fuzz.seeds import make_seeds
-from tests.fuzz.stack import CheckedServiceClient
+from tests.fuzz.service_client import CheckedServiceClient
 
 INPUT_COUNT = 12
 

@@ -19,7 +19,7 @@ from circumplex.v1 import jobs_pb2 as jobs
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.embedded.stack import Stack
-from tests.integration.rooms import eventually
+from tests.integration.job_environment import eventually
 
 TIMEOUT_SECONDS = 120.0
 RELEASE_TIMEOUT_SECONDS = 5.0

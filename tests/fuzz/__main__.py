@@ -21,7 +21,7 @@ from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
 from tests.fuzz.report import VIOLATIONS, FuzzFindings, has_passed
 from tests.fuzz.run import FUZZ_SETTINGS, HANG_TIMEOUT_SECONDS, FuzzPlan, FuzzRun
 from tests.fuzz.seeds import make_seeds
-from tests.fuzz.stack import CheckedServiceClient
+from tests.fuzz.service_client import CheckedServiceClient
 
 OUT_DIR: Final = Path("out")
 

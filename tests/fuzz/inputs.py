@@ -8,11 +8,11 @@ from random import Random
 from typing import Final
 
 from service.domain.options import AnalysisOptions, FaceSelection
-from tests.fuzz import elements, packets, tree
-from tests.fuzz.boxes import BOXES
-from tests.fuzz.chunks import CHUNKS
+from tests.fuzz import container_tree, ebml_elements, ts_packets
 from tests.fuzz.damage import MAX_BYTES, damage, overwrite_number, splice
-from tests.fuzz.elements import ELEMENTS
+from tests.fuzz.ebml_elements import ELEMENTS
+from tests.fuzz.iso_boxes import BOXES
+from tests.fuzz.riff_chunks import CHUNKS
 from tests.fuzz.seeds import Seed
 
 Mutation = Callable[[bytes, Random], tuple[bytes, str]]
@@ -84,23 +84,23 @@ def _flip_bit(data: bytes, rng: Random) -> bytes:
 
 
 def _mutate_boxes(data: bytes, rng: Random) -> tuple[bytes, str]:
-    return tree.mutate(data, BOXES, rng)
+    return container_tree.mutate(data, BOXES, rng)
 
 
 def _mutate_elements(data: bytes, rng: Random) -> tuple[bytes, str]:
     if rng.random() < 0.15:
-        return elements.corrupt_block(data, rng)
-    return tree.mutate(data, ELEMENTS, rng)
+        return ebml_elements.corrupt_block(data, rng)
+    return container_tree.mutate(data, ELEMENTS, rng)
 
 
 def _mutate_chunks(data: bytes, rng: Random) -> tuple[bytes, str]:
-    return tree.mutate(data, CHUNKS, rng)
+    return container_tree.mutate(data, CHUNKS, rng)
 
 
 _STRUCTURE_MUTATIONS: Final[Mapping[str, Mutation]] = {
     **dict.fromkeys(("mp4", "mov"), _mutate_boxes),
     **dict.fromkeys(("mkv", "webm"), _mutate_elements),
     **dict.fromkeys(("avi", "wav"), _mutate_chunks),
-    "ts": packets.mutate,
+    "ts": ts_packets.mutate,
 }
 """Other containers have no structure that we know: their bytes are damaged."""

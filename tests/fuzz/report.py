@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.errors import DecoderOutOfMemory, DecoderTimedOut
-from tests.fuzz.door import Outcome, Verdict
+from tests.fuzz.in_process_pipeline import Outcome, Verdict
 from tests.fuzz.inputs import FuzzInput
 
 _SLOWEST_COUNT: Final = 10

@@ -17,7 +17,7 @@ from service.decoding.extractor import open_clip_extractor
 from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack
 from service.settings import Settings
-from tests.fuzz.door import InProcessPipeline, Outcome
+from tests.fuzz.in_process_pipeline import InProcessPipeline, Outcome
 from tests.fuzz.inputs import FuzzInput, make_input
 from tests.fuzz.leaks import (
     ResourceSnapshot,
@@ -28,7 +28,7 @@ from tests.fuzz.leaks import (
 )
 from tests.fuzz.report import FuzzFindings
 from tests.fuzz.seeds import Seed
-from tests.fuzz.stack import CheckedServiceClient
+from tests.fuzz.service_client import CheckedServiceClient
 
 WARM_UP_INPUTS: Final = 40
 """Inputs before the first census: by then every pool has opened what it opens."""

@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from service.domain.array_types import UInt8Array
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_frames
 from training.synthetic.renderer import PerformanceRenderer

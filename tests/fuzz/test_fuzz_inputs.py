@@ -11,15 +11,15 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from tests.fuzz import packets
+from tests.fuzz import ts_packets
 from tests.fuzz.__main__ import fuzz
-from tests.fuzz.boxes import BOXES
-from tests.fuzz.chunks import CHUNKS
+from tests.fuzz.container_tree import ContainerFormat, Node, mutate
 from tests.fuzz.damage import MAX_BYTES, damage, overwrite_number, splice
-from tests.fuzz.elements import ELEMENTS, corrupt_block
+from tests.fuzz.ebml_elements import ELEMENTS, corrupt_block
 from tests.fuzz.inputs import Mutation, make_input
+from tests.fuzz.iso_boxes import BOXES
+from tests.fuzz.riff_chunks import CHUNKS
 from tests.fuzz.seeds import Seed, make_seeds
-from tests.fuzz.tree import ContainerFormat, Node, mutate
 
 FORMATS_BY_SUFFIX = {
     **dict.fromkeys(("mp4", "mov"), BOXES),
@@ -95,7 +95,7 @@ def test_structures_are_read_from_any_bytes(nesting: ContainerFormat) -> None:
         assert done
 
 
-@pytest.mark.parametrize("mutation", [damage, packets.mutate, corrupt_block])
+@pytest.mark.parametrize("mutation", [damage, ts_packets.mutate, corrupt_block])
 def test_mutations_take_any_bytes(mutation: Mutation) -> None:
     rng = Random(12)
     for size in (0, 1, 3, 187, 188, 189, 1000):

@@ -17,7 +17,13 @@ from service.domain.clip import ExtractionEvent
 from service.domain.options import AnalysisOptions
 from service.errors import ClipTruncated, DecoderCrashed, DecoderKilled, DecoderOutOfMemory
 from service.settings import Settings
-from tests.fuzz.door import InProcessPipeline, InvalidResult, Outcome, Verdict, check_document
+from tests.fuzz.in_process_pipeline import (
+    InProcessPipeline,
+    InvalidResult,
+    Outcome,
+    Verdict,
+    check_document,
+)
 from tests.fuzz.inputs import make_input
 from tests.fuzz.leaks import (
     HANDLE_TOLERANCE,

@@ -15,15 +15,15 @@ from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.integration.buckets import (
+from tests.integration.bucket_server import (
     KEY_ID,
     SECRET,
     BucketServer,
     list_foreign_variables,
     running_bucket,
 )
-from tests.integration.pretended_streams import FakeStreams
-from tests.integration.rooms import JobEnvironment
+from tests.integration.fake_streams import FakeStreams
+from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import (
     REDIS_VERSIONS,
     RedisServer,

@@ -29,8 +29,8 @@ from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.integration.pretence import always_ready, make_fake_analysis
-from tests.integration.pretended_streams import FakeStreams
+from tests.integration.fake_streams import FakeStreams
+from tests.integration.fakes import always_ready, make_fake_analysis
 
 STOP_TIMEOUT_SECONDS: Final = 60.0
 

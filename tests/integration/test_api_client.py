@@ -25,8 +25,8 @@ from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import SubscriberLimiter
 from service.gateway.rest.app import create_app
 from service.jobs.queue.listing import JobFilter
-from tests.integration.pretence import make_failing_analysis, make_fake_analysis
-from tests.integration.rooms import JobEnvironment, eventually
+from tests.integration.fakes import make_failing_analysis, make_fake_analysis
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import free_port, serving
 
 

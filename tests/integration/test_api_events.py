@@ -18,15 +18,15 @@ from service.gateway.lifecycle import SubscriberLimiter
 from service.gateway.rest.app import create_app
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
-from tests.integration.lives import (
+from tests.integration.fakes import make_failing_analysis, make_fake_analysis
+from tests.integration.job_client import (
     ServerSentEvent,
     open_client,
     open_event_stream,
     post_clip,
     submit_job,
 )
-from tests.integration.pretence import make_failing_analysis, make_fake_analysis
-from tests.integration.rooms import JobEnvironment, eventually
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import RedisServer, running_redis, serving
 
 TIMEOUT_SECONDS = 30

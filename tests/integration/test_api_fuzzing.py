@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from tests.integration.fuzzing import fuzz
+from tests.integration.api_fuzzing import fuzz
 from tests.integration.servers import RedisServer
 
 

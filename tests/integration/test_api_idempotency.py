@@ -14,10 +14,10 @@ from service.domain.caller import Scope
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.redis_client.client import connect_redis
-from tests.integration.access.asking import create_token
-from tests.integration.lives import CLIP, open_client, post_clip
-from tests.integration.pretence import make_fake_analysis
-from tests.integration.rooms import JobEnvironment, eventually
+from tests.integration.auth.key_requests import create_token
+from tests.integration.fakes import make_fake_analysis
+from tests.integration.job_client import CLIP, open_client, post_clip
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import serving
 
 IDEMPOTENCY_KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from service.errors import AttemptsExhausted, ClipNotMedia
-from tests.integration.lives import open_client, submit_job
-from tests.integration.pretence import make_fake_analysis
-from tests.integration.rooms import JobEnvironment
+from tests.integration.fakes import make_fake_analysis
+from tests.integration.job_client import open_client, submit_job
+from tests.integration.job_environment import JobEnvironment
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 
 from service.settings import Settings
+from tests.integration.job_environment import eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import eventually
 from tests.integration.servers import free_port
 
 CLIP_BYTES = 300 * 2**20

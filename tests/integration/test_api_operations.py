@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.jobs.queue.job_queue import JobQueue
-from tests.integration.rooms import JobEnvironment
+from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import free_port, serving
 
 

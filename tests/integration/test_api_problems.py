@@ -14,9 +14,9 @@ from service.errors import (
 )
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
-from tests.integration.access.asking import UNKNOWN_JOB_URL
-from tests.integration.pretence import make_failing_analysis
-from tests.integration.rooms import JobEnvironment
+from tests.integration.auth.key_requests import UNKNOWN_JOB_URL
+from tests.integration.fakes import make_failing_analysis
+from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import RedisServer, running_redis, serving
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
-from tests.integration.pretence import make_fake_analysis
-from tests.integration.rooms import JobEnvironment
+from tests.integration.fakes import make_fake_analysis
+from tests.integration.job_environment import JobEnvironment
 
 
 @pytest.fixture

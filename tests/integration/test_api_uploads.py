@@ -12,8 +12,8 @@ from service.domain.ports import BlobStore
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.jobs.record import JobState
-from tests.integration.pretence import iterate_chunks, make_fake_analysis
-from tests.integration.rooms import JobEnvironment, eventually
+from tests.integration.fakes import iterate_chunks, make_fake_analysis
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import serving
 
 CLIP = bytes(range(256)) * 40

@@ -15,19 +15,19 @@ from circumplex_client.live import MediaChunk
 from service.errors import StreamOverrun, StreamSuperseded
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
-from tests.integration.javascript import StubStreamManager, run_node, run_session
-from tests.integration.pretended_streams import FakeStreams, make_error
-from tests.integration.relay import FlakyProxy, running_proxy
-from tests.integration.servers import serving
-from tests.integration.sockets import JPEG_CONFIG, websocket_url
-from tests.integration.stand_in import StubAnnotationServicer, make_error_status
-from tests.integration.streaming import (
+from tests.integration.fake_media import (
     FRAME_COUNT,
     expected_audio_flag,
     expected_valences,
     make_container,
     make_frames,
 )
+from tests.integration.fake_streams import FakeStreams, make_error
+from tests.integration.flaky_proxy import FlakyProxy, running_proxy
+from tests.integration.javascript_client import StubStreamManager, run_node, run_session
+from tests.integration.servers import serving
+from tests.integration.stub_gateway import StubAnnotationServicer, make_error_status
+from tests.integration.websocket_client import JPEG_CONFIG, websocket_url
 
 FRAME_CONFIG = {
     "frames": {

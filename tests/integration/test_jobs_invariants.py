@@ -17,7 +17,7 @@ from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState
 from service.redis_client.client import connect_redis
 from service.redis_client.scripts import load_script
-from tests.integration.rooms import JobEnvironment
+from tests.integration.job_environment import JobEnvironment
 
 STEPS = 200
 OWNERS = ("a", "b", "c")

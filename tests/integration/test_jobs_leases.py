@@ -12,7 +12,7 @@ from service.jobs.queue.leases import AttemptSuperseded, LeaseManager
 from service.jobs.record import JobState
 from service.redis_client.client import connect_redis
 from service.redis_client.scripts import LuaScripts
-from tests.integration.rooms import JobEnvironment
+from tests.integration.job_environment import JobEnvironment
 
 
 async def _set_last_heartbeat(rooms: JobEnvironment, seconds_ago: float) -> None:

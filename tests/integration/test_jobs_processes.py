@@ -16,9 +16,9 @@ import redis
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
 from service.jobs.record import JobRecord, JobState
-from tests.integration.pretence import make_fake_analysis
+from tests.integration.fakes import make_fake_analysis
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import RedisServer, running_redis
 
 

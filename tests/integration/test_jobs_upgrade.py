@@ -14,8 +14,8 @@ from service.gateway.rest.app import create_app
 from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState, clip_key, new_job_id
 from service.redis_client.client import connect_redis
-from tests.integration.pretence import iterate_chunks, make_fake_analysis
-from tests.integration.rooms import JobEnvironment, eventually
+from tests.integration.fakes import iterate_chunks, make_fake_analysis
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import serving
 
 V1_CLAIM_SCRIPT = """

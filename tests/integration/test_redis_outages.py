@@ -22,9 +22,9 @@ from service.redis_client.client import (
     connect_redis,
 )
 from service.settings import Settings
-from tests.integration.rooms import eventually
+from tests.integration.job_environment import eventually
+from tests.integration.redis_list import push_value
 from tests.integration.servers import REDIS_VERSIONS, RedisServer, running_redis
-from tests.integration.writing import push_value
 
 MAX_FAILURE_SECONDS = RESPONSE_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS + 5.0
 """What a busy machine may add is generous: without a bound it would be minutes."""

@@ -14,8 +14,8 @@ import httpx
 from service.jobs.record import JobState
 from service.settings import Settings
 from tests.integration.balancer import Balancer
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port
 
 CLIENT_COUNT = 4

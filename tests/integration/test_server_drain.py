@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import httpx
 
 from service.settings import Settings
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port
 
 TIMEOUT_SECONDS = 30.0

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import httpx
 
 from service.jobs.record import JobState
-from tests.integration.pretence import make_fake_analysis
+from tests.integration.fakes import make_fake_analysis
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import JobEnvironment, eventually
 from tests.integration.servers import free_port
 
 QUEUE_SIZE = 5

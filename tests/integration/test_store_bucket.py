@@ -17,7 +17,7 @@ import pytest
 from service.blobstore import open_store
 from service.errors import StoreUnavailable
 from service.settings import Settings
-from tests.integration.buckets import (
+from tests.integration.bucket_server import (
     BUCKET,
     KEY_ID,
     SECRET,
@@ -25,8 +25,8 @@ from tests.integration.buckets import (
     credentials_environment,
     running_bucket,
 )
-from tests.integration.pretence import iterate_chunks
-from tests.integration.rooms import eventually
+from tests.integration.fakes import iterate_chunks
+from tests.integration.job_environment import eventually
 
 MAX_FAILURE_SECONDS = 30.0
 """Far more than one second of patience, times the tries."""

@@ -15,10 +15,10 @@ from service.decoding.extractor import open_clip_extractor
 from service.domain.clip import Chunk, ClipClosed
 from service.domain.options import AnalysisOptions
 from service.settings import Settings
-from tests.integration.buckets import BucketServer
-from tests.integration.pretence import iterate_chunks
+from tests.integration.bucket_server import BucketServer
+from tests.integration.fakes import iterate_chunks
+from tests.integration.job_environment import eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import eventually
 from tests.integration.servers import free_port
 from training.synthetic.clip import render_demo_clip
 

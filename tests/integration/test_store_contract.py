@@ -19,8 +19,8 @@ from service.blobstore import open_store
 from service.domain.ports import BlobStore
 from service.errors import UploadInterrupted
 from service.settings import Settings
-from tests.integration.buckets import BucketServer, credentials_environment
-from tests.integration.rooms import eventually
+from tests.integration.bucket_server import BucketServer, credentials_environment
+from tests.integration.job_environment import eventually
 
 SIZES = (0, 1, 2**20, 2**20 + 1, 8 * 2**20, 8 * 2**20 + 1, 20_000_003)
 

@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.domain.model_signatures import SERVED_MODELS
 from service.embedded.triton import TritonPorts
-from tests.integration.test_triton_answers import infer
+from tests.integration.test_triton_parity import infer
 
 
 @pytest.fixture(scope="module")

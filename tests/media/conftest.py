@@ -13,8 +13,8 @@ from service.decoding.extractor import (
     open_clip_extractor,
     open_stream_extractor,
 )
-from tests.media.children import SETTINGS, Reader
-from tests.media.streaming import RenderedPerformance, render_performance
+from tests.media.decode_workers import SETTINGS, Reader
+from tests.media.stream_extraction import RenderedPerformance, render_performance
 
 PERFORMANCE_SECONDS = 2.0
 

@@ -11,8 +11,13 @@ from service.domain.media import Flag
 from service.media.audio import AudioReader
 from service.media.demux import open_container
 from service.media.stream_selection import select_audio_stream
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip, make_clap
-from tests.media.reading import locate_pattern, read_audio, read_audio_and_anomalies, read_frames
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip, make_clap
+from tests.media.in_process_reading import (
+    locate_pattern,
+    read_audio,
+    read_audio_and_anomalies,
+    read_frames,
+)
 
 VIDEO = VideoTrack()
 VP9 = VideoTrack(codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"})

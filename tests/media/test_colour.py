@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.media.reading import read_video
+from tests.media.in_process_reading import read_video
 
 HD, SD = (1280, 720), (64, 48)
 # BT.601 and BT.709 codes of pure red, limited range, 8 bits (ITU-R BT.601-7, BT.709-6)

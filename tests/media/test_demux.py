@@ -20,8 +20,8 @@ from service.errors import (
 )
 from service.media.demux import open_container
 from service.media.stream_selection import select_audio_stream
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip
-from tests.media.reading import read_all, read_frames
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.in_process_reading import read_all, read_frames
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ from service.errors import (
     DecoderOutOfMemory,
     FaceModelsMissing,
 )
-from tests.media.children import (
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip, make_clap
+from tests.media.decode_workers import (
     SETTINGS,
     Reader,
     decode_worker_pids,
     settings,
 )
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip, make_clap
-from tests.media.reading import decode_times_with_pyav, locate_pattern
+from tests.media.in_process_reading import decode_times_with_pyav, locate_pattern
 from training.synthetic.clip import render_demo_clip
 
 

@@ -26,10 +26,10 @@ from service.errors import (
     ClipWithoutFrames,
     DecoderTimedOut,
 )
-from tests.media import bombs
-from tests.media.children import Reader, decode_worker_pids
-from tests.media.factory import VideoTrack, encode_clip
-from tests.torture.reference import run_ffmpeg
+from tests.media import hostile_files
+from tests.media.clip_factory import VideoTrack, encode_clip
+from tests.media.decode_workers import Reader, decode_worker_pids
+from tests.media_corpus.ffmpeg_reference import run_ffmpeg
 
 HUGE_SIDE_PIXELS = 16_384
 GOOD_CLIP_FRAMES = 5
@@ -164,7 +164,9 @@ async def test_external_media_reference_is_not_followed(
     reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
     other = encode_clip(tmp_path / "other.mov", VideoTrack(count=GOOD_CLIP_FRAMES))
-    clip = bombs.reference_external_media(Path(shutil.copy(other, tmp_path / "clip.mov")), other)
+    clip = hostile_files.reference_external_media(
+        Path(shutil.copy(other, tmp_path / "clip.mov")), other
+    )
     doors = ("-enable_drefs", "1", "-use_absolute_path", "1")
     assert (
         f"frame={GOOD_CLIP_FRAMES:5}"
@@ -219,9 +221,9 @@ async def test_a_codec_that_is_not_on_the_list_is_not_decoded(
 async def test_huge_pictures_are_refused_by_what_the_file_declares(
     reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.write_png_movie(
+    clip = hostile_files.write_png_movie(
         tmp_path / "clip.mov",
-        bombs.encode_black_png(HUGE_SIDE_PIXELS, HUGE_SIDE_PIXELS),
+        hostile_files.encode_black_png(HUGE_SIDE_PIXELS, HUGE_SIDE_PIXELS),
         width=HUGE_SIDE_PIXELS,
         height=HUGE_SIDE_PIXELS,
     )
@@ -233,8 +235,8 @@ async def test_huge_pictures_are_refused_by_what_the_file_declares(
 async def test_huge_pictures_are_refused_by_what_the_decoder_meets(
     reader: Reader, good_clip: Path, tmp_path: Path, side: int
 ) -> None:
-    clip = bombs.write_png_movie(
-        tmp_path / "clip.mov", bombs.encode_black_png(side, side), width=64, height=64
+    clip = hostile_files.write_png_movie(
+        tmp_path / "clip.mov", hostile_files.encode_black_png(side, side), width=64, height=64
     )
     await assert_fails_alone(reader, clip, ClipTooManyPixels, good_clip)
 
@@ -255,10 +257,10 @@ async def test_pictures_past_every_bound_in_the_middle_are_damage(
     reader: Reader, tmp_path: Path
 ) -> None:
     pictures = [
-        *[bombs.encode_black_png(64, 64, bits=8)] * 5,
-        bombs.encode_black_png(HUGE_SIDE_PIXELS, HUGE_SIDE_PIXELS),
+        *[hostile_files.encode_black_png(64, 64, bits=8)] * 5,
+        hostile_files.encode_black_png(HUGE_SIDE_PIXELS, HUGE_SIDE_PIXELS),
     ]
-    clip = bombs.write_png_movie(tmp_path / "clip.mov", *pictures, width=64, height=64)
+    clip = hostile_files.write_png_movie(tmp_path / "clip.mov", *pictures, width=64, height=64)
     frames, flags = await read_frame_count_and_flags(reader, clip)
     assert frames == 5
     assert Flag.DAMAGED in flags
@@ -267,7 +269,7 @@ async def test_pictures_past_every_bound_in_the_middle_are_damage(
 async def test_a_huge_cover_is_never_decoded(reader: Reader, tmp_path: Path) -> None:
     """8192 x 8192 pixels of 16 bits: 128 MiB once decoded, 130 KB in the file."""
     clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(size=(128, 128), count=320))
-    (tmp_path / "cover.png").write_bytes(bombs.encode_black_png(8192, 8192, bits=16))
+    (tmp_path / "cover.png").write_bytes(hostile_files.encode_black_png(8192, 8192, bits=16))
     both = "-i clip.mp4 -i cover.png -map 0 -map 1 -c copy"
     run_ffmpeg(f"{both} -disposition:v:1 attached_pic covered.mp4", folder=tmp_path)
     peaks: list[int] = []
@@ -295,21 +297,23 @@ async def test_more_frames_than_allowed_are_refused_as_they_come(
 async def test_huge_declared_sample_count_is_refused(
     reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.declare_sample_count(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 2**31 - 1)
+    clip = hostile_files.declare_sample_count(
+        encode_clip(tmp_path / "clip.mp4", VideoTrack()), 2**31 - 1
+    )
     await assert_fails_alone(reader, clip, ClipError, good_clip)
 
 
 async def test_thousands_of_tracks_are_refused(
     reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.repeat_track(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 5_000)
+    clip = hostile_files.repeat_track(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 5_000)
     await assert_fails_alone(reader, clip, ClipError, good_clip)
 
 
 async def test_a_hundred_thousand_tags_take_no_more_time_than_allowed(
     reader: Reader, good_clip: Path, tmp_path: Path
 ) -> None:
-    clip = bombs.add_tags(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 100_000)
+    clip = hostile_files.add_tags(encode_clip(tmp_path / "clip.mp4", VideoTrack()), 100_000)
     await assert_fails_alone(reader, clip, DecoderTimedOut, good_clip, decode_cpu_seconds=1)
 
 

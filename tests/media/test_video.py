@@ -15,8 +15,8 @@ from service.domain.array_types import UInt8Array
 from service.domain.media import Flag
 from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
 from service.media.demux import ClipLimits
-from tests.media.factory import AudioTrack, VideoTrack, encode_clip
-from tests.media.reading import decode_times_with_pyav, read_all, read_frames
+from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.in_process_reading import decode_times_with_pyav, read_all, read_frames
 
 UNEVEN_TIMES = [Fraction(k * k, 700) + Fraction(k, 40) for k in range(80)]
 VP9 = {"deadline": "realtime", "cpu-used": "8"}

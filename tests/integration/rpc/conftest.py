@@ -9,8 +9,8 @@ from service.auth.key_store import ApiKeyStore
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.server import serve_grpc
 from service.settings import Settings
-from tests.integration.rpc.scripted import ScriptedStreams
-from tests.integration.rpc.talking import GrpcClient, open_grpc_client
+from tests.integration.rpc.grpc_client import GrpcClient, open_grpc_client
+from tests.integration.rpc.scripted_streams import ScriptedStreams
 
 
 @pytest.fixture

@@ -23,9 +23,8 @@ from service.gateway.rpc.call_context import parse_peer_address
 from service.gateway.rpc.server import serve_grpc
 from service.jobs.record import new_job_id
 from service.settings import Settings
-from tests.integration.access.asking import create_token
-from tests.integration.rpc.scripted import ScriptedStreams
-from tests.integration.rpc.talking import (
+from tests.integration.auth.key_requests import create_token
+from tests.integration.rpc.grpc_client import (
     GrpcClient,
     expect_error,
     make_config_request,
@@ -34,6 +33,7 @@ from tests.integration.rpc.talking import (
     open_grpc_client,
     wait_for_health,
 )
+from tests.integration.rpc.scripted_streams import ScriptedStreams
 
 UNKNOWN_JOB_ID = new_job_id()
 READ_CALLS = [

@@ -16,9 +16,9 @@ import pytest
 from circumplex.v1 import jobs_pb2 as wire
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.processes import running_service
-from tests.integration.rooms import JobEnvironment, eventually
-from tests.integration.rpc.talking import (
+from tests.integration.rpc.grpc_client import (
     GrpcClient,
     expect_error,
     make_frame_request,

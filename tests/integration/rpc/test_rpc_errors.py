@@ -19,8 +19,8 @@ from service.jobs.queue.job_queue import JobQueue
 from service.jobs.record import new_job_id
 from service.settings import Settings
 from service.telemetry.metrics import GRPC_METHODS
-from tests.integration.rooms import JobEnvironment
-from tests.integration.rpc.talking import (
+from tests.integration.job_environment import JobEnvironment
+from tests.integration.rpc.grpc_client import (
     GrpcClient,
     expect_error,
     make_config_request,

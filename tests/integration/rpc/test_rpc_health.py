@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.server import serve_grpc
-from tests.integration.rpc.talking import (
+from tests.integration.rpc.grpc_client import (
     GrpcClient,
     open_grpc_client,
     open_stream,

@@ -13,10 +13,10 @@ from circumplex.v1 import jobs_pb2 as wire
 from service.errors import ClipTruncated
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
-from tests.integration.lives import post_clip
-from tests.integration.pretence import make_failing_analysis, make_fake_analysis
-from tests.integration.rooms import JobEnvironment, eventually
-from tests.integration.rpc.talking import (
+from tests.integration.fakes import make_failing_analysis, make_fake_analysis
+from tests.integration.job_client import post_clip
+from tests.integration.job_environment import JobEnvironment, eventually
+from tests.integration.rpc.grpc_client import (
     CLIP,
     GrpcClient,
     expect_error,

@@ -16,7 +16,7 @@ from service.errors import GrpcServerNotStarted
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.server import serve_grpc
 from service.settings import Settings
-from tests.integration.rpc.talking import open_grpc_client
+from tests.integration.rpc.grpc_client import open_grpc_client
 
 LIST_REQUEST = wire.ListJobsRequest()
 

@@ -1,0 +1,142 @@
+"""What streams ask of Triton: one crop and one window at a time, many of them together."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry
+from tritonclient.grpc.aio import InferenceServerClient
+
+from service.domain.model_signatures import (
+    FUSION,
+    LIVE_FUSION,
+    LIVE_VISUAL_BACKBONE,
+    LIVE_WINDOW_FRAMES,
+    VISUAL_BACKBONE,
+)
+from service.domain.ports import Inference
+from service.embedded.triton import TritonPorts
+from service.settings import Settings
+from service.streaming.batching.batched_inference import BatchedInference
+from service.telemetry.metrics import Metrics
+from service.triton.client import connect_triton
+from tests.integration.job_environment import eventually
+
+STREAM_COUNT = 8
+FRAME_COUNT = 10
+STATISTICS_POLL_SECONDS = 0.1
+TOLERANCE = 1e-5
+"""The same float32 sums in another order: a batch is another matrix."""
+
+
+@pytest.fixture
+def settings(triton_server: TritonPorts) -> Settings:
+    return Settings(triton_url=triton_server.grpc_url)
+
+
+class SimulatedStream:
+    """The crops of one stream, and what stands in its window before any of them."""
+
+    def __init__(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.crops = random.integers(0, 256, (FRAME_COUNT, 3, 112, 112), dtype=np.uint8)
+        self.faces = random.normal(size=(LIVE_WINDOW_FRAMES, 512)).astype(np.float32)
+        self.voice = random.normal(size=(LIVE_WINDOW_FRAMES, 128)).astype(np.float32)
+        self.mask = np.arange(LIVE_WINDOW_FRAMES) >= LIVE_WINDOW_FRAMES // 2
+
+    async def estimate(self, inference: Inference) -> list[np.ndarray]:
+        """What is known of each frame when it is there, (FRAMES, 4)."""
+        estimates = []
+        faces = self.faces
+        for crop in self.crops:
+            faces = np.concatenate([faces[1:], await inference.embed_faces(crop[None])])
+            mean, spread = await inference.fuse_live(faces[None], self.voice[None], self.mask[None])
+            estimates.append(np.concatenate([mean[0, -1], spread[0, -1]]))
+        return estimates
+
+
+async def read_execution_counts(url: str, model: str) -> tuple[int, int]:
+    """How often Triton has run a model, and for how many requests."""
+    async with InferenceServerClient(url) as client:
+        [statistics] = (await client.get_inference_statistics(model)).model_stats
+    return statistics.execution_count, statistics.inference_stats.success.count
+
+
+async def wait_for_execution_counts(
+    url: str, model: str, expected_requests: int | None = None
+) -> tuple[int, int]:
+    """The same once Triton has counted `asked` requests, or all: a moment after its answers."""
+    last: tuple[int, int] | None = None
+
+    async def look() -> tuple[int, int] | None:
+        nonlocal last
+        before, last = last, await read_execution_counts(url, model)
+        await asyncio.sleep(STATISTICS_POLL_SECONDS)
+        return last if last == before and expected_requests in (None, last[1]) else None
+
+    return await eventually(look)
+
+
+async def test_streams_share_batches_and_get_what_they_get_alone(settings: Settings) -> None:
+    streams = [SimulatedStream(seed) for seed in range(STREAM_COUNT)]
+    async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
+        alone = [await stream.estimate(inference) for stream in streams]
+        models = (LIVE_VISUAL_BACKBONE.name, LIVE_FUSION.name)
+        before = [await wait_for_execution_counts(settings.triton_url, model) for model in models]
+        together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
+        after = [
+            await wait_for_execution_counts(
+                settings.triton_url, model, asked + STREAM_COUNT * FRAME_COUNT
+            )
+            for model, (_, asked) in zip(models, before, strict=True)
+        ]
+    for (ran, asked), (ran_before, asked_before) in zip(after, before, strict=True):
+        assert asked - asked_before == STREAM_COUNT * FRAME_COUNT
+        assert ran - ran_before < STREAM_COUNT * FRAME_COUNT
+    np.testing.assert_allclose(together, alone, rtol=0, atol=TOLERANCE)
+
+
+async def test_concurrent_streams_share_one_call_with_equal_results(
+    settings: Settings,
+) -> None:
+    streams = [SimulatedStream(seed) for seed in range(STREAM_COUNT)]
+    async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
+        shared = BatchedInference(inference)
+        alone = [await stream.estimate(inference) for stream in streams]
+        before = await read_execution_counts(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
+        with ExitStack() as asking:
+            for _ in streams:
+                asking.enter_context(shared.active_stream())
+            together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
+        after = await read_execution_counts(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
+    assert after[1] - before[1] < STREAM_COUNT * FRAME_COUNT
+    np.testing.assert_allclose(together, alone, rtol=0, atol=TOLERANCE)
+
+
+async def test_a_window_gets_the_estimates_that_a_clip_gets(settings: Settings) -> None:
+    stream = SimulatedStream(0)
+    window = stream.faces, stream.voice, stream.mask
+    async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
+        live = await inference.fuse_live(*(each[None] for each in window))
+        batch = await inference.fuse(*window)
+    for expected, actual in zip(batch, live, strict=True):
+        np.testing.assert_allclose(actual[0], expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.usefixtures("triton_server")
+def test_streaming_models_have_priority_over_clip_models() -> None:
+    niceness: dict[str, set[int]] = {}
+    for process in psutil.Process().children(recursive=True):
+        if process.name().startswith("triton_python"):
+            model = Path(process.cmdline()[1]).parents[1].name
+            niceness.setdefault(model, set()).add(process.nice() - psutil.Process().nice())
+    assert {model for model, nice in niceness.items() if nice == {10}} == {
+        VISUAL_BACKBONE.name,
+        FUSION.name,
+    }
+    assert niceness[LIVE_VISUAL_BACKBONE.name] == niceness[LIVE_FUSION.name] == {0}

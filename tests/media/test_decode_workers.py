@@ -1,0 +1,299 @@
+"""How decode children end, whoever ends them, and that nothing is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from service.decoding.clip_reader import ReadTimeouts, run_clip_child
+from service.decoding.forkserver.client import Forkserver
+from service.decoding.requests import DecodeRequest
+from service.decoding.worker.clip import extract_clip
+from service.domain.array_types import UInt8Array
+from service.domain.clip import Chunk, ExtractionEvent
+from service.domain.options import AnalysisOptions
+from service.errors import (
+    CircumplexError,
+    DecoderCrashed,
+    DecoderKilled,
+    DecoderTimedOut,
+)
+from service.faces.detections import TrackedDetection
+from tests.media.clip_factory import VideoTrack, encode_clip
+from tests.media.decode_workers import (
+    SETTINGS,
+    Reader,
+    decode_worker_pids,
+    drain,
+    find_forkservers,
+    read_process_status,
+    wait_for_single_forkserver,
+    wait_until_ended,
+)
+
+LONG_TRACK = VideoTrack(size=(128, 128), count=320)
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encode_clip(tmp_path_factory.mktemp("clips") / "long.mp4", LONG_TRACK)
+
+
+@pytest.fixture(scope="module")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encode_clip(tmp_path_factory.mktemp("clips") / "brief.mp4", VideoTrack(count=5))
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGKILL, DecoderKilled),
+        (signal.SIGSEGV, DecoderCrashed),
+        (signal.SIGABRT, DecoderCrashed),
+        (signal.SIGXCPU, DecoderTimedOut),
+    ],
+)
+async def test_fatal_signal_maps_to_a_typed_error(
+    reader: Reader, long_clip: Path, number: signal.Signals, error: type[CircumplexError]
+) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        assert isinstance(await anext(messages), Chunk)
+        os.kill(*decode_worker_pids(), number)
+        with pytest.raises(error) as raised:
+            await drain(messages)
+    assert raised.value.retryable is (error is DecoderKilled)
+    assert not decode_worker_pids()
+
+
+READ_TIMEOUTS = ReadTimeouts(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=1)
+
+
+async def test_worker_that_ignores_sigxcpu_times_out() -> None:
+    async with (
+        _closing_forkserver(Forkserver("tests.media.sigxcpu_ignoring_forkserver", [])) as nursery,
+        run_clip_child(nursery, b"-", [], READ_TIMEOUTS, max_frames=32) as messages,
+    ):
+        with pytest.raises(DecoderTimedOut, match="processor time"):
+            await drain(messages)
+
+
+@asynccontextmanager
+async def _closing_forkserver(forkserver: Forkserver) -> AsyncIterator[Forkserver]:
+    try:
+        yield forkserver
+    finally:
+        await forkserver.close()
+
+
+async def test_killed_forkserver_takes_its_worker_along_and_is_replaced(
+    reader: Reader, long_clip: Path, short_clip: Path
+) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        lost, (child,) = await wait_for_single_forkserver(), decode_worker_pids()
+        lost.kill()
+        with pytest.raises(DecoderKilled) as raised:
+            await drain(messages)
+    assert raised.value.retryable
+    assert len(await reader.read(short_clip)) == 3
+    assert await wait_until_ended(child)
+    assert not decode_worker_pids()
+
+
+async def test_unresponsive_forkserver_is_killed(
+    reader: Reader, long_clip: Path, short_clip: Path
+) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        stopped = await wait_for_single_forkserver()
+        stopped.suspend()
+    await asyncio.to_thread(stopped.wait, 60)
+    assert len(await reader.read(short_clip)) == 3
+
+
+async def test_worker_crash_replaces_the_forkserver_and_spares_other_clips(
+    reader: Reader, long_clip: Path, short_clip: Path
+) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        before = decode_worker_pids()
+        async with reader.open(long_clip) as others:
+            await anext(others)
+            (child,) = decode_worker_pids() - before
+            os.kill(child, signal.SIGSEGV)
+            with pytest.raises(DecoderCrashed):
+                await drain(others)
+        first = {nurse.pid for nurse in find_forkservers()}
+        assert len(await reader.read(short_clip)) == 3
+        assert {nurse.pid for nurse in find_forkservers()} - first
+        assert isinstance(await anext(messages), Chunk)
+    assert not decode_worker_pids()
+
+
+async def test_worker_inherits_only_its_pipes_and_its_clip(short_clip: Path) -> None:
+    with short_clip.open("rb") as clip:
+        async with (
+            _closing_forkserver(
+                Forkserver("tests.media.handle_reporting_forkserver", [])
+            ) as nursery,
+            run_clip_child(
+                nursery, b"-", [clip.fileno()], READ_TIMEOUTS, max_frames=32
+            ) as messages,
+        ):
+            with pytest.raises(DecoderCrashed) as raised:
+                await drain(messages)
+    assert raised.value.detail.split() == [*sorted(["/dev/null", str(short_clip)]), *["pipe"] * 3]
+
+
+async def test_worker_is_sandboxed_while_it_decodes(reader: Reader, long_clip: Path) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        (child,) = decode_worker_pids()
+        status = read_process_status(child)
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+        assert "0" not in status["Uid"].split() + status["Gid"].split()
+
+
+async def test_missing_sandbox_layers_are_logged_and_clips_still_decode(short_clip: Path) -> None:
+    below = (
+        sys.executable,
+        "-m",
+        "tests.unit.decoding.sandbox.old_kernel",
+        "tests.media.parent_process",
+    )
+    reading = await asyncio.create_subprocess_exec(
+        *below, str(short_clip), stdout=PIPE, stderr=PIPE
+    )
+    said, logged = (part.decode() for part in await reading.communicate())
+    assert said == "opened\n5 frames\n"
+    assert "WARNING" in logged
+    assert "decode children lack layers of their sandbox" in logged
+    for layer in ("seccomp", "landlock", "network namespace"):
+        assert f"{layer}: " in logged
+
+
+async def test_no_process_outlives_a_killed_parent(long_clip: Path) -> None:
+    owner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.media.parent_process", str(long_clip), "wait"),
+        stdout=PIPE,
+        stderr=DEVNULL,
+    )
+    assert owner.stdout is not None
+    assert (await owner.stdout.readline()).strip() == b"opened"
+    family = psutil.Process(owner.pid).children(recursive=True)
+    assert len(family) == 2
+    owner.kill()
+    await owner.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, family, 60)
+    assert not alive
+
+
+async def _read_from_stopped_worker(
+    opening: AbstractAsyncContextManager[AsyncIterator[ExtractionEvent]],
+) -> None:
+    async with opening as messages:
+        await anext(messages)
+        os.kill(*decode_worker_pids(), signal.SIGSTOP)
+        await drain(messages)
+
+
+async def test_stalled_worker_times_out(reader: Reader, long_clip: Path) -> None:
+    with pytest.raises(DecoderTimedOut):
+        await _read_from_stopped_worker(reader.open(long_clip, decode_stall_seconds=1.5))
+    assert not decode_worker_pids()
+
+
+async def test_wall_time_limit_ends_a_clip(reader: Reader, long_clip: Path) -> None:
+    with pytest.raises(DecoderTimedOut):
+        await _read_from_stopped_worker(reader.open(long_clip, decode_wall_seconds=1.5))
+    assert not decode_worker_pids()
+
+
+async def test_cpu_time_limit_ends_a_clip(reader: Reader, tmp_path: Path) -> None:
+    grey = np.full((480, 640, 3), 128, np.uint8)
+    track = VideoTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
+    clip = encode_clip(tmp_path / "long.mp4", track)
+    with pytest.raises(DecoderTimedOut, match="processor time"):
+        await reader.read(clip, decode_cpu_seconds=1)
+
+
+async def test_leaving_early_leaves_no_process(reader: Reader, long_clip: Path) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        assert len(decode_worker_pids()) == 1
+    assert not decode_worker_pids()
+    async with reader.open(long_clip):
+        pass
+    assert not decode_worker_pids()
+
+
+async def test_cancelling_leaves_no_process(reader: Reader, long_clip: Path) -> None:
+    started = asyncio.Event()
+
+    async def read_on() -> None:
+        async with reader.open(long_clip) as messages:
+            async for _ in messages:
+                started.set()
+
+    reading = asyncio.create_task(read_on())
+    await started.wait()
+    assert len(decode_worker_pids()) == 1
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not decode_worker_pids()
+
+
+async def test_unread_worker_blocks_until_it_is_read(reader: Reader, long_clip: Path) -> None:
+    """The pipe is the bound: an unread child comes to rest, and goes on when read."""
+    async with reader.open(long_clip, chunk_frames=64) as messages:
+        await anext(messages)
+        (child,) = decode_worker_pids()
+        used, before = _cpu_ticks(child), -1
+        while used != before:
+            before = used
+            await asyncio.sleep(0.5)
+            used = _cpu_ticks(child)
+        chunks = [message async for message in messages]
+    assert sum(len(chunk.frames) for chunk in chunks if isinstance(chunk, Chunk)) == 320
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+class FailingFaceFinder:
+    """A face finder with a defect."""
+
+    is_crowded = False
+
+    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
+        raise ZeroDivisionError(picture.shape)
+
+
+def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(
+            extract_clip(
+                long_clip,
+                DecodeRequest.from_settings(AnalysisOptions(), SETTINGS),
+                FailingFaceFinder(),
+            )
+        )
+    # the traceback still holds the chain, so nothing but `produce` itself can have ended it
+    assert raised.tb is not None
+    assert [thread for thread in threading.enumerate() if thread.name == "decode"] == []

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from service.embedded.redis import run_redis
+from tests.unit.streaming.stream_harness import StreamHarness
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("live-redis")
+    with run_redis(data_dir=folder, logs_dir=folder) as url:
+        yield url
+
+
+@pytest.fixture
+async def make_harness(redis_url: str) -> AsyncIterator[Callable[..., StreamHarness]]:
+    """Makes gateways' streams, with settings of their own, that share one Redis."""
+    async with AsyncExitStack() as stages:
+
+        def make(**settings: float | str) -> StreamHarness:
+            stage = StreamHarness(**{"redis_url": redis_url} | settings)
+            stages.push_async_callback(stage.redis.aclose)
+            return stage
+
+        yield make

@@ -1,0 +1,315 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import pytest
+from circumplex.v1 import annotation_pb2 as wire
+
+from service.errors import (
+    ClipTooLong,
+    GatewayDraining,
+    RequestInvalid,
+    StreamIdle,
+    StreamOutOfOrder,
+    StreamOverrun,
+    TooManyStreams,
+)
+from tests.unit.streaming.stream_harness import (
+    StreamHarness,
+    config_request,
+    frame_request,
+    iterate_requests,
+)
+
+HarnessFactory = Callable[..., StreamHarness]
+
+
+async def collect_replies(
+    stage: StreamHarness, *requests: wire.StreamingAnnotateRequest
+) -> list[wire.StreamingAnnotateResponse]:
+    return [reply async for reply in stage.annotate(iterate_requests(*requests))]
+
+
+def results(
+    replies: list[wire.StreamingAnnotateResponse], *, final: bool
+) -> list[wire.FrameResult]:
+    shown = [each.frame_result for each in replies if each.HasField("frame_result")]
+    return [each for each in shown if each.is_final == final]
+
+
+async def test_a_stream_is_acknowledged_answered_twice_a_frame_and_summed_up(
+    make_harness: HarnessFactory,
+) -> None:
+    replies = await collect_replies(
+        make_harness(), config_request(), *(frame_request(k) for k in range(100))
+    )
+    assert replies[0].config_ack.limits.buffered_results == 64
+    for kind in (False, True):
+        shown = results(replies, final=kind)
+        assert [each.index for each in shown] == list(range(100))
+        assert [each.time_seconds for each in shown] == [k / 25 for k in range(100)]
+        valences = [round(each.tracks[0].estimate.valence * 255) for each in shown]
+        assert valences == list(range(100))
+    summary = replies[-1].summary
+    assert (summary.frames, summary.primary_track) == (100, 1)
+    assert 0 < summary.latency.p50_seconds <= summary.latency.p99_seconds
+
+
+async def test_finals_do_not_wait_for_the_end(make_harness: HarnessFactory) -> None:
+    stage = make_harness(smoothing_seconds=0)
+    gate = asyncio.Event()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request()
+        for k in range(48):
+            yield frame_request(k)
+        await gate.wait()
+
+    finals: list[int] = []
+    async for reply in stage.annotate(requests()):
+        if reply.frame_result.is_final:
+            finals.append(reply.frame_result.index)
+            if finals[-1] == 19:
+                gate.set()
+    assert finals == list(range(48))
+
+
+async def test_provisional_results_come_before_the_next_frame_is_sent(
+    make_harness: HarnessFactory,
+) -> None:
+    stage = make_harness()
+    answered: asyncio.Queue[int] = asyncio.Queue()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request()
+        for k in range(5):
+            yield frame_request(k)
+            assert await answered.get() == k
+
+    async for reply in stage.annotate(requests()):
+        if reply.HasField("frame_result") and not reply.frame_result.is_final:
+            answered.put_nowait(reply.frame_result.index)
+
+
+async def test_only_finals_where_only_they_are_wanted(make_harness: HarnessFactory) -> None:
+    replies = await collect_replies(
+        make_harness(),
+        config_request(final_results_only=True),
+        *(frame_request(k) for k in range(30)),
+    )
+    assert results(replies, final=False) == []
+    assert len(results(replies, final=True)) == 30
+
+
+async def test_frame_without_a_face_is_marked_and_filled_forward(
+    make_harness: HarnessFactory,
+) -> None:
+    replies = await collect_replies(
+        make_harness(),
+        config_request(),
+        frame_request(0, face=False),
+        frame_request(7),
+        frame_request(8, face=False),
+    )
+    for kind in (False, True):
+        first, second, third = results(replies, final=kind)
+        for track in first.tracks:
+            assert not track.HasField("estimate")
+        assert first.tracks or first.missing_reason == wire.MISSING_REASON_FACE_NOT_FOUND
+        assert second.tracks[0].HasField("box")
+        assert third.tracks[0].missing_reason == wire.MISSING_REASON_FACE_NOT_FOUND
+        assert round(third.tracks[0].estimate.valence * 255) == 7
+
+
+@pytest.mark.parametrize(
+    ("requests", "error"),
+    [
+        ([], StreamOutOfOrder),
+        ([frame_request(0)], StreamOutOfOrder),
+        ([config_request(), config_request()], StreamOutOfOrder),
+        ([config_request(), wire.StreamingAnnotateRequest()], StreamOutOfOrder),
+        (
+            [
+                config_request(),
+                wire.StreamingAnnotateRequest(container=wire.ContainerChunk(data=b"a")),
+            ],
+            StreamOutOfOrder,
+        ),
+        (
+            [config_request(), wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=b"a"))],
+            StreamOutOfOrder,
+        ),
+        ([config_request(), frame_request(1), frame_request(1)], RequestInvalid),
+        ([wire.StreamingAnnotateRequest(config=wire.StreamConfig())], RequestInvalid),
+        (
+            [
+                config_request(),
+                wire.StreamingAnnotateRequest(
+                    frame=wire.VideoFrame(time_seconds=float("nan"), data=b"")
+                ),
+            ],
+            RequestInvalid,
+        ),
+        (
+            [config_request(), wire.StreamingAnnotateRequest(frame=wire.VideoFrame(data=b"abc"))],
+            RequestInvalid,
+        ),
+    ],
+)
+async def test_invalid_request_sequence_is_refused_and_frees_resources(
+    make_harness: HarnessFactory,
+    requests: list[wire.StreamingAnnotateRequest],
+    error: type[Exception],
+) -> None:
+    stage = make_harness()
+    with pytest.raises(error):
+        await collect_replies(stage, *requests)
+    assert stage.extractor.open_count == 0
+    assert stage.metrics.registry.get_sample_value("circumplex_streams") == 0
+
+
+@pytest.mark.parametrize("final_results_only", [False, True])
+async def test_slow_reader_bounds_buffered_results_and_blocks_the_sender(
+    make_harness: HarnessFactory, final_results_only: bool
+) -> None:
+    stage = make_harness(stream_unread_results=10, stream_queue_frames=4)
+    taken = 0
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        nonlocal taken
+        yield config_request(final_results_only=final_results_only)
+        for k in range(400):
+            taken = k
+            yield frame_request(k, face=k != 255)
+
+    async with aclosing(stage.annotate(requests())) as replies:
+        await anext(replies)
+        before = -1
+        while before != taken:
+            before = taken
+            await asyncio.sleep(0.05)
+        assert taken < (300 if final_results_only else 60)
+        rest = [reply async for reply in replies]
+    assert [each.index for each in results(rest, final=True)] == list(range(400))
+
+
+async def test_drop_oldest_reports_every_frame_that_has_no_result(
+    make_harness: HarnessFactory,
+) -> None:
+    stage = make_harness(stream_queue_frames=4)
+    stage.models.answer_gate.clear()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request(overload_policy=wire.OVERLOAD_POLICY_DROP_OLDEST)
+        for k in range(60):
+            yield frame_request(k)
+        stage.models.answer_gate.set()
+
+    replies = [reply async for reply in stage.annotate(requests())]
+    drops = [each.frames_dropped for each in replies if each.HasField("frames_dropped")]
+    dropped = [d.first_index + k for d in drops for k in range(d.count)]
+    answered = [each.index for each in results(replies, final=True)]
+    assert dropped
+    assert sorted(dropped + answered) == list(range(60))
+    assert replies[-1].summary.frames_dropped == len(dropped)
+    assert [each.index for each in results(replies, final=False)] == answered
+
+
+async def test_fail_policy_ends_a_stream_that_is_too_fast(make_harness: HarnessFactory) -> None:
+    stage = make_harness(stream_queue_frames=4)
+    stage.models.answer_gate.clear()
+    with pytest.raises(StreamOverrun):
+        await collect_replies(
+            stage,
+            config_request(overload_policy=wire.OVERLOAD_POLICY_FAIL),
+            *(frame_request(k) for k in range(60)),
+        )
+
+
+async def test_idle_stream_is_ended(make_harness: HarnessFactory) -> None:
+    stage = make_harness(stream_idle_seconds=0.05)
+    never = asyncio.Event()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request()
+        await never.wait()
+
+    with pytest.raises(StreamIdle):
+        async for _ in stage.annotate(requests()):
+            pass
+
+
+async def test_stream_over_the_limit_is_refused_with_retry_after(
+    make_harness: HarnessFactory,
+) -> None:
+    stage = make_harness(max_streams=1)
+    never = asyncio.Event()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request()
+        await never.wait()
+
+    async with aclosing(stage.annotate(requests())) as replies:
+        await anext(replies)
+        with pytest.raises(TooManyStreams) as refusal:
+            await collect_replies(stage, config_request())
+        assert refusal.value.retry_seconds
+    assert stage.extractor.open_count == 0
+    assert await collect_replies(stage, config_request())
+
+
+async def test_draining_gateway_ends_its_streams(make_harness: HarnessFactory) -> None:
+    stage = make_harness()
+    never = asyncio.Event()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request()
+        await never.wait()
+
+    async with aclosing(stage.annotate(requests())) as replies:
+        await anext(replies)
+        stage.streams.drain()
+        with pytest.raises(GatewayDraining):
+            async for _ in replies:
+                pass
+    with pytest.raises(GatewayDraining):
+        await collect_replies(stage, config_request())
+
+
+async def test_audio_longer_than_the_stream_limit_is_refused(make_harness: HarnessFactory) -> None:
+    stage = make_harness(max_clip_seconds=1.0)
+    audio = wire.AudioFormat(encoding=wire.SAMPLE_ENCODING_S16LE, sample_rate_hz=1000, channels=1)
+    media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_FACE_CROP, audio=audio)
+    first = wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media))
+    minute = wire.StreamingAnnotateRequest(audio=wire.AudioChunk(data=bytes(2 * 60_000)))
+    await collect_replies(stage, first, frame_request(0), minute)
+    with pytest.raises(ClipTooLong):
+        await collect_replies(stage, first, frame_request(0), minute, minute)
+
+
+@pytest.mark.parametrize(
+    ("stream_config", "field"),
+    [
+        (wire.StreamConfig(), "config.media"),
+        (wire.StreamConfig(container=wire.ContainerMedia(), faces=9), "config.faces"),
+        (
+            wire.StreamConfig(container=wire.ContainerMedia(), overload_policy=2),
+            "config.overload_policy",
+        ),
+        (
+            wire.StreamConfig(
+                frames=wire.FrameMedia(
+                    encoding=wire.FRAME_ENCODING_JPEG,
+                    audio=wire.AudioFormat(encoding=wire.SAMPLE_ENCODING_S16LE),
+                )
+            ),
+            "config.frames.audio.sample_rate_hz",
+        ),
+    ],
+)
+async def test_invalid_config_is_refused_with_its_field_name(
+    make_harness: HarnessFactory, stream_config: wire.StreamConfig, field: str
+) -> None:
+    with pytest.raises(RequestInvalid) as refusal:
+        await collect_replies(make_harness(), wire.StreamingAnnotateRequest(config=stream_config))
+    assert refusal.value.field == field
