@@ -127,7 +127,8 @@ def _align_to_truth(truth: ClipTruth, estimates: ClipEstimates, source: str) -> 
     if (time_differences > TIME_TOLERANCE_SECONDS).any():
         first = int(np.argmax(time_differences > TIME_TOLERANCE_SECONDS))
         raise FramesMismatch(
-            f"{truth.clip}, {source}: frame {rows[first]} is at {estimates.times[is_in_range][first]:.6f} s, "
+            f"{truth.clip}, {source}: "
+            f"frame {rows[first]} is at {estimates.times[is_in_range][first]:.6f} s, "
             f"not at {truth.times[rows[first]]:.6f} s"
         )
     mean, spread = (np.full((len(truth), len(TARGETS)), np.nan) for _ in range(2))

@@ -1,5 +1,5 @@
 """`python -m service` is `circumplex`."""
 
-from service.cli.main.main import app
+from service.cli.main import app
 
 app()

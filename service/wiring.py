@@ -25,8 +25,8 @@ from service.jobs.cleanup.janitor import Janitor
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
 from service.jobs.queue.maintenance import QueueMaintenance
-from service.jobs.worker.process.job_runner import Analyse, JobRunner
-from service.jobs.worker.process.process import run_worker as work_until_stopped
+from service.jobs.worker.job_runner import Analyse, JobRunner
+from service.jobs.worker.process import run_worker as work_until_stopped
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.provenance import read_provenance, read_weight_hashes

@@ -48,21 +48,30 @@ class Recipe:
             _build_step("draw the world", "synthesise", "--out", data, *self.dataset_options),
             self._build_train_step("full model", full, data, self.seed),
             *(
-                self._build_train_step(str(ablation), run, data, self.seed, "--ablate", ablation, *backbone_arguments)
+                self._build_train_step(
+                    str(ablation), run, data, self.seed, "--ablate", ablation, *backbone_arguments,
+                )
                 for ablation, run in ablation_runs.items()
             ),
             *(
-                self._build_train_step(f"seed {seed}", run, data, seed, *(backbone_arguments if seed in self.fold_seeds else ()))
+                self._build_train_step(
+                    f"seed {seed}", run, data, seed,
+                    *(backbone_arguments if seed in self.fold_seeds else ()),
+                )
                 for seed, run in seed_runs.items()
             ),
-            _build_step("draw strangers", "synthesise", "--out", out / "strangers", *self.calibration_options),
+            _build_step(
+                "draw strangers", "synthesise", "--out", out / "strangers",
+                *self.calibration_options,
+            ),
             _build_step(
                 "calibrate", "calibrate", "--run", full, "--data", out / "strangers",
                 "--threads", 1,
             ),
             _build_step(
                 "evaluate on the test set", "evaluate", "--run", full, "--data", data,
-                "--split", "test", "--threads", 1, *(part for pair in comparison_arguments for part in pair),
+                "--split", "test", "--threads", 1,
+                *(part for pair in comparison_arguments for part in pair),
             ),
             _build_step("ship", "ship", "--run", full, "--out", out / self.preset),
         ]  # fmt: skip

@@ -37,7 +37,7 @@ def parse_credential(keys: Iterable[str], authorizations: Iterable[str]) -> str 
     return found.pop() if found else None
 
 
-TOKEN_PREFIX: Final = "cpx"
+KEY_PREFIX: Final = "cpx"
 ALPHABET: Final = string.digits + string.ascii_letters
 ID_LENGTH: Final = 12
 SECRET_LENGTH: Final = 43
@@ -45,7 +45,7 @@ SECRET_LENGTH: Final = 43
 CHECKSUM_LENGTH: Final = 6
 """62 ** 6 > 2 ** 32."""
 _PATTERN: Final = re.compile(
-    rf"{TOKEN_PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})_"
+    rf"{KEY_PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})_"
     rf"([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )
 
@@ -73,7 +73,7 @@ class Token:
 def new_token() -> Token:
     """A token that cannot be guessed."""
     key_id = _random_text(ID_LENGTH)
-    body = f"{TOKEN_PREFIX}_{key_id}_{_random_text(SECRET_LENGTH)}"
+    body = f"{KEY_PREFIX}_{key_id}_{_random_text(SECRET_LENGTH)}"
     return Token(key_id=key_id, text=body + _checksum(body))
 
 

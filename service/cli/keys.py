@@ -15,7 +15,7 @@ from rich.table import Table
 from service.auth.api_key import MAX_NAME_LENGTH, ApiKey, is_key_name
 from service.auth.audit_log import AuditEntry, AuditLog
 from service.auth.key_store import ApiKeyStore
-from service.cli.main.console import exit_on_error, load_settings, print_status
+from service.cli.console import exit_on_error, load_settings, print_status
 from service.domain.caller import CallerQuotas, Scope
 
 T = TypeVar("T")

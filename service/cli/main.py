@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service.auth.authenticator import requires_keys
-from service.cli.main import keys, local
-from service.cli.main.console import STDERR, exit_on_error, load_settings, print_status
+from service.cli import keys, local
+from service.cli.console import STDERR, exit_on_error, load_settings, print_status
 from service.domain.options import AnalysisOptions, FaceSelection
 from service.domain.timeline import AnalysisProgress
 from service.results.columns import AnalysisResult

@@ -14,9 +14,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.decoding import wire
 from service.decoding.forkserver.child import ChildHandle
 from service.decoding.forkserver.client import Forkserver
+from service.decoding.protocol import messages
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
 
@@ -85,7 +85,7 @@ async def _read_messages(
         began = time.monotonic()
         try:
             async with asyncio.timeout(min(timeouts.stall_seconds, left_seconds)):
-                message = wire.decode(*await read_message_parts(child.messages, max_frames))
+                message = messages.decode(*await read_message_parts(child.messages, max_frames))
         except TimeoutError as error:
             raise DecoderTimedOut() from error
         left_seconds -= time.monotonic() - began  # what the reader takes is not the clip's fault
@@ -106,8 +106,8 @@ async def _read_messages(
 
 async def read_message_parts(reader: asyncio.StreamReader, max_frames: int) -> list[bytes]:
     """Header, crops, waveform and patch starts of the next message; raises DecoderCrashed."""
-    prefix = await reader.readexactly(wire.PREFIX.size)
-    lengths = wire.read_prefix(prefix, max_frames=max_frames)
+    prefix = await reader.readexactly(messages.PREFIX.size)
+    lengths = messages.read_prefix(prefix, max_frames=max_frames)
     parts = (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts)
     return [await reader.readexactly(part) for part in parts]
 

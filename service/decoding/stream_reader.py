@@ -13,10 +13,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
-from service.decoding import live_wire
 from service.decoding.clip_reader import ReadTimeouts, diagnose_exit, read_message_parts
 from service.decoding.forkserver.child import ChildHandle
 from service.decoding.forkserver.client import Forkserver
+from service.decoding.protocol import stream_messages
 from service.decoding.protocol.media_input import END, encode_piece, encode_state
 from service.decoding.protocol.stream_messages import InputExhausted, StreamMessage
 from service.decoding.stream_account import StreamAccount
@@ -155,7 +155,7 @@ class StreamChild:
             raise await self._diagnose_exit() from error
         finally:
             self._reading_since = None
-        return live_wire.decode(*parts)
+        return stream_messages.decode(*parts)
 
     async def _diagnose_exit(self) -> Exception:
         if self._is_stalled:

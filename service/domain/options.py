@@ -1,7 +1,4 @@
-"""What a client may say of the clip that it submits.
-
-What whoever submits a clip may choose for it.
-"""
+"""Options of one clip: whose faces, which streams of the file, which priority."""
 
 from __future__ import annotations
 
@@ -12,21 +9,6 @@ from typing import Final
 
 MAX_STREAM_INDEX: Final = 999
 """No file that is accepted has a stream in a higher place."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmissionOptions:
-    """The choices for a clip, and whose turn it is."""
-
-    analysis: AnalysisOptions = field(default_factory=AnalysisOptions)
-    priority: Priority = Priority.BULK
-
-    def to_canonical_json(self) -> str:
-        """What was chosen otherwise than it is by rule: the same wishes, the same text."""
-        values = {**asdict(self.analysis), "priority": self.priority}
-        default = {**asdict(AnalysisOptions()), "priority": Priority.BULK}
-        changed = {name: value for name, value in values.items() if value != default[name]}
-        return json.dumps(changed, separators=(",", ":"))
 
 
 class FaceSelection(StrEnum):
@@ -57,3 +39,18 @@ class Priority(StrEnum):
     """Somebody waits for it: before all bulk work."""
     BULK = "bulk"
     """Done as workers come free, in fair shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionOptions:
+    """The choices for a clip, and whose turn it is."""
+
+    analysis: AnalysisOptions = field(default_factory=AnalysisOptions)
+    priority: Priority = Priority.BULK
+
+    def to_canonical_json(self) -> str:
+        """What was chosen otherwise than it is by rule: the same wishes, the same text."""
+        values = {**asdict(self.analysis), "priority": self.priority}
+        default = {**asdict(AnalysisOptions()), "priority": Priority.BULK}
+        changed = {name: value for name, value in values.items() if value != default[name]}
+        return json.dumps(changed, separators=(",", ":"))

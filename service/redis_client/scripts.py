@@ -50,5 +50,5 @@ class LuaScripts:
 @cache
 def load_script(name: str) -> str:
     """The text of a script, what all of them share before it."""
-    folder = files("service.jobs") / "lua"
+    folder = files("service.jobs.queue") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in (PRELUDE, name))

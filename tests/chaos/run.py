@@ -199,6 +199,7 @@ class _ProgressLogger:
         notes, kills = self._load.log, self._killer.kills
         last = f", the last {kills[-1].name}" if kills else ""
         self._log(
-            f"{now - self._began:5.0f} s: {len(notes.accepted)} accepted, {len(notes.first_final_states)} ended"
+            f"{now - self._began:5.0f} s: {len(notes.accepted)} accepted, "
+            f"{len(notes.first_final_states)} ended"
             f" of {self._load.submission_count}; {len(kills)} kills{last}"
         )

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
-from service.cli.main.main import app
 
+from service.cli.main import app
 from service.embedded.redis import DURABILITY_OPTIONS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

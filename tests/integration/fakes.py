@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
-from service.jobs.worker.process.job_runner import Analyse
-
 from service.domain.clip import FaceBox, Flag, Frame, TrackedFace
 from service.domain.options import AnalysisOptions
 from service.domain.timeline import (
@@ -19,6 +17,7 @@ from service.domain.timeline import (
     FramesDecoded,
     TimelinePoint,
 )
+from service.jobs.worker.job_runner import Analyse
 from tests.sample_media import MEDIA_INFO
 
 TRACKED_FACE = TrackedFace(

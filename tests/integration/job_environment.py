@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.jobs.worker.process.consumer import Consumer, ReadinessCheck
-from service.jobs.worker.process.job_runner import Analyse, JobRunner
-
 from service.domain.options import Priority
 from service.domain.ports import BlobStore
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import Claim, LeaseManager
 from service.jobs.record import JobRecord, clip_key, new_job_id
+from service.jobs.worker.consumer import Consumer, ReadinessCheck
+from service.jobs.worker.job_runner import Analyse, JobRunner
 from service.redis_client.client import connect_redis
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

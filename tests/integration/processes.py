@@ -16,8 +16,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from service.jobs.worker.process.job_runner import JobRunner
-from service.jobs.worker.process.process import run_worker
 
 from service.auth.authenticator import Authenticator
 from service.blobstore import open_store
@@ -27,6 +25,8 @@ from service.gateway.rest.app import create_app
 from service.gateway.rpc.server import serve_grpc
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
+from service.jobs.worker.job_runner import JobRunner
+from service.jobs.worker.process import run_worker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.integration.fake_streams import FakeStreams

@@ -13,13 +13,13 @@ import av
 import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
 from prometheus_client import CollectorRegistry
-from service.jobs.worker.process.job_runner import Analyse
 
 from service.decoding.extractor import open_clip_extractor, open_stream_extractor
 from service.domain.array_types import Float32Array
 from service.domain.caller import ANONYMOUS
 from service.domain.options import AnalysisOptions, FaceSelection
 from service.domain.timeline import AnalysisClosed, TimelinePoint
+from service.jobs.worker.job_runner import Analyse
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimation import EstimationParameters
 from service.settings import Settings

@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
-from service.jobs.worker.process.job_runner import Analyse
 
 from service.errors import ClipNotMedia
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState
+from service.jobs.worker.job_runner import Analyse
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
 from tests.integration.job_client import AnalysisSpy, find_redis_keys, open_client, submit_job
 from tests.integration.job_environment import JobEnvironment, eventually

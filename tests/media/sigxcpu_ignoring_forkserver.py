@@ -6,7 +6,7 @@ import resource
 import signal
 from collections.abc import Sequence
 
-from service.decoding import cradle
+from service.decoding.forkserver import loop
 
 
 def ignore_cpu_limit(request: bytes, messages: int, files: Sequence[int]) -> None:
@@ -17,6 +17,6 @@ def ignore_cpu_limit(request: bytes, messages: int, files: Sequence[int]) -> Non
 
 
 if __name__ == "__main__":
-    door = cradle.take_control_socket()
-    cradle.report_ready(door, lacking={})
-    cradle.serve(door, ignore_cpu_limit)
+    door = loop.take_control_socket()
+    loop.report_ready(door, lacking={})
+    loop.serve(door, ignore_cpu_limit)

@@ -93,8 +93,8 @@ CONTAINER_CASES = [
     case(
         "webm, vp9 with hidden frames",
         "a.webm",
-        f"{VIDEO_SOURCE} {AUDIO_SOURCE} -c:v libvpx-vp9 -auto-alt-ref 1 -lag-in-frames 10 -cpu-used 8"
-        " -c:a libopus a.webm",
+        f"{VIDEO_SOURCE} {AUDIO_SOURCE} -c:v libvpx-vp9 -auto-alt-ref 1 -lag-in-frames 10"
+        " -cpu-used 8 -c:a libopus a.webm",
         facts={"audio_codec": "opus", "time_base": "1/1000"},
     ),
     case(
@@ -208,7 +208,8 @@ CONTAINER_CASES = [
     case(
         "mxf",
         "a.mxf",
-        f"-f lavfi -i testsrc2=s=320x240:r=25:d=1 {AUDIO_SOURCE} {MPEG2} -bf 2 -c:a pcm_s16le a.mxf",
+        f"-f lavfi -i testsrc2=s=320x240:r=25:d=1 {AUDIO_SOURCE} {MPEG2} -bf 2"
+        " -c:a pcm_s16le a.mxf",
     ),
     case(
         "dvd",

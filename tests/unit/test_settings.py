@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import ValidationError
-from service.cli.main.main import app
 from typer.testing import CliRunner
 
+from service.cli.main import app
 from service.settings import Settings
 
 

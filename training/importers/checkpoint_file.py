@@ -128,8 +128,8 @@ def _load_pickle(file: Path) -> object:
         if forbidden_global is None:
             raise
         raise CheckpointHoldsCode(
-            f"{file.name} asks for {forbidden_global[1] or 'a TorchScript program'}; only plain tensors are "
-            "read. Save the network's state_dict() alone, or as safetensors."
+            f"{file.name} asks for {forbidden_global[1] or 'a TorchScript program'}; "
+            "only plain tensors are read. Save the network's state_dict() alone, or as safetensors."
         ) from error
 
 

@@ -53,11 +53,11 @@ def _resnet_predicate(third_stage: int, last_convolution: int) -> Callable[[Tens
     )
 
 
-def _key_suffix_predicate(suffix: str) -> Callable[[Tensors], bool]:
+def _has_key_suffix(suffix: str) -> Callable[[Tensors], bool]:
     return lambda tensors: any(key.endswith(suffix) for key in tensors)
 
 
-def _is_face_recognition_ir50(tensors: Tensors) -> bool:
+def _is_arcface_ir50(tensors: Tensors) -> bool:
     weight = next((v for k, v in tensors.items() if k.endswith("output_layer.3.weight")), None)
     return weight is not None and tuple(weight.shape) == (512, 25_088)
 
@@ -72,13 +72,13 @@ _KNOWN_NETWORKS: Final[dict[str, Callable[[Tensors], bool]]] = {
     "ArcFace's IResNet-18": _iresnet_predicate(2),
     "ArcFace's IResNet-34": _iresnet_predicate(6),
     "ArcFace's IResNet-100": _iresnet_predicate(30),
-    "IR-SE-50, which has channel attention in every block": _key_suffix_predicate(
+    "IR-SE-50, which has channel attention in every block": _has_key_suffix(
         "res_layer.5.fc1.weight"
     ),
-    "IR-50 for face recognition at 112 x 112, not yet trained on emotions": _is_face_recognition_ir50,
-    "the PCA parameters of VGGish: give them as --pca beside VGGish's own file": _key_suffix_predicate(
+    "IR-50 for face recognition at 112 x 112, not yet trained on emotions": _is_arcface_ir50,
+    "the PCA parameters of VGGish: give them as --pca beside VGGish's own file": _has_key_suffix(
         "pca_eigen_vectors"
     ),
-    "a VGG for ImageNet": _key_suffix_predicate("classifier.6.weight"),
+    "a VGG for ImageNet": _has_key_suffix("classifier.6.weight"),
     "ArcFace's class centres, not its backbone": lambda tensors: set(tensors) == {"weight"},
 }

@@ -83,7 +83,8 @@ def _format_metric_rows(report: EvaluationReport) -> Iterator[str]:
     yield f"| ensemble, smoothed | {_format_cells(report['ensemble_smoothed'])} |"
     folds = report["folds"].values()
     for title, pick in (("lowest", min), ("highest", max)):
-        yield f"| {title} fold | {_format_cells({n: pick(fold[n] for fold in folds) for n in METRIC_NAMES})} |"
+        figures = {name: pick(fold[name] for fold in folds) for name in METRIC_NAMES}
+        yield f"| {title} fold | {_format_cells(figures)} |"
     seeds = report["seeds"]
     if seeds is not None:
         yield f"| mean of {len(seeds['runs'])} seeds | {_format_cells(seeds['mean'])} |"
@@ -107,7 +108,8 @@ def _format_ablation_lines(report: EvaluationReport) -> Iterator[str]:
     for name, figures in report["ablations"].items():
         beyond = figures["beyond_seeds"]
         verdict = "one seed only" if beyond is None else "yes" if beyond["mean"] else "**no**"
-        yield f"| `{name}` | {_format_cells(figures)} | {figures['margin']['mean']:+.3f} | {verdict} |"
+        margin = figures["margin"]["mean"]
+        yield f"| `{name}` | {_format_cells(figures)} | {margin:+.3f} | {verdict} |"
 
 
 def _format_file_rows(contents: Mapping[str, bytes]) -> Iterator[str]:

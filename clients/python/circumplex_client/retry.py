@@ -33,7 +33,7 @@ def call_with_retries(call: Callable[[], T], *, timeout_seconds: float) -> T:
             if isinstance(error, ProblemError) and not error.problem.retryable:
                 raise
             wait = (
-                pause * random.uniform(0.5, 1.0)
+                pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
                 if retry_after_seconds is None
                 else retry_after_seconds
             )

@@ -17,7 +17,7 @@ from service.errors import DecoderKilled, error_from_code
 
 _log = logging.getLogger(__name__)
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
+_ROOT: Final = Path(__file__).resolve().parents[3]
 _ENVIRONMENT: Final = {
     "PYTHONPATH": str(_ROOT),
     "LANG": "C.UTF-8",

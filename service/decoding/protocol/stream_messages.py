@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.decoding import wire
+from service.decoding.protocol import messages
 from service.decoding.protocol.validation import validate_count, validate_duration
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import ExtractionEvent
@@ -51,22 +51,22 @@ def encode(message: StreamMessage | ExtractionEvent) -> Sequence[bytes]:
                 "kind": "seen",
                 "arrived": message.arrived_at,
                 "stages": message.stage_seconds,
-                **wire.encode_frames(message.frames),
+                **messages.encode_frames(message.frames),
             }
-            return wire.frame(fields, message.crops, _NO_SOUND, _NO_STARTS)
+            return messages.frame(fields, message.crops, _NO_SOUND, _NO_STARTS)
         case AudioExtracted():
             fields = {"kind": "heard", "stages": message.stage_seconds}
-            return wire.frame(fields, _NO_CROPS, message.waveform, message.patch_starts)
+            return messages.frame(fields, _NO_CROPS, message.waveform, message.patch_starts)
         case FrameUnreadable():
-            return wire.frame({"kind": "unreadable"})
+            return messages.frame({"kind": "unreadable"})
         case Snapshot():
             state = base64.b64encode(message.state).decode()
             fields = {"frames": message.frames, "samples": message.samples, "state": state}
-            return wire.frame({"kind": "snapshot", **fields})
+            return messages.frame({"kind": "snapshot", **fields})
         case InputExhausted(consumed_bytes=taken_bytes):
-            return wire.frame({"kind": "dry", "taken": taken_bytes})
+            return messages.frame({"kind": "dry", "taken": taken_bytes})
         case _:
-            return wire.encode(message)
+            return messages.encode(message)
 
 
 def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) -> StreamMessage:
@@ -74,14 +74,14 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
 
     Raises: the error that the message carries; DecoderCrashed: the message makes no sense.
     """
-    with wire.rejecting_malformed():
+    with messages.rejecting_malformed():
         fields = json.loads(header)
         match fields["kind"]:
             case "seen":
                 return _decode_seen(fields, crops)
             case "heard":
-                heard, starts = wire.decode_sound(waveform, patch_starts)
-                stages = wire.decode_stages(fields, ("sound",))
+                heard, starts = messages.decode_sound(waveform, patch_starts)
+                stages = messages.decode_stages(fields, ("sound",))
                 return AudioExtracted(waveform=heard, patch_starts=starts, stage_seconds=stages)
             case "unreadable":
                 return FrameUnreadable()
@@ -90,7 +90,7 @@ def decode(header: bytes, crops: bytes, waveform: bytes, patch_starts: bytes) ->
             case "dry":
                 return InputExhausted(consumed_bytes=validate_count(fields["taken"]))
             case _:
-                return wire.decode_edge(fields)
+                return messages.decode_edge(fields)
 
 
 def _decode_snapshot(fields: dict[str, Any]) -> Snapshot:
@@ -102,13 +102,13 @@ def _decode_snapshot(fields: dict[str, Any]) -> Snapshot:
 
 
 def _decode_seen(fields: dict[str, Any], crops: bytes) -> FramesExtracted:
-    frames = wire.decode_frames(fields)
+    frames = messages.decode_frames(fields)
     arrived_at = tuple(validate_duration(each) for each in fields["arrived"])
     if len(arrived_at) != len(frames):
         raise ValueError("frames and arrivals disagree")
     return FramesExtracted(
         frames=frames,
-        crops=wire.decode_crops(crops, frames),
+        crops=messages.decode_crops(crops, frames),
         arrived_at=arrived_at,
-        stage_seconds=wire.decode_stages(fields, ("decode", "face")),
+        stage_seconds=messages.decode_stages(fields, ("decode", "face")),
     )

@@ -21,7 +21,8 @@ from typing import BinaryIO, Final
 
 import av
 
-from service.decoding import cradle, live_wire, wire
+from service.decoding.forkserver import loop
+from service.decoding.protocol import messages, stream_messages
 from service.decoding.protocol.media_input import read_pieces, read_snapshot
 from service.decoding.protocol.stream_messages import StreamMessage
 from service.decoding.requests import DecodeRequest, ForkserverConfig, StreamDecodeRequest
@@ -56,12 +57,12 @@ def _write_messages(pipe: BinaryIO, extract: Callable[[Emit], None]) -> None:
             pipe.flush()
 
     try:
-        extract(lambda message: write(live_wire.encode(message)))
+        extract(lambda message: write(stream_messages.encode(message)))
     except Exception as raised:
         error = DecoderOutOfMemory() if is_out_of_memory(raised) else raised
         if not isinstance(error, ClipError):
             raise
-        write(wire.encode_error(error))
+        write(messages.encode_error(error))
 
 
 def _emit_clip(clip: ClipHandles, options: DecodeRequest, finder: FaceFinder, emit: Emit) -> None:
@@ -79,7 +80,7 @@ def _import_lazy_modules() -> None:
 
 def main() -> None:
     """Load, greet with what is missing if anything is, and have a child speak for each clip."""
-    control_socket = cradle.take_control_socket()
+    control_socket = loop.take_control_socket()
     _import_lazy_modules()
     config = ForkserverConfig(**json.loads(sys.argv[1]))
     die_with_parent(config.owner_pid)
@@ -92,7 +93,7 @@ def main() -> None:
             min_pixels=config.min_face_pixels,
         )
     except FaceModelsMissing as error:
-        cradle.report_ready(control_socket, code=error.code, detail=error.detail)
+        loop.report_ready(control_socket, code=error.code, detail=error.detail)
         return
 
     confinement = Confinement()
@@ -111,8 +112,8 @@ def main() -> None:
                 tell = partial(extract_stream, live, read_pieces(media), finder, state=state)
                 _write_messages(pipe, tell)
 
-    cradle.report_ready(control_socket, lacking=confinement.missing_layers)
-    cradle.serve(control_socket, work)
+    loop.report_ready(control_socket, lacking=confinement.missing_layers)
+    loop.serve(control_socket, work)
 
 
 if __name__ == "__main__":

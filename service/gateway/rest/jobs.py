@@ -24,11 +24,11 @@ from service.gateway.rest.serializers import job_to_schema
 from service.gateway.rest.urls import CANCEL_PATH, JOB_PATH, JOBS_PATH, RETRY_PATH, format_next_link
 from service.gateway.use_cases import jobs as office
 from service.gateway.use_cases.pagination import (
+    CURSOR_PATTERN,
     DEFAULT_PAGE_SIZE,
     ERROR_CODE_PATTERN,
     KEY_ID_PATTERN,
     MAX_PAGE_SIZE,
-    PAGE_TOKEN_PATTERN,
     decode_page_token,
     encode_page_token,
 )
@@ -50,7 +50,7 @@ class JobListQuery(BaseModel):
         DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="How many on a page, at most."
     )
     page_token: str | None = Field(
-        None, pattern=PAGE_TOKEN_PATTERN, description="`next_page_token` of the page before."
+        None, pattern=CURSOR_PATTERN, description="`next_page_token` of the page before."
     )
     state: JobState | None = Field(None, description="Only jobs in this state.")
     code: str | None = Field(

@@ -45,8 +45,9 @@ async def open_upload(request: Request, max_bytes: int) -> Upload:
         return await _open_form(body, options.get(b"boundary"), max_bytes)
     if not is_clip_media_type(media_type):
         raise MediaTypeUnsupported(
-            f"send {FORM_MEDIA_TYPE} with a file field 'clip', or the clip itself as video/*, audio/* or "
-            f"{OCTET_STREAM}; this is {media_type[:MAX_MEDIA_TYPE_LENGTH] or 'of no stated type'}"
+            f"send {FORM_MEDIA_TYPE} with a file field 'clip', or the clip itself as video/*, "
+            f"audio/* or {OCTET_STREAM}; "
+            f"this is {media_type[:MAX_MEDIA_TYPE_LENGTH] or 'of no stated type'}"
         )
     _refuse_length(request, max_bytes, margin_bytes=0)
     _, disposition = parse_options_header(request.headers.get("content-disposition"))

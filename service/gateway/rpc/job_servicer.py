@@ -17,11 +17,11 @@ from service.gateway.rpc.validation import parse_enum, parse_pattern
 from service.gateway.use_cases import jobs as office
 from service.gateway.use_cases.follow_job import watch_job
 from service.gateway.use_cases.pagination import (
+    CURSOR_PATTERN,
     DEFAULT_PAGE_SIZE,
     ERROR_CODE_PATTERN,
     KEY_ID_PATTERN,
     MAX_PAGE_SIZE,
-    PAGE_TOKEN_PATTERN,
     decode_page_token,
     encode_page_token,
 )
@@ -66,7 +66,7 @@ class JobServicer:
         """A page of jobs, newest first."""
         if request.page_size > MAX_PAGE_SIZE:
             raise RequestInvalid(f"must be at most {MAX_PAGE_SIZE}", field="page_size")
-        token = parse_pattern("page_token", PAGE_TOKEN_PATTERN, request.page_token)
+        token = parse_pattern("page_token", CURSOR_PATTERN, request.page_token)
         job_filter = office.build_job_filter(
             caller,
             owner=parse_pattern("owner", KEY_ID_PATTERN, request.owner),

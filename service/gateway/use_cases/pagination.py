@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-PAGE_TOKEN_PATTERN: Final = r"^[0-9a-f]{16}$"
+CURSOR_PATTERN: Final = r"^[0-9a-f]{16}$"
 """Every such text is a token: a place in time, where the next page begins."""
 MICROSECONDS_PER_SECOND: Final = 10**6
 DEFAULT_PAGE_SIZE: Final = 50
@@ -23,6 +23,6 @@ def encode_page_token(before: str) -> str:
 
 def decode_page_token(token: str) -> str:
     """What `token_of` was given."""
-    assert re.fullmatch(PAGE_TOKEN_PATTERN, token)
+    assert re.fullmatch(CURSOR_PATTERN, token)
     seconds, microseconds = divmod(int(token, 16), MICROSECONDS_PER_SECOND)
     return f"{seconds}.{microseconds:06d}"

@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.jobs.queue.leases import AttemptSuperseded, Claim, JobWithdrawn, LeaseManager
 from service.jobs.record import result_key
-from service.jobs.worker.process.heartbeat import Heartbeat
+from service.jobs.worker.heartbeat import Heartbeat
 from service.results.builder import ResultBuilder
 from service.results.columns import AnalysisResult
 from service.results.formats import FORMATS

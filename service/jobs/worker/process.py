@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import start_http_server
 
 from service.jobs.queue.leases import LeaseManager
-from service.jobs.worker.process.consumer import ClaimHandler, Consumer, ReadinessCheck
+from service.jobs.worker.consumer import ClaimHandler, Consumer, ReadinessCheck
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 

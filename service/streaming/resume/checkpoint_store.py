@@ -165,7 +165,7 @@ class CheckpointStore:
 
 
 def _load_script(name: str) -> str:
-    return (files("service.streaming") / "lua" / f"{name}.lua").read_text("utf-8")
+    return (files("service.streaming.resume") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 def _position_to_json(position: MediaPosition) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service.cli.main.main import app
 from typer.testing import CliRunner
 
 from service.auth.key_store import ApiKeyStore
+from service.cli.main import app
 from service.domain.caller import CallerQuotas, Scope
 from service.embedded.stack import settings_to_environment
 from service.settings import Settings

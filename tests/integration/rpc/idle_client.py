@@ -1,4 +1,7 @@
-"""A client that opens a stream and stays, to be killed: python -m tests.integration.rpc.idle_client"""
+"""A client that opens a stream and idles until it is killed.
+
+python -m tests.integration.rpc.idle_client
+"""
 
 from __future__ import annotations
 

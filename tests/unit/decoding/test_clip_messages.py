@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.decoding import wire
+from service.decoding.protocol import messages
 from service.domain.clip import (
     MAX_FACES,
     Chunk,
@@ -59,17 +59,17 @@ def make_chunk() -> Chunk:
 
 
 def round_trip(message: ExtractionEvent) -> ExtractionEvent:
-    return decode_message(b"".join(wire.encode(message)))
+    return decode_message(b"".join(messages.encode(message)))
 
 
 def decode_message(content: bytes) -> ExtractionEvent:
-    lengths = wire.read_prefix(content[: wire.PREFIX.size], max_frames=32)
-    parts, place = [], wire.PREFIX.size
+    lengths = messages.read_prefix(content[: messages.PREFIX.size], max_frames=32)
+    parts, place = [], messages.PREFIX.size
     for length in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
         parts.append(content[place : place + length])
         place += length
     assert place == len(content)
-    return wire.decode(*parts)
+    return messages.decode(*parts)
 
 
 def test_a_chunk_arrives_as_it_was_sent() -> None:
@@ -122,39 +122,39 @@ def test_opening_and_closing_arrive_as_they_were_sent(message: ExtractionEvent) 
     ],
 )
 def test_media_info_of_wrong_types_is_refused(field: str, value: object) -> None:
-    _, header = wire.encode(ClipOpened(media=MEDIA_INFO))
+    _, header = messages.encode(ClipOpened(media=MEDIA_INFO))
     fields = json.loads(header)
     fields["media"][field] = value
     with pytest.raises(DecoderCrashed):
-        wire.decode(json.dumps(fields).encode(), b"", b"", b"")
+        messages.decode(json.dumps(fields).encode(), b"", b"", b"")
 
 
 def test_an_error_arrives_as_itself() -> None:
     with pytest.raises(ClipTooLong, match="five hours"):
-        decode_message(b"".join(wire.encode_error(ClipTooLong("five hours"))))
+        decode_message(b"".join(messages.encode_error(ClipTooLong("five hours"))))
 
 
 @pytest.mark.parametrize("error", [InternalError("x"), CircumplexError("x")])
 def test_only_clip_errors_are_accepted_from_the_worker(error: CircumplexError) -> None:
     with pytest.raises(DecoderCrashed):
-        decode_message(b"".join(wire.encode_error(error)))
+        decode_message(b"".join(messages.encode_error(error)))
 
 
 @pytest.mark.parametrize(
     "values",
     [
         (b"HTTP", 10, 0, 0, 0),
-        (wire.MAGIC, 2**31, 0, 0, 0),
-        (wire.MAGIC, 10, 32 * (MAX_FACES + 1) * wire.CROP_BYTES, 0, 0),
-        (wire.MAGIC, 10, wire.CROP_BYTES - 1, 0, 0),
-        (wire.MAGIC, 10, 0, 2**30, 0),
-        (wire.MAGIC, 10, 0, 3, 0),
-        (wire.MAGIC, 10, 0, 0, 33 * 8),
+        (messages.MAGIC, 2**31, 0, 0, 0),
+        (messages.MAGIC, 10, 32 * (MAX_FACES + 1) * messages.CROP_BYTES, 0, 0),
+        (messages.MAGIC, 10, messages.CROP_BYTES - 1, 0, 0),
+        (messages.MAGIC, 10, 0, 2**30, 0),
+        (messages.MAGIC, 10, 0, 3, 0),
+        (messages.MAGIC, 10, 0, 0, 33 * 8),
     ],
 )
 def test_impossible_lengths_are_refused_before_reading(values: tuple[object, ...]) -> None:
     with pytest.raises(DecoderCrashed):
-        wire.read_prefix(struct.pack("<4s4I", *values), max_frames=32)
+        messages.read_prefix(struct.pack("<4s4I", *values), max_frames=32)
 
 
 MALFORMED_FIELDS = {
@@ -168,10 +168,10 @@ MALFORMED_FIELDS = {
 
 @pytest.mark.parametrize(("field", "value"), MALFORMED_FIELDS.items(), ids=MALFORMED_FIELDS.keys())
 def test_headers_that_contradict_their_arrays_are_refused(field: str, value: object) -> None:
-    _, header, *arrays = wire.encode(make_chunk())
+    _, header, *arrays = messages.encode(make_chunk())
     fields = json.loads(header) | {field: value}
     with pytest.raises(DecoderCrashed):
-        wire.decode(json.dumps(fields).encode(), *arrays)
+        messages.decode(json.dumps(fields).encode(), *arrays)
 
 
 FACE = [1, 0.0, 0.0, 1.0, 1.0, 1.0]
@@ -186,39 +186,39 @@ BAD_FACES = {
 
 @pytest.mark.parametrize("faces", BAD_FACES.values(), ids=BAD_FACES.keys())
 def test_invalid_faces_are_refused(faces: object) -> None:
-    _, header, *arrays = wire.encode(make_chunk())
+    _, header, *arrays = messages.encode(make_chunk())
     with pytest.raises(DecoderCrashed):
-        wire.decode(json.dumps(json.loads(header) | {"faces": faces}).encode(), *arrays)
+        messages.decode(json.dumps(json.loads(header) | {"faces": faces}).encode(), *arrays)
 
 
 @pytest.mark.parametrize("count", [MAX_FACES, MAX_FACES + 1])
 def test_a_frame_has_a_bounded_number_of_faces(count: int) -> None:
-    _, header, _, *sound = wire.encode(make_chunk())
+    _, header, _, *sound = messages.encode(make_chunk())
     faces = [[[track, *FACE[1:]] for track in range(count)], [], []]
     fields = json.loads(header) | {"faces": faces}
-    message = (json.dumps(fields).encode(), bytes(count * wire.CROP_BYTES), *sound)
+    message = (json.dumps(fields).encode(), bytes(count * messages.CROP_BYTES), *sound)
     if count > MAX_FACES:
         with pytest.raises(DecoderCrashed):
-            wire.decode(*message)
+            messages.decode(*message)
     else:
-        received = wire.decode(*message)
+        received = messages.decode(*message)
         assert isinstance(received, Chunk)
         assert len(received.frames[0].faces) == count
 
 
 @pytest.mark.parametrize("stages", [{"decode": 0.1}, {"decode": 0.1, "face": 0.1, "sound": -1}])
 def test_invalid_stage_durations_are_refused(stages: dict[str, float]) -> None:
-    _, header, *arrays = wire.encode(make_chunk())
+    _, header, *arrays = messages.encode(make_chunk())
     fields = json.loads(header) | {"stages": stages}
     with pytest.raises(DecoderCrashed):
-        wire.decode(json.dumps(fields).encode(), *arrays)
+        messages.decode(json.dumps(fields).encode(), *arrays)
 
 
 def test_unknown_stage_never_becomes_a_metric_label() -> None:
-    _, header, *arrays = wire.encode(make_chunk())
+    _, header, *arrays = messages.encode(make_chunk())
     fields = json.loads(header)
     fields["stages"] |= {f"stage {number}": 1.0 for number in range(100)}
-    received = wire.decode(json.dumps(fields).encode(), *arrays)
+    received = messages.decode(json.dumps(fields).encode(), *arrays)
     assert isinstance(received, Chunk)
     assert received.stage_seconds == make_chunk().stage_seconds
 
@@ -228,20 +228,20 @@ def test_unknown_stage_never_becomes_a_metric_label() -> None:
 )
 def test_malformed_headers_are_refused(header: bytes) -> None:
     with pytest.raises(DecoderCrashed):
-        wire.decode(header, b"", b"", b"")
+        messages.decode(header, b"", b"", b"")
 
 
 def test_patches_outside_the_sound_are_refused() -> None:
-    _, header, crops, waveform, _ = wire.encode(make_chunk())
+    _, header, crops, waveform, _ = messages.encode(make_chunk())
     for starts in ([0, 0, 5], [-1, 0, 0], [0, 0, 2**62]):
         with pytest.raises(DecoderCrashed):
-            wire.decode(header, crops, waveform, np.array(starts, np.int64).tobytes())
+            messages.decode(header, crops, waveform, np.array(starts, np.int64).tobytes())
 
 
 @pytest.mark.parametrize("sample", [float("nan"), float("inf"), 1.5])
 def test_sound_out_of_range_is_refused(sample: float) -> None:
-    _, header, crops, waveform, starts = wire.encode(make_chunk())
+    _, header, crops, waveform, starts = messages.encode(make_chunk())
     loud = np.frombuffer(waveform, np.float32).copy()
     loud[100] = sample
     with pytest.raises(DecoderCrashed):
-        wire.decode(header, crops, loud.tobytes(), starts)
+        messages.decode(header, crops, loud.tobytes(), starts)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.decoding import live_wire, wire
+from service.decoding.protocol import messages, stream_messages
 from service.decoding.protocol.media_input import (
     END,
     encode_piece,
@@ -92,10 +92,10 @@ MESSAGES: list[StreamMessage] = [
 
 
 def encode_parts(message: StreamMessage) -> list[bytes]:
-    content = b"".join(live_wire.encode(message))
-    lengths = wire.read_prefix(content[: wire.PREFIX.size], max_frames=8)
+    content = b"".join(stream_messages.encode(message))
+    lengths = messages.read_prefix(content[: messages.PREFIX.size], max_frames=8)
     parts: list[bytes] = []
-    place = wire.PREFIX.size
+    place = messages.PREFIX.size
     for size in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
         parts.append(content[place : place + size])
         place += size
@@ -105,7 +105,7 @@ def encode_parts(message: StreamMessage) -> list[bytes]:
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 def test_every_message_arrives_as_it_was_sent(message: StreamMessage) -> None:
-    received: Any = live_wire.decode(*encode_parts(message))
+    received: Any = stream_messages.decode(*encode_parts(message))
     assert type(received) is type(message)
     for name in type(message).__slots__:
         np.testing.assert_equal(getattr(received, name), getattr(message, name))
@@ -138,7 +138,7 @@ def test_malformed_header_values_are_refused(
     header, *arrays = encode_parts(message)
     changed = json.dumps(json.loads(header) | changes).encode()
     with pytest.raises(DecoderCrashed):
-        live_wire.decode(changed, *arrays)
+        stream_messages.decode(changed, *arrays)
 
 
 def test_malformed_audio_is_refused() -> None:
@@ -152,7 +152,7 @@ def test_malformed_audio_is_refused() -> None:
         (waveform, np.array([-1], np.int64).tobytes()),
     ):
         with pytest.raises(DecoderCrashed):
-            live_wire.decode(header, crops, *parts)
+            stream_messages.decode(header, crops, *parts)
 
 
 def make_account(*, is_container: bool, sent: list[StreamInput]) -> StreamAccount:

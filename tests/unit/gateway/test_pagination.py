@@ -5,7 +5,7 @@ import re
 import pytest
 
 from service.gateway.use_cases.pagination import (
-    PAGE_TOKEN_PATTERN,
+    CURSOR_PATTERN,
     decode_page_token,
     encode_page_token,
 )
@@ -15,7 +15,7 @@ from service.gateway.use_cases.pagination import (
 def test_page_token_round_trips(before: str) -> None:
     token = encode_page_token(before)
 
-    assert re.fullmatch(PAGE_TOKEN_PATTERN, token)
+    assert re.fullmatch(CURSOR_PATTERN, token)
     assert before == decode_page_token(token)
 
 

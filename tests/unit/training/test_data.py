@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from toy_world import TOY_RECORDINGS, ToyRecording, write_dataset
+from toy_dataset import TOY_RECORDINGS, ToyRecording, write_dataset
 
 from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
 from service.domain.forward_fill import ForwardFill

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_world import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
+from toy_dataset import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
 from typer.testing import CliRunner
 
 from service.domain.clip import FaceBox, Frame, TrackedFace

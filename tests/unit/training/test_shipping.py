@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_world import QUICK_OPTIONS, TINY_PRESET, write_dataset
+from toy_dataset import QUICK_OPTIONS, TINY_PRESET, write_dataset
 from typer.testing import CliRunner
 
 from training.cli import app
@@ -180,8 +180,8 @@ def test_model_card_has_the_report_scores_and_file_hashes(shipped: Path) -> None
 
 
 def test_local_paths_are_not_released(run_copy: Path, tmp_path: Path) -> None:
-    update_json(run_copy / "config.json", machine={"folder": str(tmp_path), "processor": "x", "cores": 1,
-                                          "gpu": None, "torch": "2", "python": "3"})  # fmt: skip
+    machine = {"folder": str(tmp_path), "processor": "x", "cores": 1, "gpu": None}
+    update_json(run_copy / "config.json", machine=machine | {"torch": "2", "python": "3"})
     ship_run(run_copy, tmp_path / "shipped")
     assert json.loads((tmp_path / "shipped" / "config.json").read_text())["machine"]["folder"] == (
         tmp_path.name

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_world import QUICK_OPTIONS, TINY_PRESET, write_dataset
+from toy_dataset import QUICK_OPTIONS, TINY_PRESET, write_dataset
 
 from training.data.layout import read_dataset
 from training.data.samples import SampleSource
@@ -41,7 +41,7 @@ import sys, torch
 from pathlib import Path
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
-from toy_world import QUICK, TINY
+from toy_dataset import QUICK, TINY
 from training.loop.run_logger import Journal
 from training.loop.distributed import join_ranks
 from training.loop.train_run import train

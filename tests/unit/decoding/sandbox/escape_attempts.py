@@ -1,8 +1,8 @@
 """What a process tries that has lost control of itself: each attempt by its name.
 
-python -m tests.unit.decoding.sandbox.escape_attempts FOLDER [UID] confines itself as a decode child does, tries
-everything, each in a child of its own, and prints as JSON what came of it: "done", the name of
-an errno, or that of the signal that ended it; which layers of the sandbox are lacking; and
+python -m tests.unit.decoding.sandbox.escape_attempts FOLDER [UID] confines itself as a decode
+child does, tries everything, each in a child of its own, and prints as JSON what came of it:
+"done", the name of an errno, or that of the signal that ended it; which layers of the sandbox are lacking; and
 whether it is in another network than before.
 """
 
