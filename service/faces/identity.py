@@ -65,9 +65,9 @@ class Identity:
             "box": asdict(self.box),
             "last_picture": self.last_picture,
             "pictures": self.pictures,
-            "is_placed": self.is_position_valid,
+            "is_position_valid": self.is_position_valid,
             "motion": self.motion,
-            "profile": self.appearance.save(),
+            "appearance": self.appearance.save(),
         }
 
     @staticmethod
@@ -75,7 +75,7 @@ class Identity:
         """The same again."""
         known: State = {
             "box": FaceBox(**state["box"]),
-            "profile": AppearanceModel.from_state(state["profile"]),
+            "appearance": AppearanceModel.from_state(state["appearance"]),
         }
         return Identity(**state | known)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -18,11 +18,31 @@ from service.errors import RequestInvalid
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.call_context import CallContext
 from service.gateway.rpc.method_table import RpcMethod, list_methods
-from service.gateway.rpc.server import InFlightCalls
 from service.gateway.use_cases.reauthentication import while_authorized
 
 CANCELLATION_WAIT_SECONDS: Final = 0.1
 """A client that is lost looks for a moment like one that has sent everything."""
+
+
+class InFlightCalls:
+    """Counts them, so that the end can wait for the last."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.drained = asyncio.Event()
+        self.drained.set()
+
+    @contextmanager
+    def track_call(self) -> Generator[None]:
+        """A call for as long as the context lasts."""
+        self._count += 1
+        self.drained.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self.drained.set()
 
 
 def create_service_handler(

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import grpc
@@ -24,33 +24,11 @@ from service.gateway.rpc.annotation_servicer import AnnotationServicer
 from service.gateway.rpc.channel_options import server_options
 from service.gateway.rpc.health import GatewayHealthServicer
 from service.gateway.rpc.job_servicer import JobServicer
-from service.gateway.rpc.method_handlers import create_service_handler
+from service.gateway.rpc.method_handlers import InFlightCalls, create_service_handler
 from service.gateway.rpc.method_table import ANNOTATION_SERVICE, JOB_SERVICE
 from service.gateway.rpc.reflection import create_reflection_handlers
 from service.gateway.rpc.tls import load_server_credentials
 from service.settings import Settings
-
-
-class InFlightCalls:
-    """Counts them, so that the end can wait for the last."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self.drained = asyncio.Event()
-        self.drained.set()
-
-    @contextmanager
-    def track_call(self) -> Generator[None]:
-        """A call for as long as the context lasts."""
-        self._count += 1
-        self.drained.clear()
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if not self._count:
-                self.drained.set()
-
 
 OVERDUE_GRACE_SECONDS: Final = 2.0
 """What calls that are overdue get for their refusals."""

@@ -96,7 +96,7 @@ def test_finished_step_is_skipped_until_it_or_an_earlier_one_is_rerun(tmp_path: 
 def test_ablations_and_seeds_reuse_backbones_and_are_evaluated(
     tmp_path: Path,
 ) -> None:
-    steps = replace(SHIPPED_RECIPE, seeds=(4,), whole_seeds=(5,)).build_steps(tmp_path)
+    steps = replace(SHIPPED_RECIPE, fold_seeds=(4,), full_seeds=(5,)).build_steps(tmp_path)
     trained = {step.arguments[4]: step.arguments for step in steps if step.is_distributed}
     taken = ("--backbones", str(tmp_path / "full"))
     for ablation in Ablation:

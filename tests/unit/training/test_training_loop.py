@@ -41,14 +41,15 @@ import sys, torch
 from pathlib import Path
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
-from toy_dataset import QUICK, TINY
-from training.loop.run_logger import Journal
+from toy_dataset import QUICK_OPTIONS, TINY_PRESET
+from training.loop.run_logger import RunLogger
 from training.loop.distributed import join_ranks
-from training.loop.train_run import train
+from training.loop.train_run import train_run
 torch.set_num_threads(1)
 with join_ranks("cpu") as ranks:
-    train(Path(sys.argv[2]), Path(sys.argv[3]), preset=TINY, options=replace(QUICK, folds=(0, 4)),
-          ranks=ranks, journal=Journal(None))
+    train_run(Path(sys.argv[2]), Path(sys.argv[3]), preset=TINY_PRESET,
+              options=replace(QUICK_OPTIONS, folds=(0, 4)),
+              ranks=ranks, logger=RunLogger(None))
 """
 
 

@@ -8,8 +8,8 @@ import sys
 
 PREAMBLE = """
 import os, numpy as np
-from service.decoding.sandbox import limits
-def confine(cpu_seconds=60): limits.limit_use(memory_bytes=2**28, cpu_seconds=cpu_seconds)
+from service.decoding.sandbox import resource_limits
+def confine(cpu_seconds=60): resource_limits.limit_resources(memory_bytes=2**28, cpu_seconds=cpu_seconds)
 """
 
 
@@ -54,6 +54,6 @@ def test_a_confined_process_runs_out_of_time() -> None:
 
 
 def test_process_ends_when_its_parent_has_died() -> None:
-    ended = run("limits.die_with_parent(1 << 22); print('alive')")
+    ended = run("resource_limits.die_with_parent(1 << 22); print('alive')")
     assert ended.returncode == -9
     assert ended.stdout == ""
