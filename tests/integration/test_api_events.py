@@ -199,7 +199,7 @@ async def test_event_streams_and_long_polls_survive_a_queue_outage(
 ) -> None:
     settings = env.settings.model_copy(update={"redis_url": own_redis.url})
     async with JobQueue.open(settings) as desk, LeaseManager.open(settings) as ledger:
-        theirs = dataclasses.replace(env, settings=settings, job_queue=desk, leases=ledger)
+        theirs = dataclasses.replace(env, settings=settings, queue=desk, leases=ledger)
         moved = dataclasses.replace(gateway, settings=settings, job_queue=desk)
 
         async def both_wait() -> bool | None:

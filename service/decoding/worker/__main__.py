@@ -116,10 +116,6 @@ def main() -> None:
     loop.serve(control_socket, work)
 
 
-if __name__ == "__main__":
-    main()
-
-
 def extract_stream(
     request: StreamDecodeRequest,
     pieces: Iterator[StreamInput],
@@ -136,3 +132,7 @@ def extract_stream(
         extract_frames(request.media, request.options, pieces, finder, emit, state)
     else:
         extract_container(request.options, pieces, finder, emit)
+
+
+if __name__ == "__main__":
+    main()

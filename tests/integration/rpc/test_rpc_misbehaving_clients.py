@@ -214,7 +214,7 @@ async def test_clients_may_ping_at_the_allowed_rate_only(
 ) -> None:
     """What is twenty seconds there is a third of one here."""
     assert channel_options.MIN_PING_INTERVAL_SECONDS < 30
-    monkeypatch.setattr(channel_options, "MIN_PING_SECONDS", 0.3)
+    monkeypatch.setattr(channel_options, "MIN_PING_INTERVAL_SECONDS", 0.3)
     async with open_pinging_connection(gateway, 600.0) as connection:
         for _ in range(5):
             await connection.ping()
