@@ -14,6 +14,7 @@ EXPORTED  := $(RUNTIME)/.exported
 SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
 PRESET    ?= $(SERVED)
 TESTERS   ?= 2
+VERSIONS  ?= 3.12 3.13
 RELEASED   := proto/circumplex-v1.binpb
 PROVENANCE := model_repository/provenance.json
 MODELS    := $(patsubst %/config.pbtxt,%/1/model.pt,$(shell grep -l '^backend' model_repository/*/config.pbtxt))
@@ -23,7 +24,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench e2e_eval tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format proto proto-check proto-release bench bench-memory bench-live fuzz fuzz-api chaos eval export weights lock clean
+.PHONY: help setup demo up test test-versions coverage check lint format docs proto proto-check proto-release bench bench-memory bench-live fuzz fuzz-api chaos eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,12 @@ up: setup ## Run the whole stack until Ctrl-C.
 test: setup $(REDIS) $(CHROMIUM) ## Pass all tests, two files of them at a time (TESTERS=1: one).
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
+test-versions: $(INSTALLED) ## Pass the tests that need no torch on other Pythons (VERSIONS="3.12 3.13").
+	$(BIN)/python -m deploy.provision.python_versions $(VERSIONS)
+
+coverage: setup $(REDIS) $(CHROMIUM) ## Pass all tests and report the coverage, line by line in out/coverage.
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --cov --cov-report=term --cov-report=html:out/coverage
+
 check: setup lint ## Format, lint, types, import rules, unit and contract tests.
 	$(BIN)/python -m pytest tests/unit tests/contract
 
@@ -51,6 +58,9 @@ lint: $(INSTALLED) proto-check ## Format, lint, types and import rules, the wire
 format: $(INSTALLED) ## Rewrite the sources the way `make lint` wants them.
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+docs: $(INSTALLED) ## Write the reference pages that follow from the code (docs/reference).
+	$(BIN)/python -m deploy.reference
 
 proto: $(INSTALLED) ## Make the stubs of the wire contract again, the service's and the client's.
 	$(BIN)/buf format --write proto
@@ -124,7 +134,7 @@ $(REDIS): $(INSTALLED) deploy/provision/redis.py
 	@$(BIN)/python -m deploy.provision.redis $(RUNTIME)/redis-7
 	@touch $@
 
-# What somebody else exported, a trained run say, stays until `make export` is asked for.
+# An export of one's own, such as a trained run, stays until `make export` replaces it.
 $(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py) service/domain/model_signatures.py $(WEIGHTS)
 	@if [ -e $(PROVENANCE) ] && [ -z "$(REPLACE)" ] && \
 	    [ "$$(sha256sum < $(PROVENANCE))" != "$$(tail -n 1 $@ 2>/dev/null)" ]; then \

@@ -1,0 +1,43 @@
+from collections.abc import Sequence
+from typing import Any, Self
+
+from tritonclient.grpc import (
+    InferInput,
+    InferRequestedOutput,
+    InferResult,
+    KeepAliveOptions,
+    ModelStatisticsResponse,
+    SystemSharedMemoryStatusResponse,
+)
+
+class InferenceServerClient:
+    def __init__(
+        self,
+        url: str,
+        *,
+        keepalive_options: KeepAliveOptions | None = ...,
+        channel_args: Sequence[tuple[str, Any]] | None = ...,
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+    async def is_model_ready(
+        self, model_name: str, *, client_timeout: float | None = ...
+    ) -> bool: ...
+    async def get_inference_statistics(self, model_name: str) -> ModelStatisticsResponse: ...
+    async def get_system_shared_memory_status(
+        self, *, client_timeout: float | None = ...
+    ) -> SystemSharedMemoryStatusResponse: ...
+    async def register_system_shared_memory(
+        self, name: str, key: str, byte_size: int, *, client_timeout: float | None = ...
+    ) -> None: ...
+    async def unregister_system_shared_memory(
+        self, name: str = ..., *, client_timeout: float | None = ...
+    ) -> None: ...
+    async def infer(
+        self,
+        model_name: str,
+        inputs: Sequence[InferInput],
+        *,
+        outputs: Sequence[InferRequestedOutput] | None = ...,
+        client_timeout: float | None = ...,
+    ) -> InferResult: ...
