@@ -1,49 +1,66 @@
-"""From a clip file to chunks of frames, as the worker sees it: a child process does the work.
+"""Extractors of clips and of streams: each is decoded in a process of its own.
 
-The child holds the hostile media; the parent only ever sees checked messages of bounded size.
-
-From media as they come to what becomes of them: a child process for each stream does the work.
-
-The child holds the hostile media; the parent only ever sees checked messages of bounded size.
+Untrusted media are parsed in the decode process only; this process receives checked messages of
+bounded size. A stream's decode process may send nothing for hours while no media arrive; it is
+killed if it sends nothing for `decode_stall_seconds` while media wait for their results.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
 import logging
+import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from service.decoding.clip_reader import ReadTimeouts, run_clip_child
 from service.decoding.forkserver.client import Forkserver
+from service.decoding.protocol.messages import InputExhausted
 from service.decoding.requests import (
     CLIP_HANDLES,
     DecodeRequest,
+    EndOfInput,
     ForkserverConfig,
-    StreamDecodeRequest,
+    InputMessage,
+    ResumeState,
+    encode_input,
 )
-from service.decoding.stream_account import StreamAccount
-from service.decoding.stream_reader import run_stream_child
-from service.domain.clip import ExtractionEvent
+from service.decoding.worker_reader import (
+    OUT_OF_ORDER,
+    ReadTimeouts,
+    StreamAccount,
+    WorkerReader,
+    read_clip,
+    run_decode_process,
+)
+from service.domain.clip import Chunk, ClipClosed, ExtractionEvent
 from service.domain.options import AnalysisOptions
-from service.domain.ports import StreamExtraction as Extraction
-from service.domain.stream import ContainerStreamMedia, StreamMedia
-from service.errors import ServiceError
+from service.domain.ports import StreamExtraction
+from service.domain.stream import (
+    ContainerStreamMedia,
+    Snapshot,
+    StreamExtractionEvent,
+    StreamInput,
+    StreamMedia,
+)
+from service.errors import DecoderCrashed, ServiceError
 from service.media.clip_handles import open_clip_handles
+from service.serialization import encode
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 WORKER_MODULE: Final = "service.decoding.worker"
-"""The package's `__main__`."""
+"""Package with the forkserver's `__main__`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkedClipExtractor:
-    """The extractor: a nursery, and what its children may do."""
+    """A `ClipExtractor` with a forkserver, and the settings of its decode processes."""
 
     forkserver: Forkserver
     settings: Settings
@@ -52,50 +69,29 @@ class ForkedClipExtractor:
     async def __call__(
         self, clip: Path, options: AnalysisOptions
     ) -> AsyncGenerator[AsyncIterator[ExtractionEvent]]:
-        """Open a clip in a child process and yield ClipOpened, its chunks, and ClipClosed.
+        """Open a clip in a decode process and yield ClipOpened, its chunks, and ClipClosed.
 
-        The child works ahead until its pipe is full. Leaving the context ends it, read or not.
+        The process works ahead until its pipe is full. Leaving the context ends it at any time.
 
         Raises, entering or reading: ClipError, ClipTooLarge, DecoderKilled, FaceModelsMissing.
         """
         settings = self.settings
-        timeouts = ReadTimeouts(
-            stall_seconds=settings.decode_stall_seconds,
-            wall_seconds=settings.decode_wall_seconds,
-            cpu_seconds=settings.decode_cpu_seconds,
-        )
-        request = json.dumps(asdict(DecodeRequest.from_settings(options, settings))).encode()
         with open_clip_handles(
             clip, handles=CLIP_HANDLES, max_bytes=settings.max_upload_bytes
         ) as files:
-            async with run_clip_child(
-                self.forkserver, request, files, timeouts, max_frames=settings.chunk_frames
-            ) as extracts:
-                yield extracts
-
-
-@asynccontextmanager
-async def open_clip_extractor(settings: Settings) -> AsyncGenerator[ForkedClipExtractor]:
-    """An extractor whose nursery is ready, or is tried again with the first clip."""
-    nursery = Forkserver(
-        WORKER_MODULE, [json.dumps(asdict(ForkserverConfig.from_settings(settings)))]
-    )
-    try:
-        try:
-            await nursery.start()
-        except ServiceError as error:
-            _log.warning("clips cannot be decoded now: %s", error.detail)
-        yield ForkedClipExtractor(forkserver=nursery, settings=settings)
-    finally:
-        await nursery.close()
-
-
-_log = logging.getLogger(__name__)
+            async with run_decode_process(
+                self.forkserver,
+                encode(DecodeRequest.from_settings(options, settings)),
+                files,
+                _read_timeouts(settings),
+                max_frames=settings.chunk_frames,
+            ) as reader:
+                yield read_clip(reader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkedStreamExtractor:
-    """The extractor of streams: a nursery, and what its children may do."""
+    """A `StreamExtractor` with a forkserver, and the settings of its decode processes."""
 
     forkserver: Forkserver
     settings: Settings
@@ -103,43 +99,179 @@ class ForkedStreamExtractor:
     @asynccontextmanager
     async def __call__(
         self, media: StreamMedia, snapshot: bytes | None = None
-    ) -> AsyncGenerator[Extraction]:
-        """Start a child for a stream. Leaving the context ends it, whatever it does.
+    ) -> AsyncGenerator[StreamExtraction]:
+        """Start a decode process for a stream. Leaving the context ends it at any time.
 
-        Args: snapshot: the state of a Snapshot of the same media, to go on from.
-        Raises: DecoderKilled, FaceModelsMissing, StreamGone: the state is of another version.
+        Args: snapshot: the state of a Snapshot of the same media, to resume from.
+        Raises: DecoderKilled, FaceModelsMissing; StreamExpired: the state is of another version.
         """
         settings = self.settings
-        timeouts = ReadTimeouts(
-            stall_seconds=settings.decode_stall_seconds,
-            wall_seconds=settings.decode_wall_seconds,
-            cpu_seconds=settings.decode_cpu_seconds,
+        account = StreamAccount(
+            settings.chunk_frames, expects_opened=isinstance(media, ContainerStreamMedia)
         )
-        async with run_stream_child(
+        async with run_stream_process(
             self.forkserver,
-            StreamDecodeRequest.from_settings(
-                media, settings, has_snapshot=snapshot is not None
-            ).to_json(),
-            timeouts,
-            StreamAccount(
-                settings.chunk_frames, expects_opened=isinstance(media, ContainerStreamMedia)
-            ),
+            encode(DecodeRequest.from_stream_media(media, settings)),
+            _read_timeouts(settings),
+            account,
             snapshot,
-        ) as live:
-            yield live
+        ) as worker:
+            yield worker
+
+
+@asynccontextmanager
+async def open_clip_extractor(settings: Settings) -> AsyncGenerator[ForkedClipExtractor]:
+    """Open an extractor; if its forkserver fails to start, the first clip starts it again."""
+    async with _open_forkserver(settings, "clips") as forkserver:
+        yield ForkedClipExtractor(forkserver=forkserver, settings=settings)
 
 
 @asynccontextmanager
 async def open_stream_extractor(settings: Settings) -> AsyncGenerator[ForkedStreamExtractor]:
-    """An extractor whose nursery is ready, or is tried again with the first stream."""
-    nursery = Forkserver(
-        WORKER_MODULE, [json.dumps(asdict(ForkserverConfig.from_settings(settings)))]
-    )
+    """Open an extractor; if its forkserver fails to start, the first stream starts it again."""
+    async with _open_forkserver(settings, "streams") as forkserver:
+        yield ForkedStreamExtractor(forkserver=forkserver, settings=settings)
+
+
+@asynccontextmanager
+async def _open_forkserver(settings: Settings, media: str) -> AsyncGenerator[Forkserver]:
+    forkserver = Forkserver(WORKER_MODULE, encode(ForkserverConfig.from_settings(settings)))
     try:
         try:
-            await nursery.start()
+            await forkserver.start()
         except ServiceError as error:
-            _log.warning("streams cannot be decoded now: %s", error.detail)
-        yield ForkedStreamExtractor(forkserver=nursery, settings=settings)
+            _log.warning("%s cannot be decoded now: %s", media, error.detail)
+        yield forkserver
     finally:
-        await nursery.close()
+        await forkserver.close()
+
+
+def _read_timeouts(settings: Settings) -> ReadTimeouts:
+    return ReadTimeouts(
+        stall_seconds=settings.decode_stall_seconds,
+        wall_seconds=settings.decode_wall_seconds,
+        cpu_seconds=settings.decode_cpu_seconds,
+    )
+
+
+_MAX_UNSENT_BYTES: Final = 1 << 16
+"""Limit of unsent bytes in this process, beside those in the pipe."""
+
+
+@contextlib.asynccontextmanager
+async def run_stream_process(
+    forkserver: Forkserver,
+    request: bytes,
+    timeouts: ReadTimeouts,
+    account: StreamAccount,
+    snapshot: bytes | None = None,
+) -> AsyncGenerator[StreamWorker]:
+    """Run a decode process on media as they are sent; kill and reap it on leaving.
+
+    Args: account: a new one; snapshot: the state of a Snapshot to resume from.
+    Raises: DecoderKilled, FaceModelsMissing; StreamExpired: the state is of another version.
+    """
+    state = None if snapshot is None else account.unseal(snapshot)
+    reading, writing = os.pipe()
+    with contextlib.ExitStack() as resources:
+        read_end = resources.enter_context(os.fdopen(reading, "rb", buffering=0))
+        write_end = resources.enter_context(os.fdopen(writing, "wb", buffering=0))
+        async with run_decode_process(
+            forkserver, request, [reading], timeouts, max_frames=account.max_frames
+        ) as reader:
+            read_end.close()  # once the decode process has ended, the pipe has no reader
+            writer = await _open_writer(write_end)
+            worker = StreamWorker(reader, writer, account)
+            watching = asyncio.create_task(worker.kill_when_stalled())
+            try:
+                if state is not None:
+                    await worker.resume(state)
+                yield worker
+            finally:
+                watching.cancel()
+                if not writer.is_closing():  # else the decode process has ended first
+                    writer.transport.abort()
+
+
+async def _open_writer(pipe: object) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
+    )
+    transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+class StreamWorker:
+    """The decode process of one stream; a `StreamExtraction`."""
+
+    def __init__(
+        self, reader: WorkerReader, writer: asyncio.StreamWriter, account: StreamAccount
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._account = account
+        self._accepts_input = True
+        self._unanswered_since: float | None = None
+        self._reading_since: float | None = None
+
+    async def resume(self, state: bytes) -> None:
+        """Send, before all media, the unsealed state of a snapshot."""
+        await self._write(ResumeState(state=state))
+
+    async def send(self, piece: StreamInput) -> None:
+        """Send the next media; waits while earlier ones are unread.
+
+        Does nothing once the decode process has ended: `events` raises the reason.
+        """
+        self._account.record_sent(piece)
+        await self._write(piece)
+
+    async def end(self) -> None:
+        """Announce the end of the media; those that were sent are still extracted."""
+        self._account.record_end()
+        await self._write(EndOfInput())
+
+    async def events(self) -> AsyncIterator[StreamExtractionEvent]:
+        """Read events until ClipClosed; call it at the start and read without a pause.
+
+        Raises: DecoderCrashed, DecoderTimedOut, DecoderKilled, and the reported error.
+        """
+        while True:
+            self._reading_since = time.monotonic()
+            try:
+                message = await self._reader.read()
+            finally:
+                self._reading_since = None
+            if isinstance(message, Chunk) or not self._account.accept(message):
+                raise DecoderCrashed(OUT_OF_ORDER)
+            self._unanswered_since = None if self._account.is_settled else time.monotonic()
+            if isinstance(message, Snapshot):
+                yield self._account.seal(message)
+            elif not isinstance(message, InputExhausted):
+                yield message
+            if isinstance(message, ClipClosed):
+                return
+
+    async def kill_when_stalled(self) -> None:
+        """Kill the process once it sends nothing for `stall_seconds` while media wait."""
+        stall_seconds = self._reader.timeouts.stall_seconds
+        while True:
+            await asyncio.sleep(min(1.0, stall_seconds / 4))
+            if self._unanswered_since is not None and self._reading_since is not None:
+                silent = time.monotonic() - max(self._unanswered_since, self._reading_since)
+                if silent > stall_seconds:
+                    self._reader.kill_stalled()
+                    return
+
+    async def _write(self, message: InputMessage | EndOfInput) -> None:
+        if not self._accepts_input:
+            await asyncio.sleep(0)  # a caller that sends in a loop lets other tasks run
+            return
+        if self._unanswered_since is None and not self._account.is_settled:
+            self._unanswered_since = time.monotonic()
+        try:
+            self._writer.writelines(encode_input(message))
+            await self._writer.drain()
+        except ConnectionError:  # the reason is the last message, or the exit
+            self._accepts_input = False

@@ -1,97 +1,49 @@
-"""What the child of one stream is told, as JSON, the field `live` set apart from a clip's.
+"""Messages of the parent process: to its forkserver, and to the decode process of a stream.
 
-What nursery and decode child are told, as JSON: one its only argument, the other its request.
+The control socket of the forkserver, each message one packet with an encoded dataclass:
+
+    parent ── ForkserverConfig, DecodeRequest, DecodeRequest, .. ──▶ forkserver
+    parent ◀── ForkserverReady ── forkserver        (once)
+    parent ◀── ExitStatus ── forkserver             (for each decode process, on its own socket)
+
+The input of a stream's decode process, piece by piece:
+
+    kind u8 │ length u32 │ msgpack of the kind's dataclass
+
+The decode process trusts its parent; the state of a snapshot, which came from another decode
+process, is decoded by type there.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from service.domain.options import AnalysisOptions
 from service.domain.stream import (
-    AudioFormat,
     ContainerStreamMedia,
-    FrameEncoding,
     FrameStreamMedia,
-    SampleEncoding,
+    StreamAudio,
+    StreamBytes,
+    StreamFrame,
+    StreamInput,
     StreamMedia,
 )
+from service.serialization import decode, encode
 
-if TYPE_CHECKING:  # the child starts without pydantic
+if TYPE_CHECKING:  # decode processes start without pydantic
     from service.settings import Settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamDecodeRequest:
-    """All that the child of one stream is told.
-
-    goes_on: whether the state of a Snapshot comes before the media.
-    """
-
-    media: StreamMedia
-    options: DecodeRequest
-    has_snapshot: bool
-
-    @staticmethod
-    def from_settings(
-        media: StreamMedia, settings: Settings, *, has_snapshot: bool
-    ) -> StreamDecodeRequest:
-        """What the child needs of the media's description and the settings."""
-        chosen = AnalysisOptions()
-        if isinstance(media, ContainerStreamMedia):
-            chosen = AnalysisOptions(
-                video_stream=media.video_stream, audio_stream=media.audio_stream
-            )
-        return StreamDecodeRequest(
-            media=media,
-            options=DecodeRequest.from_settings(chosen, settings),
-            has_snapshot=has_snapshot,
-        )
-
-    def to_json(self) -> bytes:
-        """As the child is told them."""
-        media = None if isinstance(self.media, ContainerStreamMedia) else asdict(self.media)
-        options = asdict(self.options)
-        return json.dumps(
-            {"live": media, "options": options, "goes_on": self.has_snapshot}
-        ).encode()
-
-    @staticmethod
-    def from_json(fields: dict[str, Any]) -> StreamDecodeRequest:
-        """What `to_request` has made, read back."""
-        options = DecodeRequest(**fields["options"])
-        media = ContainerStreamMedia() if fields["live"] is None else _read_media(**fields["live"])
-        return StreamDecodeRequest(media=media, options=options, has_snapshot=fields["goes_on"])
-
-
-def _read_media(
-    *, encoding: str, width: int, height: int, sound: dict[str, Any] | None
-) -> FrameStreamMedia:
-    known: dict[str, Any] = {}
-    if sound is not None:
-        known = sound | {"encoding": SampleEncoding(sound["encoding"])}
-    return FrameStreamMedia(
-        encoding=FrameEncoding(encoding),
-        width=width,
-        height=height,
-        sound=AudioFormat(**known) if known else None,
-    )
-
-
-if TYPE_CHECKING:  # the child starts without pydantic
-    from service.settings import Settings
-
 
 CLIP_HANDLES: Final = 2
-"""How often a child opens its clip: for the pictures and for the sound."""
+"""Handles of its clip that a decode process gets: for the pictures and for the audio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkserverConfig:
-    """All that the nursery is told: what it loads for its children, and who owns it."""
+    """Settings of a forkserver's face finder, and the process that it belongs to."""
 
     face_models_dir: str
     yunet_file: str | None
@@ -101,7 +53,7 @@ class ForkserverConfig:
 
     @staticmethod
     def from_settings(settings: Settings) -> ForkserverConfig:
-        """What this process's nursery needs of the settings."""
+        """Make the config of this process's forkserver."""
         yunet = settings.yunet_file
         return ForkserverConfig(
             face_models_dir=str(settings.face_models_dir.absolute()),
@@ -113,8 +65,39 @@ class ForkserverConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForkserverReady:
+    """A forkserver's only message about itself: everything is loaded, or why it cannot be.
+
+    missing_layers: layers of the sandbox that this machine does not have, and why.
+    error_code, error_detail: of the error that ended the forkserver; None: it is ready.
+    """
+
+    missing_layers: dict[str, str] = field(default_factory=dict[str, str])
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitStatus:
+    """Exit of a decode process.
+
+    status: as in subprocess: a signal's number is negative; cpu_seconds: of all its threads.
+    """
+
+    status: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSource:
+    """A stream as the source of the media. frames: their format; None: a container."""
+
+    frames: FrameStreamMedia | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeRequest:
-    """All that the child of one clip is told."""
+    """Options and limits of one extraction. stream: None: the media are a clip."""
 
     video_stream: int | None
     audio_stream: int | None
@@ -125,10 +108,13 @@ class DecodeRequest:
     memory_bytes: int
     cpu_seconds: int
     chunk_frames: int
+    stream: StreamSource | None = None
 
     @staticmethod
-    def from_settings(options: AnalysisOptions, settings: Settings) -> DecodeRequest:
-        """What the child needs of the choices and the settings."""
+    def from_settings(
+        options: AnalysisOptions, settings: Settings, stream: StreamSource | None = None
+    ) -> DecodeRequest:
+        """Make the request of a clip, or of a stream."""
         return DecodeRequest(
             video_stream=options.video_stream,
             audio_stream=options.audio_stream,
@@ -139,4 +125,61 @@ class DecodeRequest:
             memory_bytes=settings.decode_memory_bytes,
             cpu_seconds=settings.decode_cpu_seconds,
             chunk_frames=settings.chunk_frames,
+            stream=stream,
         )
+
+    @staticmethod
+    def from_stream_media(media: StreamMedia, settings: Settings) -> DecodeRequest:
+        """Make the request of a stream of these media."""
+        if isinstance(media, ContainerStreamMedia):
+            options = AnalysisOptions(
+                video_stream=media.video_stream, audio_stream=media.audio_stream
+            )
+            return DecodeRequest.from_settings(options, settings, StreamSource(frames=None))
+        return DecodeRequest.from_settings(AnalysisOptions(), settings, StreamSource(frames=media))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeState:
+    """State of a Snapshot of the same media; the first message where an extraction resumes."""
+
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfInput:
+    """The last message."""
+
+
+InputMessage = StreamInput | ResumeState
+_PREFIX: Final = struct.Struct("<BI")
+_TYPES: Final[tuple[type[InputMessage | EndOfInput], ...]] = (
+    *(StreamBytes, StreamFrame, StreamAudio, ResumeState, EndOfInput),
+)
+"""Types of messages; the kind of a message is the index of its type."""
+
+
+def encode_input(message: InputMessage | EndOfInput) -> Sequence[bytes]:
+    """Encode a message as buffers that are written one after the other."""
+    content = encode(message)
+    return [_PREFIX.pack(_TYPES.index(type(message)), len(content)), content]
+
+
+def read_input(pipe: BinaryIO) -> Iterator[InputMessage]:
+    """Read messages up to EndOfInput.
+
+    Raises: EOFError: the parent has ended.
+    """
+    while True:
+        kind, length = cast("tuple[int, int]", _PREFIX.unpack(_read(pipe, _PREFIX.size)))
+        message = decode(_read(pipe, length), _TYPES[kind])
+        if isinstance(message, EndOfInput):
+            return
+        yield message
+
+
+def _read(pipe: BinaryIO, size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError("the media input ended before its last message")
+    return data

@@ -1,9 +1,9 @@
-"""The faces in the picture, and whose each of them is."""
+"""Active tracks: the faces in the picture, and the identity of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
 
@@ -11,101 +11,109 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
-from service.domain.snapshot_codec import State
 from service.faces.appearance import COLOUR_CHANGE_THRESHOLD, describe_appearance, sample_colours
-from service.faces.face_search import SAME_FACE_OVERLAP
-from service.faces.gallery import Gallery
-from service.faces.identity import Identity, UnmatchedFace, compute_overlap
+from service.faces.detections import ActiveTrackSnapshot, ActiveTracksSnapshot
+from service.faces.identity import (
+    SAME_FACE_OVERLAP,
+    Gallery,
+    Identity,
+    UnmatchedFace,
+    compute_overlap,
+)
 from service.faces.mesh import Mesh, compute_bounding_box
 
 TAKEOVER_AREA_RATIO: Final = 1.5
-"""With as many faces as are followed, a newcomer this many times larger replaces the smallest."""
+"""A new face this many times larger replaces the smallest one at the limit of tracks."""
 REASSIGNMENT_MARGIN: Final = 0.8
-"""A face is someone else's when it is so much more like them, in spreads."""
+"""An identity is reassigned when another is closer by this, in standard deviations."""
 IDENTITY_CHANGE_DISTANCE: Final = 2.0
-"""A face that changed at once and differs more than this is another person's, in spreads."""
+"""A face that changed at once and is farther from its identity than this has another one."""
 MAX_MISMATCHES: Final = 3
-"""After so many looks at which a face was not like its person, it is someone else's."""
+"""Limit of mismatches in a row; a face then has another identity."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ActiveTrack:
-    """A face in the last picture, and whose it is."""
+    """A face in the last picture, and its identity."""
 
     identity: Identity
     mesh: Mesh
     box: FaceBox
     colours: Int64Array
     mismatches: int = 0
-    """Looks in a row at which it was not like its person."""
+    """Appearance checks in a row at which it differed from its identity."""
 
-    def save(self) -> State:
-        """All that is known of it."""
-        return {
-            "person": self.identity.save(),
-            "points": self.mesh.points,
-            "score": self.mesh.score,
-            "box": asdict(self.box),
-            "colours": self.colours,
-            "doubts": self.mismatches,
-        }
+    def snapshot(self) -> ActiveTrackSnapshot:
+        """Return the state."""
+        return ActiveTrackSnapshot(
+            identity=self.identity.snapshot(),
+            mesh=self.mesh,
+            box=self.box,
+            colours=self.colours,
+            mismatches=self.mismatches,
+        )
 
     @staticmethod
-    def from_state(state: State) -> ActiveTrack:
-        """The same again."""
+    def from_snapshot(snapshot: ActiveTrackSnapshot) -> ActiveTrack:
+        """Make a track that continues from a snapshot."""
         return ActiveTrack(
-            identity=Identity.from_state(state["person"]),
-            mesh=Mesh(points=state["points"], score=state["score"]),
-            box=FaceBox(**state["box"]),
-            colours=state["colours"],
-            mismatches=state["doubts"],
+            identity=Identity.from_snapshot(snapshot.identity),
+            mesh=snapshot.mesh,
+            box=snapshot.box,
+            colours=snapshot.colours,
+            mismatches=snapshot.mismatches,
         )
 
 
 class ActiveTracks:
-    """Everyone who is followed, and everyone who was."""
+    """Tracks in the picture, and the gallery of those out of it.
+
+    `number` in its methods: the ordinal of the picture in the clip.
+    """
 
     def __init__(self, *, max_faces: int) -> None:
         self._max_faces = max_faces
         self._gallery = Gallery()
         self.tracks: list[ActiveTrack] = []
         self.is_crowded = False
-        """Whether there were more faces at a time than are followed."""
+        """True once a picture had more faces than are tracked."""
 
-    def save(self) -> State:
-        """Everyone, as they are."""
-        followed = [each.save() for each in self.tracks]
-        gallery, is_crowded = self._gallery.save(), self.is_crowded
-        return {"followed": followed, "gallery": gallery, "is_crowded": is_crowded}
+    def snapshot(self) -> ActiveTracksSnapshot:
+        """Return the state."""
+        return ActiveTracksSnapshot(
+            tracks=tuple(each.snapshot() for each in self.tracks),
+            gallery=self._gallery.snapshot(),
+            is_crowded=self.is_crowded,
+        )
 
-    def restore(self, state: State) -> None:
-        """Be as a company that was saved."""
-        self.tracks = [ActiveTrack.from_state(each) for each in state["followed"]]
-        self._gallery.restore(state["gallery"])
-        self.is_crowded = state["is_crowded"]
+    def restore(self, snapshot: ActiveTracksSnapshot) -> None:
+        """Continue from a snapshot."""
+        self.tracks = [ActiveTrack.from_snapshot(each) for each in snapshot.tracks]
+        self._gallery.restore(snapshot.gallery)
+        self.is_crowded = snapshot.is_crowded
 
     def end(self, track: ActiveTrack) -> None:
-        """Someone is out of sight."""
+        """Move a lost track to the gallery."""
         self.tracks.remove(track)
         self._gallery.add(track.identity)
 
     def start(self, picture: UInt8Array, meshes: Sequence[Mesh], number: int) -> None:
-        """Follow new faces, the largest where there are too many."""
+        """Start tracks of new faces, the largest where there are too many."""
         admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh))]
         admitted = admitted[: self._max_faces - len(self.tracks)]
         self.is_crowded |= len(admitted) < len(meshes)
         faces = [_describe_face(picture, mesh) for mesh in admitted]
-        people = self._gallery.match(faces, number)
-        for mesh, face, person in zip(admitted, faces, people, strict=True):
-            person.appearance.update(face.description)
+        identities = self._gallery.match(faces, number)
+        for mesh, face, identity in zip(admitted, faces, identities, strict=True):
+            identity.appearance.update(face.description)
             colours = sample_colours(picture, mesh.points)
             self.tracks.append(
-                ActiveTrack(identity=person, mesh=mesh, box=face.box, colours=colours)
+                ActiveTrack(identity=identity, mesh=mesh, box=face.box, colours=colours)
             )
 
     def resolve_overlaps(self, picture: UInt8Array, number: int) -> bool:
-        """Where two have come to follow one face, it is left to whom it is more like."""
-        has_parted = False
+        """End one of two tracks on the same face: the one whose identity differs more from it."""
+        has_ended_any = False
         for one, other in combinations([*self.tracks], 2):
             both = one in self.tracks and other in self.tracks
             if both and compute_overlap(one.box, other.box) > SAME_FACE_OVERLAP:
@@ -114,11 +122,11 @@ class ActiveTracks:
                     for each in (one, other)
                 }
                 self.end(max(costs, key=costs.__getitem__))
-                has_parted = True
-        return has_parted
+                has_ended_any = True
+        return has_ended_any
 
     def check_identity_changes(self, picture: UInt8Array, number: int, *, is_cut: bool) -> None:
-        """Where a face has changed at once, it may have become another's; after a cut all may."""
+        """Re-identify faces that changed at once and no longer match; after a cut, check all."""
         if is_cut:
             self._gallery.forget_positions()
         mismatched: list[ActiveTrack] = []
@@ -134,7 +142,7 @@ class ActiveTracks:
         self._reidentify(picture, mismatched, number)
 
     def update_appearances(self, picture: UInt8Array, number: int) -> None:
-        """Look at everybody: whoever was mistaken for another is put right."""
+        """Check all appearances: swap or re-identify mismatched identities, update the others."""
         descriptions = {
             each: describe_appearance(picture, each.mesh.points)
             for each in self.tracks
@@ -151,10 +159,12 @@ class ActiveTracks:
                 one.identity, other.identity = other.identity, one.identity
         mismatched: list[ActiveTrack] = []
         for each, description in descriptions.items():
-            unlike = _appearance_distance(each, description)
-            is_odd = unlike > IDENTITY_CHANGE_DISTANCE and each.identity.appearance.is_reliable
-            each.mismatches = each.mismatches + 1 if is_odd else 0
-            found = self._gallery.reidentify(description, below=unlike - REASSIGNMENT_MARGIN)
+            distance = _appearance_distance(each, description)
+            is_mismatch = (
+                distance > IDENTITY_CHANGE_DISTANCE and each.identity.appearance.is_reliable
+            )
+            each.mismatches = each.mismatches + 1 if is_mismatch else 0
+            found = self._gallery.reidentify(description, below=distance - REASSIGNMENT_MARGIN)
             if found is not None:
                 self._gallery.add(each.identity)
                 each.identity, each.mismatches = found, 0
@@ -165,17 +175,17 @@ class ActiveTracks:
         self._reidentify(picture, mismatched, number)
 
     def _reidentify(
-        self, picture: UInt8Array, strangers: Sequence[ActiveTrack], number: int
+        self, picture: UInt8Array, mismatched: Sequence[ActiveTrack], number: int
     ) -> None:
-        """These are not who they were taken for."""
-        faces = [_describe_face(picture, each.mesh) for each in strangers]
-        for each in strangers:
+        """Give mismatched tracks other identities."""
+        faces = [_describe_face(picture, each.mesh) for each in mismatched]
+        for each in mismatched:
             each.identity.is_position_valid = False
             self._gallery.add(each.identity)
-        people = self._gallery.match(faces, number)
-        for each, face, person in zip(strangers, faces, people, strict=True):
-            each.identity, each.mismatches = person, 0
-            person.appearance.update(face.description)
+        identities = self._gallery.match(faces, number)
+        for each, face, identity in zip(mismatched, faces, identities, strict=True):
+            each.identity, each.mismatches = identity, 0
+            identity.appearance.update(face.description)
 
     def _make_room(self, box: FaceBox) -> bool:
         if len(self.tracks) < self._max_faces:
@@ -188,7 +198,7 @@ class ActiveTracks:
         return True
 
     def _is_unoccluded(self, track: ActiveTrack) -> bool:
-        """Whether nobody's head or shoulders are before one's own."""
+        """Return whether no other head or shoulders overlap this one's."""
         around = _head_and_shoulders_box(track.box)
         others = (each.box for each in self.tracks if each is not track)
         return not any(compute_overlap(around, _head_and_shoulders_box(box)) > 0 for box in others)
@@ -205,7 +215,7 @@ def _describe_face(picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
 
 
 def _head_and_shoulders_box(box: FaceBox) -> FaceBox:
-    """Head and shoulders."""
+    """Extend the box of a face to head and shoulders."""
     return replace(
         box,
         left=box.left - 0.5 * box.width,

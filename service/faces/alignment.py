@@ -1,4 +1,4 @@
-"""From five points to the 112x112 crop that the visual backbone was trained on.
+"""Alignment of a face by five points to the 112x112 crop that the visual backbone expects.
 
 Source: the ArcFace template and its similarity alignment (Deng et al. 2019) [L];
 the least-squares similarity of Umeyama (1991).
@@ -24,7 +24,7 @@ ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
     ],
     dtype=np.float32,
 )
-"""Where the five points lie in a crop, pixels [L]."""
+"""The five points in a crop, pixels [L]."""
 
 
 def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
@@ -68,7 +68,7 @@ def align_crop(picture: UInt8Array, points: Float32Array) -> UInt8Array:
 def _shrink_around(
     picture: UInt8Array, points: Float32Array, matrix: Float32Array, shrink: int
 ) -> tuple[UInt8Array, Float32Array]:
-    """The part of the picture that the crop shows, `shrink` times smaller, and its points."""
+    """Return the part of the picture in the crop, `shrink` times smaller, and its points."""
     side = float(CROP_SIDE)
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float32)
     visible = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T

@@ -1,8 +1,8 @@
-"""What a person looks like, as far as a face mesh and colours can tell.
+"""Appearance of a person by colours and proportions, for re-identification within one clip.
 
-There is no network for identities: skin, hair, chin and clothes by their colours, and the two
-proportions of the mesh that tell people apart best. Good for telling the people of one clip
-apart, and for nothing beyond it.
+There is no network for identities: the traits are the colours of skin, hair, chin and clothes,
+and the two proportions of the mesh that differ most between people. They distinguish the people
+of one clip, and are good for nothing beyond it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
-from service.domain.snapshot_codec import State
+from service.faces.detections import AppearanceSnapshot
 
 TRAIT_STDS: Final[Float32Array] = np.array(
     [5.0, 1.5, 1.5, 5.0, 8.0, 2.5, 3.0, 9.0, 3.0, 4.0, 0.03, 0.02], dtype=np.float32
 )
-"""How much each trait varies in one person: skin (L, a, b), chin against skin (L), hair, clothes
-(L, a, b each), log of the face's width by the eyes' distance, log of the nose's share of the upper
+"""Standard deviation of each trait in one person: skin (L, a, b), chin minus skin (L), hair,
+clothes (L, a, b each), log of face width over eye distance, log of the nose's share of the upper
 face. Measured on drawn and filmed faces that move, turn and speak, rounded up for changing
 light."""
 _MAX_DEVIATION: Final = 4.0
-"""One trait that is wholly different, as behind a hand, counts as so many spreads."""
+"""Limit of one trait's deviation, as behind a hand, in standard deviations."""
 _MIN_TRAITS: Final = 6
 _MIN_OBSERVATIONS: Final = 3
 _MIN_LEARNING_RATE: Final = 1 / 20
@@ -39,15 +39,15 @@ _TOP, _CHIN_END = 10, 152
 _SKIN: Final = (151, 50, 280)
 _CHIN: Final = 199
 _HAIR: Final = (0.10, 0.18)
-"""Above the face, in face heights."""
+"""Places above the face, in face heights."""
 _CLOTHES: Final = ((0.45, 0.0), (0.7, 0.0), (0.6, 0.45), (0.6, -0.45))
-"""Below the chin and to its sides, in face heights."""
+"""Places below the chin and to its sides, in face heights."""
 _SPOT_HALF_SIDE: Final = 0.03
 """Half a side of what is averaged for a colour, in face heights."""
 
 
 def describe_appearance(picture: UInt8Array, points: Float32Array) -> Float32Array:
-    """(12,) traits of the person with this (468, 2) mesh; NaN where the picture has ended."""
+    """Measure the (12,) traits of the person with this (468, 2) mesh; NaN outside the picture."""
     up = points[_TOP] - points[_CHIN_END]
     across = np.array([-up[1], up[0]])
     hair = [points[_TOP] + far * up for far in _HAIR]
@@ -65,7 +65,7 @@ def describe_appearance(picture: UInt8Array, points: Float32Array) -> Float32Arr
 
 
 def sample_colours(picture: UInt8Array, points: Float32Array) -> Int64Array:
-    """(21, 3) colours at places of the mesh: they stay as they are while the face does."""
+    """Sample (21, 3) colours at points of the mesh; they change when the face does."""
     places = np.rint(points[_SAMPLE_POINTS]).astype(np.int64)
     height, width = picture.shape[:2]
     columns, rows = places[:, 0].clip(0, width - 1), places[:, 1].clip(0, height - 1)
@@ -73,41 +73,40 @@ def sample_colours(picture: UInt8Array, points: Float32Array) -> Int64Array:
 
 
 class AppearanceModel:
-    """A person's traits, learnt from picture to picture."""
+    """A person's traits, averaged from picture to picture."""
 
-    def __init__(self) -> None:
-        self._traits = np.full(len(TRAIT_STDS), np.nan, np.float32)
-        self._observations = np.zeros(len(TRAIT_STDS), np.int64)
+    def __init__(self, snapshot: AppearanceSnapshot | None = None) -> None:
+        """Create an empty model, or continue from a snapshot.
+
+        Args: snapshot: to continue from; None: nothing was observed.
+        """
+        self._traits: Float32Array = np.full(len(TRAIT_STDS), np.nan, np.float32)
+        self._observations: Int64Array = np.zeros(len(TRAIT_STDS), np.int64)
+        if snapshot is not None:
+            self._traits, self._observations = snapshot.traits, snapshot.observations
 
     @property
     def is_reliable(self) -> bool:
-        """Whether it rests on several looks, not on a first glance."""
+        """True once it is based on several observations."""
         return int(self._observations.max()) >= _MIN_OBSERVATIONS
 
     def update(self, description: Float32Array) -> None:
-        """Take one more look; old looks fade."""
+        """Average in one more observation; old ones fade."""
         visible = np.isfinite(description)
-        self._observations += visible
+        self._observations = self._observations + visible
         rate = np.maximum(1 / np.maximum(self._observations, 1), _MIN_LEARNING_RATE)
         known = np.where(np.isfinite(self._traits), self._traits, description)
         learnt = known + rate * (description - known)
         self._traits = np.where(visible, learnt, self._traits).astype(np.float32)
 
-    def save(self) -> State:
-        """All that it is."""
-        return {"traits": self._traits, "seen": self._observations}
-
-    @staticmethod
-    def from_state(state: State) -> AppearanceModel:
-        """The same again."""
-        profile = AppearanceModel()
-        profile._traits, profile._observations = state["traits"], state["seen"]
-        return profile
+    def snapshot(self) -> AppearanceSnapshot:
+        """Return the state."""
+        return AppearanceSnapshot(traits=self._traits, observations=self._observations)
 
     def distance(self, description: Float32Array) -> float:
-        """How unlike a description is, in spreads; infinite where too little is seen to tell.
+        """Distance to a description in standard deviations; infinite where too few traits are seen.
 
-        Looks of one person stay below 1.5 as a rule; 98 of 100 pairs of people are above 1.7.
+        Those of one person stay below 1.5 as a rule; 98 of 100 pairs of people are above 1.7.
         """
         deviations = np.abs(description - self._traits) / TRAIT_STDS
         visible = np.isfinite(deviations)
@@ -118,7 +117,7 @@ class AppearanceModel:
 
 
 def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> Float32Array:
-    """(K, 3) CIELAB means around (K, 2) places; NaN where they are not inside the picture."""
+    """Average (K, 3) CIELAB colours around (K, 2) points; NaN outside the picture."""
     height, width = picture.shape[:2]
     means = np.full((len(spots), 3), np.nan, np.float32)
     half = max(half, 0.6)
@@ -136,7 +135,7 @@ def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> F
 
 
 def _median_colour(colours: Float32Array) -> Float32Array:
-    """The middle of the colours that are visible."""
+    """Median of the colours that are not NaN."""
     visible = colours[np.isfinite(colours[:, 0])]
     if not len(visible):
         return np.full(3, np.nan, np.float32)
@@ -153,5 +152,5 @@ def _measure_proportions(points: Float32Array) -> Float32Array:
 
 
 def warm_up() -> None:
-    """Describe nobody: OpenCV makes its tables of colours once, 50 ms, and forks share them."""
+    """Make OpenCV's colour tables, which takes 50 ms once, so that forks share them."""
     describe_appearance(np.zeros((64, 64, 3), np.uint8), np.full((468, 2), 32, np.float32))

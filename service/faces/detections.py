@@ -1,4 +1,7 @@
-"""What a face finder says of one picture, whatever found it."""
+"""Interface of the face finders: detections, the protocol, and the snapshots.
+
+The snapshot dataclasses are the format in which the tracks of a stream outlive a decode process.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, Int16Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
-from service.domain.snapshot_codec import State
+from service.faces.mesh import Mesh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedDetection:
-    """A face in a picture, and whose it is.
+    """A face in a picture, and its track.
 
-    track: a number from 1; the same face keeps it through the clip.
-    points: (5, 2) float32 pixels: the eye and mouth corner on the picture's left, then right,
+    track: a number from 1; the same face has it through the clip.
+    landmarks: (5, 2) float32 pixels: the eye and mouth corner on the picture's left, then right,
         in the order of the ArcFace template (eye, eye, nose, mouth corner, mouth corner).
     """
 
@@ -26,21 +29,88 @@ class TrackedDetection:
 
 
 class FaceFinder(Protocol):
-    """Follows the faces through the pictures of one clip, in order."""
+    """Tracks the faces through the pictures of one clip, in order."""
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there were more faces at a time than are followed."""
+        """True once a picture had more faces than are tracked."""
         ...
 
     def find(self, picture: UInt8Array) -> Sequence[TrackedDetection]:
-        """The faces of the next (H, W, 3) RGB picture, those that have been there most first."""
+        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
         ...
 
-    def save(self) -> State:
-        """All that the pictures so far have left behind."""
+    def snapshot(self) -> MeshTrackerSnapshot | None:
+        """Return the state after the pictures so far; None: the finder has none."""
         ...
 
-    def restore(self, state: State) -> None:
-        """Go on where a finder of the same settings was saved."""
+    def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
+        """Continue from a snapshot of a finder of the same settings."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppearanceSnapshot:
+    """State of an AppearanceModel: (12,) means of the traits, and (12,) observations of each."""
+
+    traits: Float32Array
+    observations: Int64Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySnapshot:
+    """State of an Identity; its attributes under the same names."""
+
+    track: int
+    box: FaceBox
+    last_picture: int
+    pictures: int
+    is_position_valid: bool
+    motion: Float32Array
+    appearance: AppearanceSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GallerySnapshot:
+    """State of a Gallery. track_count: tracks of the clip so far."""
+
+    identities: tuple[IdentitySnapshot, ...]
+    track_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveTrackSnapshot:
+    """State of an ActiveTrack; its attributes under the same names."""
+
+    identity: IdentitySnapshot
+    mesh: Mesh
+    box: FaceBox
+    colours: Int64Array
+    mismatches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveTracksSnapshot:
+    """State of ActiveTracks."""
+
+    tracks: tuple[ActiveTrackSnapshot, ...]
+    gallery: GallerySnapshot
+    is_crowded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshTrackerSnapshot:
+    """State of a MeshTracker.
+
+    thumbnail: of the last picture, (H, W, 3). until_detection, detection_interval: pictures.
+    next_tile: of the search under way; None: there is none.
+    """
+
+    active_tracks: ActiveTracksSnapshot
+    thumbnail: Int16Array
+    number: int
+    until_detection: int
+    detection_interval: int
+    detections: int
+    has_lost_small: bool
+    next_tile: int | None

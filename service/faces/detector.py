@@ -1,4 +1,4 @@
-"""BlazeFace (short range): where faces may be in a picture.
+"""BlazeFace (short range) detector: candidate faces of a picture.
 
 Source: Bazarevsky et al. 2019; anchors, decoding and thresholds of the published graph
 `face_detection_short_range`: strides 8 and 16 on 128x128 pixels, 2 and 6 anchors a cell.
@@ -20,16 +20,16 @@ from service.faces.tflite import DETECTOR_FILE, FaceNetwork
 INPUT_SIDE: Final = 128
 MIN_SCORE: Final = 0.5
 NMS_IOU_THRESHOLD: Final = 0.3
-"""Boxes with a larger intersection over union are the same face."""
+"""Boxes with a larger intersection over union are one face."""
 SEARCH_SIDE: Final = 640
-"""Faces are searched in a picture whose longer side is at most so many pixels."""
+"""Faces are searched in a picture whose longer side is at most this many pixels."""
 TILE_SHARES: Final = (1.0, 0.6)
 """Tile sides, as shares of the picture's shorter side."""
 MIN_TILE_SHARE: Final = 1 / 8
-"""Of the longer side: a picture of a few rows would be thousands of tiles, seconds of work."""
+"""Share of the longer side: a picture of a few rows would be thousands of tiles."""
 ALL_TILES: Final = slice(None)
 _OUTPUTS: Final = ("classificators", "regressors")
-"""The chances of faces, and their boxes and eyes."""
+"""Face logits, and boxes with eyes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Candidate:
 
 
 def compute_iou(one: Candidate, other: Candidate) -> float:
-    """Intersection over union of two boxes."""
+    """Compute the intersection over union of two boxes."""
     width = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
     shared = max(width, 0.0) * max(height, 0.0)
@@ -58,15 +58,15 @@ def compute_iou(one: Candidate, other: Candidate) -> float:
 
 
 class FaceDetector:
-    """Proposes faces; the mesh decides which of them are."""
+    """BlazeFace network: proposes candidate faces, which FaceMesh verifies."""
 
     def __init__(self, models_dir: Path) -> None:
-        """Raises: FaceModelsMissing."""
+        """Load the network. Raises: FaceModelsMissing."""
         self._network = FaceNetwork(models_dir, DETECTOR_FILE, _OUTPUTS)
         self._anchors = _make_anchors()
 
     def detect(self, picture: UInt8Array) -> list[Candidate]:
-        """Look once at the whole (H, W, 3) RGB picture; largest face first."""
+        """Detect faces in the whole (H, W, 3) RGB picture at once; largest first."""
         small, scale = _downscale(picture)
         return _suppress_non_maxima(
             self._detect_in_window(small, _whole_picture_window(small), scale)
@@ -75,16 +75,16 @@ class FaceDetector:
     def detect_in_tiles(
         self, picture: UInt8Array, tiles: slice = ALL_TILES
     ) -> list[Candidate] | None:
-        """Look at overlapping tiles, for faces too small for one look; largest face first.
+        """Detect faces in overlapping tiles, small ones too; largest first.
 
-        Args: tiles: those of this call. None: there are no such tiles.
+        Args: tiles: those of this call. Returns: None: there are no such tiles.
         """
         small, scale = _downscale(picture)
-        looked_at = list(make_tiles(small))[tiles]
-        if not looked_at:
+        selected = list(make_tiles(small))[tiles]
+        if not selected:
             return None
         return _suppress_non_maxima(
-            [face for tile in looked_at for face in self._detect_in_window(small, tile, scale)]
+            [face for tile in selected for face in self._detect_in_window(small, tile, scale)]
         )
 
     def _detect_in_window(
@@ -93,8 +93,8 @@ class FaceDetector:
         left, top, side = window
         scores, boxes = self._network.run(_square_input(picture, window))
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
-        chances = 1.0 / (1.0 + np.exp(-logits))
-        selected = np.flatnonzero(chances >= MIN_SCORE)
+        probabilities = 1.0 / (1.0 + np.exp(-logits))
+        selected = np.flatnonzero(probabilities >= MIN_SCORE)
         raw = boxes.reshape(-1, 16)[selected] / INPUT_SIDE
         anchors = self._anchors[selected]
         origin = np.array([left, top], dtype=np.float32)
@@ -107,18 +107,18 @@ class FaceDetector:
                 top=float(centre[1] - size[1] / 2),
                 width=float(size[0]),
                 height=float(size[1]),
-                score=float(chance),
+                score=float(score),
                 eyes=pair.astype(np.float32),
             )
-            for centre, size, pair, chance in zip(
-                centres, sizes, eyes, chances[selected], strict=True
+            for centre, size, pair, score in zip(
+                centres, sizes, eyes, probabilities[selected], strict=True
             )
             if size.min() > 0
         ]
 
 
 def _make_anchors() -> Float32Array:
-    """(896, 2) centres in [0, 1]."""
+    """Make (896, 2) anchor centres in [0, 1]."""
     anchors: list[tuple[float, float]] = []
     for cells, repeats in ((INPUT_SIDE // 8, 2), (INPUT_SIDE // 16, 6)):
         for row in range(cells):
@@ -128,7 +128,7 @@ def _make_anchors() -> Float32Array:
 
 
 def _downscale(picture: UInt8Array) -> tuple[UInt8Array, float]:
-    """The picture at search size, and how much smaller it is (at most 1)."""
+    """Scale the picture to search size; returns the scale too (at most 1)."""
     height, width = picture.shape[:2]
     scale = min(1.0, SEARCH_SIDE / max(height, width))
     if scale == 1.0:
@@ -144,7 +144,7 @@ def _whole_picture_window(picture: UInt8Array) -> tuple[int, int, int]:
 
 
 def make_tiles(picture: UInt8Array) -> Iterator[tuple[int, int, int]]:
-    """Squares (left, top, side) that cover the picture with a fifth of overlap."""
+    """Yield squares (left, top, side) that cover the picture with a fifth of overlap."""
     height, width = picture.shape[:2]
     for share in TILE_SHARES:
         side = max(1, int(min(height, width) * share), int(max(height, width) * MIN_TILE_SHARE))
@@ -159,7 +159,7 @@ def _tile_starts(length: int, side: int) -> list[int]:
 
 
 def _square_input(picture: UInt8Array, window: tuple[int, int, int]) -> Float32Array:
-    """(128, 128, 3) in [-1, 1]: a square of the picture, black outside it."""
+    """Cut a square of the picture, black outside it: (128, 128, 3) in [-1, 1]."""
     left, top, side = window
     height, width = picture.shape[:2]
     inside = picture[max(top, 0) : min(top + side, height), max(left, 0) : min(left + side, width)]
@@ -175,7 +175,7 @@ def _square_input(picture: UInt8Array, window: tuple[int, int, int]) -> Float32A
 
 
 def _suppress_non_maxima(candidates: list[Candidate]) -> list[Candidate]:
-    """One candidate a face, the surest one; largest face first."""
+    """Select the candidate of the highest score for each face; largest first."""
     selected: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda face: -face.score):
         if all(compute_iou(candidate, other) < NMS_IOU_THRESHOLD for other in selected):

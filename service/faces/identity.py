@@ -1,34 +1,40 @@
-"""A person of a clip, and whether a face is theirs."""
+"""Identities of a clip: the person of each track, and the gallery of those out of the picture."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from service.domain.array_types import Float32Array
 from service.domain.clip import FaceBox
-from service.domain.snapshot_codec import State
 from service.faces.appearance import AppearanceModel
+from service.faces.detections import GallerySnapshot, IdentitySnapshot
 
 MATCH_DISTANCE: Final = 1.7
-"""A face that differs less from a person, in spreads, is theirs."""
+"""Limit of the appearance distance of a face to its person, in standard deviations."""
 NEARBY_MATCH_DISTANCE: Final = 2.6
-"""The same where they have just been lost."""
+"""Limit of that distance near where the person was just lost."""
 RECENT_PICTURES: Final = 30
+"""Pictures for which the position of a lost person is of use."""
 NEARBY_SIDES: Final = 0.8
-"""Face sides from where someone is expected."""
+"""Limit of the distance to the predicted position, in face sides."""
 _MOTION_LEARNING_RATE: Final = 0.3
 _MAX_PREDICTED_PICTURES: Final = 20
 _POSITION_WEIGHT: Final = 0.4
 _MAX_DISTANCE_SIDES: Final = 3.0
+MAX_GALLERY_SIZE: Final = 64
+"""Identities in the gallery."""
+SAME_FACE_OVERLAP: Final = 0.5
+"""Boxes that share more of the smaller one are one face."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmatchedFace:
-    """A face that nobody followed to where it is."""
+    """A new face that belongs to no active track."""
 
     box: FaceBox
     description: Float32Array
@@ -36,10 +42,11 @@ class UnmatchedFace:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Identity:
-    """A track: its looks and where it was last.
+    """The person of a track: appearance and last position.
 
-    box: in the last picture with it. motion: (2,) pixels of its middle from picture to picture.
-    is_placed: whether the picture still shows the same scene.
+    pictures: number of pictures with the person. box: in the last of them; motion: (2,) pixels of
+    its centre from picture to picture.
+    is_position_valid: whether the scene is still the one of the last position.
     """
 
     track: int
@@ -51,36 +58,40 @@ class Identity:
     appearance: AppearanceModel = field(default_factory=AppearanceModel)
 
     def update_position(self, box: FaceBox, picture: int) -> None:
-        """It is here in this picture."""
+        """Record the position in a picture."""
         if self.pictures and picture == self.last_picture + 1:
             step = compute_centre(box) - compute_centre(self.box)
             self.motion += np.float32(_MOTION_LEARNING_RATE) * (step - self.motion)
         self.box, self.last_picture, self.is_position_valid = box, picture, True
         self.pictures += 1
 
-    def save(self) -> State:
-        """All that is known of it."""
-        return {
-            "track": self.track,
-            "box": asdict(self.box),
-            "last_picture": self.last_picture,
-            "pictures": self.pictures,
-            "is_position_valid": self.is_position_valid,
-            "motion": self.motion,
-            "appearance": self.appearance.save(),
-        }
+    def snapshot(self) -> IdentitySnapshot:
+        """Return the state."""
+        return IdentitySnapshot(
+            track=self.track,
+            box=self.box,
+            last_picture=self.last_picture,
+            pictures=self.pictures,
+            is_position_valid=self.is_position_valid,
+            motion=self.motion.copy(),
+            appearance=self.appearance.snapshot(),
+        )
 
     @staticmethod
-    def from_state(state: State) -> Identity:
-        """The same again."""
-        known: State = {
-            "box": FaceBox(**state["box"]),
-            "appearance": AppearanceModel.from_state(state["appearance"]),
-        }
-        return Identity(**state | known)
+    def from_snapshot(snapshot: IdentitySnapshot) -> Identity:
+        """Make an identity that continues from a snapshot."""
+        return Identity(
+            track=snapshot.track,
+            box=snapshot.box,
+            last_picture=snapshot.last_picture,
+            pictures=snapshot.pictures,
+            is_position_valid=snapshot.is_position_valid,
+            motion=snapshot.motion.copy(),
+            appearance=AppearanceModel(snapshot.appearance),
+        )
 
     def matching_cost(self, face: UnmatchedFace, picture: int) -> float:
-        """The cost of taking the face for this person's: infinite where it cannot be."""
+        """Cost of matching the face to this person; infinite where it cannot be theirs."""
         difference = self.appearance.distance(face.description)
         sides = self._distance_in_sides(face.box, picture)
         pictures_absent = picture - self.last_picture
@@ -95,20 +106,88 @@ class Identity:
         return difference + _POSITION_WEIGHT * min(sides, _MAX_DISTANCE_SIDES) * fading
 
     def _distance_in_sides(self, box: FaceBox, picture: int) -> float:
-        """How far a face is from where this one is expected, in its own sides."""
+        """Distance of a face to the predicted position, in sides of this one."""
         ahead = min(picture - self.last_picture, _MAX_PREDICTED_PICTURES)
         expected = compute_centre(self.box) + ahead * self.motion
         side = max(self.box.width, self.box.height, 1.0)
         return float(np.hypot(*(compute_centre(box) - expected))) / side
 
 
+class Gallery:
+    """Identities that are out of the picture; those absent longest are dropped."""
+
+    def __init__(self) -> None:
+        self._identities: dict[int, Identity] = {}
+        self._track_count = 0
+
+    def snapshot(self) -> GallerySnapshot:
+        """Return the state."""
+        identities = tuple(each.snapshot() for each in self._identities.values())
+        return GallerySnapshot(identities=identities, track_count=self._track_count)
+
+    def restore(self, snapshot: GallerySnapshot) -> None:
+        """Continue from a snapshot."""
+        self._identities = {
+            each.track: Identity.from_snapshot(each) for each in snapshot.identities
+        }
+        self._track_count = snapshot.track_count
+
+    def add(self, identity: Identity) -> None:
+        """Add the identity of a lost track."""
+        self._identities[identity.track] = identity
+        if len(self._identities) > MAX_GALLERY_SIZE:
+            del self._identities[
+                min(self._identities.values(), key=lambda each: each.last_picture).track
+            ]
+
+    def forget_positions(self) -> None:
+        """Mark the last positions as useless, after a cut."""
+        for identity in self._identities.values():
+            identity.is_position_valid = False
+
+    def match(self, faces: Sequence[UnmatchedFace], picture: int) -> list[Identity]:
+        """Match the new faces of a picture to identities; each is one of the gallery, or new."""
+        costs = {
+            (row, track): identity.matching_cost(face, picture)
+            for row, face in enumerate(faces)
+            for track, identity in self._identities.items()
+        }
+        matched: dict[int, Identity] = {}
+        for row, track in sorted(costs, key=costs.__getitem__):
+            if (
+                math.isfinite(costs[row, track])
+                and row not in matched
+                and track in self._identities
+            ):
+                matched[row] = self._identities.pop(track)
+        return [
+            matched.get(row) or self._create_identity(face, picture)
+            for row, face in enumerate(faces)
+        ]
+
+    def reidentify(self, description: Float32Array, *, below: float) -> Identity | None:
+        """Remove and return the identity closest to a description; None: none within `below`."""
+        distances = {
+            track: identity.appearance.distance(description)
+            for track, identity in self._identities.items()
+        }
+        closest = min(distances, key=distances.__getitem__, default=None)
+        if closest is None or distances[closest] > min(below, MATCH_DISTANCE):
+            return None
+        return self._identities.pop(closest)
+
+    def _create_identity(self, face: UnmatchedFace, picture: int) -> Identity:
+        self._track_count += 1
+        return Identity(track=self._track_count, box=face.box, last_picture=picture)
+
+
 def compute_centre(box: FaceBox) -> Float32Array:
-    """(2,) pixels."""
+    """Compute the centre of a box, (2,) pixels."""
     return np.array([box.left + box.width / 2, box.top + box.height / 2], dtype=np.float32)
 
 
 def compute_overlap(one: FaceBox, other: FaceBox) -> float:
-    """The shared area of two boxes, as a share of the smaller."""
+    """Compute the shared area of two boxes, as a share of the smaller."""
     width = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
     smaller = min(one.width * one.height, other.width * other.height)

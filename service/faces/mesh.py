@@ -1,7 +1,7 @@
-"""FaceMesh: 468 points of a face in a region, and whether there is a face at all.
+"""FaceMesh network: 468 points of the face in a region, and the score that there is one.
 
 Source: Kartynnik et al. 2019; regions as the published graph makes them: a square 1.5 times
-the face, turned so that the eyes are level.
+the face, rotated so that the eyes are level.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ INPUT_SIDE: Final = 192
 REGION_SCALE: Final = 1.5
 """A region's side, as a multiple of the face's longer side."""
 MIN_SCORE: Final = 0.5
-"""Below it there is no face in the region."""
+"""Limit of the score below which there is no face in the region."""
 
 _EYES: Final = (33, 263)
-"""Outer eye corners: they give a region its turn."""
+"""Outer eye corners: they give a region its angle."""
 _OUTPUTS: Final = ("conv2d_31", "conv2d_21")
-"""The chance of a face, and its points."""
+"""Face logit, and points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A turned square of a picture: centre and side in pixels, turn in radians."""
+    """A rotated square of a picture: centre and side in pixels."""
 
     x: float
     y: float
@@ -42,21 +42,21 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
-    """points: (468, 2) float32 pixels of the picture; score in [0, 1]."""
+    """A measured face. points: (468, 2) float32 pixels of the picture; score: in [0, 1]."""
 
     points: Float32Array
     score: float
 
 
 class FaceMesh:
-    """Verifies a face and measures it."""
+    """FaceMesh network: verifies that a region is a face, and measures its points."""
 
     def __init__(self, models_dir: Path) -> None:
-        """Raises: FaceModelsMissing."""
+        """Load the network. Raises: FaceModelsMissing."""
         self._network = FaceNetwork(models_dir, MESH_FILE, _OUTPUTS)
 
     def measure(self, picture: UInt8Array, region: Region) -> Mesh | None:
-        """The mesh of the face in a region of the (H, W, 3) RGB picture; None: no face there."""
+        """Measure the face in a region of the (H, W, 3) RGB picture; None: there is none."""
         to_input = _region_to_input(region)
         cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
@@ -70,31 +70,31 @@ class FaceMesh:
 
 
 def region_from_candidate(face: Candidate) -> Region:
-    """Where to measure a face that the detector proposes."""
+    """Make the region of a face that the detector proposes."""
     x, y = face.left + face.width / 2, face.top + face.height / 2
     side = REGION_SCALE * max(face.width, face.height)
     return Region(x=x, y=y, side=side, angle_radians=_eye_angle_radians(face.eyes[0], face.eyes[1]))
 
 
 def region_from_mesh(points: Float32Array) -> Region:
-    """Where to measure the same face in the next picture."""
-    turn = _eye_angle_radians(points[_EYES[0]], points[_EYES[1]])
-    cos, sin = np.cos(turn), np.sin(turn)
+    """Make the region of a measured face, for the next picture."""
+    angle = _eye_angle_radians(points[_EYES[0]], points[_EYES[1]])
+    cos, sin = np.cos(angle), np.sin(angle)
     level = points @ np.array([[cos, -sin], [sin, cos]])
     low, high = level.min(axis=0), level.max(axis=0)
     x, y = np.array([[cos, -sin], [sin, cos]]) @ ((low + high) / 2)
     side = REGION_SCALE * float((high - low).max())
-    return Region(x=float(x), y=float(y), side=side, angle_radians=turn)
+    return Region(x=float(x), y=float(y), side=side, angle_radians=angle)
 
 
 def select_landmarks(points: Float32Array) -> Float32Array:
-    """(5, 2): eye centres, nose tip and mouth corners, in the ArcFace template's order."""
+    """Select (5, 2) eye centres, nose tip, mouth corners, in the ArcFace template's order."""
     eye, other_eye = points[[33, 133]].mean(axis=0), points[[362, 263]].mean(axis=0)
     return np.stack([eye, other_eye, points[1], points[61], points[291]]).astype(np.float32)
 
 
 def compute_bounding_box(mesh: Mesh) -> FaceBox:
-    """The box around the measured face."""
+    """Compute the box around the measured face."""
     (left, top), (right, bottom) = mesh.points.min(axis=0), mesh.points.max(axis=0)
     return FaceBox(
         left=float(left),
@@ -110,7 +110,7 @@ def _eye_angle_radians(eye: Float32Array, other_eye: Float32Array) -> float:
 
 
 def _region_to_input(region: Region) -> Float32Array:
-    """(2, 3): picture pixels to the network's 192x192."""
+    """Make the (2, 3) matrix from picture pixels to the network's 192x192."""
     scale = INPUT_SIDE / max(region.side, 1.0)
     cos, sin = scale * np.cos(region.angle_radians), scale * np.sin(region.angle_radians)
     linear = np.array([[cos, sin], [-sin, cos]])

@@ -1,52 +1,125 @@
-"""Follows the faces of a clip from picture to picture.
+"""Face tracker: follows faces by their mesh, and searches the picture for new ones.
 
-Between looks each face is followed by its mesh alone. Looks find newcomers: at intervals, at
-a cut, and whenever a face was lost.
+In a search the detector proposes and the mesh verifies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import UInt8Array
-from service.domain.snapshot_codec import State
+from service.domain.array_types import Int16Array, UInt8Array
+from service.domain.clip import MAX_FACES, FaceBox
 from service.faces.active_tracks import ActiveTracks
-from service.faces.detections import TrackedDetection
-from service.faces.face_search import FaceSearch
-from service.faces.mesh import FaceMesh, compute_bounding_box, region_from_mesh, select_landmarks
+from service.faces.detections import MeshTrackerSnapshot, TrackedDetection
+from service.faces.detector import ALL_TILES, Candidate, FaceDetector
+from service.faces.identity import SAME_FACE_OVERLAP, compute_overlap
+from service.faces.mesh import (
+    FaceMesh,
+    Mesh,
+    compute_bounding_box,
+    region_from_candidate,
+    region_from_mesh,
+    select_landmarks,
+)
+
+MIN_MESH_SCORE: Final = 0.98
+MIN_COMBINED_SCORE: Final = 0.7
+"""A face is accepted by the score of its mesh alone, or of mesh times detector. Cartoon
+animals and logos reached 0.96 and 0.62; small faces 1.0 by mesh at a detector's 0.5 to 0.7."""
+MAX_CANDIDATES: Final = MAX_FACES
+"""Limit of candidates that are measured in one detection."""
+
+
+class FaceSearch:
+    """Finds faces that are not tracked yet."""
+
+    def __init__(self, models_dir: Path, mesh: FaceMesh, *, min_pixels: float) -> None:
+        """Load the detector.
+
+        Args: min_pixels: height of the smallest face.
+
+        Raises: FaceModelsMissing.
+        """
+        self._detector = FaceDetector(models_dir)
+        self._mesh = mesh
+        self._min_pixels = min_pixels
+
+    def detect(self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox]) -> list[Mesh]:
+        """Find new faces in the whole (H, W, 3) RGB picture at once; largest first."""
+        return self._verify(picture, self._detector.detect(picture), tracked_boxes)
+
+    def detect_in_tiles(
+        self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox], tiles: slice = ALL_TILES
+    ) -> list[Mesh] | None:
+        """Find new faces in tiles, small ones too: over all tiles ten times the work of `detect`.
+
+        Args: tiles: those of this call. Returns: None: there are no such tiles.
+        """
+        candidates = self._detector.detect_in_tiles(picture, tiles)
+        return None if candidates is None else self._verify(picture, candidates, tracked_boxes)
+
+    def _verify(
+        self, picture: UInt8Array, candidates: Sequence[Candidate], tracked_boxes: Sequence[FaceBox]
+    ) -> list[Mesh]:
+        found: list[Mesh] = []
+        taken = [*tracked_boxes]
+        free = [each for each in candidates if not _overlaps_any(_to_face_box(each), taken)]
+        for candidate in free[:MAX_CANDIDATES]:
+            mesh = self._mesh.measure(picture, region_from_candidate(candidate))
+            if mesh is None or not _is_confident(mesh.score, candidate.score):
+                continue
+            box = compute_bounding_box(mesh)
+            if box.height >= self._min_pixels and not _overlaps_any(box, taken):
+                found.append(mesh)
+                taken.append(box)
+        return found
+
+
+def _overlaps_any(box: FaceBox, boxes: Sequence[FaceBox]) -> bool:
+    return any(compute_overlap(box, other) > SAME_FACE_OVERLAP for other in boxes)
+
+
+def _to_face_box(face: Candidate) -> FaceBox:
+    return FaceBox(
+        left=face.left, top=face.top, width=face.width, height=face.height, score=face.score
+    )
+
+
+def _is_confident(mesh_score: float, detector_score: float) -> bool:
+    return mesh_score >= MIN_MESH_SCORE or mesh_score * detector_score >= MIN_COMBINED_SCORE
+
 
 DETECTION_INTERVAL_PICTURES: Final = 30
-"""Pictures from one look for newcomers to the next while somebody is followed."""
+"""Pictures from one detection to the next while there are tracks."""
 TILED_SEARCH_EVERY_DETECTIONS: Final = 6
-"""At the first look, and every so many, small faces are searched for: ten times the work."""
+"""Interval of searches for small faces, in detections, from the first: ten times the work."""
 FIRST_DETECTION_INTERVAL_PICTURES: Final = 5
-"""The first of these looks comes so soon after somebody was found; the pauses then double."""
+"""The first interval after a face was found; the intervals then double."""
 TILES_PER_PICTURE: Final = 2
-"""While somebody is followed such a search is spread over pictures, so many of its tiles in each:
-done at once it would hold every stream up that shares the machine."""
+"""Tiles searched in each picture while there are tracks: a search of all tiles at once would delay
+every stream on the machine."""
 FACELESS_DETECTION_INTERVAL_PICTURES: Final = 2
-"""Without a face only every second picture is searched."""
+"""Only every second picture is searched while there is no face."""
 APPEARANCE_INTERVAL_PICTURES: Final = 10
-"""Pictures from one look at everybody's appearance to the next."""
+"""Pictures from one check of all appearances to the next."""
 SMALL_FACE_SHARE: Final = 0.15
-"""A face that is less high, as a share of the picture's longer side, is found by a search only."""
+"""A face of less height than this share of the picture's longer side is found in tiles only."""
 SCENE_CUT_THRESHOLD: Final = 28.0
 """Mean change of a pixel from picture to picture, of 255, that makes a cut."""
 _THUMBNAIL_SIDE: Final = 24
-_SAVED_ATTRIBUTES: Final = (
-    *("number", "until_detection", "detection_interval", "detections"),
-    *("has_lost_small", "next_tile"),
-)
 
 
 class MeshTracker:
-    """Several faces at once, each with its track's number."""
+    """Tracks several faces at once."""
 
     def __init__(self, models_dir: Path, *, max_faces: int, min_pixels: float) -> None:
-        """Args: max_faces: followed at a time, the largest; min_pixels: height of a face.
+        """Load the networks.
+
+        Args: max_faces: tracked at a time, the largest; min_pixels: height of the smallest face.
 
         Raises: FaceModelsMissing.
         """
@@ -61,15 +134,15 @@ class MeshTracker:
         self._detections = 0
         self._has_lost_small = False
         self._next_tile: int | None = None
-        """Of a search that is under way."""
+        """The next tile of the search under way."""
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there were more faces at a time than are followed."""
+        """True once a picture had more faces than are tracked."""
         return self._active_tracks.is_crowded
 
     def find(self, picture: UInt8Array) -> list[TrackedDetection]:
-        """The faces of the next (H, W, 3) RGB picture, those that have been there most first."""
+        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
         self._number += 1
         self._track_faces(picture)
         if self._active_tracks.resolve_overlaps(picture, self._number):
@@ -85,33 +158,44 @@ class MeshTracker:
             self._detect(picture)
         elif self._next_tile is not None:
             self._continue_search(picture, self._next_tile)
-        followed = self._active_tracks.tracks
-        for each in followed:
+        tracks = self._active_tracks.tracks
+        for each in tracks:
             each.identity.update_position(each.box, self._number)
-        followed.sort(key=lambda each: -each.identity.pictures)
+        tracks.sort(key=lambda each: -each.identity.pictures)
         return [
             TrackedDetection(
                 track=each.identity.track,
                 box=each.box,
                 landmarks=select_landmarks(each.mesh.points),
             )
-            for each in followed
+            for each in tracks
         ]
 
-    def save(self) -> State:
-        """All that the pictures so far have left behind."""
-        return {
-            "company": self._active_tracks.save(),
-            "scene": self._cut_detector.last_thumbnail,
-            **{name: getattr(self, f"_{name}") for name in _SAVED_ATTRIBUTES},
-        }
+    def snapshot(self) -> MeshTrackerSnapshot:
+        """Return the state after the pictures so far."""
+        return MeshTrackerSnapshot(
+            active_tracks=self._active_tracks.snapshot(),
+            thumbnail=self._cut_detector.last_thumbnail,
+            number=self._number,
+            until_detection=self._until_detection,
+            detection_interval=self._detection_interval,
+            detections=self._detections,
+            has_lost_small=self._has_lost_small,
+            next_tile=self._next_tile,
+        )
 
-    def restore(self, state: State) -> None:
-        """Go on where a tracker of the same settings was saved."""
-        self._active_tracks.restore(state["company"])
-        self._cut_detector.last_thumbnail = state["scene"]
-        for name in _SAVED_ATTRIBUTES:
-            setattr(self, f"_{name}", state[name])
+    def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
+        """Continue from a snapshot of a tracker of the same settings; None: from the start."""
+        if snapshot is None:
+            return
+        self._active_tracks.restore(snapshot.active_tracks)
+        self._cut_detector.last_thumbnail = snapshot.thumbnail
+        self._number = snapshot.number
+        self._until_detection = snapshot.until_detection
+        self._detection_interval = snapshot.detection_interval
+        self._detections = snapshot.detections
+        self._has_lost_small = snapshot.has_lost_small
+        self._next_tile = snapshot.next_tile
 
     def _track_faces(self, picture: UInt8Array) -> None:
         for each in [*self._active_tracks.tracks]:
@@ -124,7 +208,7 @@ class MeshTracker:
                 each.mesh, each.box = mesh, compute_bounding_box(mesh)
 
     def _schedule_detection(self) -> None:
-        """Now, and then at growing intervals."""
+        """Detect in this picture, and then at growing intervals."""
         self._until_detection, self._detection_interval = 0, 1
 
     def _detect(self, picture: UInt8Array) -> None:
@@ -162,13 +246,13 @@ class MeshTracker:
 
 
 class _SceneCutDetector:
-    """Tells where one scene ends and another begins."""
+    """Detects cuts by the mean change of a thumbnail."""
 
     def __init__(self) -> None:
-        self.last_thumbnail = np.zeros((0, 0, 3), np.int16)
+        self.last_thumbnail: Int16Array = np.zeros((0, 0, 3), np.int16)
 
     def is_cut(self, picture: UInt8Array) -> bool:
-        """Whether this picture and the one before it have little in common."""
+        """Return whether the picture differs from the one before it by more than a threshold."""
         step = max(1, min(picture.shape[:2]) // _THUMBNAIL_SIDE)
         now = picture[step // 2 :: step, step // 2 :: step].astype(np.int16)
         last, self.last_thumbnail = self.last_thumbnail, now

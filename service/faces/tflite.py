@@ -1,4 +1,4 @@
-"""The two face networks, checked before they are trusted.
+"""Loader of the two TFLite face networks, by checksum.
 
 Source: the files that the mediapipe 0.10.21 wheel carries (Apache-2.0).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -24,25 +24,39 @@ SHA256: Final = {
 }
 
 
+class _Interpreter(Protocol):
+    """The untyped interpreter of TFLite, as far as it is used."""
+
+    def allocate_tensors(self) -> None: ...
+    def get_input_details(self) -> list[dict[str, Any]]: ...
+    def get_output_details(self) -> list[dict[str, Any]]: ...
+    def invoke(self) -> None: ...
+    def set_tensor(self, tensor_index: int, value: Float32Array) -> None: ...
+    def get_tensor(self, tensor_index: int) -> Float32Array: ...
+
+
 class FaceNetwork:
     """One of the two networks. It runs on the calling thread, one call at a time."""
 
     def __init__(self, folder: Path, name: str, outputs: Sequence[str]) -> None:
-        """Load it, and run it once on nothing: processes forked later share what that prepares.
+        """Load it, and run it once on zeros: processes forked later share the prepared memory.
 
         Args: outputs: the names of what `run` returns, in order.
 
         Raises: FaceModelsMissing: the file is absent or is not the one the service was made for.
         """
-        self._interpreter = Interpreter(model_content=_read(folder, name), num_threads=1)
+        interpreter = Interpreter(model_content=_read(folder, name), num_threads=1)
+        self._interpreter = cast("_Interpreter", interpreter)
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        places = {each["name"]: each["index"] for each in self._interpreter.get_output_details()}
+        self._input: int = self._interpreter.get_input_details()[0]["index"]
+        places: dict[str, int] = {
+            each["name"]: each["index"] for each in self._interpreter.get_output_details()
+        }
         self._outputs = [places[output] for output in outputs]
         self._interpreter.invoke()
 
     def run(self, pixels: Float32Array) -> list[Float32Array]:
-        """What the network says of (H, W, 3) float32 pixels, scaled as it was taught."""
+        """Run the network on (H, W, 3) float32 pixels, scaled as in its training."""
         self._interpreter.set_tensor(self._input, pixels[np.newaxis])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(place) for place in self._outputs]

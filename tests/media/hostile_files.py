@@ -1,4 +1,4 @@
-"""Small files that ask for much, and files that name others."""
+"""Small files that demand large resources, and files that reference others."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import av
 
+from tests.media.encoding import add_video, mux
+
 
 def encode_black_png(width: int, height: int, *, bits: int = 1) -> bytes:
-    """A whole black PNG, one grey value of so many bits a pixel; it is packed a thousandfold."""
+    """Encode a black PNG of so many bits a pixel; it is compressed a thousandfold."""
     packer = zlib.compressobj(1)
     row = bytes(1 + (width * bits + 7) // 8)
     rows = 256
@@ -28,16 +30,15 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def write_png_movie(path: Path, *pictures: bytes, width: int, height: int) -> Path:
-    """PNG pictures as a QuickTime film that declares this size."""
+    """Write PNG pictures as a QuickTime film that declares this size."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("png", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "gray"
+        stream = add_video(container, "png", pixel_format="gray")
         for index, picture in enumerate(pictures):
             packet = av.Packet(picture)
             packet.stream, packet.time_base = stream, Fraction(1, 25)
             packet.pts = packet.dts = index
             packet.is_keyframe = True
-            container.mux(packet)
+            mux(container, packet)
     content = bytearray(path.read_bytes())
     struct.pack_into(">HH", content, content.index(b"png ") + 28, width, height)
     path.write_bytes(content)
@@ -45,7 +46,7 @@ def write_png_movie(path: Path, *pictures: bytes, width: int, height: int) -> Pa
 
 
 def declare_sample_count(clip: Path, count: int) -> Path:
-    """An MP4 file whose first track claims so many samples, in a few bytes."""
+    """Make the first track of an MP4 file declare so many samples, in a few bytes."""
     content = bytearray(clip.read_bytes())
     struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, count)
     struct.pack_into(">I", content, content.index(b"stts") + 12, count)
@@ -54,7 +55,7 @@ def declare_sample_count(clip: Path, count: int) -> Path:
 
 
 def repeat_track(clip: Path, times: int) -> Path:
-    """An MP4 file, its index last, with its first track so many times."""
+    """Repeat the first track of an MP4 file with its index last."""
     content = bytearray(clip.read_bytes())
     moov, trak = content.index(b"moov") - 4, content.index(b"trak") - 4
     (length,) = struct.unpack_from(">I", content, trak)
@@ -63,7 +64,7 @@ def repeat_track(clip: Path, times: int) -> Path:
 
 
 def add_tags(clip: Path, count: int) -> Path:
-    """An MP4 file, its index last, with so many tags of different names."""
+    """Add so many tags of different names to an MP4 file with its index last."""
     content = bytearray(clip.read_bytes())
     moov = content.index(b"moov") - 4
     (length,) = struct.unpack_from(">I", content, moov)
@@ -74,7 +75,7 @@ def add_tags(clip: Path, count: int) -> Path:
 
 
 def reference_external_media(clip: Path, target: Path) -> Path:
-    """A QuickTime film, its index last, without its pictures: it names a file that has them."""
+    """Replace the pictures of a QuickTime film with its index last by a reference to a file."""
     content = bytearray(clip.read_bytes())
     data = content.index(b"mdat") - 4
     (length,) = struct.unpack_from(">I", content, data)

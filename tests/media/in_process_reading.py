@@ -1,18 +1,20 @@
-"""Clips read in this process, and by a plain PyAV loop to compare with."""
+"""Reading of clips in this process, by the service and by a plain PyAV loop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.error import InvalidDataError
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.media.audio import AudioReader
-from service.media.demux import ClipLimits, check_limits, open_container
-from service.media.media_info import read_media_info
+from service.media.demux import open_container
+from service.media.media_info import ClipLimits, check_limits, read_media_info
 from service.media.stream_selection import select_audio_stream, select_video_stream
 from service.media.truncation import is_truncated
 from service.media.video import VideoReader
@@ -23,7 +25,7 @@ GENEROUS_LIMITS = ClipLimits(max_seconds=3600, max_frames=100_000, max_pixels=40
 def read_frames(
     clip: Path, limits: ClipLimits = GENEROUS_LIMITS
 ) -> tuple[list[float], list[UInt8Array]]:
-    """Times and pixels of every frame, as the service reads them."""
+    """Read times and pixels of every frame as the service does."""
     times, pixels, _, _ = read_all(clip, limits)
     return times, pixels
 
@@ -37,7 +39,7 @@ def read_all(
 
 @dataclass(frozen=True, kw_only=True)
 class ClipReading:
-    """All that the service learns of a clip's pictures."""
+    """Pictures of a clip, and the service's facts about them."""
 
     times: list[float]
     pixels: list[UInt8Array]
@@ -68,24 +70,24 @@ def read_video(
 
 
 def decode_times_with_pyav(clip: Path) -> list[float | None]:
-    """pts * time base of a plain decode loop, flush included; failing packets are passed over."""
+    """Decode pts * time base in a plain loop, flush included; failing packets are skipped."""
     times: list[float | None] = []
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except InvalidDataError:
                 continue
-            ticks = [frame.pts for frame in frames]
-            times += [None if pts is None else float(pts * stream.time_base) for pts in ticks]
+            base = stream.time_base or Fraction(1, av.time_base)
+            times += [None if each.pts is None else float(each.pts * base) for each in frames]
     return times
 
 
 def read_audio(
     clip: Path, *, seconds: float, audio_stream: int | None = None
 ) -> tuple[Float32Array, set[Flag]]:
-    """The clip's sound from time 0, read the way chunks read it, 16 kHz."""
+    """Read the audio from time 0 as for chunks, 16 kHz."""
     waveform, flags, _ = read_audio_and_anomalies(clip, seconds=seconds, audio_stream=audio_stream)
     return waveform, flags
 
@@ -94,19 +96,19 @@ def read_audio_and_anomalies(
     clip: Path, *, seconds: float, audio_stream: int | None = None
 ) -> tuple[Float32Array, set[Flag], Anomalies]:
     hops = range(round(100 * seconds))
-    heard: list[Float32Array] = []
+    parts: list[Float32Array] = []
     with open_container(clip) as container:
-        sound = AudioReader(container, select_audio_stream(container, audio_stream))
+        audio = AudioReader(container, select_audio_stream(container, audio_stream))
         for first in range(0, len(hops), 64):
             part = list(hops[first : first + 64])
-            waveform, starts = sound.read_patches(part)
+            waveform, starts = audio.read_patches(part)
             assert starts.tolist() == list(range(len(part)))
-            heard.append(waveform[: len(part) * 160])
-        return np.concatenate(heard), sound.flags(), sound.add_anomalies(Anomalies())
+            parts.append(waveform[: len(part) * 160])
+        return np.concatenate(parts), audio.flags(), audio.add_anomalies(Anomalies())
 
 
 def locate_pattern(waveform: Float32Array, pattern: Float32Array, *, near_seconds: float) -> float:
-    """Where a pattern lies in 16 kHz sound, seconds, within 0.3 s of `near`."""
+    """Locate a pattern in 16 kHz audio, in seconds, within 0.3 s of `near_seconds`."""
     first = max(0, round((near_seconds - 0.3) * 16_000))
     part = waveform[first : first + round(0.6 * 16_000) + len(pattern)]
     return (first + int(np.argmax(np.correlate(part, pattern, "valid")))) / 16_000

@@ -1,4 +1,4 @@
-"""A process that opens a clip and says so; then it counts the frames, or waits to be killed.
+"""A process that opens a clip, reports that, and counts the frames or waits to be killed.
 
 python -m tests.media.parent_process CLIP [wait]
 """

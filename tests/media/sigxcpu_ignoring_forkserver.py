@@ -1,4 +1,4 @@
-"""A nursery whose children pass over SIGXCPU, so that the kernel kills them."""
+"""A forkserver whose workers ignore SIGXCPU, so that the kernel kills them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from service.decoding.forkserver import loop
+from service.decoding.requests import ForkserverReady
 
 
 def ignore_cpu_limit(request: bytes, messages: int, files: Sequence[int]) -> None:
@@ -17,6 +18,6 @@ def ignore_cpu_limit(request: bytes, messages: int, files: Sequence[int]) -> Non
 
 
 if __name__ == "__main__":
-    door = loop.take_control_socket()
-    loop.report_ready(door, lacking={})
-    loop.serve(door, ignore_cpu_limit)
+    control_socket = loop.take_control_socket()
+    loop.report_ready(control_socket, ForkserverReady())
+    loop.serve(control_socket, ignore_cpu_limit)

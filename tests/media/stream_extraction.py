@@ -1,11 +1,11 @@
-"""Streams of a test: what is sent, what comes back, and the same clip read as a job's is."""
+"""Extraction of streams in tests, and its comparison with the extraction of the same clip."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,25 +37,25 @@ from training.synthetic.clip import create_demo_performance, render_audio, rende
 from training.synthetic.renderer import PerformanceRenderer
 
 PCM_FORMAT = AudioFormat(encoding=SampleEncoding.S16, rate_hz=44_100, channels=2)
-JPEG_MEDIA = FrameStreamMedia(encoding=FrameEncoding.JPEG, sound=PCM_FORMAT)
+JPEG_MEDIA = FrameStreamMedia(encoding=FrameEncoding.JPEG, audio=PCM_FORMAT)
 
 RenderedPerformance = tuple[list[UInt8Array], Float32Array]
-"""Pictures and sound, as `perform` gives them."""
+"""Pictures and audio of `render_performance`."""
 
 
 def render_performance(seconds: float) -> RenderedPerformance:
-    """A speaking face: 25 pictures a second of 160x120 and its sound, 16 kHz."""
+    """Render a speaking face: 25 pictures a second of 160x120, and its audio at 16 kHz."""
     performance = create_demo_performance(seconds=seconds)
-    studio = PerformanceRenderer(
+    renderer = PerformanceRenderer(
         performance, Camera.from_seed(performance.seed), height=120, width=160
     )
     times = np.arange(round(25 * seconds)) / 25
-    return list(render_frames(performance, studio, times)), render_audio(performance)
+    return list(render_frames(performance, renderer, times)), render_audio(performance)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOutput:
-    """What an extraction says of a clip, however it came."""
+    """Everything extracted from a clip or a stream."""
 
     frames: list[Frame]
     crops: UInt8Array
@@ -95,7 +95,7 @@ def _patches(message: Chunk | AudioExtracted) -> list[Float32Array]:
 
 
 def assert_same_output(expected: ExtractionOutput, actual: ExtractionOutput) -> None:
-    """The same frames, faces, crops bit by bit, and sound to the rounding of a filter's sums."""
+    """Compare frames, faces and crops bit by bit, audio up to the rounding of a filter."""
     assert expected.frames == actual.frames
     np.testing.assert_array_equal(expected.crops, actual.crops)
     np.testing.assert_allclose(actual.patches, expected.patches, rtol=0, atol=1e-6)
@@ -103,8 +103,8 @@ def assert_same_output(expected: ExtractionOutput, actual: ExtractionOutput) -> 
 
 
 @asynccontextmanager
-async def sending(stream: Stream, pieces: Iterable[StreamInput]) -> AsyncIterator[None]:
-    """Send pieces, and that they have ended, beside what is read."""
+async def sending(stream: Stream, pieces: Iterable[StreamInput]) -> AsyncGenerator[None]:
+    """Send pieces and their end while the caller reads."""
 
     async def send() -> None:
         for piece in pieces:
@@ -125,13 +125,13 @@ async def run_stream_extraction(
     pieces: Iterable[StreamInput],
     snapshot: bytes | None = None,
 ) -> list[StreamExtractionEvent]:
-    """All that becomes of a stream that is sent as fast as it is taken."""
+    """Send a stream as fast as it is read; returns its events."""
     async with extraction(media, snapshot) as stream, sending(stream, pieces):
         return [message async for message in stream.events()]
 
 
 def split_bytes(data: bytes, sizes: random.Random | int) -> Iterator[StreamBytes]:
-    """A file in pieces of up to so many bytes, or of 1 byte to 64 KiB at random."""
+    """Split a file into pieces of so many bytes, or of 1 byte to 64 KiB at random."""
     place = 0
     while place < len(data):
         size = sizes if isinstance(sizes, int) else round(2 ** sizes.uniform(0, 16))
@@ -140,23 +140,23 @@ def split_bytes(data: bytes, sizes: random.Random | int) -> Iterator[StreamBytes
 
 
 def read_packets(clip: Path) -> tuple[list[tuple[float, bytes]], bytes]:
-    """Time and JPEG of each frame, and the PCM samples, of a file of both."""
+    """Read time and JPEG of each frame, and the PCM samples, of a file with both."""
     with av.open(str(clip)) as container:
-        picture = container.streams.video[0]
+        video = container.streams.video[0]
         packets = [packet for packet in container.demux() if packet.size]
         jpegs = [
-            (float(packet.pts * packet.time_base), bytes(packet))
+            (float((packet.pts or 0) * (packet.time_base or 0)), bytes(packet))
             for packet in packets
-            if packet.stream == picture
+            if packet.stream == video
         ]
-        sound = b"".join(bytes(packet) for packet in packets if packet.stream != picture)
-    return jpegs, sound
+        pcm = b"".join(bytes(packet) for packet in packets if packet.stream != video)
+    return jpegs, pcm
 
 
 def interleave(
     jpegs: Sequence[tuple[float, bytes]], pcm: bytes, chunk_seconds: float = 0.04
 ) -> list[StreamInput]:
-    """Frames and pieces of sound of so many seconds in the order of their times."""
+    """Interleave frames and pieces of audio by their times."""
     size = round(chunk_seconds * PCM_FORMAT.rate_hz) * PCM_FORMAT.frame_bytes
     timed: list[tuple[float, StreamInput]] = [
         (moment, StreamFrame(time_seconds=moment, data=data, arrived_at=time.monotonic()))

@@ -1,4 +1,4 @@
-"""Sound lies where the frames' clock says, in every container."""
+"""Placement of audio on the frames' time axis in every container; patches and their memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.domain.array_types import Float32Array
 from service.domain.media import Flag
 from service.media.audio import AudioReader
 from service.media.demux import open_container
@@ -25,7 +26,7 @@ CLAP_SAMPLES = make_clap(16_000)
 
 OFFSET_CASES = {
     "mp4": ("clip.mp4", VIDEO, AudioTrack()),
-    "mp4, late sound": ("clip.mp4", VIDEO, AudioTrack(start_seconds=0.75)),
+    "mp4, late audio": ("clip.mp4", VIDEO, AudioTrack(start_seconds=0.75)),
     "mp4, 44.1 kHz": ("clip.mp4", VIDEO, AudioTrack(rate_hz=44_100)),
     "mov, pcm": ("clip.mov", VIDEO, AudioTrack(codec="pcm_s16le")),
     "matroska, late pcm": ("clip.mkv", VIDEO, AudioTrack(codec="pcm_s16le", start_seconds=0.75)),
@@ -36,34 +37,32 @@ OFFSET_CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "pictures", "sound"), OFFSET_CASES.values(), ids=OFFSET_CASES.keys()
-)
+@pytest.mark.parametrize(("name", "video", "audio"), OFFSET_CASES.values(), ids=OFFSET_CASES.keys())
 def test_a_clap_lands_within_a_millisecond_of_its_time(
-    tmp_path: Path, name: str, pictures: VideoTrack, sound: AudioTrack
+    tmp_path: Path, name: str, video: VideoTrack, audio: AudioTrack
 ) -> None:
-    waveform, flags = read_audio(encode_clip(tmp_path / name, pictures, sound), seconds=4.0)
+    waveform, flags = read_audio(encode_clip(tmp_path / name, video, audio), seconds=4.0)
     assert flags == set()
-    for seconds in sound.clap_seconds:
+    for seconds in audio.clap_seconds:
         assert locate_pattern(waveform, CLAP_SAMPLES, near_seconds=seconds) == pytest.approx(
             seconds, abs=0.001
         )
 
 
 @pytest.mark.parametrize("name", ["clip.ts", "clip.flv"])
-def test_sound_moves_with_pictures_where_the_muxer_moves_both(tmp_path: Path, name: str) -> None:
+def test_audio_is_shifted_with_video_where_the_muxer_shifts_both(tmp_path: Path, name: str) -> None:
     clip = encode_clip(tmp_path / name, VIDEO, AudioTrack(rate_hz=44_100))
     start = read_frames(clip)[0][0]
     waveform, _ = read_audio(clip, seconds=4.0)
-    # FLV counts in whole milliseconds, the pictures and the sound apart
+    # FLV counts in whole milliseconds, pictures and audio separately
     assert locate_pattern(waveform, CLAP_SAMPLES, near_seconds=1.0 + start) == pytest.approx(
         1.0 + start, abs=0.001
     )
 
 
-def test_a_pause_is_silent_and_moves_nothing(tmp_path: Path) -> None:
-    sound = AudioTrack(codec="pcm_s16le", gaps_seconds=[(1.2, 2.0)])
-    clip = encode_clip(tmp_path / "clip.mkv", VIDEO, sound)
+def test_a_gap_is_silent_and_does_not_shift_later_audio(tmp_path: Path) -> None:
+    audio = AudioTrack(codec="pcm_s16le", gaps_seconds=[(1.2, 2.0)])
+    clip = encode_clip(tmp_path / "clip.mkv", VIDEO, audio)
     waveform, flags, anomalies = read_audio_and_anomalies(clip, seconds=4.0)
     assert locate_pattern(waveform, CLAP_SAMPLES, near_seconds=2.5) == pytest.approx(2.5, abs=0.001)
     assert not waveform[round(1.3 * 16_000) : round(1.9 * 16_000)].any()
@@ -73,18 +72,18 @@ def test_a_pause_is_silent_and_moves_nothing(tmp_path: Path) -> None:
 
 
 def test_audio_outside_its_track_is_silent(tmp_path: Path) -> None:
-    sound = AudioTrack(
+    audio = AudioTrack(
         codec="pcm_s16le", start_seconds=0.75, seconds=1.0, clap_seconds=[0.75, 1.73]
     )
-    waveform, _ = read_audio(encode_clip(tmp_path / "clip.mkv", VIDEO, sound), seconds=4.0)
+    waveform, _ = read_audio(encode_clip(tmp_path / "clip.mkv", VIDEO, audio), seconds=4.0)
     loud = np.flatnonzero(np.abs(waveform) > 1e-3) / 16_000
     assert loud.min() == pytest.approx(0.75, abs=0.002)
     assert loud.max() == pytest.approx(1.75, abs=0.002)
 
 
 def test_full_scale_stereo_stays_in_range(tmp_path: Path) -> None:
-    sound = AudioTrack(codec="pcm_s16le", layout="stereo", gain=1.0)
-    waveform, _ = read_audio(encode_clip(tmp_path / "clip.mov", VIDEO, sound), seconds=4.0)
+    audio = AudioTrack(codec="pcm_s16le", layout="stereo", gain=1.0)
+    waveform, _ = read_audio(encode_clip(tmp_path / "clip.mov", VIDEO, audio), seconds=4.0)
     one, _ = read_audio(
         encode_clip(tmp_path / "mono.mov", VIDEO, AudioTrack(codec="pcm_s16le")), seconds=4.0
     )
@@ -93,13 +92,13 @@ def test_full_scale_stereo_stays_in_range(tmp_path: Path) -> None:
     assert np.abs(waveform).max() <= 1.0
 
 
-def test_a_clip_without_sound_is_silent_and_flagged(tmp_path: Path) -> None:
+def test_a_clip_without_audio_is_silent_and_flagged(tmp_path: Path) -> None:
     waveform, flags = read_audio(encode_clip(tmp_path / "clip.mp4", VIDEO), seconds=1.0)
     assert not waveform.any()
     assert flags == {Flag.NO_AUDIO}
 
 
-def test_sound_that_cannot_be_decoded_is_silent_and_flagged(tmp_path: Path) -> None:
+def test_undecodable_audio_is_silent_and_flagged(tmp_path: Path) -> None:
     clip = encode_clip(tmp_path / "clip.mkv", VIDEO, AudioTrack(codec="flac"))
     clip.write_bytes(clip.read_bytes().replace(b"\xff\xf8", b"\x00\x00"))
     waveform, flags = read_audio(clip, seconds=4.0)
@@ -107,11 +106,11 @@ def test_sound_that_cannot_be_decoded_is_silent_and_flagged(tmp_path: Path) -> N
     assert Flag.AUDIO_UNREADABLE in flags
 
 
-def read_patches(clip: Path, *requests: list[int]) -> list[tuple[np.ndarray, list[int]]]:
+def read_patches(clip: Path, *requests: list[int]) -> list[tuple[Float32Array, list[int]]]:
     with open_container(clip) as container:
-        sound = AudioReader(container, select_audio_stream(container))
+        audio = AudioReader(container, select_audio_stream(container))
         return [
-            (waveform, starts.tolist()) for waveform, starts in map(sound.read_patches, requests)
+            (waveform, starts.tolist()) for waveform, starts in map(audio.read_patches, requests)
         ]
 
 
@@ -143,12 +142,12 @@ def test_frames_out_of_order_and_before_time_zero_get_their_patch(tmp_path: Path
     )
 
 
-def test_memory_for_sound_does_not_grow_with_the_clip(tmp_path: Path) -> None:
+def test_memory_for_audio_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     clip = encode_clip(tmp_path / "clip.mp4", VIDEO, AudioTrack(seconds=60.0))
-    kept: list[int] = []
+    stored_samples: list[int] = []
     with open_container(clip) as container:
-        sound = AudioReader(container, select_audio_stream(container))
+        audio = AudioReader(container, select_audio_stream(container))
         for first in range(0, 5600, 32):
-            sound.read_patches(list(range(first, first + 32)))
-            kept.append(sound.stored_samples)
-    assert max(kept) < 5 * 16_000
+            audio.read_patches(list(range(first, first + 32)))
+            stored_samples.append(audio.stored_samples)
+    assert max(stored_samples) < 5 * 16_000

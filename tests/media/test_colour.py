@@ -1,4 +1,4 @@
-"""Colours are those that a screen shows, whatever the file says or leaves open."""
+"""Conversion of colours by declared and undeclared matrices, ranges and transfers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.media.encoding import add_video, encode_video, repeat_picture
 from tests.media.in_process_reading import read_video
 
 HD, SD = (1280, 720), (64, 48)
@@ -26,29 +27,29 @@ def write(
     depth: int = 8,
     **color_properties: int,
 ) -> Path:
-    """A lossless picture of one colour, given as the samples of its planes."""
+    """Write a lossless picture of one colour, given as the samples of its planes."""
     pixel_format = "yuv420p" if depth == 8 else f"yuv420p{depth}le"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.width, stream.height = size
-        stream.pix_fmt = pixel_format
+        stream = add_video(container, "ffv1", size=size, pixel_format=pixel_format)
         frame = av.VideoFrame(*size, pixel_format)
         for plane, sample in zip(frame.planes, samples, strict=True):
-            np.frombuffer(plane, np.uint8 if depth == 8 else np.uint16)[:] = sample
+            samples_of_plane = np.frombuffer(
+                memoryview(plane), np.uint8 if depth == 8 else np.uint16
+            )
+            samples_of_plane[:] = sample
         for name, value in color_properties.items():
             setattr(stream.codec_context, name, value)
             setattr(frame, name, value)
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        encode_video(container, stream, [frame])
     return path
 
 
-SHOWN = {
+RED_CASES: dict[str, tuple[tuple[int, ...], tuple[int, int], dict[str, int]]] = {
     "bt.709": (RED_709, SD, {"colorspace": BT709}),
     "bt.601": (RED_601, HD, {"colorspace": BT601}),
-    "unsaid, small": (RED_601, SD, {}),
-    "unsaid, large": (RED_709, HD, {}),
-    "a matrix without a way, large": (RED_709, HD, {"colorspace": YCGCO}),
+    "undeclared, small": (RED_601, SD, {}),
+    "undeclared, large": (RED_709, HD, {}),
+    "an unsupported matrix, large": (RED_709, HD, {"colorspace": YCGCO}),
     "full range": ((54, 99, 255), SD, {"colorspace": BT709, "color_range": 2}),
     "ten bits": ((250, 409, 960), SD, {"colorspace": BT709, "depth": 10}),
     "twelve bits": ((1000, 1635, 3840), SD, {"colorspace": BT709, "depth": 12}),
@@ -56,8 +57,10 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize(("samples", "size", "color_properties"), SHOWN.values(), ids=SHOWN.keys())
-def test_red_is_red(
+@pytest.mark.parametrize(
+    ("samples", "size", "color_properties"), RED_CASES.values(), ids=RED_CASES.keys()
+)
+def test_every_matrix_range_and_depth_decodes_red_as_red(
     tmp_path: Path,
     samples: tuple[int, ...],
     size: tuple[int, int],
@@ -70,8 +73,8 @@ def test_red_is_red(
     assert np.abs(picture.astype(int) - expected).max() <= 3
 
 
-# signal of a grey, by light on the screen in cd/m2; what an ordinary screen shows of it,
-# (light / 203) ** (1 / 2.4), is known in closed form
+# signal of a grey by its luminance in cd/m2; its expected SDR value has a closed form,
+# (luminance / 203) ** (1 / 2.4)
 PQ_GREYS = {10: 0.2998, 50: 0.4403, 100: 0.5081, 203: 0.5807, 1000: 0.7518}
 HLG_GREYS = {63.1: 0.5441, 203: 0.7500, 1000: 1.0}
 
@@ -80,20 +83,20 @@ HLG_GREYS = {63.1: 0.5441, 203: 0.7500, 1000: 1.0}
     ("transfer", "nits", "signal"),
     [(PQ, *grey) for grey in PQ_GREYS.items()] + [(HLG, *grey) for grey in HLG_GREYS.items()],
 )
-def test_wide_range_is_shown_with_reference_white_as_white(
+def test_hdr_is_converted_with_reference_white_as_white(
     tmp_path: Path, transfer: int, nits: float, signal: float
 ) -> None:
     samples = (round(64 + 876 * signal), 512, 512)
-    says = {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": transfer}
-    clip = write(tmp_path / "clip.mkv", samples, depth=10, **says)
+    declared = {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": transfer}
+    clip = write(tmp_path / "clip.mkv", samples, SD, depth=10, **declared)
     reading = read_video(clip)
-    shown = 255 * min(1.0, nits / 203) ** (1 / 2.4)
-    # eight bits of signal are at most two levels of what is shown
-    assert reading.pixels[0].astype(float) == pytest.approx(shown, abs=2.5)
+    expected = 255 * min(1.0, nits / 203) ** (1 / 2.4)
+    # rounding the signal to 8 bits changes the result by at most two levels
+    assert reading.pixels[0].astype(float) == pytest.approx(expected, abs=2.5)
     assert reading.media.hdr == {PQ: "pq", HLG: "hlg"}[transfer]
 
 
-def test_wide_gamut_red_stays_red(tmp_path: Path) -> None:
+def test_wide_gamut_red_is_converted_to_srgb_red(tmp_path: Path) -> None:
     # BT.709 red at half of reference white, in BT.2020 primaries, PQ, 10 bits limited range
     linear = np.array(
         [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]
@@ -106,30 +109,25 @@ def test_wide_gamut_red_stays_red(tmp_path: Path) -> None:
         round(512 + 896 * (blue - luma) / 1.8814),
         round(512 + 896 * (red - luma) / 1.4746),
     )
-    says = {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": PQ}
-    (picture,) = read_video(write(tmp_path / "clip.mkv", samples, depth=10, **says)).pixels
-    shown = picture[10, 10].astype(int)
-    assert shown[0] == pytest.approx(255 * 0.5 ** (1 / 2.4), abs=4)
-    # a level of an 8-bit dark channel is much light beside none at all
-    assert shown[1:].max() < 50
+    declared = {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": PQ}
+    (picture,) = read_video(write(tmp_path / "clip.mkv", samples, SD, depth=10, **declared)).pixels
+    pixel = picture[10, 10].astype(int)
+    assert pixel[0] == pytest.approx(255 * 0.5 ** (1 / 2.4), abs=4)
+    # in a dark channel a small error of light is many 8-bit levels
+    assert pixel[1:].max() < 50
 
 
 @pytest.mark.parametrize(("order", "level"), [("tff", 200), ("bff", 50)])
-def test_an_interlaced_frame_shows_the_field_of_its_time(
+def test_an_interlaced_frame_is_decoded_to_its_first_field(
     tmp_path: Path, order: str, level: int
 ) -> None:
     clip = tmp_path / "clip.mp4"
     with av.open(str(clip), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream = add_video(container, "libx264", size=(128, 96))
         stream.codec_context.options = {"x264-params": f"{order}=1", "qp": "1"}
         lines = np.full((96, 128, 3), 50, np.uint8)
         lines[0::2] = 200
-        for index in range(5):
-            frame = av.VideoFrame.from_ndarray(lines, format="rgb24")
-            frame.pts = index
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        encode_video(container, stream, repeat_picture(lines, 5))
     reading = read_video(clip)
     assert len(reading.times) == reading.anomalies.interlaced_frames == 5
     for picture in reading.pixels:

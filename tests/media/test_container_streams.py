@@ -1,8 +1,9 @@
-"""Files that come as a stream, through the confined child: what a job of the same clip gives."""
+"""Extraction of containers sent as streams: equal to that of the clip; limits and errors."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from service.domain.stream import AudioExtracted, ContainerStreamMedia, FramesEx
 from service.errors import ClipNotMedia, ClipTooLong, ClipTooManyPixels, ClipTruncated
 from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
 from tests.media.decode_workers import Reader, settings
+from tests.media.encoding import add_from_template, mux
 from tests.media.stream_extraction import (
     RenderedPerformance,
     assert_same_output,
@@ -88,7 +90,7 @@ async def test_container_can_be_streamed_byte_by_byte(
 
 
 @pytest.mark.parametrize(
-    "sound",
+    "audio",
     [
         None,
         AudioTrack(codec="pcm_s16le", seconds=1.5, clap_seconds=[1.0]),
@@ -97,16 +99,16 @@ async def test_container_can_be_streamed_byte_by_byte(
             codec="pcm_s16le", seconds=4.0, gaps_seconds=[(0.5, 1.5)], clap_seconds=[0.3, 2.0]
         ),
     ],
-    ids=["none", "ends early", "starts late", "pauses"],
+    ids=["none", "ends early", "starts late", "has a gap"],
 )
 async def test_frames_without_audio_get_the_same_patches_as_a_job(
     stream_extractor: ForkedStreamExtractor,
     reader: Reader,
     tmp_path: Path,
-    sound: AudioTrack | None,
+    audio: AudioTrack | None,
 ) -> None:
     clip = encode_clip(
-        tmp_path / "a.mkv", VideoTrack(size=(32, 32), rate=Fraction(10), count=30), sound
+        tmp_path / "a.mkv", VideoTrack(size=(32, 32), rate=Fraction(10), count=30), audio
     )
     expected = collect_output(await reader.read(clip))
     pieces = split_bytes(clip.read_bytes(), random.Random(3))
@@ -147,37 +149,38 @@ async def test_frames_are_extracted_before_the_stream_ends(
         for piece in pieces[:half]:
             await stream.send(piece)
         assert isinstance(await anext(messages), ClipOpened)
-        seen = await anext(messages)
-        assert isinstance(seen, FramesExtracted)
+        extracted = await anext(messages)
+        assert isinstance(extracted, FramesExtracted)
         arrived = [piece.arrived_at for piece in pieces[:half]]
-        assert arrived[0] <= seen.arrived_at[0] <= arrived[-1]
+        assert arrived[0] <= extracted.arrived_at[0] <= arrived[-1]
 
 
 async def test_video_does_not_wait_for_missing_audio(
     stream_extractor: ForkedStreamExtractor, tmp_path: Path
 ) -> None:
-    """A track of sound is announced, and its packets are left out."""
+    """The header announces audio; its packets are left out."""
     clip, silent = tmp_path / "a.mkv", tmp_path / "b.mkv"
     encode_clip(clip, VideoTrack(size=(32, 32), rate=Fraction(1), count=60), AudioTrack())
     with av.open(str(clip)) as source, av.open(str(silent), "w") as target:
-        streams: Any = {each: target.add_stream_from_template(each) for each in source.streams}
-        for packet in source.demux(source.streams.video[0]):
+        streams = {each: add_from_template(target, each) for each in source.streams}
+        packets: Iterator[Any] = source.demux(source.streams.video[0])
+        for packet in packets:
             if packet.size:
                 packet.stream = streams[packet.stream]
-                target.mux(packet)
+                mux(target, packet)
     data = silent.read_bytes()
     async with stream_extractor(ContainerStreamMedia()) as stream:
         for piece in split_bytes(data, 4096):
             await stream.send(piece)
-        seen = heard = 0
+        frames = patches = 0
         async for message in stream.events():
             if isinstance(message, FramesExtracted):
-                seen += len(message.frames)
+                frames += len(message.frames)
             elif isinstance(message, AudioExtracted):
-                heard += len(message.patch_starts)
+                patches += len(message.patch_starts)
                 assert not message.waveform.any()
-            # the end was not sent: what is heard is what has waited for more than 30 s
-            if seen >= 55 and heard >= 20:
+            # the end was not sent: only frames older than 30 s get their patches
+            if frames >= 55 and patches >= 20:
                 break
 
 
@@ -186,7 +189,7 @@ async def test_unstreamable_input_raises_a_typed_error(
     stream_extractor: ForkedStreamExtractor, tmp_path: Path, kind: str
 ) -> None:
     clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(count=20))
-    data, error, told = {
+    data, error, detail = {
         "junk": (b"no clip at all" * 500, ClipNotMedia, None),
         "cut": (
             encode_clip(tmp_path / "a.mkv", VideoTrack()).read_bytes()[:200],
@@ -195,7 +198,7 @@ async def test_unstreamable_input_raises_a_typed_error(
         ),
         "late index": (clip.read_bytes(), ClipNotMedia, "index of this file"),
     }[kind]
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=detail):
         await run_stream_extraction(
             stream_extractor, ContainerStreamMedia(), split_bytes(data, 100)
         )

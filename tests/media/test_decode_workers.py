@@ -1,4 +1,4 @@
-"""How decode children end, whoever ends them, and that nothing is left of them."""
+"""Ends of decode processes, by themselves, by signals, with their parents; none is left over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -16,10 +16,10 @@ import numpy as np
 import psutil
 import pytest
 
-from service.decoding.clip_reader import ReadTimeouts, run_clip_child
 from service.decoding.forkserver.client import Forkserver
 from service.decoding.requests import DecodeRequest
 from service.decoding.worker.clip import extract_clip
+from service.decoding.worker_reader import ReadTimeouts, read_clip, run_decode_process
 from service.domain.array_types import UInt8Array
 from service.domain.clip import Chunk, ExtractionEvent
 from service.domain.options import AnalysisOptions
@@ -29,7 +29,7 @@ from service.errors import (
     DecoderKilled,
     DecoderTimedOut,
 )
-from service.faces.detections import TrackedDetection
+from service.faces.detections import MeshTrackerSnapshot, TrackedDetection
 from tests.media.clip_factory import VideoTrack, encode_clip
 from tests.media.decode_workers import (
     SETTINGS,
@@ -37,9 +37,11 @@ from tests.media.decode_workers import (
     decode_worker_pids,
     drain,
     find_forkservers,
+    has_ended,
     read_process_status,
+    until,
     wait_for_single_forkserver,
-    wait_until_ended,
+    wait_for_single_worker,
 )
 
 LONG_TRACK = VideoTrack(size=(128, 128), count=320)
@@ -70,7 +72,7 @@ async def test_fatal_signal_maps_to_a_typed_error(
     async with reader.open(long_clip) as messages:
         await anext(messages)
         assert isinstance(await anext(messages), Chunk)
-        os.kill(*decode_worker_pids(), number)
+        os.kill(await wait_for_single_worker(), number)
         with pytest.raises(error) as raised:
             await drain(messages)
     assert raised.value.retryable is (error is DecoderKilled)
@@ -82,33 +84,33 @@ READ_TIMEOUTS = ReadTimeouts(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=
 
 async def test_worker_that_ignores_sigxcpu_times_out() -> None:
     async with (
-        _closing_forkserver(Forkserver("tests.media.sigxcpu_ignoring_forkserver", [])) as nursery,
-        run_clip_child(nursery, b"-", [], READ_TIMEOUTS, max_frames=32) as messages,
+        _closing_forkserver(Forkserver("tests.media.sigxcpu_ignoring_forkserver")) as forkserver,
+        run_decode_process(forkserver, b"-", [], READ_TIMEOUTS, max_frames=32) as worker,
     ):
         with pytest.raises(DecoderTimedOut, match="processor time"):
-            await drain(messages)
+            await drain(read_clip(worker))
 
 
 @asynccontextmanager
-async def _closing_forkserver(forkserver: Forkserver) -> AsyncIterator[Forkserver]:
+async def _closing_forkserver(forkserver: Forkserver) -> AsyncGenerator[Forkserver]:
     try:
         yield forkserver
     finally:
         await forkserver.close()
 
 
-async def test_killed_forkserver_takes_its_worker_along_and_is_replaced(
+async def test_killing_the_forkserver_ends_its_worker_and_it_is_replaced(
     reader: Reader, long_clip: Path, short_clip: Path
 ) -> None:
     async with reader.open(long_clip) as messages:
         await anext(messages)
-        lost, (child,) = await wait_for_single_forkserver(), decode_worker_pids()
-        lost.kill()
+        forkserver, worker = await wait_for_single_forkserver(), await wait_for_single_worker()
+        forkserver.kill()
         with pytest.raises(DecoderKilled) as raised:
             await drain(messages)
     assert raised.value.retryable
     assert len(await reader.read(short_clip)) == 3
-    assert await wait_until_ended(child)
+    await until(lambda: has_ended(worker))
     assert not decode_worker_pids()
 
 
@@ -123,7 +125,7 @@ async def test_unresponsive_forkserver_is_killed(
     assert len(await reader.read(short_clip)) == 3
 
 
-async def test_worker_crash_replaces_the_forkserver_and_spares_other_clips(
+async def test_worker_crash_replaces_the_forkserver_and_other_clips_succeed(
     reader: Reader, long_clip: Path, short_clip: Path
 ) -> None:
     async with reader.open(long_clip) as messages:
@@ -131,13 +133,13 @@ async def test_worker_crash_replaces_the_forkserver_and_spares_other_clips(
         before = decode_worker_pids()
         async with reader.open(long_clip) as others:
             await anext(others)
-            (child,) = decode_worker_pids() - before
-            os.kill(child, signal.SIGSEGV)
+            (worker,) = decode_worker_pids() - before
+            os.kill(worker, signal.SIGSEGV)
             with pytest.raises(DecoderCrashed):
                 await drain(others)
-        first = {nurse.pid for nurse in find_forkservers()}
+        first = {each.pid for each in find_forkservers()}
         assert len(await reader.read(short_clip)) == 3
-        assert {nurse.pid for nurse in find_forkservers()} - first
+        assert {each.pid for each in find_forkservers()} - first
         assert isinstance(await anext(messages), Chunk)
     assert not decode_worker_pids()
 
@@ -146,58 +148,57 @@ async def test_worker_inherits_only_its_pipes_and_its_clip(short_clip: Path) -> 
     with short_clip.open("rb") as clip:
         async with (
             _closing_forkserver(
-                Forkserver("tests.media.handle_reporting_forkserver", [])
-            ) as nursery,
-            run_clip_child(
-                nursery, b"-", [clip.fileno()], READ_TIMEOUTS, max_frames=32
-            ) as messages,
+                Forkserver("tests.media.handle_reporting_forkserver")
+            ) as forkserver,
+            run_decode_process(
+                forkserver, b"-", [clip.fileno()], READ_TIMEOUTS, max_frames=32
+            ) as worker,
         ):
             with pytest.raises(DecoderCrashed) as raised:
-                await drain(messages)
+                await drain(read_clip(worker))
     assert raised.value.detail.split() == [*sorted(["/dev/null", str(short_clip)]), *["pipe"] * 3]
 
 
 async def test_worker_is_sandboxed_while_it_decodes(reader: Reader, long_clip: Path) -> None:
     async with reader.open(long_clip) as messages:
         await anext(messages)
-        (child,) = decode_worker_pids()
-        status = read_process_status(child)
+        status = read_process_status(await wait_for_single_worker())
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         assert "0" not in status["Uid"].split() + status["Gid"].split()
 
 
 async def test_missing_sandbox_layers_are_logged_and_clips_still_decode(short_clip: Path) -> None:
-    below = (
+    command = (
         sys.executable,
         "-m",
         "tests.unit.decoding.sandbox.old_kernel",
         "tests.media.parent_process",
     )
-    reading = await asyncio.create_subprocess_exec(
-        *below, str(short_clip), stdout=PIPE, stderr=PIPE
+    parent = await asyncio.create_subprocess_exec(
+        *command, str(short_clip), stdout=PIPE, stderr=PIPE
     )
-    said, logged = (part.decode() for part in await reading.communicate())
-    assert said == "opened\n5 frames\n"
-    assert "WARNING" in logged
-    assert "decode children lack layers of their sandbox" in logged
+    output, log = (part.decode() for part in await parent.communicate())
+    assert output == "opened\n5 frames\n"
+    assert "WARNING" in log
+    assert "decode processes lack layers of their sandbox" in log
     for layer in ("seccomp", "landlock", "network namespace"):
-        assert f"{layer}: " in logged
+        assert f"{layer}: " in log
 
 
 async def test_no_process_outlives_a_killed_parent(long_clip: Path) -> None:
-    owner = await asyncio.create_subprocess_exec(
+    parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.media.parent_process", str(long_clip), "wait"),
         stdout=PIPE,
         stderr=DEVNULL,
     )
-    assert owner.stdout is not None
-    assert (await owner.stdout.readline()).strip() == b"opened"
-    family = psutil.Process(owner.pid).children(recursive=True)
-    assert len(family) == 2
-    owner.kill()
-    await owner.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, family, 60)
+    assert parent.stdout is not None
+    assert (await parent.stdout.readline()).strip() == b"opened"
+    descendants = psutil.Process(parent.pid).children(recursive=True)
+    assert len(descendants) == 2
+    parent.kill()
+    await parent.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, descendants, 60)
     assert not alive
 
 
@@ -206,7 +207,7 @@ async def _read_from_stopped_worker(
 ) -> None:
     async with opening as messages:
         await anext(messages)
-        os.kill(*decode_worker_pids(), signal.SIGSTOP)
+        os.kill(await wait_for_single_worker(), signal.SIGSTOP)
         await drain(messages)
 
 
@@ -230,7 +231,7 @@ async def test_cpu_time_limit_ends_a_clip(reader: Reader, tmp_path: Path) -> Non
         await reader.read(clip, decode_cpu_seconds=1)
 
 
-async def test_leaving_early_leaves_no_process(reader: Reader, long_clip: Path) -> None:
+async def test_closing_the_reader_early_leaves_no_process(reader: Reader, long_clip: Path) -> None:
     async with reader.open(long_clip) as messages:
         await anext(messages)
         assert len(decode_worker_pids()) == 1
@@ -240,15 +241,15 @@ async def test_leaving_early_leaves_no_process(reader: Reader, long_clip: Path) 
     assert not decode_worker_pids()
 
 
-async def test_cancelling_leaves_no_process(reader: Reader, long_clip: Path) -> None:
+async def test_cancelling_the_reader_leaves_no_process(reader: Reader, long_clip: Path) -> None:
     started = asyncio.Event()
 
-    async def read_on() -> None:
+    async def read_all() -> None:
         async with reader.open(long_clip) as messages:
             async for _ in messages:
                 started.set()
 
-    reading = asyncio.create_task(read_on())
+    reading = asyncio.create_task(read_all())
     await started.wait()
     assert len(decode_worker_pids()) == 1
     reading.cancel()
@@ -258,15 +259,15 @@ async def test_cancelling_leaves_no_process(reader: Reader, long_clip: Path) -> 
 
 
 async def test_unread_worker_blocks_until_it_is_read(reader: Reader, long_clip: Path) -> None:
-    """The pipe is the bound: an unread child comes to rest, and goes on when read."""
+    """The pipe applies back-pressure: an unread worker stops, and continues when read."""
     async with reader.open(long_clip, chunk_frames=64) as messages:
         await anext(messages)
-        (child,) = decode_worker_pids()
-        used, before = _cpu_ticks(child), -1
-        while used != before:
+        worker = await wait_for_single_worker()
+        used, before = _cpu_ticks(worker), -1
+        while used != before:  # processor time that stands still is the condition
             before = used
             await asyncio.sleep(0.5)
-            used = _cpu_ticks(child)
+            used = _cpu_ticks(worker)
         chunks = [message async for message in messages]
     assert sum(len(chunk.frames) for chunk in chunks if isinstance(chunk, Chunk)) == 320
 
@@ -281,6 +282,12 @@ class FailingFaceFinder:
 
     is_crowded = False
 
+    def snapshot(self) -> None:
+        return None
+
+    def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
+        raise AssertionError(snapshot)
+
     def find(self, picture: UInt8Array) -> list[TrackedDetection]:
         raise ZeroDivisionError(picture.shape)
 
@@ -294,6 +301,6 @@ def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:
                 FailingFaceFinder(),
             )
         )
-    # the traceback still holds the chain, so nothing but `produce` itself can have ended it
+    # the traceback still references the generators, so only `prefetch` can have ended the thread
     assert raised.tb is not None
     assert [thread for thread in threading.enumerate() if thread.name == "decode"] == []

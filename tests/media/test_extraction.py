@@ -1,4 +1,4 @@
-"""The decode child end to end: what it says of a clip."""
+"""Extraction of clips in a decode process: order, contents, flags and errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def speaking_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip
 
 
-async def test_a_speaking_face_arrives_whole_and_in_order(
+async def test_every_frame_of_a_speaking_face_is_extracted_in_order(
     reader: Reader, speaking_clip: Path
 ) -> None:
     opened, *chunks, closed = await reader.read(speaking_clip)
@@ -133,7 +133,7 @@ async def test_too_little_memory_is_a_typed_error(reader: Reader, tmp_path: Path
     assert len(await reader.read(clip)) == 3
 
 
-async def test_clips_are_read_side_by_side(
+async def test_clips_are_read_concurrently(
     reader: Reader, speaking_clip: Path, tmp_path: Path
 ) -> None:
     times = [Fraction(k, 7) for k in range(9)]

@@ -1,11 +1,9 @@
-"""Single frames and sound through the confined child: what a job of a clip of them gives."""
+"""Extraction of single frames and raw audio: equal to that of a clip of them; resumption."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -27,6 +25,7 @@ from service.domain.stream import (
 )
 from service.errors import ClipTooLong, ClipTooManyPixels, StreamExpired
 from tests.media.decode_workers import Reader, settings
+from tests.media.encoding import add_audio, add_video, encode
 from tests.media.stream_extraction import (
     JPEG_MEDIA,
     PCM_FORMAT,
@@ -38,23 +37,25 @@ from tests.media.stream_extraction import (
     run_stream_extraction,
 )
 
+ANSWERS = (FramesExtracted, FrameUnreadable)
+
 
 @pytest.fixture(scope="module")
 def jpegs(tmp_path_factory: pytest.TempPathFactory, rendered: RenderedPerformance) -> Path:
-    """Motion JPEG and stereo samples of 44.1 kHz in Matroska."""
+    """Encode Motion JPEG and stereo samples of 44.1 kHz in Matroska."""
     clip = tmp_path_factory.mktemp("clips") / "jpegs.mkv"
     pictures, waveform = rendered
     resampler = av.AudioResampler(format="s16", layout="stereo", rate=PCM_FORMAT.rate_hz)
     with av.open(str(clip), "w") as container:
-        video: Any = container.add_stream("mjpeg", rate=Fraction(25))
-        video.width, video.height, video.pix_fmt = 160, 120, "yuvj420p"
-        audio: Any = container.add_stream("pcm_s16le", rate=PCM_FORMAT.rate_hz, layout="stereo")
+        video = add_video(container, "mjpeg", size=(160, 120), pixel_format="yuvj420p")
+        audio = add_audio(container, "pcm_s16le", rate_hz=PCM_FORMAT.rate_hz, layout="stereo")
         for picture in pictures:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        sound = av.AudioFrame.from_ndarray(waveform[None], format="flt", layout="mono")
-        sound.sample_rate = 16_000
-        for frame in [*resampler.resample(sound), *resampler.resample(None)]:
-            container.mux(audio.encode(frame))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            encode(container, video, frame)
+        audio_frame = av.AudioFrame.from_ndarray(waveform[None], format="flt", layout="mono")
+        audio_frame.sample_rate = 16_000
+        for frame in [*resampler.resample(audio_frame), *resampler.resample(None)]:
+            encode(container, audio, frame)
     return clip
 
 
@@ -63,11 +64,11 @@ async def test_single_frames_and_audio_equal_the_clip_of_them(
 ) -> None:
     expected = collect_output(await reader.read(jpegs))
     assert sum(len(frame.faces) for frame in expected.frames) > 20
-    packets, sound = read_packets(jpegs)
-    pieces = interleave(packets, sound)
+    packets, pcm = read_packets(jpegs)
+    pieces = interleave(packets, pcm)
     frames = [piece for piece in pieces if isinstance(piece, StreamFrame)]
-    sounds = [piece for piece in pieces if isinstance(piece, StreamAudio)]
-    for order in (pieces, [*frames, *sounds], [*sounds, *frames]):
+    audio_pieces = [piece for piece in pieces if isinstance(piece, StreamAudio)]
+    for order in (pieces, [*frames, *audio_pieces], [*audio_pieces, *frames]):
         assert_same_output(
             expected,
             collect_output(await run_stream_extraction(stream_extractor, JPEG_MEDIA, order)),
@@ -77,17 +78,17 @@ async def test_single_frames_and_audio_equal_the_clip_of_them(
 async def test_extraction_resumes_from_a_snapshot_in_another_worker(
     stream_extractor: ForkedStreamExtractor, jpegs: Path
 ) -> None:
-    packets, sound = read_packets(jpegs)
+    packets, pcm = read_packets(jpegs)
     packets.insert(20, (0.79, b"no picture"))
-    pieces = interleave(packets, sound)
+    pieces = interleave(packets, pcm)
     whole = await run_stream_extraction(stream_extractor, JPEG_MEDIA, pieces)
     snapshots = [each for each in whole if isinstance(each, Snapshot)]
     assert [each.frames for each in snapshots] == [32]
     for snapshot in snapshots:
         place = whole.index(snapshot)
-        told = sum(isinstance(each, FramesExtracted | FrameUnreadable) for each in whole[:place])
+        answers = [each for each in whole[:place] if isinstance(each, ANSWERS)]
         frames = [at for at, piece in enumerate(pieces) if isinstance(piece, StreamFrame)]
-        sent = pieces[: frames[told - 1] + 1]
+        sent = pieces[: frames[len(answers) - 1] + 1]
         samples = sum(len(piece.data) for piece in sent if isinstance(piece, StreamAudio))
         assert samples == snapshot.samples * PCM_FORMAT.frame_bytes
         rest = await run_stream_extraction(
@@ -104,7 +105,7 @@ async def test_invalid_snapshot_is_refused(stream_extractor: ForkedStreamExtract
             await run_stream_extraction(stream_extractor, JPEG_MEDIA, [], state)
 
 
-async def test_raw_pictures_and_crops_are_taken_as_they_are(
+async def test_raw_frames_and_crops_are_used_unchanged(
     stream_extractor: ForkedStreamExtractor, rendered: RenderedPerformance
 ) -> None:
     pictures, _ = rendered
@@ -113,22 +114,22 @@ async def test_raw_pictures_and_crops_are_taken_as_they_are(
         StreamFrame(time_seconds=at / 25, data=picture.tobytes(), arrived_at=1.0 + at)
         for at, picture in enumerate(pictures[:12])
     ]
-    seen = collect_output(await run_stream_extraction(stream_extractor, raw, sent))
-    assert [len(frame.faces) for frame in seen.frames] == [1] * 12
-    assert Flag.NO_AUDIO in seen.closed.flags
+    extracted = collect_output(await run_stream_extraction(stream_extractor, raw, sent))
+    assert [len(frame.faces) for frame in extracted.frames] == [1] * 12
+    assert Flag.NO_AUDIO in extracted.closed.flags
 
     ready = FrameStreamMedia(encoding=FrameEncoding.FACE_CROP)
-    crops = [crop.transpose(1, 2, 0).tobytes() for crop in seen.crops]
+    crops = [crop.transpose(1, 2, 0).tobytes() for crop in extracted.crops]
     crops[5] = b""
     sent = [
         StreamFrame(time_seconds=at / 25, data=crop, arrived_at=1.0)
         for at, crop in enumerate(crops)
     ]
-    taken = collect_output(await run_stream_extraction(stream_extractor, ready, sent))
-    np.testing.assert_array_equal(taken.crops, np.delete(seen.crops, 5, axis=0))
-    faces = [[face.track for face in frame.faces] for frame in taken.frames]
+    output = collect_output(await run_stream_extraction(stream_extractor, ready, sent))
+    np.testing.assert_array_equal(output.crops, np.delete(extracted.crops, 5, axis=0))
+    faces = [[face.track for face in frame.faces] for frame in output.frames]
     assert faces == [[1]] * 5 + [[]] + [[1]] * 6
-    assert {box.width for frame in taken.frames if (box := frame.find_face(1))} == {112.0}
+    assert {box.width for frame in output.frames if (box := frame.find_face(1))} == {112.0}
 
 
 async def test_undecodable_frames_are_reported_and_the_stream_continues(
@@ -145,11 +146,11 @@ async def test_undecodable_frames_are_reported_and_the_stream_continues(
         stream_extractor, FrameStreamMedia(encoding=FrameEncoding.JPEG), sent
     )
     assert [type(message) for message in messages[:5]] == [FrameUnreadable] * 5
-    account = collect_output(messages)
-    assert [frame.index for frame in account.frames] == [0]
-    assert account.frames[0].time_seconds == 5 / 25
-    assert account.closed.anomalies.bad_packets == 5
-    assert Flag.DAMAGED in account.closed.flags
+    output = collect_output(messages)
+    assert [frame.index for frame in output.frames] == [0]
+    assert output.frames[0].time_seconds == 5 / 25
+    assert output.closed.anomalies.bad_packets == 5
+    assert Flag.DAMAGED in output.closed.flags
 
 
 @pytest.mark.parametrize(
@@ -159,8 +160,10 @@ async def test_undecodable_frames_are_reported_and_the_stream_continues(
 async def test_audio_of_any_rate_resumes_from_a_snapshot(
     stream_extractor: ForkedStreamExtractor, encoding: str, rate_hz: int, channels: int
 ) -> None:
-    shape = AudioFormat(encoding=SampleEncoding(encoding), rate_hz=rate_hz, channels=channels)
-    media = FrameStreamMedia(encoding=FrameEncoding.FACE_CROP, sound=shape)
+    audio_format = AudioFormat(
+        encoding=SampleEncoding(encoding), rate_hz=rate_hz, channels=channels
+    )
+    media = FrameStreamMedia(encoding=FrameEncoding.FACE_CROP, audio=audio_format)
     noise = np.random.default_rng(1).uniform(-0.5, 0.5, (2 * rate_hz, channels))
     samples = noise.astype("<f4") if encoding == "f32" else (32767 * noise).astype("<i2")
     step = rate_hz // 25
@@ -188,17 +191,17 @@ async def test_audio_of_any_rate_resumes_from_a_snapshot(
 async def test_audio_that_never_arrives_is_replaced_by_silence(
     stream_extractor: ForkedStreamExtractor,
 ) -> None:
-    media = FrameStreamMedia(encoding=FrameEncoding.FACE_CROP, sound=PCM_FORMAT)
+    media = FrameStreamMedia(encoding=FrameEncoding.FACE_CROP, audio=PCM_FORMAT)
     async with stream_extractor(media) as stream:
         for at in range(40):
             await stream.send(StreamFrame(time_seconds=float(at), data=b"", arrived_at=1.0))
-        heard = 0
+        patches = 0
         async for message in stream.events():
             if isinstance(message, AudioExtracted):
-                heard += len(message.patch_starts)
-                if heard == 9:  # those that the last one is more than 30 s after
+                patches += len(message.patch_starts)
+                if patches == 9:  # frames more than 30 s before the last one
                     await stream.end()
-    assert heard == 40
+    assert patches == 40
 
 
 async def test_limits_of_single_frames_are_those_of_clips(

@@ -1,4 +1,4 @@
-"""What a clip takes of memory does not depend on how long it lasts."""
+"""Memory of a decode process, which does not depend on the length of its clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOW_FRAME_RATE = Fraction(1, 8)
 
 
 def high_water_mib() -> float:
-    """The most that any process under this one has had resident, by the kernel's record."""
+    """Return the largest peak of resident memory of the processes under this one."""
     found = [0]
     for process in psutil.Process().children(recursive=True):
         with suppress(OSError, psutil.NoSuchProcess):
@@ -29,20 +29,20 @@ def high_water_mib() -> float:
 
 
 async def measure_frames_and_peak_mib(clip: Path) -> tuple[int, float]:
-    """Frames, and the most memory of the decode child."""
-    frames, most = 0, 0.0
+    """Return the frames, and the peak memory of the decode process."""
+    frames, peak_mib = 0, 0.0
     async with (
         open_clip_extractor(Settings()) as extractor,
         extractor(clip, AnalysisOptions()) as messages,
     ):
         async for message in messages:
             frames += len(message.frames) if isinstance(message, Chunk) else 0
-            most = max(most, high_water_mib())
-    return frames, most
+            peak_mib = max(peak_mib, high_water_mib())
+    return frames, peak_mib
 
 
-async def test_half_an_hour_of_sound_takes_no_more_memory_than_a_minute(tmp_path: Path) -> None:
-    """Kept whole, it would be 110 MiB."""
+async def test_half_an_hour_of_audio_takes_no_more_memory_than_a_minute(tmp_path: Path) -> None:
+    """Stored as a whole, the audio would be 110 MiB."""
     minute, long = tmp_path / "minute.mp4", tmp_path / "long.mp4"
     write_long_clip(minute, 64, LOW_FRAME_RATE)
     write_long_clip(long, 1800, LOW_FRAME_RATE)

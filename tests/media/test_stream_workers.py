@@ -1,4 +1,4 @@
-"""How the children of streams wait, are confined and end, whoever ends them."""
+"""Decode processes of streams: waiting, back-pressure, time-outs, confinement and ends."""
 
 from __future__ import annotations
 
@@ -26,19 +26,24 @@ from service.domain.stream import (
 )
 from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
 from tests.media.clip_factory import VideoTrack, encode_clip
-from tests.media.decode_workers import decode_worker_pids, read_process_status, settings
+from tests.media.decode_workers import (
+    decode_worker_pids,
+    read_process_status,
+    settings,
+    wait_for_single_worker,
+)
 
 RAW = FrameStreamMedia(encoding=FrameEncoding.RGB24, width=64, height=64)
 PICTURE = bytes(3 * 64 * 64)
 STALL_TIMEOUT_SECONDS = 2.0
-"""A patience in seconds that a busy machine does not exhaust."""
+"""A time-out that a busy machine does not reach."""
 PROMPT_SECONDS = 5.0
-"""What takes some hundredths of a second takes less than this on a busy machine."""
+"""Limit, on a busy machine, of what takes some hundredths of a second."""
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Pictures in a container that begins with all that is to be known."""
+    """Encode pictures in a container whose header is complete."""
     path = tmp_path_factory.mktemp("clips") / "clip.mkv"
     return encode_clip(path, VideoTrack(size=(32, 32), count=20)).read_bytes()
 
@@ -60,10 +65,10 @@ async def test_unread_worker_applies_backpressure_and_closes_promptly(
     began = 0.0
     async with stream_extractor(RAW) as stream:
         sending = asyncio.create_task(_send_pictures_forever(stream))
-        # frames are answered with 98 hops of sound each: some dozens fill what lies between
+        # each frame is answered with 98 hops of audio: some dozens fill the pipes and buffers
         _, waiting = await asyncio.wait({sending}, timeout=1.0)
         assert waiting
-        assert len(decode_worker_pids()) == 1
+        await wait_for_single_worker()
         began = time.monotonic()
     assert time.monotonic() - began < PROMPT_SECONDS
     assert not decode_worker_pids()
@@ -76,8 +81,7 @@ async def test_worker_waiting_for_media_closes_promptly(
     for piece in (b"", clip[:100], clip[: len(clip) // 2]):
         async with stream_extractor(ContainerStreamMedia()) as stream:
             await stream.send(StreamBytes(data=piece, arrived_at=1.0))
-            await asyncio.sleep(0.1)
-            assert len(decode_worker_pids()) == 1
+            await wait_for_single_worker()
             began = time.monotonic()
         assert time.monotonic() - began < PROMPT_SECONDS
         assert not decode_worker_pids()
@@ -98,7 +102,7 @@ async def test_fatal_signal_raises_in_the_reader_and_unblocks_the_sender(
         messages = stream.events()
         await _send_picture(stream, 0)
         assert isinstance(await anext(messages), FramesExtracted)
-        os.kill(*decode_worker_pids(), number)
+        os.kill(await wait_for_single_worker(), number)
         with pytest.raises(error):
             await _drain(messages)
         async with asyncio.timeout(30):
@@ -111,11 +115,13 @@ async def test_fatal_signal_raises_in_the_reader_and_unblocks_the_sender(
 async def test_idle_input_does_not_count_as_a_stall(
     stream_extractor: ForkedStreamExtractor, clip: bytes
 ) -> None:
-    """Nor where all that was sent was looked at, be it only the beginning of a stream's head."""
-    hasty = replace(stream_extractor, settings=settings(decode_stall_seconds=STALL_TIMEOUT_SECONDS))
+    """Input that was read counts as answered, even where it ends within the header."""
+    short_stall_extractor = replace(
+        stream_extractor, settings=settings(decode_stall_seconds=STALL_TIMEOUT_SECONDS)
+    )
 
-    async def see(media: StreamMedia, pieces: Sequence[StreamInput]) -> int:
-        async with hasty(media) as stream:
+    async def count_frames(media: StreamMedia, pieces: Sequence[StreamInput]) -> int:
+        async with short_stall_extractor(media) as stream:
             reading = asyncio.create_task(_collect(stream))
             for piece in pieces:
                 await asyncio.sleep(1.5 * STALL_TIMEOUT_SECONDS)
@@ -124,13 +130,15 @@ async def test_idle_input_does_not_count_as_a_stall(
             await stream.end()
             return sum(isinstance(message, FramesExtracted) for message in await reading)
 
-    parts = [StreamBytes(data=data, arrived_at=1.0) for data in (clip[:20], clip[20:])]
-    head = [StreamBytes(data=data, arrived_at=1.0) for data in (clip[:600], clip[600:])]
+    pieces_in_magic = [StreamBytes(data=data, arrived_at=1.0) for data in (clip[:20], clip[20:])]
+    pieces_in_header = [StreamBytes(data=data, arrived_at=1.0) for data in (clip[:600], clip[600:])]
     frames = [StreamFrame(time_seconds=each, data=PICTURE, arrived_at=1.0) for each in (0.0, 1.0)]
-    seen = await asyncio.gather(
-        see(ContainerStreamMedia(), parts), see(ContainerStreamMedia(), head), see(RAW, frames)
+    counts = await asyncio.gather(
+        count_frames(ContainerStreamMedia(), pieces_in_magic),
+        count_frames(ContainerStreamMedia(), pieces_in_header),
+        count_frames(RAW, frames),
     )
-    assert seen == [20, 20, 2]
+    assert counts == [20, 20, 2]
 
 
 async def _drain(messages: AsyncIterator[StreamExtractionEvent]) -> None:
@@ -146,10 +154,11 @@ async def _collect(stream: Stream) -> list[object]:
 async def test_worker_stalled_with_pending_media_times_out(
     stream_extractor: ForkedStreamExtractor, clip: bytes, kind: str
 ) -> None:
-    hasty = replace(stream_extractor, settings=settings(decode_stall_seconds=0.5))
-    async with hasty(ContainerStreamMedia() if kind == "container" else RAW) as stream:
-        await asyncio.sleep(0.2)
-        os.kill(*decode_worker_pids(), signal.SIGSTOP)
+    short_stall_extractor = replace(stream_extractor, settings=settings(decode_stall_seconds=0.5))
+    async with short_stall_extractor(
+        ContainerStreamMedia() if kind == "container" else RAW
+    ) as stream:
+        os.kill(await wait_for_single_worker(), signal.SIGSTOP)
         if kind == "frames":
             await _send_picture(stream, 0)
         elif kind == "container":
@@ -162,8 +171,8 @@ async def test_worker_stalled_with_pending_media_times_out(
 
 
 async def test_cpu_time_limit_ends_a_stream(stream_extractor: ForkedStreamExtractor) -> None:
-    brief = replace(stream_extractor, settings=settings(decode_cpu_seconds=1))
-    async with brief(RAW) as stream:
+    limited = replace(stream_extractor, settings=settings(decode_cpu_seconds=1))
+    async with limited(RAW) as stream:
         sending = asyncio.create_task(_send_pictures_forever(stream))
         with pytest.raises(DecoderTimedOut, match="processor time"):
             await _collect(stream)
@@ -175,8 +184,7 @@ async def test_stream_worker_is_sandboxed(stream_extractor: ForkedStreamExtracto
         messages = stream.events()
         await _send_picture(stream, 0)
         await anext(messages)
-        (child,) = decode_worker_pids()
-        status = read_process_status(child)
+        status = read_process_status(await wait_for_single_worker())
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
 
@@ -190,13 +198,13 @@ async def test_one_crashed_stream_leaves_the_others_running(
         await anext(messages)
         before = decode_worker_pids()
         async with stream_extractor(RAW) as other:
-            told = other.events()
+            other_messages = other.events()
             await _send_picture(other, 0)
-            await anext(told)
-            (child,) = decode_worker_pids() - before
-            os.kill(child, signal.SIGSEGV)
+            await anext(other_messages)
+            (worker,) = decode_worker_pids() - before
+            os.kill(worker, signal.SIGSEGV)
             with pytest.raises(DecoderCrashed):
-                await anext(told)
+                await anext(other_messages)
         await _send_picture(one, 1)
         await one.end()
         rest = [message async for message in messages]

@@ -1,4 +1,4 @@
-"""Every decoded frame is one row, at its own time, the way a viewer sees it."""
+"""Decoding of pictures: times, rotation, aspect, and limits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 from service.domain.array_types import UInt8Array
 from service.domain.media import Flag
 from service.errors import ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
-from service.media.demux import ClipLimits
+from service.media.media_info import ClipLimits
 from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
+from tests.media.encoding import add_video, encode_video, repeat_picture
 from tests.media.in_process_reading import decode_times_with_pyav, read_all, read_frames
 
 UNEVEN_TIMES = [Fraction(k * k, 700) + Fraction(k, 40) for k in range(80)]
@@ -37,7 +38,7 @@ TRACK_CASES = {
 
 
 @pytest.mark.parametrize(("name", "track"), TRACK_CASES.values(), ids=TRACK_CASES.keys())
-def test_rows_and_times_are_those_of_a_plain_decode_loop(
+def test_frames_and_times_equal_those_of_a_plain_decode_loop(
     tmp_path: Path, name: str, track: VideoTrack
 ) -> None:
     clip = encode_clip(
@@ -49,13 +50,13 @@ def test_rows_and_times_are_those_of_a_plain_decode_loop(
     assert flags == set()
 
 
-def test_uneven_times_survive(tmp_path: Path) -> None:
+def test_uneven_frame_times_are_preserved(tmp_path: Path) -> None:
     clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(times=UNEVEN_TIMES))
     times, _ = read_frames(clip)
     assert times == pytest.approx([float(moment) for moment in UNEVEN_TIMES], abs=1e-5)
 
 
-def test_no_start_is_subtracted(tmp_path: Path) -> None:
+def test_start_time_is_not_subtracted(tmp_path: Path) -> None:
     clip = encode_clip(tmp_path / "clip.mkv", VideoTrack(start_seconds=Fraction(10)))
     assert read_frames(clip)[0][0] == 10.0
 
@@ -80,7 +81,7 @@ def test_truncated_matroska_is_flagged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.ts", "clip.mkv"])
-def test_flipped_bits_cost_frames_and_are_flagged(tmp_path: Path, name: str) -> None:
+def test_bit_errors_are_flagged_as_damage(tmp_path: Path, name: str) -> None:
     clip = encode_clip(tmp_path / name, VideoTrack(options={"g": "12"}))
     content = bytearray(clip.read_bytes())
     random = np.random.default_rng(1)
@@ -103,7 +104,7 @@ def quadrants(width: int, height: int) -> UInt8Array:
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
-def test_pictures_are_shown_upright(tmp_path: Path, degrees: int) -> None:
+def test_declared_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
     coded = quadrants(96, 64)
     track = VideoTrack(count=2, picture=coded, rotation=degrees)
     _, pixels, _, facts = read_all(encode_clip(tmp_path / "clip.mp4", track))
@@ -120,21 +121,17 @@ def test_pictures_are_shown_upright(tmp_path: Path, degrees: int) -> None:
 
 
 def write_with_display_matrix(path: Path, coded: UInt8Array, matrix: list[float]) -> Path:
-    """Two lossless frames with (a, b, c, d) as their display matrix."""
+    """Write two lossless frames with (a, b, c, d) as their display matrix."""
     a, b, c, d = (round(65536 * value) for value in matrix)
     with av.open(str(path), "w") as container:
-        video = container.add_stream("png", rate=25)
-        video.width, video.height, video.pix_fmt = coded.shape[1], coded.shape[0], "rgb24"
+        height, width = coded.shape[:2]
+        video = add_video(container, "png", size=(width, height), pixel_format="rgb24")
         video.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
-        for index in range(2):
-            frame = av.VideoFrame.from_ndarray(coded, format="rgb24")
-            frame.pts = index
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+        encode_video(container, video, repeat_picture(coded, 2))
     return path
 
 
-DISPLAY_MATRICES = {
+DISPLAY_MATRICES: dict[str, tuple[list[float], Callable[[UInt8Array], UInt8Array]]] = {
     "as it is": ([1, 0, 0, 1], lambda p: p),
     "half as large": ([0.5, 0, 0, 0.5], lambda p: p),
     "mirrored": ([-1, 0, 0, 1], np.fliplr),
@@ -149,7 +146,7 @@ DISPLAY_MATRICES = {
 @pytest.mark.parametrize(
     ("matrix", "expected"), DISPLAY_MATRICES.values(), ids=DISPLAY_MATRICES.keys()
 )
-def test_every_display_matrix_is_followed_to_the_pixel(
+def test_every_display_matrix_is_applied_exactly(
     tmp_path: Path, matrix: list[float], expected: Callable[[UInt8Array], UInt8Array]
 ) -> None:
     coded = quadrants(96, 64)
@@ -157,7 +154,7 @@ def test_every_display_matrix_is_followed_to_the_pixel(
     assert np.array_equal(pixels[0], expected(coded))
 
 
-def test_an_odd_angle_is_shown_on_black_in_the_box_around_it(tmp_path: Path) -> None:
+def test_an_oblique_rotation_is_padded_with_black_to_its_bounding_box(tmp_path: Path) -> None:
     coded = np.full((64, 96, 3), 255, np.uint8)
     coded[:, :48] = (255, 0, 0)
     sine, cosine = math.sin(math.radians(30)), math.cos(math.radians(30))
@@ -172,7 +169,7 @@ def test_an_odd_angle_is_shown_on_black_in_the_box_around_it(tmp_path: Path) -> 
     assert pixels[0][42, 80].tolist() == [255, 255, 255]
 
 
-def test_pixels_are_shown_square(tmp_path: Path) -> None:
+def test_non_square_pixels_are_scaled_to_square_ones(tmp_path: Path) -> None:
     track = VideoTrack(count=2, picture=quadrants(96, 64), aspect=Fraction(2))
     _, pixels, _, facts = read_all(encode_clip(tmp_path / "clip.mp4", track))
     assert pixels[0].shape == (64, 192, 3)
@@ -181,8 +178,10 @@ def test_pixels_are_shown_square(tmp_path: Path) -> None:
     assert pixels[0][16, 144].argmax() == 1
 
 
-def limits(**changes: float) -> ClipLimits:
-    return ClipLimits(**({"max_seconds": 60, "max_frames": 1000, "max_pixels": 10**6} | changes))
+def limits(
+    *, max_seconds: float = 60, max_frames: int = 1000, max_pixels: int = 10**6
+) -> ClipLimits:
+    return ClipLimits(max_seconds=max_seconds, max_frames=max_frames, max_pixels=max_pixels)
 
 
 def test_more_frames_than_allowed_are_refused(tmp_path: Path) -> None:
@@ -208,10 +207,10 @@ def test_seconds_are_counted_where_the_container_declares_none(tmp_path: Path) -
 @pytest.mark.parametrize("aspect", [None, Fraction(2)])
 def test_more_pixels_than_allowed_are_refused(tmp_path: Path, aspect: Fraction | None) -> None:
     clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(aspect=aspect))
-    shown = 96 * 64 * (aspect or 1)
-    assert len(read_frames(clip, limits(max_pixels=int(shown)))[0]) == 100
+    displayed_pixels = 96 * 64 * (aspect or 1)
+    assert len(read_frames(clip, limits(max_pixels=int(displayed_pixels)))[0]) == 100
     with pytest.raises(ClipTooManyPixels):
-        read_frames(clip, limits(max_pixels=int(shown) - 1))
+        read_frames(clip, limits(max_pixels=int(displayed_pixels) - 1))
 
 
 def test_a_stream_without_a_decodable_frame_is_refused(tmp_path: Path) -> None:

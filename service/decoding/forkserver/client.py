@@ -1,7 +1,8 @@
-"""Where decode children come from: a process that has everything loaded, and forks them.
+"""Parent's side of the forkserver: a process with models and libraries loaded, which forks workers.
 
-It is started when first needed, or before, by `start`; one that was lost is replaced at the
-next clip, and so is one whose child crashed: no two attempts meet the same addresses.
+It is started by `start`, or at the first request. A forkserver that has ended is replaced at the
+next request. One with a crashed decode process is replaced too: a retry then runs with another
+address space layout (ASLR).
 """
 
 from __future__ import annotations
@@ -9,94 +10,83 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
-from service.decoding.forkserver.child import ChildHandle, request_child
-from service.decoding.forkserver.process import ForkserverProcess
-from service.errors import DecoderKilled
+from service.decoding.forkserver.worker_process import WorkerProcess, read_tail, spawn_worker
+from service.decoding.requests import ForkserverReady
+from service.errors import DecoderKilled, error_from_code
+from service.serialization import decode
 
 _log = logging.getLogger(__name__)
 
+_ROOT: Final = Path(__file__).resolve().parents[3]
+_ENVIRONMENT: Final = {
+    "PYTHONPATH": str(_ROOT),
+    "LANG": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+"""Complete environment of decode processes, without the service's keys and passwords."""
+_START_TIMEOUT_SECONDS: Final = 120.0
 _EXIT_TIMEOUT_SECONDS: Final = 10.0
-"""What an end may take that costs milliseconds, before the nursery itself is killed."""
+"""Limit of an exit that takes milliseconds, before the forkserver itself is killed."""
+_MAX_READY_BYTES: Final = 4096
 
 
 class Forkserver:
-    """Children on demand. Close it when no child is under way."""
+    """Starts decode processes on demand. Close it when no decode process is running."""
 
-    def __init__(self, module: str, arguments: Sequence[str]) -> None:
-        """Args: module, arguments: `python -m` of a process that greets and then tends."""
-        self._command = (sys.executable, "-P", "-m", module, *arguments)
-        self._process: ForkserverProcess | None = None
+    def __init__(self, module: str, config: bytes = b"") -> None:
+        """Configure the forkserver; nothing is started.
+
+        Args: module: its main module; config: the first message to it; empty: none.
+        """
+        self._command = (sys.executable, "-P", "-m", module)
+        self._config = config
+        self._process: _ForkserverProcess | None = None
         self._missing_layers: dict[str, str] | None = None
         self._starting = asyncio.Lock()
         self._releasing: set[asyncio.Task[None]] = set()
-        self._retired: dict[asyncio.Task[None], ForkserverProcess] = {}
+        self._retired: dict[asyncio.Task[None], _ForkserverProcess] = {}
 
     async def start(self) -> None:
-        """Have it ready.
+        """Start the process unless it is running.
 
         Raises: FaceModelsMissing, DecoderKilled.
         """
         async with self._starting:
             if self._process is None or self._process.has_ended():
                 self.replace()
-                self._process = await ForkserverProcess.start(self._command)
-                self._log_missing_layers(self._process)
-
-    def _log_missing_layers(self, process: ForkserverProcess) -> None:
-        """Log once how the children are confined, and whenever that changes."""
-        if process.missing_layers != self._missing_layers:
-            self._missing_layers = process.missing_layers
-            if process.missing_layers:
-                why = "; ".join(
-                    f"{layer}: {reason}" for layer, reason in process.missing_layers.items()
-                )
-                _log.warning("decode children lack layers of their sandbox: %s", why)
-            else:
-                _log.info("decode children have every layer of their sandbox")
+                self._process = await _ForkserverProcess.start(self._command, self._config)
+                self._log_missing_layers(self._process.missing_layers)
 
     @contextlib.asynccontextmanager
-    async def child(self, request: bytes, files: Sequence[int] = ()) -> AsyncGenerator[ChildHandle]:
-        """A child with these files; killed and reaped on leaving.
+    async def worker(
+        self, request: bytes, files: Sequence[int] = ()
+    ) -> AsyncGenerator[WorkerProcess]:
+        """Fork a decode process with these files; it is killed and reaped on leaving.
 
         Raises: FaceModelsMissing, DecoderKilled.
         """
         with ExitStack() as resources:
-            process, child = await self._spawn_child(request, files, resources)
+            process, worker = await self._spawn(request, files, resources)
             try:
-                yield child
+                yield worker
             finally:
-                # a killed child is reaped even if this wait is cancelled in its turn
-                releasing = asyncio.create_task(_release_child(process, child, resources.pop_all()))
+                # a killed worker is reaped even if this wait is cancelled in its turn
+                releasing = asyncio.create_task(_release(process, worker, resources.pop_all()))
                 self._releasing.add(releasing)
                 releasing.add_done_callback(self._releasing.discard)
                 await asyncio.shield(releasing)
 
-    async def _spawn_child(
-        self, request: bytes, files: Sequence[int], resources: ExitStack
-    ) -> tuple[ForkserverProcess, ChildHandle]:
-        for _ in range(2):
-            await self.start()
-            process = self._process
-            if process is None:
-                continue
-            try:
-                return process, await request_child(
-                    process.control_socket, request, files, resources
-                )
-            except OSError as error:
-                _log.warning("the decode nursery takes no clips: %s", error)
-                process.kill()
-                if self._process is process:
-                    self.replace()
-        raise DecoderKilled("No process to decode the clip in could be started")
-
     def replace(self) -> None:
-        """Let the next clip have a new process; the present one ends with its last child."""
+        """Use a new process from the next request on; the present one ends with its last worker."""
         if self._process is not None:
             ending = asyncio.create_task(self._process.shut_down())
             self._retired[ending] = self._process
@@ -113,12 +103,119 @@ class Forkserver:
             for ending in late:
                 self._retired[ending].kill()
 
+    async def _spawn(
+        self, request: bytes, files: Sequence[int], resources: ExitStack
+    ) -> tuple[_ForkserverProcess, WorkerProcess]:
+        for _ in range(2):
+            await self.start()
+            process = self._process
+            if process is None:
+                continue
+            try:
+                return process, await spawn_worker(
+                    process.control_socket, request, files, resources
+                )
+            except OSError as error:
+                _log.warning("the decode forkserver accepts no requests: %s", error)
+                process.kill()
+                if self._process is process:
+                    self.replace()
+        raise DecoderKilled("No process to decode the clip in could be started")
 
-async def _release_child(
-    process: ForkserverProcess, child: ChildHandle, resources: ExitStack
+    def _log_missing_layers(self, missing_layers: dict[str, str]) -> None:
+        """Log how decode processes are confined: once, and whenever that changes."""
+        if missing_layers == self._missing_layers:
+            return
+        self._missing_layers = missing_layers
+        if missing_layers:
+            why = "; ".join(f"{layer}: {reason}" for layer, reason in missing_layers.items())
+            _log.warning("decode processes lack layers of their sandbox: %s", why)
+        else:
+            _log.info("decode processes have every layer of their sandbox")
+
+
+async def _release(
+    process: _ForkserverProcess, worker: WorkerProcess, resources: ExitStack
 ) -> None:
     with resources:
-        if not await child.kill_and_wait(_EXIT_TIMEOUT_SECONDS):
-            _log.error("the decode nursery does not answer: it is killed")
+        if not await worker.kill_and_wait(_EXIT_TIMEOUT_SECONDS):
+            _log.error("the decode forkserver does not respond: it is killed")
             process.kill()
-            await child.wait()
+            await worker.wait()
+
+
+class _ForkserverProcess:
+    """One process of a forkserver, from its start to its end.
+
+    missing_layers: layers of its sandbox that this machine does not have, and why.
+    """
+
+    def __init__(
+        self, process: Process, control_socket: socket.socket, stderr_tail: asyncio.Task[bytes]
+    ) -> None:
+        self._process = process
+        self._stderr_tail = stderr_tail
+        self.control_socket = control_socket
+        self.missing_layers: dict[str, str] = {}
+
+    @classmethod
+    async def start(cls, command: Sequence[str], config: bytes) -> _ForkserverProcess:
+        """Start a process and wait until it has loaded everything.
+
+        Raises: the error that it reports; DecoderKilled: it ends before it is ready.
+        """
+        control_socket, remote_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control_socket.setblocking(False)
+        with remote_socket:
+            if config:
+                control_socket.send(config)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=remote_socket.fileno(),
+                stdout=DEVNULL,
+                stderr=PIPE,
+                env=_ENVIRONMENT,
+                start_new_session=True,
+            )
+        if process.stderr is None:
+            raise RuntimeError("the forkserver was started without pipes")
+        forkserver = cls(process, control_socket, asyncio.create_task(read_tail(process.stderr)))
+        try:
+            await forkserver._wait_until_ready()
+        except BaseException:
+            forkserver.kill()
+            await asyncio.shield(forkserver.shut_down())
+            raise
+        return forkserver
+
+    async def _wait_until_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_SECONDS):
+                message = await loop.sock_recv(self.control_socket, _MAX_READY_BYTES)
+        except TimeoutError as error:
+            raise DecoderKilled("The decode forkserver takes too long to start") from error
+        if not message:
+            raise DecoderKilled("The decode forkserver ended before it was ready")
+        ready = decode(message, ForkserverReady)
+        if ready.error_code is not None:
+            raise error_from_code(ready.error_code, ready.error_detail)
+        self.missing_layers = ready.missing_layers
+
+    def has_ended(self) -> bool:
+        """Return whether it has been reaped."""
+        return self._process.returncode is not None
+
+    def kill(self) -> None:
+        """Kill it; its decode processes end with it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def shut_down(self) -> None:
+        """Close its control socket, and wait until its last decode process and it have ended."""
+        self.control_socket.close()
+        status = await self._process.wait()
+        stderr = await self._stderr_tail
+        if status != 0 or stderr:
+            text = stderr.decode(errors="replace")
+            _log.warning("the decode forkserver ended with status %d: %s", status, text)

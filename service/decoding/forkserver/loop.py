@@ -1,16 +1,16 @@
-"""The inside of a nursery: a process of one thread that forks a child for each clip.
+"""The main loop of a forkserver: a process of one thread that forks a process for each request.
 
-    owner ── door: request + handles ──▶ nursery ── fork ──▶ child ── messages, complaints ──▶ owner
-      └───────────── lifeline: cut by the owner: kill; the child's end ◀──┘
+    parent ── control socket: request + handles ──▶ forkserver ── fork ──▶ decode process
+      └──────── exit socket: shut down by the parent: kill; ExitStatus ◀──┘
 
-It never touches a clip's bytes. A cut lifeline kills the child at its other end; a closed door
-ends the nursery once its last child has ended. Whoever dies takes the next ones along.
+The forkserver never reads a byte of the media. Shutting down an exit socket kills its decode
+process; closing the control socket ends the forkserver once its last decode process has ended. The
+kernel kills each process when its parent ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -20,64 +20,69 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
-from service.decoding.sandbox.resource_limits import die_with_parent
+from service.decoding.requests import ExitStatus, ForkserverReady
+from service.decoding.sandbox.restrictions import die_with_parent
+from service.serialization import encode
 
 MAX_REQUEST_BYTES: Final = 1 << 15
 MAX_HANDLES: Final = 16
 STANDARD_HANDLES: Final = 3
+"""Standard input, output and error."""
 
-ChildTask = Callable[[bytes, int, Sequence[int]], None]
-"""What a child does: with the request, the pipe for its messages, and the request's files."""
+WorkerTask = Callable[[bytes, int, Sequence[int]], None]
+"""Runs in a decode process: takes the request, the pipe for its messages, the request's files."""
 
 
 def take_control_socket() -> socket.socket:
-    """The door that the owner has put on standard input, which is then empty."""
+    """Take the control socket from standard input, which is then connected to /dev/null."""
     control_socket = socket.socket(fileno=os.dup(0))
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a handle is all that is wanted
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - only a handle is needed
         os.dup2(nothing.fileno(), 0)
     return control_socket
 
 
-def report_ready(control_socket: socket.socket, **facts: object) -> None:
-    """Tell the owner that everything is loaded, or with `code` and `detail` why it cannot be.
-
-    Args: facts: to be known of this process; `lacking`: layers of the sandbox, and why.
-    """
-    control_socket.send(json.dumps(facts).encode())
+def receive_config(control_socket: socket.socket) -> bytes:
+    """Receive the parent's first message."""
+    return control_socket.recv(MAX_REQUEST_BYTES)
 
 
-def serve(control_socket: socket.socket, task: ChildTask) -> None:
-    """Fork a child for each request, until the door is closed and the last child has ended."""
+def report_ready(control_socket: socket.socket, ready: ForkserverReady) -> None:
+    """Report to the parent that everything is loaded, or why it cannot be."""
+    control_socket.send(encode(ready))
+
+
+def serve(control_socket: socket.socket, task: WorkerTask) -> None:
+    """Fork a process for each request, until the socket is closed and the last one has ended."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the owner drains first; it ends this process
+        signal.signal(number, signal.SIG_IGN)  # the parent drains first; it ends this process
     ForkserverLoop(control_socket, task).run()
 
 
 class ForkserverLoop:
-    """The children under way, each with its lifeline."""
+    """Main loop: the running decode processes, each with its exit socket."""
 
-    def __init__(self, control_socket: socket.socket, task: ChildTask) -> None:
+    def __init__(self, control_socket: socket.socket, task: WorkerTask) -> None:
         self._control_socket = control_socket
         self._task = task
         self._is_open = True
-        self._child_sockets: dict[int, socket.socket] = {}
+        self._exit_sockets: dict[int, socket.socket] = {}
         self._killed: set[int] = set()
         self._pid = os.getpid()
 
     def run(self) -> None:
-        """Serve until there is nothing left to do.
+        """Serve until the control socket is closed and no decode process is left.
 
-        Raises: RuntimeError: other threads run here, whose locks a fork would tear.
+        Raises: RuntimeError: there are other threads, whose locks a fork would leave locked.
         """
-        if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - the number is all
-            raise RuntimeError("a nursery must have one thread only")
+        if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - only the number is needed
+            raise RuntimeError("a forkserver must have one thread only")
         wakeup_reader, wakeup_writer = socket.socketpair()
         wakeup_writer.setblocking(False)
         wakeup_reader.setblocking(False)
         signal.signal(signal.SIGCHLD, _ignore_signal)
         signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
         with wakeup_reader, wakeup_writer:
-            while self._is_open or self._child_sockets:
+            while self._is_open or self._exit_sockets:
                 ready = self._wait(wakeup_reader.fileno())
                 if wakeup_reader.fileno() in ready:
                     wakeup_reader.recv(1 << 12)
@@ -91,28 +96,31 @@ class ForkserverLoop:
         poll.register(wakeup_handle, select.POLLIN)
         if self._is_open:
             poll.register(self._control_socket, select.POLLIN)
-        for pid, child_socket in self._child_sockets.items():
+        for pid, exit_socket in self._exit_sockets.items():
             if pid not in self._killed:
-                poll.register(child_socket, select.POLLIN)
+                poll.register(exit_socket, select.POLLIN)
         return {handle for handle, _ in poll.poll()}
 
     def _reap(self) -> None:
-        while self._child_sockets:
+        while self._exit_sockets:
             pid, status, used = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
             self._killed.discard(pid)
-            with self._child_sockets.pop(pid) as child_socket:
-                _send_exit_status(
-                    child_socket,
-                    status=os.waitstatus_to_exitcode(status),
-                    cpu_seconds=used.ru_utime + used.ru_stime,
-                )
+            exit_status = ExitStatus(
+                status=os.waitstatus_to_exitcode(status),
+                cpu_seconds=used.ru_utime + used.ru_stime,
+            )
+            with (
+                self._exit_sockets.pop(pid) as exit_socket,
+                contextlib.suppress(BrokenPipeError, ConnectionResetError),
+            ):
+                exit_socket.send(encode(exit_status))
 
     def _kill_abandoned(self, ready: set[int]) -> None:
-        """Kill the children whose lifeline was cut; nothing else is ever said on one."""
-        for pid, child_socket in self._child_sockets.items():
-            if child_socket.fileno() in ready:
+        """Kill the processes whose exit socket was shut down; nothing is ever sent on one."""
+        for pid, exit_socket in self._exit_sockets.items():
+            if exit_socket.fileno() in ready:
                 os.kill(pid, signal.SIGKILL)
                 self._killed.add(pid)
 
@@ -124,24 +132,24 @@ class ForkserverLoop:
             self._is_open = False
             return
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise ValueError("a request does not fit the door")
-        child_socket = socket.socket(fileno=handles[0])
+            raise ValueError("a request is too long for the control socket")
+        exit_socket = socket.socket(fileno=handles[0])
         pid = os.fork()
         if pid == 0:
-            self._run_child(request, handles[1:])
-        self._child_sockets[pid] = child_socket
+            self._run_worker(request, handles[1:])
+        self._exit_sockets[pid] = exit_socket
         for handle in handles[1:]:
             os.close(handle)
 
-    def _run_child(self, request: bytes, handles: Sequence[int]) -> NoReturn:
-        """Work, and end without the teardown of threads that may be in hostile media."""
+    def _run_worker(self, request: bytes, handles: Sequence[int]) -> NoReturn:
+        """Run the task, and exit without tearing down threads that may be in hostile media."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with_parent(self._pid)
-            messages, complaints, *files = handles
-            os.dup2(complaints, 1)
-            os.dup2(complaints, 2)
+            messages, stderr, *files = handles
+            os.dup2(stderr, 1)
+            os.dup2(stderr, 2)
             _close_handles_except({messages, *files})
             self._task(request, messages, files)
             os._exit(0)
@@ -152,17 +160,12 @@ class ForkserverLoop:
 
 
 def _ignore_signal(number: int, frame: FrameType | None) -> None:
-    """Do nothing: a signal that has a handler rings the bell."""
-
-
-def _send_exit_status(child_socket: socket.socket, **end: float) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        child_socket.send(json.dumps(end).encode())
+    """Do nothing: a signal that has a handler writes to the wakeup handle."""
 
 
 def _close_handles_except(exceptions: set[int]) -> None:
     """Close every handle but the standard ones and these."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are all that is wanted
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - only names are needed
         if int(name) >= STANDARD_HANDLES and int(name) not in exceptions:
             with contextlib.suppress(OSError):  # the one that listed them
                 os.close(int(name))

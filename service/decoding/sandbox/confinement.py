@@ -1,10 +1,10 @@
-"""Every layer around a decode child, in the order in which it puts them on.
+"""Confinement of a decode process: the layers of its sandbox, in the order of their application.
 
-    network namespace (of the nursery) ▶ limits ▶ user ▶ capabilities ▶ no new privileges
-        ▶ memory hidden ▶ dies with its parent ▶ Landlock ▶ seccomp
+    network namespace (of the forkserver) ▶ limits ▶ user ▶ capabilities ▶ no new privileges
+        ▶ memory access ▶ dies with its parent ▶ Landlock ▶ seccomp
 
-Limits, privileges and the parent's death work everywhere and are a must. Which of the others a
-machine has is tried once, in a process that ends; a child that then lacks one does not start.
+Limits, privileges and the death signal work everywhere and are required. The others are probed
+once, in a process that ends; a decode process that then lacks one does not start.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from service.decoding.sandbox.landlock import deny_file_access
-from service.decoding.sandbox.network_namespace import enter_empty_network_namespace
-from service.decoding.sandbox.privileges import (
+from service.decoding.sandbox.restrictions import (
+    deny_file_access,
+    die_with_parent,
     drop_capabilities,
     drop_user,
+    enter_empty_network_namespace,
     forbid_memory_access,
     forbid_new_privileges,
     is_privileged,
+    limit_resources,
 )
-from service.decoding.sandbox.resource_limits import die_with_parent, limit_resources
-from service.decoding.sandbox.seccomp import SyscallFilter
-from service.decoding.sandbox.syscall_rules import build_syscall_rules
+from service.decoding.sandbox.seccomp import SyscallFilter, build_syscall_rules
 
 NETWORK: Final = "network namespace"
 USER: Final = "user"
@@ -35,13 +35,13 @@ SECCOMP: Final = "seccomp"
 
 
 class Confinement:
-    """What children of this process are confined by.
+    """The layers of this machine, for processes that are forked from this one.
 
-    lacking: layers that this machine does not have, and why.
+    missing_layers: layers that this machine does not have, and why.
     """
 
     def __init__(self) -> None:
-        """Leave the network, and find out what else this machine has; needs a single thread."""
+        """Leave the network, and probe the other layers; needs a single thread."""
         self.missing_layers: dict[str, str] = {}
         self._parent_pid = os.getpid()
         self._layers: dict[str, Callable[[], None]] = {LANDLOCK: deny_file_access}
@@ -54,17 +54,17 @@ class Confinement:
             self._layers.pop(layer, None)
 
     def enter(self, *, memory_bytes: int, cpu_seconds: int) -> None:
-        """Confine this process, a child, from here on.
+        """Confine this process, a forked one, until it ends.
 
-        Args: as in `limit_use`.
-        Raises: OSError: a layer that this machine has cannot be put on.
+        Args: as in `limit_resources`.
+        Raises: OSError: a layer that this machine has cannot be applied.
         """
         limit_resources(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
         self._apply(USER)
         drop_capabilities()
         forbid_new_privileges()
         forbid_memory_access()
-        die_with_parent(self._parent_pid)  # changing the user had undone it
+        die_with_parent(self._parent_pid)  # changing the user has cleared it
         self._apply(LANDLOCK)
         self._apply(SECCOMP)
 
@@ -83,7 +83,7 @@ class Confinement:
             self.missing_layers[layer] = str(error)
 
     def _probe_layers(self) -> dict[str, str]:
-        """Put every layer on a process that then ends; what it could not put on, and why."""
+        """Apply every layer in a process that then ends; returns those that failed, and why."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -97,4 +97,4 @@ class Confinement:
         with os.fdopen(reading, "rb") as pipe:
             message = pipe.read()
         os.waitpid(pid, 0)
-        return json.loads(message)
+        return json.loads(message)  # not msgpack: importing numpy may start threads

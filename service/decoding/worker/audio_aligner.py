@@ -1,4 +1,4 @@
-"""Frames that wait for their sound: a frame's patch is complete a second after the frame."""
+"""Alignment of a stream's audio with its frames: a patch is complete 1 s after its frame."""
 
 from __future__ import annotations
 
@@ -6,29 +6,40 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from service.domain.audio_grid import HOP_SAMPLES, SAMPLE_RATE_HZ
-from service.domain.snapshot_codec import State
 from service.domain.stream import AudioExtracted
-from service.media.audio_buffer import RETAINED_SAMPLES, AudioBuffer
-from service.media.audio_patches import PATCH_SPAN_HOPS, cut_patches
+from service.media.audio import PATCH_SPAN_HOPS, cut_patches
+from service.media.audio_buffer import RETAINED_SAMPLES, AudioBuffer, AudioBufferSnapshot
 from service.media.resample import AudioSegment
 
 MIN_BATCH_FRAMES: Final = 8
 MIN_BATCH_HOPS: Final = 32
-"""Frames hear together, so many or those of .32 s: their patches are of nearly the same sound."""
+"""Minimum batch: 8 frames, or 0.32 s of frames; adjacent patches overlap almost wholly."""
 MAX_LAG_SECONDS: Final = 30
-"""Frames do not wait longer for sound, in their own time: it is taken as silence."""
+"""Longest wait of a frame for its audio, in media time; later audio is replaced by silence."""
 _MAX_LAG_HOPS: Final = MAX_LAG_SECONDS * SAMPLE_RATE_HZ // HOP_SAMPLES
 _MAX_WAITING_FRAMES: Final = 9_000
-"""The same for times that hardly rise: 30 s of 300 frames."""
+"""Limit where timestamps hardly increase: 30 s at 300 frames a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioAlignerSnapshot:
+    """State of an AudioAligner; hops and samples as its attributes."""
+
+    waiting_hops: tuple[int, ...]
+    needed_until: int
+    dropped_until: int
+    has_missing_audio: bool
+    buffer: AudioBufferSnapshot
 
 
 class AudioAligner:
-    """Says what frames hear, in their order; for the thread that sees and the one that listens.
+    """Cuts the patches of frames, in order; used by the frames' thread and the audio's thread.
 
-    lacks_sound: whether frames were given silence since sound came too late, or much too early.
+    has_missing_audio: True once a frame got silence because its audio came too late or too early.
     """
 
     def __init__(
@@ -39,10 +50,10 @@ class AudioAligner:
         max_frames: int,
         lookahead_seconds: int = 0,
     ) -> None:
-        """Hear what is put on a track.
+        """Take the audio from a buffer.
 
-        Args: max_frames: of one Heard; ahead_seconds: sound that is kept before its frames, whose
-            times rise; 0: only what is wanted is put on the track.
+        Args: max_frames: of one AudioExtracted; lookahead_seconds: audio that is stored before
+            its frames, whose times rise; 0: only needed audio is added.
         """
         self._buffer = buffer
         self._emit = emit
@@ -59,9 +70,9 @@ class AudioAligner:
         self.has_missing_audio = False
 
     def add_frame(self, hop: int) -> None:
-        """A frame was seen whose patch starts at this hop.
+        """Add the next frame, by the hop at which its patch starts.
 
-        Raises: what the listening thread failed with.
+        Raises: the error that ended the audio's thread.
         """
         with self._changed:
             self._raise_failure()
@@ -78,7 +89,7 @@ class AudioAligner:
             self._changed.notify_all()
 
     def add_audio(self, segment: AudioSegment, busy_seconds: float) -> None:
-        """More sound has come."""
+        """Add the next segment, and the seconds that its decoding took."""
         with self._changed:
             began = time.perf_counter()
             span = self._needed_until - self._first_needed_sample()
@@ -93,7 +104,7 @@ class AudioAligner:
             self._changed.notify_all()
 
     def end_audio(self, failure: BaseException | None = None) -> None:
-        """No more sound will come."""
+        """Mark the end of the audio, and the error that ended it."""
         with self._changed:
             self._has_audio_ended = True
             self._failure = failure
@@ -102,15 +113,15 @@ class AudioAligner:
             self._changed.notify_all()
 
     def wait_for_demand(self) -> bool:
-        """Wait until sound is wanted that has not come; False: none will be any more."""
+        """Wait until frames need more audio; False: they have ended."""
         with self._changed:
             self._changed.wait_for(lambda: self._needs_audio() or self._is_done())
             return self._needs_audio()
 
     def finish(self) -> None:
-        """No more frames will come: wait until all have heard.
+        """Mark the end of the frames, and wait until the patches of all are emitted.
 
-        Raises: what the listening thread failed with.
+        Raises: the error that ended the audio's thread.
         """
         with self._changed:
             self._have_frames_ended = True
@@ -119,27 +130,28 @@ class AudioAligner:
             self._changed.wait_for(lambda: not self._waiting_hops or self._failure is not None)
             self._raise_failure()
 
-    def save(self) -> State:
-        """What frames wait for, and the sound that they and later ones hear."""
+    def snapshot(self) -> AudioAlignerSnapshot:
+        """Return the waiting frames, and the audio that they and later ones need."""
         with self._changed:
-            return {
-                "waiting": list(self._waiting_hops),
-                "wanted": self._needed_until,
-                "dropped": self._dropped_until,
-                "lacks_sound": self.has_missing_audio,
-                "track": self._buffer.save(self._first_needed_sample()),
-            }
+            return AudioAlignerSnapshot(
+                waiting_hops=tuple(self._waiting_hops),
+                needed_until=self._needed_until,
+                dropped_until=self._dropped_until,
+                has_missing_audio=self.has_missing_audio,
+                buffer=self._buffer.snapshot(self._first_needed_sample()),
+            )
 
-    def restore(self, state: State) -> None:
-        """Go on where another was saved."""
+    def restore(self, snapshot: AudioAlignerSnapshot) -> None:
+        """Continue from a snapshot."""
         with self._changed:
-            self._waiting_hops.extend(state["waiting"])
-            self._needed_until, self._dropped_until = state["wanted"], state["dropped"]
-            self.has_missing_audio = state["lacks_sound"]
-            self._buffer.restore(state["track"])
+            self._waiting_hops.extend(snapshot.waiting_hops)
+            self._needed_until = snapshot.needed_until
+            self._dropped_until = snapshot.dropped_until
+            self.has_missing_audio = snapshot.has_missing_audio
+            self._buffer.restore(snapshot.buffer)
 
     def _first_needed_sample(self) -> int:
-        """The first sample that is still asked for, if times rise."""
+        """Return the first sample that is still needed, if timestamps increase."""
         if self._waiting_hops:
             return self._waiting_hops[0] * HOP_SAMPLES
         return self._needed_until - PATCH_SPAN_HOPS * HOP_SAMPLES
@@ -151,8 +163,10 @@ class AudioAligner:
         return self._have_frames_ended and not self._waiting_hops
 
     def _is_late(self, place: int) -> bool:
-        behind = len(self._waiting_hops) - place > _MAX_WAITING_FRAMES
-        return behind or self._waiting_hops[-1] - self._waiting_hops[place] > _MAX_LAG_HOPS
+        is_queue_too_long = len(self._waiting_hops) - place > _MAX_WAITING_FRAMES
+        return (
+            is_queue_too_long or self._waiting_hops[-1] - self._waiting_hops[place] > _MAX_LAG_HOPS
+        )
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -175,7 +189,7 @@ class AudioAligner:
         return self._has_audio_ended or _patch_end_sample(hop) <= self._buffer.complete_until
 
     def _emit_patches(self, frames: int) -> None:
-        """Say what the next so many frames hear."""
+        """Emit the patches of the next `frames` frames."""
         while frames > 0:
             began = time.perf_counter()
             count = min(frames, self._max_frames)
@@ -192,5 +206,4 @@ class AudioAligner:
 
 
 def _patch_end_sample(hop: int) -> int:
-    """The sample at which a patch ends."""
     return (hop + PATCH_SPAN_HOPS) * HOP_SAMPLES

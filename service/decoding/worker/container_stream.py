@@ -1,60 +1,65 @@
-"""The chain of stages inside the child of a stream that is a file in the making.
+"""Stages of a stream that is a growing container, inside its decode process.
 
-    pipe ─▶ feeder ─┬▶ pictures ─▶ decode (own thread) ─▶ faces ─▶ Seen
-                    └▶ sound ─▶ decode (own thread) ─▶ patches of frames seen ─▶ Heard
+    pipe ─▶ feeder ─┬▶ pictures ─▶ decode (own thread) ─▶ faces ─▶ FramesExtracted
+                    └▶ audio ─▶ decode (own thread) ─▶ patches of those frames ─▶ AudioExtracted
 
-The pictures never wait for the sound. What comes is read twice, as of a clip that lies there;
-what has been read is dropped, and sound that nobody has come to want for many megabytes is
-given up.
+The pictures never wait for the audio. Both are demuxed separately, as in a clip. Bytes that
+both have read are dropped; audio is given up when its reader is 32 MiB late.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from service.decoding.protocol.stream_messages import InputExhausted, StreamMessage
-from service.decoding.requests import DecodeRequest
+from service.decoding.protocol.messages import InputExhausted, WorkerMessage
+from service.decoding.requests import DecodeRequest, InputMessage
 from service.decoding.worker.audio_aligner import AudioAligner
-from service.decoding.worker.audio_thread import AudioThread
-from service.decoding.worker.clip import PREFETCHED_PICTURES, make_clip_closed
+from service.decoding.worker.clip import (
+    PREFETCHED_PICTURES,
+    make_clip_closed,
+    translate_out_of_memory,
+)
 from service.decoding.worker.face_stage import FaceStage, Stopwatch, stack_crops
-from service.decoding.worker.memory_errors import translate_out_of_memory
 from service.domain.audio_grid import patch_start_hop
 from service.domain.clip import ClipOpened
-from service.domain.media import Flag
-from service.domain.stream import FramesExtracted, StreamBytes, StreamInput
+from service.domain.media import Anomalies, Flag
+from service.domain.stream import FramesExtracted, StreamBytes
+from service.errors import ClipError
 from service.faces.detections import FaceFinder
-from service.media.demux import ClipLimits, check_limits, open_growing_file
+from service.media.audio import AudioReader
+from service.media.audio_buffer import AudioBuffer
+from service.media.demux import open_growing_file
 from service.media.growing_file import GrowingFile
-from service.media.media_info import read_media_info
+from service.media.media_info import ClipLimits, check_limits, read_media_info
 from service.media.prefetch import prefetch
 from service.media.stream_selection import select_audio_stream, select_video_stream
 from service.media.truncation import was_truncated
 from service.media.video import Picture, VideoReader
 
 MAX_VIDEO_BUFFER_BYTES: Final = 4 * 2**20
-"""Bytes that wait for the pictures' decoder; beyond them the pipe is left full."""
+"""Limit of bytes that wait for the video decoder; at the limit the pipe is not read."""
 MAX_AUDIO_LAG_BYTES: Final = 32 * 2**20
-"""Bytes that the sound's reader may be behind."""
+"""Limit of bytes that wait for the audio's decoder."""
 _PROBE_OPTIONS: Final = {"fpsprobesize": "0", "analyzeduration": "1000000"}
-"""The pictures do not wait to learn of their rate, nor for more than 1 s of sound that is late."""
+"""Opening does not wait to measure the frame rate, nor for more than 1 s of late audio."""
 _UNKNOWN_WHILE_GROWING: Final = dict.fromkeys(
     ("container_seconds", "duration_seconds", "frames_estimate", "audio_duration_seconds")
 )
-"""What a file says of its length while it grows is how long it is by then."""
+"""Fields that are unknown while the container grows: FFmpeg reports the length so far."""
 
-Emit = Callable[[StreamMessage], None]
+Emit = Callable[[WorkerMessage], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ReceivedPicture:
-    """A picture, when the newest byte came that it took, and what decoding it took."""
+    """A picture, the arrival of the newest byte that it needed, and its decoding time."""
 
     picture: Picture
     arrived_at: float
@@ -62,9 +67,9 @@ class _ReceivedPicture:
 
 
 def extract_container(
-    options: DecodeRequest, pieces: Iterator[StreamInput], finder: FaceFinder, emit: Emit
+    options: DecodeRequest, pieces: Iterator[InputMessage], finder: FaceFinder, emit: Emit
 ) -> None:
-    """Decode a file in the making until it ends, saying what is seen and heard.
+    """Decode a container until it ends; emit its frames and their audio.
 
     Raises: ClipError.
     """
@@ -73,24 +78,26 @@ def extract_container(
         max_frames=options.max_frames,
         max_pixels=options.max_pixels,
     )
-    file = GrowingFile(on_exhausted=lambda taken: emit(InputExhausted(consumed_bytes=taken)))
-    with ExitStack() as held:
+    file = GrowingFile(on_exhausted=lambda consumed: emit(InputExhausted(consumed_bytes=consumed)))
+    with ExitStack() as resources:
         audio_thread = AudioThread(options, emit)
         _start_thread(lambda: _feed(pieces, file, audio_thread.file))
-        container = held.enter_context(open_growing_file(file, options.max_pixels, _PROBE_OPTIONS))
+        container = resources.enter_context(
+            open_growing_file(file, options.max_pixels, _PROBE_OPTIONS)
+        )
         stream = select_video_stream(container, file, options.video_stream)
         check_limits(container, stream, limits)
         audio_stream = select_audio_stream(container, options.audio_stream)
         reader = VideoReader(container, stream, limits=limits, threads=options.threads)
         audio_thread.start(has_audio=audio_stream is not None)
-        held.enter_context(translate_out_of_memory(stream.width * stream.height))
-        arrived = held.enter_context(
+        resources.enter_context(translate_out_of_memory(stream.width * stream.height))
+        arrived = resources.enter_context(
             closing(prefetch(_measure_decoding(reader, file), PREFETCHED_PICTURES))
         )
-        held.callback(file.close)  # the thread that reads must not wait for more
+        resources.callback(file.close)  # the thread that reads must not wait for more
         first = next(arrived)
-        facts = read_media_info(container, stream, audio_stream, first.picture.frame_format)
-        emit(ClipOpened(media=dataclasses.replace(facts, **_UNKNOWN_WHILE_GROWING)))
+        media = read_media_info(container, stream, audio_stream, first.picture.frame_format)
+        emit(ClipOpened(media=dataclasses.replace(media, **_UNKNOWN_WHILE_GROWING)))
         face_stage = FaceStage(finder)
         _extract_faces(chain([first], arrived), face_stage, audio_thread.aligner, emit)
         audio_thread.aligner.finish()
@@ -117,7 +124,7 @@ def _extract_faces(
 
 
 def _measure_decoding(reader: VideoReader, file: GrowingFile) -> Iterator[_ReceivedPicture]:
-    """The pictures, and what their decoding took without waiting for bytes."""
+    """Yield pictures with the time of their decoding, without the wait for bytes."""
     waited = file.waited_seconds
     for picture in reader.read():
         idle, waited = file.waited_seconds - waited, file.waited_seconds
@@ -128,8 +135,8 @@ def _measure_decoding(reader: VideoReader, file: GrowingFile) -> Iterator[_Recei
         )
 
 
-def _feed(pieces: Iterator[StreamInput], video_file: GrowingFile, audio_file: GrowingFile) -> None:
-    """Hand on what comes to both readers."""
+def _feed(pieces: Iterator[InputMessage], video_file: GrowingFile, audio_file: GrowingFile) -> None:
+    """Copy the bytes to both readers."""
     for piece in pieces:
         if isinstance(piece, StreamBytes):
             video_file.wait_for_capacity(MAX_VIDEO_BUFFER_BYTES)
@@ -143,3 +150,61 @@ def _feed(pieces: Iterator[StreamInput], video_file: GrowingFile, audio_file: Gr
 
 def _start_thread(target: Callable[[], None]) -> None:
     threading.Thread(target=target, name="feed", daemon=True).start()
+
+
+class AudioThread:
+    """The audio of a growing container, decoded on its own thread as far as frames need it.
+
+    file: where the bytes are put; aligner: where frames are added.
+    """
+
+    def __init__(self, options: DecodeRequest, emit: Emit) -> None:
+        self.file = GrowingFile()
+        self._options = options
+        self._buffer = AudioBuffer()
+        self.aligner = AudioAligner(self._buffer, emit, max_frames=options.chunk_frames)
+        self._has_audio = False
+        self._reader: AudioReader | None = None
+
+    def start(self, *, has_audio: bool) -> None:
+        """Start the thread, if there is audio."""
+        self._has_audio = has_audio
+        if has_audio:
+            threading.Thread(target=self._run, name="audio", daemon=True).start()
+        else:
+            self.file.close()
+            self.aligner.end_audio()
+
+    def flags(self) -> set[Flag]:
+        """Return the flags of the audio so far."""
+        if not self._has_audio:
+            return {Flag.NO_AUDIO}
+        found = {Flag.AUDIO_UNREADABLE} if self._reader is None else self._reader.flags()
+        return found | ({Flag.AUDIO_GAPS} if self.aligner.has_missing_audio else set())
+
+    def add_anomalies(self, video: Anomalies) -> Anomalies:
+        """Add the anomalies of the audio so far to those of the pictures."""
+        return video if self._reader is None else self._reader.add_anomalies(video)
+
+    def _run(self) -> None:
+        failure: BaseException | None = None
+        try:
+            with open_growing_file(self.file, self._options.max_pixels) as container:
+                stream = select_audio_stream(container, self._options.audio_stream)
+                self._read_audio(AudioReader(container, stream, self._buffer))
+        except ClipError:  # the pictures' reader raises the error of the clip
+            self._reader = None
+        except BaseException as error:
+            failure = error
+        self.file.close()
+        self.aligner.end_audio(failure)
+
+    def _read_audio(self, reader: AudioReader) -> None:
+        self._reader = reader
+        while self.aligner.wait_for_demand():
+            began, waited = time.perf_counter(), self.file.waited_seconds
+            segment = reader.read_segment()
+            if segment is None:
+                return
+            idle = self.file.waited_seconds - waited
+            self.aligner.add_audio(segment, time.perf_counter() - began - idle)

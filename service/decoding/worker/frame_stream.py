@@ -1,7 +1,7 @@
-"""The chain of stages inside the child of a stream of single frames and raw sound.
+"""Stages of a stream of single frames and raw audio, inside its decode process.
 
-pipe ─▶ decode ─▶ faces ─▶ Seen
-   └──▶ resample ─▶ patches of frames seen ─▶ Heard
+pipe ─┬▶ decode ─▶ faces ─▶ FramesExtracted
+      └▶ resample ─▶ patches of those frames ─▶ AudioExtracted
 """
 
 from __future__ import annotations
@@ -9,22 +9,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
 import numpy as np
 
-from service.decoding.protocol.stream_messages import MAX_PACKED_BYTES, StreamMessage
-from service.decoding.requests import DecodeRequest
-from service.decoding.worker.audio_aligner import AudioAligner
+from service.decoding.protocol.messages import MAX_STATE_BYTES, WorkerMessage
+from service.decoding.requests import DecodeRequest, InputMessage, ResumeState
+from service.decoding.worker.audio_aligner import AudioAligner, AudioAlignerSnapshot
 from service.decoding.worker.clip import make_clip_closed
-from service.decoding.worker.face_stage import FaceStage, Stopwatch, stack_crops
+from service.decoding.worker.face_stage import (
+    FaceStage,
+    FaceStageSnapshot,
+    Stopwatch,
+    stack_crops,
+)
 from service.domain.array_types import UInt8Array
 from service.domain.audio_grid import patch_start_hop
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.media import Anomalies, Flag
 from service.domain.model_signatures import CROP_SIDE
-from service.domain.snapshot_codec import State, pack, unpack
 from service.domain.stream import (
     FrameEncoding,
     FramesExtracted,
@@ -33,59 +38,81 @@ from service.domain.stream import (
     Snapshot,
     StreamAudio,
     StreamFrame,
-    StreamInput,
 )
 from service.errors import ClipTooLong, ClipTooManyPixels
 from service.faces.detections import FaceFinder
 from service.media.audio_buffer import AudioBuffer
-from service.media.frame_times import FrameIntervals
-from service.media.jpeg import JpegReader
-from service.media.raw_audio import RawAudioReader
+from service.media.frame_times import FrameIntervals, FrameIntervalsSnapshot
+from service.media.jpeg import JpegReader, JpegReaderSnapshot
+from service.media.raw_audio import RawAudioReader, RawAudioSnapshot
 from service.media.resample import AudioSegment
+from service.serialization import decode, encode
 
 MAX_AUDIO_LEAD_SECONDS: Final = 60
-"""Sound may come so long before its frames."""
+"""Longest time by which audio may arrive before its frames."""
 _TICK_SECONDS: Final = Fraction(1, 1_000_000)
 _CROP_BOX: Final = FaceBox(
     left=0.0, top=0.0, width=float(CROP_SIDE), height=float(CROP_SIDE), score=1.0
 )
 
-Emit = Callable[[StreamMessage], None]
+Emit = Callable[[WorkerMessage], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameReaderSnapshot:
+    """State of a _FrameReader."""
+
+    face_stage: FaceStageSnapshot
+    jpeg_reader: JpegReaderSnapshot
+    intervals: FrameIntervalsSnapshot
+    first_time: float | None
+    last_ticks: int
+    wrong_sizes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePipelineSnapshot:
+    """State of an extraction of single frames: the `state` of a Snapshot, encoded."""
+
+    frames: FrameReaderSnapshot
+    aligner: AudioAlignerSnapshot
+    audio: RawAudioSnapshot | None
 
 
 def extract_frames(
     media: FrameStreamMedia,
     options: DecodeRequest,
-    pieces: Iterator[StreamInput],
+    pieces: Iterator[InputMessage],
     finder: FaceFinder,
     emit: Emit,
-    state: bytes | None = None,
 ) -> None:
-    """Look at single frames and listen to raw sound until they end, saying what they are.
+    """Extract single frames and raw audio until they end; resume where a ResumeState comes first.
 
-    Args: state: of a Snapshot of the same media, to go on from.
-    Raises: ClipTooLong, ClipTooManyPixels.
+    Raises: ClipTooLong, ClipTooManyPixels; MalformedDataError: the state cannot be decoded.
     """
-    chain = _FramePipeline(media, options, finder, emit)
-    if state is not None:
-        chain.restore(unpack(state))
+    pipeline = _FramePipeline(media, options, finder, emit)
     for piece in pieces:
-        if isinstance(piece, StreamFrame):
-            chain.add_frame(piece)
-        elif isinstance(piece, StreamAudio):
-            chain.add_audio(piece)
-    chain.close()
+        match piece:
+            case ResumeState():
+                pipeline.restore(decode(piece.state, FramePipelineSnapshot))
+            case StreamFrame():
+                pipeline.add_frame(piece)
+            case StreamAudio():
+                pipeline.add_audio(piece)
+            case _:
+                continue
+    pipeline.close()
 
 
 class _FramePipeline:
-    """What is done to each piece."""
+    """Stages of a stream of single frames, connected; emits messages and snapshots."""
 
     def __init__(
         self, media: FrameStreamMedia, options: DecodeRequest, finder: FaceFinder, emit: Emit
     ) -> None:
         self._emit = emit
         self._chunk_frames = options.chunk_frames
-        self._audio = None if media.sound is None else RawAudioReader(media.sound)
+        self._audio = None if media.audio is None else RawAudioReader(media.audio)
         self._aligner = AudioAligner(
             AudioBuffer() if self._audio is None else self._audio.buffer,
             emit,
@@ -122,34 +149,36 @@ class _FramePipeline:
         flags |= {Flag.AUDIO_GAPS} if self._aligner.has_missing_audio else set[Flag]()
         self._emit(make_clip_closed(self._frames.face_stage, flags, anomalies))
 
-    def restore(self, state: State) -> None:
-        self._frames.restore(state["frames"])
-        self._aligner.restore(state["hearing"])
+    def restore(self, snapshot: FramePipelineSnapshot) -> None:
+        self._frames.restore(snapshot.frames)
+        self._aligner.restore(snapshot.aligner)
         if self._audio is not None:
-            self._audio.restore(state["sound"])
+            if snapshot.audio is None:
+                raise ValueError("the state is of a stream without audio")
+            self._audio.restore(snapshot.audio)
 
     def _emit_snapshot(self, frames: int) -> None:
         audio = self._audio
-        state = pack(
-            {
-                "frames": self._frames.save(),
-                "hearing": self._aligner.save(),
-                "sound": None if audio is None else audio.save(),
-            }
+        state = encode(
+            FramePipelineSnapshot(
+                frames=self._frames.snapshot(),
+                aligner=self._aligner.snapshot(),
+                audio=None if audio is None else audio.snapshot(),
+            )
         )
-        if len(state) <= MAX_PACKED_BYTES:
+        if len(state) <= MAX_STATE_BYTES:
             samples = 0 if audio is None else audio.samples
             self._emit(Snapshot(frames=frames, samples=samples, state=state))
 
     def _add_segments(self, segments: Iterator[AudioSegment]) -> None:
         stopwatch = Stopwatch()
-        for piece in segments:
-            self._aligner.add_audio(piece, stopwatch.seconds)
+        for segment in segments:
+            self._aligner.add_audio(segment, stopwatch.seconds)
             stopwatch = Stopwatch()
 
 
 class _FrameReader:
-    """What is seen in the frames, and what is odd about them."""
+    """Decodes frames and finds their faces; counts their anomalies."""
 
     def __init__(
         self, media: FrameStreamMedia, options: DecodeRequest, face_stage: FaceStage
@@ -166,7 +195,7 @@ class _FrameReader:
         self._wrong_sizes = 0
 
     def read_frame(self, piece: StreamFrame) -> FramesExtracted | FrameUnreadable:
-        """What becomes of the next frame."""
+        """Decode the next frame and find its faces."""
         stopwatch = Stopwatch()
         pixels = self._decode(piece.data)
         decode_seconds, stopwatch = stopwatch.seconds, Stopwatch()
@@ -181,38 +210,38 @@ class _FrameReader:
             stage_seconds={"decode": decode_seconds, "face": stopwatch.seconds},
         )
 
-    def save(self) -> State:
-        """All that the frames so far have left behind."""
-        return {
-            "onlooker": self.face_stage.save(),
-            "still": self._jpeg_reader.save(),
-            "steps": self._intervals.save(),
-            "first_time": self._first_time,
-            "last_ticks": self._last_ticks,
-            "misfits": self._wrong_sizes,
-        }
+    def snapshot(self) -> FrameReaderSnapshot:
+        """Return the state after the frames so far."""
+        return FrameReaderSnapshot(
+            face_stage=self.face_stage.snapshot(),
+            jpeg_reader=self._jpeg_reader.snapshot(),
+            intervals=self._intervals.snapshot(),
+            first_time=self._first_time,
+            last_ticks=self._last_ticks,
+            wrong_sizes=self._wrong_sizes,
+        )
 
-    def restore(self, state: State) -> None:
-        """Go on where others were saved."""
-        self.face_stage.restore(state["onlooker"])
-        self._jpeg_reader.restore(state["still"])
-        self._intervals.restore(state["steps"])
-        self._first_time, self._last_ticks = state["first_time"], state["last_ticks"]
-        self._wrong_sizes = state["misfits"]
+    def restore(self, snapshot: FrameReaderSnapshot) -> None:
+        """Continue from a snapshot."""
+        self.face_stage.restore(snapshot.face_stage)
+        self._jpeg_reader.restore(snapshot.jpeg_reader)
+        self._intervals.restore(snapshot.intervals)
+        self._first_time, self._last_ticks = snapshot.first_time, snapshot.last_ticks
+        self._wrong_sizes = snapshot.wrong_sizes
 
     def flags(self) -> set[Flag]:
-        """What is known of the frames so far."""
-        still, times = self._jpeg_reader, self._intervals.anomalies(_TICK_SECONDS)
+        """Return the flags of the frames so far."""
+        jpeg, times = self._jpeg_reader, self._intervals.anomalies(_TICK_SECONDS)
         found = {
-            Flag.DAMAGED: still.failures + self._wrong_sizes + still.corrupt,
+            Flag.DAMAGED: jpeg.failures + self._wrong_sizes + jpeg.corrupt,
             Flag.TIMES_IRREGULAR: times.times_repeated + times.times_backward,
-            Flag.INTERLACED: still.interlaced,
-            Flag.SIZE_CHANGES: still.size_changes,
+            Flag.INTERLACED: jpeg.interlaced,
+            Flag.SIZE_CHANGES: jpeg.size_changes,
         }
-        return {flag for flag, is_so in found.items() if is_so}
+        return {flag for flag, is_set in found.items() if is_set}
 
     def anomalies(self) -> Anomalies:
-        """What is known of the frames so far; nothing of the sound."""
+        """Return the anomalies of the frames so far; none of the audio."""
         return dataclasses.replace(
             self._intervals.anomalies(_TICK_SECONDS),
             bad_packets=self._jpeg_reader.failures + self._wrong_sizes,
@@ -222,7 +251,7 @@ class _FrameReader:
         )
 
     def _decode(self, data: bytes) -> UInt8Array | None:
-        """The (H, W, 3) picture, of which nothing may be left; None: it is none."""
+        """Decode to (H, W, 3); H is 0 for an empty face crop; None: it is not a picture."""
         match self._media.encoding:
             case FrameEncoding.JPEG:
                 return self._jpeg_reader.read(data)

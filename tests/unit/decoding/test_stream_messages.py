@@ -1,25 +1,28 @@
-"""What children of streams say: it arrives as it was sent, and what cannot be true is refused."""
+"""Messages of a stream's decode process, and the account of what they may contain."""
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 
-from service.decoding.protocol import messages, stream_messages
-from service.decoding.protocol.media_input import (
-    END,
-    encode_piece,
-    encode_state,
-    read_pieces,
-    read_snapshot,
+from service.decoding.protocol.messages import (
+    MAX_STATE_BYTES,
+    PREFIX,
+    InputExhausted,
+    WorkerMessage,
 )
-from service.decoding.protocol.stream_messages import InputExhausted, StreamMessage
-from service.decoding.stream_account import StreamAccount
-from service.domain.clip import ClipClosed, ClipOpened, FaceBox, Frame, TrackedFace
+from service.decoding.requests import (
+    EndOfInput,
+    InputMessage,
+    ResumeState,
+    encode_input,
+    read_input,
+)
+from service.decoding.worker_reader import SealedState, StreamAccount
+from service.domain.clip import Chunk, ClipClosed, ClipOpened, FaceBox, Frame, TrackedFace
 from service.domain.media import MediaInfo
 from service.domain.stream import (
     MAX_SNAPSHOT_BYTES,
@@ -33,6 +36,13 @@ from service.domain.stream import (
     StreamInput,
 )
 from service.errors import DecoderCrashed, StreamExpired
+from service.serialization import encode
+from tests.unit.decoding.forged_messages import (
+    read_bytes,
+    read_fields,
+    round_trip,
+    to_fields,
+)
 
 BOX = FaceBox(left=1.5, top=2.0, width=30.0, height=40.0, score=0.9)
 MEDIA_INFO = MediaInfo(
@@ -78,7 +88,7 @@ def make_audio_extracted(count: int = 1) -> AudioExtracted:
 
 
 SNAPSHOT = Snapshot(frames=1, samples=44_100, state=bytes(range(256)))
-MESSAGES: list[StreamMessage] = [
+MESSAGES: list[WorkerMessage] = [
     *(
         make_frames_extracted(3),
         make_frames_extracted(0, 2),
@@ -91,80 +101,79 @@ MESSAGES: list[StreamMessage] = [
 ]
 
 
-def encode_parts(message: StreamMessage) -> list[bytes]:
-    content = b"".join(stream_messages.encode(message))
-    lengths = messages.read_prefix(content[: messages.PREFIX.size], max_frames=8)
-    parts: list[bytes] = []
-    place = messages.PREFIX.size
-    for size in (lengths.header, lengths.crops, lengths.waveform, lengths.patch_starts):
-        parts.append(content[place : place + size])
-        place += size
-    assert place == len(content)
-    return parts
-
-
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_every_message_arrives_as_it_was_sent(message: StreamMessage) -> None:
-    received: Any = stream_messages.decode(*encode_parts(message))
+def test_every_message_arrives_as_it_was_sent(message: WorkerMessage) -> None:
+    received: Any = round_trip(message)
     assert type(received) is type(message)
     for name in type(message).__slots__:
         np.testing.assert_equal(getattr(received, name), getattr(message, name))
 
 
-@pytest.mark.parametrize(
-    ("message", "changes"),
-    [
-        (make_frames_extracted(), {"arrived": []}),
-        (make_frames_extracted(), {"arrived": ["now"]}),
-        (make_frames_extracted(), {"arrived": [float("nan")]}),
-        (make_frames_extracted(), {"times": [], "faces": [], "arrived": []}),
-        (make_frames_extracted(), {"faces": [[]]}),
-        (make_frames_extracted(), {"stages": {"decode": 0.1}}),
-        (make_frames_extracted(), {"stages": {"decode": -1.0, "face": 0.0}}),
-        (make_audio_extracted(), {"stages": {}}),
-        (InputExhausted(consumed_bytes=1), {"taken": -1}),
-        (InputExhausted(consumed_bytes=1), {"taken": True}),
-        (SNAPSHOT, {"state": "no base64"}),
-        (SNAPSHOT, {"state": "A" * (4 * MAX_SNAPSHOT_BYTES // 3 + 4)}),
-        (SNAPSHOT, {"frames": 1.5}),
-        (SNAPSHOT, {"samples": None}),
-        (FrameUnreadable(), {"kind": "chunk"}),
-        (FrameUnreadable(), {"kind": ["seen"]}),
-    ],
-)
-def test_malformed_header_values_are_refused(
-    message: StreamMessage, changes: dict[str, Any]
-) -> None:
-    header, *arrays = encode_parts(message)
-    changed = json.dumps(json.loads(header) | changes).encode()
+NO_CROPS = np.zeros((0, 3, 112, 112), np.uint8)
+NO_FACES: list[object] = []
+FACELESS: list[dict[str, object]] = [{"index": 0, "time_seconds": 0.0, "faces": NO_FACES}]
+
+
+MALFORMED: list[tuple[WorkerMessage, dict[str, object]]] = [
+    (make_frames_extracted(), {"arrived_at": []}),
+    (make_frames_extracted(), {"arrived_at": ["now"]}),
+    (make_frames_extracted(), {"arrived_at": [float("nan")]}),
+    (make_frames_extracted(), {"frames": [], "crops": NO_CROPS, "arrived_at": []}),
+    (make_frames_extracted(), {"frames": FACELESS}),
+    (make_frames_extracted(), {"stage_seconds": {"decode": 0.1}}),
+    (make_frames_extracted(), {"stage_seconds": {"decode": -1.0, "face": 0.0}}),
+    (make_audio_extracted(), {"stage_seconds": {}}),
+    (InputExhausted(consumed_bytes=1), {"consumed_bytes": -1}),
+    (InputExhausted(consumed_bytes=1), {"consumed_bytes": True}),
+    (SNAPSHOT, {"state": ["no bytes"]}),
+    (SNAPSHOT, {"state": bytes(MAX_STATE_BYTES + 1)}),
+    (SNAPSHOT, {"frames": 1.5}),
+    (SNAPSHOT, {"samples": None}),
+]
+
+
+@pytest.mark.parametrize(("message", "changes"), MALFORMED)
+def test_malformed_fields_are_refused(message: WorkerMessage, changes: dict[str, Any]) -> None:
     with pytest.raises(DecoderCrashed):
-        stream_messages.decode(changed, *arrays)
+        read_fields(type(message), to_fields(message) | changes)
+
+
+def test_content_of_another_kind_is_refused() -> None:
+    with pytest.raises(DecoderCrashed):
+        read_fields(Chunk, to_fields(FrameUnreadable()))
+    with pytest.raises(DecoderCrashed):
+        read_bytes(PREFIX.pack(255, 0))
 
 
 def test_malformed_audio_is_refused() -> None:
-    header, crops, waveform, starts = encode_parts(make_audio_extracted())
-    loud = np.full(98 * 160, 1.5, np.float32).tobytes()
-    for parts in (
-        (loud, starts),
-        (waveform, b""),
-        (b"", starts),
-        (waveform, np.array([2], np.int64).tobytes()),
-        (waveform, np.array([-1], np.int64).tobytes()),
+    fields = to_fields(make_audio_extracted())
+    for changes in (
+        {"waveform": np.full(98 * 160, 1.5, np.float32)},
+        {"patch_starts": np.zeros(0, np.int64)},
+        {"waveform": np.zeros(0, np.float32)},
+        {"patch_starts": np.array([2], np.int64)},
+        {"patch_starts": np.array([-1], np.int64)},
     ):
         with pytest.raises(DecoderCrashed):
-            stream_messages.decode(header, crops, *parts)
+            read_fields(AudioExtracted, fields | changes)
 
 
 def make_account(*, is_container: bool, sent: list[StreamInput]) -> StreamAccount:
-    made = StreamAccount(8, expects_opened=is_container)
+    account = StreamAccount(8, expects_opened=is_container)
     for piece in sent:
-        made.record_sent(piece)
-    return made
+        account.record_sent(piece)
+    return account
 
 
 FRAME = StreamFrame(time_seconds=0.0, data=b"x", arrived_at=5.0)
 CONTAINER_BYTES = StreamBytes(data=b"abc", arrived_at=5.0)
 OPENED = ClipOpened(media=MEDIA_INFO)
+CHUNK = Chunk(
+    frames=make_frames_extracted().frames,
+    crops=make_frames_extracted().crops,
+    waveform=make_audio_extracted().waveform,
+    patch_starts=make_audio_extracted().patch_starts,
+)
 
 
 @pytest.mark.parametrize(
@@ -191,18 +200,20 @@ OPENED = ClipOpened(media=MEDIA_INFO)
         (True, [InputExhausted(consumed_bytes=7)]),
         (True, [InputExhausted(consumed_bytes=3), InputExhausted(consumed_bytes=2)]),
         (True, [ClipClosed(frames=0)]),
+        (False, [CHUNK]),
+        (True, [OPENED, CHUNK]),
     ],
 )
 def test_messages_that_contradict_the_input_are_rejected(
-    is_container: bool, messages: list[StreamMessage]
+    is_container: bool, messages: list[WorkerMessage]
 ) -> None:
-    *true, false = messages
+    *accepted, rejected = messages
     account = make_account(
         is_container=is_container,
         sent=[CONTAINER_BYTES, CONTAINER_BYTES] if is_container else [FRAME, FRAME],
     )
-    assert all(account.accept(message) for message in true)
-    assert not account.accept(false)
+    assert all(account.accept(message) for message in accepted)
+    assert not account.accept(rejected)
 
 
 def test_account_is_settled_once_all_input_is_answered() -> None:
@@ -234,23 +245,38 @@ def test_sealed_snapshot_restores_the_account() -> None:
     assert not second.accept(make_audio_extracted(2))
 
 
-@pytest.mark.parametrize("state", [b"", b"\x01", bytes(50), bytes(MAX_SNAPSHOT_BYTES + 1)])
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        b"\x01",
+        bytes(50),
+        bytes(MAX_SNAPSHOT_BYTES + 1),
+        encode(SealedState(version=1, video_frames=1, audio_frames=1, state=b"")),
+    ],
+)
 def test_invalid_snapshot_state_is_refused(state: bytes) -> None:
     with pytest.raises(StreamExpired):
         make_account(is_container=False, sent=[]).unseal(state)
 
 
+def test_largest_state_fits_a_sealed_snapshot() -> None:
+    account = make_account(is_container=False, sent=[])
+    sealed = account.seal(Snapshot(frames=1, samples=0, state=bytes(MAX_STATE_BYTES)))
+    assert len(sealed.state) <= MAX_SNAPSHOT_BYTES
+    assert account.unseal(sealed.state) == bytes(MAX_STATE_BYTES)
+
+
 def test_media_input_round_trips() -> None:
-    pieces: list[StreamInput] = [
+    pieces: list[InputMessage] = [
+        ResumeState(state=b"state"),
         StreamBytes(data=b"abc", arrived_at=1.25),
         StreamFrame(time_seconds=-0.1, data=b"", arrived_at=7.5),
         StreamAudio(data=b"12", time_seconds=None),
         StreamAudio(data=b"1234", time_seconds=1 / 3),
     ]
-    parts = [*encode_state(b"state"), *(part for each in pieces for part in encode_piece(each))]
-    pipe = BytesIO(b"".join([*parts, END, b"more"]))
-    assert read_snapshot(pipe) == b"state"
-    assert list(read_pieces(pipe)) == pieces
-    cut = BytesIO(b"".join(encode_piece(pieces[0]))[:-1])
+    parts = [part for each in (*pieces, EndOfInput()) for part in encode_input(each)]
+    assert list(read_input(BytesIO(b"".join([*parts, b"more"])))) == pieces
+    cut = BytesIO(b"".join(encode_input(pieces[0]))[:-1])
     with pytest.raises(EOFError):
-        list(read_pieces(cut))
+        list(read_input(cut))

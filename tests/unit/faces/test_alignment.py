@@ -10,10 +10,11 @@ from service.faces.alignment import ARCFACE_TEMPLATE, align_crop, estimate_simil
 
 
 def solve_naively(source: Float32Array, target: Float32Array) -> Float32Array:
-    """Least squares over a, b, x, y of [[a, -b], [b, a]] p + (x, y): the same problem, linear."""
-    rows, values = [], []
+    """Solve linear least squares over a, b, x, y of [[a, -b], [b, a]] p + (x, y)."""
+    rows: list[list[float]] = []
+    values: list[float] = []
     for (x, y), (u, v) in zip(source, target, strict=True):
-        rows += [[x, -y, 1, 0], [y, x, 0, 1]]
+        rows += [[x, -y, 1.0, 0.0], [y, x, 0.0, 1.0]]
         values += [u, v]
     a, b, shift_x, shift_y = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
     return np.array([[a, -b, shift_x], [b, a, shift_y]])
@@ -57,7 +58,7 @@ def test_the_five_points_land_on_the_template(scale: float, turn: float) -> None
         assert centre == pytest.approx(ARCFACE_TEMPLATE[row].tolist(), abs=0.25)
 
 
-def test_colours_keep_their_order_and_the_outside_is_black() -> None:
+def test_channel_order_is_unchanged_and_the_outside_is_black() -> None:
     picture = np.zeros((112, 56, 3), dtype=np.uint8)
     picture[..., 0], picture[..., 1], picture[..., 2] = 200, 100, 50
     crop = align_crop(picture, ARCFACE_TEMPLATE)

@@ -1,6 +1,8 @@
-"""The primary face of drawn scenes."""
+"""Detection and tracking of the primary face in drawn scenes."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def finder() -> FaceFinder:
 
 
 def find_primary_face(finder: FaceFinder, picture: UInt8Array) -> TrackedDetection | None:
-    """The face that has been there most, if any is."""
+    """Return the face of the longest track, if there is one."""
     return next(iter(finder.find(picture)), None)
 
 
@@ -61,7 +63,7 @@ def test_an_aligned_face_has_its_points_on_the_template(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_eyes_are_where_they_are_drawn(finder: FaceFinder, seed: int) -> None:
-    """A face drawn head-on: the eyes are level and on either side of the middle line."""
+    """In a frontal face the eyes are level and on either side of the centre line."""
     face = find_primary_face(finder, draw(seed, side=360))
     assert face is not None
     eye, other_eye = face.landmarks[:2]
@@ -102,7 +104,7 @@ def test_pictures_without_a_face_have_none(finder: FaceFinder) -> None:
         assert finder.find(random.integers(0, 256, shape, dtype=np.uint8)) == []
 
 
-def test_a_changed_model_file_is_refused(tmp_path) -> None:
+def test_a_changed_model_file_is_refused(tmp_path: Path) -> None:
     content = bytearray((SETTINGS.face_models_dir / MESH_FILE).read_bytes())
     content[1000] ^= 1
     (tmp_path / MESH_FILE).write_bytes(content)
@@ -110,12 +112,12 @@ def test_a_changed_model_file_is_refused(tmp_path) -> None:
         FaceNetwork(tmp_path, MESH_FILE, ())
 
 
-def test_absent_model_files_are_named(tmp_path) -> None:
+def test_absent_model_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FaceModelsMissing, match="cannot be read"):
         open_face_finder(tmp_path, None)
 
 
-def test_a_file_that_is_no_yunet_is_refused(tmp_path) -> None:
+def test_a_file_that_is_not_a_yunet_model_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "yunet.onnx"
     file.write_bytes(b"not a network")
     with pytest.raises(FaceModelsMissing, match="YuNet"):

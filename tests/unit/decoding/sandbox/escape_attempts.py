@@ -1,9 +1,9 @@
-"""What a process tries that has lost control of itself: each attempt by its name.
+"""Attempts of a compromised decode process to escape from its sandbox.
 
 python -m tests.unit.decoding.sandbox.escape_attempts FOLDER [UID] confines itself as a decode
-child does, tries everything, each in a child of its own, and prints as JSON what came of it:
-"done", the name of an errno, or that of the signal that ended it; which layers of the sandbox are lacking; and
-whether it is in another network than before.
+process does, and makes each attempt in a process of its own. It prints as JSON the outcome of
+each ("done", the name of an errno, or of the signal that ended the process), the layers of the
+sandbox that are missing, and whether it has left the network it was started in.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def start_thread() -> None:
 
 
 def escape_attempts(folder: Path, handle: int) -> dict[str, Callable[[], object]]:
-    """door: a handle that was opened before."""
+    """List attempts by name. Args: handle: of a file that was opened before."""
     present, absent = str(folder / "present"), str(folder / "absent")
     address = ctypes.c_uint64()
     part = (ctypes.c_void_p * 2)(ctypes.addressof(address), 8)
@@ -50,17 +50,17 @@ def escape_attempts(folder: Path, handle: int) -> dict[str, Callable[[], object]
         "start a thread": start_thread,
         # files
         "open a file": lambda: os.open(present, os.O_RDONLY),
-        "open a folder": lambda: os.listdir(str(folder)),  # noqa: PTH208
+        "open a folder": lambda: os.listdir(str(folder)),  # noqa: PTH208 - the plain call is what is attempted
         "open itself": lambda: os.open("/proc/self/exe", os.O_RDONLY),
         "open the memory of the parent": lambda: os.open(f"/proc/{os.getppid()}/mem", os.O_RDWR),
-        "stat a file": lambda: os.stat(present),  # noqa: PTH116
+        "stat a file": lambda: os.stat(present),  # noqa: PTH116 - the plain call is what is attempted
         "write a file": lambda: os.open(present, os.O_WRONLY),
         "create a file": lambda: os.open(absent, os.O_WRONLY | os.O_CREAT),
-        "make a folder": lambda: os.mkdir(absent),  # noqa: PTH102
-        "remove a file": lambda: os.unlink(present),  # noqa: PTH108
-        "rename a file": lambda: os.rename(present, absent),  # noqa: PTH104
-        "link a file": lambda: os.symlink(present, absent),  # noqa: PTH211
-        "open to anybody": lambda: os.chmod(present, 0o777),  # noqa: PTH101
+        "make a folder": lambda: os.mkdir(absent),  # noqa: PTH102 - the plain call is what is attempted
+        "remove a file": lambda: os.unlink(present),  # noqa: PTH108 - the plain call is what is attempted
+        "rename a file": lambda: os.rename(present, absent),  # noqa: PTH104 - the plain call is what is attempted
+        "link a file": lambda: os.symlink(present, absent),  # noqa: PTH211 - the plain call is what is attempted
+        "open to all users": lambda: os.chmod(present, 0o777),  # noqa: PTH101 - the plain call is what is attempted
         "write through a handle": lambda: os.write(handle, b"x"),
         "make memory that is a file": lambda: os.memfd_create("x"),
         # networks
@@ -74,7 +74,7 @@ def escape_attempts(folder: Path, handle: int) -> dict[str, Callable[[], object]
             "process_vm_readv", os.getppid(), part, 1, part, 1, 0
         ),
         "signal the parent": lambda: os.kill(os.getppid(), 0),
-        "signal everybody": lambda: os.kill(-1, 0),
+        "signal all processes": lambda: os.kill(-1, 0),
         "queue a signal": lambda: call_libc("sigqueue", os.getppid(), 0, 0),
         # rights
         "become root": lambda: os.setresuid(0, 0, 0),
@@ -89,7 +89,7 @@ def escape_attempts(folder: Path, handle: int) -> dict[str, Callable[[], object]
 
 
 def run_attempt(confinement: Confinement, attempt: Callable[[], object]) -> str:
-    """What comes of an attempt in a confined child."""
+    """Return the outcome of an attempt in a confined process."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -104,9 +104,9 @@ def run_attempt(confinement: Confinement, attempt: Callable[[], object]) -> str:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode()
+        outcome = pipe.read().decode()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return said if code >= 0 else signal.Signals(-code).name
+    return outcome if code >= 0 else signal.Signals(-code).name
 
 
 def main() -> None:
@@ -115,20 +115,20 @@ def main() -> None:
         os.setgroups([])
         os.setgid(int(sys.argv[2]))
         os.setuid(int(sys.argv[2]))
-    door = os.open(folder / "present", os.O_RDONLY)
+    handle = os.open(folder / "present", os.O_RDONLY)
     network = Path("/proc/self/ns/net")
-    shared = network.readlink()
+    first_network = network.readlink()
     confinement = Confinement()
     outcomes = {
         name: run_attempt(confinement, attempt)
-        for name, attempt in escape_attempts(folder, door).items()
+        for name, attempt in escape_attempts(folder, handle).items()
     }
-    said = {
+    report = {
         "outcomes": outcomes,
-        "lacking": confinement.missing_layers,
-        "has_left_network": network.readlink() != shared,
+        "missing_layers": confinement.missing_layers,
+        "has_left_network": network.readlink() != first_network,
     }
-    sys.stdout.write(json.dumps(said))
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs a module as on a kernel without seccomp filters, Landlock and namespaces.
+"""Launcher of a module as on a kernel without seccomp filters, Landlock and namespaces.
 
 python -m tests.unit.decoding.sandbox.old_kernel MODULE ARGUMENTS
 """
