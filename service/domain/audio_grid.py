@@ -1,4 +1,4 @@
-"""The two grids of a clip: video frames at their own times, sound at 16 kHz from time 0.
+"""Audio grid of a clip: samples at 16 kHz from time 0, and the patch of each video frame.
 
 Source: the VGGish front end (Hershey et al. 2017): 25 ms windows every 10 ms,
 patches of 96 windows; one patch starts at each video frame's time.
@@ -13,15 +13,16 @@ SAMPLE_RATE_HZ: Final = 16_000
 HOP_SAMPLES: Final = 160
 """10 ms between the spectra of a log-mel."""
 WINDOW_SAMPLES: Final = 400
-"""25 ms of sound in a spectrum."""
+"""25 ms of audio in a spectrum."""
 PATCH_HOPS: Final = 96
 MEL_BANDS: Final = 64
+"""Size of a patch: 96 spectra of 64 bands."""
 PATCH_SAMPLES: Final = (PATCH_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
-"""15,600 samples: what one patch hears, 0.975 s."""
+"""15,600 samples: the audio of one patch, 0.975 s."""
 
 _HOPS_PER_SECOND: Final = SAMPLE_RATE_HZ // HOP_SAMPLES
 
 
 def patch_start_hop(time_seconds: float) -> int:
-    """The 10 ms hop nearest to a frame's time, where its patch starts; halves round up."""
+    """Return the 10 ms hop nearest to a frame's time, where its patch starts; halves round up."""
     return math.floor(_HOPS_PER_SECOND * time_seconds + 0.5)

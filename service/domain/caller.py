@@ -1,4 +1,4 @@
-"""Who asks: the owner of jobs, what they may do and how much of it."""
+"""Callers: owners of jobs, with their scopes and quotas."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """What an API key allows."""
+    """Permission of an API key."""
 
     SUBMIT = "submit"
     """Submit, cancel, retry and delete one's own jobs."""
     READ = "read"
     """Watch and list one's own jobs and fetch their results."""
     ADMIN = "admin"
-    """All of that, with everybody's jobs."""
+    """Both, for the jobs of all owners."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerQuotas:
-    """How much a caller may ask for; None is as much as the service takes.
+    """Limits of a caller; None: the limits of the service.
 
     requests_per_minute: of any kind. open_jobs: queued and running at a time.
-    stored_bytes: clips and results that are kept. upload_bytes: of one clip.
+    stored_bytes: of clips and results. upload_bytes: of one clip.
     """
 
     requests_per_minute: int | None = None
@@ -34,7 +34,7 @@ class CallerQuotas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The sender of a request. `owner` is whose jobs it submits and sees: the id of its API key."""
+    """Sender of a request. owner: the id of its API key; jobs belong to it."""
 
     owner: str
     name: str
@@ -42,13 +42,13 @@ class Caller:
     limits: CallerQuotas = field(default_factory=CallerQuotas)
 
     def allows(self, scope: Scope) -> bool:
-        """Whether the caller may do this; an admin may do everything."""
+        """Return whether the caller has this scope; an admin has every scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def can_see(self, owner: str) -> bool:
-        """Whether jobs of `owner` exist for this caller."""
+        """Return whether this caller may see the jobs of `owner`."""
         return self.owner == owner or Scope.ADMIN in self.scopes
 
 
 ANONYMOUS: Final = Caller(owner="anyone", name="anyone", scopes=frozenset(Scope))
-"""Every caller of a gateway that asks for no key."""
+"""Caller at a gateway that requires no key."""

@@ -1,9 +1,8 @@
-"""The contract between who exports the models, who hosts them and who calls them.
+"""Signatures of the served models: the contract of export, model repository and client.
 
-Shapes leave out nothing: -1 is a length that varies, and a batched model's
-first axis is its batch. Both presets keep these shapes. `mask` is true where a
-frame counts and false where it is padding; what a masked frame holds has no
-influence on the others.
+Shapes are complete: -1 is a variable length, and the first axis of a batched model is its batch.
+Both presets have these shapes. `mask` is true for real frames and false for padding; the values of
+a masked frame do not influence the others.
 """
 
 from __future__ import annotations
@@ -14,18 +13,22 @@ from typing import Final, Literal
 DataType = Literal["UINT8", "FP32", "INT64", "BOOL"]
 
 CROP_SIDE: Final = 112
+"""Pixels of a side of a face crop."""
+CROP_BYTES: Final = 3 * CROP_SIDE * CROP_SIDE
+"""Bytes of one face crop, uint8 RGB."""
 FACE_FEATURES: Final = 512
 VOICE_FEATURES: Final = 128
+"""Sizes of the embeddings of a face and of a patch of audio."""
 TARGETS: Final = ("valence", "arousal")
 FOLDS: Final = 6
 MAX_LIVE_CROPS: Final = 8
-"""The crops of a request that is a stream's, and goes to LIVE_VISUAL_BACKBONE: behind six chunks
-of clips at VISUAL_BACKBONE a crop waited for a second, beside them for 40 ms (two cores)."""
+"""Crops of one request to LIVE_VISUAL_BACKBONE, which streams use: queued behind six chunks of
+clips at VISUAL_BACKBONE a crop waited for a second, beside them 40 ms (two cores)."""
 LIVE_WINDOW_FRAMES: Final = 32
-"""What a live estimate sees: the last frames of its stream; a younger one is padded in front,
-masked. Of drawn strangers at 24 and 30 frames a second the newest frame's estimate agrees with
-the truth by a CCC of 0.785 (valence) and 0.807 (arousal); 64 frames, at twice the cost, give
-0.787 and 0.817, 150 frames 0.789 and 0.821."""
+"""Frames of context of a live estimate: the last ones of its stream, padded and masked in front.
+On synthetic unseen actors at 24 and 30 frames a second the newest frame's estimate has a CCC of
+0.785 (valence) and 0.807 (arousal); 64 frames, at twice the cost, give 0.787 and 0.817, 150 frames
+0.789 and 0.821."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ VALENCE_AROUSAL: Final = ModelSignature(
 )
 
 ENSEMBLE_MODELS: Final = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
-"""The parts of one whole, as the ensemble wires them together."""
+"""The parts of the ensemble."""
 EXPORTED_MODELS: Final = (*ENSEMBLE_MODELS, LIVE_VISUAL_BACKBONE, LIVE_FUSION)
-"""The models that are exported."""
+"""The models that are exported as files."""
 SERVED_MODELS: Final = (*EXPORTED_MODELS, VALENCE_AROUSAL)

@@ -1,4 +1,4 @@
-"""Options of one clip: whose faces, which streams of the file, which priority."""
+"""Options of one clip: selection of faces, streams of the file, priority."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from enum import StrEnum
 from typing import Final
 
 MAX_STREAM_INDEX: Final = 999
-"""No file that is accepted has a stream in a higher place."""
+"""Greatest index of a stream in an accepted file."""
 
 
 class FaceSelection(StrEnum):
-    """Whose valence and arousal a result holds."""
+    """Tracks whose valence and arousal a result contains."""
 
     PRIMARY = "primary"
-    """The face that is there most."""
+    """The track present in most frames."""
     ALL = "all"
-    """Every face that is followed, each with columns of its own."""
+    """Every track, each with its own columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisOptions:
-    """The choices for one clip; those left out are made by documented rules.
+    """Analysis options of one clip; None: chosen by documented rules.
 
     video_stream, audio_stream: places among all streams of the file, as ffprobe counts them.
     """
@@ -33,23 +33,23 @@ class AnalysisOptions:
 
 
 class Priority(StrEnum):
-    """Whose turn comes first."""
+    """Order in which queued jobs are run."""
 
     INTERACTIVE = "interactive"
-    """Somebody waits for it: before all bulk work."""
+    """Before all bulk jobs."""
     BULK = "bulk"
-    """Done as workers come free, in fair shares."""
+    """In fair shares among callers, as workers become free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionOptions:
-    """The choices for a clip, and whose turn it is."""
+    """Options of a submitted clip: of its analysis, and its priority."""
 
     analysis: AnalysisOptions = field(default_factory=AnalysisOptions)
     priority: Priority = Priority.BULK
 
     def to_canonical_json(self) -> str:
-        """What was chosen otherwise than it is by rule: the same wishes, the same text."""
+        """Return the options that differ from the defaults; equal options give equal text."""
         values = {**asdict(self.analysis), "priority": self.priority}
         default = {**asdict(AnalysisOptions()), "priority": Priority.BULK}
         changed = {name: value for name, value in values.items() if value != default[name]}

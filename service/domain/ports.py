@@ -1,7 +1,4 @@
-"""What the story needs from outside, as protocols: rooms implement them, wiring connects them.
-
-What a blob store tells of a blob.
-"""
+"""Ports: protocols of the models, the extraction and the blob store, connected in wiring."""
 
 from __future__ import annotations
 
@@ -18,71 +15,75 @@ from service.domain.stream import StreamExtractionEvent, StreamInput, StreamMedi
 
 
 class Inference(Protocol):
-    """The served models; raises InferenceUnavailable or InferenceFailed."""
+    """Client of the served models; its calls raise InferenceUnavailable or InferenceFailed."""
 
     async def embed_faces(self, crops: UInt8Array) -> Float32Array:
-        """(N, 3, 112, 112) uint8 to (N, 512)."""
+        """Embed (N, 3, 112, 112) uint8 crops; returns (N, 512)."""
         ...
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
-        """(S,) at 16 kHz and (T,) hops to (T, 128)."""
+        """Embed (T,) patches of (S,) samples at 16 kHz; returns (T, 128)."""
         ...
 
     async def fuse(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
     ) -> tuple[Float32Array, Float32Array]:
-        """(T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
+        """Fuse (T, 512), (T, 128), (T,); returns mean and spread over the folds, (T, 2) each."""
         ...
 
     async def fuse_live(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
     ) -> tuple[Float32Array, Float32Array]:
-        """As `fuse`, for the near past of B tracks: (B, LIVE_FRAMES, ..) to (B, LIVE_FRAMES, 2)."""
+        """Fuse the last LIVE_WINDOW_FRAMES frames of B tracks; shapes as in `fuse`, after B."""
         ...
 
     async def is_ready(self) -> bool:
-        """Whether every model is loaded and warm."""
+        """Return whether every model is loaded and warm."""
         ...
 
 
 class ClipExtractor(Protocol):
-    """Opens a clip and yields ClipOpened, chunks and ClipClosed; raises ClipError."""
+    """Opens a clip and yields its extraction events; raises ClipError."""
 
     def __call__(
         self, clip: Path, options: AnalysisOptions
-    ) -> AbstractAsyncContextManager[AsyncIterator[ExtractionEvent]]: ...
+    ) -> AbstractAsyncContextManager[AsyncIterator[ExtractionEvent]]:
+        """Start the extraction; leaving the context ends it."""
+        ...
 
 
 class StreamExtraction(Protocol):
-    """The extraction of one stream under way; raises ClipError, ServiceError."""
+    """Extraction of one stream in progress; its calls raise ClipError or ServiceError."""
 
     async def send(self, piece: StreamInput) -> None:
-        """Hand over the next media; waits while those before are not taken."""
+        """Send the next media; waits while those before are not consumed."""
         ...
 
     async def end(self) -> None:
-        """Say that no more media will come; what is there is worked off."""
+        """Mark the end of the media; those sent are extracted."""
         ...
 
     def events(self) -> AsyncIterator[StreamExtractionEvent]:
-        """What becomes of the media, until ClipClosed; to be read at once and all the time."""
+        """Yield events until ClipClosed; to be read without pause."""
         ...
 
 
 class StreamExtractor(Protocol):
     """Opens the extraction of a stream; leaving the context ends it within a second.
 
-    Args: snapshot: the state of a Snapshot of the same media, to go on from.
-    Raises, entering: StreamGone: the state is not one that can be gone on from.
+    Args: snapshot: state of a Snapshot of the same media, to continue from.
+    Raises, entering: StreamExpired: it cannot be continued from.
     """
 
     def __call__(
         self, media: StreamMedia, snapshot: bytes | None = None
-    ) -> AbstractAsyncContextManager[StreamExtraction]: ...
+    ) -> AbstractAsyncContextManager[StreamExtraction]:
+        """Start the extraction."""
+        ...
 
 
 class BlobStore(Protocol):
-    """Clips and results by key; raises StoreUnavailable, and StoreFull where it is written to."""
+    """Clips and results by key; calls raise StoreUnavailable, writing calls also StoreFull."""
 
     async def put(self, key: str, content: AsyncIterator[bytes]) -> int:
         """Write all of `content`, or nothing; returns its size in bytes."""
@@ -93,7 +94,7 @@ class BlobStore(Protocol):
         ...
 
     def open_file(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """A blob as a local file for as long as the context lasts; raises KeyError."""
+        """Provide a blob as a local file while the context lasts; raises KeyError."""
         ...
 
     async def delete(self, key: str) -> None:
@@ -105,25 +106,25 @@ class BlobStore(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncGenerator[Blob]:
-        """Every whole blob under `prefix/`, in no order."""
+        """Yield every complete blob under `prefix/`, in no order."""
         ...
 
     async def check_free_space(self, size_bytes: int) -> None:
-        """At once: raises StoreFull where a clip of this size should not come in."""
+        """Raise StoreFull where a clip of this size should not be accepted; does not wait."""
         ...
 
     async def sweep(self) -> int:
-        """Remove what killed writers left half-written; returns how many."""
+        """Remove incomplete blobs of killed writers; returns how many."""
         ...
 
     async def is_ready(self) -> bool:
-        """Whether a blob can be written now."""
+        """Return whether a blob can be written now."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """One blob as it is listed; `modified_at` in seconds since the epoch, by the store's clock."""
+    """Entry of a listing. modified_at: seconds since the epoch, by the store's clock."""
 
     key: str
     size_bytes: int

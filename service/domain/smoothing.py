@@ -1,4 +1,4 @@
-"""Smooths a timeline in time, not in frames, so that variable frame rates are treated alike.
+"""Smoothing of a timeline over seconds, not over frames, so that any frame rate is treated alike.
 
 Source: predictions are smoothed [S]; the Gaussian over seconds is ours [I].
 """
@@ -11,25 +11,42 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from service.domain.array_types import BoolArray, Float64Array
+
 KERNEL_RADIUS_SIGMAS: Final = 3.0
-"""Beyond three sigmas a neighbour weighs less than .012 of the frame itself."""
+"""Kernel radius: beyond three sigmas a neighbour's weight is below .012 of the frame's own."""
 MAX_FRAME_RATE_HZ: Final = 1000.0
-"""Up to so many frames a second every neighbour within reach counts. Where times are denser, stand
-still or jump back, the nearest in order do: the work on a frame stays bounded."""
+"""Frame rate up to which every neighbour within the radius counts. Where times are denser, repeat
+or step back, only the nearest in order do: the work for a frame stays bounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One frame's time and values; values None where there is no estimate."""
+    """Time and values of one frame; None where there is no estimate."""
 
     time_seconds: float
     values: tuple[float, float] | None
 
 
-class Smoother:
-    """A Gaussian mean over the neighbours within three sigmas, answered with that much delay.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmootherSnapshot:
+    """State of a Smoother: its samples, of which the first `past_count` are smoothed already.
 
-    Frames without an estimate neither give nor get a value. Sigma 0 returns every sample as it is.
+    times_seconds: (T,); values: (T, 2); is_known: (T,), False where there is no estimate.
+    """
+
+    past_count: int
+    times_seconds: Float64Array
+    values: Float64Array
+    is_known: BoolArray
+
+
+class Smoother:
+    """Gaussian mean over the neighbours within three sigmas, delayed by as much.
+
+    Frames without an estimate are skipped. With sigma 0 every sample is returned as it is.
     """
 
     __slots__ = ("_max_neighbours", "_past", "_radius_seconds", "_sigma_seconds", "_waiting")
@@ -42,18 +59,46 @@ class Smoother:
         self._waiting: deque[Sample] = deque()
 
     def add(self, sample: Sample) -> Iterator[Sample]:
-        """Takes the next frame; yields, in order, the smoothed frames that are now settled."""
+        """Add the next frame; yields, in order, the frames that no later one can change."""
         self._waiting.append(sample)
         while self._waiting and self._has_all_neighbours(sample):
             yield self._smooth_next()
 
     def close(self) -> Iterator[Sample]:
-        """The frames still waiting for neighbours that will not come."""
+        """Yield the remaining frames, smoothed with the neighbours they have."""
         while self._waiting:
             yield self._smooth_next()
 
+    def snapshot(self) -> SmootherSnapshot:
+        """Return the state, to be restored by `from_snapshot`."""
+        samples = (*self._past, *self._waiting)
+        values = [sample.values or (0.0, 0.0) for sample in samples]
+        return SmootherSnapshot(
+            past_count=len(self._past),
+            times_seconds=np.array([sample.time_seconds for sample in samples], np.float64),
+            values=np.array(values, np.float64).reshape(-1, 2),
+            is_known=np.array([sample.values is not None for sample in samples], np.bool_),
+        )
+
+    @classmethod
+    def from_snapshot(cls, snapshot: SmootherSnapshot, *, sigma_seconds: float) -> Smoother:
+        """Restore a smoother."""
+        smoother = cls(sigma_seconds=sigma_seconds)
+        samples = [
+            Sample(time_seconds=seconds, values=(first, second) if is_known else None)
+            for seconds, (first, second), is_known in zip(
+                snapshot.times_seconds.tolist(),
+                snapshot.values.tolist(),
+                snapshot.is_known.tolist(),
+                strict=True,
+            )
+        ]
+        smoother._past.extend(samples[: snapshot.past_count])
+        smoother._waiting.extend(samples[snapshot.past_count :])
+        return smoother
+
     def _has_all_neighbours(self, latest: Sample) -> bool:
-        """Whether the frame that waits longest has all the neighbours it gets."""
+        """Return whether no later frame can change the oldest unsmoothed one."""
         reached = self._waiting[0].time_seconds + self._radius_seconds
         return reached < latest.time_seconds or len(self._waiting) > self._max_neighbours
 

@@ -1,4 +1,4 @@
-"""What is known of a stream: the media that it brings, and what becomes of them piece by piece."""
+"""Media of a stream, and the events of their extraction."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import ClipClosed, ClipOpened, Frame
 
 MAX_SNAPSHOT_BYTES: Final = 512 * 2**10
-"""Of one Snapshot."""
+"""Maximum size of the state of one Snapshot."""
 
 
 class FrameEncoding(StrEnum):
-    """What a frame that comes by itself is."""
+    """Encoding of a single frame."""
 
     JPEG = "jpeg"
     RGB24 = "rgb24"
     """(H, W, 3) bytes, row after row."""
     FACE_CROP = "face_crop"
-    """(112, 112, 3) bytes of an aligned face, row after row; or nothing: no face."""
+    """(112, 112, 3) bytes of an aligned face, row after row; empty: no face."""
 
 
 class SampleEncoding(StrEnum):
-    """What a sample of raw sound is; little-endian."""
+    """Encoding of a raw audio sample; little-endian."""
 
     S16 = "s16"
     F32 = "f32"
@@ -32,7 +32,7 @@ class SampleEncoding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFormat:
-    """Interleaved samples of all channels."""
+    """Format of raw audio: interleaved samples of all channels."""
 
     encoding: SampleEncoding
     rate_hz: int
@@ -46,7 +46,7 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStreamMedia:
-    """A stream that is a file in the making. The streams in it as in Choices."""
+    """A container file sent while it is written. Its streams are chosen as in AnalysisOptions."""
 
     video_stream: int | None = None
     audio_stream: int | None = None
@@ -54,12 +54,12 @@ class ContainerStreamMedia:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameStreamMedia:
-    """A stream of single frames and raw sound. width, height: of RGB24 only, pixels."""
+    """Single frames and raw audio. width, height: of RGB24 only, pixels."""
 
     encoding: FrameEncoding
     width: int = 0
     height: int = 0
-    sound: AudioFormat | None = None
+    audio: AudioFormat | None = None
 
 
 StreamMedia = ContainerStreamMedia | FrameStreamMedia
@@ -67,7 +67,7 @@ StreamMedia = ContainerStreamMedia | FrameStreamMedia
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamBytes:
-    """The next bytes of a container. arrived_at: when the last came, monotonic seconds."""
+    """The next bytes of a container. arrived_at: when they were received, monotonic seconds."""
 
     data: bytes
     arrived_at: float
@@ -75,7 +75,7 @@ class StreamBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFrame:
-    """One frame and its presentation time. arrived_at: as in ContainerBytes."""
+    """One frame and its presentation time. arrived_at: as in StreamBytes."""
 
     time_seconds: float
     data: bytes
@@ -84,7 +84,7 @@ class StreamFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAudio:
-    """Sound that begins at a time, or right after what came before it."""
+    """Raw audio. time_seconds: of its first sample; None: it follows the audio before."""
 
     data: bytes
     time_seconds: float | None = None
@@ -95,11 +95,11 @@ StreamInput = StreamBytes | StreamFrame | StreamAudio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramesExtracted:
-    """Consecutive frames that have been looked at; their sound may come a second later.
+    """Consecutive frames with their faces; their audio may follow a second later.
 
     frames: numbered without a gap. crops: (N, 3, 112, 112) uint8 RGB, one for each face, frame
-    after frame. arrived_at: (T) monotonic seconds at which the last byte came that each frame
-    took. stage_seconds: busy time of `decode` and `face`.
+    after frame. arrived_at: (T,) monotonic seconds at which the last byte that each frame needed
+    was received. stage_seconds: busy time of `decode` and `face`.
     """
 
     frames: tuple[Frame, ...]
@@ -110,7 +110,7 @@ class FramesExtracted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioExtracted:
-    """The sound of the next frames that had none yet; silence where there is none.
+    """The audio of the next frames that had none yet; silence where there is none.
 
     waveform, patch_starts: as in Chunk. stage_seconds: busy time of `sound`.
     """
@@ -122,18 +122,18 @@ class AudioExtracted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameUnreadable:
-    """The next frame that was sent is no picture: it has no number."""
+    """The next frame sent could not be decoded; it gets no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What another extraction of single frames goes on from, as if there had been one only.
+    """State from which another extraction of single frames continues without a difference.
 
-    It holds for the moment when so many frames were seen, with the Unreadable ones told before it,
-    and of the sound exactly what was sent before the last of them. What was Seen and not Heard by
-    then is Heard by the one that goes on.
+    It covers the first `frames` numbered frames, the unreadable ones before them, and exactly the
+    audio sent before the last of them. Audio of these frames that was not extracted by then is
+    extracted by the continuing one.
 
-    frames: numbered ones. samples: of each channel. state: at most MAX_STATE_BYTES.
+    samples: of each channel. state: at most MAX_SNAPSHOT_BYTES.
     """
 
     frames: int
@@ -144,7 +144,7 @@ class Snapshot:
 StreamExtractionEvent = (
     ClipOpened | FramesExtracted | AudioExtracted | FrameUnreadable | Snapshot | ClipClosed
 )
-"""What becomes of a stream's media: ClipOpened for a container; then Seen and Unreadable for the
-frames in order, and Heard after them; at last ClipClosed, when all that was seen was heard.
-Single frames are followed by a Snapshot every `chunk_frames`, unless sound that came long before
-its frames makes one too large."""
+"""Events of a stream's extraction: ClipOpened for a container; then FramesExtracted and
+FrameUnreadable in frame order, each frame's AudioExtracted later; at last ClipClosed. For single
+frames there is a Snapshot every `chunk_frames`, unless audio sent long before its frames makes it
+too large."""

@@ -1,58 +1,84 @@
-"""Everyone in a clip: the points of every track, on one grid of windows, in bounded memory.
+"""Tracks of a clip: windows, fuses and smooths each of them on one window grid, in bounded memory.
 
-Which track is the primary one is known at the end only, so each is followed as if it were.
-A track that has long been away rests: it has no points until it returns. The one that leads
-never rests, so that the primary track's points reach the end.
+Which track is the primary one is known only at the end, so each is processed as if it were. A track
+that has been absent for long is suspended: it has no points until it returns. The primary track so
+far is never suspended, so that its points reach the end.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from service.domain.array_types import Float32Array
-from service.domain.clip import MAX_FACES, Frame
-from service.domain.forward_fill import ForwardFill
+from service.domain.clip import MAX_FACES, Frame, FramesSnapshot, TimelinePoint, TrackStatistics
 from service.domain.model_signatures import FACE_FEATURES
-from service.domain.timeline import TimelinePoint
-from service.domain.track_pipeline import TRACK_PIPELINE_CLASSES, TrackPipeline
-from service.domain.track_statistics import TrackStatistics
-from service.domain.window_history import WindowHistory
-from service.domain.windows import Window
+from service.domain.track_pipeline import ForwardFill, TrackPipeline, TrackPipelineSnapshot
+from service.domain.windows import Window, WindowHistory, WindowHistorySnapshot
 
 SUSPEND_AFTER_WINDOWS: Final = 5
-"""A track away for so many windows' frames rests."""
+"""Windows of absence after which a track is suspended."""
 MIN_TRACK_FRAMES: Final = 5
 MIN_TRACK_SHARE: Final = 0.1
-"""A track seen in fewer frames, and in a smaller share of the clip, is taken for no person."""
+"""A track seen in fewer frames, and in a smaller share of the clip, is dropped as no person."""
 MAX_ACTIVE_TRACKS: Final = 2 * MAX_FACES
-"""Tracks with points under way. Beyond them whoever is longest away rests before the time."""
+"""Tracks with a pipeline. Beyond them the track absent for longest is suspended early."""
 MAX_TRACKS: Final = 128
-"""Tracks kept of one clip. Beyond them the least present of those at rest is dropped."""
+"""Tracks of one clip. Beyond them the suspended track of the lowest rank is dropped."""
 
 FusionRequests = Iterator[tuple[TrackPipeline, Window]]
-"""Windows, each with the maker that its answer is for; to be answered before the next."""
+"""Windows, each with the pipeline that takes its fusion output before the next is requested."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackSnapshot:
+    """State of one track. last_face: (512,); pipeline: None where the track is suspended."""
+
+    track: int
+    statistics: TrackStatistics
+    finalized_frames: int
+    last_face: Float32Array | None
+    pipeline: TrackPipelineSnapshot | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackManagerSnapshot:
+    """State of a TrackManager.
+
+    frame_count: of the clip; frames: its latest ones, as many as any track needs.
+    """
+
+    window_frames: int
+    hop_frames: int
+    smoothing_seconds: float
+    frame_count: int
+    frames: FramesSnapshot
+    history: WindowHistorySnapshot
+    tracks: tuple[TrackSnapshot, ...]
+    is_crowded: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class _TrackEntry:
+    """State of one track, active or suspended."""
+
     statistics: TrackStatistics
     forward_fill: ForwardFill = field(default_factory=ForwardFill)
     pipeline: TrackPipeline | None = None
-    """None: at rest."""
+    """Pipeline of an active track; None: the track is suspended."""
     finalized_frames: int = 0
-    """Of the clip; those of them that need a point have it."""
+    """Frames of the clip before which the track's points are complete."""
 
 
 class TrackManager:
     """The tracks of one clip.
 
-    Call `add` for each chunk and `close` once, answering every window they yield; after each
-    of them take what has settled and who was dropped.
+    Call `add` for each chunk and `close` once, adding the fusion output of every window they
+    yield; after each of them take the final points and the dropped tracks.
     """
 
     __slots__ = (
@@ -71,27 +97,27 @@ class TrackManager:
         self._dropped: list[int] = []
         self._is_closed = False
         self.is_crowded = False
-        """Whether tracks were left out because there were too many."""
+        """True once tracks were left out because there were too many."""
 
     @property
     def primary_track(self) -> int | None:
-        """The track that has been there most, so far."""
+        """The track with the highest rank so far; None without any."""
         ranks = {track: entry.statistics.rank for track, entry in self._tracks.items()}
         return max(ranks, key=ranks.__getitem__, default=None)
 
     @property
     def finalized_frames(self) -> int:
-        """So many frames have all the points they will ever get."""
+        """Number of frames, from the first, that will get no further points."""
         if self._is_closed:
             return self._frames
         pipelines = [each.pipeline for each in self._tracks.values() if each.pipeline is not None]
-        waiting = [pipeline.first_pending_frame for pipeline in pipelines]
-        return min([self._history.start, *(index for index in waiting if index is not None)])
+        pending = [pipeline.first_pending_frame for pipeline in pipelines]
+        return min([self._history.start, *(index for index in pending if index is not None)])
 
     def add(
         self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> FusionRequests:
-        """Takes T frames, the (N, 512) faces in them, frame after frame, and (T, 128) voice."""
+        """Add T frames, the (N, 512) faces in them, frame after frame, and (T, 128) voice."""
         rows = _group_rows_by_track(frames)
         for track in rows:
             yield from self._ensure_active(track, rows)
@@ -105,7 +131,7 @@ class TrackManager:
         yield from self._suspend_absent()
 
     def close(self) -> FusionRequests:
-        """The last windows of all who are awake."""
+        """Yield the last windows of all active tracks."""
         self._is_closed = True
         for entry in self._tracks.values():
             yield from self._suspend(entry)
@@ -114,17 +140,85 @@ class TrackManager:
                 self._drop(track)
 
     def take_final_points(self) -> Iterator[TimelinePoint]:
-        """The last points of those who went to rest since the last call."""
+        """Yield the last points of the tracks that were suspended since the last call."""
         while self._finished_pipelines:
             yield from self._finished_pipelines.pop(0).finish()
 
     def take_dropped_tracks(self) -> list[int]:
-        """The tracks that were dropped since the last call."""
+        """Return the tracks that were dropped since the last call."""
         dropped, self._dropped = self._dropped, []
         return dropped
 
+    def snapshot(self) -> TrackManagerSnapshot:
+        """Return the state, to be restored by `from_snapshot`.
+
+        Between two calls of `add`, once the final points and the dropped tracks were taken.
+        """
+        pipelines = [each.pipeline for each in self._tracks.values() if each.pipeline is not None]
+        pending = [pipeline.pending_frames for pipeline in pipelines]
+        return TrackManagerSnapshot(
+            window_frames=self._window_frames,
+            hop_frames=self._hop_frames,
+            smoothing_seconds=self._smoothing_seconds,
+            frame_count=self._frames,
+            frames=FramesSnapshot.of(max([self._history.frames, *pending], key=len)),
+            history=self._history.snapshot(),
+            tracks=tuple(
+                TrackSnapshot(
+                    track=track,
+                    statistics=replace(entry.statistics),
+                    finalized_frames=entry.finalized_frames,
+                    last_face=entry.forward_fill.last_face,
+                    pipeline=None if entry.pipeline is None else entry.pipeline.snapshot(),
+                )
+                for track, entry in self._tracks.items()
+            ),
+            is_crowded=self.is_crowded,
+        )
+
+    @classmethod
+    def from_snapshot(cls, snapshot: TrackManagerSnapshot) -> TrackManager:
+        """Restore a track manager."""
+        manager = cls(
+            window_frames=snapshot.window_frames,
+            hop_frames=snapshot.hop_frames,
+            smoothing_seconds=snapshot.smoothing_seconds,
+        )
+        latest_frames = snapshot.frames.restore()
+        manager._frames = snapshot.frame_count
+        manager.is_crowded = snapshot.is_crowded
+        manager._history = WindowHistory.from_snapshot(
+            snapshot.history,
+            window_frames=snapshot.window_frames,
+            hop_frames=snapshot.hop_frames,
+            latest_frames=latest_frames,
+        )
+        for track in snapshot.tracks:
+            manager._tracks[track.track] = manager._restore_entry(track, latest_frames)
+        return manager
+
+    def _restore_entry(self, track: TrackSnapshot, latest_frames: Sequence[Frame]) -> _TrackEntry:
+        last_face = None if track.last_face is None else track.last_face.copy()
+        forward_fill = ForwardFill(last_face)
+        pipeline = track.pipeline and TrackPipeline.from_snapshot(
+            track.pipeline,
+            track=track.track,
+            window_frames=self._window_frames,
+            hop_frames=self._hop_frames,
+            smoothing_seconds=self._smoothing_seconds,
+            forward_fill=forward_fill,
+            latest_frames=latest_frames,
+            voice=self._history.voice,
+        )
+        return _TrackEntry(
+            statistics=replace(track.statistics),
+            forward_fill=forward_fill,
+            pipeline=pipeline,
+            finalized_frames=track.finalized_frames,
+        )
+
     def _ensure_active(self, track: int, present: Mapping[int, object]) -> FusionRequests:
-        """Make a point maker for a track that has none, if there is room for it."""
+        """Create a pipeline for a track that has none, if the limit allows."""
         entry = self._tracks.get(track)
         if entry is not None and entry.pipeline is not None:
             return
@@ -152,8 +246,8 @@ class TrackManager:
             forward_fill=entry.forward_fill,
         )
         entry.pipeline = pipeline
-        unseen = np.zeros((0, FACE_FEATURES), np.float32)
-        for window in pipeline.add(self._history.frames, unseen, self._history.voice):
+        no_faces = np.zeros((0, FACE_FEATURES), np.float32)
+        for window in pipeline.add(self._history.frames, no_faces, self._history.voice):
             yield pipeline, window
 
     def _update_statistics(self, frames: Sequence[Frame]) -> None:
@@ -168,7 +262,7 @@ class TrackManager:
         for track, entry in self._tracks.items():
             if track != primary and entry.statistics.last_index < absent_since:
                 yield from self._suspend(entry)
-        suspended = [track for track, member in self._tracks.items() if member.pipeline is None]
+        suspended = [track for track, entry in self._tracks.items() if entry.pipeline is None]
         suspended.sort(key=lambda track: self._tracks[track].statistics.rank, reverse=True)
         while suspended and self._is_short(self._tracks[suspended[-1]].statistics):
             self._drop(suspended.pop())
@@ -193,19 +287,9 @@ class TrackManager:
 
 
 def _group_rows_by_track(frames: Sequence[Frame]) -> dict[int, list[int]]:
-    """Each track's rows among the faces of these frames, frame after frame."""
+    """Return the rows of each track among the faces of these frames, frame after frame."""
     rows: dict[int, list[int]] = defaultdict(list)
     tracks = (face.track for frame in frames for face in frame.faces)
     for row, track in enumerate(tracks):
         rows[track].append(row)
     return rows
-
-
-TRACK_MANAGER_CLASSES: Final = (
-    TrackManager,
-    _TrackEntry,
-    WindowHistory,
-    TrackStatistics,
-    *TRACK_PIPELINE_CLASSES,
-)
-"""All that a cast is made of between two calls, for whoever keeps one to go on later."""

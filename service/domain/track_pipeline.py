@@ -1,36 +1,95 @@
-"""One track from features to points: filled, windowed, merged, smoothed. Nothing waits in here."""
+"""Pipeline of one track, from features to timeline points.
+
+    faces ─▶ ForwardFill ─▶ Windower ─▶ (fusion) ─▶ Merger ─▶ Smoother ─▶ TimelinePoint
+
+Source of the forward fill: paper.md, missing frames are filled [S]. Filled frames stay marked;
+frames before the first face are masked.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import Float32Array
-from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.forward_fill import ForwardFill
-from service.domain.smoothing import Sample, Smoother
-from service.domain.timeline import Estimate, TimelinePoint
-from service.domain.windows import Features, FusionOutput, Merger, Window, Windower
+from service.domain.array_types import BoolArray, Float32Array, Float64Array
+from service.domain.clip import Estimate, Frame, TimelinePoint
+from service.domain.model_signatures import FACE_FEATURES
+from service.domain.smoothing import Sample, Smoother, SmootherSnapshot
+from service.domain.windows import (
+    Features,
+    FusionOutput,
+    Merger,
+    MergerSnapshot,
+    Window,
+    Windower,
+    WindowerSnapshot,
+)
+
+
+class ForwardFill:
+    """Fills frames in which the track's face is missing with the features of its last face."""
+
+    __slots__ = ("last_face",)
+
+    def __init__(self, last_face: Float32Array | None = None) -> None:
+        """Continue after earlier frames.
+
+        Args: last_face: (512,) of the frames before; None: there was no face.
+        """
+        self.last_face = last_face
+
+    def fill(self, detected: BoolArray, faces: Float32Array) -> tuple[Float32Array, BoolArray]:
+        """Expand the faces found to all frames.
+
+        Args: detected: (T,) which frames have the face; faces: (N, 512), one row for each of them.
+        Returns: visual (T, 512) and known (T,), False before the first face.
+        """
+        visual = np.zeros((len(detected), FACE_FEATURES), np.float32)
+        known = np.zeros(len(detected), np.bool_)
+        found = iter(faces)
+        for row, is_detected in enumerate(detected):
+            if is_detected:
+                self.last_face = next(found)
+            if self.last_face is not None:
+                visual[row], known[row] = self.last_face, True
+        return visual, known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FusedFrame:
-    """A frame and what the folds say of it: (valence, arousal), or None where nothing is known."""
+    """A frame and its merged fusion output (valence, arousal); mean is None where it is masked."""
 
     frame: Frame
     mean: tuple[float, float] | None
     spread: tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackPipelineSnapshot:
+    """State of a TrackPipeline but for its frames and features that a clip's tracks share.
+
+    unsmoothed_*: (T,), (T, 2), (T, 2) of the frames fused but not smoothed; unfused_known: (U,) of
+    those after them. The last frame is the clip's latest one.
+    """
+
+    first_point_frame: int
+    unsmoothed_known: BoolArray
+    unsmoothed_mean: Float64Array
+    unsmoothed_spread: Float64Array
+    unfused_known: BoolArray
+    windower: WindowerSnapshot
+    merger: MergerSnapshot
+    smoother: SmootherSnapshot
+
+
 class TrackPipeline:
     """Turns the features of one track into its points, in frame order.
 
-    Call `add` for each chunk and `close` once, answering every window they yield
-    with `answer`; then `finish`. A frame's point comes once nothing can change it.
+    Call `add` for each chunk and `close` once, and `add_fusion_output` for every window they yield;
+    then `finish`. A frame's point is yielded once no later frame can change it.
     """
 
     __slots__ = (
@@ -49,8 +108,10 @@ class TrackPipeline:
         first_point_frame: int = 0,
         forward_fill: ForwardFill | None = None,
     ) -> None:
-        """Args: start: the first frame to come, where a window starts; points_from: the first
-        that needs a point; last_face: seen before them.
+        """Create a pipeline.
+
+        Args: start_frame: index of the first frame to be added, where a window starts;
+            first_point_frame: index of the first frame that needs a point.
         """
         self._track = track
         self._first_point_frame = first_point_frame
@@ -64,8 +125,16 @@ class TrackPipeline:
         self._unsmoothed: deque[_FusedFrame] = deque()
 
     @property
+    def pending_frames(self) -> list[Frame]:
+        """The frames added whose points have not been yielded, in order."""
+        return [
+            *(fused.frame for fused in self._unsmoothed),
+            *(frame for frame, _ in self._unfused),
+        ]
+
+    @property
     def first_pending_frame(self) -> int | None:
-        """The first frame it has that still waits for its point; None: each has its own."""
+        """Index of the first of `pending_frames`; None: there is none."""
         if self._unsmoothed:
             return self._unsmoothed[0].frame.index
         return self._unfused[0][0].index if self._unfused else None
@@ -73,7 +142,7 @@ class TrackPipeline:
     def add(
         self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> Iterator[Window]:
-        """Takes T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
+        """Add T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
         detected = np.array(
             [frame.find_face(self._track) is not None for frame in frames], np.bool_
         )
@@ -82,26 +151,97 @@ class TrackPipeline:
         yield from self._windower.add(Features(visual=visual, audio=voice, mask=known))
 
     def close(self) -> Iterator[Window]:
-        """The last window, if frames are left for one."""
+        """Yield the last window, if frames are left for one."""
         yield from self._windower.close()
 
     def add_fusion_output(self, output: FusionOutput) -> Iterator[TimelinePoint]:
-        """Takes the fusion's answer for the real frames of the oldest unanswered window."""
+        """Add the fusion output of the real frames of the oldest unanswered window."""
         yield from self._smooth(self._merger.add(output))
 
     def finish(self) -> Iterator[TimelinePoint]:
-        """The points that were waiting for neighbours that will not come."""
+        """Yield the remaining points, smoothed with the neighbours they have."""
         yield from self._smooth(self._merger.close())
         yield from self._make_points(self._smoother.close())
 
+    def snapshot(self) -> TrackPipelineSnapshot:
+        """Return the state between two calls of `add`, to be restored by `from_snapshot`."""
+        means = [fused.mean or (0.0, 0.0) for fused in self._unsmoothed]
+        spreads = [fused.spread for fused in self._unsmoothed]
+        return TrackPipelineSnapshot(
+            first_point_frame=self._first_point_frame,
+            unsmoothed_known=np.array(
+                [fused.mean is not None for fused in self._unsmoothed], np.bool_
+            ),
+            unsmoothed_mean=np.array(means, np.float64).reshape(-1, 2),
+            unsmoothed_spread=np.array(spreads, np.float64).reshape(-1, 2),
+            unfused_known=np.array([is_known for _, is_known in self._unfused], np.bool_),
+            windower=self._windower.snapshot(),
+            merger=self._merger.snapshot(),
+            smoother=self._smoother.snapshot(),
+        )
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        snapshot: TrackPipelineSnapshot,
+        *,
+        track: int,
+        window_frames: int,
+        hop_frames: int,
+        smoothing_seconds: float,
+        forward_fill: ForwardFill,
+        latest_frames: Sequence[Frame],
+        voice: Float32Array,
+    ) -> TrackPipeline:
+        """Restore a pipeline.
+
+        Args: latest_frames: of the clip, at least those pending; voice: (T, 128) of the frames in
+            the windower's buffer; the others as in the constructor.
+        """
+        pipeline = cls(
+            track=track,
+            window_frames=window_frames,
+            hop_frames=hop_frames,
+            smoothing_seconds=smoothing_seconds,
+            first_point_frame=snapshot.first_point_frame,
+            forward_fill=forward_fill,
+        )
+        pipeline._windower = Windower.from_snapshot(
+            snapshot.windower, window_frames=window_frames, hop_frames=hop_frames, voice=voice
+        )
+        pipeline._merger = Merger.from_snapshot(snapshot.merger, hop_frames=hop_frames)
+        pipeline._smoother = Smoother.from_snapshot(
+            snapshot.smoother, sigma_seconds=smoothing_seconds
+        )
+        pipeline._restore_pending(snapshot, latest_frames)
+        return pipeline
+
+    def _restore_pending(
+        self, snapshot: TrackPipelineSnapshot, latest_frames: Sequence[Frame]
+    ) -> None:
+        unfused_from = len(latest_frames) - len(snapshot.unfused_known)
+        unsmoothed_from = unfused_from - len(snapshot.unsmoothed_known)
+        for frame, is_known, (valence, arousal), (valence_std, arousal_std) in zip(
+            latest_frames[unsmoothed_from:unfused_from],
+            snapshot.unsmoothed_known.tolist(),
+            snapshot.unsmoothed_mean.tolist(),
+            snapshot.unsmoothed_spread.tolist(),
+            strict=True,
+        ):
+            mean = (valence, arousal) if is_known else None
+            spread = (valence_std, arousal_std)
+            self._unsmoothed.append(_FusedFrame(frame=frame, mean=mean, spread=spread))
+        unfused = zip(latest_frames[unfused_from:], snapshot.unfused_known.tolist(), strict=True)
+        self._unfused.extend(unfused)
+
     def _smooth(self, output: FusionOutput) -> Iterator[TimelinePoint]:
         for mean, spread in zip(output.mean.tolist(), output.spread.tolist(), strict=True):
-            frame, known = self._unfused.popleft()
-            merged = _FusedFrame(
-                frame=frame, mean=tuple(mean) if known else None, spread=tuple(spread)
+            frame, is_known = self._unfused.popleft()
+            fused = _FusedFrame(
+                frame=frame, mean=tuple(mean) if is_known else None, spread=tuple(spread)
             )
-            self._unsmoothed.append(merged)
-            sample = Sample(time_seconds=frame.time_seconds, values=merged.mean)
+            self._unsmoothed.append(fused)
+            sample = Sample(time_seconds=frame.time_seconds, values=fused.mean)
             yield from self._make_points(self._smoother.add(sample))
 
     def _make_points(self, smoothed: Iterator[Sample]) -> Iterator[TimelinePoint]:
@@ -109,25 +249,18 @@ class TrackPipeline:
         return (point for point in points if point.frame.index >= self._first_point_frame)
 
     def _make_point(self, smoothed: Sample) -> TimelinePoint:
-        merged = self._unsmoothed.popleft()
-        if merged.mean is None or smoothed.values is None:
-            return TimelinePoint(track=self._track, frame=merged.frame, estimate=None)
+        fused = self._unsmoothed.popleft()
+        if fused.mean is None or smoothed.values is None:
+            return TimelinePoint(track=self._track, frame=fused.frame, estimate=None)
         return TimelinePoint(
             track=self._track,
-            frame=merged.frame,
+            frame=fused.frame,
             estimate=Estimate(
-                valence=merged.mean[0],
-                arousal=merged.mean[1],
-                valence_std=merged.spread[0],
-                arousal_std=merged.spread[1],
+                valence=fused.mean[0],
+                arousal=fused.mean[1],
+                valence_std=fused.spread[0],
+                arousal_std=fused.spread[1],
                 valence_smoothed=smoothed.values[0],
                 arousal_smoothed=smoothed.values[1],
             ),
         )
-
-
-TRACK_PIPELINE_CLASSES: Final = (
-    *(TrackPipeline, _FusedFrame, ForwardFill, Windower, Features, Merger, Smoother, Sample),
-    *(Frame, TrackedFace, FaceBox),
-)
-"""All that a point maker is made of, for whoever keeps one."""

@@ -1,4 +1,4 @@
-"""Lets streams in as long as those that are there are served in time."""
+"""Admission of new streams, by their number and by the latency of those under way."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ import numpy as np
 
 from service.errors import TooManyStreams
 from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.streaming.events import LatencySummary, StreamResult
+from service.telemetry.metrics import STREAM_QUANTILES, Metrics
 
 STREAMS_PER_PROCESSOR: Final = 2
+"""Maximum number of streams per CPU where `max_streams` is unset."""
 LATENCY_WINDOW_SECONDS: Final = 5.0
+"""Time for which a result counts as recent."""
 MIN_RESULTS: Final = 50
-"""So many recent results say whether streams are served in time."""
-RETRY_SECONDS: Final = 5.0
+"""Minimum number of recent results from which their latency is computed."""
+ADMISSION_RETRY_SECONDS: Final = 5.0
+"""Advised delay before a refused stream is tried again."""
+MAX_LATENCY_SAMPLES: Final = 4096
+"""Latest results of a stream from which its quantiles are computed."""
 
 
 class AdmissionControl:
-    """Counts the streams of this gateway, and watches how late their results are."""
+    """Admission by the number of this gateway's streams and the lateness of their results."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._max_streams = settings.max_streams or STREAMS_PER_PROCESSOR * (os.cpu_count() or 1)
@@ -34,25 +40,28 @@ class AdmissionControl:
 
     @contextmanager
     def admit(self) -> Generator[None]:
-        """One stream for as long as the context lasts; raises StreamsFull."""
+        """Count one stream while the context lasts.
+
+        Raises: TooManyStreams: the limit is reached, or present streams are served too late.
+        """
         if self._streams >= self._max_streams:
             raise TooManyStreams(
-                f"{self._streams} streams are under way", retry_seconds=RETRY_SECONDS
+                f"{self._streams} streams are under way", retry_seconds=ADMISSION_RETRY_SECONDS
             )
         if self._streams and (late := self._p95_lateness_seconds()) > self._budget_seconds:
             raise TooManyStreams(
                 f"results of the {self._streams} streams under way are {late:.2f} s late",
-                retry_seconds=RETRY_SECONDS,
+                retry_seconds=ADMISSION_RETRY_SECONDS,
             )
         self._adjust_stream_count(+1)
         try:
             yield
         finally:
             self._adjust_stream_count(-1)
-            self._recent_lateness.clear()  # what was late may have been this one's doing
+            self._recent_lateness.clear()  # this stream may have caused it
 
     def observe_lateness(self, seconds: float) -> None:
-        """A provisional result was so late."""
+        """Record how late a provisional result was sent."""
         self._recent_lateness.append((time.monotonic(), seconds))
         self._drop_expired()
 
@@ -61,7 +70,7 @@ class AdmissionControl:
         self._metrics.streams.set(self._streams)
 
     def _p95_lateness_seconds(self) -> float:
-        """The 95th percentile of recent results; 0 where there are too few to tell."""
+        """Return the 95th percentile of recent lateness; 0 for fewer than MIN_RESULTS results."""
         self._drop_expired()
         if len(self._recent_lateness) < MIN_RESULTS:
             return 0.0
@@ -71,3 +80,48 @@ class AdmissionControl:
         since = time.monotonic() - LATENCY_WINDOW_SECONDS
         while self._recent_lateness and self._recent_lateness[0][0] < since:
             self._recent_lateness.popleft()
+
+
+class LatencyTracker:
+    """Latencies of one stream, from a frame's last byte received to its result sent."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._provisional: deque[float] = deque(maxlen=MAX_LATENCY_SAMPLES)
+        self._media_start_at: float | None = None
+
+    def observe(self, result: StreamResult, arrived_at: float) -> float | None:
+        """Record a result that was sent just now.
+
+        Args: arrived_at: monotonic seconds.
+        Returns: lateness of a provisional result, seconds: beyond the arrival of its frame, or,
+            where the client sends faster than real time, beyond the frame's own time. None for a
+            final result.
+        """
+        now = time.monotonic()
+        seconds = now - arrived_at
+        kind = "final" if result.is_final else "provisional"
+        self._metrics.stream_frame_latency_seconds.labels(kind=kind).observe(seconds)
+        if result.is_final:
+            return None
+        self._provisional.append(seconds)
+        if self._media_start_at is None:
+            self._media_start_at = arrived_at - result.time_seconds
+        return max(0.0, now - max(arrived_at, self._media_start_at + result.time_seconds))
+
+    def summarize(self) -> LatencySummary | None:
+        """Return the percentiles of the provisional results; None where there were none."""
+        if not self._provisional:
+            return None
+        p50, p95, p99 = self._compute_quantiles()
+        return LatencySummary(p50_seconds=p50, p95_seconds=p95, p99_seconds=p99)
+
+    def publish(self) -> None:
+        """Add this stream's quantiles to the metrics."""
+        if self._provisional:
+            for quantile, seconds in zip(STREAM_QUANTILES, self._compute_quantiles(), strict=True):
+                self._metrics.stream_latency_quantile_seconds.labels(quantile).observe(seconds)
+
+    def _compute_quantiles(self) -> list[float]:
+        ranks = [100 * float(quantile) for quantile in STREAM_QUANTILES]
+        return [float(each) for each in np.percentile(list(self._provisional), ranks)]

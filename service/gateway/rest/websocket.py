@@ -1,61 +1,67 @@
-"""Streams over a WebSocket: the same messages onto the same handler as over gRPC."""
+"""Streams over a WebSocket, with the messages of the gRPC contract; check of the page's origin."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
+from service.auth.authenticator import while_authorized
 from service.domain.caller import Scope
 from service.errors import (
     CircumplexError,
     InternalError,
+    OriginRefused,
     RequestError,
     RequestInvalid,
     RouteUnknown,
     UpgradeRequired,
 )
 from service.gateway.rest.dependencies import extract_credential
-from service.gateway.rest.origins import check_origin
+from service.gateway.rest.middleware import TRACE_HEADER
 from service.gateway.rest.problems import problem_response
-from service.gateway.rest.request_middleware import TRACE_HEADER
-from service.gateway.rest.urls import WEBSOCKET_PATH
+from service.gateway.rest.schemas import WEBSOCKET_PATH
 from service.gateway.rest.websocket_exchange import WebSocketExchange
 from service.gateway.rest.websocket_messages import (
-    Request,
     encode_error,
-    encode_response,
+    encode_event,
     parse_media_message,
     parse_text_message,
 )
-from service.gateway.use_cases.reauthentication import while_authorized
 from service.settings import Settings
+from service.streaming.config import StreamRequest
 from service.telemetry.logs import TRACE_ID
 
 SUBPROTOCOL: Final = "circumplex.v1"
-"""What a client may offer as the WebSocket's protocol; a page that brings a key has to."""
+"""Subprotocol that a client may offer; a page that sends an API key as one must offer it, too."""
 
+ANY_ORIGIN: Final = "*"
+"""Value of `websocket_origins` that allows every origin."""
+MAX_QUOTED_ORIGIN_LENGTH: Final = 100
 log = logging.getLogger(__name__)
 router = APIRouter()
 
 
 @router.get(WEBSOCKET_PATH, include_in_schema=False)
 async def get_live_stream() -> None:
-    """Say what this path is for. Raises: UpgradeRequired, always."""
+    """Refuse a plain HTTP request. Raises: UpgradeRequired."""
     raise UpgradeRequired
 
 
 @router.websocket(WEBSOCKET_PATH)
 async def annotate_stream(websocket: WebSocket) -> None:
-    """One stream, from its handshake to its close.
+    """Annotate one stream.
 
-    What a page can be told of a handshake that fails is nothing, so only what is no business of
-    the page's is refused there; every other error is the last message before the close.
+    A page cannot read why its handshake failed: only a foreign origin and a query are refused
+    there; every other error is sent as the last message before the close.
     """
     with WebSocketExchange(websocket) as exchange:
         try:
@@ -74,7 +80,7 @@ async def annotate_stream(websocket: WebSocket) -> None:
 
 @router.websocket("/{path:path}")
 async def reject_unknown_path(websocket: WebSocket) -> None:
-    """There is no other WebSocket."""
+    """Refuse a handshake on any other path."""
     with WebSocketExchange(websocket) as exchange:
         error = RouteUnknown(f"there is no WebSocket at {websocket.url.path[:200]}")
         exchange.mark_refused(error)
@@ -87,6 +93,39 @@ def _check_handshake(websocket: WebSocket, settings: Settings) -> None:
         raise RequestInvalid(f"{WEBSOCKET_PATH} takes no query: an API key goes into a header")
 
 
+def check_origin(request: HTTPConnection, settings: Settings) -> None:
+    """Refuse pages of foreign origins: those neither of this host nor in `websocket_origins`.
+
+    WebSockets have no same-origin policy: without this check any page could open one to a gateway
+    that its visitor can reach. Clients other than browsers send no origin and pass.
+
+    Raises: OriginRefused.
+    """
+    allowed = set(re.split(r"[ ,]+", settings.websocket_origins.lower()))
+    for origin in request.headers.getlist("origin"):
+        normalized = origin.strip().lower()
+        if (
+            ANY_ORIGIN in allowed
+            or normalized in allowed
+            or _is_same_host(normalized, request.headers.get("host", ""))
+        ):
+            continue
+        raise OriginRefused(
+            f"pages of {origin[:MAX_QUOTED_ORIGIN_LENGTH]!r} may not open streams here"
+        )
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    """Return True if origin and Host name the same host and port.
+
+    The scheme is not compared: behind a proxy that terminates TLS it is unknown here.
+    """
+    try:
+        return bool(host) and urlsplit(origin).netloc == host.strip().lower()
+    except ValueError:
+        return False
+
+
 async def _serve(websocket: WebSocket, exchange: WebSocketExchange) -> None:
     try:
         error = await _stream_until_end(websocket, exchange)
@@ -94,25 +133,25 @@ async def _serve(websocket: WebSocket, exchange: WebSocketExchange) -> None:
             code = exchange.mark_failed(error)
             await websocket.send_text(encode_error(error))
             await websocket.close(code, error.code)
-        elif not exchange.client_gone.is_set():
+        elif not exchange.disconnected.is_set():
             await websocket.close(exchange.mark_succeeded())
     except WebSocketDisconnect:
-        log.debug("the client of %s did not wait for its end", WEBSOCKET_PATH)
+        log.debug("%s: disconnected before the end of the stream", WEBSOCKET_PATH)
 
 
 async def _stream_until_end(
     websocket: WebSocket, exchange: WebSocketExchange
 ) -> CircumplexError | None:
-    """Answer until the end, which may come early: then nothing of the stream is left running."""
+    """Send events until the end, or until the client disconnects; returns the stream's error."""
     send_task = asyncio.create_task(_send_responses(websocket, exchange))
-    gone_task = asyncio.create_task(exchange.client_gone.wait())
-    gone_task.add_done_callback(lambda _: send_task.cancel())
+    disconnect_task = asyncio.create_task(exchange.disconnected.wait())
+    disconnect_task.add_done_callback(lambda _: send_task.cancel())
     try:
         await send_task
     except CircumplexError as error:
         return error
     except asyncio.CancelledError:
-        if not gone_task.done():
+        if not disconnect_task.done():
             raise
         return None
     except WebSocketDisconnect:
@@ -122,7 +161,7 @@ async def _stream_until_end(
         internal_error.__cause__ = error
         return internal_error
     finally:
-        gone_task.cancel()
+        disconnect_task.cancel()
 
 
 async def _send_responses(websocket: WebSocket, exchange: WebSocketExchange) -> None:
@@ -130,13 +169,13 @@ async def _send_responses(websocket: WebSocket, exchange: WebSocketExchange) -> 
     caller = exchange.caller = await gateway.authenticator.identify(extract_credential(websocket))
     await gateway.authenticator.authorize(caller, Scope.SUBMIT)
     streaming = aclosing(gateway.streams.annotate(_receive_requests(websocket), caller))
-    async with while_authorized(gateway.authenticator, caller), streaming as responses:
-        async for response in responses:
-            await websocket.send_text(encode_response(response))
+    async with while_authorized(gateway.authenticator, caller), streaming as events:
+        async for event in events:
+            await websocket.send_text(encode_event(event))
 
 
-async def _receive_requests(websocket: WebSocket) -> AsyncGenerator[Request]:
-    """What the client sends. Raises: RequestInvalid, StreamOutOfOrder."""
+async def _receive_requests(websocket: WebSocket) -> AsyncGenerator[StreamRequest]:
+    """Yield the client's requests. Raises: RequestInvalid, StreamOutOfOrder."""
     while (message := await websocket.receive())["type"] == "websocket.receive":
         text = message.get("text")
         request = (
@@ -145,4 +184,4 @@ async def _receive_requests(websocket: WebSocket) -> AsyncGenerator[Request]:
         if request is None:
             return
         yield request
-    await asyncio.get_running_loop().create_future()  # gone: this is cancelled any moment
+    await asyncio.get_running_loop().create_future()  # disconnected: the task will be cancelled

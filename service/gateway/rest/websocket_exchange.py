@@ -1,4 +1,4 @@
-"""What is known and told of one WebSocket: trace, log line, audit line, metric, close code."""
+"""Telemetry of one WebSocket: trace id, log line, audit entry, metric and close code."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Final, Self
 
 from fastapi import WebSocket
 
-from service.auth.audit_log import OK, AuditEntry
+from service.auth.audit_log import INTERRUPTED, OK, AuditEntry
 from service.domain.caller import Caller
 from service.errors import CircumplexError, GatewayDraining, InternalError, ServiceError
 from service.gateway.context import GatewayContext
-from service.gateway.rest.audit_middleware import INTERRUPTED
-from service.gateway.rest.urls import WEBSOCKET_PATH
+from service.gateway.rest.schemas import WEBSOCKET_PATH
 from service.telemetry.logs import TRACE_ID, trace_id_of
 
-CLIENT_GONE_KEY: Final = "client_gone"
-"""In the scope's state: an event, set as soon as nobody is there any more."""
+DISCONNECTED_KEY: Final = "disconnected"
+"""Key in the scope's state: an event that is set when the client has disconnected."""
 NORMAL_CLOSURE: Final = 1000
 ABNORMAL_CLOSURE: Final = 1006
 SERVICE_RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
+"""Close codes of RFC 6455 and the IANA registry."""
 PRIVATE_CODE_BASE: Final = 4000
+"""Close codes from here on are for private use; the HTTP status is added."""
 
 log = logging.getLogger(__name__)
 
 
 def close_code_of(error: CircumplexError) -> int:
-    """1012 or 1013 where the client should come again, here or elsewhere; else 4000 + status."""
+    """Return 1012 or 1013 where the client should reconnect; else 4000 + the HTTP status."""
     if isinstance(error, GatewayDraining):
         return SERVICE_RESTART
     if isinstance(error, ServiceError) and error.retryable:
@@ -39,10 +40,10 @@ def close_code_of(error: CircumplexError) -> int:
 
 
 class WebSocketExchange:
-    """A context around one WebSocket; its errors end here, but for the server's own end."""
+    """Context of one WebSocket; writes its log line, audit entry and metric at its end."""
 
     def __init__(self, websocket: WebSocket) -> None:
-        self.client_gone: asyncio.Event = getattr(websocket.state, CLIENT_GONE_KEY)
+        self.disconnected: asyncio.Event = getattr(websocket.state, DISCONNECTED_KEY)
         self.caller: Caller | None = None
         self.gateway: GatewayContext = websocket.app.state.gateway
         self._path = websocket.url.path
@@ -53,20 +54,20 @@ class WebSocketExchange:
         TRACE_ID.set(trace_id_of(websocket.headers.get("traceparent", "")))
 
     def mark_refused(self, error: CircumplexError) -> None:
-        """There was no handshake."""
+        """Record that the handshake was refused."""
         self._error, self._close_code = error, error.http_status
 
     def mark_failed(self, error: CircumplexError) -> int:
-        """The stream ends with an error, as clients are told; returns the close code."""
+        """Record the error that ends the stream; returns the close code."""
         self._error, self._close_code = error, close_code_of(error)
         if isinstance(error, InternalError):
-            log.error("%s: a defect", self._path, exc_info=error)
+            log.error("%s: internal error", self._path, exc_info=error)
         elif isinstance(error, ServiceError):
             log.warning("%s: %s: %s", self._path, error.code, error.detail)
         return self._close_code
 
     def mark_succeeded(self) -> int:
-        """The stream has come to its end; returns the close code."""
+        """Record the regular end of the stream; returns the close code."""
         self._close_code = NORMAL_CLOSURE
         return self._close_code
 

@@ -1,11 +1,12 @@
-"""Messages of a stream as a WebSocket carries them: JSON, and media as bytes.
+"""Messages of a stream over a WebSocket: JSON texts, and media as binary messages.
 
-Text is protobuf's JSON mapping with the names of the .proto. Every field of a plain value is there,
-whatever it is; 64-bit numbers are strings; what is left out is not known. A binary message is one
-piece of media:
+Texts are protobuf's JSON mapping with the field names of the .proto: every field of a scalar is
+present, 64-bit integers are strings, unset messages are left out. A binary message is one piece of
+media:
 
-    kind      1 byte    1: of a container, 2: a frame, 3: sound
-    seconds   8 bytes   of a frame and of sound: when; float64, little-endian; NaN: follows on
+    kind      1 byte    1: container bytes, 2: a frame, 3: audio
+    seconds   8 bytes   of a frame and of audio: its time; float64, little-endian; NaN: audio that
+                        follows the audio before
     data      the rest
 """
 
@@ -13,31 +14,34 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from math import isfinite, isnan
 from typing import Any, Final
 
-from circumplex.v1 import annotation_pb2
+from circumplex.v1.annotation_pb2 import StreamingAnnotateRequest
 from google.protobuf import json_format
 
+from service.domain.stream import StreamAudio, StreamBytes, StreamFrame, StreamInput
 from service.errors import CircumplexError, RequestInvalid, StreamOutOfOrder
+from service.gateway.stream_messages import event_to_proto, parse_request
+from service.streaming.config import StreamRequest
+from service.streaming.events import StreamEvent
 from service.telemetry.logs import TRACE_ID
-
-Request = annotation_pb2.StreamingAnnotateRequest
-Response = annotation_pb2.StreamingAnnotateResponse
 
 CONTAINER_KIND: Final = 1
 FRAME_KIND: Final = 2
 AUDIO_KIND: Final = 3
+"""First byte of a binary message."""
 MEDIA_HEADER: Final = struct.Struct("<Bd")
-"""Of a frame and of sound: what comes before the data."""
+"""Header of a frame and of audio."""
 MAX_TEXT_LENGTH: Final = 2**16
 MAX_DETAIL_LENGTH: Final = 300
-END_MESSAGE: Final = {"end": {}}
-"""The media have ended: what half-closing a call says."""
+END_MESSAGE: Final[dict[str, dict[str, object]]] = {"end": {}}
+"""End of the media; a gRPC call is half-closed instead."""
 
 
-def parse_text_message(text: str) -> Request | None:
-    """What a client says: how it will stream; None: that the media have ended.
+def parse_text_message(text: str) -> StreamRequest | None:
+    """Parse a text message: a config, or None for the end of the media.
 
     Raises: RequestInvalid, StreamOutOfOrder.
     """
@@ -47,20 +51,20 @@ def parse_text_message(text: str) -> Request | None:
         payload: Any = json.loads(text)
         if payload == END_MESSAGE:
             return None
-        request = json_format.ParseDict(payload, Request())
+        request = json_format.ParseDict(payload, StreamingAnnotateRequest())
     except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:MAX_DETAIL_LENGTH]
         raise RequestInvalid(f"a text message cannot be read: {reason}") from error
     if request.WhichOneof("message") != "config":
         raise StreamOutOfOrder('a text message is {"config": {...}} or {"end": {}}')
-    return request
+    return parse_request(request)
 
 
-def parse_media_message(data: bytes) -> Request:
-    """A piece of media. Raises: RequestInvalid."""
+def parse_media_message(data: bytes) -> StreamInput:
+    """Parse a binary message. Raises: RequestInvalid."""
     kind = data[0] if data else None
     if kind == CONTAINER_KIND:
-        return Request(container=annotation_pb2.ContainerChunk(data=data[1:]))
+        return StreamBytes(data=data[1:], arrived_at=time.monotonic())
     if kind not in (FRAME_KIND, AUDIO_KIND) or len(data) < MEDIA_HEADER.size:
         raise RequestInvalid("a binary message is a byte 1, 2 or 3, a time for 2 and 3, and data")
     seconds = MEDIA_HEADER.unpack_from(data)[1]
@@ -68,15 +72,14 @@ def parse_media_message(data: bytes) -> Request:
     if not (isfinite(seconds) or (kind == AUDIO_KIND and isnan(seconds))):
         raise RequestInvalid(f"{seconds} s is no time")
     if kind == FRAME_KIND:
-        return Request(frame=annotation_pb2.VideoFrame(time_seconds=seconds, data=content))
-    time_seconds = None if isnan(seconds) else seconds
-    return Request(audio=annotation_pb2.AudioChunk(data=content, time_seconds=time_seconds))
+        return StreamFrame(time_seconds=seconds, data=content, arrived_at=time.monotonic())
+    return StreamAudio(data=content, time_seconds=None if isnan(seconds) else seconds)
 
 
-def encode_response(response: Response) -> str:
-    """One response as the client reads it."""
+def encode_event(event: StreamEvent) -> str:
+    """Return the text message of an event."""
     return json_format.MessageToJson(
-        response,
+        event_to_proto(event),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
         indent=None,
@@ -84,7 +87,7 @@ def encode_response(response: Response) -> str:
 
 
 def encode_error(error: CircumplexError) -> str:
-    """The last message of a stream that comes to a bad end."""
+    """Return the text message of an error, the last one of its stream."""
     payload = {
         "code": error.code,
         "title": error.title(),

@@ -1,9 +1,10 @@
-"""What is kept of streams in Redis while they live, and for a while after they broke off.
+"""Store of checkpoints of streams in Redis, for a time after a disconnection.
 
-    <queue_name>:stream:<id>         hash: owner, terms, recipe, who holds it, state
-    <queue_name>:stream:<id>:told    list: the last results that were told, oldest first
+    <queue_name>:stream:<id>            hash: owner, client_config, server_config, holder, state
+    <queue_name>:stream:<id>:responses  list: the last final responses, oldest first
 
-Who takes a stream over leaves a mark; what a former holder writes after that does not count.
+The latest claim holds the stream: `holder` is its session's id, and writes of earlier holders are
+refused.
 """
 
 from __future__ import annotations
@@ -13,29 +14,26 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from service.errors import ResumeTokenInvalid, StreamExpired, StreamSuperseded
-from service.redis_client.client import connect_redis, redis_errors_translated
+from service.redis_client.client import Redis, ScriptLibrary, connect_redis, redis_errors_translated
 from service.settings import Settings
-from service.streaming.input.media_reader import MediaPosition
+from service.streaming.events import MediaPosition
 
 MAX_STORED_RESPONSES: Final = 1024
-"""So many are kept for clients that have not got them."""
+"""Events of a stream that are stored for a client that resumes."""
 REDIS_TIMEOUT_SECONDS: Final = 2.0
-"""A stream does not wait longer for an answer."""
-SCRIPTS: Final = ("claim", "write", "keep")
+"""Timeout of a command."""
+SCRIPTS: Final = ("claim", "renew", "write")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamClaim:
-    """One session's hold on a stream.
+    """A session's claim on a stream; the latest claim holds it.
 
-    terms: what the client chose, and must choose again; recipe: what must be the same at the
-    gateway that goes on; mark: this session's own.
+    client_config_key: options that must be the same on resuming; server_config_hash: of all that
+    must be the same at the gateway that resumes it. holder_id: unique to the session.
     """
 
     stream_id: str
@@ -47,7 +45,7 @@ class StreamClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredStream:
-    """What was kept. told: the last results, of `entries` in all; received: of the media."""
+    """A stored stream. recent_responses: the last of `response_count` events, encoded."""
 
     state: bytes
     received: MediaPosition
@@ -56,37 +54,40 @@ class StoredStream:
 
 
 class CheckpointStore:
-    """Keeps streams; whatever it does raises QueueUnavailable."""
+    """Stores checkpoints of streams in Redis; its calls raise QueueUnavailable."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        """Args: redis: one that decodes nothing."""
+        """Use a client of Redis.
+
+        Args: redis: a client that does not decode responses.
+        """
         self._redis = redis
         self._prefix = settings.queue_name
         self.retention_seconds = settings.stream_resume_seconds
-        self._scripts = {name: redis.register_script(_load_script(name)) for name in SCRIPTS}
+        self._scripts = ScriptLibrary(redis, "service.streaming.resume", SCRIPTS)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[CheckpointStore]:
-        """An archive with its own connections; succeeds whether Redis is there or not.
+        """Open a store with its own connections, whether or not Redis is available.
 
-        Raises: QueueUnavailable: the URL cannot be read.
+        Raises: QueueUnavailable: the URL is invalid.
         """
         async with connect_redis(settings.redis_url, decode_responses=False) as redis:
             yield cls(redis, settings)
 
     async def register(self, claim: StreamClaim) -> None:
-        """Note a new stream, of which nothing is known yet."""
+        """Register a new stream, without a checkpoint."""
         key, _ = self._keys(claim.stream_id)
         async with redis_errors_translated(REDIS_TIMEOUT_SECONDS):
-            await self._redis.hset(key, mapping={"holder": claim.holder_id, "owner": claim.owner})  # pyright: ignore[reportGeneralTypeIssues]
+            await self._redis.hset(key, mapping={"holder": claim.holder_id, "owner": claim.owner})  # pyright: ignore[reportGeneralTypeIssues]  # redis-py types both its clients as one
             await self._redis.pexpire(key, self._retention_ms)
 
     async def claim(self, stream_claim: StreamClaim) -> StoredStream:
-        """Take a stream over.
+        """Claim a stored stream.
 
-        Raises: StreamGone: it is not there, not this owner's, or what answers has changed since;
-            ResumeTokenInvalid: it is of other media.
+        Raises: StreamExpired: there is none of this owner, or the gateway's configuration differs;
+            ResumeTokenInvalid: the client's configuration differs.
         """
         arguments = (
             stream_claim.owner,
@@ -95,19 +96,17 @@ class CheckpointStore:
             stream_claim.holder_id,
             self._retention_ms,
         )
-        standing, *kept = await self._run_script("claim", stream_claim, *arguments)
-        match standing:
-            case b"held":
-                state, received, entries, told = kept
+        match await self._run_script("claim", stream_claim, *arguments):
+            case [b"claimed", state, received, response_count, recent_responses]:
                 return StoredStream(
                     state=state,
                     received=MediaPosition(**json.loads(received)),
-                    response_count=int(entries),
-                    recent_responses=told,
+                    response_count=int(response_count),
+                    recent_responses=recent_responses,
                 )
-            case b"other":
+            case [b"client_changed"]:
                 raise ResumeTokenInvalid("The config is not that of the stream to be resumed")
-            case b"changed":
+            case [b"server_changed"]:
                 raise StreamExpired("The models or the method have changed since")
             case _:
                 raise StreamExpired()
@@ -120,7 +119,10 @@ class CheckpointStore:
         first_index: int,
         responses: Sequence[bytes],
     ) -> None:
-        """Keep a state, and results of which the first is the stream's entry `first`.
+        """Store a checkpoint and the events since the one before.
+
+        Args: state: the encoded checkpoint. received: media so far. first_index: number of the
+            first of these events in the stream.
 
         Raises: StreamSuperseded.
         """
@@ -132,28 +134,31 @@ class CheckpointStore:
             self._retention_ms,
             state,
         )
-        counted = (_position_to_json(received), MAX_STORED_RESPONSES, first_index)
-        if not await self._run_script("write", claim, *arguments, *counted, *responses):
+        counts = (_position_to_json(received), MAX_STORED_RESPONSES, first_index)
+        if not await self._run_script("write", claim, *arguments, *counts, *responses):
             raise StreamSuperseded()
 
     async def renew(self, claim: StreamClaim, received: MediaPosition) -> bool:
-        """Keep it for longer; returns whether anything is kept.
+        """Extend the retention; returns whether there is a stored stream.
 
         Raises: StreamSuperseded.
         """
-        standing = await self._run_script(
-            "keep", claim, claim.holder_id, self._retention_ms, _position_to_json(received)
+        stored = await self._run_script(
+            "renew", claim, claim.holder_id, self._retention_ms, _position_to_json(received)
         )
-        if standing == 0:
+        if stored == 0:
             raise StreamSuperseded()
-        return standing > 0
+        return stored > 0
 
     async def _run_script(
         self, name: str, claim: StreamClaim, *arguments: str | float | bytes
     ) -> Any:
-        async with redis_errors_translated(REDIS_TIMEOUT_SECONDS):
-            keys = self._keys(claim.stream_id)
-            return await self._scripts[name](keys=keys, args=list(arguments))
+        return await self._scripts.run(
+            name,
+            self._keys(claim.stream_id),
+            arguments,
+            timeout_seconds=REDIS_TIMEOUT_SECONDS,
+        )
 
     @property
     def _retention_ms(self) -> int:
@@ -161,11 +166,7 @@ class CheckpointStore:
 
     def _keys(self, stream_id: str) -> list[str]:
         key = f"{self._prefix}:stream:{stream_id}"
-        return [key, f"{key}:told"]
-
-
-def _load_script(name: str) -> str:
-    return (files("service.streaming.resume") / "lua" / f"{name}.lua").read_text("utf-8")
+        return [key, f"{key}:responses"]
 
 
 def _position_to_json(position: MediaPosition) -> str:

@@ -1,136 +1,184 @@
-"""Where a session begins: at nothing, or where another broke off."""
+"""Resume tokens, and the point at which a session begins: a new stream or a resumed one."""
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from circumplex.v1 import annotation_pb2 as wire
-
-from service.errors import StreamExpired
-from service.streaming.input.media_reader import FrameTimeRange, MediaPosition
-from service.streaming.resume.checkpoint import FinalCheckpoint, StreamCheckpoint, decode_checkpoint
+from service.domain.options import FaceSelection
+from service.errors import ResumeTokenInvalid, StreamExpired
+from service.streaming.events import MediaPosition, StoredEvent, StreamResult
+from service.streaming.input import FrameTimeRange
+from service.streaming.resume.checkpoint import (
+    FinalCheckpoint,
+    StreamCheckpoint,
+    decode_checkpoint,
+    decode_event,
+)
 from service.streaming.resume.checkpoint_store import StoredStream, StreamClaim
-from service.streaming.resume.resume_token import ResumeToken
+from service.streaming.stages.final import FinalStage
+
+_TOKEN_PATTERN: Final = re.compile(r"(?a:([\w-]{22})\.(\d{1,18}))")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeToken:
+    """Token that resumes a stream after a final result.
+
+    stream_id: 128 random bits. index: of that result's frame, as it was sent.
+    """
+
+    stream_id: str
+    index: int
+
+    def __str__(self) -> str:
+        """Return the token as text."""
+        return f"{self.stream_id}.{self.index}"
+
+
+def parse_resume_token(text: str) -> ResumeToken:
+    """Parse a token; raises ResumeTokenInvalid."""
+    found = _TOKEN_PATTERN.fullmatch(text)
+    if found is None:
+        raise ResumeTokenInvalid()
+    return ResumeToken(stream_id=found[1], index=int(found[2]))
+
+
+def new_stream_id() -> str:
+    """Return an unguessable id."""
+    return secrets.token_urlsafe(16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumePoint:
-    """A stream, and how far it has come.
+    """A stream and its progress; of a new stream only the claim.
 
-    told_index: the last final result that the client has. untold: what it was told after that,
-    or would have been. received: what it had sent. entries: see Kept.
+    last_delivered_index: of the last final result that the client has. undelivered: the events
+    stored after it. received: media received before. response_count: see StoredStream.
     """
 
     claim: StreamClaim
     checkpoint: StreamCheckpoint | None = None
     last_delivered_index: int = -1
-    undelivered: Sequence[wire.StreamingAnnotateResponse] = ()
+    undelivered: Sequence[StoredEvent] = ()
     received: MediaPosition = field(default_factory=MediaPosition)
     response_count: int = 0
 
     @property
     def last_final_index(self) -> int:
-        """Of the last final result that need not be told again after `untold`."""
+        """Index of the last final result that is delivered or among the undelivered ones."""
         last = -1 if self.checkpoint is None else self.checkpoint.last_final_index
         return max(last, self.last_delivered_index)
 
     @property
     def send_from(self) -> MediaPosition:
-        """Where the client goes on: a container is always decoded from its first byte."""
+        """Position from which the client sends; a container is decoded from its first byte."""
         if self.checkpoint is None or self.checkpoint.snapshot is None:
             return MediaPosition()
         return self.checkpoint.position
 
     @property
     def time_range(self) -> FrameTimeRange:
-        """The times of the frames before `send_from`."""
+        """Times of the frames before `send_from`."""
         return FrameTimeRange() if self.checkpoint is None else self.checkpoint.time_range
 
     @property
     def finalized_frames(self) -> int:
-        """Frames of which all is known, as the child numbers them; of a container's it tells."""
+        """Frames processed before; the decode process of a container returns them again."""
         return 0 if self.checkpoint is None else self.checkpoint.finalized_frames
 
     @property
     def duplicate_audio_frames(self) -> int:
-        """So many frames' sound the child tells first that is known."""
+        """Frames processed before whose audio the decode process returns again."""
         return self.finalized_frames - self.frames_with_audio
 
     @property
     def frames_with_audio(self) -> int:
-        """So many frames' sound the child does not tell any more."""
+        """Frames whose audio the decode process does not return again."""
         if self.checkpoint is None or self.checkpoint.snapshot is None:
             return 0
         return self.checkpoint.finalized_frames - self.checkpoint.frames_without_audio
 
     @property
     def next_final_index(self) -> int:
-        """The index of the next final result, if its frame is not dropped."""
-        if (untold := next(_final_indices(self.undelivered), None)) is not None:
-            return untold
+        """Index of the next final result, provided its frame is not dropped."""
+        if (undelivered := next(_final_indices(self.undelivered), None)) is not None:
+            return undelivered
         if self.checkpoint is None:
             return 0
-        waiting = self.checkpoint.result_assembler.next_index
-        at = self.checkpoint.position.frames if waiting is None else waiting
+        pending = self.checkpoint.pending_results.indices
+        at = int(pending[0]) if len(pending) else self.checkpoint.position.frames
         return max(at, self.last_delivered_index + 1)
+
+    def restore(self, stage: FinalStage, faces: FaceSelection) -> None:
+        """Set a new final stage to this point."""
+        stage.last_delivered_index = stage.last_final_index = self.last_final_index
+        if self.checkpoint is not None:
+            self.checkpoint.restore(stage, faces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedStream:
-    """A stream that has ended, and what its client may not have got."""
+    """A stream that has ended, with the events that its client may not have received."""
 
     claim: StreamClaim
     final_checkpoint: FinalCheckpoint
-    undelivered: Sequence[wire.StreamingAnnotateResponse]
+    undelivered: Sequence[StoredEvent]
 
     @property
     def send_from(self) -> MediaPosition:
-        """Nothing is wanted any more."""
+        """Position after all media: nothing needs to be sent."""
         return self.final_checkpoint.position
 
     @property
     def next_final_index(self) -> int:
-        """The index of the next final result; beyond all there are where there is none."""
+        """Index of the next final result; one beyond the last if there is none."""
         return next(_final_indices(self.undelivered), self.final_checkpoint.last_final_index + 1)
-
-
-def _final_indices(responses: Sequence[wire.StreamingAnnotateResponse]) -> Iterator[int]:
-    return (each.frame_result.index for each in responses if each.frame_result.is_final)
 
 
 def find_resume_point(
     claim: StreamClaim, stored: StoredStream, token: ResumeToken
 ) -> ResumePoint | CompletedStream:
-    """Where a stream goes on behind the token; raises StreamGone."""
-    state = decode_checkpoint(stored.state)
-    untold = _undelivered_responses(stored, token, state.last_final_index)
-    if isinstance(state, FinalCheckpoint):
-        return CompletedStream(claim=claim, final_checkpoint=state, undelivered=untold)
-    state.result_assembler.clear_arrival_times()
+    """Return the point after the token's result. Raises: StreamExpired."""
+    checkpoint = decode_checkpoint(stored.state)
+    undelivered = _undelivered_events(stored, token, checkpoint.last_final_index)
+    if isinstance(checkpoint, FinalCheckpoint):
+        return CompletedStream(claim=claim, final_checkpoint=checkpoint, undelivered=undelivered)
     return ResumePoint(
         claim=claim,
-        checkpoint=state,
+        checkpoint=checkpoint,
         last_delivered_index=token.index,
-        undelivered=untold,
+        undelivered=undelivered,
         received=stored.received,
         response_count=stored.response_count,
     )
 
 
-def _undelivered_responses(
+def _final_indices(events: Sequence[StoredEvent]) -> Iterator[int]:
+    return (each.index for each in events if isinstance(each, StreamResult) and each.is_final)
+
+
+def _undelivered_events(
     stored: StoredStream, token: ResumeToken, last_final_index: int
-) -> list[wire.StreamingAnnotateResponse]:
-    """What was told behind the token; of a token of later than what is kept, nothing."""
-    told = [wire.StreamingAnnotateResponse.FromString(each) for each in stored.recent_responses]
-    finals = [each.frame_result.index if each.frame_result.is_final else None for each in told]
-    if token.index not in finals:
+) -> list[StoredEvent]:
+    """Return the stored events after the token's result; none if it is newer than all of them."""
+    events = [decode_event(each) for each in stored.recent_responses]
+    places = [
+        place
+        for place, each in enumerate(events)
+        if isinstance(each, StreamResult) and each.is_final and each.index == token.index
+    ]
+    if not places:
         if token.index > last_final_index:
             return []
-        raise StreamExpired("The results behind this token are not kept any more")
-    untold = told[finals.index(token.index) + 1 :]
-    for each in untold:
-        if each.frame_result.is_final:
-            index = each.frame_result.index
-            each.frame_result.resume_token = str(replace(token, index=index))
-    return untold
+        raise StreamExpired("The results after this token are no longer stored")
+    return [_with_token(each, token) for each in events[places[0] + 1 :]]
+
+
+def _with_token(event: StoredEvent, token: ResumeToken) -> StoredEvent:
+    if isinstance(event, StreamResult) and event.is_final:
+        return replace(event, resume_token=str(replace(token, index=event.index)))
+    return event

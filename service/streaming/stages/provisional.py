@@ -1,8 +1,8 @@
-"""What can be said of a frame at once: from what has been seen and heard by then.
+"""Provisional estimates of a frame, from the frames and audio received so far.
 
-The last LIVE_FRAMES frames of a track go through `live_fusion`. As in a job a face that is away
-is carried on; the newest frames, whose second of sound has not been heard to its end, take the
-last voice that has.
+The last LIVE_WINDOW_FRAMES frames of a track go through `live_fusion`. As in a job a missing face
+is filled forward; the newest frames, whose patch of audio is not complete, take the last voice
+features.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.domain.array_types import BoolArray, Float32Array
-from service.domain.clip import Frame
+from service.domain.clip import Estimate, Frame, TrackStatistics
 from service.domain.model_signatures import FACE_FEATURES, LIVE_WINDOW_FRAMES, VOICE_FEATURES
 from service.domain.options import FaceSelection
 from service.domain.ports import Inference
 from service.domain.smoothing import KERNEL_RADIUS_SIGMAS
-from service.domain.timeline import Estimate
 from service.domain.track_manager import MAX_TRACKS
-from service.domain.track_statistics import TrackStatistics
 
 OutputByFrame = dict[int, tuple[Float32Array, Float32Array]]
 """Mean and spread of one track, (2,) each, by frame."""
@@ -30,7 +28,7 @@ OutputByFrame = dict[int, tuple[Float32Array, Float32Array]]
 
 @dataclass(slots=True, kw_only=True)
 class _RecentFrame:
-    """A frame of the near past. visual: of its tracks; voice: None until it has been heard."""
+    """A frame of the window. visual: (512,) of its tracks; voice: (128,), None until embedded."""
 
     frame: Frame
     visual: dict[int, Float32Array]
@@ -39,17 +37,19 @@ class _RecentFrame:
 
 @dataclass(slots=True, kw_only=True)
 class _TrackHistory:
+    """State of one track beyond the frames of the window."""
+
     statistics: TrackStatistics = field(default_factory=TrackStatistics)
     last_face: Float32Array | None = None
-    """Of the frame before the rows that are kept."""
+    """Features before the frames of the window."""
     recent_estimates: deque[tuple[float, float, float]] = field(
         default_factory=deque[tuple[float, float, float]]
     )
-    """Time, valence and arousal of the frames that smooth the next one."""
+    """Time, valence and arousal of the frames within the smoothing radius."""
 
 
 class ProvisionalEstimator:
-    """The near past of one stream, and the estimates that it allows."""
+    """Window of the latest frames of one stream, and the estimates made from it."""
 
     def __init__(
         self, *, inference: Inference, faces: FaceSelection, smoothing_seconds: float
@@ -63,7 +63,7 @@ class ProvisionalEstimator:
         self._unestimated_frames = 0
 
     def add_frame(self, frame: Frame, faces: Float32Array) -> None:
-        """Take the next frame and the (N, 512) faces in it."""
+        """Add the next frame and the (N, 512) faces in it."""
         visual = {face.track: row for face, row in zip(frame.faces, faces, strict=True)}
         for face in frame.faces:
             track = self._tracks.setdefault(face.track, _TrackHistory())
@@ -73,12 +73,11 @@ class ProvisionalEstimator:
         while len(self._recent_frames) > LIVE_WINDOW_FRAMES:
             self._evict_frame(self._recent_frames.popleft())
         if len(self._tracks) > MAX_TRACKS:
-            lately = {track for row in self._recent_frames for track in row.visual}
-            gone = self._tracks.keys() - lately
-            del self._tracks[min(gone, key=lambda track: self._tracks[track].statistics.rank)]
+            absent = self._tracks.keys() - self._recent_tracks()
+            del self._tracks[min(absent, key=lambda track: self._tracks[track].statistics.rank)]
 
     def add_voice(self, first_index: int, voice: Float32Array) -> None:
-        """Take the (T, 128) voice of frames from this one on."""
+        """Add the (T, 128) voice of the frames from this one on."""
         rows = {row.frame.index: row for row in self._recent_frames}
         for offset, features in enumerate(voice):
             if (row := rows.get(first_index + offset)) is not None:
@@ -87,55 +86,57 @@ class ProvisionalEstimator:
                 self._last_voice = features
 
     async def estimate(self) -> list[tuple[Frame, dict[int, Estimate | None]]]:
-        """Estimate the frames seen since the last call, LIVE_FRAMES at most: by track, in order."""
+        """Estimate the frames added since the last call, LIVE_WINDOW_FRAMES at most, in order."""
         new = (
             [row.frame for row in self._recent_frames][-self._unestimated_frames :]
             if self._unestimated_frames
             else []
         )
         self._unestimated_frames = 0
-        answers = await self._fuse(self._select_tracks())
+        fused = await self._fuse(self._select_tracks())
         return [
             (
                 frame,
                 {
-                    track: self._build_estimate(track, frame, told)
-                    for track, told in answers.items()
+                    track: self._build_estimate(track, frame, outputs)
+                    for track, outputs in fused.items()
                 },
             )
             for frame in new
         ]
 
     def _select_tracks(self) -> list[int]:
-        """Of all the tracks that lately have been there, or of the one that leads so far."""
-        lately = {track for row in self._recent_frames for track in row.visual}
+        """Select all tracks of the window, or the primary one so far."""
         if self._faces is FaceSelection.ALL:
-            return sorted(lately)
+            return sorted(self._recent_tracks())
         ranks = {track: each.statistics.rank for track, each in self._tracks.items()}
-        leader = max(ranks, key=ranks.__getitem__, default=None)
-        return [] if leader is None else [leader]
+        primary = max(ranks, key=ranks.__getitem__, default=None)
+        return [] if primary is None else [primary]
+
+    def _recent_tracks(self) -> set[int]:
+        return {track for row in self._recent_frames for track in row.visual}
 
     async def _fuse(self, tracks: Sequence[int]) -> dict[int, OutputByFrame]:
-        """What is known of each track, by frame."""
+        """Return the fusion output of each track, by frame."""
         contexts = {track: self._build_context(track) for track in tracks}
         known = {track: each for track, each in contexts.items() if each[2].any()}
         indices = [row.frame.index for row in self._recent_frames]
-        answers: dict[int, OutputByFrame] = {track: {} for track in tracks}
+        fused: dict[int, OutputByFrame] = {track: {} for track in tracks}
         if known:
             means, spreads = await self._inference.fuse_live(
                 *(np.stack(each) for each in zip(*known.values(), strict=True))
             )
             for track, mean, spread in zip(known, means, spreads, strict=True):
                 mask = known[track][2]
-                answers[track] = {
+                fused[track] = {
                     index: (mean[place], spread[place])
                     for place, index in enumerate(indices)
                     if mask[place]
                 }
-        return answers
+        return fused
 
     def _build_context(self, track: int) -> tuple[Float32Array, Float32Array, BoolArray]:
-        """What the fusion gets of a track: (LIVE_FRAMES, 512), (LIVE_FRAMES, 128), the mask."""
+        """Build the model input of a track: visual (T, 512), audio (T, 128) and the mask (T,)."""
         visual = np.zeros((LIVE_WINDOW_FRAMES, FACE_FEATURES), np.float32)
         audio = np.zeros((LIVE_WINDOW_FRAMES, VOICE_FEATURES), np.float32)
         known = np.zeros(LIVE_WINDOW_FRAMES, np.bool_)
@@ -172,7 +173,7 @@ class ProvisionalEstimator:
         valence: float,
         arousal: float,
     ) -> tuple[float, float]:
-        """The Gaussian of final results, of which the past half is there."""
+        """Smooth with the past half of the Gaussian that final results are smoothed with."""
         sigma = self._smoothing_seconds
         recent_estimates.append((seconds, valence, arousal))
         while seconds - recent_estimates[0][0] > KERNEL_RADIUS_SIGMAS * sigma:

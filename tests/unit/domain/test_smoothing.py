@@ -1,3 +1,5 @@
+"""Smoothing over irregular, repeated and backward times."""
+
 import math
 import random
 
@@ -10,8 +12,8 @@ def smooth(samples: list[Sample], sigma_seconds: float) -> list[Sample]:
 
 
 def naive_gaussian(samples: list[Sample], sigma: float) -> list[tuple[float, float] | None]:
-    """Every frame against every other, weights by time."""
-    answers: list[tuple[float, float] | None] = []
+    """Weighted mean of each frame over all others, weights by time."""
+    smoothed: list[tuple[float, float] | None] = []
     for here in samples:
         total, sums = 0.0, [0.0, 0.0]
         for there in samples:
@@ -20,16 +22,16 @@ def naive_gaussian(samples: list[Sample], sigma: float) -> list[tuple[float, flo
                 weight = math.exp(-(distance**2) / 2)
                 total += weight
                 sums = [s + weight * v for s, v in zip(sums, there.values, strict=True)]
-        answers.append(None if here.values is None else (sums[0] / total, sums[1] / total))
-    return answers
+        smoothed.append(None if here.values is None else (sums[0] / total, sums[1] / total))
+    return smoothed
 
 
 def irregular_samples() -> list[Sample]:
-    dice = random.Random(3)
-    time, samples = 0.0, []
+    rng = random.Random(3)
+    time, samples = 0.0, list[Sample]()
     for index in range(200):
-        time += dice.choice((0.01, 0.04, 0.2, 0.7))
-        values = None if index % 7 == 0 else (dice.uniform(-1, 1), dice.uniform(-1, 1))
+        time += rng.choice((0.01, 0.04, 0.2, 0.7))
+        values = None if index % 7 == 0 else (rng.uniform(-1, 1), rng.uniform(-1, 1))
         samples.append(Sample(time_seconds=time, values=values))
     return samples
 
@@ -47,7 +49,7 @@ def test_smoothing_equals_a_naive_gaussian_over_irregular_times() -> None:
             assert math.dist(got.values, expected) < 1e-12
 
 
-def test_constant_timeline_stays_as_it_is() -> None:
+def test_constant_timeline_is_unchanged() -> None:
     samples = [Sample(time_seconds=i / 25, values=(0.25, -0.5)) for i in range(100)]
     assert all(math.dist(s.values or (9, 9), (0.25, -0.5)) < 1e-12 for s in smooth(samples, 0.2))
 
@@ -71,16 +73,16 @@ def test_times_that_jump_back_lose_no_sample() -> None:
     assert [s.time_seconds for s in smooth(samples, 0.2)] == times
 
 
-def test_times_that_stand_still_are_smoothed_over_a_bounded_number_of_frames() -> None:
+def test_repeated_times_are_smoothed_over_a_bounded_number_of_frames() -> None:
     sigma, count = 0.01, 200
-    most = math.ceil(KERNEL_RADIUS_SIGMAS * sigma * MAX_FRAME_RATE_HZ)
+    reach = math.ceil(KERNEL_RADIUS_SIGMAS * sigma * MAX_FRAME_RATE_HZ)
     smoother, smoothed = Smoother(sigma_seconds=sigma), list[Sample]()
     for index in range(count):
         smoothed += smoother.add(Sample(time_seconds=1.0, values=(index / count, 0.0)))
-        assert index + 1 - len(smoothed) <= most
+        assert index + 1 - len(smoothed) <= reach
     smoothed += smoother.close()
     for index, sample in enumerate(smoothed):
-        near = range(max(index - most, 0), min(index + most + 1, count))
+        near = range(max(index - reach, 0), min(index + reach + 1, count))
         assert sample.values is not None
         # a mean of equal weights, summed in another order
         assert abs(sample.values[0] - sum(near) / len(near) / count) < 1e-12

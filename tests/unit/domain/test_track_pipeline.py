@@ -1,7 +1,8 @@
+"""Points of one track: order, forward fill, frames without a face."""
+
 import numpy as np
 
-from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.timeline import TimelinePoint
+from service.domain.clip import FaceBox, Frame, TimelinePoint, TrackedFace
 from service.domain.track_pipeline import TrackPipeline
 from service.domain.windows import FusionOutput, Window
 
@@ -13,25 +14,27 @@ def frame(index: int, *, face: bool) -> Frame:
 
 
 def echo_fusion(window: Window) -> FusionOutput:
-    """Answers with the first visual feature, so that one sees which face stood in for a frame."""
+    """Return the first visual features, showing the face that fills a frame."""
     mean = window.features.visual[: window.frames, :2]
     return FusionOutput(mean=mean, spread=np.zeros_like(mean))
 
 
 def points_of(present: list[bool]) -> list[TimelinePoint]:
-    """Frame i's face, where it has one, is i/1000 throughout."""
-    maker = TrackPipeline(track=3, window_frames=300, hop_frames=200, smoothing_seconds=0)
+    """Points of frames whose face features, where there is a face, are their index / 1000."""
+    pipeline = TrackPipeline(track=3, window_frames=300, hop_frames=200, smoothing_seconds=0)
     points: list[TimelinePoint] = []
     for first in range(0, len(present), 32):
         part = present[first : first + 32]
         frames = [frame(first + k, face=face) for k, face in enumerate(part)]
         values = [f.index / 1000 for f in frames if f.faces]
         faces = np.repeat(np.array(values, np.float32)[:, None], 512, axis=1)
-        for window in maker.add(frames, faces.reshape(-1, 512), np.zeros((len(part), 128), "f4")):
-            points += maker.add_fusion_output(echo_fusion(window))
-    for window in maker.close():
-        points += maker.add_fusion_output(echo_fusion(window))
-    return points + list(maker.finish())
+        for window in pipeline.add(
+            frames, faces.reshape(-1, 512), np.zeros((len(part), 128), "f4")
+        ):
+            points += pipeline.add_fusion_output(echo_fusion(window))
+    for window in pipeline.close():
+        points += pipeline.add_fusion_output(echo_fusion(window))
+    return points + list(pipeline.finish())
 
 
 def test_every_frame_has_one_point_in_order() -> None:

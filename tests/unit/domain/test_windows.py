@@ -1,7 +1,9 @@
+"""Windows of frames and the merging of their outputs."""
+
 import numpy as np
 import pytest
 
-from service.domain.windows import Features, FusionOutput, Merger, Windower
+from service.domain.windows import Features, FusionOutput, Merger, Window, Windower
 
 
 def make_features(frames: int, *, first: int = 0) -> Features:
@@ -16,7 +18,7 @@ def make_features(frames: int, *, first: int = 0) -> Features:
 
 def starts_and_frames(total: int, chunk: int) -> list[tuple[int, int]]:
     windower = Windower(window_frames=300, hop_frames=200)
-    windows = []
+    windows: list[Window] = []
     for first in range(0, total, chunk):
         windows += windower.add(make_features(min(chunk, total - first), first=first))
     windows += windower.close()
@@ -70,20 +72,20 @@ def test_merged_frames_equal_a_naive_average_over_windows() -> None:
     merged_spread = np.concatenate([part.spread for part in parts])
     assert len(merged_mean) == total
     for frame in range(total):
-        seen = [(k, frame - s) for k, s in enumerate(starts) if 0 <= frame - s < lengths[k]]
-        mean = np.mean([means[k][row] for k, row in seen], axis=0)
-        variance = np.mean([spreads[k][row] ** 2.0 for k, row in seen], axis=0)
-        # float32 rounding of the answers, nothing more
+        covering = [(k, frame - s) for k, s in enumerate(starts) if 0 <= frame - s < lengths[k]]
+        mean = np.mean([means[k][row] for k, row in covering], axis=0)
+        variance = np.mean([spreads[k][row] ** 2.0 for k, row in covering], axis=0)
+        # float32 rounding of the outputs, nothing more
         np.testing.assert_allclose(merged_mean[frame], mean, atol=1e-7)
         np.testing.assert_allclose(merged_spread[frame], np.sqrt(variance), atol=1e-7)
 
 
 def test_frame_is_released_as_soon_as_no_later_window_reaches_it() -> None:
     merger = Merger(hop_frames=200)
-    answer = FusionOutput(
+    output = FusionOutput(
         mean=np.zeros((300, 2), np.float32), spread=np.zeros((300, 2), np.float32)
     )
-    assert [len(merger.add(answer)), len(merger.add(answer)), len(merger.close())] == [
+    assert [len(merger.add(output)), len(merger.add(output)), len(merger.close())] == [
         200,
         200,
         100,

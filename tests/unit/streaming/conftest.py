@@ -1,7 +1,10 @@
+"""Fixtures of the tests of streams."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -18,12 +21,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def make_harness(redis_url: str) -> AsyncIterator[Callable[..., StreamHarness]]:
-    """Makes gateways' streams, with settings of their own, that share one Redis."""
-    async with AsyncExitStack() as stages:
+    """A factory of stream managers with settings of their own that share one Redis."""
+    async with AsyncExitStack() as exits:
 
-        def make(**settings: float | str) -> StreamHarness:
-            stage = StreamHarness(**{"redis_url": redis_url} | settings)
-            stages.push_async_callback(stage.redis.aclose)
-            return stage
+        def make(**settings: Any) -> StreamHarness:
+            harness = StreamHarness(**{"redis_url": redis_url} | settings)
+            exits.push_async_callback(harness.redis.aclose)
+            return harness
 
         yield make

@@ -1,4 +1,4 @@
-"""A wire between a gateway and its Redis that can be cut: what the gateway writes is lost then."""
+"""Proxy between a gateway and its Redis that can be disconnected: writes are lost meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 class RedisProxy:
-    """Passes everything on until it is cut."""
+    """Forwards all bytes until it is disconnected."""
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -44,7 +44,7 @@ class RedisProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:  # cut in the moment of its coming
+        if self._server is None:  # disconnected while the connection was made
             writer.transport.abort()
             return
         task = asyncio.current_task()

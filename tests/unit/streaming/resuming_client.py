@@ -1,4 +1,4 @@
-"""A client that is cut off and goes on, by nothing but what the contract says."""
+"""Client that resumes streams, written against the public contract alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.caller import ANONYMOUS, Caller
 from service.streaming.stream_manager import StreamManager
+from tests.unit.streaming.stream_harness import annotate_messages
 
 Request = wire.StreamingAnnotateRequest
 MediaCounts = tuple[int, int, int]
-"""Of bytes, frames and samples."""
+"""Numbers of bytes, frames and samples."""
 
 
 def counts_of(position: wire.MediaPosition) -> MediaCounts:
@@ -22,7 +23,7 @@ def counts_of(position: wire.MediaPosition) -> MediaCounts:
 
 @dataclass
 class ResumingClient:
-    """media: what it sends, and how much of each kind each message holds."""
+    """Client of one stream. media: its messages, each with the amount of each kind of media."""
 
     config: wire.StreamConfig
     media: Sequence[tuple[Request, MediaCounts]]
@@ -37,11 +38,11 @@ class ResumingClient:
     async def connect(
         self, streams: StreamManager, max_replies: int | None = None, *, finals: int | None = None
     ) -> None:
-        """Send until the end, or leave after so many replies, or with so many final results."""
+        """Send until the end, or disconnect after so many replies or final results."""
         count = 0
         if not self.token:
             self.dropped.clear()
-        async with aclosing(streams.annotate(self.requests(), self.caller)) as replies:
+        async with aclosing(annotate_messages(streams, self.requests(), self.caller)) as replies:
             async for reply in replies:
                 self.handle(reply)
                 count += 1
@@ -49,30 +50,31 @@ class ResumingClient:
                     return
 
     async def requests(self) -> AsyncIterator[Request]:
-        """The config, then everything that is wanted."""
+        """Yield the config, then the media from the requested position on."""
         config = wire.StreamConfig()
         config.CopyFrom(self.config)
         config.resume_token = self.token
-        visits = len(self.send_from)
+        connections = len(self.send_from)
         yield Request(config=config)
-        assert len(self.send_from) == visits + 1, "media were wanted before the acknowledgement"
+        assert len(self.send_from) == connections + 1, (
+            "media were read before the config was accepted"
+        )
         at = (0, 0, 0)
         for request, counts in self.media:
-            behind = (at[0] + counts[0], at[1] + counts[1], at[2] + counts[2])
-            if any(each > wanted for each, wanted in zip(behind, self.send_from[-1], strict=True)):
-                cut = _unless_received(request, at, self.send_from[-1])
-                if cut is not None:
-                    yield cut
-            at = behind
+            end_position = (at[0] + counts[0], at[1] + counts[1], at[2] + counts[2])
+            is_needed = any(a > b for a, b in zip(end_position, self.send_from[-1], strict=True))
+            if is_needed and not _is_received(request, at, self.send_from[-1]):
+                yield request
+            at = end_position
 
     def handle(self, reply: wire.StreamingAnnotateResponse) -> None:
-        """Note what is told."""
+        """Record a reply."""
         match reply.WhichOneof("message"):
             case "config_ack":
-                wanted = counts_of(reply.config_ack.send_from)
-                assert all(a >= b for a, b in zip(wanted, self.released, strict=True))
+                send_from = counts_of(reply.config_ack.send_from)
+                assert all(a >= b for a, b in zip(send_from, self.released, strict=True))
                 assert not self.finals or reply.config_ack.next_final_index > self.finals[-1].index
-                self.send_from.append(wanted)
+                self.send_from.append(send_from)
             case "frame_result" if reply.frame_result.is_final:
                 self.finals.append(reply.frame_result)
                 self.token = reply.frame_result.resume_token or self.token
@@ -89,17 +91,15 @@ class ResumingClient:
                 pass
 
 
-def _unless_received(request: Request, at: MediaCounts, wanted: MediaCounts) -> Request | None:
-    """The message, unless it has been had."""
+def _is_received(request: Request, at: MediaCounts, send_from: MediaCounts) -> bool:
+    """Return whether media of this kind are requested only from a later position on."""
     kind = request.WhichOneof("message")
     place = {"container": 0, "frame": 1, "audio": 2}[kind or ""]
-    if at[place] >= wanted[place]:
-        return request
-    return None
+    return at[place] < send_from[place]
 
 
 def comparable_results(finals: Sequence[wire.FrameResult]) -> list[tuple[float, ...]]:
-    """Of each result index, time, and of each track all that is estimated; no token."""
+    """Index, time and the values of all tracks of each result; without the token."""
     return [
         (
             *(each.index, each.time_seconds, each.missing_reason),

@@ -1,9 +1,10 @@
-"""A decode child and models that are quick, and say what they were given."""
+"""Stream manager over a fake extraction and fake models that echo their input."""
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 from circumplex.v1 import annotation_pb2 as wire
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.audio_grid import HOP_SAMPLES
-from service.domain.caller import ANONYMOUS
+from service.domain.caller import ANONYMOUS, Caller
 from service.domain.clip import ClipClosed, FaceBox, Frame, TrackedFace
 from service.domain.model_signatures import CROP_SIDE, LIVE_WINDOW_FRAMES
 from service.domain.stream import (
@@ -24,6 +25,7 @@ from service.domain.stream import (
     StreamInput,
     StreamMedia,
 )
+from service.gateway.rpc.annotation_servicer import AnnotationServicer
 from service.redis_client.client import connect_redis
 from service.settings import Settings
 from service.streaming.resume.checkpoint_store import CheckpointStore
@@ -34,17 +36,17 @@ BOX = FaceBox(left=0, top=0, width=112, height=112, score=1)
 CROP_SHAPE = (1, 3, CROP_SIDE, CROP_SIDE)
 AUDIO_LAG_FRAMES = 5
 UNREADABLE_BYTE = 255
-"""The first byte of what is no crop."""
+"""First byte of a frame that the fake extraction reports as unreadable."""
 
 
 class FakeCropExtraction:
-    """A child for crops: every frame is seen at once, and heard when so many more were sent.
+    """Extraction of crops: frames are returned at once, their audio AUDIO_LAG_FRAMES later.
 
-    What a frame hears is its own number.
+    The audio of a frame is its own number.
     """
 
     def __init__(self, snapshot: bytes | None, block_frames: int) -> None:
-        self._extracts: asyncio.Queue[StreamExtractionEvent] = asyncio.Queue()
+        self._events: asyncio.Queue[StreamExtractionEvent] = asyncio.Queue()
         self._block_frames = block_frames
         self._frames_extracted, self._audio_extracted = json.loads(snapshot or b"[0, 0]")
 
@@ -52,44 +54,42 @@ class FakeCropExtraction:
         if not isinstance(piece, StreamFrame):
             return
         if piece.data and piece.data[0] == UNREADABLE_BYTE:
-            self._extracts.put_nowait(FrameUnreadable())
+            self._events.put_nowait(FrameUnreadable())
             return
         faces = (TrackedFace(track=1, box=BOX),) if piece.data else ()
         frame = Frame(index=self._frames_extracted, time_seconds=piece.time_seconds, faces=faces)
         self._frames_extracted += 1
         crops = np.frombuffer(piece.data, np.uint8).reshape(len(faces), *CROP_SHAPE[1:])
-        self._extracts.put_nowait(
+        self._events.put_nowait(
             FramesExtracted(frames=(frame,), crops=crops, arrived_at=(piece.arrived_at,))
         )
         self._emit_audio(self._frames_extracted - AUDIO_LAG_FRAMES)
         if self._frames_extracted % self._block_frames == 0:
             state = json.dumps([self._frames_extracted, self._audio_extracted]).encode()
-            self._extracts.put_nowait(
-                Snapshot(frames=self._frames_extracted, samples=0, state=state)
-            )
+            self._events.put_nowait(Snapshot(frames=self._frames_extracted, samples=0, state=state))
 
     async def end(self) -> None:
         self._emit_audio(self._frames_extracted)
-        self._extracts.put_nowait(ClipClosed(frames=self._frames_extracted))
+        self._events.put_nowait(ClipClosed(frames=self._frames_extracted))
 
     async def events(self) -> AsyncIterator[StreamExtractionEvent]:
         while True:
-            extract = await self._extracts.get()
-            yield extract
-            if isinstance(extract, ClipClosed):
+            event = await self._events.get()
+            yield event
+            if isinstance(event, ClipClosed):
                 return
 
     def _emit_audio(self, until: int) -> None:
-        heard = range(self._audio_extracted, max(until, self._audio_extracted))
-        if heard:
-            sound = np.repeat(np.array(heard, np.float32), HOP_SAMPLES)
-            starts = np.arange(len(heard), dtype=np.int64)
-            self._extracts.put_nowait(AudioExtracted(waveform=sound, patch_starts=starts))
-        self._audio_extracted = heard.stop
+        frames = range(self._audio_extracted, max(until, self._audio_extracted))
+        if frames:
+            waveform = np.repeat(np.array(frames, np.float32), HOP_SAMPLES)
+            starts = np.arange(len(frames), dtype=np.int64)
+            self._events.put_nowait(AudioExtracted(waveform=waveform, patch_starts=starts))
+        self._audio_extracted = frames.stop
 
 
 class FakeCropExtractor:
-    """Opens children and knows how many are there."""
+    """Opens fake extractions and counts the open ones."""
 
     def __init__(self, block_frames: int) -> None:
         self.open_count = 0
@@ -107,18 +107,19 @@ class FakeCropExtractor:
 
 
 class EchoStreamModels:
-    """Features are a crop's first byte and what is heard; fusion answers with them."""
+    """Models whose features are a crop's first byte and its audio; the fusion returns them."""
 
     def __init__(self) -> None:
-        self.answer_gate = asyncio.Event()
-        self.answer_gate.set()
+        self.replies_allowed = asyncio.Event()
+        self.replies_allowed.set()
 
     async def embed_faces(self, crops: UInt8Array) -> Float32Array:
-        await self.answer_gate.wait()
-        return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / 255, 512, axis=1)
+        await self.replies_allowed.wait()
+        return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / np.float32(255), 512, axis=1)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
-        return np.repeat(waveform[patch_starts * HOP_SAMPLES, None] / 1000, 128, axis=1)
+        features = waveform[patch_starts * HOP_SAMPLES, None] / np.float32(1000)
+        return np.repeat(features, 128, axis=1)
 
     async def fuse(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
@@ -137,15 +138,14 @@ class EchoStreamModels:
 
 
 class StreamHarness:
-    """Streams over such children and models."""
+    """Stream manager over these fakes and a real Redis."""
 
-    def __init__(self, **settings: float | str) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.models = EchoStreamModels()
         self.metrics = Metrics(CollectorRegistry())
-        self.settings = Settings(
-            **{"window_frames": 40, "hop_frames": 20, "chunk_frames": 8, "max_streams": 4}
-            | settings
-        )
+        small: dict[str, Any] = {"window_frames": 40, "hop_frames": 20, "chunk_frames": 8}
+        small["max_streams"] = 4
+        self.settings = Settings(**small | settings)
         self.extractor = FakeCropExtractor(self.settings.chunk_frames)
         self.redis = connect_redis(self.settings.redis_url, decode_responses=False)
         self.streams = StreamManager(
@@ -160,16 +160,25 @@ class StreamHarness:
     def annotate(
         self, requests: AsyncIterator[wire.StreamingAnnotateRequest]
     ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
-        return self.streams.annotate(requests, ANONYMOUS)
+        return annotate_messages(self.streams, requests)
 
 
-def config_request(**fields: object) -> wire.StreamingAnnotateRequest:
+def annotate_messages(
+    streams: StreamManager,
+    requests: AsyncIterator[wire.StreamingAnnotateRequest],
+    caller: Caller = ANONYMOUS,
+) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+    """Annotate a stream in the messages of the public contract."""
+    return AnnotationServicer(streams).streaming_annotate(requests, caller)
+
+
+def config_request(**fields: Any) -> wire.StreamingAnnotateRequest:
     media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_FACE_CROP)
     return wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media, **fields))
 
 
 def frame_request(index: int, *, face: bool = True) -> wire.StreamingAnnotateRequest:
-    """A frame at 25 a second; its crop holds its own index in every byte."""
+    """A frame at 25 a second; each byte of its crop is its index."""
     data = bytes([index % 256]) * (3 * CROP_SIDE * CROP_SIDE) if face else b""
     return wire.StreamingAnnotateRequest(frame=wire.VideoFrame(time_seconds=index / 25, data=data))
 

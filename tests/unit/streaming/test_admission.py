@@ -1,3 +1,5 @@
+"""Admission of streams by the latency of the present ones."""
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -17,18 +19,18 @@ def observe_late_results(admission: AdmissionControl) -> None:
 
 
 def test_new_stream_is_refused_while_others_are_late() -> None:
-    gate = make_admission()
-    with gate.admit():
-        observe_late_results(gate)
-        with pytest.raises(TooManyStreams) as refusal, gate.admit():
+    admission = make_admission()
+    with admission.admit():
+        observe_late_results(admission)
+        with pytest.raises(TooManyStreams) as refusal, admission.admit():
             pass
     assert refusal.value.retry_seconds
 
 
-def test_lateness_is_forgotten_when_a_stream_ends() -> None:
-    gate = make_admission()
-    with gate.admit():
-        with gate.admit():
-            observe_late_results(gate)
-        with gate.admit():
+def test_latency_of_a_stream_is_discarded_when_it_ends() -> None:
+    admission = make_admission()
+    with admission.admit():
+        with admission.admit():
+            observe_late_results(admission)
+        with admission.admit():
             pass

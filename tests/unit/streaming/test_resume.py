@@ -1,9 +1,10 @@
-"""A stream that is cut off anywhere goes on, at any gateway, as if it had not been."""
+"""Resumed streams: the same results as without disconnections, at any gateway."""
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from circumplex.v1 import annotation_pb2 as wire
@@ -21,6 +22,7 @@ from tests.unit.streaming.resuming_client import ResumingClient, comparable_resu
 from tests.unit.streaming.stream_harness import (
     UNREADABLE_BYTE,
     StreamHarness,
+    annotate_messages,
     config_request,
     frame_request,
 )
@@ -34,7 +36,7 @@ SMALL_WINDOW_SETTINGS = {"window_frames": 16, "hop_frames": 12, "chunk_frames": 
 def make_media(
     count: int = FRAMES,
 ) -> list[tuple[wire.StreamingAnnotateRequest, tuple[int, int, int]]]:
-    """Crops, some missing, some no crops at all."""
+    """Crops, some of them missing, some unreadable."""
     requests = [
         frame_request(
             index % 255 if index % 50 else UNREADABLE_BYTE, face=index % 7 != 3 or index % 50 == 0
@@ -46,7 +48,7 @@ def make_media(
     return [(each, (0, 1, 0)) for each in requests]
 
 
-def make_client(count: int = FRAMES, **fields: object) -> ResumingClient:
+def make_client(count: int = FRAMES, **fields: Any) -> ResumingClient:
     return ResumingClient(config=config_request(**fields).config, media=make_media(count))
 
 
@@ -56,18 +58,18 @@ async def test_results_are_the_same_after_a_hundred_disconnections(
     whole, cut = make_client(), make_client()
     await whole.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams)
     draw = random.Random(6)
-    async with RedisProxy(redis_url).running() as relay:
+    async with RedisProxy(redis_url).running() as proxy:
         gateways = [
             make_harness(**SMALL_WINDOW_SETTINGS),
-            make_harness(redis_url=relay.url, **SMALL_WINDOW_SETTINGS),
+            make_harness(redis_url=proxy.url, **SMALL_WINDOW_SETTINGS),
         ]
         for place in range(DISCONNECTIONS):
             is_ahead = len(cut.finals) > 4 * place
-            gateway, most = gateways[draw.randrange(2)], draw.randrange(1, 2 if is_ahead else 60)
+            gateway, replies = gateways[draw.randrange(2)], draw.randrange(1, 2 if is_ahead else 60)
             if gateway is gateways[1] and place % 5 == 0:
-                await connect_and_kill_gateway(cut, gateway, relay, most)
+                await connect_and_kill_gateway(cut, gateway, proxy, replies)
             else:
-                await cut.connect(gateway.streams, most)
+                await cut.connect(gateway.streams, replies)
         assert cut.summary is None
         await cut.connect(gateways[0].streams)
     assert [each.open_count for each in (gateway.extractor for gateway in gateways)] == [0, 0]
@@ -84,8 +86,7 @@ async def test_a_client_that_lost_results_gets_them_once_more(make_harness: Harn
     whole, one = make_client(120), make_client(120)
     await whole.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams)
     await one.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams, finals=30)
-    kept = len(one.finals)
-    assert kept > 20
+    assert len(one.finals) > 20
     one.token, one.finals = one.finals[10].resume_token, one.finals[:11]
     await one.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams, 2)
     assert [each.index for each in one.finals[10:]] == [each.index for each in whole.finals[10:12]]
@@ -113,13 +114,13 @@ async def test_released_media_are_never_requested_again(make_harness: HarnessFac
     assert one.send_from[-1] >= one.released
 
 
-async def test_draining_hands_out_the_token_of_the_last_result(
+async def test_draining_sends_the_resume_token_of_the_last_result(
     make_harness: HarnessFactory,
 ) -> None:
     whole, one = make_client(120), make_client(120)
     await whole.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams)
     gateway = make_harness(**SMALL_WINDOW_SETTINGS)
-    async with aclosing(gateway.streams.annotate(one.requests(), one.caller)) as replies:
+    async with aclosing(annotate_messages(gateway.streams, one.requests(), one.caller)) as replies:
         while len(one.finals) < 20:
             one.handle(await anext(replies))
         gateway.streams.drain()
@@ -129,11 +130,13 @@ async def test_draining_hands_out_the_token_of_the_last_result(
     assert comparable_results(one.finals) == comparable_results(whole.finals)
 
 
-async def test_draining_before_the_first_result_hands_out_no_token(
+async def test_draining_before_the_first_result_sends_no_token(
     make_harness: HarnessFactory,
 ) -> None:
     gateway, one = make_harness(), make_client(20)
-    async with aclosing(gateway.streams.annotate(requests_without_end(one), one.caller)) as replies:
+    async with aclosing(
+        annotate_messages(gateway.streams, requests_without_end(one), one.caller)
+    ) as replies:
         one.handle(await anext(replies))
         one.token = "none"
         gateway.streams.drain()
@@ -142,7 +145,7 @@ async def test_draining_before_the_first_result_hands_out_no_token(
 
 
 async def test_dropped_frames_stay_dropped_after_resume(make_harness: HarnessFactory) -> None:
-    """And what is sent again waits its turn: it is not dropped for coming all at once."""
+    """Media sent again are queued, not dropped for arriving all at once."""
     settings = SMALL_WINDOW_SETTINGS | {"stream_queue_frames": 4}
     one = make_client(300, overload_policy=wire.OVERLOAD_POLICY_DROP_OLDEST)
     slow = make_harness(**settings)
@@ -162,7 +165,7 @@ async def test_dropped_frames_stay_dropped_after_resume(make_harness: HarnessFac
     assert {*indices} | before | again.dropped == {*range(300)}
 
 
-async def test_a_client_that_catches_up_does_not_fail_for_being_fast(
+async def test_fail_policy_does_not_apply_to_media_repeated_after_a_resume(
     make_harness: HarnessFactory,
 ) -> None:
     settings = SMALL_WINDOW_SETTINGS | {"stream_queue_frames": 2}
@@ -181,8 +184,8 @@ async def test_second_call_with_the_same_token_supersedes_the_first(
     await one.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams, finals=20)
     first, second = one, ResumingClient(config=one.config, media=one.media, token=one.token)
     async with aclosing(
-        make_harness(**SMALL_WINDOW_SETTINGS).streams.annotate(
-            requests_without_end(first), first.caller
+        annotate_messages(
+            make_harness(**SMALL_WINDOW_SETTINGS).streams, requests_without_end(first), first.caller
         )
     ) as replies:
         first.handle(await anext(replies))
@@ -195,7 +198,7 @@ async def test_resume_on_the_same_gateway_needs_no_second_slot(
     make_harness: HarnessFactory,
 ) -> None:
     one, gateway = make_client(120), make_harness(max_streams=1, **SMALL_WINDOW_SETTINGS)
-    async with aclosing(gateway.streams.annotate(one.requests(), one.caller)) as replies:
+    async with aclosing(annotate_messages(gateway.streams, one.requests(), one.caller)) as replies:
         async for reply in replies:
             one.handle(reply)
             if one.finals:
@@ -217,13 +220,12 @@ async def test_resume_on_the_same_gateway_needs_no_second_slot(
     ],
 )
 async def test_resume_token_is_bound_to_owner_and_config(
-    make_harness: HarnessFactory, change: dict[str, object], error: type[Exception]
+    make_harness: HarnessFactory, change: dict[str, Any], error: type[Exception]
 ) -> None:
     one = make_client(120)
     await one.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams, finals=20)
-    other = ResumingClient(
-        **{"config": one.config, "media": one.media, "token": one.token} | change
-    )
+    fields: dict[str, Any] = {"config": one.config, "media": one.media, "token": one.token}
+    other = ResumingClient(**fields | change)
     with pytest.raises(error):
         await other.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams)
     await one.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams)
@@ -241,8 +243,13 @@ async def test_gateway_with_other_analysis_settings_refuses_to_resume(
 
 async def test_expired_stream_cannot_be_resumed(make_harness: HarnessFactory) -> None:
     one, settings = make_client(120), SMALL_WINDOW_SETTINGS | {"stream_resume_seconds": 1.0}
-    await one.connect(make_harness(**settings).streams, finals=20)
-    await asyncio.sleep(1.2)
+    harness = make_harness(**settings)
+    await one.connect(harness.streams, finals=20)
+    stream_id = one.token.partition(".")[0]
+    async with asyncio.timeout(10):
+        key = f"{harness.settings.queue_name}:stream:{stream_id}"
+        while await harness.redis.exists(key):  # noqa: ASYNC110 - Redis sends no event
+            await asyncio.sleep(0.02)
     with pytest.raises(StreamExpired):
         await one.connect(make_harness(**settings).streams)
 
@@ -255,10 +262,10 @@ async def test_an_idle_stream_can_be_resumed_however_long_it_lasts(
         make_harness(**SMALL_WINDOW_SETTINGS | {"stream_resume_seconds": 1.0}),
     )
     async with aclosing(
-        gateway.streams.annotate(requests_without_end(one, 60), one.caller)
+        annotate_messages(gateway.streams, requests_without_end(one, 60), one.caller)
     ) as replies:
         reading = asyncio.create_task(read_to_end(replies, one))
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2.5)  # longer than the stream is retained
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     assert 0 < len(one.finals) < 60
@@ -269,9 +276,9 @@ async def test_an_idle_stream_can_be_resumed_however_long_it_lasts(
 async def test_stream_cannot_start_without_redis(
     make_harness: HarnessFactory, redis_url: str
 ) -> None:
-    async with RedisProxy(redis_url).running() as relay:
-        gateway = make_harness(redis_url=relay.url)
-        await relay.disconnect()
+    async with RedisProxy(redis_url).running() as proxy:
+        gateway = make_harness(redis_url=proxy.url)
+        await proxy.disconnect()
         with pytest.raises(QueueUnavailable):
             await make_client(20).connect(gateway.streams)
         assert gateway.extractor.open_count == 0
@@ -282,13 +289,15 @@ async def test_stream_survives_redis_outage_and_earlier_tokens_stay_valid(
 ) -> None:
     whole, one = make_client(200), make_client(200)
     await whole.connect(make_harness(**SMALL_WINDOW_SETTINGS).streams)
-    async with RedisProxy(redis_url).running() as relay:
-        gateway = make_harness(redis_url=relay.url, **SMALL_WINDOW_SETTINGS)
-        async with aclosing(gateway.streams.annotate(one.requests(), one.caller)) as replies:
+    async with RedisProxy(redis_url).running() as proxy:
+        gateway = make_harness(redis_url=proxy.url, **SMALL_WINDOW_SETTINGS)
+        async with aclosing(
+            annotate_messages(gateway.streams, one.requests(), one.caller)
+        ) as replies:
             async for reply in replies:
                 one.handle(reply)
                 if len(one.finals) == 20:
-                    await relay.disconnect()
+                    await proxy.disconnect()
                 if len(one.finals) == 100:
                     break
         released = one.released
@@ -301,11 +310,13 @@ async def test_stream_that_was_never_stored_issues_no_tokens(
     make_harness: HarnessFactory, redis_url: str
 ) -> None:
     one = make_client(120)
-    async with RedisProxy(redis_url).running() as relay:
-        gateway = make_harness(redis_url=relay.url, **SMALL_WINDOW_SETTINGS)
-        async with aclosing(gateway.streams.annotate(one.requests(), one.caller)) as replies:
+    async with RedisProxy(redis_url).running() as proxy:
+        gateway = make_harness(redis_url=proxy.url, **SMALL_WINDOW_SETTINGS)
+        async with aclosing(
+            annotate_messages(gateway.streams, one.requests(), one.caller)
+        ) as replies:
             one.handle(await anext(replies))
-            await relay.disconnect()
+            await proxy.disconnect()
             async for reply in replies:
                 one.handle(reply)
     assert len(one.finals) == 117
@@ -315,7 +326,7 @@ async def test_stream_that_was_never_stored_issues_no_tokens(
 async def requests_without_end(
     client: ResumingClient, count: int | None = None
 ) -> AsyncIterator[wire.StreamingAnnotateRequest]:
-    """The client's requests, the first so many media, and then nothing, without an end."""
+    """The client's requests, up to so many media, without an end."""
     place = 0
     async for request in client.requests():
         yield request
@@ -328,7 +339,7 @@ async def requests_without_end(
 async def read_to_end(
     replies: AsyncIterator[wire.StreamingAnnotateResponse], client: ResumingClient | None = None
 ) -> Exception | None:
-    """Read to the end; returns what it ends with."""
+    """Read to the end; returns the error it ends with."""
     try:
         async for reply in replies:
             if client is not None:
@@ -339,15 +350,17 @@ async def read_to_end(
 
 
 async def connect_and_kill_gateway(
-    client: ResumingClient, gateway: StreamHarness, relay: RedisProxy, most: int
+    client: ResumingClient, gateway: StreamHarness, proxy: RedisProxy, max_replies: int
 ) -> None:
-    """The gateway dies: it writes nothing any more, and the client is cut off."""
-    async with aclosing(gateway.streams.annotate(client.requests(), client.caller)) as replies:
+    """Read so many replies, then disconnect the gateway from Redis and the client from it."""
+    async with aclosing(
+        annotate_messages(gateway.streams, client.requests(), client.caller)
+    ) as replies:
         async for reply in replies:
             client.handle(reply)
-            most -= 1
-            if most == 0:
-                await relay.disconnect()
+            max_replies -= 1
+            if max_replies == 0:
+                await proxy.disconnect()
                 break
-    if most == 0:
-        await relay.restore()
+    if max_replies == 0:
+        await proxy.restore()

@@ -1,19 +1,19 @@
--- Take a stream over. KEYS: the stream's hash, its list of told results. ARGV: owner, terms,
--- recipe, the new holder's mark, milliseconds it is kept.
--- Returns 'gone', 'changed' or 'other'; or 'held', the state, what had been received, how many
--- entries the list has had, and those that are left.
-local owner, terms, recipe, state, received, entries =
-    unpack(redis.call('HMGET', KEYS[1], 'owner', 'terms', 'recipe', 'state', 'received', 'entries'))
+-- Take over a stream. KEYS: the stream's hash, the list of its last responses. ARGV: owner, key of
+-- the client's config, hash of the server's config, the new holder's id, milliseconds to store it.
+-- Returns {'expired'}, {'server_changed'}, {'client_changed'}, or {'claimed', state, the position
+-- received, number of responses so far, the last responses}.
+local owner, client_config, server_config, state, received, response_count = unpack(redis.call('HMGET',
+    KEYS[1], 'owner', 'client_config', 'server_config', 'state', 'received', 'response_count'))
 if owner ~= ARGV[1] or not state then
-    return {'gone'}
+    return {'expired'}
 end
-if recipe ~= ARGV[3] then
-    return {'changed'}
+if server_config ~= ARGV[3] then
+    return {'server_changed'}
 end
-if terms ~= ARGV[2] then
-    return {'other'}
+if client_config ~= ARGV[2] then
+    return {'client_changed'}
 end
 redis.call('HSET', KEYS[1], 'holder', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
-return {'held', state, received, entries, redis.call('LRANGE', KEYS[2], 0, -1)}
+return {'claimed', state, received, response_count, redis.call('LRANGE', KEYS[2], 0, -1)}

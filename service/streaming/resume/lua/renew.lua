@@ -1,6 +1,6 @@
--- Keep what is kept of a stream for longer. KEYS: the stream's hash, its list of told results.
--- ARGV: the holder's mark, milliseconds, what has been received.
--- Returns 1; 0: another holds it; -1: nothing is kept.
+-- Prolong the storage of a stream. KEYS: the stream's hash, the list of its last responses.
+-- ARGV: the holder's id, milliseconds, the position received.
+-- Returns 1; 0: another session holds the stream; -1: nothing is stored.
 local holder = redis.call('HGET', KEYS[1], 'holder')
 if not holder then
     return -1
