@@ -1,4 +1,4 @@
-"""A job as it is remembered: its state, its clip, its progress and its end."""
+"""Job records: state, clip, progress and outcome, and their form in Redis."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from service.domain.caller import ANONYMOUS
 from service.domain.options import AnalysisOptions, FaceSelection, Priority
 from service.errors import CircumplexError, InternalError, error_from_code
 
-SCHEMA_VERSION: Final = 2
-READABLE_SCHEMAS: Final = ("1", str(SCHEMA_VERSION))
-"""Schemas whose records are read; 1 had no owner and no priority. See lua/adopt.lua."""
+SCHEMA_VERSION: Final = "1"
 
 
 class JobState(StrEnum):
-    """queued → running → succeeded | failed | cancelled; running → queued to try again."""
+    """State of a job.
+
+    queued → running → succeeded | failed | cancelled; running → queued for another attempt.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -28,21 +29,23 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing comes after."""
+        """Return whether the job has ended."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """One job, as last written. Times are seconds since the epoch.
+    """Record of one job. Times are seconds since the epoch.
 
-    owner: who submitted it: the id of an API key.
-    attempt: the fencing token: how often a worker has taken the job.
-    worker: who took it last, as host:pid.
-    lost: attempts that ended without a word, their worker or their decoder with them.
-    deferrals: how often it was put off since a part of the service was away, until `retry_at`.
+    owner: id of the API key that submitted it.
+    attempt: number of the latest attempt: the fencing token.
+    worker: worker of the latest attempt, as host:pid.
+    lost: attempts that ended with the loss of their worker or decode process.
+    deferrals: times it was deferred because a part of the service was unavailable.
+    retry_at: time when a deferred job is queued again.
     published: the attempt whose results are the job's results.
-    expires_at: when the job is forgotten; clip_dropped: its clip is gone already.
+    expires_at: time when the job is removed.
+    clip_dropped: the clip has expired and is, or will be, deleted.
     """
 
     id: str
@@ -76,26 +79,26 @@ class JobRecord:
 
     @property
     def clip_key(self) -> str:
-        """Where the clip is in the store."""
+        """Key of the clip in the blob store."""
         return clip_key(self.id)
 
     @property
     def analysis_options(self) -> AnalysisOptions:
-        """What was chosen for the clip."""
+        """Options that the client chose."""
         return AnalysisOptions(
             faces=self.faces, video_stream=self.video_stream, audio_stream=self.audio_stream
         )
 
     @property
     def error(self) -> CircumplexError | None:
-        """Why the job failed."""
+        """Error of a failed job."""
         if self.error_code is None:
             return None
         return error_from_code(self.error_code, self.error_detail)
 
     @property
     def fraction(self) -> float | None:
-        """Progress in [0, 1], 1 only when succeeded; None while the frames' number is unknown."""
+        """Progress in [0, 1], 1 only when succeeded; None while the frame count is unknown."""
         if self.state is JobState.SUCCEEDED:
             return 1.0
         if self.frames_total is None:
@@ -103,26 +106,26 @@ class JobRecord:
         return min(self.frames_done / max(self.frames_total, 1), 0.99)
 
     def eta_seconds(self, now: float) -> float | None:
-        """What is left at `now`, at the attempt's pace so far; None while that is unknown."""
+        """Estimate the time left, from the mean speed of the attempt; None while unknown."""
         started, done, total = self.attempt_started_at, self.frames_done, self.frames_total
         if self.state is not JobState.RUNNING or started is None or not done or total is None:
             return None
         return round(max(now - started, 0.0) / done * max(total - done, 0), 1)
 
     def result_key(self, format_name: str) -> str:
-        """Where the published result is in the store; raises InternalError before publication."""
+        """Return the key of the published result; raises InternalError before publication."""
         if self.published is None:
             raise InternalError("the job has no published result")
         return result_key(self.id, self.published, format_name)
 
 
 def new_job_id() -> str:
-    """An id that cannot be guessed."""
+    """Create a random id that cannot be guessed."""
     return str(uuid4())
 
 
 def is_job_id(text: str) -> bool:
-    """Whether this could be an id that `new_job_id` made."""
+    """Return whether a text has the form of an id from `new_job_id`."""
     try:
         return str(UUID(text)) == text
     except ValueError:
@@ -130,29 +133,29 @@ def is_job_id(text: str) -> bool:
 
 
 def clip_key(job_id: str) -> str:
-    """Where a job's clip is in the store."""
+    """Return the key of a job's clip in the blob store."""
     return f"clips/{job_id}"
 
 
 def result_key(job_id: str, attempt: int, format_name: str) -> str:
-    """Where an attempt writes: no attempt can overwrite another's."""
+    """Return the key of an attempt's result; no two attempts share one."""
     return f"results/{job_id}/{attempt}.{format_name}"
 
 
 def record_to_fields(record: JobRecord) -> dict[str, str]:
-    """The record as a Redis hash; what is not known or not so is left out."""
+    """Convert a record to a Redis hash, without fields that are None or False."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     known = {
         name: str(value)
         for name, value in values.items()
         if value is not None and value is not False
     }
-    return {"schema": str(SCHEMA_VERSION), **known}
+    return {"schema": SCHEMA_VERSION, **known}
 
 
 def record_from_fields(found: Mapping[str, str]) -> JobRecord:
-    """The record a Redis hash holds; raises InternalError for one of another schema."""
-    if found.get("schema") not in READABLE_SCHEMAS:
+    """Parse a Redis hash; raises InternalError if it has another schema."""
+    if found.get("schema") != SCHEMA_VERSION:
         raise InternalError(f"the job was recorded with schema {found.get('schema')}")
     known = {field.name for field in fields(JobRecord)}
     read: dict[str, Any] = {

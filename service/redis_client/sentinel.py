@@ -1,8 +1,7 @@
-"""The master that sentinels name: `redis+sentinel://user:password@host:port,host/0?master_name=m`.
+"""Sentinel URLs: `redis+sentinel://user:password@host:port,host/0?master_name=m`.
 
-User and password are those of Redis itself; `sentinel_username` and `sentinel_password` in the
-query are for the sentinels. `rediss+sentinel://` speaks TLS with both, under the same `ssl_...`
-options.
+User and password are those of Redis; `sentinel_username` and `sentinel_password` in the query are
+those of the sentinels. `rediss+sentinel://` uses TLS for both, with the same `ssl_...` options.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from redis.backoff import NoBackoff
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 SENTINEL_PORT: Final = 26379
 SENTINEL_TIMEOUT_SECONDS: Final = 1.0
-"""A sentinel that has not answered by then is passed over, and the next one is asked."""
+"""Time after which an unresponsive sentinel is skipped and the next one is asked."""
 
 _HOST_PATTERN: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:,@\s]+))(?::(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentinelTopology:
-    """What a URL says: who to ask, for whom, and how to speak with either."""
+    """Parsed sentinel URL: addresses, name of the master, connection options of both."""
 
     sentinels: tuple[tuple[str, int], ...]
     master_name: str
@@ -37,14 +36,15 @@ class SentinelTopology:
 
 
 def is_sentinel_url(url: str) -> bool:
-    """Whether the URL names sentinels and not a Redis."""
+    """Return whether a URL is of sentinels, not of a Redis."""
     return url.partition("://")[0] in SCHEMES
 
 
 def parse_sentinel_url(url: str) -> SentinelTopology:
-    """Take a URL apart; raises ValueError, without quoting it."""
+    """Parse a URL; raises ValueError, whose message does not quote it."""
     scheme, _, rest = url.partition("://")
-    authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    tail = rest.removeprefix(authority)
     credentials, at, hosts = authority.rpartition("@")
     redis_scheme = scheme.removesuffix("+sentinel")
     options: dict[str, Any] = {**parse_url(f"{redis_scheme}://{credentials}{at}master{tail}")}
@@ -53,22 +53,26 @@ def parse_sentinel_url(url: str) -> SentinelTopology:
     master_name = options.pop("master_name", "")
     if not master_name:
         raise ValueError("a sentinel URL needs ?master_name=")
-    theirs = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    sentinel_options = {
+        name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")
+    }
     if scheme.startswith("rediss"):
         options["ssl"] = True
-        theirs |= {name: value for name, value in options.items() if name.startswith("ssl")}
+        sentinel_options |= {
+            name: value for name, value in options.items() if name.startswith("ssl")
+        }
     return SentinelTopology(
         sentinels=tuple(_parse_address(host) for host in hosts.split(",")),
         master_name=master_name,
         redis_options=options,
-        sentinel_options=theirs,
+        sentinel_options=sentinel_options,
     )
 
 
 def create_master_client(url: str, options: Mapping[str, Any]) -> Redis:
-    """A client of whoever is master when it connects; raises ValueError.
+    """Create a client that connects to the current master; raises ValueError.
 
-    Args: options: of its connections and pool, as redis-py names them.
+    Args: options: of the connections and the pool, named as in redis-py.
     """
     topology = parse_sentinel_url(url)
     sentinels = Sentinel(
@@ -80,7 +84,7 @@ def create_master_client(url: str, options: Mapping[str, Any]) -> Redis:
             "retry": Retry(NoBackoff(), 0),
         },
     )
-    return sentinels.master_for(
+    return sentinels.master_for(  # pyright: ignore[reportUnknownMemberType]  # untyped options
         topology.master_name,
         connection_pool_class=_MasterPool,
         **{**options, **topology.redis_options},
@@ -88,20 +92,20 @@ def create_master_client(url: str, options: Mapping[str, Any]) -> Redis:
 
 
 class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Waits for a turn where redis-py's pool raises, and closes its sentinels with itself."""
+    """Connection pool that waits when exhausted, and closes its sentinel clients too."""
 
     async def aclose(self) -> None:
-        """Close every connection, to master and sentinels."""
+        """Close all connections, to master and sentinels."""
         try:
             await super().aclose()
         finally:
-            await self.sentinel_manager.aclose()
+            await self.sentinel_manager.aclose()  # pyright: ignore[reportUnknownMemberType]  # untyped
 
 
 def _parse_address(member: str) -> tuple[str, int]:
     found = _HOST_PATTERN.fullmatch(member.strip())
     if found is None:
-        raise ValueError("a sentinel is named as host or host:port")
+        raise ValueError("a sentinel's address must be host or host:port")
     port = int(found[3] or SENTINEL_PORT)
     if not 0 < port < 2**16:
         raise ValueError("a sentinel's port is out of range")

@@ -1,4 +1,4 @@
-"""What Redis and the store tell of the jobs of a run, read when it is over."""
+"""Histories of the jobs of a run, read from Redis and the store after its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from redis import Redis
 
@@ -14,7 +15,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
-    """An entry of a job's stream. moment: seconds since the epoch, by the clock of Redis."""
+    """State event of a job. epoch_seconds: by the clock of Redis."""
 
     epoch_seconds: float
     state: str
@@ -24,7 +25,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A worker's hold on a job. ended: when the job went on to something else, if it did."""
+    """Attempt at a job. ended: time of the next state event, if there is one."""
 
     job_id: str
     number: int
@@ -35,9 +36,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHistory:
-    """A job as Redis and the store have it.
+    """Record, events and results of a job.
 
-    events: changes of its state, in order. results: attempts whose result files are there.
+    events: changes of its state, in order. results: attempts whose result files exist.
     """
 
     job_id: str
@@ -46,46 +47,48 @@ class JobHistory:
     results: frozenset[int]
 
     def count_publications(self) -> int:
-        """How often a result was published."""
+        """Return how often a result was published."""
         return sum(event.state == "succeeded" for event in self.events)
 
     def unpublished_attempts(self) -> frozenset[int]:
-        """Attempts whose result files stayed although they are not the job's result."""
+        """Return attempts whose result files exist but were not published."""
         published = self.record.get("published")
         return self.results - ({int(published)} if published else set())
 
     def list_attempts(self) -> list[Attempt]:
-        """Every attempt, in order."""
+        """List all attempts, in order."""
         return list(_iterate_attempts(self.job_id, self.events))
 
 
 def _iterate_attempts(job_id: str, events: Sequence[StateChange]) -> Iterator[Attempt]:
-    moments = [*events, None]
-    for event, after in pairwise(moments):
+    for event, following in pairwise([*events, None]):
         if event is not None and event.state == "running":
             yield Attempt(
                 job_id=job_id,
                 number=event.attempt,
                 worker=event.worker,
-                started=event.moment,
-                ended=None if after is None else after.moment,
+                started=event.epoch_seconds,
+                ended=None if following is None else following.epoch_seconds,
             )
 
 
 def read_histories(settings: Settings) -> dict[str, JobHistory]:
-    """Every job that Redis knows, by its id."""
+    """Read the history of every job in Redis, by its id."""
     prefix = f"{settings.queue_name}:job:"
-    with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
-        ids = [str(key).removeprefix(prefix) for key in redis.scan_iter(f"{prefix}*", count=1000)]
+    url = settings.redis_url
+    with Redis.from_url(url, decode_responses=True) as redis:  # pyright: ignore[reportUnknownMemberType]  # untyped options
+        keys = redis.keys(f"{prefix}*")  # pyright: ignore[reportUnknownMemberType]  # untyped options
+        ids = [str(key).removeprefix(prefix) for key in keys]
         return {job_id: _read_history(redis, settings, job_id) for job_id in ids}
 
 
 def _read_history(redis: Redis, settings: Settings, job_id: str) -> JobHistory:
     name = settings.queue_name
-    entries = redis.xrange(f"{name}:events:{job_id}")
+    record = cast("dict[str, str]", redis.hgetall(f"{name}:job:{job_id}"))
+    entries = cast("list[tuple[str, dict[str, str]]]", redis.xrange(f"{name}:events:{job_id}"))
     return JobHistory(
         job_id=job_id,
-        record=redis.hgetall(f"{name}:job:{job_id}"),
+        record=record,
         events=tuple(
             _read_state_change(entry, fields)
             for entry, fields in entries

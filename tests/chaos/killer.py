@@ -1,4 +1,4 @@
-"""Who is killed, and when: a schedule by a seed, carried out on what runs."""
+"""Killer of running processes, by a random schedule with a seed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Final, Self
 
 import psutil
 
+from service.decoding.extractor import WORKER_MODULE
 from tests.chaos.supervisor import Kill, ProcessKind, SupervisedProcess, is_alive
 
 KILL_WEIGHTS: Final[Mapping[ProcessKind, int]] = {
@@ -22,31 +23,31 @@ KILL_WEIGHTS: Final[Mapping[ProcessKind, int]] = {
     ProcessKind.REDIS: 3,
     ProcessKind.TRITON: 1,
 }
-"""How often each is killed out of so many times; Triton takes 10 to 15 s to come back."""
+"""Relative frequency of kills; Triton takes 10 to 15 s to restart."""
 DESCENDANT_EXIT_SECONDS: Final = 10.0
-"""What the processes under a killed one have to end with it."""
+"""Time within which the descendants of a killed process have to end."""
 _VICTIM_WAIT_SECONDS: Final = 1.5
-"""How long a victim that is not there just now is waited for."""
+"""Longest wait for a process to kill that does not run at the moment."""
 
 
 def make_kill_schedule(
     seed: int, mean_interval_seconds: float
 ) -> Iterator[tuple[float, ProcessKind]]:
-    """Pauses, seconds, and who is killed after each, without end.
+    """Yield pauses in seconds and the kind to kill after each, without end.
 
-    Each of the first few is of another kind, in any order; from then on the weights hold.
+    The first kills cover each kind once, in random order; later ones follow KILL_WEIGHTS.
     """
     rng = Random(seed)
-    hand = list(ProcessKind)
+    deck = list(ProcessKind)
     while True:
-        rng.shuffle(hand)
-        for kind in hand:
+        rng.shuffle(deck)
+        for kind in deck:
             yield mean_interval_seconds * rng.uniform(0.4, 1.6), kind
-        hand = [kind for kind, weight in KILL_WEIGHTS.items() for _ in range(weight)]
+        deck = [kind for kind, weight in KILL_WEIGHTS.items() for _ in range(weight)]
 
 
 class Killer:
-    """Kills by a schedule from a thread of its own, until its context ends."""
+    """Kills processes by a schedule, in a thread, until its context ends."""
 
     def __init__(
         self,
@@ -57,8 +58,9 @@ class Killer:
     ) -> None:
         self.kills: list[Kill] = []
         self.orphans: list[str] = []
-        """Processes that outlived the worker or gateway that they were under. Triton's own
-        children look for their parent every few seconds only.
+        """Processes that outlived the killed worker or gateway that had started them.
+
+        Those of Triton are not checked: they poll for their parent only every few seconds.
         """
         self._processes = processes
         self._schedule = schedule
@@ -79,7 +81,7 @@ class Killer:
             self._running.result()
 
     def raise_if_failed(self) -> None:
-        """Raises what the thread has met with, if it did."""
+        """Raise the error of the thread, if it has failed."""
         if self._running is not None and self._running.done():
             self._running.result()
 
@@ -110,7 +112,7 @@ class Killer:
         return [process for kill in self._unchecked_kills for process in kill.descendants]
 
     def _record_orphans(self, until: float) -> None:
-        """Note what still lives of the families of those killed until then."""
+        """Record descendants that still run, of processes killed up to `until`."""
         while self._unchecked_kills and self._unchecked_kills[0].epoch_seconds <= until:
             kill = self._unchecked_kills.popleft()
             self.orphans += [
@@ -118,7 +120,7 @@ class Killer:
             ]
 
     def _kill_process(self, kind: ProcessKind) -> Kill | None:
-        candidates = [part for part in self._processes if part.spec.kind is kind]
+        candidates = [each for each in self._processes if each.spec.kind is kind]
         end = time.monotonic() + _VICTIM_WAIT_SECONDS
         while time.monotonic() < end:
             kill = self._rng.choice(candidates).kill()
@@ -128,47 +130,52 @@ class Killer:
         return None
 
     def _kill_decoder(self) -> Kill | None:
-        """A decode child where there is one, else the nursery of one."""
-        workers = [part for part in self._processes if part.spec.kind is ProcessKind.WORKER]
+        """Kill a decode process, or a forkserver if no clip is being decoded."""
+        workers = [each for each in self._processes if each.spec.kind is ProcessKind.WORKER]
         end = time.monotonic() + _VICTIM_WAIT_SECONDS
         found: list[tuple[SupervisedProcess, psutil.Process]] = []
         while time.monotonic() < end:
-            children = [(part, each) for part in workers for each in find_decode_children(part)]
-            if children:
-                found = children
+            decoding = [
+                (worker, each) for worker in workers for each in find_decode_processes(worker)
+            ]
+            if decoding:
+                found = decoding
                 break
-            found = [(part, each) for part in workers for each in find_decoders(part)]
+            found = [(worker, each) for worker in workers for each in find_decoders(worker)]
             time.sleep(0.01)
         if not found:
             return None
-        part, victim = self._rng.choice(found)
+        worker, victim = self._rng.choice(found)
         with suppress(psutil.NoSuchProcess):
-            moment = time.time()
+            epoch_seconds = time.time()
             victim.kill()
             return Kill(
-                kind=ProcessKind.DECODER, name=part.spec.name, pid=victim.pid, epoch_seconds=moment
+                kind=ProcessKind.DECODER,
+                name=worker.spec.name,
+                pid=victim.pid,
+                epoch_seconds=epoch_seconds,
             )
         return None
 
 
 def find_decoders(worker: SupervisedProcess) -> list[psutil.Process]:
-    """The nursery of a worker and the decode children of it."""
-    return [each for each in worker.list_descendants() if is_forkserver(each)]
+    """Find the forkserver of a worker and its decode processes."""
+    return [each for each in worker.list_descendants() if is_decoder(each)]
 
 
-def find_decode_children(worker: SupervisedProcess) -> set[psutil.Process]:
-    """The decode children of a worker alone."""
+def find_decode_processes(worker: SupervisedProcess) -> set[psutil.Process]:
+    """Find the decode processes of a worker."""
     found: set[psutil.Process] = set()
     for each in find_decoders(worker):
         with suppress(psutil.NoSuchProcess):
-            if is_forkserver(each.parent()):
+            if is_decoder(each.parent()):
                 found.add(each)
     return found
 
 
-def is_forkserver(process: psutil.Process | None) -> bool:
-    """Whether it is a nursery, or a child forked from one, which has its command line."""
+def is_decoder(process: psutil.Process | None) -> bool:
+    """Return whether it is a forkserver or forked from one: they share a command line."""
     try:
-        return process is not None and "service.decoding.worker" in process.cmdline()
+        return process is not None and WORKER_MODULE in process.cmdline()
     except psutil.NoSuchProcess:
         return False

@@ -1,4 +1,4 @@
-"""Clients that submit and wait whatever happens to the service, and remember what they hear."""
+"""Load generator: clients that submit, retry and poll until every job has ended."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from random import Random
 from typing import Any, Final, Self
 
 import httpx
 
-from tests.chaos.short_clips import ChaosClip
+from tests.chaos.clips import ChaosClip
 
 RESPONSE_TIMEOUT_SECONDS: Final = 20.0
 _FINAL_STATES: Final = ("succeeded", "failed", "cancelled")
 _RETRY_SECONDS: Final = 0.3
 _MAX_RETRY_SECONDS: Final = 2.0
 _JOB_POLL_SECONDS: Final = 1.5
-"""How often one job is asked for: the gateways share the processors with the work."""
+"""Polling interval of one job; gateways and workers share the CPUs."""
 _SLOW_UPLOAD_SECONDS: Final = 1.0
 _SLOW_UPLOAD_CHUNKS: Final = 5
 _ACCEPTED_STATUSES: Final = (200, 202)
@@ -29,9 +30,9 @@ _ACCEPTED_STATUSES: Final = (200, 202)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSubmission:
-    """One submission: the same key is sent with every try of it.
+    """Submission to make. key: idempotency key, sent with every request for it.
 
-    is_slow: the clip comes in parts, over a second: whoever is killed meanwhile has some of it.
+    is_slow: send the clip in chunks, over a second, so that kills interrupt uploads.
     """
 
     number: int
@@ -42,7 +43,7 @@ class PlannedSubmission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedSubmission:
-    """An order that the service has accepted. tries: requests it took."""
+    """Submission that the service has accepted. request_count: requests that this took."""
 
     submission: PlannedSubmission
     job_id: str
@@ -52,19 +53,19 @@ class AcceptedSubmission:
 
 @dataclass(slots=True)
 class ClientLog:
-    """What the clients were told, by whichever thread heard it."""
+    """Responses that the clients received; shared by their threads."""
 
     accepted: dict[int, AcceptedSubmission] = field(default_factory=dict[int, AcceptedSubmission])
     first_final_states: dict[str, str] = field(default_factory=dict[str, str])
-    """The first final state of a job that anybody was told, by its id."""
+    """First final state that a client received, by job id."""
     responses: Counter[str] = field(default_factory=Counter[str])
-    """How requests were answered: a status, or the name of what broke."""
+    """Number of responses by status, or by the class of a transport error."""
     rejected: list[str] = field(default_factory=list[str])
-    """Answers to a submission that no try will change."""
+    """Responses to submissions that must not be retried."""
 
 
 class GatewayPool:
-    """The gateways, as one thread sees them: after trouble it goes to another."""
+    """HTTP client of one thread that picks a gateway at random for each request."""
 
     def __init__(self, addresses: Sequence[str], log: ClientLog, rng: Random) -> None:
         self._addresses = list(addresses)
@@ -77,7 +78,7 @@ class GatewayPool:
         self._http.close()
 
     def request(self, method: str, path: str, **request: Any) -> httpx.Response | None:
-        """An answer of any gateway; None where the connection broke."""
+        """Send a request to a gateway; returns None if the connection broke."""
         address = self._rng.choice(self._addresses)
         try:
             answer = self._http.request(method, f"{address}{path}", **request)
@@ -89,7 +90,7 @@ class GatewayPool:
 
 
 class LoadGenerator:
-    """Submits every order once it is accepted, so many open at a time, and waits for all ends."""
+    """Makes all planned submissions, up to `at_once` open jobs, and polls until they end."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class LoadGenerator:
         at_once: int,
         spread_seconds: float = 0.0,
     ) -> None:
-        """Args: spread_seconds: what the submissions are spread over, at least."""
+        """Args: spread_seconds: minimum time over which the submissions are spread."""
         self.log = ClientLog()
         self.submission_count = len(submissions)
         self._addresses = addresses
@@ -131,9 +132,9 @@ class LoadGenerator:
         self._threads.shutdown()
 
     def wait(self, seconds: float, *, on_poll: Callable[[], None] = lambda: None) -> bool:
-        """Wait for so long at most; whether every order has come to an end.
+        """Wait until done or for `seconds`; returns whether it is done.
 
-        What a client's thread has raised is raised here.
+        Raises: any error of a client's thread.
         """
         end = time.monotonic() + seconds
         while not self.is_done() and time.monotonic() < end:
@@ -145,30 +146,30 @@ class LoadGenerator:
         return self.is_done()
 
     def is_done(self) -> bool:
-        """Whether every order was accepted, and every job has ended."""
+        """Return whether every submission was accepted or rejected, and every job has ended."""
         known = len(self.log.first_final_states) + len(self.log.rejected)
         return known == self.submission_count
 
     def _run_submitter(self, seed: int) -> None:
-        doors = GatewayPool(self._addresses, self.log, Random(seed))
+        gateways = GatewayPool(self._addresses, self.log, Random(seed))
         try:
             while not self._stop.is_set():
                 try:
-                    due, order = self._waiting.popleft()
+                    due, submission = self._waiting.popleft()
                 except IndexError:
                     return
                 self._stop.wait(due - time.monotonic())
                 while not self._open_slots.acquire(timeout=0.2):
                     if self._stop.is_set():
                         return
-                self._submit(order, doors)
+                self._submit(submission, gateways)
         finally:
-            doors.close()
+            gateways.close()
 
     def _submit(self, submission: PlannedSubmission, gateways: GatewayPool) -> None:
-        pause, tries = _RETRY_SECONDS, 0
+        pause, request_count = _RETRY_SECONDS, 0
         while not self._stop.is_set():
-            tries += 1
+            request_count += 1
             answer = gateways.request(
                 "POST",
                 "/v1/jobs",
@@ -183,7 +184,7 @@ class LoadGenerator:
                 },
             )
             if answer is not None and answer.status_code in _ACCEPTED_STATUSES:
-                self._record_accepted(submission, answer.json()["id"], tries)
+                self._record_accepted(submission, answer.json()["id"], request_count)
                 return
             if answer is not None and not _is_retryable(answer):
                 self.log.rejected.append(
@@ -206,21 +207,21 @@ class LoadGenerator:
         self._open.append((time.monotonic() + _JOB_POLL_SECONDS, job_id))
 
     def _run_poller(self) -> None:
-        doors = GatewayPool(self._addresses, self.log, Random(-1))
+        gateways = GatewayPool(self._addresses, self.log, Random(-1))
         try:
             while not self._stop.is_set():
                 if not self._open or self._open[0][0] > time.monotonic():
                     self._stop.wait(0.02)
                     continue
                 _, job_id = self._open.popleft()
-                state = self._poll_state(job_id, doors)
+                state = self._poll_state(job_id, gateways)
                 if state in _FINAL_STATES:
                     self.log.first_final_states[job_id] = state
                     self._open_slots.release()
                 else:
                     self._open.append((time.monotonic() + _JOB_POLL_SECONDS, job_id))
         finally:
-            doors.close()
+            gateways.close()
 
     def _poll_state(self, job_id: str, gateways: GatewayPool) -> str | None:
         answer = gateways.request("GET", f"/v1/jobs/{job_id}")
@@ -231,9 +232,9 @@ class LoadGenerator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOutcome:
-    """How a job stands when nothing is under way any more: what the service says of it.
+    """Final outcome of a job according to the service.
 
-    state: None where it knows no such job. result: the document of one that has succeeded.
+    state: None for an unknown job. result: the JSON document of a job that has succeeded.
     """
 
     state: str | None
@@ -243,18 +244,18 @@ class JobOutcome:
 
 
 def fetch_outcome(job_id: str, addresses: Sequence[str], http: httpx.Client) -> JobOutcome:
-    """Ask the calm service; raises httpx.HTTPError where it does not answer."""
+    """Fetch an outcome while no process is killed; raises httpx.HTTPError."""
     answer = http.get(f"{addresses[0]}/v1/jobs/{job_id}")
-    if answer.status_code == httpx.codes.NOT_FOUND:
+    if answer.status_code == HTTPStatus.NOT_FOUND:
         return JobOutcome(state=None)
-    job = answer.raise_for_status().json()
+    job: dict[str, Any] = answer.raise_for_status().json()
     result = None
     if job["state"] == "succeeded":
         found = http.get(f"{addresses[-1]}/v1/jobs/{job_id}/result", params={"format": "json"})
         result = json.loads(found.content) if found.is_success else None
     return JobOutcome(
         state=job["state"],
-        error_code=(job["error"] or {}).get("code"),
+        error_code=job["error"]["code"] if job["error"] else None,
         attempts=job["attempts"],
         result=result,
     )
@@ -268,5 +269,5 @@ def _send_slowly(data: bytes) -> Iterator[bytes]:
 
 
 def _is_retryable(answer: httpx.Response) -> bool:
-    """Whether another try may be answered otherwise: trouble, overload, or the first under way."""
+    """Return whether to send the request again: error, overload, or the key is in use."""
     return answer.status_code >= 500 or answer.status_code in (408, 409, 429)

@@ -1,4 +1,4 @@
-"""Jobs that take many leases: each is started once, whatever its clip does to the decoder."""
+"""Jobs that last many leases, with slow, suspended or crashing decoders: each must start once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import psutil
 from circumplex_client import Client
 
 from service.settings import Settings
-from tests.chaos.hard_clips import make_large, make_memory_hungry, make_slow_to_open
+from tests.chaos.clips import make_large, make_memory_hungry, make_slow_to_open
 from tests.chaos.job_history import JobHistory, read_histories
-from tests.chaos.killer import find_decode_children
+from tests.chaos.killer import find_decode_processes
 from tests.chaos.process_specs import BackendSpecs, make_service_specs
 from tests.chaos.supervisor import ProcessKind, SupervisedProcess, Supervisor
 
 LEASE_SECONDS: Final = 1.0
 MIN_LEASES: Final = 10
-"""A long job takes at least so many."""
+"""Minimum duration of a long job, in leases."""
 WORKER_SETTINGS: Final[Mapping[str, Any]] = {
     "lease_seconds": LEASE_SECONDS,
     "worker_concurrency": 2,
@@ -31,14 +31,14 @@ WORKER_SETTINGS: Final[Mapping[str, Any]] = {
     "decode_cpu_seconds": 120,
 }
 _READY_TIMEOUT_SECONDS: Final = 120.0
-_CHILD_TIMEOUT_SECONDS: Final = 60.0
+_DECODER_TIMEOUT_SECONDS: Final = 60.0
 _JOB_TIMEOUT_SECONDS: Final = 300.0
-_CHILD_POLL_SECONDS: Final = 0.02
+_DECODER_POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongJobCase:
-    """A clip and how its job has to end. meddle: what is done to the child that decodes it."""
+    """Clip, expected error of its job, and the fault to inject in its decode process."""
 
     name: str
     clip: Path
@@ -48,18 +48,18 @@ class LongJobCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongJobRound:
-    """Cases that one worker has in hand together. limits: settings of it."""
+    """Cases that one worker processes at a time, and settings of that worker."""
 
     cases: tuple[LongJobCase, ...]
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Iterator[LongJobRound]:
-    """Everything that a clip may do to its decoder, two at a time."""
+    """Make all cases, two in a round."""
     seconds = MIN_LEASES * LEASE_SECONDS
     large = make_large(folder / "large.mov", frames=frames)
     slow = make_slow_to_open(folder / "slow.mp4", tags=tags)
-    greedy = make_memory_hungry(folder / "greedy.mov")
+    memory_hungry = make_memory_hungry(folder / "memory_hungry.mov")
     yield LongJobRound(
         cases=(LongJobCase(name="large", clip=large), LongJobCase(name="large too", clip=large))
     )
@@ -80,7 +80,9 @@ def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Itera
     )
     yield LongJobRound(
         cases=(
-            LongJobCase(name="eats memory", clip=greedy, error_code="decoder_out_of_memory"),
+            LongJobCase(
+                name="exceeds memory", clip=memory_hungry, error_code="decoder_out_of_memory"
+            ),
             LongJobCase(
                 name="crashes", clip=slow, error_code="decoder_crashed", fault=CrashFault(seconds)
             ),
@@ -91,41 +93,41 @@ def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class PauseFault:
-    """Has a child stand still for so long; None: for good."""
+    """Suspends a decode process for a time; None: forever."""
 
     seconds: float | None
 
-    def __call__(self, child: psutil.Process) -> None:
+    def __call__(self, process: psutil.Process) -> None:
         with suppress(psutil.NoSuchProcess):
-            child.suspend()
+            process.suspend()
             if self.seconds is not None:
                 time.sleep(self.seconds)
-                child.resume()
+                process.resume()
 
 
 @dataclass(frozen=True, slots=True)
 class CrashFault:
-    """Has a child stand still for so long, and then end as by a fault of its own."""
+    """Suspends a decode process for a time, then makes it crash."""
 
     seconds: float
 
-    def __call__(self, child: psutil.Process) -> None:
+    def __call__(self, process: psutil.Process) -> None:
         with suppress(psutil.NoSuchProcess):
-            child.suspend()
+            process.suspend()
             time.sleep(self.seconds)
-            child.send_signal(signal.SIGSEGV)
-            child.resume()
+            process.send_signal(signal.SIGSEGV)
+            process.resume()
 
 
 def run_long_jobs(
     rounds: Iterable[LongJobRound], backends: BackendSpecs, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Work on each round with a lease of a second; returns the report."""
+    """Run all rounds with a lease of one second; returns their report."""
     jobs: list[dict[str, Any]] = []
     for number, each in enumerate(rounds, start=1):
         log(f"long jobs: {', '.join(case.name for case in each.cases)} ...")
-        limits = {**WORKER_SETTINGS, **each.settings, "queue_name": f"long-{number}"}
-        jobs += _run_round(each.cases, backends.settings.model_copy(update=limits))
+        update = {**WORKER_SETTINGS, **each.settings, "queue_name": f"long-{number}"}
+        jobs += _run_round(each.cases, backends.settings.model_copy(update=update))
     return {
         "lease_seconds": LEASE_SECONDS,
         "started_again": sum(job["starts"] != 1 for job in jobs),
@@ -135,42 +137,42 @@ def run_long_jobs(
 
 
 def _run_round(cases: Sequence[LongJobCase], settings: Settings) -> list[dict[str, Any]]:
-    crew = make_service_specs(settings, gateways=1, workers=1)
+    services = make_service_specs(settings, gateways=1, workers=1)
     logs_dir = settings.state_dir / "logs" / settings.queue_name
     with (
-        Supervisor(crew.specs, logs_dir) as above,
-        Client(crew.addresses[0]) as client,
+        Supervisor(services.specs, logs_dir) as supervisor,
+        Client(services.addresses[0]) as client,
         ThreadPoolExecutor(len(cases)) as threads,
     ):
-        above.wait_until_ready(_READY_TIMEOUT_SECONDS)
-        (worker,) = (part for part in above.processes if part.spec.kind is ProcessKind.WORKER)
-        meddling: list[Future[None]] = []
+        supervisor.wait_until_ready(_READY_TIMEOUT_SECONDS)
+        (worker,) = (each for each in supervisor.processes if each.spec.kind is ProcessKind.WORKER)
+        faults: list[Future[None]] = []
         jobs: dict[str, LongJobCase] = {}
         for case in cases:
-            there = find_decode_children(worker)
+            earlier = find_decode_processes(worker)
             jobs[client.submit(case.clip).id] = case
-            child = _wait_for_child(worker, there)
+            decoder = _wait_for_decoder(worker, earlier)
             if case.fault is not None:
-                meddling.append(threads.submit(case.fault, child))
+                faults.append(threads.submit(case.fault, decoder))
         _wait_for_ends(client, jobs)
-        for each in meddling:
+        for each in faults:
             each.result()
-    trails = read_histories(settings)
-    return [_make_report_entry(case, trails[job_id]) for job_id, case in jobs.items()]
+    histories = read_histories(settings)
+    return [_make_report_entry(case, histories[job_id]) for job_id, case in jobs.items()]
 
 
-def _wait_for_child(worker: SupervisedProcess, known: set[psutil.Process]) -> psutil.Process:
-    """The child that has come; raises TimeoutError."""
-    end = time.monotonic() + _CHILD_TIMEOUT_SECONDS
+def _wait_for_decoder(worker: SupervisedProcess, known: set[psutil.Process]) -> psutil.Process:
+    """Wait for a new decode process; raises TimeoutError."""
+    end = time.monotonic() + _DECODER_TIMEOUT_SECONDS
     while time.monotonic() < end:
-        for child in find_decode_children(worker) - known:
-            return child
-        time.sleep(_CHILD_POLL_SECONDS)
-    raise TimeoutError("nobody began to decode")
+        for process in find_decode_processes(worker) - known:
+            return process
+        time.sleep(_DECODER_POLL_SECONDS)
+    raise TimeoutError("no decode process has started")
 
 
 def _wait_for_ends(client: Client, jobs: Iterable[str]) -> None:
-    """Raises TimeoutError: a job has not ended."""
+    """Wait until all jobs have ended; raises TimeoutError."""
     end = time.monotonic() + _JOB_TIMEOUT_SECONDS
     for job_id in jobs:
         while not client.job(job_id).is_final:
@@ -179,16 +181,16 @@ def _wait_for_ends(client: Client, jobs: Iterable[str]) -> None:
             time.sleep(0.2)
 
 
-def _make_report_entry(case: LongJobCase, trail: JobHistory) -> dict[str, Any]:
-    """A long job's line in the report. starts: attempts by the events, and by the record."""
-    attempts = trail.list_attempts()
-    seconds = trail.events[-1].epoch_seconds - attempts[0].started
+def _make_report_entry(case: LongJobCase, history: JobHistory) -> dict[str, Any]:
+    """Make the report of one job. starts: larger of the attempts in events and record."""
+    attempts = history.list_attempts()
+    seconds = history.events[-1].epoch_seconds - attempts[0].started
     return {
         "name": case.name,
-        "starts": max(len(attempts), int(trail.record["attempt"])),
+        "starts": max(len(attempts), int(history.record["attempt"])),
         "seconds": round(seconds, 1),
         "leases": round(seconds / LEASE_SECONDS, 1),
-        "state": trail.record["state"],
-        "error_code": trail.record.get("error_code"),
+        "state": history.record["state"],
+        "error_code": history.record.get("error_code"),
         "expected": case.error_code,
     }

@@ -1,9 +1,9 @@
-"""The parts of a stack as recipes: Redis and Triton below, gateways and workers above them."""
+"""Process specifications of a stack: the backends Redis and Triton, gateways and workers."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ _SHARED_MEMORY_DIR: Final = Path("/dev/shm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSpecs:
-    """Redis and Triton, and the settings of whoever uses them."""
+    """Specifications of Redis and Triton, and settings of the services that use them."""
 
     settings: Settings
     specs: Sequence[ProcessSpec]
@@ -37,8 +37,8 @@ class BackendSpecs:
 @contextmanager
 def prepare_backends(
     settings: Settings, folder: Path, *, redis_away_seconds: float = RESTART_DELAY_SECONDS
-) -> Iterator[BackendSpecs]:
-    """Recipes of a Redis and a Triton on free ports, with everything they write in `folder`."""
+) -> Generator[BackendSpecs]:
+    """Specify a Redis and a Triton on free ports that write to `folder` only."""
     redis_port, http, grpc, metrics = find_free_ports(4)
     ports = TritonPorts(http=http, grpc=grpc, metrics=metrics)
     settings = settings.model_copy(
@@ -81,24 +81,24 @@ def _make_triton_spec(settings: Settings, ports: TritonPorts, prefix: str) -> Pr
 
 
 def _remove_regions(prefix: str) -> None:
-    """What a Triton that was killed has left: nobody else can know of it."""
+    """Remove the shared memory that a killed Triton has left."""
     for region in _SHARED_MEMORY_DIR.glob(f"{prefix}*"):
         region.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpecs:
-    """Gateways and workers; where the gateways listen."""
+    """Specifications of gateways and workers, and URLs of the gateways."""
 
     specs: Sequence[ProcessSpec]
     addresses: tuple[str, ...]
 
 
 def make_service_specs(settings: Settings, *, gateways: int, workers: int) -> ServiceSpecs:
-    """Recipes of so many gateways and workers, on free ports."""
+    """Specify gateways and workers on free ports."""
     ports = find_free_ports(2 * gateways + workers)
-    doors, grpc, metrics = ports[:gateways], ports[gateways : 2 * gateways], ports[2 * gateways :]
-    found = [
+    http, grpc, metrics = ports[:gateways], ports[gateways : 2 * gateways], ports[2 * gateways :]
+    specs = [
         _make_service_spec(
             ProcessKind.GATEWAY,
             number,
@@ -107,16 +107,16 @@ def make_service_specs(settings: Settings, *, gateways: int, workers: int) -> Se
             port,
             "/health/ready",
         )
-        for number, (port, grpc_port) in enumerate(zip(doors, grpc, strict=True), start=1)
+        for number, (port, grpc_port) in enumerate(zip(http, grpc, strict=True), start=1)
     ]
-    found += [
+    specs += [
         _make_service_spec(
             ProcessKind.WORKER, number, settings, "worker_metrics_port", port, "/metrics"
         )
         for number, port in enumerate(metrics, start=1)
     ]
     return ServiceSpecs(
-        specs=tuple(found), addresses=tuple(f"http://{LOOPBACK}:{port}" for port in doors)
+        specs=tuple(specs), addresses=tuple(f"http://{LOOPBACK}:{port}" for port in http)
     )
 
 

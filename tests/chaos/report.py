@@ -1,10 +1,10 @@
-"""The report of a run: what out/chaos.json has, and the table at its end."""
+"""Report of a chaos run: the content of out/chaos.json, and a table for the console."""
 
 from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tests.chaos.audit import AuditFindings, Evidence, percentile
 from tests.chaos.load_generator import ClientLog
-from tests.chaos.supervisor import ProcessKind
+from tests.chaos.supervisor import Kill, ProcessKind
 
 MAX_REDELIVERY_SECONDS: Final = 20.0
 VIOLATIONS: Final = ("lost", "duplicated", "wrong", "not_accepted")
@@ -23,9 +23,7 @@ _REPORTED_LIBRARIES: Final = ("redis", "uvicorn", "fastapi", "obstore", "av", "n
 def summarise(
     evidence: Evidence, findings: AuditFindings, log: ClientLog, *, submission_count: int
 ) -> dict[str, Any]:
-    """The counts of a run; whatever does not hold is told job by job under `told`."""
-    seconds = findings.redelivery_seconds
-    by_part = Counter(kill.kind for kill in evidence.kills)
+    """Summarise a run; `violations` lists every violation."""
     return {
         "jobs": submission_count,
         "accepted": len(evidence.accepted),
@@ -33,12 +31,8 @@ def summarise(
         "lost": len(findings.lost),
         "duplicated": len(findings.duplicated),
         "wrong": len(findings.wrong),
-        "redelivery_p99_seconds": round(percentile(seconds, 0.99), 3),
-        "redelivery_p50_seconds": round(percentile(seconds, 0.5), 3),
-        "redelivery_max_seconds": round(max(seconds, default=0.0), 3),
-        "redeliveries": len(seconds),
-        "kills": len(evidence.kills),
-        "kills_by_part": {str(kind): by_part[kind] for kind in ProcessKind},
+        **_summarise_redelivery(findings.redelivery_seconds),
+        **_summarise_kills(evidence.kills),
         "states": dict(Counter(str(each.state) for each in evidence.outcomes.values())),
         "errors": dict(
             Counter(each.error_code for each in evidence.outcomes.values() if each.error_code)
@@ -47,9 +41,9 @@ def summarise(
         "submission_tries": _histogram(each.request_count for each in evidence.accepted),
         "answers": dict(sorted(log.responses.items())),
         "unpublished_results": sum(
-            len(trail.unpublished_attempts()) for trail in evidence.histories.values()
+            len(history.unpublished_attempts()) for history in evidence.histories.values()
         ),
-        "told": {
+        "violations": {
             "lost": findings.lost[:_MAX_LISTED],
             "duplicated": findings.duplicated[:_MAX_LISTED],
             "wrong": findings.wrong[:_MAX_LISTED],
@@ -58,25 +52,48 @@ def summarise(
     }
 
 
+def _summarise_redelivery(seconds: Sequence[float]) -> dict[str, float]:
+    return {
+        "redelivery_p99_seconds": round(percentile(seconds, 0.99), 3),
+        "redelivery_p50_seconds": round(percentile(seconds, 0.5), 3),
+        "redelivery_max_seconds": round(max(seconds, default=0.0), 3),
+        "redeliveries": len(seconds),
+    }
+
+
+def _summarise_kills(kills: Sequence[Kill]) -> dict[str, Any]:
+    by_kind = Counter(kill.kind for kill in kills)
+    return {
+        "kills": len(kills),
+        "kills_by_part": {str(kind): by_kind[kind] for kind in ProcessKind},
+    }
+
+
 def has_passed(summary: dict[str, Any]) -> bool:
-    """Whether every job was accepted and done once, right, soon after a kill; long ones too."""
-    is_soon = summary["redelivery_p99_seconds"] <= MAX_REDELIVERY_SECONDS
+    """Return whether a summary and its long jobs have no violations."""
+    is_redelivery_prompt = summary["redelivery_p99_seconds"] <= MAX_REDELIVERY_SECONDS
     long_jobs = summary.get("long_jobs", {})
-    is_once = not long_jobs.get("started_again") and not long_jobs.get("ended_otherwise")
-    return is_soon and is_once and not any(summary[name] for name in VIOLATIONS)
+    are_long_jobs_right = not long_jobs.get("started_again") and not long_jobs.get(
+        "ended_otherwise"
+    )
+    return (
+        is_redelivery_prompt
+        and are_long_jobs_right
+        and not any(summary[name] for name in VIOLATIONS)
+    )
 
 
 def collect_versions() -> dict[str, str]:
-    """Of what the run ran on."""
+    """Return the versions of Python, kernel and libraries."""
     return {"python": platform.python_version(), "kernel": platform.release()} | {
         name: version(name) for name in _REPORTED_LIBRARIES
     }
 
 
 def make_table(summary: dict[str, Any]) -> Table:
-    """The counts that matter, a row each."""
+    """Make a table of the main counts."""
     table = Table.grid(padding=(0, 2))
-    kills = ", ".join(f"{count} {part}" for part, count in summary["kills_by_part"].items())
+    kills = ", ".join(f"{count} {kind}" for kind, count in summary["kills_by_part"].items())
     rows: Sequence[tuple[str, str]] = (
         ("jobs", f"{summary['jobs']}, {summary['accepted']} accepted"),
         ("kills", f"{summary['kills']}: {kills}"),
@@ -86,18 +103,17 @@ def make_table(summary: dict[str, Any]) -> Table:
         (
             "redelivery",
             f"p50 {summary['redelivery_p50_seconds']} s, p99 {summary['redelivery_p99_seconds']} s,"
-            f" most {summary['redelivery_max_seconds']} s ({summary['redeliveries']} of them)",
+            f" max {summary['redelivery_max_seconds']} s ({summary['redeliveries']} of them)",
         ),
     )
     for row in rows:
         table.add_row(*row)
     for job in summary.get("long_jobs", {}).get("jobs", ()):
         outcome = job["error_code"] or job["state"]
-        told = f"started {job['starts']}x, {job['leases']} leases: {outcome}"
-        table.add_row(job["name"], told)
+        table.add_row(job["name"], f"started {job['starts']}x, {job['leases']} leases: {outcome}")
     return table
 
 
-def _histogram(counts: Any) -> dict[str, int]:
-    """How many jobs had each count."""
-    return {str(count): number for count, number in sorted(Counter(counts).items())}
+def _histogram(values: Iterable[int]) -> dict[str, int]:
+    """Count how often each value occurs."""
+    return {str(value): count for value, count in sorted(Counter(values).items())}

@@ -1,9 +1,14 @@
-"""A run: a stack of its own, clients that want every clip done, and somebody who kills."""
+"""Chaos run: a stack, clients that submit clips to it, and a killer of its processes.
+
+LoadGenerator ──▶ gateways ──▶ Redis ◀── workers ──▶ Triton
+              Killer: SIGKILL to any of them; Supervisor: restart
+afterwards: outcomes + job histories ──audit──▶ report
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,6 +20,7 @@ import httpx
 
 from service.settings import Settings
 from tests.chaos.audit import Evidence, audit
+from tests.chaos.clips import ChaosClip
 from tests.chaos.job_history import read_histories
 from tests.chaos.killer import Killer, make_kill_schedule
 from tests.chaos.load_generator import (
@@ -32,13 +38,12 @@ from tests.chaos.process_specs import (
     prepare_backends,
 )
 from tests.chaos.report import summarise
-from tests.chaos.short_clips import ChaosClip
 from tests.chaos.supervisor import RESTART_DELAY_SECONDS, Supervisor
 from tests.fuzz.leaks import find_stray_files
 
 READY_TIMEOUT_SECONDS: Final = 240.0
 RECOVERY_TIMEOUT_SECONDS: Final = 180.0
-"""What the service gets without a kill to end what is left."""
+"""Time without kills that the service gets to end the remaining jobs."""
 REFERENCE_TIMEOUT_SECONDS: Final = 120.0
 _PROGRESS_SECONDS: Final = 5.0
 
@@ -47,11 +52,11 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosPlan:
-    """What is done. kill_seconds: from one kill to the next, on average.
+    """Parameters of a run. kill_seconds: mean interval between kills.
 
-    at_once: jobs open at a time. spread_seconds: what submissions are spread over, at least.
-    slow_every: one submission in so many comes slowly; 0: none.
-    max_kills, deadline_seconds: when killing ends, whatever is left.
+    at_once: maximum of open jobs. spread_seconds: minimum time over which submissions are spread.
+    slow_every: one submission in so many is slow; 0: none.
+    max_kills, deadline_seconds: limits after which nothing is killed any more.
     """
 
     jobs: int = 1000
@@ -70,19 +75,19 @@ class ChaosPlan:
 @contextmanager
 def running_backends(
     settings: Settings, folder: Path, log: Log, *, redis_away_seconds: float = RESTART_DELAY_SECONDS
-) -> Iterator[tuple[BackendSpecs, Supervisor]]:
-    """Redis and Triton, ready."""
+) -> Generator[tuple[BackendSpecs, Supervisor]]:
+    """Start Redis and Triton and wait until they are ready."""
     log("starting Redis and Triton ...")
     with (
-        prepare_backends(settings, folder, redis_away_seconds=redis_away_seconds) as ground,
-        Supervisor(ground.specs, folder / "logs") as below,
+        prepare_backends(settings, folder, redis_away_seconds=redis_away_seconds) as backends,
+        Supervisor(backends.specs, folder / "logs") as supervisor,
     ):
-        below.wait_until_ready(READY_TIMEOUT_SECONDS)
-        yield ground, below
+        supervisor.wait_until_ready(READY_TIMEOUT_SECONDS)
+        yield backends, supervisor
 
 
 def plan_submissions(clips: Sequence[ChaosClip], plan: ChaosPlan) -> list[PlannedSubmission]:
-    """So many submissions of clips in any order, all of them about equally often."""
+    """Plan submissions in random order, with about the same number of each clip."""
     rng = Random(plan.seed)
     chosen = [clips[number % len(clips)] for number in range(plan.jobs)]
     rng.shuffle(chosen)
@@ -98,26 +103,28 @@ def plan_submissions(clips: Sequence[ChaosClip], plan: ChaosPlan) -> list[Planne
 
 
 def run_reference(clips: Sequence[ChaosClip], services: ServiceSpecs) -> Mapping[str, JobOutcome]:
-    """What the calm service makes of each clip; raises ValueError if it is not what it should."""
-    orders = [
+    """Process each clip once without kills; raises ValueError for an unexpected outcome."""
+    submissions = [
         PlannedSubmission(number=n, key=f"reference-{n}", clip=clip) for n, clip in enumerate(clips)
     ]
-    with LoadGenerator(services.addresses, orders, submitters=1, at_once=1) as crowd:
-        if not crowd.wait(REFERENCE_TIMEOUT_SECONDS):
-            raise ValueError(f"the calm service did not end every clip: {crowd.log}")
-    accepted = crowd.log.accepted.values()
-    endings = fetch_outcomes(accepted, services)
-    expected = {each.submission.clip.name: endings[each.job_id] for each in accepted}
+    with LoadGenerator(services.addresses, submissions, submitters=1, at_once=1) as load:
+        if not load.wait(REFERENCE_TIMEOUT_SECONDS):
+            raise ValueError(f"not every reference job has ended: {load.log}")
+    accepted = load.log.accepted.values()
+    outcomes = fetch_outcomes(accepted, services)
+    expected = {each.submission.clip.name: outcomes[each.job_id] for each in accepted}
     for clip in clips:
-        ending = expected[clip.name]
-        is_right = ending.error_code == clip.error_code
-        if not is_right or (clip.error_code is None and not ending.result):
-            raise ValueError(f"{clip.name} came to {ending.state} ({ending.error_code})")
+        outcome = expected[clip.name]
+        is_expected = outcome.error_code == clip.error_code
+        if not is_expected or (clip.error_code is None and not outcome.result):
+            raise ValueError(f"{clip.name}: {outcome.state} ({outcome.error_code})")
     return expected
 
 
-def fetch_outcomes(accepted: Any, services: ServiceSpecs) -> dict[str, JobOutcome]:
-    """How each job stands now."""
+def fetch_outcomes(
+    accepted: Iterable[AcceptedSubmission], services: ServiceSpecs
+) -> dict[str, JobOutcome]:
+    """Fetch the outcome of each job, by its id."""
     with httpx.Client(timeout=RESPONSE_TIMEOUT_SECONDS) as http:
         return {
             each.job_id: fetch_outcome(each.job_id, services.addresses, http) for each in accepted
@@ -131,59 +138,87 @@ def run_chaos(
     backend_supervisor: Supervisor,
     log: Log,
 ) -> dict[str, Any]:
-    """Kill while every order is worked on; returns the report."""
-    crew = make_service_specs(backends.settings, gateways=plan.gateways, workers=plan.workers)
+    """Kill processes while the jobs are processed; returns the report."""
+    services = make_service_specs(backends.settings, gateways=plan.gateways, workers=plan.workers)
     logs_dir = backends.settings.state_dir / "logs"
-    with Supervisor(crew.specs, logs_dir) as above:
-        above.wait_until_ready(READY_TIMEOUT_SECONDS)
-        log("learning what each clip comes to ...")
-        expected = run_reference(clips, crew)
+    with Supervisor(services.specs, logs_dir) as supervisor:
+        supervisor.wait_until_ready(READY_TIMEOUT_SECONDS)
+        log("processing each clip without kills ...")
+        expected = run_reference(clips, services)
         earlier = set(read_histories(backends.settings))
-        crowd = LoadGenerator(
-            crew.addresses,
+        load = LoadGenerator(
+            services.addresses,
             plan_submissions(clips, plan),
             submitters=plan.submitters,
             at_once=plan.at_once,
             spread_seconds=plan.spread_seconds,
         )
-        parts = (*backend_supervisor.processes, *above.processes)
+        processes = (*backend_supervisor.processes, *supervisor.processes)
         kills = islice(make_kill_schedule(plan.seed, plan.kill_seconds), plan.max_kills)
-        killer = Killer(parts, kills, seed=plan.seed)
-        began = time.monotonic()
-        with crowd:
-            with killer:
-                crowd.wait(plan.deadline_seconds, on_poll=_ProgressLogger(crowd, killer, log))
-            for supervisor in (backend_supervisor, above):
-                supervisor.wait_until_ready(READY_TIMEOUT_SECONDS)
-            crowd.wait(RECOVERY_TIMEOUT_SECONDS, on_poll=_ProgressLogger(crowd, killer, log))
-        seconds = time.monotonic() - began
+        killer = Killer(processes, kills, seed=plan.seed)
+        seconds = _run_load(plan, load, killer, (backend_supervisor, supervisor), log)
         log("auditing ...")
-        trails = read_histories(backends.settings)
-        accepted: Sequence[AcceptedSubmission] = list(crowd.log.accepted.values())
-        evidence = Evidence(
-            accepted=accepted,
-            first_final_states=crowd.log.first_final_states,
-            expected=expected,
-            outcomes=fetch_outcomes(accepted, crew),
-            histories={job_id: trails[job_id] for job_id in trails.keys() - earlier},
-            kills=killer.kills,
-        )
-    summary = summarise(evidence, audit(evidence), crowd.log, submission_count=plan.jobs)
+        evidence = _collect_evidence(backends, services, load, killer, expected, earlier)
+    summary = summarise(evidence, audit(evidence), load.log, submission_count=plan.jobs)
     return summary | {
         "seed": plan.seed,
         "seconds": round(seconds, 1),
         "jobs_per_second": round(plan.jobs / seconds, 2),
         "settings": asdict(plan) | {"lease_seconds": backends.settings.lease_seconds},
         "orphans": killer.orphans,
-        "ended_alone": [*backend_supervisor.unexpected_exits, *above.unexpected_exits],
-        "stray_files": find_stray_files(backends.settings.store_dir, set(trails)),
-        "stopped_badly": above.force_killed,
-        "starts": {part.spec.name: part.start_count for part in parts},
+        "ended_alone": [*backend_supervisor.unexpected_exits, *supervisor.unexpected_exits],
+        "stray_files": find_stray_files(
+            backends.settings.store_dir, earlier | evidence.histories.keys()
+        ),
+        "stopped_badly": supervisor.force_killed,
+        "starts": {each.spec.name: each.start_count for each in processes},
     }
 
 
+def _collect_evidence(
+    backends: BackendSpecs,
+    services: ServiceSpecs,
+    load: LoadGenerator,
+    killer: Killer,
+    expected: Mapping[str, JobOutcome],
+    earlier: set[str],
+) -> Evidence:
+    """Collect what the audit compares. earlier: ids of jobs that the run did not submit."""
+    histories = read_histories(backends.settings)
+    accepted = list(load.log.accepted.values())
+    return Evidence(
+        accepted=accepted,
+        first_final_states=load.log.first_final_states,
+        expected=expected,
+        outcomes=fetch_outcomes(accepted, services),
+        histories={job_id: histories[job_id] for job_id in histories.keys() - earlier},
+        kills=killer.kills,
+    )
+
+
+def _run_load(
+    plan: ChaosPlan,
+    load: LoadGenerator,
+    killer: Killer,
+    supervisors: Sequence[Supervisor],
+    log: Log,
+) -> float:
+    """Kill until the load is done or the plan's limits are reached; returns the duration.
+
+    Jobs that are left then get RECOVERY_TIMEOUT_SECONDS without kills.
+    """
+    began = time.monotonic()
+    with load:
+        with killer:
+            load.wait(plan.deadline_seconds, on_poll=_ProgressLogger(load, killer, log))
+        for each in supervisors:
+            each.wait_until_ready(READY_TIMEOUT_SECONDS)
+        load.wait(RECOVERY_TIMEOUT_SECONDS, on_poll=_ProgressLogger(load, killer, log))
+    return time.monotonic() - began
+
+
 class _ProgressLogger:
-    """Says how far a run is, every few seconds."""
+    """Logs the progress of a run every few seconds."""
 
     def __init__(self, load: LoadGenerator, killer: Killer, log: Log) -> None:
         self._load, self._killer, self._log = load, killer, log
@@ -196,10 +231,10 @@ class _ProgressLogger:
         if now < self._due:
             return
         self._due = now + _PROGRESS_SECONDS
-        notes, kills = self._load.log, self._killer.kills
+        client_log, kills = self._load.log, self._killer.kills
         last = f", the last {kills[-1].name}" if kills else ""
         self._log(
-            f"{now - self._began:5.0f} s: {len(notes.accepted)} accepted, "
-            f"{len(notes.first_final_states)} ended"
+            f"{now - self._began:5.0f} s: {len(client_log.accepted)} accepted, "
+            f"{len(client_log.first_final_states)} ended"
             f" of {self._load.submission_count}; {len(kills)} kills{last}"
         )

@@ -1,4 +1,4 @@
-"""Processes that are started again whenever they end, and that can be killed at any moment."""
+"""Supervisor of processes: restarts them when they end, and can kill them at any moment."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from service.embedded.process import LOOPBACK, build_pdeathsig_prefix
 
 SUPERVISOR_POLL_SECONDS: Final = 0.02
 RESTART_DELAY_SECONDS: Final = 0.2
-"""What a supervisor waits before it starts again what has ended."""
+"""Delay before a process that has ended is started again."""
 STOP_TIMEOUT_SECONDS: Final = 20.0
 
 
 class ProcessKind(StrEnum):
-    """What can be killed. A decoder is a process under a worker: its nursery, or a child of it."""
+    """Kinds of processes to kill. A decoder is the forkserver of a worker, or a decode process."""
 
     WORKER = "worker"
     DECODER = "decoder"
@@ -36,9 +36,9 @@ class ProcessKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """How a part is started. sweep: called before each start; away_seconds: from end to start.
+    """Specification of a process.
 
-    is_ready: asked again and again, must neither block long nor raise.
+    is_ready: is polled; must neither block for long nor raise. clean_up: called before each start.
     """
 
     name: str
@@ -52,7 +52,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
-    """One kill -9. moment: seconds since the epoch; family: what had to end with the process."""
+    """Record of a SIGKILL. descendants: processes that have to end with the killed one."""
 
     kind: ProcessKind
     name: str
@@ -62,7 +62,7 @@ class Kill:
 
 
 class SupervisedProcess:
-    """A process by its recipe; only the supervisor's thread starts it."""
+    """Process of one specification; only the supervisor's thread starts it."""
 
     def __init__(self, spec: ProcessSpec, logs_dir: Path) -> None:
         self.spec = spec
@@ -74,7 +74,7 @@ class SupervisedProcess:
         self._lock = threading.Lock()
 
     def ensure_running(self) -> int | None:
-        """Start it if it does not run; returns the status of one that ended by itself."""
+        """Start it if it does not run; returns the exit status if it ended without a kill."""
         with self._lock:
             process, status = self._process, None
             if process is not None and process.poll() is not None:
@@ -88,52 +88,54 @@ class SupervisedProcess:
             return status
 
     def kill(self) -> Kill | None:
-        """kill -9, whatever it is doing; None where it does not run just now."""
+        """Send SIGKILL; returns None if it does not run at the moment."""
         with self._lock:
             process = self._process
             if process is None or process.poll() is not None:
                 return None
-            family = tuple(list_descendants(process.pid))
+            descendants = tuple(list_descendants(process.pid))
             self._killed.add(process.pid)
-            moment = time.time()
+            epoch_seconds = time.time()
             process.kill()
-        recipe = self.spec
         return Kill(
-            kind=recipe.kind,
-            name=recipe.name,
+            kind=self.spec.kind,
+            name=self.spec.name,
             pid=process.pid,
-            epoch_seconds=moment,
-            descendants=family,
+            epoch_seconds=epoch_seconds,
+            descendants=descendants,
         )
 
     def list_descendants(self) -> list[psutil.Process]:
-        """Everything under its process, now."""
+        """List all descendants of its process."""
         process = self._process
         return list_descendants(process.pid) if process is not None else []
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         if self._process is not None:
             self._process.terminate()
 
     def wait_for_exit(self, timeout_seconds: float) -> bool:
-        """Whether it ended in time; it has ended afterwards, and everything under it."""
+        """Wait for the process and its descendants, killing it after the timeout.
+
+        Returns: whether it ended in time.
+        """
         process = self._process
         if process is None:
             return True
-        family = list_descendants(process.pid)
-        ended = True
+        descendants = list_descendants(process.pid)
+        has_ended = True
         try:
             process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
-            ended = False
+            has_ended = False
             process.kill()
             process.wait()
-        for each in family:
+        for each in descendants:
             with suppress(psutil.NoSuchProcess):
                 each.wait(timeout_seconds)
         self._process = None
-        return ended
+        return has_ended
 
     def _start(self) -> None:
         self.spec.clean_up()
@@ -152,15 +154,15 @@ class SupervisedProcess:
 
 
 class Supervisor:
-    """Keeps parts running from a thread of its own, until its context ends."""
+    """Keeps processes running, in a thread, until its context ends."""
 
     def __init__(self, specs: Sequence[ProcessSpec], logs_dir: Path) -> None:
         logs_dir.mkdir(parents=True, exist_ok=True)
-        self.processes = tuple(SupervisedProcess(recipe, logs_dir) for recipe in specs)
+        self.processes = tuple(SupervisedProcess(spec, logs_dir) for spec in specs)
         self.unexpected_exits: list[dict[str, object]] = []
-        """Parts that ended although nobody killed them."""
+        """Processes that ended without a kill."""
         self.force_killed: list[str] = []
-        """Parts that had to be killed in the end."""
+        """Processes that did not end after SIGTERM."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor")
 
@@ -173,32 +175,32 @@ class Supervisor:
         self._thread.join()
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Raises TimeoutError: which part is not."""
+        """Wait until all processes are ready; raises TimeoutError."""
         end = time.monotonic() + seconds
-        for part in self.processes:
-            while not part.spec.is_ready():
+        for process in self.processes:
+            while not process.spec.is_ready():
                 if time.monotonic() > end:
-                    raise TimeoutError(f"{part.spec.name} is not ready; see {part.log_file}")
+                    raise TimeoutError(f"{process.spec.name} is not ready; see {process.log_file}")
                 time.sleep(0.1)
 
     def _run(self) -> None:
         try:
             while not self._stop.wait(SUPERVISOR_POLL_SECONDS):
-                for part in self.processes:
-                    status = part.ensure_running()
+                for process in self.processes:
+                    status = process.ensure_running()
                     if status is not None:
-                        self.unexpected_exits.append({"part": part.spec.name, "status": status})
+                        self.unexpected_exits.append({"part": process.spec.name, "status": status})
         finally:
-            for part in self.processes:
-                part.terminate()
+            for process in self.processes:
+                process.terminate()
             end = time.monotonic() + STOP_TIMEOUT_SECONDS
-            for part in self.processes:
-                if not part.wait_for_exit(max(end - time.monotonic(), 0.1)):
-                    self.force_killed.append(part.spec.name)
+            for process in self.processes:
+                if not process.wait_for_exit(max(end - time.monotonic(), 0.1)):
+                    self.force_killed.append(process.spec.name)
 
 
 def list_descendants(pid: int) -> list[psutil.Process]:
-    """Every process under one; none where that has ended."""
+    """List all descendants of a process; none if it has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -206,7 +208,7 @@ def list_descendants(pid: int) -> list[psutil.Process]:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it has not ended; one that nobody has reaped has."""
+    """Return whether a process has not ended; a zombie has."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -214,7 +216,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def responds_ok(port: int, path: str) -> bool:
-    """Whether a GET on the loopback address is answered with 200 within two seconds."""
+    """Return whether a GET on the loopback address returns 200 within two seconds."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:
         connection.request("GET", path)

@@ -1,4 +1,4 @@
-"""The audit sees what it is there to see: each way of breaking the promise, planted."""
+"""Tests of the audit, the report and the kill schedule, with planted violations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.chaos.audit import AuditFindings, Evidence, audit, percentile
+from tests.chaos.clips import ChaosClip
 from tests.chaos.job_history import JobHistory, StateChange
 from tests.chaos.killer import KILL_WEIGHTS, make_kill_schedule
 from tests.chaos.load_generator import AcceptedSubmission, ClientLog, JobOutcome, PlannedSubmission
 from tests.chaos.report import VIOLATIONS, has_passed, summarise
-from tests.chaos.short_clips import ChaosClip
 from tests.chaos.supervisor import Kill, ProcessKind
 
 START_EPOCH_SECONDS = 1_000_000.0
@@ -63,15 +63,18 @@ def make_history(job_id: str, *events: StateChange) -> JobHistory:
 
 
 def make_accepted(number: int, clip: ChaosClip) -> AcceptedSubmission:
-    order = PlannedSubmission(number=number, key=f"key-{number}", clip=clip)
+    submission = PlannedSubmission(number=number, key=f"key-{number}", clip=clip)
     return AcceptedSubmission(
-        submission=order, job_id=f"job-{number}", epoch_seconds=START_EPOCH_SECONDS, request_count=1
+        submission=submission,
+        job_id=f"job-{number}",
+        epoch_seconds=START_EPOCH_SECONDS,
+        request_count=1,
     )
 
 
 @pytest.fixture
 def clean_evidence() -> Evidence:
-    """Two jobs that ended as they should."""
+    """Two jobs that ended as expected."""
     return Evidence(
         accepted=[make_accepted(0, CLIP), make_accepted(1, BROKEN_CLIP)],
         first_final_states={"job-0": "succeeded", "job-1": "failed"},
@@ -89,8 +92,8 @@ def clean_evidence() -> Evidence:
     )
 
 
-def with_first_outcome(evidence: Evidence, ending: JobOutcome) -> Evidence:
-    return replace(evidence, outcomes={**evidence.outcomes, "job-0": ending})
+def with_first_outcome(evidence: Evidence, outcome: JobOutcome) -> Evidence:
+    return replace(evidence, outcomes={**evidence.outcomes, "job-0": outcome})
 
 
 def with_first_history(evidence: Evidence, *events: StateChange) -> Evidence:
@@ -100,13 +103,13 @@ def with_first_history(evidence: Evidence, *events: StateChange) -> Evidence:
 
 
 def count_violations(evidence: Evidence) -> tuple[int, int, int]:
-    """Lost, duplicated, wrong; and the report says the same, and whether all is well."""
+    """Count lost, duplicated and wrong jobs; checks that the report agrees."""
     found = audit(evidence)
     summary = summarise(evidence, found, ClientLog(), submission_count=len(evidence.accepted))
-    told = summary["lost"], summary["duplicated"], summary["wrong"]
-    assert told == (len(found.lost), len(found.duplicated), len(found.wrong))
-    assert has_passed(summary) is (told == (0, 0, 0))
-    return told
+    counts = summary["lost"], summary["duplicated"], summary["wrong"]
+    assert counts == (len(found.lost), len(found.duplicated), len(found.wrong))
+    assert has_passed(summary) is (counts == (0, 0, 0))
+    return counts
 
 
 def test_clean_run_has_no_findings(clean_evidence: Evidence) -> None:
@@ -138,10 +141,10 @@ def test_result_published_twice_is_a_duplicate(clean_evidence: Evidence) -> None
 
 
 def test_second_job_of_one_submission_is_a_duplicate(clean_evidence: Evidence) -> None:
-    twin = replace(
+    extra = replace(
         clean_evidence, histories={**clean_evidence.histories, "job-9": make_history("job-9")}
     )
-    assert count_violations(twin) == (0, 1, 0)
+    assert count_violations(extra) == (0, 1, 0)
 
 
 def test_job_given_to_two_submissions_is_a_duplicate(clean_evidence: Evidence) -> None:
@@ -161,7 +164,7 @@ def make_changed_outcome(*place: str | int, value: Any) -> JobOutcome:
 
 
 @pytest.mark.parametrize(
-    "ending",
+    "outcome",
     [
         make_changed_outcome("frames", "valence", 1, value=0.25 + 2e-5),
         make_changed_outcome("frames", "valence", 0, value=0.0),
@@ -176,10 +179,10 @@ def make_changed_outcome(*place: str | int, value: Any) -> JobOutcome:
         JobOutcome(state="cancelled"),
     ],
 )
-def test_result_that_differs_is_wrong(clean_evidence: Evidence, ending: JobOutcome) -> None:
-    told = {**clean_evidence.first_final_states, "job-0": str(ending.state)}
+def test_result_that_differs_is_wrong(clean_evidence: Evidence, outcome: JobOutcome) -> None:
+    first_states = {**clean_evidence.first_final_states, "job-0": str(outcome.state)}
     assert count_violations(
-        replace(with_first_outcome(clean_evidence, ending), first_final_states=told)
+        replace(with_first_outcome(clean_evidence, outcome), first_final_states=first_states)
     ) == (
         0,
         0,
@@ -188,7 +191,7 @@ def test_result_that_differs_is_wrong(clean_evidence: Evidence, ending: JobOutco
 
 
 @pytest.mark.parametrize(
-    "ending",
+    "outcome",
     [
         make_changed_outcome("frames", "valence", 1, value=0.25 + 5e-6),
         make_changed_outcome("provenance", value={"weights": "two"}),
@@ -196,21 +199,23 @@ def test_result_that_differs_is_wrong(clean_evidence: Evidence, ending: JobOutco
     ],
 )
 def test_rounding_and_other_provenance_are_not_wrong(
-    clean_evidence: Evidence, ending: JobOutcome
+    clean_evidence: Evidence, outcome: JobOutcome
 ) -> None:
-    assert count_violations(with_first_outcome(clean_evidence, ending)) == (0, 0, 0)
+    assert count_violations(with_first_outcome(clean_evidence, outcome)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    "ending",
+    "outcome",
     [replace(FAILED, error_code="clip_not_media"), replace(SUCCEEDED, result=None)],
 )
 def test_broken_clip_with_another_outcome_is_wrong(
-    clean_evidence: Evidence, ending: JobOutcome
+    clean_evidence: Evidence, outcome: JobOutcome
 ) -> None:
-    told = {**clean_evidence.first_final_states, "job-1": str(ending.state)}
-    endings = {**clean_evidence.outcomes, "job-1": ending}
-    assert count_violations(replace(clean_evidence, outcomes=endings, first_final_states=told)) == (
+    first_states = {**clean_evidence.first_final_states, "job-1": str(outcome.state)}
+    outcomes = {**clean_evidence.outcomes, "job-1": outcome}
+    assert count_violations(
+        replace(clean_evidence, outcomes=outcomes, first_final_states=first_states)
+    ) == (
         0,
         0,
         1,
@@ -256,7 +261,7 @@ REDELIVERED_EVENTS = (
     [
         ([make_kill(3)], [11.0]),
         ([make_kill(3, OTHER_PID)], []),
-        ([make_kill(0.999)], [13.001]),  # its last claim was still on its way
+        ([make_kill(0.999)], [13.001]),  # its last claim had not reached Redis
         ([make_kill(20, OTHER_PID)], []),
         ([make_kill(3, kind=ProcessKind.GATEWAY)], []),
         ([make_kill(3), make_kill(15, OTHER_PID)], [11.0]),
@@ -289,14 +294,14 @@ def test_percentile_is_one_of_the_values() -> None:
 
 
 def test_schedule_is_a_function_of_the_seed_and_begins_with_each_kind() -> None:
-    def deal(seed: int, count: int) -> list[tuple[float, ProcessKind]]:
+    def draw(seed: int, count: int) -> list[tuple[float, ProcessKind]]:
         plan = make_kill_schedule(seed, 4.0)
         return [next(plan) for _ in range(count)]
 
-    assert deal(5, 60) == deal(5, 60) != deal(6, 60)
-    assert {kind for _, kind in deal(5, len(ProcessKind))} == set(ProcessKind)
-    once = [kind for _, kind in deal(5, len(ProcessKind) + sum(KILL_WEIGHTS.values()))][
+    assert draw(5, 60) == draw(5, 60) != draw(6, 60)
+    assert {kind for _, kind in draw(5, len(ProcessKind))} == set(ProcessKind)
+    once = [kind for _, kind in draw(5, len(ProcessKind) + sum(KILL_WEIGHTS.values()))][
         len(ProcessKind) :
     ]
     assert {kind: once.count(kind) for kind in ProcessKind} == KILL_WEIGHTS
-    assert all(1.6 <= pause <= 6.4 for pause, _ in deal(5, 60))
+    assert all(1.6 <= pause <= 6.4 for pause, _ in draw(5, 60))

@@ -1,26 +1,23 @@
-"""Clears away what nobody will come back for: beside every gateway, for as long as it runs."""
+"""Janitor: removal of expired jobs, clips and orphans, in the background of every gateway."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from itertools import count
 from typing import Final
 
 from service.domain.ports import BlobStore
 from service.errors import ServiceError
 from service.jobs.cleanup.orphan_blobs import OrphanSweeper
-from service.jobs.queue.maintenance import QueueMaintenance
+from service.jobs.queue.database import QueueMaintenance
 from service.jobs.record import clip_key
 from service.settings import Settings
 
 RUN_DUE_SECONDS: Final = 1.0
-MIGRATION_SECONDS: Final = 60.0
-MIGRATION_RUNS: Final = 15
-"""An upgrade is over after so many minutes; each look goes through all jobs."""
-RETRY_SECONDS: Final = 10.0
-"""What is seldom done is tried again so soon where it failed."""
+"""Interval of the removal of expired jobs and clips."""
+FAILURE_RETRY_SECONDS: Final = 10.0
+"""Delay after a failure, where the regular interval is longer."""
 _BATCH_SIZE: Final = 100
 _CONCURRENCY: Final = 8
 
@@ -28,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Janitor:
-    """Several may be at work at once; each step may be taken twice, and again after a crash."""
+    """Janitor of one queue and store; several may run at once, and all steps are idempotent."""
 
     def __init__(self, maintenance: QueueMaintenance, store: BlobStore, settings: Settings) -> None:
         self._maintenance = maintenance
@@ -37,22 +34,15 @@ class Janitor:
         self._orphan_sweeper = OrphanSweeper(maintenance, store, settings)
 
     async def run(self) -> None:
-        """Tend and sweep until cancelled; what fails is told and tried again."""
+        """Run both periodic tasks until cancelled; failures are logged and retried."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_run_periodically(RUN_DUE_SECONDS, self.run_due))
             tasks.create_task(_run_periodically(self._settings.orphan_sweep_seconds, self.sweep))
-            tasks.create_task(
-                _run_periodically(
-                    MIGRATION_SECONDS,
-                    self._maintenance.migrate_version_1_jobs,
-                    range(MIGRATION_RUNS),
-                )
-            )
 
     async def run_due(self) -> None:
-        """What is due now: jobs past their time, blobs of removed jobs, clips past their time.
+        """Remove expired jobs, then the blobs of removed jobs and expired clips.
 
-        Raises: QueueUnavailable, StoreUnavailable: what is left stays due.
+        Raises: QueueUnavailable, StoreUnavailable: the rest stays due.
         """
         while await self._maintenance.expire_jobs(_BATCH_SIZE) == _BATCH_SIZE:
             pass
@@ -60,18 +50,18 @@ class Janitor:
         await self._process_all(self._maintenance.list_expired_clips, self._drop_clip)
 
     async def sweep(self) -> None:
-        """What killed processes have left. Raises: QueueUnavailable, StoreUnavailable."""
+        """Delete remains of killed processes; raises QueueUnavailable or StoreUnavailable."""
         if found := await self._store.sweep():
-            log.info("removed %d partial files that nobody writes to", found)
+            log.info("removed %d abandoned partial files", found)
         if found := await self._orphan_sweeper.sweep():
-            log.warning("removed %d blobs that no job knows", found)
+            log.warning("removed %d blobs without a job", found)
 
     async def _process_all(
         self,
         fetch: Callable[[int], Awaitable[list[str]]],
         process: Callable[[str], Awaitable[None]],
     ) -> None:
-        """Until none is left or one fails: the first alone, then several at a time."""
+        """Process all jobs until one fails: of each batch one alone, then several at a time."""
         while job_ids := await fetch(_BATCH_SIZE):
             await process(job_ids[0])
             for start in range(1, len(job_ids), _CONCURRENCY):
@@ -88,29 +78,25 @@ class Janitor:
 
 
 async def _gather_all(work: Iterable[Awaitable[None]]) -> None:
-    """Raises what the first to fail raised, once all have ended."""
+    """Await all, then raise the first error."""
     for failure in await asyncio.gather(*work, return_exceptions=True):
         if failure is not None:
             raise failure
 
 
-async def _run_periodically(
-    pause_seconds: float,
-    work: Callable[[], Awaitable[object]],
-    times: Iterable[int] | None = None,
-) -> None:
-    """Again and again, or so many times; a failure is told once, until it is over or another."""
-    told = ""
-    for _ in count() if times is None else times:
-        wait_seconds = pause_seconds
+async def _run_periodically(interval_seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` forever; a failure is logged once, until it ends or changes."""
+    last_failure = ""
+    while True:
+        wait_seconds = interval_seconds
         try:
             await work()
-            told = ""
+            last_failure = ""
         except ServiceError as error:
-            if told != str(error):
-                told = str(error)
-                log.warning("clearing away waits: %s", told)
-            wait_seconds = min(pause_seconds, RETRY_SECONDS)
+            if last_failure != str(error):
+                last_failure = str(error)
+                log.warning("cleanup is delayed: %s", last_failure)
+            wait_seconds = min(interval_seconds, FAILURE_RETRY_SECONDS)
         except Exception:
-            log.exception("clearing away met a defect")
+            log.exception("cleanup failed")
         await asyncio.sleep(wait_seconds)

@@ -1,32 +1,38 @@
-"""Blobs that no job will ever ask for: found, doubted, and deleted."""
+"""Deletion of orphans: blobs in the store that no job refers to.
+
+They are left by gateways and workers that were killed. Store and queue each hold a pairing mark, a
+random id; nothing is deleted unless the two are equal.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
+from uuid import uuid4
 
 from service.domain.ports import Blob, BlobStore
-from service.jobs.cleanup.store_pairing import check_pairing
-from service.jobs.queue.maintenance import QueueMaintenance
+from service.jobs.queue.database import QueueMaintenance
 from service.jobs.record import JobRecord, is_job_id
 from service.settings import Settings
 
+PAIR_KEY: Final = "pair"
+"""Blob that holds the store's mark, as the `pair` key of the queue holds that of the queue."""
 _BATCH_SIZE: Final = 500
 _TOLERATED_UNKNOWN_JOBS: Final = 100
-"""So many orphans prove nothing, even where they are more than the jobs."""
+"""Number of unknown jobs that is tolerated even if fewer jobs are known."""
 
 log = logging.getLogger(__name__)
 
 
 class OrphanSweeper:
-    """What killed gateways and workers leave: clips without a job, results nobody published.
+    """Sweeper of clips without a job and of results that were not published.
 
-    A blob comes before its job: an orphan is deleted only when it is older than the grace, and
-    was one in an earlier sweep too. (Some stores date a blob by the begin of its upload.)
-    Nothing is deleted where queue and store are not a pair, or where the unknown outnumber the
-    known: then it is the queue that lacks something.
+    A blob is written before its job is submitted: an orphan is deleted only if it is older than
+    `orphan_grace_seconds`, and was an orphan in the previous sweep too (some stores date a blob by
+    the start of its upload). Nothing is deleted if queue and store are not a pair, or if more jobs
+    with blobs are unknown than known: then the queue has lost data.
     """
 
     def __init__(self, maintenance: QueueMaintenance, store: BlobStore, settings: Settings) -> None:
@@ -34,12 +40,12 @@ class OrphanSweeper:
         self._store = store
         self._settings = settings
         self._suspects: frozenset[str] = frozenset()
-        """Keys of the orphans that the sweep before this one has met."""
+        """Keys of the orphans of the previous sweep."""
 
     async def sweep(self) -> int:
-        """Delete what has been an orphan for long enough; returns how many blobs.
+        """Delete orphans that are due; returns their number.
 
-        Raises: QueueUnavailable, StoreUnavailable: nothing was decided.
+        Raises: QueueUnavailable, StoreUnavailable.
         """
         if not await check_pairing(self._store, self._maintenance):
             self._suspects = frozenset()
@@ -49,7 +55,7 @@ class OrphanSweeper:
             self._suspects = frozenset()
             log.error(
                 "blobs are not swept: of %d jobs with blobs the queue knows %d only. "
-                "See 'Two that belong together' in docs/operations.md",
+                "See docs/how-to/s3-storage.md",
                 *(known + unknown, known),
             )
             return 0
@@ -60,7 +66,7 @@ class OrphanSweeper:
         return len(due)
 
     async def _scan_blobs(self) -> tuple[set[str], int, int]:
-        """Orphans past their grace, and how many jobs with blobs are known, and are not."""
+        """Return old orphans, and the numbers of known and unknown jobs with blobs."""
         orphans = {
             blob.key async for blob in self._store.list("ready") if self._is_past_grace(blob)
         }
@@ -79,18 +85,18 @@ class OrphanSweeper:
     async def _find_orphans(
         self, page: Iterable[Blob], known: set[str], unknown: set[str]
     ) -> set[str]:
-        """The orphans among listed blobs; the queue is asked after they were listed."""
+        """Find the orphans of a page; the queue is read after the blobs were listed."""
         old = {blob.key: _job_id_of(blob.key) for blob in page if self._is_past_grace(blob)}
-        asked = {job_id for job_id in old.values() if is_job_id(job_id)}
-        if not asked:
+        job_ids = {job_id for job_id in old.values() if is_job_id(job_id)}
+        if not job_ids:
             return set()
-        records = await self._maintenance.find_records(asked)
+        records = await self._maintenance.find_records(job_ids)
         known.update(records)
-        unknown.update(asked - records.keys())
+        unknown.update(job_ids - records.keys())
         return {
             key
             for key, job_id in old.items()
-            if job_id in asked and not _is_referenced(key, records.get(job_id))
+            if job_id in job_ids and not _is_referenced(key, records.get(job_id))
         }
 
     def _is_past_grace(self, blob: Blob) -> bool:
@@ -98,7 +104,7 @@ class OrphanSweeper:
 
 
 def _job_id_of(key: str) -> str:
-    """`clips/<id>` and `results/<id>/<attempt>.<format>` have it in the same place."""
+    """Return the job id of a key `clips/<id>` or `results/<id>/<attempt>.<format>`."""
     return key.split("/")[1]
 
 
@@ -108,3 +114,37 @@ def _is_referenced(key: str, record: JobRecord | None) -> bool:
     if key.startswith("clips/") or not record.state.is_final:
         return True
     return key.startswith(f"results/{record.id}/{record.published}.")
+
+
+async def check_pairing(store: BlobStore, maintenance: QueueMaintenance) -> bool:
+    """Return whether store and queue hold the same mark; marks a store that has none.
+
+    A Redis that has lost its data has no mark, and a Redis of another deployment has a different
+    one: neither knows the jobs of this store.
+
+    Raises: QueueUnavailable, StoreUnavailable, StoreFull.
+    """
+    store_mark = await _read_store_mark(store)
+    queue_mark = await maintenance.read_pairing_mark()
+    if store_mark is None:
+        mark = queue_mark or await maintenance.claim_pairing_mark(uuid4().hex)
+        await store.put(PAIR_KEY, _single_chunk(mark))
+        return False  # another queue may set its mark at the same time: the next call decides
+    if store_mark != queue_mark:
+        log.error(
+            "blobs are not swept: this blob store belongs to another queue, or Redis has lost "
+            "its data; see docs/how-to/s3-storage.md"
+        )
+    return store_mark == queue_mark
+
+
+async def _read_store_mark(store: BlobStore) -> str | None:
+    try:
+        content = await store.get(PAIR_KEY)
+    except KeyError:
+        return None
+    return b"".join([chunk async for chunk in content]).decode(errors="replace")
+
+
+async def _single_chunk(mark: str) -> AsyncIterator[bytes]:
+    yield mark.encode()

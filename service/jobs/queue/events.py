@@ -1,27 +1,24 @@
-"""What has happened to a job, as it happens."""
+"""Events of a job: state changes and progress, from its Redis stream."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from redis.asyncio import Redis
-
 from service.errors import JobUnknown
+from service.jobs.queue.database import QueueDatabase
 from service.jobs.record import JobState
 from service.redis_client.client import redis_errors_translated
-from service.redis_client.scripts import LuaScripts
 
 EVENT_POLL_SECONDS: Final = 0.25
-EVENT_ID_PATTERN: Final = re.compile(r"\d{1,19}-\d{1,19}")
+"""Interval at which `watch` reads new events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobUpdate:
-    """The job after a change. `id` is a Redis stream id: a time in milliseconds and a number.
+    """State of a job after a change. id: Redis stream id, milliseconds and a serial number.
 
     frames_total: an estimate until the job has succeeded.
     """
@@ -37,23 +34,23 @@ class JobUpdate:
 
     @property
     def occurred_at(self) -> float:
-        """When it happened, seconds since the epoch."""
+        """Time of the change, seconds since the epoch."""
         return int(self.id.partition("-")[0]) / 1000
 
 
 class JobEventLog:
-    """Raises QueueUnavailable when Redis is away."""
+    """Events of the jobs of one queue; every method raises QueueUnavailable."""
 
-    def __init__(self, redis: Redis, scripts: LuaScripts) -> None:
-        self._redis = redis
-        self._scripts = scripts
+    def __init__(self, database: QueueDatabase) -> None:
+        self._redis = database.redis
+        self._database = database
 
     async def read_since(self, job_id: str, last_id: str | None) -> list[JobUpdate]:
-        """All that is kept after `last_id`; only the latest event where that is None.
+        """Return the stored events after `last_id`; only the latest if that is None.
 
-        Every event tells how the job stands, so that nothing is missed where some are not kept.
+        Each event holds the complete state, so that the loss of older ones does no harm.
         """
-        stream = self._scripts.key("events", job_id)
+        stream = self._database.key("events", job_id)
         found: Any
         async with redis_errors_translated():
             if last_id is None:
@@ -63,9 +60,9 @@ class JobEventLog:
         return [_parse_event(name, fields) for name, fields in found]
 
     async def watch(self, job_id: str, last_id: str | None) -> AsyncGenerator[JobUpdate | None]:
-        """Events from then on, up to the job's end; None now and then while there is none.
+        """Yield events after `last_id` until the job ends, and None at each poll without one.
 
-        Raises: JobUnknown: there is no such job, or it was removed meanwhile.
+        Raises: JobUnknown: the job does not exist, or was removed meanwhile.
         """
         while True:
             is_final = (await self._read_state(job_id)).is_final
@@ -74,22 +71,17 @@ class JobEventLog:
                 last_id = event.id
                 yield event
             if is_final:
-                return  # it was before the events were read: they are all
+                return  # the state was read before the events: none is missing
             if not found:
                 yield None
             await asyncio.sleep(EVENT_POLL_SECONDS)
 
     async def _read_state(self, job_id: str) -> JobState:
         async with redis_errors_translated():
-            state: Any = await self._redis.hget(self._scripts.key("job", job_id), "state")
+            state: Any = await self._redis.hget(self._database.key("job", job_id), "state")
         if state is None:
             raise JobUnknown(f"there is no job {job_id[:64]!r}")
         return JobState(state)
-
-
-def is_event_id(text: str) -> bool:
-    """Whether this could be the id of an event."""
-    return EVENT_ID_PATTERN.fullmatch(text) is not None
 
 
 def _parse_event(name: str, fields: Mapping[str, str]) -> JobUpdate:

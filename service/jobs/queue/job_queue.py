@@ -1,40 +1,41 @@
-"""The gateway's side of a job: accept it, show it, cancel it, try it again, remove it."""
+"""Queue operations of the gateway: submit, find, list, cancel, retry and remove jobs.
+
+Idempotency keys are reserved during an upload, then bound to the job that was submitted.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Self
-
-from redis.asyncio import Redis
+from uuid import uuid4
 
 from service.domain.caller import Caller, CallerQuotas
 from service.errors import (
     CircumplexError,
+    IdempotencyKeyInUse,
     JobFinished,
     JobNotRetryable,
     JobUnknown,
     QueueFull,
     QuotaExceeded,
 )
+from service.jobs.queue.database import ALL_OWNERS, JobFilter, JobRecordPage, QueueDatabase
 from service.jobs.queue.events import JobEventLog
-from service.jobs.queue.idempotency_keys import IdempotencyKeys, Reservation
-from service.jobs.queue.listing import JobListing
-from service.jobs.queue.records import JobRecordReader
 from service.jobs.record import JobRecord, JobState, record_to_fields
-from service.redis_client.client import connect_redis, redis_errors_translated
-from service.redis_client.scripts import ALL_OWNERS, LuaScripts
+from service.redis_client.client import Redis, connect_redis, redis_errors_translated
 from service.settings import Settings
 
 NO_LIMIT: Final = -1
 FULL_RETRY_SECONDS: Final = 10.0
-"""When to ask again where there is no room now: jobs end every few seconds."""
+"""Advised wait when a limit is reached: jobs end every few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBacklog:
-    """Jobs that no worker has: how many, and for how long the oldest has waited."""
+    """Number of queued jobs, and the age of the oldest."""
 
     depth: int
     oldest_age_seconds: float
@@ -42,10 +43,10 @@ class QueueBacklog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitReceipt:
-    """What became of a submission.
+    """Result of a submission.
 
-    earlier_fingerprint: of the request that this idempotency key came with before; `record` is
-    then the job of that request, and the submission has queued nothing.
+    prior_fingerprint: of an earlier request with the same idempotency key; `record` is then the
+    job of that request, and nothing was queued.
     """
 
     record: JobRecord
@@ -53,33 +54,31 @@ class SubmitReceipt:
 
 
 class JobQueue:
-    """Raises QueueUnavailable from each method when Redis is away."""
+    """Job queue as the gateway uses it; every method raises QueueUnavailable."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._settings = settings
-        self._scripts = LuaScripts(redis, settings.queue_name)
-        self._records = JobRecordReader(redis, self._scripts)
-        self.events = JobEventLog(redis, self._scripts)
-        self.listing = JobListing(redis, self._scripts, self._records)
-        self.idempotency_keys = IdempotencyKeys(self._scripts)
+        self._database = QueueDatabase(redis, settings.queue_name)
+        self.events = JobEventLog(self._database)
+        self.idempotency_keys = IdempotencyKeys(self._database)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
-        """A desk with its own connections; succeeds whether Redis is there or not."""
+        """Open the queue with its own connections; succeeds even if Redis is unavailable."""
         async with connect_redis(settings.redis_url) as redis:
             yield cls(redis, settings)
 
     async def check_capacity(self, caller: Caller, clip_bytes: int = 0) -> None:
-        """Refuse early what `submit` would refuse; raises QueueFull or QuotaExceeded."""
+        """Check the limits of `submit` before an upload; raises QueueFull or QuotaExceeded."""
         limits = caller.limits
-        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as questions:
-            questions.zcard(self._index_key(ALL_OWNERS, JobState.QUEUED))
-            questions.zcard(self._index_key(caller.owner, JobState.QUEUED))
-            questions.zcard(self._index_key(caller.owner, JobState.RUNNING))
-            questions.hget(self._scripts.key("stored"), caller.owner)
-            waiting, queued, running, stored = await questions.execute()
+        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zcard(self._database.index_key(ALL_OWNERS, JobState.QUEUED))
+            pipeline.zcard(self._database.index_key(caller.owner, JobState.QUEUED))
+            pipeline.zcard(self._database.index_key(caller.owner, JobState.RUNNING))
+            pipeline.hget(self._database.key("stored"), caller.owner)
+            waiting, queued, running, stored = await pipeline.execute()
         if waiting >= self._settings.max_queued_jobs:
             raise self._capacity_error("queue_full", limits)
         if limits.open_jobs is not None and queued + running >= limits.open_jobs:
@@ -94,12 +93,12 @@ class JobQueue:
         limits: CallerQuotas | None = None,
         reservation: Reservation | None = None,
     ) -> SubmitReceipt:
-        """Accept a job whose clip is in the store: from here on it will be done, once.
+        """Queue a job whose clip is in the store; submitting the same record again does nothing.
 
-        Raises: QueueFull, QuotaExceeded: nothing of it stays in the queue.
+        Raises: QueueFull, QuotaExceeded: nothing was queued.
         """
         limits = limits or CallerQuotas()
-        verdict, *found = await self._scripts.run(
+        verdict, *found = await self._database.run_script(
             "submit",
             *(record.id, self._settings.max_queued_jobs),
             *(_encode_limit(limits.open_jobs), _encode_limit(limits.stored_bytes)),
@@ -113,30 +112,36 @@ class JobQueue:
         raise self._capacity_error(verdict, limits)
 
     async def find(self, job_id: str) -> JobRecord:
-        """The job as it stands; raises JobUnknown."""
-        return await self._records.find(job_id)
+        """Return the record of a job; raises JobUnknown."""
+        return await self._database.find(job_id)
+
+    async def read_page(
+        self, job_filter: JobFilter, *, size: int, before: str | None = None
+    ) -> JobRecordPage:
+        """Return the next `size` jobs, newest first; see QueueDatabase.read_page."""
+        return await self._database.read_page(job_filter, size=size, before=before)
 
     async def cancel(self, job_id: str) -> JobRecord:
-        """Stop a job: whoever works on it learns so with its next beat.
+        """Cancel a job; its worker learns of it when it next renews the lease.
 
-        A job that is cancelled already is shown. Raises: JobUnknown, JobFinished.
+        A cancelled job is returned unchanged. Raises: JobUnknown, JobFinished.
         """
         times = (self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds)
-        state = await self._scripts.run("cancel", job_id, *times)
+        state = await self._database.run_script("cancel", job_id, *times)
         if state in (JobState.SUCCEEDED, JobState.FAILED):
             raise JobFinished(f"the job has {state} and cannot be cancelled")
         return await self.find(job_id)
 
     async def retry(self, job_id: str, *, limits: CallerQuotas | None = None) -> JobRecord:
-        """Queue a failed or cancelled job anew; one that waits already is shown.
+        """Queue a failed or cancelled job again; a queued job is returned unchanged.
 
         Raises: JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded.
         """
         limits = limits or CallerQuotas()
         bounds = (self._settings.max_queued_jobs, _encode_limit(limits.open_jobs))
-        verdict = await self._scripts.run("retry", job_id, *bounds)
+        verdict = await self._database.run_script("retry", job_id, *bounds)
         if verdict == "clip_dropped":
-            raise JobNotRetryable("the clip is not kept any more: submit it again")
+            raise JobNotRetryable("the clip is no longer stored: submit it again")
         if verdict in tuple(JobState):
             raise JobNotRetryable(f"the job is {verdict}")
         if verdict not in ("accepted", "unknown"):
@@ -144,47 +149,111 @@ class JobQueue:
         return await self.find(job_id)
 
     async def remove(self, job_id: str) -> None:
-        """Forget a job, whatever it is doing; its blobs are due for deletion.
-
-        Raises: JobUnknown.
-        """
-        if not await self._scripts.run("remove", job_id):
+        """Remove a job in any state; its blobs become purgeable. Raises JobUnknown."""
+        if not await self._database.run_script("remove", job_id):
             raise JobUnknown(f"there is no job {job_id[:64]!r}")
 
     async def measure_backlog(self) -> QueueBacklog:
-        """What waits, and since when."""
-        queued = self._index_key(ALL_OWNERS, JobState.QUEUED)
-        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as questions:
-            questions.zcard(queued)
-            questions.zrange(queued, 0, 0, withscores=True)
-            questions.time()
-            depth, first, (seconds, microseconds) = await questions.execute()
-        age = max(seconds + microseconds / 1e6 - first[0][1], 0.0) if first else 0.0
+        """Return the number of queued jobs and the age of the oldest."""
+        queued = self._database.index_key(ALL_OWNERS, JobState.QUEUED)
+        async with redis_errors_translated(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zcard(queued)
+            pipeline.zrange(queued, 0, 0, withscores=True)  # pyright: ignore[reportUnknownMemberType]  # score_cast_func is untyped
+            pipeline.time()  # pyright: ignore[reportUnknownMemberType]  # untyped
+            depth, oldest, (seconds, microseconds) = await pipeline.execute()
+        age = max(seconds + microseconds / 1e6 - oldest[0][1], 0.0) if oldest else 0.0
         return QueueBacklog(depth=depth, oldest_age_seconds=age)
 
     async def measure_stored_bytes(self) -> int:
-        """What all clips and results weigh together."""
+        """Return the size of all clips and results together."""
         async with redis_errors_translated():
-            return int(await self._redis.hget(self._scripts.key("stored"), ALL_OWNERS) or 0)
+            return int(await self._redis.hget(self._database.key("stored"), ALL_OWNERS) or 0)
 
     async def is_ready(self) -> bool:
-        """Whether Redis answers."""
+        """Return whether Redis answers; raises QueueUnavailable if it does not."""
         async with redis_errors_translated():
-            return bool(await self._redis.ping())
-
-    def _index_key(self, owner: str, state: JobState) -> str:
-        return self._scripts.key("index", owner, state)
+            return bool(await self._redis.ping())  # pyright: ignore[reportUnknownMemberType]  # untyped
 
     def _capacity_error(self, verdict: str, limits: CallerQuotas) -> CircumplexError:
         if verdict == "open_jobs":
-            told = f"{limits.open_jobs} jobs of this key are queued or running already"
-            return QuotaExceeded(told, retry_seconds=FULL_RETRY_SECONDS)
+            detail = f"{limits.open_jobs} jobs of this key are queued or running already"
+            return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
         if verdict == "stored_bytes":
-            told = f"this key may keep {limits.stored_bytes} bytes of clips and results"
-            return QuotaExceeded(told, retry_seconds=FULL_RETRY_SECONDS)
-        told = f"{self._settings.max_queued_jobs} jobs wait already"
-        return QueueFull(told, retry_seconds=FULL_RETRY_SECONDS)
+            detail = f"this key may store {limits.stored_bytes} bytes of clips and results"
+            return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
+        detail = f"{self._settings.max_queued_jobs} jobs wait already"
+        return QueueFull(detail, retry_seconds=FULL_RETRY_SECONDS)
 
 
 def _encode_limit(limit: int | None) -> int:
     return NO_LIMIT if limit is None else limit
+
+
+RESERVATION_SECONDS: Final = 20.0
+"""Lifetime of a reservation that is not renewed, as after the loss of its gateway."""
+MAX_KEY_RETRY_SECONDS: Final = 5.0
+"""Longest advised wait for a reserved key: its upload may end at any moment."""
+KEY_RENEW_SECONDS: Final = RESERVATION_SECONDS / 4
+"""Interval at which an upload renews its reservation."""
+KEY_TTL_SECONDS: Final = 24 * 3600
+"""Lifetime of a key that is bound to a job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Key reserved by one upload; the fingerprint of the request is known at the upload's end."""
+
+    key: str
+    token: str
+    fingerprint: str = ""
+
+    def with_fingerprint(self, fingerprint: str) -> Reservation:
+        """Return the reservation with the fingerprint of its request."""
+        return replace(self, fingerprint=fingerprint)
+
+    def to_script_arguments(self) -> tuple[str, str, int]:
+        """Return the arguments of the script `submit`."""
+        return self.key, self.fingerprint, KEY_TTL_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorSubmission:
+    """Earlier request that a key is bound to, and its job."""
+
+    job_id: str
+    fingerprint: str
+
+
+class IdempotencyKeys:
+    """Idempotency keys by owner; every method raises QueueUnavailable."""
+
+    def __init__(self, database: QueueDatabase) -> None:
+        self._database = database
+
+    async def reserve(self, owner: str, key: str) -> Reservation | PriorSubmission:
+        """Reserve a key before its upload starts.
+
+        Raises: IdempotencyKeyInUse: another upload has reserved it.
+        """
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return await self._reserve(Reservation(key=f"{owner}:{digest}", token=uuid4().hex))
+
+    async def renew(self, reservation: Reservation) -> None:
+        """Prolong a reservation; due every KEY_RENEW_SECONDS during the upload."""
+        await self._reserve(reservation)
+
+    async def release(self, reservation: Reservation) -> None:
+        """Release the key of an upload that was abandoned."""
+        await self._database.run_script("release_key", reservation.key, reservation.token)
+
+    async def _reserve(self, reservation: Reservation) -> Reservation | PriorSubmission:
+        verdict, *found = await self._database.run_script(
+            "reserve_key", reservation.key, reservation.token, int(RESERVATION_SECONDS)
+        )
+        if verdict == "earlier":
+            return PriorSubmission(job_id=found[0], fingerprint=found[1])
+        if verdict == "in_use":
+            raise IdempotencyKeyInUse(
+                retry_seconds=min(max(float(found[0]), 1.0), MAX_KEY_RETRY_SECONDS)
+            )
+        return reservation

@@ -1,12 +1,19 @@
-"""Claims jobs while there are free hands, and brings them to an end when the worker stops."""
+"""Worker process: claims jobs up to a concurrency limit, and drains when it is stopped.
+
+queue ──claim──▶ Consumer ──▶ one task per attempt (JobRunner) ──▶ results, state of the job
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Final
+
+from prometheus_client import start_http_server
 
 from service.errors import QueueUnavailable
 from service.jobs.queue.leases import Claim, ClaimOutcome, LeaseManager
@@ -14,29 +21,30 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 EMPTY_QUEUE_POLL_SECONDS: Final = 0.1
-"""From one look into an empty queue to the next."""
+"""Interval at which an empty queue is polled."""
 OUTAGE_POLL_SECONDS: Final = 1.0
-"""From one look at a part that is away to the next, at most."""
+"""Longest interval at which an unavailable queue or dependency is polled."""
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
 
 ClaimHandler = Callable[[Claim], Awaitable[bool]]
-"""Does one attempt and settles it; an Annotator, as a rule.
+"""Makes one attempt, usually a JobRunner; returns whether all dependencies were available.
 
-It says whether all that it takes was there. It must not block the event loop, where leases are
-renewed, and when it is cancelled it hands its job back.
+It must not block the event loop, which renews leases; when cancelled it releases its job.
 """
 
 ReadinessCheck = Callable[[], Awaitable[bool]]
-"""Whether work can be done at all: Triton and the store are there."""
+"""Returns whether Triton and the store are available."""
 
 
 class Consumer:
-    """Takes as many jobs at once as the settings say.
+    """Consumer of the queue with `worker_concurrency` concurrent attempts.
 
-    Once a part was away it looks for it before it claims another job: those that wait do not
-    use up their tries, and start as soon as the part is back. What has lost its worker is
-    taken over all the same, and put off by the attempt that finds the part away.
+    After an attempt that found a dependency unavailable, queued jobs are claimed only once
+    `is_ready` returns true: they keep their deferrals. Jobs that have lost their worker are
+    claimed all the same, and are deferred by the attempt that finds the dependency unavailable.
     """
 
     def __init__(
@@ -57,9 +65,9 @@ class Consumer:
         self._is_queue_unavailable = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then finish what can be finished in `drain_seconds`.
+        """Process jobs until `stop` is set, then finish attempts for up to `drain_seconds`.
 
-        What cannot is handed back: another worker takes it at once.
+        Jobs of unfinished attempts are released: another worker can claim them at once.
         """
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
         try:
@@ -80,11 +88,11 @@ class Consumer:
 
     @property
     def _readiness_poll_seconds(self) -> float:
-        """From one look at a part to the next: often enough for Redis to know of our pulse."""
+        """Polling interval that records contact with Redis often enough for the leases."""
         return min(OUTAGE_POLL_SECONDS, self._settings.lease_seconds / 8)
 
     async def _claim_jobs(self) -> float | None:
-        """Claim until no hand is free or nothing waits; returns the seconds to the next look."""
+        """Claim jobs for all free slots; returns the seconds to wait before the next poll."""
         try:
             while len(self._attempts) < self._slots:
                 self._must_check_readiness = (
@@ -93,7 +101,7 @@ class Consumer:
                 claimed = await self._lease_manager.claim(only_lost=self._must_check_readiness)
                 self._report_lost_attempts(claimed)
                 if self._is_queue_unavailable:
-                    log.info("the queue is back")
+                    log.info("the queue is available again")
                     self._is_queue_unavailable = False
                 if claimed.claim is None:
                     return (
@@ -104,16 +112,16 @@ class Consumer:
                 self._start_attempt(claimed.claim)
         except QueueUnavailable as error:
             if not self._is_queue_unavailable:
-                log.warning("no jobs for now: %s", error)
+                log.warning("the queue is unavailable: %s", error)
             self._is_queue_unavailable = True
-            return OUTAGE_POLL_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
+            return OUTAGE_POLL_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         return None
 
     def _report_lost_attempts(self, outcome: ClaimOutcome) -> None:
         self._metrics.workers_lost_total.inc(outcome.lost_attempts)
         for job_id in outcome.exhausted_jobs:
             self._metrics.decode_rejected_total.labels("attempts_exhausted").inc()
-            log.error("job %s is given up: worker after worker was lost", job_id)
+            log.error("job %s failed: it has lost too many workers", job_id)
 
     def _start_attempt(self, claim: Claim) -> None:
         task = asyncio.create_task(self._run_attempt(claim), name=f"job {claim.job_id}")
@@ -125,17 +133,66 @@ class Consumer:
             if not await self._handle_claim(claim):
                 self._must_check_readiness = True
         except Exception:
-            log.exception("job %s: its attempt ended without a word; the lease will", claim.job_id)
+            log.exception(
+                "job %s: the attempt failed; the job is claimed again when its lease ends",
+                claim.job_id,
+            )
 
     async def _drain(self) -> None:
-        log.info("draining: %d jobs under way", len(self._attempts))
+        log.info("draining: %d jobs are running", len(self._attempts))
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=self._settings.drain_seconds)
 
     async def _cancel_attempts(self) -> None:
-        left = tuple(self._attempts)
-        if left:
-            log.warning("draining took too long: %d jobs are handed back", len(left))
-        for task in left:
+        unfinished = tuple(self._attempts)
+        if unfinished:
+            log.warning("drain_seconds have passed: %d jobs are released", len(unfinished))
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+async def run_consumer(
+    *,
+    settings: Settings,
+    lease_manager: LeaseManager,
+    handle_claim: ClaimHandler,
+    is_ready: ReadinessCheck,
+    metrics: Metrics,
+) -> None:
+    """Process jobs and serve /metrics until SIGTERM or SIGINT, then drain."""
+    with _metrics_served(settings, metrics), _stop_on_signals() as stop:
+        log.info(
+            "worker takes %d jobs at once from %s, metrics on port %d",
+            settings.worker_concurrency,
+            settings.queue_name,
+            settings.worker_metrics_port,
+        )
+        await Consumer(lease_manager, settings, handle_claim, is_ready, metrics).run(stop)
+    log.info("worker stopped")
+
+
+@contextmanager
+def _metrics_served(settings: Settings, metrics: Metrics) -> Generator[None]:
+    server, thread = start_http_server(
+        settings.worker_metrics_port, settings.host, registry=metrics.registry
+    )
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def _stop_on_signals() -> Generator[asyncio.Event]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)

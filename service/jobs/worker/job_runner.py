@@ -1,4 +1,8 @@
-"""One attempt at a job: analyse the clip, publish the result, or say why not."""
+"""Attempt at a job: analyse its clip and publish the result, defer the job, or fail it.
+
+claim ──▶ analyse ──▶ write results to the store ──▶ succeed
+             │ ClipError, defect: fail    │ ServiceError: defer, or fail after too many
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from service.domain.clip import AnalysisEvent, AnalysisProgress
 from service.domain.options import AnalysisOptions
 from service.domain.ports import BlobStore
-from service.domain.timeline import AnalysisEvent, AnalysisProgress
 from service.errors import (
     CircumplexError,
     ClipError,
@@ -23,29 +27,35 @@ from service.errors import (
     QueueUnavailable,
     ServiceError,
 )
-from service.jobs.queue.leases import AttemptSuperseded, Claim, JobWithdrawn, LeaseManager
+from service.jobs.queue.leases import (
+    AttemptSuperseded,
+    Claim,
+    Heartbeat,
+    JobWithdrawn,
+    LeaseManager,
+)
 from service.jobs.record import result_key
-from service.jobs.worker.heartbeat import Heartbeat
-from service.results.builder import ResultBuilder
-from service.results.columns import AnalysisResult
+from service.results.builder import AnalysisResult, ResultBuilder
 from service.results.formats import FORMATS
 from service.settings import Settings
 from service.telemetry.logs import TRACE_ID
 from service.telemetry.metrics import Metrics
 
 RELEASE_SECONDS: Final = 2.0
-FIRST_RETRY_SECONDS: Final = 2.0
-LONGEST_RETRY_SECONDS: Final = 64.0
+"""Time-out of returning the job of a cancelled attempt to the queue."""
+FIRST_DEFERRAL_SECONDS: Final = 2.0
+MAX_DEFERRAL_SECONDS: Final = 64.0
+"""Delays of the first deferral and of the longest ones; they double in between."""
 
 log = logging.getLogger(__name__)
 
 Analyse = Callable[[Path, AnalysisOptions], AsyncGenerator[AnalysisEvent]]
-"""`service.pipeline.clip_analysis.analyse`, bound to everything but the clip and its choices."""
+"""`service.pipeline.clip_analysis.analyse`, with all arguments bound but clip and options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRunner:
-    """Does the work of a claim; provenance is asked once for each result."""
+    """Claim handler of the worker; `provenance` is called once for each result."""
 
     lease_manager: LeaseManager
     store: BlobStore
@@ -55,9 +65,9 @@ class JobRunner:
     metrics: Metrics
 
     async def __call__(self, claim: Claim) -> bool:
-        """Attempt the job once and settle it; a job that is cut short is handed back.
+        """Attempt the job once and settle it; releases the job when cancelled.
 
-        Returns: whether the parts of the service that it takes were there.
+        Returns: whether all dependencies were available.
         """
         TRACE_ID.set(claim.record.trace_id)
         log.info("job %s: attempt %d starts", claim.job_id, claim.attempt)
@@ -82,25 +92,25 @@ class JobRunner:
         return outcome != "retried"
 
     async def _run_attempt(self, claim: Claim) -> str:
-        """Work with a pulse beside it; a pulse that finds the job lost ends the work."""
-        pulse = Heartbeat(self.lease_manager, claim)
-        work = asyncio.create_task(self._settle(claim, pulse))
-        beating = asyncio.create_task(pulse.run())
+        """Settle the claim while its lease is renewed; a lost lease cancels the work."""
+        heartbeat = Heartbeat(self.lease_manager, claim)
+        work = asyncio.create_task(self._settle(claim, heartbeat))
+        renewal = asyncio.create_task(heartbeat.run())
         try:
-            await asyncio.wait((work, beating), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, renewal), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await beating
+                await renewal
             return await work
         finally:
-            for task in (work, beating):
+            for task in (work, renewal):
                 task.cancel()
-            await asyncio.gather(work, beating, return_exceptions=True)
+            await asyncio.gather(work, renewal, return_exceptions=True)
 
     async def _settle(self, claim: Claim, heartbeat: Heartbeat) -> str:
-        """Bring the attempt to its end; returns its outcome."""
+        """Analyse and publish, defer or fail; returns the outcome for the metrics."""
         try:
             started = time.monotonic()
-            result = await self._analyze(claim, heartbeat)
+            result = await self._run_analysis(claim, heartbeat)
             self._observe_speed(result, time.monotonic() - started)
             await self._publish(claim, heartbeat, result)
         except AttemptSuperseded:
@@ -111,16 +121,16 @@ class JobRunner:
         except ServiceError as error:
             return await self._defer_or_fail(claim, heartbeat, error)
         except Exception:
-            log.exception("job %s: a defect", claim.job_id)
+            log.exception("job %s: internal error", claim.job_id)
             return await self._fail(claim, heartbeat, InternalError())
         return "succeeded"
 
-    async def _analyze(self, claim: Claim, heartbeat: Heartbeat) -> AnalysisResult:
-        choices = claim.record.analysis_options
-        builder = ResultBuilder(self.provenance(), choices.faces)
+    async def _run_analysis(self, claim: Claim, heartbeat: Heartbeat) -> AnalysisResult:
+        options = claim.record.analysis_options
+        builder = ResultBuilder(self.provenance(), options.faces)
         async with (
             self.store.open_file(claim.record.clip_key) as clip,
-            aclosing(self.analyse(clip, choices)) as events,
+            aclosing(self.analyse(clip, options)) as events,
         ):
             async for event in events:
                 builder.add(event)
@@ -129,10 +139,10 @@ class JobRunner:
         return await asyncio.to_thread(builder.build)
 
     async def _publish(self, claim: Claim, heartbeat: Heartbeat, result: AnalysisResult) -> None:
-        """Results in the store first, the state after; nothing stays of what was not published.
+        """Write the results to the store, then end the job; deletes results on failure.
 
-        An attempt that is cut short while the queue is told may have been published all the
-        same: its results stay, and are swept if it was not.
+        If cancelled while the job is being ended, the results stay, since they may have been
+        published; otherwise the orphan sweep deletes them.
         """
         keys = {name: result_key(claim.job_id, claim.attempt, name) for name in FORMATS}
         started = time.monotonic()
@@ -145,9 +155,9 @@ class JobRunner:
         except BaseException:
             await self._delete(keys.values())
             raise
-        ended = {"frames": len(result.frames), "result_bytes": size_bytes}
+        outcome = {"frames": len(result.frames), "result_bytes": size_bytes}
         try:
-            await heartbeat.settle(lambda: self.lease_manager.succeed(claim, **ended))
+            await heartbeat.settle(lambda: self.lease_manager.succeed(claim, **outcome))
         except AttemptSuperseded:
             await self._delete(keys.values())
             raise
@@ -159,18 +169,20 @@ class JobRunner:
             await self.store.delete(key)
 
     async def _defer_or_fail(self, claim: Claim, heartbeat: Heartbeat, error: ServiceError) -> str:
-        """Try again when the part that was away may be back: 2, 4, 8 ... 64 s, with jitter.
+        """Defer the job by 2, 4, 8 ... 64 s with jitter, or fail it after too many deferrals.
 
-        A decoder that was killed counts as a lost worker does: its clip may be why.
+        A killed decode process counts as a lost worker: the clip may be the cause.
         """
         deferrals = claim.record.deferrals + 1
         lost = claim.record.lost + isinstance(error, DecoderKilled)
-        is_hopeless = lost >= self.settings.max_attempts or deferrals >= self.settings.max_deferrals
-        if not error.retryable or is_hopeless:
+        is_exhausted = (
+            lost >= self.settings.max_attempts or deferrals >= self.settings.max_deferrals
+        )
+        if not error.retryable or is_exhausted:
             return await self._fail(claim, heartbeat, error)
-        longest = min(FIRST_RETRY_SECONDS * 2.0 ** min(deferrals - 1, 10), LONGEST_RETRY_SECONDS)
-        seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311
-        log.warning("job %s: again in %.0f s: %s", claim.job_id, seconds, error.detail)
+        longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(deferrals - 1, 10), MAX_DEFERRAL_SECONDS)
+        seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        log.warning("job %s is deferred by %.0f s: %s", claim.job_id, seconds, error.detail)
         counts = {"deferrals": deferrals, "lost": lost}
         await heartbeat.settle(lambda: self.lease_manager.defer(claim, seconds=seconds, **counts))
         return "retried"
@@ -185,7 +197,7 @@ class JobRunner:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self.lease_manager.release(claim)
         except (AttemptSuperseded, QueueUnavailable, TimeoutError) as error:
-            log.warning("job %s could not be handed back: %r", claim.job_id, error)
+            log.warning("job %s could not be released: %r", claim.job_id, error)
 
     def _observe_speed(self, result: AnalysisResult, seconds: float) -> None:
         if len(result.frames) > 1 and seconds > 0:
@@ -194,6 +206,6 @@ class JobRunner:
 
 
 async def _iterate_in_thread(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
-    """The same chunks, made in a thread, so that the event loop keeps renewing leases."""
+    """Iterate in a thread, so that the event loop can renew leases."""
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk

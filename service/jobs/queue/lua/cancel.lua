@@ -1,5 +1,5 @@
--- Stop a job, whoever works on it. ARGV: id, clip seconds, job seconds.
--- Returns the state it was in, or '' where there is none.
+-- Cancel a queued or running job. ARGV: id, seconds until the clip expires, seconds until the job
+-- expires. Returns the state it was in, or '' for an unknown job.
 local id, clip_seconds, job_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local state = read(id, 'state')
 if state == 'queued' or state == 'running' then

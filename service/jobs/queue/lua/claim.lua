@@ -1,73 +1,56 @@
--- Give a worker its next job. ARGV: worker, token, lease seconds, most lost workers of a job, the
--- error code and detail of giving up, clip seconds, job seconds, 1: only what lost its worker.
--- The token makes the same claim again (its answer was lost) the claim it was, or none where
--- another attempt has followed meanwhile.
--- Returns {ids of the jobs that are given up, how many attempts lost their worker, the record or {}}.
+-- Give a worker its next job: one whose lease has ended, else the next waiting one.
+-- ARGV: worker, token, lease seconds, max. lost workers of a job, error code and detail of a job
+-- that reaches it, seconds until clips expire, seconds until jobs expire, 1: no waiting jobs.
+-- A claim sent again with its token (its response was lost) returns the same attempt, or none once
+-- another attempt has followed.
+-- Returns {ids of the jobs that have failed, number of attempts whose lease has ended, record or {}}.
 local worker, token, lease_seconds, max_lost = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local code, detail, clip_seconds, job_seconds = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local MAX_AT_ONCE = 100
+local only_lost = ARGV[9] == '1'
+local BATCH_SIZE = 100
 local now = time()
-local given_up, lost = {}, 0
+local exhausted, lost = {}, 0
 
-local function take(id)
+local function start_attempt(id)
     local attempt = redis.call('HINCRBY', key('job', id), 'attempt', 1)
-    redis.call('HSETNX', key('job', id), 'started_at', exact(now))
-    redis.call('HSET', key('job', id), 'attempt_started_at', exact(now), 'frames_done', 0, 'worker', worker)
+    redis.call('HSETNX', key('job', id), 'started_at', format_number(now))
+    redis.call('HSET', key('job', id), 'attempt_started_at', format_number(now), 'frames_done', 0, 'worker', worker)
     redis.call('HDEL', key('job', id), 'retry_at')
-    redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
+    redis.call('ZADD', key('leases'), format_number(now + lease_seconds), id)
     redis.call('HSET', key('claim', token), 'job', id, 'attempt', attempt)
     redis.call('EXPIRE', key('claim', token), 60)
-    restate(id, 'running')
-    return {given_up, lost, redis.call('HGETALL', key('job', id))}
+    set_state(id, 'running')
+    return {exhausted, lost, redis.call('HGETALL', key('job', id))}
 end
 
--- A worker of version 1 has had the job meanwhile and keeps none of these books.
-local function catch_up(id)
-    local state, failure = read(id, 'state', 'error_code')
-    if state == 'running' then
-        redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
-        restate(id, state)
-    elseif state == 'queued' then
-        redis.call('ZREM', key('leases'), id)
-        wait(id)
-        restate(id, state)
-    else
-        finish(id, state, now, clip_seconds, job_seconds, failure)
-    end
+local function list_due(name)
+    return redis.call('ZRANGEBYSCORE', key(name), '-inf', format_number(now), 'LIMIT', 0, BATCH_SIZE)
 end
 
 local claimed, attempt = unpack(redis.call('HMGET', key('claim', token), 'job', 'attempt'))
 if claimed then
-    local is_held = standing(claimed, attempt) == HELD
-    return {given_up, lost, is_held and redis.call('HGETALL', key('job', claimed)) or {}}
+    local is_held = attempt_status(claimed, attempt) == HELD
+    return {exhausted, lost, is_held and redis.call('HGETALL', key('job', claimed)) or {}}
 end
-keep_pulse(now, lease_seconds)
+record_contact(now, lease_seconds)
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', exact(now), 'LIMIT', 0, MAX_AT_ONCE)) do
+for _, id in ipairs(list_due('delayed')) do
     redis.call('ZREM', key('delayed'), id)
-    wait(id)
+    enqueue(id)
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', exact(now), 'LIMIT', 0, MAX_AT_ONCE)) do
-    if read(id, 'state') ~= 'running' then
-        catch_up(id)
-    else
-        lost = lost + 1
-        if redis.call('HINCRBY', key('job', id), 'lost', 1) < max_lost then
-            return take(id)
-        end
-        redis.call('HSET', key('job', id), 'error_detail', detail)
-        finish(id, 'failed', now, clip_seconds, job_seconds, code)
-        given_up[#given_up + 1] = id
+for _, id in ipairs(list_due('leases')) do
+    lost = lost + 1
+    if redis.call('HINCRBY', key('job', id), 'lost', 1) < max_lost then
+        return start_attempt(id)
     end
+    redis.call('HSET', key('job', id), 'error_detail', detail)
+    finish(id, 'failed', now, clip_seconds, job_seconds, code)
+    exhausted[#exhausted + 1] = id
 end
 
-local waiting = ARGV[9] ~= '1' and next_waiting()
-while waiting do
-    if read(waiting, 'state') == 'queued' then
-        return take(waiting)
-    end
-    catch_up(waiting)
-    waiting = next_waiting()
+local next_id = not only_lost and pop_waiting()
+if next_id then
+    return start_attempt(next_id)
 end
-return {given_up, lost, {}}
+return {exhausted, lost, {}}

@@ -1,17 +1,17 @@
--- End a job with its attempt. ARGV: id, attempt, state, clip seconds, job seconds, error code or
--- '', bytes of the results, then fields of the record. Returns the attempt's standing; the same
--- end again (its answer was lost) is no error.
-local id, attempt, state, clip_seconds, job_seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local code, bytes = ARGV[6], ARGV[7]
-local held, state_before, owner = read(id, 'attempt', 'state', 'owner')
-if held == attempt and state_before == state then
+-- End a job with its attempt. ARGV: id, attempt, state, seconds until the clip expires, seconds
+-- until the job expires, error code or '', bytes of the results, then fields of the record.
+-- Returns the attempt's status. The same end sent again (its response was lost) is no error.
+local id, attempt, state = ARGV[1], ARGV[2], ARGV[3]
+local clip_seconds, job_seconds, code, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local last_attempt, last_state, owner = read(id, 'attempt', 'state', 'owner')
+if last_attempt == attempt and last_state == state then
     return HELD
 end
-local stands = standing(id, attempt)
-if stands ~= HELD then
-    return stands
+local status = attempt_status(id, attempt)
+if status ~= HELD then
+    return status
 end
 redis.call('HSET', key('job', id), 'result_bytes', bytes, unpack(ARGV, 8))
-store(owner, bytes)
+add_stored_bytes(owner, bytes)
 finish(id, state, time(), clip_seconds, job_seconds, code ~= '' and code or nil)
 return HELD

@@ -1,25 +1,29 @@
--- What every script of the jobs room begins with. KEYS[1] is the prefix of every key.
+-- Functions that every script of the job queue begins with. KEYS[1] is the prefix of every key.
 --
 --   job:<id>                    hash: the record
---   events:<id>                 stream: what has happened to it, newest 256
---   index:<owner>[:<state>[:<error code>]]   sorted set of ids by creation; owner * is everybody
---   waiting:<priority>:<owner>  sorted set of ids by creation: jobs that no worker has
---   turns:<priority>            sorted set of the owners that wait, by the work done for them
---   served                      hash: work done for an owner, seconds, on the clock of `clock`
---   leases                      sorted set of running ids by the time their lease ends
---   delayed                     sorted set of ids by the time they are tried again
---   expiry, clip_expiry         sorted sets of finished ids by the time the job, the clip goes
+--   events:<id>                 stream: changes of the job, the newest 256
+--   index:<owner>[:<state>[:<error code>]]   sorted set of ids by creation time; owner * is all
+--   waiting:<priority>:<owner>  sorted set of ids by creation time: jobs ready to be claimed
+--   owners:<priority>           sorted set of the owners of waiting jobs, by work received
+--   work                        hash: work received by an owner, seconds, on the virtual clock
+--   virtual_time                string: work received by the owner that was served last
+--   leases                      sorted set of running ids by the time when their lease ends
+--   delayed                     sorted set of ids by the time when they are queued again
+--   expiry, clip_expiry         sorted sets of ended ids by the time when job or clip expires
 --   purge                       sorted set of removed ids whose blobs are still to be deleted
---   stored                      hash: bytes of clips and results of an owner; * is everybody
---   pair                        string: the mark that the blob store of this queue bears too
+--   stored                      hash: bytes of clips and results of an owner; * is all
+--   claim:<token>               hash: the attempt that a claim started, for one minute
+--   idempotency:<owner>:<hash>  hash: reservation of a key, then its job and fingerprint
+--   last_created                string: creation time of the newest job
+--   last_contact                string: time when a worker last reached Redis
+--   pair                        string: pairing mark, equal to that in the blob store of this queue
 
-local EVENTS_KEPT = 256
+local MAX_EVENTS = 256
 local PROGRESS_SECONDS = 1
-local EVERYBODY = '*'
+local ALL_OWNERS = '*'
 local PRIORITIES = {'interactive', 'bulk'}
-local STATES = {'queued', 'running', 'succeeded', 'failed', 'cancelled'}
--- What a job is expected to take, in seconds, until it is known what it took.
-local USUAL_COST = 1
+-- Work charged for a job when it is claimed, in seconds; corrected when it ends.
+local EXPECTED_WORK = 1
 
 local function key(...)
     return table.concat({KEYS[1], ...}, ':')
@@ -31,45 +35,44 @@ local function time()
     return tonumber(now[1]) + tonumber(now[2]) / 1e6
 end
 
--- A number as Redis is to keep it: Lua's own notation drops digits.
-local function exact(number)
+-- A number with microseconds: Lua's default notation drops digits.
+local function format_number(number)
     return string.format('%.6f', number)
 end
 
+-- Fields of a record; nil for each that it lacks.
 local function read(id, ...)
-    local found = redis.call('HMGET', key('job', id), ...)
-    for place, value in ipairs(found) do
-        found[place] = value or nil
+    local values = redis.call('HMGET', key('job', id), ...)
+    for place, value in ipairs(values) do
+        values[place] = value or nil
     end
-    return unpack(found, 1, select('#', ...))
+    return unpack(values, 1, select('#', ...))
 end
 
-local function list(id, owner, created, ...)
-    for _, whose in ipairs({owner, EVERYBODY}) do
-        redis.call('ZADD', key('index', whose, ...), created, id)
+local function add_to_index(id, owner, created, ...)
+    for _, name in ipairs({owner, ALL_OWNERS}) do
+        redis.call('ZADD', key('index', name, ...), created, id)
     end
 end
 
--- Out of the lists by state: of every state, since a worker of version 1 keeps no lists.
-local function unlist(id)
-    local owner, code = read(id, 'owner', 'error_code')
-    for _, whose in ipairs({owner, EVERYBODY}) do
-        for _, state in ipairs(STATES) do
-            redis.call('ZREM', key('index', whose, state), id)
-        end
+-- Remove a job from the indices of its state and error code.
+local function remove_from_state_indices(id)
+    local owner, state, code = read(id, 'owner', 'state', 'error_code')
+    for _, name in ipairs({owner, ALL_OWNERS}) do
+        redis.call('ZREM', key('index', name, state), id)
         if code then
-            redis.call('ZREM', key('index', whose, 'failed', code), id)
+            redis.call('ZREM', key('index', name, state, code), id)
         end
     end
 end
 
-local function store(owner, bytes)
-    for _, whose in ipairs({owner, EVERYBODY}) do
-        redis.call('HINCRBY', key('stored'), whose, string.format('%d', bytes))
+local function add_stored_bytes(owner, bytes)
+    for _, name in ipairs({owner, ALL_OWNERS}) do
+        redis.call('HINCRBY', key('stored'), name, string.format('%d', bytes))
     end
 end
 
-local function announce(id, kind)
+local function append_event(id, kind)
     local names = {'state', 'attempt', 'frames_done', 'frames_total', 'worker', 'error_code'}
     local entry = {'kind', kind}
     for place, value in ipairs(redis.call('HMGET', key('job', id), unpack(names))) do
@@ -78,77 +81,78 @@ local function announce(id, kind)
             entry[#entry + 1] = value
         end
     end
-    redis.call('HSET', key('job', id), 'announced_at', exact(time()))
-    redis.call('XADD', key('events', id), 'MAXLEN', '~', EVENTS_KEPT, '*', unpack(entry))
+    redis.call('HSET', key('job', id), 'last_event_at', format_number(time()))
+    redis.call('XADD', key('events', id), 'MAXLEN', '~', MAX_EVENTS, '*', unpack(entry))
 end
 
--- Bring a job into another state, its listings with it, and tell so.
-local function restate(id, state, code)
+-- Change a job's state, its indices with it, and append the event.
+local function set_state(id, state, code)
     local owner, created = read(id, 'owner', 'created_at')
-    unlist(id)
+    remove_from_state_indices(id)
     redis.call('HSET', key('job', id), 'state', state)
-    list(id, owner, created, state)
+    add_to_index(id, owner, created, state)
     if code then
         redis.call('HSET', key('job', id), 'error_code', code)
-        list(id, owner, created, state, code)
+        add_to_index(id, owner, created, state, code)
     end
-    announce(id, 'state')
+    append_event(id, 'state')
 end
 
--- The waiting room ---------------------------------------------------------------------------
+-- Scheduling ---------------------------------------------------------------------------------
 
--- Charge an owner for work: the owner with the least of it is served next.
+-- Charge an owner for work: the owner that has received least is served next.
 local function charge(owner, seconds)
-    local served = redis.call('HINCRBYFLOAT', key('served'), owner, exact(seconds))
+    local work = redis.call('HINCRBYFLOAT', key('work'), owner, format_number(seconds))
     for _, priority in ipairs(PRIORITIES) do
-        redis.call('ZADD', key('turns', priority), 'XX', served, owner)
+        redis.call('ZADD', key('owners', priority), 'XX', work, owner)
     end
 end
 
-local function wait(id)
+local function enqueue(id)
     local owner, priority, created = read(id, 'owner', 'priority', 'created_at')
     redis.call('ZADD', key('waiting', priority, owner), created, id)
-    if not redis.call('ZSCORE', key('turns', priority), owner) then
-        local served = tonumber(redis.call('HGET', key('served'), owner) or 0)
-        -- Who was away has saved up nothing.
-        served = math.max(served, tonumber(redis.call('GET', key('clock')) or 0))
-        redis.call('HSET', key('served'), owner, exact(served))
-        redis.call('ZADD', key('turns', priority), exact(served), owner)
+    if not redis.call('ZSCORE', key('owners', priority), owner) then
+        local work = tonumber(redis.call('HGET', key('work'), owner) or 0)
+        -- An owner without jobs accumulates no credit.
+        work = math.max(work, tonumber(redis.call('GET', key('virtual_time')) or 0))
+        redis.call('HSET', key('work'), owner, format_number(work))
+        redis.call('ZADD', key('owners', priority), format_number(work), owner)
     end
 end
 
-local function leave(id)
+-- Remove a job from the waiting, the delayed and the leased jobs.
+local function unschedule(id)
     local owner, priority = read(id, 'owner', 'priority')
-    local room = key('waiting', priority, owner)
-    redis.call('ZREM', room, id)
-    if redis.call('EXISTS', room) == 0 then
-        redis.call('ZREM', key('turns', priority), owner)
+    local waiting = key('waiting', priority, owner)
+    redis.call('ZREM', waiting, id)
+    if redis.call('EXISTS', waiting) == 0 then
+        redis.call('ZREM', key('owners', priority), owner)
     end
     redis.call('ZREM', key('delayed'), id)
     redis.call('ZREM', key('leases'), id)
 end
 
--- Take the next job out of the waiting room: interactive first, owners in fair shares.
-local function next_waiting()
+-- Remove and return the next waiting job: interactive ones first, owners in fair shares.
+local function pop_waiting()
     for _, priority in ipairs(PRIORITIES) do
-        local first = redis.call('ZRANGE', key('turns', priority), 0, 0, 'WITHSCORES')
+        local first = redis.call('ZRANGE', key('owners', priority), 0, 0, 'WITHSCORES')
         if first[1] then
-            local owner, served = first[1], first[2]
+            local owner, work = first[1], first[2]
             local id = redis.call('ZRANGE', key('waiting', priority, owner), 0, 0)[1]
-            leave(id)
-            redis.call('SET', key('clock'), served)
-            charge(owner, USUAL_COST)
+            unschedule(id)
+            redis.call('SET', key('virtual_time'), work)
+            charge(owner, EXPECTED_WORK)
             return id
         end
     end
 end
 
--- Why an owner's job is not taken, if so. -1: no limit.
-local function refusal(owner, max_waiting, max_open)
-    local function count(whose, state)
-        return redis.call('ZCARD', key('index', whose, state))
+-- The limit that another job of this owner would exceed, if any. -1: no limit.
+local function exceeded_limit(owner, max_waiting, max_open)
+    local function count(name, state)
+        return redis.call('ZCARD', key('index', name, state))
     end
-    if count(EVERYBODY, 'queued') >= max_waiting then
+    if count(ALL_OWNERS, 'queued') >= max_waiting then
         return 'queue_full'
     end
     if max_open >= 0 and count(owner, 'queued') + count(owner, 'running') >= max_open then
@@ -158,58 +162,60 @@ end
 
 -- Leases -------------------------------------------------------------------------------------
 
--- Where nobody has reached Redis for a while, nobody could renew a lease: all start anew.
-local function keep_pulse(now, lease_seconds)
-    local pulse = tonumber(redis.call('GET', key('pulse')) or now)
-    if now - pulse > lease_seconds / 2 then
+-- Record that a worker has reached Redis. After a time without any contact, when no worker could
+-- renew its lease, all leases start anew.
+local function record_contact(now, lease_seconds)
+    local last = tonumber(redis.call('GET', key('last_contact')) or now)
+    if now - last > lease_seconds / 2 then
         for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
-            redis.call('ZADD', key('leases'), exact(now + lease_seconds), id)
+            redis.call('ZADD', key('leases'), format_number(now + lease_seconds), id)
         end
     end
-    if pulse == now or now - pulse > lease_seconds / 16 then
-        redis.call('SET', key('pulse'), exact(now))
+    if last == now or now - last > lease_seconds / 16 then
+        redis.call('SET', key('last_contact'), format_number(now))
     end
 end
 
--- Whether an attempt has its job: 1, 0 if another attempt has it or it has ended, -1 if it was
--- cancelled or removed.
+-- The status of an attempt: HELD while it has its job, SUPERSEDED once another attempt has the job
+-- or it has ended, WITHDRAWN once it was cancelled or removed.
 local HELD, SUPERSEDED, WITHDRAWN = 1, 0, -1
-local function standing(id, attempt)
-    local held, state = read(id, 'attempt', 'state')
+local function attempt_status(id, attempt)
+    local current, state = read(id, 'attempt', 'state')
     if not state or state == 'cancelled' then
         return WITHDRAWN
     end
-    return held == attempt and state == 'running' and HELD or SUPERSEDED
+    return current == attempt and state == 'running' and HELD or SUPERSEDED
 end
 
--- Ends -----------------------------------------------------------------------------------------
+-- Ending jobs -----------------------------------------------------------------------------------------
 
--- A job ends: its owner is charged for what it took, and its clip and itself get their time.
+-- End a job: charge its owner for the work, and set when the clip and the job expire.
 local function finish(id, state, now, clip_seconds, job_seconds, code)
     local owner, started = read(id, 'owner', 'attempt_started_at')
     if read(id, 'state') == 'running' then
-        charge(owner, now - tonumber(started or now) - USUAL_COST)
+        charge(owner, now - tonumber(started or now) - EXPECTED_WORK)
     end
-    leave(id)
-    redis.call('HSET', key('job', id), 'finished_at', exact(now), 'expires_at', exact(now + job_seconds))
-    redis.call('ZADD', key('expiry'), exact(now + job_seconds), id)
-    redis.call('ZADD', key('clip_expiry'), exact(now + clip_seconds), id)
-    restate(id, state, code)
+    unschedule(id)
+    local expires = format_number(now + job_seconds)
+    redis.call('HSET', key('job', id), 'finished_at', format_number(now), 'expires_at', expires)
+    redis.call('ZADD', key('expiry'), expires, id)
+    redis.call('ZADD', key('clip_expiry'), format_number(now + clip_seconds), id)
+    set_state(id, state, code)
 end
 
--- Forget a job; its blobs are still to be deleted.
+-- Remove a job; its blobs are still to be deleted.
 local function remove(id, now)
     local owner, clip_bytes, dropped, result_bytes, idempotency = read(id,
         'owner', 'clip_bytes', 'clip_dropped', 'result_bytes', 'idempotency')
-    leave(id)
-    unlist(id)
-    for _, whose in ipairs({owner, EVERYBODY}) do
-        redis.call('ZREM', key('index', whose), id)
+    unschedule(id)
+    remove_from_state_indices(id)
+    for _, name in ipairs({owner, ALL_OWNERS}) do
+        redis.call('ZREM', key('index', name), id)
     end
-    store(owner, -((dropped and 0 or tonumber(clip_bytes)) + tonumber(result_bytes or 0)))
+    add_stored_bytes(owner, -((dropped and 0 or tonumber(clip_bytes)) + tonumber(result_bytes or 0)))
     redis.call('ZREM', key('expiry'), id)
     redis.call('ZREM', key('clip_expiry'), id)
-    redis.call('ZADD', key('purge'), exact(now), id)
+    redis.call('ZADD', key('purge'), format_number(now), id)
     redis.call('DEL', key('job', id), key('events', id))
     if idempotency then
         redis.call('DEL', key('idempotency', idempotency))

@@ -1,4 +1,4 @@
--- Forget a job, whatever it is doing. ARGV: id. Returns whether it was there.
+-- Remove a job in any state. ARGV: id. Returns 1, or 0 for an unknown job.
 if not read(ARGV[1], 'state') then
     return 0
 end

@@ -1,5 +1,5 @@
--- Queue a failed or cancelled job anew. ARGV: id, most waiting jobs, most open jobs of the owner.
--- Returns a verdict.
+-- Queue a failed or cancelled job again. ARGV: id, max. waiting jobs, max. open jobs of the owner.
+-- Returns 'accepted', 'unknown', 'clip_dropped', the exceeded limit, or the state that forbids it.
 local id, max_waiting, max_open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local state, owner, dropped = read(id, 'state', 'owner', 'clip_dropped')
 if not state then
@@ -14,15 +14,15 @@ end
 if dropped then
     return 'clip_dropped'
 end
-local refused = refusal(owner, max_waiting, max_open)
-if refused then
-    return refused
+local limit = exceeded_limit(owner, max_waiting, max_open)
+if limit then
+    return limit
 end
-unlist(id)
+remove_from_state_indices(id)
 redis.call('HDEL', key('job', id), 'error_code', 'error_detail', 'finished_at', 'expires_at', 'frames_total')
 redis.call('HSET', key('job', id), 'lost', 0, 'deferrals', 0, 'frames_done', 0)
 redis.call('ZREM', key('expiry'), id)
 redis.call('ZREM', key('clip_expiry'), id)
-wait(id)
-restate(id, 'queued')
+enqueue(id)
+set_state(id, 'queued')
 return 'accepted'

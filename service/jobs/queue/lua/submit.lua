@@ -1,6 +1,7 @@
--- Accept a job, or say why not. ARGV: id, most waiting jobs, most open jobs of the owner, most
--- stored bytes of the owner (-1: no limit), idempotency key or '', its fingerprint, its seconds,
--- then the record's fields. Returns {verdict, creation time or the earlier job, its fingerprint}.
+-- Accept a job, or return why not. ARGV: id, max. waiting jobs, max. open jobs of the owner, max.
+-- stored bytes of the owner (-1: no limit), idempotency key or '', fingerprint of the request,
+-- seconds until the key expires, then the record's fields.
+-- Returns {'accepted', creation time}, {'earlier', job, its fingerprint} or {limit exceeded}.
 local id, max_waiting, max_open, max_stored = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local idempotency, fingerprint, idempotency_seconds = ARGV[5], ARGV[6], ARGV[7]
 local created = read(id, 'created_at')
@@ -19,18 +20,18 @@ for place = 8, #ARGV, 2 do
     fields[ARGV[place]] = ARGV[place + 1]
 end
 local owner = fields.owner
-local refused = refusal(owner, max_waiting, max_open)
-if refused then
-    return {refused}
+local limit = exceeded_limit(owner, max_waiting, max_open)
+if limit then
+    return {limit}
 end
 local stored = tonumber(redis.call('HGET', key('stored'), owner) or 0)
 if max_stored >= 0 and stored + tonumber(fields.clip_bytes) > max_stored then
     return {'stored_bytes'}
 end
 
--- No two jobs are created at one moment: a page of a list ends at one.
+-- Creation times are unique: a page of a listing ends at one.
 local last = tonumber(redis.call('GET', key('last_created')) or 0)
-created = exact(math.max(time(), last + 2e-6))
+created = format_number(math.max(time(), last + 2e-6))
 redis.call('SET', key('last_created'), created)
 redis.call('HSET', key('job', id), unpack(ARGV, 8))
 redis.call('HSET', key('job', id), 'state', 'queued', 'created_at', created)
@@ -40,9 +41,9 @@ if idempotency ~= '' then
     redis.call('HSET', key('idempotency', idempotency), 'job', id, 'fingerprint', fingerprint)
     redis.call('EXPIRE', key('idempotency', idempotency), idempotency_seconds)
 end
-list(id, owner, created)
-list(id, owner, created, 'queued')
-store(owner, fields.clip_bytes)
-wait(id)
-announce(id, 'state')
+add_to_index(id, owner, created)
+add_to_index(id, owner, created, 'queued')
+add_stored_bytes(owner, fields.clip_bytes)
+enqueue(id)
+append_event(id, 'state')
 return {'accepted', created}

@@ -1,4 +1,4 @@
--- Take an idempotency key for one upload. ARGV: key, token, seconds.
+-- Reserve an idempotency key for one upload. ARGV: key, token, seconds until it expires.
 -- Returns {'reserved'}, {'in_use', seconds left} or {'earlier', job, fingerprint}.
 local name, token = key('idempotency', ARGV[1]), ARGV[2]
 local earlier = redis.call('HMGET', name, 'job', 'fingerprint', 'token')
