@@ -1,4 +1,4 @@
-"""`python -m service` is `circumplex`."""
+"""Entry point of `python -m service`: the command `circumplex`."""
 
 from service.cli.main import app
 

@@ -1,4 +1,4 @@
-"""Connects the rooms: each process of the service as one composition of context managers."""
+"""Composition of the processes: gateway, worker and clip analyzer, as context managers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from service.decoding.extractor import open_clip_extractor, open_stream_extracto
 from service.domain.ports import Inference
 from service.gateway.context import GatewayContext
 from service.gateway.http_server.server import GatewayServer
+from service.gateway.lifecycle import stop_on_signals
 from service.gateway.rest.app import create_app
 from service.gateway.rpc.server import serve_grpc
 from service.jobs.cleanup.janitor import Janitor
+from service.jobs.queue.database import QueueMaintenance
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
-from service.jobs.queue.maintenance import QueueMaintenance
+from service.jobs.worker.consumer import run_consumer
 from service.jobs.worker.job_runner import Analyse, JobRunner
-from service.jobs.worker.process import run_worker as work_until_stopped
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.provenance import read_provenance, read_weight_hashes
@@ -37,14 +38,14 @@ from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
 
 CLOSE_TIMEOUT_SECONDS: Final = 8.0
-"""What a process that has done its work gives to the leave it takes of Triton and Redis."""
+"""Time for closing the connections to Triton and Redis at the end of a process."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipAnalyzer:
-    """`analyse` bound to its models, and the models themselves."""
+    """The analysis of one clip, bound to its models, and the models themselves."""
 
     analyse: Analyse
     inference: Inference
@@ -52,7 +53,7 @@ class ClipAnalyzer:
 
 @asynccontextmanager
 async def open_clip_analyzer(settings: Settings, metrics: Metrics) -> AsyncGenerator[ClipAnalyzer]:
-    """The story of analysis.py, told with the real extraction and the real Triton."""
+    """Connect the analysis of clips to the sandboxed extractor and to Triton."""
     async with (
         connect_triton(settings, metrics) as inference,
         open_clip_extractor(settings) as extractor,
@@ -69,7 +70,7 @@ async def open_clip_analyzer(settings: Settings, metrics: Metrics) -> AsyncGener
 
 @asynccontextmanager
 async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[GatewayContext]:
-    """What the doors work with, connected; it starts while Redis and Triton are away."""
+    """Open the gateway's collaborators; Redis and Triton may be unreachable meanwhile."""
     store = open_store(settings)
     async with (
         open_stream_extractor(settings) as extractor,
@@ -105,8 +106,9 @@ async def start_gateway(settings: Settings) -> None:
     """Serve REST and gRPC until SIGTERM or SIGINT, then finish what is under way."""
     async with _bounded_exit_stack() as stack:
         gateway = await stack.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
-        async with serve_grpc(gateway):
-            await GatewayServer(create_app(gateway)).serve()
+        with stop_on_signals(gateway.shutdown):
+            async with gateway.drive_shutdown(), serve_grpc(gateway):
+                await GatewayServer(create_app(gateway)).serve()
 
 
 async def start_worker(settings: Settings) -> None:
@@ -128,7 +130,7 @@ async def start_worker(settings: Settings) -> None:
         async def is_ready() -> bool:
             return await analyzer.inference.is_ready() and await store.is_ready()
 
-        await work_until_stopped(
+        await run_consumer(
             settings=settings,
             lease_manager=lease_manager,
             handle_claim=job_runner,
@@ -139,7 +141,7 @@ async def start_worker(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _running_janitor(janitor: Janitor) -> AsyncGenerator[None]:
-    task = asyncio.create_task(janitor.run(), name="caretaker")
+    task = asyncio.create_task(janitor.run(), name="janitor")
     try:
         yield
     finally:
@@ -150,7 +152,7 @@ async def _running_janitor(janitor: Janitor) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def _bounded_exit_stack() -> AsyncGenerator[AsyncExitStack]:
-    """Connections that keep no process from its end: they are closed in time, or dropped."""
+    """Exit stack that has CLOSE_TIMEOUT_SECONDS to close; then connections are dropped."""
     deadline = asyncio.timeout(None)
     has_finished = False
     try:

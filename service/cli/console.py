@@ -1,4 +1,4 @@
-"""What every command does alike: it reads the settings, says something, fails clearly."""
+"""Console of the commands: settings, status lines and errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from service.settings import Settings
 from service.telemetry.logs import configure_logs
 
 STDERR: Final = Console(stderr=True)
-"""Where a command talks to people; standard output is for what it makes."""
+"""Console for status and errors; standard output is for a command's product."""
 
 
 def load_settings() -> Settings:
-    """The settings, with logs as they say; raises BadParameter naming the variable."""
+    """Load the settings and configure the logs; raises BadParameter naming the variable."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -29,13 +29,13 @@ def load_settings() -> Settings:
 
 
 def print_status(line: str) -> None:
-    """Tell whoever is watching."""
+    """Print a line for people."""
     STDERR.print(line, markup=False, highlight=False)
 
 
 @contextmanager
 def exit_on_error() -> Generator[None]:
-    """End with exit status 1 and a few words where one of our errors is raised."""
+    """Print a CircumplexError and end with exit status 1."""
     try:
         yield
     except CircumplexError as error:

@@ -24,26 +24,28 @@ DAY_SECONDS: Final = 86_400.0
 DEFAULT_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
 MAX_DAYS: Final = 36_500
 PIPED_TABLE_WIDTH: Final = 400
-"""Width of a table that goes into a file or a pipe: there is nothing to fold it to."""
+"""Width of a table that is written to a file or a pipe."""
 
 app = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key it is, or what for.")],
+    name: Annotated[str, typer.Argument(help="Owner or purpose of the key.")],
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it allows, once for each; submit and read.")
+        list[Scope] | None, typer.Option(help="A scope, once for each; else submit and read.")
     ] = None,
     rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute.")] = None,
     open_jobs: Annotated[
         int | None, typer.Option(min=1, help="Jobs queued and running at a time.")
     ] = None,
     stored_bytes: Annotated[
-        int | None, typer.Option(min=1, help="Bytes of clips and results that are kept.")
+        int | None, typer.Option(min=1, help="Bytes of stored clips and results.")
     ] = None,
     upload_bytes: Annotated[int | None, typer.Option(min=1, help="Bytes of one clip.")] = None,
-    expires: Annotated[float | None, typer.Option(help="Days it is good for; more than 0.")] = None,
+    expires: Annotated[
+        float | None, typer.Option(help="Days until it expires; more than 0.")
+    ] = None,
 ) -> None:
     """Make a key. Its token, alone on standard output, is never shown again."""
     if not is_key_name(name):
@@ -89,7 +91,7 @@ def list_keys() -> None:
 
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="The id that `list` shows.")]) -> None:
-    """End a key. Gateways know within a second; its jobs stay."""
+    """Revoke a key. Gateways refuse it within a second; its jobs stay."""
 
     async def revoke_key(keys: ApiKeyStore, audit: AuditLog) -> ApiKey:
         key = await keys.revoke(key_id)

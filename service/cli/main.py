@@ -1,11 +1,12 @@
-"""The command line: start a process of the service, or annotate one clip right here."""
+"""Command line: start a process of the service, or annotate one clip without a gateway."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service.auth.authenticator import requires_keys
-from service.cli import keys, local
+from service.cli import keys
 from service.cli.console import STDERR, exit_on_error, load_settings, print_status
+from service.domain.clip import AnalysisProgress
 from service.domain.options import AnalysisOptions, FaceSelection
-from service.domain.timeline import AnalysisProgress
-from service.results.columns import AnalysisResult
-from service.results.formats import find_format
+from service.errors import ResultFormatUnknown
+from service.pipeline.provenance import read_provenance
+from service.results.builder import AnalysisResult, ResultBuilder
+from service.results.formats import JSON, find_format
+from service.results.plot import PLOT_SUFFIXES, plot_result
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.wiring import open_clip_analyzer, start_gateway, start_worker
@@ -57,7 +61,7 @@ def up() -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = load_settings()
-    with exit_on_error():  # before anything is started for nothing
+    with exit_on_error():  # before any process is started
         admitted = "holders of API keys" if requires_keys(settings) else "everybody"
     with (
         exit_on_error(),
@@ -79,46 +83,46 @@ def up() -> None:
 def annotate(
     clip: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the points go: a .csv or .json file.")
+        Path, typer.Option("--output", "-o", help="File of the results: .csv or .json.")
     ],
     plot: Annotated[
-        Path | None, typer.Option(help="Also draw them: valence and arousal over time.")
+        Path | None, typer.Option(help="Plot valence and arousal over time to this file.")
     ] = None,
-    faces: Annotated[FaceSelection, typer.Option(help="The face that is there most, or all.")] = (
+    faces: Annotated[FaceSelection, typer.Option(help="The most present face, or all.")] = (
         FaceSelection.PRIMARY
     ),
     video_stream: Annotated[
-        int | None, typer.Option(min=0, help="Which stream to look at, as ffprobe counts them.")
+        int | None, typer.Option(min=0, help="Index of the video stream, as ffprobe counts.")
     ] = None,
     audio_stream: Annotated[
-        int | None, typer.Option(min=0, help="Which stream to listen to, as ffprobe counts them.")
+        int | None, typer.Option(min=0, help="Index of the audio stream, as ffprobe counts.")
     ] = None,
 ) -> None:
     """Annotate one clip without a gateway.
 
-    Uses the Triton at CIRCUMPLEX_TRITON_URL; where none answers, a private one runs meanwhile.
+    Uses the Triton at CIRCUMPLEX_TRITON_URL; if none answers there, a private one is started.
     """
     from service.embedded.stack import open_triton  # an extra that the image leaves out
 
-    choices = AnalysisOptions(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
+    options = AnalysisOptions(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
     with exit_on_error():
         find_format(output.suffix)
-        local.check_plot_suffix(plot)
+        _check_plot_suffix(plot)
         with (
             open_triton(load_settings(), on_start=print_status) as settings,
             _progress_bar() as on_progress,
         ):
-            result = asyncio.run(_annotate(clip, choices, settings, on_progress))
-        local.write_result(result, output)
+            result = asyncio.run(_annotate(clip, options, settings, on_progress))
+        _write_result(result, output)
         if plot is not None:
-            local.write_plot(result, plot)
+            _write_plot(result, plot)
         flags = f" ({', '.join(result.flags)})" if result.flags else ""
         print_status(f"{len(result.frames)} frames{flags} in {output}")
 
 
 @app.command()
 def settings() -> None:
-    """Print every setting as a line of an env file, what it is for above it."""
+    """Print every setting as a line of an env file, with its description above it."""
     with exit_on_error():
         current = load_settings()
         for name, field in Settings.model_fields.items():
@@ -134,14 +138,40 @@ def _format_value(value: object) -> str:
 
 async def _annotate(
     clip: Path,
-    choices: AnalysisOptions,
+    options: AnalysisOptions,
     settings: Settings,
     on_progress: Callable[[AnalysisProgress], None],
 ) -> AnalysisResult:
+    """Analyse a clip as a job would. Raises: ClipError, ServiceError."""
     async with open_clip_analyzer(settings, Metrics(CollectorRegistry())) as analyzer:
-        return await local.annotate(
-            clip, choices, analyzer=analyzer, settings=settings, on_progress=on_progress
-        )
+        builder = ResultBuilder(read_provenance(settings), options.faces)
+        async with aclosing(analyzer.analyse(clip, options)) as events:
+            async for event in events:
+                if isinstance(event, AnalysisProgress):
+                    on_progress(event)
+                builder.add(event)
+        return builder.build()
+
+
+def _write_result(result: AnalysisResult, path: Path) -> None:
+    """Write a result in the format of its file name; raises ResultFormatUnknown."""
+    result_format = find_format(path.suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.writelines(result_format.write(result))
+
+
+def _check_plot_suffix(path: Path | None) -> None:
+    """Raise ResultFormatUnknown if no plot can be written to a file of this name."""
+    if path is not None and path.suffix.lower() not in PLOT_SUFFIXES:
+        offered = ", ".join(PLOT_SUFFIXES)
+        raise ResultFormatUnknown(f"plots are drawn as {offered}, not as {path.suffix!r}")
+
+
+def _write_plot(result: AnalysisResult, path: Path) -> None:
+    """Plot a result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot_result(json.loads(b"".join(JSON.write(result))), path)
 
 
 @contextmanager
@@ -156,8 +186,8 @@ def _progress_bar() -> Generator[Callable[[AnalysisProgress], None]]:
     with Progress(*columns, console=STDERR) as bar:
         task = bar.add_task("annotating", total=None)
 
-        def on_progress(seen: AnalysisProgress) -> None:
-            total = None if seen.expected is None else max(seen.expected, seen.done)
-            bar.update(task, completed=seen.done, total=total)
+        def on_progress(progress: AnalysisProgress) -> None:
+            total = None if progress.expected is None else max(progress.expected, progress.done)
+            bar.update(task, completed=progress.done, total=total)
 
         yield on_progress

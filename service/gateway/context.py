@@ -1,40 +1,41 @@
-"""What every door works with: one frozen set of collaborators, handed in by wiring."""
+"""Collaborators of the gateway's routes and RPC methods, as one frozen object made in wiring."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from circumplex.v1 import annotation_pb2 as wire
 
 from service.auth.audit_log import AuditLog
 from service.auth.authenticator import Authenticator
 from service.domain.caller import Caller
 from service.domain.ports import BlobStore
-from service.gateway.lifecycle import ShutdownState, SubscriberLimiter
+from service.gateway.lifecycle import ShutdownState, SubscriberLimiter, drive_shutdown
 from service.jobs.queue.job_queue import JobQueue
 from service.settings import Settings
+from service.streaming.config import StreamRequest
+from service.streaming.events import StreamEvent
 from service.telemetry.metrics import Metrics
 
 
 class StreamService(Protocol):
-    """Every stream of this gateway."""
+    """Annotates live streams."""
 
     def annotate(
-        self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
-    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        self, requests: AsyncIterator[StreamRequest], caller: Caller
+    ) -> AsyncGenerator[StreamEvent]:
         """Annotate one stream; raises CircumplexError."""
         ...
 
     def drain(self) -> None:
-        """Let no more streams in, and tell those under way to go elsewhere."""
+        """Refuse new streams, and end open ones with a resume token."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayContext:
-    """The collaborators of REST's routes and of gRPC's methods."""
+    """The collaborators of one gateway."""
 
     settings: Settings
     authenticator: Authenticator
@@ -45,4 +46,8 @@ class GatewayContext:
     metrics: Metrics
     audit_log: AuditLog = field(default_factory=AuditLog)
     subscriber_limiter: SubscriberLimiter = field(default_factory=SubscriberLimiter)
-    drain: ShutdownState = field(default_factory=ShutdownState)
+    shutdown: ShutdownState = field(default_factory=ShutdownState)
+
+    def drive_shutdown(self) -> AbstractAsyncContextManager[None]:
+        """Advance the phases of the shutdown while the context lasts; every server needs it."""
+        return drive_shutdown(self.shutdown, self.settings, drain_streams=self.streams.drain)

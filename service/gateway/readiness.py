@@ -1,4 +1,4 @@
-"""Whether the parts behind the gateway can be used now."""
+"""Readiness probes of the services that the gateway depends on: Triton, Redis, the blob store."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from service.errors import (
 from service.gateway.context import GatewayContext
 
 PROBE_TIMEOUT_SECONDS: Final = 3.0
+"""Time after which a dependency counts as `away`."""
 DEPENDENCY_ERRORS: Final[Mapping[str, type[ServiceError]]] = {
     "triton": InferenceUnavailable,
     "redis": QueueUnavailable,
     "store": StoreUnavailable,
 }
-"""The parts behind the gateway, and what is wrong when one is away."""
+"""Each dependency, and the error that stands for its absence."""
 
 DependencyStatus = Literal["ready", "away"]
 
@@ -29,7 +30,7 @@ DependencyStatus = Literal["ready", "away"]
 async def probe_dependencies(
     gateway: GatewayContext, names: Collection[str] = tuple(DEPENDENCY_ERRORS)
 ) -> dict[str, DependencyStatus]:
-    """How each of these parts is, asked at once."""
+    """Probe these dependencies concurrently; one that fails or is slow is `away`."""
     probes: dict[str, Callable[[], Awaitable[bool]]] = {
         "triton": gateway.is_inference_ready,
         "redis": gateway.job_queue.is_ready,

@@ -1,4 +1,4 @@
-"""Whether the gateway lives, whether it is of use, and its metrics."""
+"""Routes for liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import GatewayDraining, QueueUnavailable
+from service.gateway.lifecycle import ShutdownPhase
 from service.gateway.readiness import DEPENDENCY_ERRORS, probe_dependencies
 from service.gateway.rest.dependencies import GatewayDep
 from service.gateway.rest.openapi import problem_docs
@@ -21,36 +22,36 @@ READINESS_PATH: Final = "/health/ready"
 router = APIRouter(tags=["operations"])
 
 
-@router.get(LIVENESS_PATH, summary="Does the process answer?")
+@router.get(LIVENESS_PATH, summary="Liveness")
 async def get_live() -> Liveness:
-    """Always 200: restart the process when this does not answer."""
+    """Returns 200 always; a process that does not respond should be restarted."""
     return Liveness(status="live")
 
 
 @router.get(
     READINESS_PATH,
-    summary="Can jobs be served now?",
+    summary="Readiness",
     response_model=Readiness,
     responses=problem_docs(READINESS_PATH, *DEPENDENCY_ERRORS.values(), GatewayDraining),
 )
 async def get_ready(request: Request, gateway: GatewayDep) -> Response:
-    """200 when every part is ready, 503 when one is away; `parts` names each in both cases.
+    """Returns 200 if every part is ready, 503 if one is away; `parts` lists the status of each.
 
-    503 as well, at once, when the gateway was told to stop.
+    503 as well as soon as the gateway drains.
     """
-    if gateway.drain.announced.is_set():
+    if gateway.shutdown.has_reached(ShutdownPhase.ANNOUNCED):
         raise GatewayDraining
-    conditions = await probe_dependencies(gateway)
-    away = [name for name, condition in conditions.items() if condition == "away"]
+    statuses = await probe_dependencies(gateway)
+    away = [name for name, status in statuses.items() if status == "away"]
     if not away:
-        return JSONResponse(Readiness(status="ready", parts=conditions).model_dump())
+        return JSONResponse(Readiness(status="ready", parts=statuses).model_dump())
     error = DEPENDENCY_ERRORS[away[0]](f"away: {', '.join(away)}")
-    return problem_response(request, error, extensions={"parts": conditions})
+    return problem_response(request, error, extensions={"parts": statuses})
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def get_metrics(gateway: GatewayDep) -> Response:
-    """Every metric of this process, and the queue's backlog as of now."""
+    """Returns every metric of this process and the current backlog of the queue."""
     try:
         backlog = await gateway.job_queue.measure_backlog()
         gateway.metrics.set_backlog(

@@ -1,4 +1,4 @@
-"""What happens to a job, as server-sent events."""
+"""The route of a job's events, as server-sent events."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ from service.errors import (
 )
 from service.gateway.context import GatewayContext
 from service.gateway.rest.dependencies import AUTH_ERRORS, GatewayDep, ReadCaller
-from service.gateway.rest.openapi import COMMON_ERRORS, problem_docs, response_doc
-from service.gateway.rest.openapi_examples import EVENT, RUNNING_RECORD
-from service.gateway.rest.schemas import JobId
-from service.gateway.rest.serializers import event_to_schema
-from service.gateway.rest.urls import EVENTS_PATH
-from service.gateway.use_cases.follow_job import watch_job
-from service.gateway.use_cases.jobs import find_job
+from service.gateway.rest.openapi import (
+    COMMON_ERRORS,
+    EVENT,
+    RUNNING_RECORD,
+    problem_docs,
+    response_doc,
+)
+from service.gateway.rest.schemas import EVENTS_PATH, JobId, event_to_schema
+from service.gateway.use_cases.jobs import find_job, watch_job
 from service.jobs.queue.events import JobUpdate
 from service.jobs.record import JobRecord, JobState
 
 RECONNECT_MILLISECONDS: Final = 2000
+"""Delay after which a disconnected client reconnects (`retry`)."""
 KEEP_ALIVE_SECONDS: Final = 15.0
+"""Interval of comments that keep an idle event stream open."""
 EVENT_ID_PATTERN: Final = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 EVENT_STREAM_MEDIA_TYPE: Final = EventSourceResponse.media_type
 
@@ -46,7 +50,7 @@ async def _subscriber_slot(gateway: GatewayDep, _: ReadCaller) -> AsyncGenerator
 
 
 def encode_event(record: JobRecord, event: JobUpdate) -> bytes:
-    """An event as it is sent, of the job that `record` tells of."""
+    """Encode an event of the job `record` as a server-sent event."""
     payload = event_to_schema(record, event).model_dump_json()
     return format_sse_event(data_str=payload, event=event.kind, id=event.id)
 
@@ -79,12 +83,12 @@ EVENT_STREAM_CONTENT: Final = {
     response_class=StreamingResponse,
     responses={
         200: response_doc(
-            "Server-sent events: `state` and `progress`, each with the job as it then stood; "
-            "`deleted` when the job is deleted. The stream ends with the job.",
+            "Server-sent events: `state` and `progress`, each with the state of the job at that "
+            "time; `deleted` when the job is deleted. The stream ends with the job.",
             content=EVENT_STREAM_CONTENT,
         ),
         204: response_doc(
-            "The job has ended and Last-Event-ID was its last event: do not come back."
+            "The job has ended and Last-Event-ID was its last event: do not reconnect."
         ),
         **problem_docs(
             EVENTS_PATH,
@@ -105,12 +109,12 @@ async def follow_job(
         Header(
             alias="Last-Event-ID",
             pattern=EVENT_ID_PATTERN,
-            description="The id of the last event that has arrived; without it, the first event "
-            "tells how the job stands.",
+            description="Id of the last event received; without it, the first event is the "
+            "current state of the job.",
         ),
     ] = None,
 ) -> Response:
-    """Each event tells how the job stands: one that is missed is not missing."""
+    """Streams the events of a job. Each event holds the whole state: none is lost by a gap."""
     record = await find_job(gateway, caller, job_id)
     if (
         record.state.is_final
@@ -142,11 +146,11 @@ async def _stream_events(
     except JobUnknown:
         yield format_sse_event(data_str=json.dumps({"job_id": record.id}), event="deleted")
     except Unauthenticated:
-        return  # whoever comes back hears why
+        return  # a reconnecting client gets 401
 
 
 def _with_attempt_start(record: JobRecord, event: JobUpdate) -> JobRecord:
-    """The record with the start of the attempt that the event tells of, where it does."""
+    """The record, with the start of the attempt that the event reports, if it does."""
     if event.kind != "state" or event.state is not JobState.RUNNING:
         return record
     return replace(record, attempt=event.attempt, attempt_started_at=event.occurred_at)

@@ -1,30 +1,43 @@
-"""What OpenAPI says beyond the types: every status with its problems, and how to upload."""
+"""OpenAPI beyond the types: every error of a route, how to upload, and real examples.
+
+The examples are made from job records by the serializers that make the responses.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
+from service.domain.caller import Caller, Scope
 from service.errors import (
     CircumplexError,
+    ClipTruncated,
     InternalError,
     QueueUnavailable,
     StoreUnavailable,
     Unauthenticated,
 )
-from service.gateway.rest.multipart import CLIP_FIELD
+from service.gateway.rest.dependencies import IDEMPOTENCY_KEY_HEADER
 from service.gateway.rest.problems import PROBLEM_MEDIA_TYPE, problem_details
+from service.gateway.rest.schemas import JobEvent, JobPage, Problem, job_to_schema
+from service.gateway.rest.uploads import CLIP_FIELD
+from service.gateway.use_cases.jobs import encode_page_token
+from service.gateway.use_cases.submit_clip import KEY_PATTERN, MAX_KEY_LENGTH
+from service.jobs.queue.events import JobUpdate
+from service.jobs.record import JobRecord, JobState
 
 COMMON_ERRORS: Final = (QueueUnavailable, StoreUnavailable, InternalError)
-"""What every route of a job can answer."""
+"""Errors of every route of a job."""
 CLIP_SCHEMA: Final = {"type": "string", "format": "binary", "minLength": 1}
 UPLOAD_REQUEST_DOC: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "The clip: as the file field `clip` of a form, or as the body itself.",
+        "description": "The clip: the file field `clip` of a form, or the body itself.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -43,28 +56,111 @@ UPLOAD_REQUEST_DOC: Final[dict[str, Any]] = {
 
 TRACE_HEADER_DOC: Final[dict[str, Any]] = {
     "X-Trace-Id": {
-        "description": "W3C trace id: that of the request's `traceparent`, or a new one.",
+        "description": "W3C trace id: from the request's `traceparent`, or a new one.",
         "schema": {"type": "string"},
     }
 }
 
 EXAMPLE_TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 
-
 RETRY_AFTER_HEADER_DOC: Final[dict[str, Any]] = {
     "Retry-After": {
-        "description": "Seconds to the next try, where one can help.",
+        "description": "Seconds to wait before the request is repeated; only where that can help.",
         "schema": {"type": "integer", "minimum": 1},
     }
 }
 
-
 CHALLENGE_HEADER_DOC: Final[dict[str, Any]] = {
     "WWW-Authenticate": {
-        "description": "The scheme that an API key may come with (RFC 6750).",
+        "description": "The authentication scheme of API keys (RFC 6750).",
         "schema": {"type": "string"},
     }
 }
+
+_IDEMPOTENCY_KEY_DOC: Final = {
+    "name": IDEMPOTENCY_KEY_HEADER,
+    "in": "header",
+    "description": "Any text that is unique to this submission, for instance a random UUID. A "
+    "request repeated with the same key and body returns the job of the first one; with another "
+    "body it is refused.",
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_KEY_LENGTH,
+        "pattern": KEY_PATTERN,
+    },
+}
+"""Listed among OpenAPI's components and not among an operation's parameters: tools that generate
+values from a schema would repeat one key in unrelated requests."""
+
+EXAMPLE_CALLER: Final = Caller(
+    owner="4fTq0ZkWb1xD", name="studio", scopes=frozenset({Scope.SUBMIT, Scope.READ})
+)
+_CREATED_AT: Final = 1_795_404_618.214775
+_QUEUED_RECORD: Final = JobRecord(
+    id="0c2f3a52-6f0e-4a5e-9d7b-6a1f6f1f2b11",
+    filename="interview.mp4",
+    media_type="video/mp4",
+    clip_bytes=18_734_211,
+    trace_id=EXAMPLE_TRACE_ID,
+    owner=EXAMPLE_CALLER.owner,
+    created_at=_CREATED_AT,
+)
+RUNNING_RECORD: Final = replace(
+    _QUEUED_RECORD,
+    state=JobState.RUNNING,
+    attempt=1,
+    started_at=_CREATED_AT + 2.1,
+    attempt_started_at=_CREATED_AT + 2.1,
+    frames_done=640,
+    frames_total=1500,
+)
+_SUCCEEDED_RECORD: Final = replace(
+    RUNNING_RECORD,
+    state=JobState.SUCCEEDED,
+    frames_done=1500,
+    published=1,
+    finished_at=_CREATED_AT + 53.4,
+    expires_at=_CREATED_AT + 53.4 + 7 * 24 * 3600,
+)
+_FAILED_RECORD: Final = replace(
+    _SUCCEEDED_RECORD,
+    id="7d1b6c1e-9a3f-4c56-8f3e-2f8f0b7f5a90",
+    filename="cut short.mp4",
+    created_at=_CREATED_AT - 3.25,
+    state=JobState.FAILED,
+    frames_done=0,
+    frames_total=None,
+    published=None,
+    error_code=ClipTruncated.code,
+    error_detail=ClipTruncated.title(),
+)
+
+QUEUED: Final = job_to_schema(_QUEUED_RECORD, EXAMPLE_CALLER, _CREATED_AT)
+RUNNING: Final = job_to_schema(RUNNING_RECORD, EXAMPLE_CALLER, _CREATED_AT + 24.5)
+SUCCEEDED: Final = job_to_schema(_SUCCEEDED_RECORD, EXAMPLE_CALLER, _CREATED_AT + 60)
+CANCELLED: Final = job_to_schema(
+    replace(_SUCCEEDED_RECORD, state=JobState.CANCELLED, published=None),
+    EXAMPLE_CALLER,
+    _CREATED_AT + 60,
+)
+RETRIED: Final = job_to_schema(
+    replace(_QUEUED_RECORD, attempt=1), EXAMPLE_CALLER, _CREATED_AT + 120
+)
+PAGE: Final = JobPage(
+    jobs=[RUNNING, job_to_schema(_FAILED_RECORD, EXAMPLE_CALLER, _CREATED_AT + 24.5)],
+    next_page_token=encode_page_token(f"{_FAILED_RECORD.created_at:.6f}"),
+)
+EVENT: Final = JobUpdate(
+    id=f"{int(1000 * (_CREATED_AT + 24.5))}-0",
+    kind="progress",
+    state=JobState.RUNNING,
+    attempt=1,
+    frames_done=RUNNING_RECORD.frames_done,
+    frames_total=RUNNING_RECORD.frames_total,
+    worker=None,
+    error_code=None,
+)
 
 
 def header_doc(description: str, *, kind: str = "string") -> dict[str, Any]:
@@ -78,7 +174,7 @@ def response_doc(
     headers: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """OpenAPI's description of a success, with what was really answered once."""
+    """OpenAPI's description of a success, with an example."""
     document: dict[str, Any] = {
         "description": description,
         "headers": TRACE_HEADER_DOC | dict(headers or {}),
@@ -91,7 +187,7 @@ def response_doc(
 
 
 def problem_docs(path: str, *errors: type[CircumplexError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses for the errors a route can answer, each with its real example."""
+    """OpenAPI's responses for the errors of a route, each with a real example."""
     by_status: dict[int, list[type[CircumplexError]]] = defaultdict(list)
     for error in errors:
         by_status[error.http_status].append(error)
@@ -119,3 +215,45 @@ def problem_docs(path: str, *errors: type[CircumplexError]) -> dict[int | str, d
         }
         for status, found in by_status.items()
     }
+
+
+def finish_openapi(app: FastAPI, *, requires_keys: bool) -> None:
+    """Add the schemas of problems and events; remove those of FastAPI's validation errors."""
+    document: dict[str, Any] = app.openapi()
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    for model in (Problem, JobEvent):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    document["components"]["parameters"] = {"IdempotencyKey": _IDEMPOTENCY_KEY_DOC}
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _drop_validation_responses(operation["responses"])
+            for parameter in operation.get("parameters", ()):
+                _drop_null_type(parameter["schema"])
+    if not requires_keys:
+        _make_api_keys_optional(document)
+
+
+def _drop_null_type(schema: dict[str, Any]) -> None:
+    """Remove `null` from an optional parameter: it is omitted, never sent as text."""
+    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        schema |= choices[0]
+
+
+def _drop_validation_responses(responses: dict[str, Any]) -> None:
+    """Remove FastAPI's own 422 response: invalid parameters are answered with a problem."""
+    content: dict[str, Any] = responses.get("422", {}).get("content", {})
+    content.pop("application/json", None)
+    if "422" in responses and not content:
+        del responses["422"]
+
+
+def _make_api_keys_optional(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "security" in operation:
+                operation["security"].append({})

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: translated here, once, for every route."""
+"""Errors as RFC 9457 problem details, for every route."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Match
 
 from service.errors import (
-    RETRY_SECONDS,
+    DEFAULT_RETRY_SECONDS,
     CircumplexError,
     InternalError,
     MethodNotAllowed,
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def problem_details(
     error: CircumplexError, instance: str, job_id: str | None = None
 ) -> dict[str, Any]:
-    """The problem object of an error; `type` is stable and made of the error's code."""
+    """The problem object of an error; `type` is a stable URN with the error's code."""
     details: dict[str, Any] = {
         "type": f"urn:circumplex:problem:{error.code}",
         "title": error.title(),
@@ -60,10 +60,10 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The response for an error met while serving `request`."""
+    """The response to `request` for an error."""
     request.state.problem = error
     body = problem_details(error, request.url.path, request.path_params.get("job_id"))
-    seconds = ceil(error.retry_seconds or RETRY_SECONDS)
+    seconds = ceil(error.retry_seconds or DEFAULT_RETRY_SECONDS)
     retry = {"Retry-After": str(seconds)} if error.retryable else {}
     challenge = CHALLENGE_HEADERS if isinstance(error, Unauthenticated) else {}
     upgrade = UPGRADE_HEADERS if isinstance(error, UpgradeRequired) else {}
@@ -85,7 +85,9 @@ def add_error_handlers(app: FastAPI) -> None:
 async def _handle_circumplex_error(request: Request, error: Exception) -> JSONResponse:
     circumplex_error = cast(CircumplexError, error)
     if isinstance(circumplex_error, InternalError):
-        log.error("%s %s: a defect", request.method, request.url.path, exc_info=circumplex_error)
+        log.error(
+            "%s %s: internal error", request.method, request.url.path, exc_info=circumplex_error
+        )
     elif isinstance(circumplex_error, ServiceError):
         log.warning(
             "%s %s: %s: %s",
@@ -114,9 +116,9 @@ async def _handle_http_exception(request: Request, error: Exception) -> JSONResp
 
 
 def _allowed_methods(request: Request) -> set[str]:
-    """What the path takes, of all its routes together; the framework names those of one.
+    """The methods of all routes of a path; the framework reports those of one route only.
 
-    Of several templates that it fits the longest is the one that is meant.
+    If several path templates match, the longest one applies.
     """
     routes = [
         context
@@ -127,15 +129,15 @@ def _allowed_methods(request: Request) -> set[str]:
     methods = {
         method for route in routes if route.path == matched_path for method in route.methods or ()
     }
-    return methods | {"HEAD"} if "GET" in methods else methods  # the envelope's
+    return methods | {"HEAD"} if "GET" in methods else methods  # HEAD: RequestMiddleware
 
 
 def _error_from_http_exception(
     request: Request, found: HTTPException, headers: Mapping[str, str]
 ) -> RequestError:
     if found.status_code == RouteUnknown.http_status:
-        return RouteUnknown(f"there is nothing at {request.url.path[:200]}")
+        return RouteUnknown(f"there is no resource at {request.url.path[:200]}")
     if found.status_code == MethodNotAllowed.http_status:
         allowed = headers.get("Allow", "other methods")
-        return MethodNotAllowed(f"this path takes {allowed}, not {request.method[:20]}")
+        return MethodNotAllowed(f"the path allows {allowed}, not {request.method[:20]}")
     return RequestInvalid(str(found.detail))

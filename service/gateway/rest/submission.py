@@ -1,4 +1,4 @@
-"""Submit a clip."""
+"""The route that submits a clip."""
 
 from __future__ import annotations
 
@@ -21,27 +21,42 @@ from service.errors import (
     StoreFull,
     UploadInterrupted,
 )
-from service.gateway.rest.dependencies import AUTH_ERRORS, GatewayDep, SubmitCaller
-from service.gateway.rest.idempotency_header import REPLAYED_HEADER, IdempotencyKey
-from service.gateway.rest.jobs import POLL_HEADER_DOC, POLL_INTERVAL_SECONDS
+from service.gateway.rest.dependencies import (
+    AUTH_ERRORS,
+    GatewayDep,
+    IdempotencyKey,
+    PreferWait,
+    SubmitCaller,
+)
+from service.gateway.rest.jobs import (
+    POLL_HEADER_DOC,
+    POLL_INTERVAL_SECONDS,
+    PREFERENCE_APPLIED_DOC,
+    wait_for_job,
+)
 from service.gateway.rest.openapi import (
     COMMON_ERRORS,
+    QUEUED,
+    SUCCEEDED,
     UPLOAD_REQUEST_DOC,
     header_doc,
     problem_docs,
     response_doc,
 )
-from service.gateway.rest.openapi_examples import QUEUED, SUCCEEDED
-from service.gateway.rest.prefer_wait import PREFERENCE_APPLIED_DOC, PreferWait, wait_for_job
-from service.gateway.rest.schemas import Job, SubmissionQuery
-from service.gateway.rest.serializers import job_to_schema
+from service.gateway.rest.schemas import (
+    JOB_PATH,
+    JOBS_PATH,
+    JobResource,
+    SubmissionQuery,
+    job_to_schema,
+)
 from service.gateway.rest.uploads import declared_bytes, open_upload
-from service.gateway.rest.urls import JOB_PATH, JOBS_PATH
 from service.gateway.use_cases.submit_clip import submit_clip
 
+REPLAYED_HEADER: Final = "Idempotency-Replayed"
 RESPONSE_HEADER_DOCS: Final = {
-    "Location": header_doc("Where to watch the job."),
-    REPLAYED_HEADER: header_doc("`true`: the job is that of an earlier request with the same key."),
+    "Location": header_doc("Path of the job."),
+    REPLAYED_HEADER: header_doc("`true`: the job of an earlier request with the same key."),
     **PREFERENCE_APPLIED_DOC,
 }
 
@@ -55,9 +70,11 @@ router = APIRouter(tags=["jobs"])
     response_model_exclude_unset=True,
     openapi_extra=UPLOAD_REQUEST_DOC,
     responses={
-        200: response_doc("The job has ended already.", SUCCEEDED, RESPONSE_HEADER_DOCS, model=Job),
+        200: response_doc(
+            "The job has already ended.", SUCCEEDED, RESPONSE_HEADER_DOCS, model=JobResource
+        ),
         202: response_doc(
-            "The clip is stored and its job queued.",
+            "The clip is stored and its job is queued.",
             QUEUED,
             RESPONSE_HEADER_DOCS | POLL_HEADER_DOC,
         ),
@@ -78,12 +95,12 @@ async def submit_job(
     query: Annotated[SubmissionQuery, Query()],
     idempotency_key: IdempotencyKey,
     wait_seconds: PreferWait,
-) -> Job:
-    """Streams the clip to the blob store and queues a job; the answer says where to watch it.
+) -> JobResource:
+    """Streams the clip to the blob store and queues a job; `Location` is the path of the job.
 
-    With `Prefer: wait=N` it says how the job ended, if that is soon enough. With a header
-    `Idempotency-Key` (see `components.parameters.IdempotencyKey`) the request may be sent again
-    and again: it stays one job.
+    With `Prefer: wait=N` the response waits up to N seconds for the job's end. With a header
+    `Idempotency-Key` (see `components.parameters.IdempotencyKey`) the request can be repeated
+    safely: it creates one job.
     """
     submitted = await submit_clip(
         gateway,

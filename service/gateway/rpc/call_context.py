@@ -1,19 +1,29 @@
-"""Around every call: who calls, its trace id, its duration, its lines in the logs, its errors."""
+"""Context of every call: method, authorisation, trace id, duration, logs, audit entry and errors.
+
+The methods are those of the wire contract, which server reflection publishes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
+from circumplex.v1 import annotation_pb2, jobs_pb2
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from service.auth.api_key import parse_credential
 from service.auth.audit_log import INTERRUPTED, OK, REFUSAL_STATUSES, AuditEntry
-from service.auth.token import parse_credential
-from service.domain.caller import Caller
+from service.domain.caller import Caller, Scope
 from service.errors import (
     CircumplexError,
     GatewayDraining,
@@ -22,10 +32,76 @@ from service.errors import (
     ServiceError,
 )
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.method_table import RpcMethod
+from service.gateway.lifecycle import ShutdownPhase
 from service.gateway.rpc.status import status_of
 from service.jobs.record import is_job_id
 from service.telemetry.logs import TRACE_ID, trace_id_of
+
+ANNOTATION_SERVICE: Final[ServiceDescriptor] = annotation_pb2.DESCRIPTOR.services_by_name[
+    "AnnotationService"
+]
+JOB_SERVICE: Final[ServiceDescriptor] = jobs_pb2.DESCRIPTOR.services_by_name["JobService"]
+READ_ACTIONS: Final = frozenset({"get_job", "list_jobs", "watch_job", "get_result"})
+"""Actions that change nothing, which the scope `read` allows."""
+AUDITED_READ_ACTIONS: Final = frozenset({"get_result"})
+"""Read actions that the audit log records all the same."""
+REFLECTION_SERVICE_NAMES: Final = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+"""v1 has the messages of v1alpha, the version that the library provides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcMethod:
+    """One method. name: as in metrics. action: as REST calls the same operation."""
+
+    name: str
+    action: str
+    descriptor: MethodDescriptor
+
+    @property
+    def scope(self) -> Scope:
+        """Scope that the caller's key needs."""
+        return Scope.READ if self.action in READ_ACTIONS else Scope.SUBMIT
+
+    @property
+    def is_audited(self) -> bool:
+        """True if the audit log records every call, not only refused ones."""
+        return self.action not in READ_ACTIONS or self.action in AUDITED_READ_ACTIONS
+
+    @property
+    def request_class(self) -> Any:
+        """Message class of the requests."""
+        return GetMessageClass(self.descriptor.input_type)
+
+
+def list_methods(service: ServiceDescriptor) -> Iterator[RpcMethod]:
+    """Yield all methods of a service."""
+    for descriptor in service.methods:
+        yield RpcMethod(
+            name=f"{service.full_name}/{descriptor.name}",
+            action=re.sub(r"(?<!^)(?=[A-Z])", "_", descriptor.name).lower(),
+            descriptor=descriptor,
+        )
+
+
+def create_reflection_handlers() -> list[grpc.GenericRpcHandler]:
+    """Make the handlers of server reflection, under both its names."""
+    service_names = (
+        ANNOTATION_SERVICE.full_name,
+        JOB_SERVICE.full_name,
+        health.SERVICE_NAME,
+        reflection.SERVICE_NAME,
+    )
+    servicer: Any = reflection.aio.ReflectionServicer(service_names)
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return [
+        grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
+        for name in REFLECTION_SERVICE_NAMES
+    ]
+
 
 TRACE_METADATA_KEY: Final = "x-trace-id"
 
@@ -47,7 +123,7 @@ class CallContext:
         self.job_id = ""
 
     async def serve(self, handler: Callable[[Caller], Awaitable[T]]) -> T:
-        """What `answer` gives to whoever calls; an error of ours ends the call with its status."""
+        """Run `handler` for the authorised caller; an error ends the call with its status."""
         TRACE_ID.set(trace_id_of(self._metadata_value("traceparent", "")))
         self._context.set_trailing_metadata(self._trace_metadata)
         started = time.perf_counter()
@@ -68,15 +144,15 @@ class CallContext:
         return await self._abort(self._error)
 
     async def send_initial_metadata(self) -> None:
-        """Say what goes before the first response; nothing does before an error."""
+        """Send the initial metadata once, before the first response; never before an error."""
         if not self._has_sent_metadata:
             self._has_sent_metadata = True
             await self._context.send_initial_metadata(self._trace_metadata)
 
     async def send(self, response: object) -> None:
-        """Send one response; the next one is not made before the client has room for it.
+        """Send one response, and wait until the client has room for the next.
 
-        Raises: AnswerStalled.
+        Raises: ResponseStalled.
         """
         await self.send_initial_metadata()
         stall_seconds = self._gateway.settings.response_stall_seconds
@@ -91,7 +167,7 @@ class CallContext:
         return ((TRACE_METADATA_KEY, TRACE_ID.get()),)
 
     async def _authorize(self) -> Caller:
-        if self._gateway.drain.closing.is_set():
+        if self._gateway.shutdown.has_reached(ShutdownPhase.CLOSING):
             raise GatewayDraining
         caller = await self._gateway.authenticator.identify(self._credential())
         self._caller = caller
@@ -111,7 +187,7 @@ class CallContext:
         return [value for name, value in metadata if name == key]
 
     async def _abort(self, error: CircumplexError) -> NoReturn:
-        """End the call with the error's status; waits for a client that has not taken the rest."""
+        """End the call with the error's status, once the client has read earlier responses."""
         status = status_of(error)
         metadata = (*self._trace_metadata, *status.metadata)
         await self._context.abort(status.code, status.message, metadata)
@@ -123,10 +199,10 @@ class CallContext:
         return grpc.StatusCode.DEADLINE_EXCEEDED if is_past_deadline else grpc.StatusCode.CANCELLED
 
     def _record_outcome(self, seconds: float) -> None:
-        """Say what became of the call, before the client hears it."""
+        """Log, measure and audit the outcome, before the client receives it."""
         name, error = self._method.name, self._error
         if isinstance(error, InternalError):
-            log.error("%s: a defect", name, exc_info=error)
+            log.error("%s: unexpected error", name, exc_info=error)
         elif isinstance(error, ServiceError):
             log.warning("%s: %s: %s", name, error.code, error.detail)
         final_status = self._status or grpc.StatusCode.UNKNOWN
@@ -151,7 +227,7 @@ class CallContext:
 
 
 def parse_peer_address(peer: str) -> str | None:
-    """The address in what gRPC calls a peer: `ipv4:127.0.0.1:51762`, `ipv6:[::1]:51762`."""
+    """Return the address in gRPC's name of a peer: `ipv4:127.0.0.1:51762`, `ipv6:[::1]:51762`."""
     kind, _, address = unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None

@@ -1,7 +1,7 @@
-"""grpc.health.v1, following the parts behind the gateway.
+"""grpc.health.v1, derived from the readiness of the gateway's dependencies.
 
-Ours and not the servicer of grpcio-health-checking, in which one of several watchers that leaves
-takes the news from the others, and one that takes nothing holds up everybody's.
+Replaces the servicer of grpcio-health-checking, in which a watcher that leaves ends the updates
+of the others, and one that does not read delays theirs.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.gateway.context import GatewayContext
+from service.gateway.lifecycle import ShutdownPhase
 from service.gateway.readiness import DEPENDENCY_ERRORS, probe_dependencies
-from service.gateway.rpc.method_table import ANNOTATION_SERVICE, JOB_SERVICE
+from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
 
 SERVICE_DEPENDENCIES: Final = {
     "": tuple(DEPENDENCY_ERRORS),
     ANNOTATION_SERVICE.full_name: ("triton",),
     JOB_SERVICE.full_name: tuple(DEPENDENCY_ERRORS),
 }
-"""What a service needs; the one without a name is the whole gateway, as in /health/ready."""
+"""Dependencies of each service; the one without a name is the gateway, as in /health/ready."""
 
 log = logging.getLogger(__name__)
 HealthResponse = health_pb2.HealthCheckResponse
 
 
 class GatewayHealthServicer(health_pb2_grpc.HealthServicer):
-    """Polls every `health_poll_seconds`; NOT_SERVING once the gateway stops."""
+    """Methods of grpc.health.v1.Health; NOT_SERVING once the shutdown is announced."""
 
     def __init__(self, gateway: GatewayContext) -> None:
         self._gateway = gateway
         self._is_serving = dict.fromkeys(SERVICE_DEPENDENCIES, False)
         self._changed = asyncio.Event()
 
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """How a service is."""
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Return the status of a service."""
         if request.service not in SERVICE_DEPENDENCIES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
         return HealthResponse(status=self._status(request.service))
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
-        """How a service is, now and whenever it changes."""
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
+        """Send the status of a service, now and whenever it changes."""
         last_sent: Any = None
         while True:
             changed = self._changed
@@ -53,22 +54,18 @@ class GatewayHealthServicer(health_pb2_grpc.HealthServicer):
                 last_sent = status
             await changed.wait()
 
-    async def poll_until_drain(self) -> None:
-        """Look again and again, until the gateway is to stop."""
-        announced = self._gateway.drain.announced
-        while not announced.is_set():
+    async def poll_until_shutdown(self) -> None:
+        """Probe the dependencies every `health_poll_seconds`, until the shutdown is announced."""
+        shutdown, poll_seconds = self._gateway.shutdown, self._gateway.settings.health_poll_seconds
+        await self.poll_once()
+        while not await shutdown.wait_for(ShutdownPhase.ANNOUNCED, poll_seconds):
             await self.poll_once()
-            try:
-                async with asyncio.timeout(self._gateway.settings.health_poll_seconds):
-                    await announced.wait()
-            except TimeoutError:
-                continue
         self._update(dict.fromkeys(SERVICE_DEPENDENCIES, False))
 
     async def poll_once(self) -> None:
-        """Look once."""
-        conditions = await probe_dependencies(self._gateway)
-        ready = {name for name, condition in conditions.items() if condition == "ready"}
+        """Probe the dependencies once, and notify watchers of changes."""
+        statuses = await probe_dependencies(self._gateway)
+        ready = {name for name, status in statuses.items() if status == "ready"}
         self._update(
             {service: ready.issuperset(needed) for service, needed in SERVICE_DEPENDENCIES.items()}
         )

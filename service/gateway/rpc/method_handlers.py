@@ -1,4 +1,4 @@
-"""From methods written in our own words to what gRPC calls."""
+"""Adapters from the servicers' methods to the handlers that gRPC calls."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from circumplex.v1.jobs_pb2 import SubmitJobResponse
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 
+from service.auth.authenticator import while_authorized
 from service.domain.caller import Caller
 from service.errors import RequestInvalid
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.call_context import CallContext
-from service.gateway.rpc.method_table import RpcMethod, list_methods
-from service.gateway.use_cases.reauthentication import while_authorized
+from service.gateway.rpc.call_context import CallContext, RpcMethod, list_methods
 
 CANCELLATION_WAIT_SECONDS: Final = 0.1
-"""A client that is lost looks for a moment like one that has sent everything."""
+"""A lost client appears to have half-closed first; its cancellation follows within this time."""
 
 
 class InFlightCalls:
-    """Counts them, so that the end can wait for the last."""
+    """Counts the calls in flight. drained: set while there is none."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -34,7 +33,7 @@ class InFlightCalls:
 
     @contextmanager
     def track_call(self) -> Generator[None]:
-        """A call for as long as the context lasts."""
+        """Count one call while the context lasts."""
         self._count += 1
         self.drained.clear()
         try:
@@ -48,8 +47,10 @@ class InFlightCalls:
 def create_service_handler(
     service: ServiceDescriptor, servicer: object, gateway: GatewayContext, calls: InFlightCalls
 ) -> grpc.GenericRpcHandler:
-    """A service of the contract. For each method `servicer` has one in snake case, which takes a
-    request, or an iterator over requests, and the caller; it returns a response, or yields them.
+    """Make the handler of a service.
+
+    For each method of the contract `servicer` has one in snake case. It takes a request, or an
+    iterator over requests, and the caller; it returns a response, or yields responses.
     """
     handlers: dict[str, Any] = {}
     for method in list_methods(service):
@@ -63,12 +64,12 @@ def _create_method_handler(
 ) -> Any:
     is_client_streaming = method.descriptor.client_streaming
     is_server_streaming = method.descriptor.server_streaming
-    create = {
+    factories: dict[tuple[bool, bool], Any] = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
-    }[is_client_streaming, is_server_streaming]
+    }
     serve = partial(
         _serve_stream if is_server_streaming else _serve_unary, method, behavior, gateway, calls
     )
@@ -76,6 +77,7 @@ def _create_method_handler(
     async def handle(sent: Any, context: Any) -> Any:
         return await serve(sent, context)
 
+    create = factories[is_client_streaming, is_server_streaming]
     return create(handle, response_serializer=_serialize)
 
 
@@ -84,7 +86,7 @@ def _serialize(response: Any) -> bytes:
 
 
 def _parse_request(method: RpcMethod, data: bytes) -> Any:
-    """A request; raises RequestInvalid."""
+    """Parse a request; raises RequestInvalid."""
     try:
         return method.request_class.FromString(data)
     except DecodeError as error:
@@ -135,7 +137,7 @@ async def _serve_stream(
 
 
 def _to_request_or_stream(method: RpcMethod, received: Any, call: CallContext) -> Any:
-    """The request, or all of them."""
+    """Return the request, or an iterator over the requests of the stream."""
     if method.descriptor.client_streaming:
         return _parse_request_stream(method, received)
     request = _parse_request(method, received)
@@ -146,10 +148,10 @@ def _to_request_or_stream(method: RpcMethod, received: Any, call: CallContext) -
 async def _parse_request_stream(
     method: RpcMethod, received: AsyncIterator[bytes]
 ) -> AsyncGenerator[Any]:
-    """Requests; they end only where the client has said so.
+    """Yield requests until the client half-closes.
 
-    Of a lost client the library tells that its requests have ended, and then cancels the call.
-    Raises: RequestInvalid.
+    gRPC ends the requests of a lost client too, and then cancels the call: the wait at the end
+    lets the cancellation arrive first. Raises: RequestInvalid.
     """
     async for each in received:
         yield _parse_request(method, each)

@@ -1,10 +1,8 @@
-"""The calls that are under way.
+"""gRPC server beside REST, which observes the shutdown state.
 
-Serves gRPC beside REST until the gateway is told to stop, and then so that no call is lost.
-
-announced -> health says NOT_SERVING
-closing   -> new calls are refused; streams are told to go on elsewhere
-overdue   -> uploads are refused; the rest is cut off soon after
+ANNOUNCED -> health answers NOT_SERVING
+CLOSING   -> new calls are refused
+OVERDUE   -> uploads are refused; OVERDUE_GRACE_SECONDS later other calls are cancelled
 """
 
 from __future__ import annotations
@@ -20,52 +18,67 @@ from grpc_health.v1 import health_pb2_grpc
 
 from service.errors import GrpcServerNotStarted
 from service.gateway.context import GatewayContext
+from service.gateway.lifecycle import OVERDUE_GRACE_SECONDS, ShutdownPhase, ShutdownState
 from service.gateway.rpc.annotation_servicer import AnnotationServicer
-from service.gateway.rpc.channel_options import server_options
+from service.gateway.rpc.call_context import (
+    ANNOTATION_SERVICE,
+    JOB_SERVICE,
+    create_reflection_handlers,
+)
 from service.gateway.rpc.health import GatewayHealthServicer
 from service.gateway.rpc.job_servicer import JobServicer
 from service.gateway.rpc.method_handlers import InFlightCalls, create_service_handler
-from service.gateway.rpc.method_table import ANNOTATION_SERVICE, JOB_SERVICE
-from service.gateway.rpc.reflection import create_reflection_handlers
-from service.gateway.rpc.tls import load_server_credentials
+from service.gateway.rpc.transport import PingLimits, channel_options, load_server_credentials
 from service.settings import Settings
 
-OVERDUE_GRACE_SECONDS: Final = 2.0
-"""What calls that are overdue get for their refusals."""
 STOP_GRACE_SECONDS: Final = 1.0
-"""For what is on its way, when all calls are done; watchers of health stay so long."""
+"""Time for responses on their way once all calls have ended; watchers of health stay as long."""
+DEFAULT_PING_LIMITS: Final = PingLimits()
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def serve_grpc(gateway: GatewayContext, port: int | None = None) -> AsyncGenerator[int]:
-    """Serve gRPC while the context lasts; yields its port. Leaving waits for the drain's end.
+async def serve_grpc(
+    gateway: GatewayContext,
+    port: int | None = None,
+    *,
+    ping_limits: PingLimits = DEFAULT_PING_LIMITS,
+) -> AsyncGenerator[int]:
+    """Serve gRPC while the context lasts; yields the port.
 
-    Args: port: another than that of the settings; 0: any that is free.
-    Raises: DoorNotOpened.
+    Leaving requests the phase CLOSING, and waits for the calls in flight; `drive_shutdown` runs
+    meanwhile.
+
+    Args: port: instead of that of the settings; 0: any that is free.
+    Raises: GrpcServerNotStarted.
     """
     settings, calls, health = gateway.settings, InFlightCalls(), GatewayHealthServicer(gateway)
     server: Any = grpc.aio.server(
-        options=server_options(settings), maximum_concurrent_rpcs=settings.max_calls
+        options=channel_options(settings, ping_limits), maximum_concurrent_rpcs=settings.max_calls
     )
-    handlers = [
-        create_service_handler(ANNOTATION_SERVICE, AnnotationServicer(gateway), gateway, calls),
-        create_service_handler(JOB_SERVICE, JobServicer(gateway), gateway, calls),
-        *create_reflection_handlers(),
-    ]
-    server.add_generic_rpc_handlers(handlers)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers(_create_handlers(gateway, calls))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)  # pyright: ignore[reportUnknownMemberType]  # generated without types
     bound_port = _bind(server, settings, settings.grpc_port if port is None else port)
     await server.start()
-    health_task = asyncio.create_task(health.poll_until_drain(), name="gRPC health")
-    drain_task = asyncio.create_task(_drain_and_stop(server, gateway, calls), name="gRPC drain")
+    health_task = asyncio.create_task(health.poll_until_shutdown(), name="gRPC health")
+    stop_task = asyncio.create_task(_stop_when_drained(server, gateway.shutdown, calls))
     try:
         yield bound_port
     finally:
-        gateway.drain.begin_closing(settings.drain_seconds)
-        await drain_task
+        gateway.shutdown.request(ShutdownPhase.CLOSING)
+        await stop_task
         await health_task
+
+
+def _create_handlers(gateway: GatewayContext, calls: InFlightCalls) -> list[grpc.GenericRpcHandler]:
+    return [
+        create_service_handler(
+            ANNOTATION_SERVICE, AnnotationServicer(gateway.streams), gateway, calls
+        ),
+        create_service_handler(JOB_SERVICE, JobServicer(gateway), gateway, calls),
+        *create_reflection_handlers(),
+    ]
 
 
 def _bind(server: Any, settings: Settings, port: int) -> int:
@@ -80,15 +93,14 @@ def _bind(server: Any, settings: Settings, port: int) -> int:
         raise GrpcServerNotStarted(f"nothing can listen on {address}") from error
 
 
-async def _drain_and_stop(server: Any, gateway: GatewayContext, calls: InFlightCalls) -> None:
-    """Wait until the gateway closes, then for its calls, and stop."""
-    await gateway.drain.closing.wait()
-    gateway.streams.drain()
-    waits = (calls.drained.wait(), gateway.drain.overdue.wait())
-    tasks = [asyncio.ensure_future(each) for each in waits]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait(tasks[:1], timeout=OVERDUE_GRACE_SECONDS)
-    for each in tasks:
-        each.cancel()
+async def _stop_when_drained(server: Any, shutdown: ShutdownState, calls: InFlightCalls) -> None:
+    """Stop the server once it is closing and its calls have ended, or are overdue."""
+    await shutdown.wait_for(ShutdownPhase.CLOSING)
+    drained = asyncio.create_task(calls.drained.wait())
+    overdue = asyncio.create_task(shutdown.wait_for(ShutdownPhase.OVERDUE))
+    await asyncio.wait({drained, overdue}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({drained}, timeout=OVERDUE_GRACE_SECONDS)
+    drained.cancel()
+    overdue.cancel()
     await server.stop(STOP_GRACE_SECONDS)
-    log.info("gRPC has ended")
+    log.info("the gRPC server has stopped")

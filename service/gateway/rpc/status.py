@@ -1,4 +1,4 @@
-"""Errors as google.rpc.Status: translated here, once, for every method."""
+"""Translation of errors to google.rpc.Status, for every method."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import error_details_pb2 as details
 from google.rpc import status_pb2
 
-from service.errors import RETRY_SECONDS, CircumplexError, RequestInvalid
+from service.errors import DEFAULT_RETRY_SECONDS, CircumplexError, RequestInvalid
 from service.telemetry.logs import TRACE_ID
 
 ERROR_DOMAIN: Final = "circumplex"
 MAX_DETAIL_BYTES: Final = 1000
-"""Of the text, which travels three times, once percent-encoded; 8 KiB is what a client takes."""
+"""Bytes of the text, sent three times, once percent-encoded; clients accept 8 KiB in all."""
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatus:
-    """How a call ends that an error ends. metadata: what goes with the status."""
+    """Status of a failed call. metadata: trailing metadata that goes with it."""
 
     code: grpc.StatusCode
     message: str
@@ -29,7 +29,7 @@ class CallStatus:
 
 
 def status_of(error: CircumplexError) -> CallStatus:
-    """What a client is told of an error."""
+    """Translate an error to the status that the client receives."""
     code = grpc.StatusCode[error.grpc_status]
     text = _truncate(error.detail)
     status = status_pb2.Status(
@@ -49,7 +49,7 @@ def _error_details(error: CircumplexError) -> list[message.Message]:
         )
     ]
     if error.retryable:
-        milliseconds = round(1000 * (error.retry_seconds or RETRY_SECONDS))
+        milliseconds = round(1000 * (error.retry_seconds or DEFAULT_RETRY_SECONDS))
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(milliseconds)
         messages.append(details.RetryInfo(retry_delay=delay))

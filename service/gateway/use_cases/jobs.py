@@ -1,21 +1,37 @@
-"""Jobs as a caller may see and change them."""
+"""Finding, listing, following, changing and deleting the jobs that a caller may see."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Final
 
 from service.domain.caller import Caller, Scope
-from service.errors import InternalError, JobUnknown, ResultNotReady, ScopeMissing
+from service.errors import InternalError, JobUnknown, QueueUnavailable, ResultNotReady, ScopeMissing
 from service.gateway.context import GatewayContext
-from service.jobs.queue.listing import JobFilter
+from service.gateway.lifecycle import ShutdownPhase
+from service.jobs.queue.database import JobFilter
+from service.jobs.queue.events import JobUpdate
 from service.jobs.record import JobRecord, JobState, is_job_id
 from service.results.formats import ResultFormat
 
+CURSOR_PATTERN: Final = r"^[0-9a-f]{16}$"
+"""Every matching text is a page token: microseconds since the epoch, where the page begins."""
+MICROSECONDS_PER_SECOND: Final = 10**6
+DEFAULT_PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 200
+"""Jobs on a page."""
+ERROR_CODE_PATTERN: Final = r"^[a-z_]{1,64}$"
+KEY_ID_PATTERN: Final = r"^[0-9A-Za-z]{1,64}$"
+
 
 async def find_job(gateway: GatewayContext, caller: Caller, job_id: str) -> JobRecord:
-    """A job that exists for this caller.
+    """Find a job that the caller may see.
 
-    Raises: JobUnknown: there is none; of somebody else's it says the very same.
+    Raises: JobUnknown: no such job. A job of another owner gives the same error, so that job ids
+        cannot be probed.
     """
     if not is_job_id(job_id):
         raise JobUnknown(f"{job_id[:64]!r} is no job id")
@@ -31,13 +47,13 @@ async def find_job(gateway: GatewayContext, caller: Caller, job_id: str) -> JobR
 def build_job_filter(
     caller: Caller, *, owner: str | None, state: JobState | None, error_code: str | None
 ) -> JobFilter | None:
-    """What the caller sees of the jobs that were asked for; None where no job can be.
+    """Restrict a list to the jobs that the caller may see; None if no job can match.
 
-    Raises: ScopeMissing.
+    Raises: ScopeMissing: another owner's jobs need the scope `admin`.
     """
     if not caller.allows(Scope.ADMIN):
         if owner not in (None, caller.owner):
-            raise ScopeMissing("only an admin lists the jobs of others")
+            raise ScopeMissing("listing the jobs of another owner needs the scope 'admin'")
         owner = caller.owner
     if error_code is not None and state not in (None, JobState.FAILED):
         return None
@@ -45,13 +61,15 @@ def build_job_filter(
 
 
 async def cancel_job(gateway: GatewayContext, caller: Caller, job_id: str) -> JobRecord:
-    """Stop a job, or show one that is cancelled already. Raises: JobUnknown, JobFinished."""
+    """Cancel a job; no effect on a cancelled one. Raises: JobUnknown, JobFinished."""
     await find_job(gateway, caller, job_id)
     return await gateway.job_queue.cancel(job_id)
 
 
 async def retry_job(gateway: GatewayContext, caller: Caller, job_id: str) -> JobRecord:
-    """Queue a failed or cancelled job anew; somebody else's does not count against the caller.
+    """Queue a failed or cancelled job again.
+
+    The caller's quotas apply to the caller's own jobs only.
 
     Raises: JobUnknown, JobNotRetryable, QueueFull, QuotaExceeded.
     """
@@ -61,7 +79,7 @@ async def retry_job(gateway: GatewayContext, caller: Caller, job_id: str) -> Job
 
 
 async def delete_job(gateway: GatewayContext, caller: Caller, job_id: str) -> None:
-    """Forget a job, whatever it is doing. Raises: JobUnknown."""
+    """Delete a job in any state, with its clip and results. Raises: JobUnknown."""
     await find_job(gateway, caller, job_id)
     await gateway.job_queue.remove(job_id)
 
@@ -69,7 +87,7 @@ async def delete_job(gateway: GatewayContext, caller: Caller, job_id: str) -> No
 async def open_result(
     gateway: GatewayContext, record: JobRecord, result_format: ResultFormat
 ) -> AsyncIterator[bytes]:
-    """The bytes of the result of a job that has not failed.
+    """Open the result of a job that has not failed, as a stream of bytes.
 
     Raises: ResultNotReady, StoreUnavailable.
     """
@@ -79,3 +97,77 @@ async def open_result(
         return await gateway.store.get(record.result_key(result_format.name))
     except KeyError as error:
         raise InternalError("the result is missing from the blob store") from error
+
+
+def encode_page_token(before: str) -> str:
+    """The token of the page of jobs created before a time, in seconds with six decimals."""
+    return f"{int(before.replace('.', '')):016x}"
+
+
+def decode_page_token(token: str) -> str:
+    """The time that `encode_page_token` was given."""
+    assert re.fullmatch(CURSOR_PATTERN, token)
+    seconds, microseconds = divmod(int(token, 16), MICROSECONDS_PER_SECOND)
+    return f"{seconds}.{microseconds:06d}"
+
+
+OUTAGE_RETRY_SECONDS: Final = 1.0
+"""Pause between two attempts to read the events of a job while the queue is unavailable."""
+JOB_POLL_SECONDS: Final = 0.25
+"""Interval of polling a job while waiting for its end."""
+
+
+async def watch_job(
+    gateway: GatewayContext, caller: Caller, job_id: str, last_event_id: str | None = None
+) -> AsyncGenerator[JobUpdate | None]:
+    """Yield the job's events until it ends or the gateway stops; None at intervals without one.
+
+    An outage of the queue is waited out.
+
+    Raises: JobUnknown: the job was deleted. Unauthenticated: the caller's key was revoked or has
+        expired.
+    """
+    while not gateway.shutdown.has_reached(ShutdownPhase.CLOSING):
+        try:
+            async with aclosing(gateway.job_queue.events.watch(job_id, last_event_id)) as events:
+                async for event in events:
+                    await gateway.authenticator.recheck(caller)
+                    last_event_id = last_event_id if event is None else event.id
+                    yield event
+                    if gateway.shutdown.has_reached(ShutdownPhase.CLOSING):
+                        return
+            return
+        except QueueUnavailable:
+            yield None
+            await gateway.shutdown.wait_for(ShutdownPhase.CLOSING, OUTAGE_RETRY_SECONDS)
+
+
+async def wait_for_job_end(
+    gateway: GatewayContext,
+    record: JobRecord,
+    *,
+    max_seconds: float,
+    is_disconnected: Callable[[], Awaitable[bool]],
+) -> JobRecord:
+    """The job once it has ended, or its last known record after `max_seconds`.
+
+    Returns early when the client disconnects or the gateway stops. An outage of the queue is
+    waited out.
+
+    Raises: TooManySubscribers. JobUnknown: the job was deleted.
+    """
+    deadline = time.monotonic() + max_seconds
+    shutdown, closing = gateway.shutdown, ShutdownPhase.CLOSING
+    with gateway.subscriber_limiter.slot(gateway.settings.max_subscribers):
+        while not (
+            record.state.is_final or shutdown.has_reached(closing) or time.monotonic() > deadline
+        ):
+            remaining = max(deadline - time.monotonic(), 0.0)
+            await shutdown.wait_for(closing, min(JOB_POLL_SECONDS, remaining))
+            if await is_disconnected():
+                break
+            try:
+                record = await gateway.job_queue.find(record.id)
+            except QueueUnavailable:
+                continue
+    return record

@@ -1,3 +1,5 @@
+"""Fixtures: a gRPC server with scripted streams, and a client of it."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -7,15 +9,15 @@ import pytest
 
 from service.auth.key_store import ApiKeyStore
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.server import serve_grpc
 from service.settings import Settings
 from tests.integration.rpc.grpc_client import GrpcClient, open_grpc_client
 from tests.integration.rpc.scripted_streams import ScriptedStreams
+from tests.integration.servers import serving_grpc
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Settings under which nothing waits long."""
+    """Settings with short intervals and time-outs."""
     return settings.model_copy(
         update={"health_poll_seconds": 0.2, "drain_seconds": 2.0, "upload_idle_seconds": 2.0}
     )
@@ -39,8 +41,8 @@ def gateway(gateway: GatewayContext, streams: ScriptedStreams) -> GatewayContext
 
 @pytest.fixture
 async def target(gateway: GatewayContext) -> AsyncGenerator[str]:
-    """Where the gateway serves gRPC."""
-    async with serve_grpc(gateway, 0) as port:
+    """Address of the gRPC server."""
+    async with serving_grpc(gateway, 0) as port:
         yield f"127.0.0.1:{port}"
 
 

@@ -1,4 +1,4 @@
-"""A client of the contract: the generated stubs, and the errors they tell."""
+"""gRPC client of the tests: the generated stubs, requests, and parsed errors."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from circumplex.v1 import annotation_pb2, annotation_pb2_grpc, jobs_pb2, jobs_pb2_grpc
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2_grpc
-from grpc_status.rpc_status import from_call  # the synchronous one reads any error
 
 TIMEOUT_SECONDS: Final = 30.0
+END_OF_STREAM: Final = cast(object, grpc.aio.EOF)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # not in the stubs
 CLIP: Final = bytes(range(256)) * 1000
 
 
@@ -28,7 +28,7 @@ class GrpcClient:
 
 @dataclass(frozen=True, kw_only=True)
 class GrpcErrorDetails:
-    """What an error says."""
+    """Details of a failed call, each of a kind that the contract promises."""
 
     status: str
     code: str
@@ -42,11 +42,11 @@ class GrpcErrorDetails:
 async def open_grpc_client(
     target: str, credentials: Any = None, **options: int
 ) -> AsyncGenerator[GrpcClient]:
-    told = [(f"grpc.{name}", value) for name, value in options.items()]
+    arguments = [(f"grpc.{name}", value) for name, value in options.items()]
     channel = (
-        grpc.aio.insecure_channel(target, options=told)
+        grpc.aio.insecure_channel(target, options=arguments)
         if credentials is None
-        else grpc.aio.secure_channel(target, credentials, options=told)
+        else grpc.aio.secure_channel(target, credentials, options=arguments)
     )
     async with channel:
         yield GrpcClient(
@@ -58,10 +58,12 @@ async def open_grpc_client(
 
 
 def parse_error(error: grpc.aio.AioRpcError) -> GrpcErrorDetails:
-    """The details of an error, each of a kind that the contract promises."""
+    """Parse the details of a failed call."""
     trailing = dict(error.trailing_metadata() or ())
-    status = from_call(_ErrorAsCall(error))
-    assert status is not None
+    packed_status = trailing["grpc-status-details-bin"]
+    assert isinstance(packed_status, bytes)
+    status = status_pb2.Status.FromString(packed_status)
+    assert (status.code, status.message) == (error.code().value[0], error.details())
     found: dict[str, Any] = {}
     for packed in status.details:
         name = packed.TypeName().removeprefix("google.rpc.")
@@ -82,29 +84,20 @@ def parse_error(error: grpc.aio.AioRpcError) -> GrpcErrorDetails:
     )
 
 
-class _ErrorAsCall:
-    """An error as the status library wants to see it."""
-
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        self.code = error.code
-        self.details = error.details
-        self.trailing_metadata = lambda: tuple(error.trailing_metadata() or ())
-
-
 async def expect_error(call: Any) -> GrpcErrorDetails:
-    """What is told by a call that must fail."""
+    """Return the error of a call that must fail."""
     try:
         if hasattr(call, "read"):
-            while await call.read() is not grpc.aio.EOF:
+            while await call.read() is not END_OF_STREAM:
                 continue
-        answered = await call
+        response = await call
     except grpc.aio.AioRpcError as error:
         return parse_error(error)
-    raise AssertionError(f"not refused: {answered}")
+    raise AssertionError(f"not refused: {response}")
 
 
 def make_submit_requests(clip: bytes = CLIP, chunk_count: int = 7, **options: Any) -> Iterable[Any]:
-    """The requests that submit a clip."""
+    """Yield the requests that submit a clip."""
     yield jobs_pb2.SubmitJobRequest(options=jobs_pb2.SubmitOptions(**options))
     size = len(clip) // chunk_count + 1
     for start in range(0, len(clip), size):
@@ -112,24 +105,24 @@ def make_submit_requests(clip: bytes = CLIP, chunk_count: int = 7, **options: An
 
 
 async def submit_job(client: GrpcClient, **options: Any) -> str:
-    """The id of a job that has just been submitted."""
+    """Submit a job; returns its id."""
     return (await client.jobs.SubmitJob(make_submit_requests(**options))).job.id
 
 
 def make_config_request(script: str = "") -> annotation_pb2.StreamingAnnotateRequest:
-    """The first message of a stream of JPEG frames."""
+    """First message of a stream of JPEG frames."""
     frames = annotation_pb2.FrameMedia(encoding=annotation_pb2.FRAME_ENCODING_JPEG)
-    told = annotation_pb2.StreamConfig(frames=frames, resume_token=script)
-    return annotation_pb2.StreamingAnnotateRequest(config=told)
+    config = annotation_pb2.StreamConfig(frames=frames, resume_token=script)
+    return annotation_pb2.StreamingAnnotateRequest(config=config)
 
 
 def make_frame_request(index: int, size: int = 100) -> annotation_pb2.StreamingAnnotateRequest:
-    picture = annotation_pb2.VideoFrame(time_seconds=index / 25, data=bytes(size))
-    return annotation_pb2.StreamingAnnotateRequest(frame=picture)
+    frame = annotation_pb2.VideoFrame(time_seconds=index / 25, data=bytes(size))
+    return annotation_pb2.StreamingAnnotateRequest(frame=frame)
 
 
 async def open_stream(client: GrpcClient, script: str = "", **options: Any) -> Any:
-    """A stream whose config is acknowledged."""
+    """Open a stream; returns once its config is acknowledged."""
     call = client.annotation.StreamingAnnotate(**options)
     await call.write(make_config_request(script))
     assert (await call.read()).config_ack.stream_id == "pretended"
@@ -137,12 +130,12 @@ async def open_stream(client: GrpcClient, script: str = "", **options: Any) -> A
 
 
 async def read_responses(call: Any) -> AsyncIterator[Any]:
-    while (response := await call.read()) is not grpc.aio.EOF:
+    while (response := await call.read()) is not END_OF_STREAM:
         yield response
 
 
 async def wait_for_health(call: Any, status: int) -> None:
-    """Read on, in a watch of health, until this is told."""
+    """Read a watch of health until it has this status."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while (await call.read()).status != status:
             continue

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, as far as it takes to see pings and farewells (RFC 9113)."""
+"""Minimal HTTP/2 client that reads and writes SETTINGS, PING and GOAWAY frames (RFC 9113)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ACK_FLAG: Final = 1
 
 
 def encode_frame(kind: int, content: bytes, flags: int = 0) -> bytes:
-    """Of the connection as a whole."""
+    """Encode a frame of stream 0, the connection."""
     return len(content).to_bytes(3, "big") + bytes([kind, flags]) + bytes(4) + content
 
 
 @dataclass(kw_only=True)
 class Http2Connection:
-    """A connection that makes no calls. seen: the kinds of frames that came."""
+    """A connection without calls. received_kinds: types of the frames read so far."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -37,7 +37,7 @@ class Http2Connection:
         return connection
 
     async def complete_handshake(self) -> bool:
-        """Whether the server speaks HTTP/2 to us."""
+        """Return True if the server answers the preface with SETTINGS."""
         try:
             await self.wait_for_frame(SETTINGS, 10.0)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -53,7 +53,7 @@ class Http2Connection:
         await self.send(PING, ping, flags=ACK_FLAG)
 
     async def wait_for_frame(self, kind: int, seconds: float, flags: int = 0) -> bytes:
-        """The content of the next frame of a kind, with ACK or without."""
+        """Return the content of the next frame of a kind, with ACK or without."""
         async with asyncio.timeout(seconds):
             while True:
                 head = await self.reader.readexactly(9)
@@ -63,7 +63,7 @@ class Http2Connection:
                     return content
 
     async def wait_for_close(self, seconds: float) -> bool:
-        """Whether the server closes the connection."""
+        """Return True once the server has closed the connection; raises TimeoutError."""
         async with asyncio.timeout(seconds):
             with suppress(ConnectionError):
                 while await self.reader.read(2**16):

@@ -1,4 +1,4 @@
-"""A client that opens a stream and idles until it is killed.
+"""Client process that opens a stream and idles until it is killed.
 
 python -m tests.integration.rpc.idle_client
 """

@@ -1,19 +1,22 @@
-"""Streams that do as their config says, for tests of the door to them."""
+"""Fake streams that follow a script in their config, for tests of the gRPC service."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from circumplex.v1 import annotation_pb2 as wire
-
 from service.domain.caller import Caller
 from service.errors import StreamOutOfOrder, error_from_code
+from service.streaming.config import StreamRequest, StreamSessionConfig
+from service.streaming.events import StreamCompleted, StreamEvent, StreamResult
+from tests.integration.fake_streams import make_opened
 
 
 class ScriptedStreams:
-    """Answers each frame with its index. The resume token of the config says what else is done:
-    `endless` results whoever reads them, a `defect`, or the code of an error.
+    """Answers each frame with its index.
+
+    The resume token of the config is the script: `endless` results, whether they are read or not,
+    a `defect`, or the code of an error.
     """
 
     def __init__(self) -> None:
@@ -26,10 +29,10 @@ class ScriptedStreams:
         self.is_drained = True
 
     async def annotate(
-        self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
-    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        self, requests: AsyncIterator[StreamRequest], caller: Caller
+    ) -> AsyncGenerator[StreamEvent]:
         self.open_count += 1
-        end = "left"
+        end = "cancelled"
         try:
             async for response in self._run_script(requests):
                 self.response_count += 1
@@ -40,20 +43,21 @@ class ScriptedStreams:
             self.outcomes[end] += 1
 
     async def _run_script(
-        self, requests: AsyncIterator[wire.StreamingAnnotateRequest]
-    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        self, requests: AsyncIterator[StreamRequest]
+    ) -> AsyncGenerator[StreamEvent]:
         first = await anext(requests, None)
-        if first is None or first.WhichOneof("message") != "config":
+        if not isinstance(first, StreamSessionConfig):
             raise StreamOutOfOrder("the first message is the config")
-        script = first.config.resume_token
-        yield wire.StreamingAnnotateResponse(config_ack=wire.ConfigAck(stream_id="pretended"))
+        script = first.resume_token
+        yield make_opened()
         if script == "defect":
-            raise ValueError("a secret of the house")
+            raise ValueError("a secret detail")
         if script and script != "endless":
             raise error_from_code(script)
         index = 0
         while script == "endless" or await anext(requests, None) is not None:
-            result = wire.FrameResult(index=index, resume_token="x" * 1000)
-            yield wire.StreamingAnnotateResponse(frame_result=result)
+            yield StreamResult(
+                index=index, time_seconds=0.0, is_final=False, resume_token="x" * 1000
+            )
             index += 1
-        yield wire.StreamingAnnotateResponse(summary=wire.StreamSummary(frames=index))
+        yield StreamCompleted(frames=index)

@@ -1,4 +1,4 @@
-"""API keys as metadata: who may call what, how often, and what is written down."""
+"""API keys over gRPC: scopes, ownership, rates, revocation and the audit log."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import pytest
 from circumplex.v1 import jobs_pb2 as wire
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from service.auth.api_key import Token, new_token
 from service.auth.audit_log import AuditLog
 from service.auth.authenticator import Authenticator
 from service.auth.key_store import ApiKeyStore
-from service.auth.token import Token, new_token
 from service.domain.caller import CallerQuotas, Scope
 from service.errors import AccessModeUnset
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.call_context import parse_peer_address
-from service.gateway.rpc.server import serve_grpc
 from service.jobs.record import new_job_id
 from service.settings import Settings
 from tests.integration.auth.key_requests import create_token
@@ -34,6 +33,7 @@ from tests.integration.rpc.grpc_client import (
     wait_for_health,
 )
 from tests.integration.rpc.scripted_streams import ScriptedStreams
+from tests.integration.servers import serving_grpc
 
 UNKNOWN_JOB_ID = new_job_id()
 READ_CALLS = [
@@ -61,10 +61,10 @@ def bearer_metadata(token: Token) -> tuple[tuple[str, str], ...]:
 
 
 async def call_error_code(client: GrpcClient, name: str, request: Any, token: Token | None) -> str:
-    """What a call is answered that comes to nothing in any case."""
+    """Error code of a call; `ok` if it succeeds."""
     service = client.annotation if name == "StreamingAnnotate" else client.jobs
     metadata = () if token is None else bearer_metadata(token)
-    sent = iter(request) if isinstance(request, list) else request
+    sent = iter(request) if name == "StreamingAnnotate" else request
     call = getattr(service, name)(sent, metadata=metadata)
     if await call.code() is grpc.StatusCode.OK:
         return "ok"
@@ -76,10 +76,10 @@ async def test_every_method_requires_its_scope(client: GrpcClient, key_store: Ap
         await create_token(key_store, scope) for scope in (Scope.READ, Scope.SUBMIT, Scope.ADMIN)
     ]
     for name, request in READ_CALLS + SUBMIT_CALLS:
-        may, may_not = (reader, writer) if (name, request) in READ_CALLS else (writer, reader)
+        allowed, refused = (reader, writer) if (name, request) in READ_CALLS else (writer, reader)
         codes = [
             await call_error_code(client, name, request, token)
-            for token in (None, new_token(), may_not, may, admin)
+            for token in (None, new_token(), refused, allowed, admin)
         ]
         assert codes[:3] == ["unauthenticated", "unauthenticated", "scope_missing"], name
         assert not {*codes[3:]} & {"unauthenticated", "scope_missing"}, name
@@ -93,17 +93,19 @@ async def test_a_key_is_accepted_in_either_header_but_not_two_keys(
     own = (("x-api-key", first.text),)
     await client.jobs.ListJobs(request, metadata=own)
     await client.jobs.ListJobs(request, metadata=own + bearer_metadata(first))
-    told = await expect_error(client.jobs.ListJobs(request, metadata=own + bearer_metadata(second)))
-    assert (told.status, told.code) == ("UNAUTHENTICATED", "unauthenticated")
+    error = await expect_error(
+        client.jobs.ListJobs(request, metadata=own + bearer_metadata(second))
+    )
+    assert (error.status, error.code) == ("UNAUTHENTICATED", "unauthenticated")
 
 
 async def test_another_keys_job_is_not_found(client: GrpcClient, key_store: ApiKeyStore) -> None:
     owner, other = await create_token(key_store), await create_token(key_store)
     admin = await create_token(key_store, Scope.ADMIN)
-    answer = await client.jobs.SubmitJob(make_submit_requests(), metadata=bearer_metadata(owner))
-    job_id = answer.job.id
+    response = await client.jobs.SubmitJob(make_submit_requests(), metadata=bearer_metadata(owner))
+    job_id = response.job.id
     get = wire.GetJobRequest(job_id=job_id)
-    told = [
+    errors = [
         await expect_error(client.jobs.GetJob(get, metadata=bearer_metadata(other))),
         await expect_error(
             client.jobs.GetJob(
@@ -111,16 +113,16 @@ async def test_another_keys_job_is_not_found(client: GrpcClient, key_store: ApiK
             )
         ),
     ]
-    seen = (await client.jobs.GetJob(get, metadata=bearer_metadata(admin))).job
-    told_owner = (await client.jobs.GetJob(get, metadata=bearer_metadata(owner))).job
+    admins_job = (await client.jobs.GetJob(get, metadata=bearer_metadata(admin))).job
+    owners_job = (await client.jobs.GetJob(get, metadata=bearer_metadata(owner))).job
     page = await client.jobs.ListJobs(wire.ListJobsRequest(), metadata=bearer_metadata(other))
-    asked = wire.ListJobsRequest(owner=owner.key_id)
-    refused = await expect_error(client.jobs.ListJobs(asked, metadata=bearer_metadata(other)))
-    listed = await client.jobs.ListJobs(asked, metadata=bearer_metadata(admin))
+    request = wire.ListJobsRequest(owner=owner.key_id)
+    refused = await expect_error(client.jobs.ListJobs(request, metadata=bearer_metadata(other)))
+    listed = await client.jobs.ListJobs(request, metadata=bearer_metadata(admin))
 
-    assert {each.status for each in told} == {"NOT_FOUND"}
-    assert told[0].detail.replace(job_id, UNKNOWN_JOB_ID) == told[1].detail
-    assert (seen.owner, told_owner.owner) == (owner.key_id, "")
+    assert {each.status for each in errors} == {"NOT_FOUND"}
+    assert errors[0].detail.replace(job_id, UNKNOWN_JOB_ID) == errors[1].detail
+    assert (admins_job.owner, owners_job.owner) == (owner.key_id, "")
     assert list(page.jobs) == []
     assert refused.code == "scope_missing"
     assert [job.id for job in listed.jobs] == [job_id]
@@ -131,12 +133,12 @@ async def test_a_rate_limited_key_gets_a_retry_delay(
 ) -> None:
     token = await create_token(key_store, limits=CallerQuotas(requests_per_minute=1))
     await client.jobs.ListJobs(wire.ListJobsRequest(), metadata=bearer_metadata(token))
-    told = await expect_error(
+    error = await expect_error(
         client.jobs.ListJobs(wire.ListJobsRequest(), metadata=bearer_metadata(token))
     )
-    assert (told.status, told.code) == ("RESOURCE_EXHAUSTED", "rate_exceeded")
-    assert told.retry_seconds is not None
-    assert 30 < told.retry_seconds <= 60
+    assert (error.status, error.code) == ("RESOURCE_EXHAUSTED", "rate_exceeded")
+    assert error.retry_seconds is not None
+    assert 30 < error.retry_seconds <= 60
 
 
 async def test_a_key_has_limits_of_its_own(client: GrpcClient, key_store: ApiKeyStore) -> None:
@@ -154,23 +156,23 @@ async def test_a_key_has_limits_of_its_own(client: GrpcClient, key_store: ApiKey
 async def test_a_stream_ends_when_its_key_is_revoked(
     client: GrpcClient, key_store: ApiKeyStore, streams: ScriptedStreams
 ) -> None:
-    """One in which nothing happens, too."""
+    """An idle stream ends as well."""
     token = await create_token(key_store)
     call = client.annotation.StreamingAnnotate(metadata=bearer_metadata(token))
     await call.write(make_config_request())
     await call.read()
     await key_store.revoke(token.key_id)
-    told = await expect_error(call)
-    assert (told.status, told.code) == ("UNAUTHENTICATED", "unauthenticated")
-    assert (streams.open_count, streams.outcomes) == (0, {"left": 1})
+    error = await expect_error(call)
+    assert (error.status, error.code) == ("UNAUTHENTICATED", "unauthenticated")
+    assert (streams.open_count, streams.outcomes) == (0, {"cancelled": 1})
 
 
 async def test_health_requires_no_key(client: GrpcClient) -> None:
     call = client.health.Watch(HealthCheckRequest())
     await wait_for_health(call, HealthCheckResponse.SERVING)
     call.cancel()
-    answer = await client.health.Check(HealthCheckRequest())
-    assert answer.status == HealthCheckResponse.SERVING
+    response = await client.health.Check(HealthCheckRequest())
+    assert response.status == HealthCheckResponse.SERVING
 
 
 async def test_every_action_is_audited(
@@ -180,11 +182,14 @@ async def test_every_action_is_audited(
     token, narrow = await create_token(key_store), await create_token(key_store, Scope.READ)
     audited = settings.model_copy(update={"audit_file": file})
     async with AuditLog.open(audited) as audit:
-        heard = dataclasses.replace(gateway, audit_log=audit)
-        async with serve_grpc(heard, 0) as port, open_grpc_client(f"127.0.0.1:{port}") as client:
+        audited_gateway = dataclasses.replace(gateway, audit_log=audit)
+        async with (
+            serving_grpc(audited_gateway, 0) as port,
+            open_grpc_client(f"127.0.0.1:{port}") as client,
+        ):
             metadata = (*bearer_metadata(token), ("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01"))
-            answer = await client.jobs.SubmitJob(make_submit_requests(), metadata=metadata)
-            job_id = answer.job.id
+            response = await client.jobs.SubmitJob(make_submit_requests(), metadata=metadata)
+            job_id = response.job.id
             request = wire.GetJobRequest(job_id=job_id)
             await client.jobs.GetJob(request, metadata=metadata)
             result = wire.GetResultRequest(job_id=job_id)
@@ -220,15 +225,15 @@ async def test_every_action_is_audited(
         ("ipv4:10.1.2.3:4567", "10.1.2.3"),
         ("ipv6:%5B::1%5D:4567", "::1"),
         ("ipv6:[fe80::1]:1", "fe80::1"),
-        ("unix:/tmp/door", None),
+        ("unix:/tmp/socket", None),
     ],
 )
-def test_the_address_of_a_peer(peer: str, address: str | None) -> None:
+def test_peer_address_is_parsed(peer: str, address: str | None) -> None:
     assert parse_peer_address(peer) == address
 
 
 async def test_a_public_gateway_requires_access_control(settings: Settings) -> None:
-    undecided = settings.model_copy(update={"access": "auto", "host": "0.0.0.0"})
+    unset = settings.model_copy(update={"access": "auto", "host": "0.0.0.0"})
     with pytest.raises(AccessModeUnset):
-        async with Authenticator.open(undecided):
+        async with Authenticator.open(unset):
             pass

@@ -1,4 +1,4 @@
-"""A gateway that is told to stop: what becomes of calls."""
+"""Shutdown of the gateway while gRPC calls are under way."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ from tests.integration.rpc.grpc_client import (
 from tests.integration.servers import free_port
 
 EXIT_TIMEOUT_SECONDS = 30.0
+UPLOADED_CLIP = bytes(1_000_000)
+"""Large enough for its beginning to be seen in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +50,12 @@ class RunningGrpcGateway:
 
 @asynccontextmanager
 async def running_grpc_gateway(
-    rooms: JobEnvironment, **update: object
+    env: JobEnvironment, **update: object
 ) -> AsyncGenerator[RunningGrpcGateway]:
-    """A gateway with both its doors in a process of its own, once it is ready."""
+    """Gateway with REST and gRPC in its own process, once it is ready."""
     ports = {"http_port": free_port(), "grpc_port": free_port()}
-    settings = rooms.settings.model_copy(update={**ports, **update})
-    with running_service(settings, "doors") as process:
+    settings = env.settings.model_copy(update={**ports, **update})
+    with running_service(settings, "gateway", "grpc") as process:
 
         async def ready() -> bool | None:
             try:
@@ -66,6 +68,15 @@ async def running_grpc_gateway(
         await eventually(ready, 60.0)
         async with open_grpc_client(f"127.0.0.1:{settings.grpc_port}") as client:
             yield RunningGrpcGateway(process=process, client=client)
+
+
+async def wait_for_clip_count(env: JobEnvironment, count: int) -> None:
+    """Wait until the store has so many clips, those of unfinished uploads included."""
+
+    async def stored() -> bool | None:
+        return len(env.list_stored_files("clips")) == count or None
+
+    await eventually(stored)
 
 
 async def test_drain_gives_streams_a_token_finishes_uploads_and_refuses_new_calls(
@@ -81,41 +92,44 @@ async def test_drain_gives_streams_a_token_finishes_uploads_and_refuses_new_call
         await watch.read()
         health = client.health.Watch(HealthCheckRequest())
         await wait_for_health(health, HealthCheckResponse.SERVING)
-        requests = list(make_submit_requests())
+        requests = list(make_submit_requests(UPLOADED_CLIP))
         upload = client.jobs.SubmitJob()
-        await upload.write(requests[0])
-        await upload.write(requests[1])
+        for request in requests[:5]:
+            await upload.write(request)
+        await wait_for_clip_count(env, 2)
 
         gateway.stop()
         started = time.monotonic()
         assert (await health.read()).status == HealthCheckResponse.NOT_SERVING
         assert (await stream.read()).draining.resume_token == "token-of-0"
-        told = await expect_error(stream)
-        sent_home = await expect_error(watch)
-        newcomer = await expect_error(client.jobs.ListJobs(wire.ListJobsRequest()))
-        for request in requests[2:]:
+        stream_error = await expect_error(stream)
+        watch_error = await expect_error(watch)
+        new_call_error = await expect_error(client.jobs.ListJobs(wire.ListJobsRequest()))
+        for request in requests[5:]:
             await upload.write(request)
         await upload.done_writing()
-        late = await upload
+        submitted = await upload
         assert await gateway.wait_for_exit() == 0
         assert time.monotonic() - started < EXIT_TIMEOUT_SECONDS / 2
 
-    assert {each.status for each in (told, sent_home, newcomer)} == {"UNAVAILABLE"}
-    assert {each.code for each in (told, sent_home, newcomer)} == {"gateway_draining"}
-    assert newcomer.retry_seconds is not None
-    assert late.job.state == "queued"
+    errors = (stream_error, watch_error, new_call_error)
+    assert {each.status for each in errors} == {"UNAVAILABLE"}
+    assert {each.code for each in errors} == {"gateway_draining"}
+    assert new_call_error.retry_seconds is not None
+    assert submitted.job.state == "queued"
     assert (await env.queue.measure_backlog()).depth == 2
 
 
 async def test_an_upload_that_does_not_end_is_refused_in_time(env: JobEnvironment) -> None:
     async with running_grpc_gateway(env, drain_seconds=1.0) as gateway:
         upload = gateway.client.jobs.SubmitJob()
-        for request in list(make_submit_requests())[:3]:
+        for request in list(make_submit_requests(UPLOADED_CLIP))[:5]:
             await upload.write(request)
+        await wait_for_clip_count(env, 1)
         gateway.stop()
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await upload
         assert await gateway.wait_for_exit() == 0
-    told = parse_error(failure.value)
-    assert (told.status, told.code) == ("UNAVAILABLE", "gateway_draining")
+    error = parse_error(failure.value)
+    assert (error.status, error.code) == ("UNAVAILABLE", "gateway_draining")
     assert env.list_stored_files("clips") == []

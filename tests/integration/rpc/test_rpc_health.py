@@ -1,19 +1,19 @@
-"""What operators and tools ask: health, and the contract itself."""
+"""Health service and server reflection."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.server import serve_grpc
+from service.gateway.lifecycle import ShutdownPhase
 from tests.integration.rpc.grpc_client import (
     GrpcClient,
     open_grpc_client,
@@ -21,7 +21,7 @@ from tests.integration.rpc.grpc_client import (
     parse_error,
     wait_for_health,
 )
-from tests.integration.servers import RedisServer
+from tests.integration.servers import RedisServer, serving_grpc
 
 ANNOTATION = "circumplex.v1.AnnotationService"
 JOBS = "circumplex.v1.JobService"
@@ -29,23 +29,25 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 
 
-async def test_a_service_is_served_while_what_it_needs_is_there(gateway: GatewayContext) -> None:
+async def test_a_service_is_serving_while_its_dependencies_are_ready(
+    gateway: GatewayContext,
+) -> None:
     is_warm = True
 
     async def ready() -> bool:
         return is_warm
 
     async with (
-        serve_grpc(dataclasses.replace(gateway, is_inference_ready=ready), 0) as port,
+        serving_grpc(dataclasses.replace(gateway, is_inference_ready=ready), 0) as port,
         open_grpc_client(f"127.0.0.1:{port}") as client,
     ):
         watches = [
             client.health.Watch(HealthCheckRequest(service=name)) for name in ("", ANNOTATION, JOBS)
         ]
-        leaver = client.health.Watch(HealthCheckRequest())
-        for call in (*watches, leaver):
+        cancelled = client.health.Watch(HealthCheckRequest())
+        for call in (*watches, cancelled):
             await wait_for_health(call, SERVING)
-        leaver.cancel()
+        cancelled.cancel()
         is_warm = False
         for call in watches:
             await wait_for_health(call, NOT_SERVING)
@@ -57,15 +59,15 @@ async def test_a_service_is_served_while_what_it_needs_is_there(gateway: Gateway
 
 
 async def test_streams_need_no_queue(gateway: GatewayContext, redis_server: RedisServer) -> None:
-    async with serve_grpc(gateway, 0) as port, open_grpc_client(f"127.0.0.1:{port}") as client:
+    async with serving_grpc(gateway, 0) as port, open_grpc_client(f"127.0.0.1:{port}") as client:
         call = client.health.Watch(HealthCheckRequest(service=JOBS))
         await wait_for_health(call, SERVING)
         with redis_server.frozen():
             await wait_for_health(call, NOT_SERVING)
-            answer = await client.health.Check(HealthCheckRequest(service=ANNOTATION))
+            response = await client.health.Check(HealthCheckRequest(service=ANNOTATION))
         await wait_for_health(call, SERVING)
         call.cancel()
-    assert answer.status == SERVING
+    assert response.status == SERVING
 
 
 async def test_a_draining_gateway_is_not_serving(
@@ -73,10 +75,10 @@ async def test_a_draining_gateway_is_not_serving(
 ) -> None:
     call = client.health.Watch(HealthCheckRequest())
     await wait_for_health(call, SERVING)
-    gateway.drain.announced.set()
+    gateway.shutdown.advance(ShutdownPhase.ANNOUNCED)
     await wait_for_health(call, NOT_SERVING)
-    later = await client.health.Check(HealthCheckRequest(service=ANNOTATION))
-    assert later.status == NOT_SERVING
+    current = await client.health.Check(HealthCheckRequest(service=ANNOTATION))
+    assert current.status == NOT_SERVING
     call.cancel()
 
 
@@ -89,33 +91,38 @@ async def test_an_unknown_service_is_not_found(client: GrpcClient) -> None:
     call.cancel()
 
 
-async def query_reflection(channel: Any, **question: Any) -> Any:
-    """One question to the reflection service, as tools ask it."""
-    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-    await call.write(reflection_pb2.ServerReflectionRequest(**question))
-    answer = await call.read()
+def serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+async def query_reflection(channel: Any, **query: Any) -> Any:
+    """Send one request to the reflection service; returns the response."""
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo()
+    await call.write(reflection_pb2.ServerReflectionRequest(**query))
+    response = await call.read()
     await call.done_writing()
-    return answer
+    return response
 
 
 async def discover_services(channel: Any) -> tuple[set[str], descriptor_pool.DescriptorPool]:
-    """All services, and all that it takes to speak to them, from the server alone."""
+    """Names of all services, and their descriptors, both from server reflection."""
     listed = await query_reflection(channel, list_services="*")
     names = {service.name for service in listed.list_services_response.service}
     files: dict[str, bytes] = {}
     pool = descriptor_pool.DescriptorPool()
     for name in sorted(names):
-        answer = await query_reflection(channel, file_containing_symbol=name)
-        for content in answer.file_descriptor_response.file_descriptor_proto:
+        response = await query_reflection(channel, file_containing_symbol=name)
+        for content in response.file_descriptor_response.file_descriptor_proto:
             file = descriptor_pb2.FileDescriptorProto.FromString(content)
             if file.name not in files:
                 files[file.name] = content
-    waiting = dict(files)
-    while waiting:
-        for name, content in list(waiting.items()):
+    missing = dict(files)
+    while missing:
+        for name, content in list(missing.items()):
             file = descriptor_pb2.FileDescriptorProto.FromString(content)
-            if not waiting.keys() & {*file.dependency}:
-                pool.AddSerializedFile(waiting.pop(name))
+            if not missing.keys() & {*file.dependency}:
+                pool.AddSerializedFile(missing.pop(name))
     return names, pool
 
 
@@ -123,11 +130,11 @@ async def test_a_generic_tool_can_call_through_reflection(client: GrpcClient) ->
     names, pool = await discover_services(client.channel)
     assert names >= {ANNOTATION, JOBS, "grpc.health.v1.Health"}
     method = pool.FindServiceByName(JOBS).methods_by_name["GetJob"]
-    request = message_factory.GetMessageClass(method.input_type)
-    response = message_factory.GetMessageClass(method.output_type)
+    request: Any = message_factory.GetMessageClass(method.input_type)
+    response: Any = message_factory.GetMessageClass(method.output_type)
     call = client.channel.unary_unary(
         f"/{JOBS}/GetJob",
-        request_serializer=lambda told: told.SerializeToString(),
+        request_serializer=serialize,
         response_deserializer=response.FromString,
     )
     with pytest.raises(grpc.aio.AioRpcError) as failure:
@@ -135,14 +142,14 @@ async def test_a_generic_tool_can_call_through_reflection(client: GrpcClient) ->
     assert parse_error(failure.value).code == "job_unknown"
 
     stream = pool.FindServiceByName(ANNOTATION).methods_by_name["StreamingAnnotate"]
-    sent = message_factory.GetMessageClass(stream.input_type)
-    heard = message_factory.GetMessageClass(stream.output_type)
+    stream_request: Any = message_factory.GetMessageClass(stream.input_type)
+    stream_response: Any = message_factory.GetMessageClass(stream.output_type)
     annotate = client.channel.stream_stream(
         f"/{ANNOTATION}/StreamingAnnotate",
-        request_serializer=lambda told: told.SerializeToString(),
-        response_deserializer=heard.FromString,
+        request_serializer=serialize,
+        response_deserializer=stream_response.FromString,
     )()
-    first = sent()
+    first = stream_request()
     first.config.container.SetInParent()
     await annotate.write(first)
     assert (await annotate.read()).config_ack.stream_id == "pretended"
@@ -150,10 +157,10 @@ async def test_a_generic_tool_can_call_through_reflection(client: GrpcClient) ->
     assert (await annotate.read()).WhichOneof("message") == "summary"
 
 
-async def test_newer_tools_find_reflection_under_its_new_name(client: GrpcClient) -> None:
+async def test_reflection_is_served_under_its_v1_name_too(client: GrpcClient) -> None:
     call = client.channel.stream_stream(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        request_serializer=lambda told: told.SerializeToString(),
+        request_serializer=serialize,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )()
     await call.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
@@ -166,7 +173,9 @@ async def test_a_stream_survives_a_short_dependency_outage(
     gateway: GatewayContext, client: GrpcClient
 ) -> None:
     call = await open_stream(client)
-    gateway.drain.announced.set()
-    await asyncio.sleep(0.5)
+    health = client.health.Watch(HealthCheckRequest())
+    gateway.shutdown.advance(ShutdownPhase.ANNOUNCED)
+    await wait_for_health(health, NOT_SERVING)
+    health.cancel()
     await call.done_writing()
     assert (await call.read()).HasField("summary")

@@ -1,9 +1,10 @@
-"""Jobs over gRPC: the same jobs as over REST."""
+"""JobService: submission, results, watching, lists, idempotency and refusals."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import grpc
 import httpx
@@ -39,61 +40,61 @@ async def rest_client(gateway: GatewayContext) -> AsyncGenerator[httpx.AsyncClie
 async def test_a_clip_goes_from_submission_to_result_and_rest_shows_the_same(
     client: GrpcClient, rest_client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    options = {
+    options: dict[str, Any] = {
         "filename": "/home/me/a walk.mp4",
         "media_type": "video/mp4",
         "faces": "all",
         "priority": "interactive",
         "video_stream": 1,
     }
-    answer = await client.jobs.SubmitJob(make_submit_requests(**options))
-    job_id = answer.job.id
+    submitted = await client.jobs.SubmitJob(make_submit_requests(**options))
+    job_id = submitted.job.id
     stored = b"".join([chunk async for chunk in await env.store.get(f"clips/{job_id}")])
     early = await expect_error(client.jobs.GetResult(wire.GetResultRequest(job_id=job_id)))
     async with env.running_worker(make_fake_analysis(40)):
         record = await env.wait_for_end(job_id)
     job = (await client.jobs.GetJob(wire.GetJobRequest(job_id=job_id))).job
-    shown = (await rest_client.get(f"/v1/jobs/{job_id}")).json()
+    rest_job = (await rest_client.get(f"/v1/jobs/{job_id}")).json()
 
-    assert (stored, answer.is_replayed, answer.job.state) == (CLIP, False, "queued")
+    assert (stored, submitted.is_replayed, submitted.job.state) == (CLIP, False, "queued")
     assert (early.status, early.code) == ("FAILED_PRECONDITION", "result_not_ready")
     assert early.retry_seconds is not None
     assert (job.state, job.filename, job.media_type) == ("succeeded", "a walk.mp4", "video/mp4")
     assert (job.faces, job.priority, job.clip_bytes) == ("all", "interactive", len(CLIP))
     assert (job.video_stream, job.HasField("audio_stream")) == (1, False)
     assert (job.progress.frames_done, job.progress.frames_total, job.progress.fraction) == (
-        *(shown["progress"]["frames_done"], shown["progress"]["frames_total"]),
+        *(rest_job["progress"]["frames_done"], rest_job["progress"]["frames_total"]),
         1.0,
     )
     assert job.finished_at.ToMicroseconds() == round(1e6 * (record.finished_at or 0))
-    assert shown["finished_at"][:23] == job.finished_at.ToJsonString()[:23]
+    assert rest_job["finished_at"][:23] == job.finished_at.ToJsonString()[:23]
     assert (job.attempt, job.HasField("error"), job.HasField("retry_at")) == (1, False, False)
     for name in ("json", "csv"):
         request = wire.GetResultRequest(job_id=job_id, format=name)
         pieces = [piece.data async for piece in client.jobs.GetResult(request)]
         whole = await rest_client.get(f"/v1/jobs/{job_id}/result?format={name}")
         assert b"".join(pieces) == whole.content
-    usual = [
+    default = [
         piece.data async for piece in client.jobs.GetResult(wire.GetResultRequest(job_id=job_id))
     ]
-    assert b"".join(usual).startswith(b"{")
+    assert b"".join(default).startswith(b"{")
 
 
-async def test_a_job_is_watched_from_now_to_its_end(
+async def test_watching_a_job_yields_its_state_and_every_change_to_its_end(
     client: GrpcClient, env: JobEnvironment
 ) -> None:
     job_id = await submit_job(client)
     call = client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))
     first = (await call.read()).job
     async with env.running_worker(make_fake_analysis(5, 0.2)):
-        seen = [response.job async for response in read_responses(call)]
+        later = [response.job async for response in read_responses(call)]
     again = [each.job async for each in client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))]
 
     assert first.state == "queued"
-    assert "running" in {job.state for job in seen}
-    assert [job.state for job in seen].count("succeeded") == 1
-    assert seen[-1].state == "succeeded"
-    assert again == [seen[-1]]
+    assert "running" in {job.state for job in later}
+    assert [job.state for job in later].count("succeeded") == 1
+    assert later[-1].state == "succeeded"
+    assert again == [later[-1]]
 
 
 async def test_watching_a_job_ends_with_it_when_it_is_deleted(client: GrpcClient) -> None:
@@ -101,12 +102,14 @@ async def test_watching_a_job_ends_with_it_when_it_is_deleted(client: GrpcClient
     call = client.jobs.WatchJob(wire.WatchJobRequest(job_id=job_id))
     await call.read()
     await client.jobs.DeleteJob(wire.DeleteJobRequest(job_id=job_id))
-    told = await expect_error(call)
-    gone = await expect_error(client.jobs.GetJob(wire.GetJobRequest(job_id=job_id)))
-    assert (told.status, told.code) == (gone.status, gone.code) == ("NOT_FOUND", "job_unknown")
+    error = await expect_error(call)
+    unknown = await expect_error(client.jobs.GetJob(wire.GetJobRequest(job_id=job_id)))
+    assert (
+        (error.status, error.code) == (unknown.status, unknown.code) == ("NOT_FOUND", "job_unknown")
+    )
 
 
-async def test_jobs_are_cancelled_and_tried_again(client: GrpcClient, env: JobEnvironment) -> None:
+async def test_jobs_are_cancelled_and_retried(client: GrpcClient, env: JobEnvironment) -> None:
     job_id = await submit_job(client)
     cancelled = await client.jobs.CancelJob(wire.CancelJobRequest(job_id=job_id))
     again = await client.jobs.RetryJob(wire.RetryJobRequest(job_id=job_id))
@@ -129,19 +132,19 @@ async def test_lists_have_pages_and_states(
 ) -> None:
     ids = [await submit_job(client) for _ in range(5)]
     await client.jobs.CancelJob(wire.CancelJobRequest(job_id=ids[1]))
-    seen: list[str] = []
+    ids_of_pages: list[str] = []
     token = ""
     while True:
         page = await client.jobs.ListJobs(wire.ListJobsRequest(page_size=2, page_token=token))
         assert len(page.jobs) <= 2
-        seen += [job.id for job in page.jobs]
+        ids_of_pages += [job.id for job in page.jobs]
         if not (token := page.next_page_token):
             break
     listed = (await rest_client.get("/v1/jobs")).json()
     only = await client.jobs.ListJobs(wire.ListJobsRequest(state="cancelled"))
     none = await client.jobs.ListJobs(wire.ListJobsRequest(state="queued", code="clip_truncated"))
 
-    assert seen == ids[::-1] == [job["id"] for job in listed["jobs"]]
+    assert ids_of_pages == ids[::-1] == [job["id"] for job in listed["jobs"]]
     assert [job.id for job in only.jobs] == [ids[1]]
     assert list(none.jobs) == []
 
@@ -156,12 +159,16 @@ async def test_lists_have_pages_and_states(
         ({"owner": "a b"}, "owner"),
     ],
 )
-async def test_a_list_names_the_field_it_cannot_read(
-    client: GrpcClient, fields: dict[str, object], field: str
+async def test_a_list_names_the_invalid_field(
+    client: GrpcClient, fields: dict[str, Any], field: str
 ) -> None:
-    told = await expect_error(client.jobs.ListJobs(wire.ListJobsRequest(**fields)))  # pyright: ignore[reportArgumentType]
-    assert (told.status, told.code, told.fields) == ("INVALID_ARGUMENT", "request_invalid", [field])
-    assert told.retry_seconds is None
+    error = await expect_error(client.jobs.ListJobs(wire.ListJobsRequest(**fields)))
+    assert (error.status, error.code, error.fields) == (
+        "INVALID_ARGUMENT",
+        "request_invalid",
+        [field],
+    )
+    assert error.retry_seconds is None
 
 
 async def test_an_idempotency_key_is_shared_by_rest_and_grpc(
@@ -171,7 +178,7 @@ async def test_an_idempotency_key_is_shared_by_rest_and_grpc(
     second = await client.jobs.SubmitJob(
         make_submit_requests(chunk_count=3, idempotency_key="k", faces="all")
     )
-    third = await post_clip(rest_client, CLIP, "?faces=all", Idempotency_Key="k")
+    third = await post_clip(rest_client, CLIP, "?faces=all", headers={"Idempotency-Key": "k"})
     other = await expect_error(
         client.jobs.SubmitJob(make_submit_requests(CLIP[1:], idempotency_key="k"))
     )
@@ -202,11 +209,11 @@ async def test_an_idempotency_key_is_shared_by_rest_and_grpc(
         ([], "INVALID_ARGUMENT", "stream_out_of_order"),
     ],
 )
-async def test_a_submission_that_is_refused_leaves_nothing(
+async def test_a_refused_submission_stores_no_clip_and_no_job(
     client: GrpcClient, env: JobEnvironment, requests: list[object], status: str, code: str
 ) -> None:
-    told = await expect_error(client.jobs.SubmitJob(requests))
-    assert (told.status, told.code, told.fields) == (status, code, [])
+    error = await expect_error(client.jobs.SubmitJob(requests))
+    assert (error.status, error.code, error.fields) == (status, code, [])
     assert env.list_stored_files("clips") == []
     assert (await env.queue.measure_backlog()).depth == 0
 
@@ -221,30 +228,32 @@ async def test_a_submission_that_is_refused_leaves_nothing(
         ("idempotency_key", "k" * 256),
     ],
 )
-async def test_a_submission_names_the_option_it_cannot_read(
-    client: GrpcClient, name: str, value: object
+async def test_a_submission_names_the_invalid_option(
+    client: GrpcClient, name: str, value: Any
 ) -> None:
-    told = await expect_error(client.jobs.SubmitJob(make_submit_requests(**{name: value})))
-    assert (told.status, told.code) == ("INVALID_ARGUMENT", "request_invalid")
-    assert told.fields == [f"options.{name}"]
+    error = await expect_error(client.jobs.SubmitJob(make_submit_requests(**{name: value})))
+    assert (error.status, error.code) == ("INVALID_ARGUMENT", "request_invalid")
+    assert error.fields == [f"options.{name}"]
 
 
-async def test_an_upload_that_breaks_off_is_no_job(client: GrpcClient, env: JobEnvironment) -> None:
+async def test_an_interrupted_upload_creates_no_job(
+    client: GrpcClient, env: JobEnvironment
+) -> None:
     requests = list(make_submit_requests(bytes(900_000)))
     call = client.jobs.SubmitJob()
     for request in requests[:-1]:
         await call.write(request)
 
-    async def begun() -> bool | None:
+    async def stored() -> bool | None:
         return bool(env.list_stored_files("clips")) or None
 
-    await eventually(begun)
+    await eventually(stored)
     call.cancel()
 
-    async def gone() -> bool | None:
+    async def deleted() -> bool | None:
         return not env.list_stored_files("clips") or None
 
-    await eventually(gone)
+    await eventually(deleted)
     assert (await env.queue.measure_backlog()).depth == 0
 
 
@@ -253,9 +262,9 @@ async def test_a_stalled_upload_is_ended(
 ) -> None:
     call = client.jobs.SubmitJob()
     await call.write(next(iter(make_submit_requests())))
-    told = await expect_error(call)
-    assert (told.status, told.code) == ("CANCELLED", "upload_interrupted")
-    assert told.retry_seconds is not None
+    error = await expect_error(call)
+    assert (error.status, error.code) == ("CANCELLED", "upload_interrupted")
+    assert error.retry_seconds is not None
     assert env.list_stored_files("clips") == []
 
 

@@ -1,4 +1,4 @@
-"""Clients that leave, stall, stay silent or crowd in."""
+"""Clients that disconnect, stall, do not read or open too many connections."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import pytest
 from circumplex.v1 import jobs_pb2 as wire
 
 from service.gateway.context import GatewayContext
-from service.gateway.rpc import channel_options
-from service.gateway.rpc.server import serve_grpc
+from service.gateway.rpc.transport import PingLimits
 from service.jobs.record import result_key
 from tests.integration.fakes import iterate_chunks, make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, eventually
@@ -32,9 +31,10 @@ from tests.integration.rpc.grpc_client import (
 )
 from tests.integration.rpc.http2_connection import ACK_FLAG, GOAWAY, PING, Http2Connection
 from tests.integration.rpc.scripted_streams import ScriptedStreams
+from tests.integration.servers import serving_grpc
 
 RELEASE_TIMEOUT_SECONDS = 5.0
-"""What takes some milliseconds, on a machine that has other things to do."""
+"""Ample time for what takes milliseconds."""
 
 
 async def wait_until_released(streams: ScriptedStreams) -> None:
@@ -45,7 +45,7 @@ async def wait_until_released(streams: ScriptedStreams) -> None:
 
 
 async def count_ended_streams(gateway: GatewayContext, status: str) -> float:
-    """How often streams ended with a status."""
+    """Number of streams that ended with a status."""
     labels = {"method": "circumplex.v1.AnnotationService/StreamingAnnotate", "status": status}
     name = "circumplex_grpc_request_duration_seconds_count"
     return gateway.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -74,7 +74,7 @@ async def test_a_client_that_cancels_frees_its_stream(
     assert streams.open_count == 1
     call.cancel()
     await wait_until_released(streams)
-    assert streams.outcomes == {"left": 1}
+    assert streams.outcomes == {"cancelled": 1}
     assert await count_ended_streams(gateway, "CANCELLED") == 1
 
 
@@ -86,12 +86,12 @@ async def test_a_deadline_frees_its_stream(
         await call.read()
     await wait_until_released(streams)
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert streams.outcomes == {"left": 1}
+    assert streams.outcomes == {"cancelled": 1}
     assert await count_ended_streams(gateway, "DEADLINE_EXCEEDED") == 1
 
 
 async def test_a_killed_client_is_not_a_half_close(target: str, streams: ScriptedStreams) -> None:
-    with subprocess.Popen(  # noqa: ASYNC220
+    with subprocess.Popen(  # noqa: ASYNC220 - starting it does not block
         [sys.executable, "-m", "tests.integration.rpc.idle_client", target], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
@@ -100,7 +100,7 @@ async def test_a_killed_client_is_not_a_half_close(target: str, streams: Scripte
         os.kill(process.pid, signal.SIGKILL)
         await asyncio.to_thread(process.wait)
         await wait_until_released(streams)
-    assert streams.outcomes == {"left": 1}
+    assert streams.outcomes == {"cancelled": 1}
 
 
 async def test_no_results_are_computed_for_a_client_that_does_not_read(
@@ -108,12 +108,12 @@ async def test_no_results_are_computed_for_a_client_that_does_not_read(
 ) -> None:
     """At most what fits the connection's window, a few hundred results of a kilobyte."""
     call = await open_stream(client, "endless")
-    made = -1
-    while made != streams.response_count:
-        made = streams.response_count
+    response_count = -1
+    while response_count != streams.response_count:
+        response_count = streams.response_count
         await asyncio.sleep(0.5)
-    assert made < 10_000
-    for _ in range(made + 1000):
+    assert response_count < 10_000
+    for _ in range(response_count + 1000):
         assert (await call.read()).HasField("frame_result")
     call.cancel()
     await wait_until_released(streams)
@@ -122,9 +122,9 @@ async def test_no_results_are_computed_for_a_client_that_does_not_read(
 async def test_an_unread_response_is_abandoned(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    hasty = gateway.settings.model_copy(update={"response_stall_seconds": 0.5})
+    short_stall = gateway.settings.model_copy(update={"response_stall_seconds": 0.5})
     async with (
-        serve_grpc(dataclasses.replace(gateway, settings=hasty), 0) as port,
+        serving_grpc(dataclasses.replace(gateway, settings=short_stall), 0) as port,
         open_grpc_client(f"127.0.0.1:{port}") as client,
     ):
         job_id = await submit_job(client)
@@ -145,14 +145,14 @@ async def test_an_unread_response_is_abandoned(
             return bool(gateway.metrics.registry.get_sample_value(name, labels)) or None
 
         await eventually(ended)
-        told = await expect_error(call)
-    assert (told.status, told.code) == ("DEADLINE_EXCEEDED", "answer_stalled")
+        error = await expect_error(call)
+    assert (error.status, error.code) == ("DEADLINE_EXCEEDED", "answer_stalled")
 
 
 async def test_calls_above_the_limit_are_refused(gateway: GatewayContext) -> None:
     few = gateway.settings.model_copy(update={"max_calls": 2})
     async with (
-        serve_grpc(dataclasses.replace(gateway, settings=few), 0) as port,
+        serving_grpc(dataclasses.replace(gateway, settings=few), 0) as port,
         open_grpc_client(f"127.0.0.1:{port}") as client,
     ):
         calls = [await open_stream(client) for _ in range(2)]
@@ -173,21 +173,22 @@ async def test_calls_above_the_limit_are_refused(gateway: GatewayContext) -> Non
 
 async def test_connections_above_the_limit_are_closed(gateway: GatewayContext) -> None:
     few = gateway.settings.model_copy(update={"max_connections": 3})
-    async with serve_grpc(dataclasses.replace(gateway, settings=few), 0) as port:
-        guests = [await Http2Connection.connect(port) for _ in range(3)]
-        assert all([await guest.complete_handshake() for guest in guests])
-        newcomer = await Http2Connection.connect(port)
-        assert not await newcomer.complete_handshake()
-        for guest in (*guests, newcomer):
-            guest.close()
+    async with serving_grpc(dataclasses.replace(gateway, settings=few), 0) as port:
+        connections = [await Http2Connection.connect(port) for _ in range(3)]
+        assert all([await each.complete_handshake() for each in connections])
+        extra = await Http2Connection.connect(port)
+        assert not await extra.complete_handshake()
+        for each in (*connections, extra):
+            each.close()
 
 
 @asynccontextmanager
 async def open_pinging_connection(
-    gateway: GatewayContext, seconds: float
+    gateway: GatewayContext, seconds: float, **limits: float
 ) -> AsyncGenerator[Http2Connection]:
-    often = gateway.settings.model_copy(update={"grpc_keepalive_seconds": seconds})
-    async with serve_grpc(dataclasses.replace(gateway, settings=often), 0) as port:
+    pinging = gateway.settings.model_copy(update={"grpc_keepalive_seconds": seconds})
+    replaced = dataclasses.replace(gateway, settings=pinging)
+    async with serving_grpc(replaced, ping_limits=PingLimits(**limits)) as port:
         connection = await Http2Connection.connect(port)
         assert await connection.complete_handshake()
         yield connection
@@ -201,21 +202,17 @@ async def test_an_idle_connection_is_pinged(gateway: GatewayContext) -> None:
 
 
 async def test_a_client_that_does_not_acknowledge_pings_is_disconnected(
-    gateway: GatewayContext, monkeypatch: pytest.MonkeyPatch
+    gateway: GatewayContext,
 ) -> None:
-    monkeypatch.setattr(channel_options, "PING_TIMEOUT_SECONDS", 1)
-    async with open_pinging_connection(gateway, 1.0) as connection:
+    async with open_pinging_connection(gateway, 1.0, timeout_seconds=1.0) as connection:
         await connection.wait_for_frame(PING, 10.0)
         assert await connection.wait_for_close(15.0)
 
 
-async def test_clients_may_ping_at_the_allowed_rate_only(
-    gateway: GatewayContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is twenty seconds there is a third of one here."""
-    assert channel_options.MIN_PING_INTERVAL_SECONDS < 30
-    monkeypatch.setattr(channel_options, "MIN_PING_INTERVAL_SECONDS", 0.3)
-    async with open_pinging_connection(gateway, 600.0) as connection:
+async def test_clients_may_ping_at_the_allowed_rate_only(gateway: GatewayContext) -> None:
+    """The minimum interval is 0.3 s here, instead of the default of 20 s."""
+    assert PingLimits().min_interval_seconds < 30
+    async with open_pinging_connection(gateway, 600.0, min_interval_seconds=0.3) as connection:
         for _ in range(5):
             await connection.ping()
             await connection.wait_for_frame(PING, 10.0, flags=ACK_FLAG)

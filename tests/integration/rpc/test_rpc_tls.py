@@ -1,10 +1,11 @@
-"""TLS and certificates of clients."""
+"""TLS of the gRPC server, client certificates and certificate reload."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,16 +15,16 @@ from pydantic import ValidationError
 
 from service.errors import GrpcServerNotStarted
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.server import serve_grpc
 from service.settings import Settings
 from tests.integration.rpc.grpc_client import open_grpc_client
+from tests.integration.servers import serving_grpc
 
 LIST_REQUEST = wire.ListJobsRequest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """A CA, the files of a certificate that it has issued, and the file of the CA itself."""
+    """A CA, and the files of its certificate and of one that it issued."""
 
     ca: trustme.CA
     cert: Path
@@ -34,13 +35,13 @@ class TlsFiles:
     def roots(self) -> bytes:
         return self.ca_file.read_bytes()
 
-    def settings(self, *, asks_clients: bool = False) -> dict[str, Path]:
-        told = {"tls_cert_file": self.cert, "tls_key_file": self.key}
-        return told | ({"tls_client_ca_file": self.ca_file} if asks_clients else {})
+    def settings(self, *, verify_clients: bool = False) -> dict[str, Path]:
+        files = {"tls_cert_file": self.cert, "tls_key_file": self.key}
+        return files | ({"tls_client_ca_file": self.ca_file} if verify_clients else {})
 
 
 def write_certificate(folder: Path, ca: trustme.CA) -> TlsFiles:
-    """A new certificate for this machine, in the same files as the one before."""
+    """Issue a certificate for this machine into the same files as the one before."""
     issued = ca.issue_cert("127.0.0.1", "localhost")
     files = TlsFiles(ca=ca, cert=folder / "cert", key=folder / "key", ca_file=folder / "ca")
     files.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -54,8 +55,8 @@ def tls_files(tmp_path: Path) -> TlsFiles:
     return write_certificate(tmp_path, trustme.CA())
 
 
-def with_tls(gateway: GatewayContext, **told: Path) -> GatewayContext:
-    return dataclasses.replace(gateway, settings=gateway.settings.model_copy(update=told))
+def with_tls(gateway: GatewayContext, **files: Path) -> GatewayContext:
+    return dataclasses.replace(gateway, settings=gateway.settings.model_copy(update=files))
 
 
 async def is_served(port: int, credentials: grpc.ChannelCredentials | None) -> bool:
@@ -69,10 +70,10 @@ async def is_served(port: int, credentials: grpc.ChannelCredentials | None) -> b
 async def test_clients_verify_the_certificate_and_plaintext_is_refused(
     gateway: GatewayContext, tls_files: TlsFiles
 ) -> None:
-    async with serve_grpc(with_tls(gateway, **tls_files.settings()), 0) as port:
-        trusting = grpc.ssl_channel_credentials(tls_files.roots)
+    async with serving_grpc(with_tls(gateway, **tls_files.settings()), 0) as port:
+        credentials = grpc.ssl_channel_credentials(tls_files.roots)
         other = grpc.ssl_channel_credentials(trustme.CA().cert_pem.bytes())
-        assert await is_served(port, trusting)
+        assert await is_served(port, credentials)
         assert not await is_served(port, other)
         assert not await is_served(port, None)
 
@@ -80,22 +81,24 @@ async def test_clients_verify_the_certificate_and_plaintext_is_refused(
 async def test_client_certificates_are_verified_against_the_ca(
     gateway: GatewayContext, tls_files: TlsFiles
 ) -> None:
-    async with serve_grpc(with_tls(gateway, **tls_files.settings(asks_clients=True)), 0) as port:
+    async with serving_grpc(
+        with_tls(gateway, **tls_files.settings(verify_clients=True)), 0
+    ) as port:
         assert not await is_served(port, grpc.ssl_channel_credentials(tls_files.roots))
         for ca, is_known in ((tls_files.ca, True), (trustme.CA(), False)):
             own = ca.issue_cert("client.example")
-            shown = grpc.ssl_channel_credentials(
+            client_credentials = grpc.ssl_channel_credentials(
                 tls_files.roots,
                 own.private_key_pem.bytes(),
                 own.cert_chain_pems[0].bytes(),
             )
-            assert await is_served(port, shown) is is_known
+            assert await is_served(port, client_credentials) is is_known
 
 
 async def test_a_replaced_certificate_is_used_at_once(
     gateway: GatewayContext, tls_files: TlsFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve_grpc(with_tls(gateway, **tls_files.settings()), 0) as port:
+    async with serving_grpc(with_tls(gateway, **tls_files.settings()), 0) as port:
         old = grpc.ssl_channel_credentials(tls_files.roots)
         assert await is_served(port, old)
         with caplog.at_level(logging.ERROR):
@@ -111,9 +114,9 @@ async def test_a_replaced_certificate_is_used_at_once(
 async def test_unusable_tls_files_prevent_startup(
     gateway: GatewayContext, tls_files: TlsFiles, tmp_path: Path, missing: str
 ) -> None:
-    told = tls_files.settings(asks_clients=True) | {missing: tmp_path / "nowhere"}
+    files = tls_files.settings(verify_clients=True) | {missing: tmp_path / "missing"}
     with pytest.raises(GrpcServerNotStarted, match="No such file"):
-        async with serve_grpc(with_tls(gateway, **told), 0):
+        async with serving_grpc(with_tls(gateway, **files), 0):
             pass
 
 
@@ -122,20 +125,20 @@ async def test_a_mismatched_private_key_prevents_startup(
 ) -> None:
     tls_files.key.write_bytes(tls_files.ca.issue_cert("another").private_key_pem.bytes())
     with pytest.raises(GrpcServerNotStarted, match="TLS files"):
-        async with serve_grpc(with_tls(gateway, **tls_files.settings()), 0):
+        async with serving_grpc(with_tls(gateway, **tls_files.settings()), 0):
             pass
 
 
 @pytest.mark.parametrize(
-    "told",
+    "files",
     [{"tls_cert_file": "a"}, {"tls_key_file": "a"}, {"tls_client_ca_file": "a"}],
 )
-def test_a_certificate_without_its_key_is_a_settings_error(told: dict[str, str]) -> None:
+def test_a_certificate_without_its_key_is_a_settings_error(files: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="tls_"):
-        Settings(**told)  # pyright: ignore[reportArgumentType]
+        Settings(**files)
 
 
 async def test_a_port_in_use_prevents_startup(gateway: GatewayContext, target: str) -> None:
     with pytest.raises(GrpcServerNotStarted, match=target):
-        async with serve_grpc(gateway, int(target.rpartition(":")[2])):
+        async with serving_grpc(gateway, int(target.rpartition(":")[2])):
             pass
