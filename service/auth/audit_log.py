@@ -1,8 +1,8 @@
-"""Who did what: a JSON line for every submission, change, fetched result, key and refusal.
+"""Audit log: a JSON line per submission, change, fetched result, key command and refusal.
 
-Each line goes to the log `circumplex.audit` and, where one is set, to a file of its own. A file
-that cannot be opened keeps a process from starting; one that fails later costs an error in the
-log, which has the line as well, and stops nobody's work. No line holds a secret or any content.
+Each line goes to the logger `circumplex.audit` and, if one is set, to the audit file. A file that
+cannot be opened prevents the start of the process; a later failure is logged as an error, and the
+request goes on. No line holds a secret or any content of a clip.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from service.telemetry.logs import AUDIT_LOGGER, TRACE_ID
 
 OK: Final = "ok"
 INTERRUPTED: Final = "interrupted"
-"""The client was gone before it had its answer."""
+"""Outcome of a request whose client disconnected before the end of the response."""
 REFUSAL_STATUSES: Final = frozenset({401, 403, 429})
-"""HTTP statuses of errors that are written down whatever was asked for."""
+"""HTTP statuses that are audited on every route."""
 OWNER_ONLY_MODE: Final = 0o600
+"""Permissions of a new audit file: its owner reads and writes."""
 
 log = logging.getLogger(__name__)
 _audit_logger = logging.getLogger(AUDIT_LOGGER)
@@ -35,10 +36,10 @@ _audit_logger = logging.getLogger(AUDIT_LOGGER)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One line, but for its time and trace.
+    """One line of the audit log, without its time and trace id.
 
-    key_id, key_name: who did it, or the key that it was done to. outcome: `ok` or an error's code.
-    client: the address that it came from, or `command line`.
+    key_id, key_name: the API key that acted, or that a key command changed. outcome: `ok`,
+    `interrupted` or an error code. client: the remote address, or `command line`.
     """
 
     action: str
@@ -52,7 +53,7 @@ class AuditEntry:
 
 
 class AuditLog:
-    """Writes deeds down."""
+    """Writer of audit entries to the logger and to the audit file."""
 
     def __init__(self, file: AuditFile | None = None) -> None:
         self._file = file
@@ -60,7 +61,7 @@ class AuditLog:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
-        """Raises AuditUnwritable if there is to be a file and it cannot be opened."""
+        """Open the audit file of the settings, if any; raises AuditUnwritable."""
         if settings.audit_file is None:
             yield cls()
             return
@@ -74,7 +75,7 @@ class AuditLog:
             file.close()
 
     def write(self, entry: AuditEntry) -> None:
-        """Write one deed down, now."""
+        """Write one entry with the current time and trace id."""
         timestamp = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": timestamp, "trace_id": TRACE_ID.get(), **asdict(entry)})
         _audit_logger.info("%s", line)
@@ -83,18 +84,18 @@ class AuditLog:
         try:
             self._file.append(line)
         except OSError as error:
-            log.error("%s cannot be written: %s", self._file.path, error)
+            log.error("audit file %s cannot be written: %s", self._file.path, error)
 
 
 class AuditFile:
-    """A file that is only ever appended to, and found again after somebody has rotated it."""
+    """Append-only file, reopened after a rotation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = self._open()
 
     def append(self, line: str) -> None:
-        """Write a line with one call, so that those of several processes never mix."""
+        """Append a line with one write, so that lines of several processes do not mix."""
         if self._is_rotated():
             rotated, self._descriptor = self._descriptor, self._open()
             os.close(rotated)
@@ -104,7 +105,7 @@ class AuditFile:
             raise OSError(f"{written} of {len(data)} bytes were written")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def _open(self) -> int:

@@ -1,26 +1,39 @@
-"""Decides who asks and whether they may."""
+"""Authentication and authorization of callers by API key, and the rate limit of each key.
+
+The rate limit is one token bucket per API key in Redis, shared by all gateways: it holds a
+minute's requests and refills evenly. One script does it in one round trip and by Redis' own clock;
+the library `limits` needs two round trips, its own connections, and the clocks of the gateways.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import fields
-from typing import Self
+from typing import Final, Self
 
-from service.auth.api_key import ApiKey
+from service.auth.api_key import ApiKey, parse_api_key
 from service.auth.key_store import ApiKeyStore
-from service.auth.rate_limiter import RateLimiter
-from service.auth.token import parse_api_key
 from service.domain.caller import ANONYMOUS, Caller, CallerQuotas, Scope
-from service.errors import AccessModeUnset, ScopeMissing, Unauthenticated
-from service.redis_client.client import connect_redis
+from service.errors import (
+    AccessModeUnset,
+    QueueUnavailable,
+    RateExceeded,
+    ScopeMissing,
+    Unauthenticated,
+)
+from service.redis_client.client import Redis, ScriptLibrary, connect_redis
 from service.settings import Settings
+
+RECHECK_SECONDS: Final = 1.0
+"""Pause between two checks of the API key of a call in progress."""
 
 
 class Authenticator:
-    """What every request passes before anything else is done for it."""
+    """Identifies callers, counts their requests and checks their scopes."""
 
     def __init__(
         self, key_store: ApiKeyStore, rate_limiter: RateLimiter, settings: Settings
@@ -33,15 +46,15 @@ class Authenticator:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
-        """A gate with its own connections; succeeds whether Redis is there or not.
+        """Open an authenticator with its own connections; needs no reachable Redis.
 
-        Raises: AccessUndecided.
+        Raises: AccessModeUnset.
         """
         async with connect_redis(settings.redis_url) as redis:
             yield cls(ApiKeyStore(redis, settings), RateLimiter(redis, settings), settings)
 
     async def identify(self, credential: str | None) -> Caller:
-        """Who holds this API key; ANYONE where none is asked for.
+        """The caller with this API key; ANONYMOUS if the gateway requires none.
 
         Raises: Unauthenticated, QueueUnavailable.
         """
@@ -55,15 +68,15 @@ class Authenticator:
         )
 
     async def recheck(self, caller: Caller) -> None:
-        """Whether who was let in a while ago still would be.
+        """Check that the key of an identified caller is still valid.
 
-        Raises: Unauthenticated: the key has been revoked or has expired. QueueUnavailable.
+        Raises: Unauthenticated: the key was revoked or has expired. QueueUnavailable.
         """
         if self.requires_keys:
             self._require_valid(await self._key_store.get(caller.owner))
 
     async def authorize(self, caller: Caller, scope: Scope) -> None:
-        """Count the request and let it pass.
+        """Count the request against the caller's rate limit and check the scope.
 
         Raises: RateExceeded, ScopeMissing, QueueUnavailable.
         """
@@ -87,22 +100,60 @@ class Authenticator:
         return Caller(owner=key.id, name=key.name, scopes=key.scopes, limits=CallerQuotas(**limits))
 
 
-def requires_keys(settings: Settings) -> bool:
-    """Whether the gateway is closed to those without a key.
+@asynccontextmanager
+async def while_authorized(authenticator: Authenticator, caller: Caller) -> AsyncGenerator[None]:
+    """Cancel the body of the context when the caller's API key is revoked or expires.
 
-    Raises: AccessUndecided: it could be reached from elsewhere, and nobody has said.
+    The key is rechecked every second; during a Redis outage it counts as valid.
+
+    Raises: Unauthenticated.
+    """
+    deadline = asyncio.timeout(None)
+    recheck = asyncio.create_task(
+        _wait_until_unauthorized(authenticator, caller, deadline), name="recheck of an API key"
+    )
+    try:
+        async with deadline:
+            yield
+    except TimeoutError:
+        if not (deadline.expired() and recheck.done()):
+            raise
+        raise recheck.result() from None
+    finally:
+        recheck.cancel()
+
+
+async def _wait_until_unauthorized(
+    authenticator: Authenticator, caller: Caller, deadline: asyncio.Timeout
+) -> Unauthenticated:
+    """Expire the deadline when the key becomes invalid; returns the reason."""
+    while True:
+        await asyncio.sleep(RECHECK_SECONDS)
+        try:
+            await authenticator.recheck(caller)
+        except Unauthenticated as error:
+            deadline.reschedule(asyncio.get_running_loop().time())
+            return error
+        except QueueUnavailable:
+            continue
+
+
+def requires_keys(settings: Settings) -> bool:
+    """Return True if the gateway requires API keys.
+
+    Raises: AccessModeUnset: `access` is `auto` and `host` is not a loopback address.
     """
     if settings.access == "auto" and not is_loopback(settings.host):
         raise AccessModeUnset(
             f"The gateway would listen on {settings.host}, where others can reach it. Create an "
-            "API key with 'circumplex keys create NAME' and set CIRCUMPLEX_ACCESS=keys, or let "
-            "everybody in with CIRCUMPLEX_ACCESS=open."
+            "API key with 'circumplex keys create NAME' and set CIRCUMPLEX_ACCESS=keys, or allow "
+            "access without keys with CIRCUMPLEX_ACCESS=open."
         )
     return settings.access == "keys"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is for this machine alone; in doubt it is not."""
+    """Return True if a listen address is reachable from this machine only; False if in doubt."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -116,3 +167,31 @@ def _default_limits(settings: Settings) -> CallerQuotas:
         stored_bytes=settings.key_stored_bytes,
         upload_bytes=settings.key_upload_bytes,
     )
+
+
+BUCKET_SECONDS: Final = 60
+"""Time in which an empty token bucket refills."""
+
+
+class RateLimiter:
+    """Token buckets in Redis: limits the requests per minute of every caller that has a limit."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._prefix = f"{settings.queue_name}:access:rate"
+        self._scripts = ScriptLibrary(redis, "service.auth", ["acquire"])
+
+    async def acquire(self, caller: Caller) -> None:
+        """Count one request; raises RateExceeded or QueueUnavailable."""
+        max_requests = caller.limits.requests_per_minute
+        if max_requests is None:
+            return
+        wait_seconds = float(
+            await self._scripts.run(
+                "acquire", [f"{self._prefix}:{caller.owner}"], [max_requests, BUCKET_SECONDS]
+            )
+        )
+        if wait_seconds > 0:
+            raise RateExceeded(
+                f"the API key {caller.owner} may make {max_requests} requests a minute",
+                retry_seconds=wait_seconds,
+            )

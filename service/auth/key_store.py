@@ -1,4 +1,4 @@
-"""All API keys, in Redis: made, listed, revoked, and found by their tokens."""
+"""Store of the API keys in Redis: create, list, revoke and find by token."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from redis.asyncio import Redis
-
-from service.auth.api_key import ApiKey, from_redis_hash, to_redis_hash
-from service.auth.token import Token, new_token
+from service.auth.api_key import ApiKey, Token, from_redis_hash, new_token, to_redis_hash
 from service.domain.caller import CallerQuotas, Scope
 from service.errors import QueueUnavailable
-from service.redis_client.client import connect_redis, redis_errors_translated
+from service.redis_client.client import Redis, connect_redis, list_members, redis_errors_translated
 from service.settings import Settings
 
 CACHE_SECONDS: Final = 1.0
-"""For how long a gateway goes by what it has read: a revoked key lives on no longer than this."""
+"""Lifetime of a cached key: the longest that a gateway accepts a revoked one."""
 MAX_CACHED_KEYS: Final = 4096
 LAST_USED_RESOLUTION_SECONDS: Final = 60.0
+"""Minimum time between two writes of the time of last use."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CachedKey:
-    """A key that was found, and until when (monotonic) it need not be looked for."""
+    """A key as read from Redis; fresh_until: monotonic seconds."""
 
     key: ApiKey
     digest: str
@@ -37,7 +35,7 @@ class _CachedKey:
 
 
 class ApiKeyStore:
-    """Raises QueueUnavailable from each method that needs Redis when it is away."""
+    """API keys in Redis, cached for a second; each method may raise QueueUnavailable."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
@@ -47,7 +45,7 @@ class ApiKeyStore:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
-        """A ring with its own connections; succeeds whether Redis is there or not."""
+        """Open a store with its own connections; needs no reachable Redis."""
         async with connect_redis(settings.redis_url) as redis:
             yield cls(redis, settings)
 
@@ -59,7 +57,7 @@ class ApiKeyStore:
         limits: CallerQuotas,
         lifetime_seconds: float | None = None,
     ) -> tuple[ApiKey, Token]:
-        """A new key and its token, which nobody can be shown again."""
+        """Create a key; returns its token too, which cannot be retrieved later."""
         token, now = new_token(), time.time()
         expires_at = None if lifetime_seconds is None else now + lifetime_seconds
         key = ApiKey(
@@ -80,13 +78,13 @@ class ApiKeyStore:
         return key, token
 
     async def list_keys(self) -> list[ApiKey]:
-        """All keys, the oldest first, revoked ones too."""
+        """All keys, oldest first, including revoked ones."""
         async with redis_errors_translated():
-            ids = await self._redis.zrange(f"{self._prefix}:keys", 0, -1)
-            return [from_redis_hash(await self._read_hash(str(key_id))) for key_id in ids]
+            ids = await list_members(self._redis, f"{self._prefix}:keys")
+            return [from_redis_hash(await self._read_hash(key_id)) for key_id in ids]
 
     async def revoke(self, key_id: str) -> ApiKey:
-        """End a key for good; raises KeyError if there is none with this id."""
+        """Revoke a key permanently; raises KeyError if there is none with this id."""
         async with redis_errors_translated():
             if not await self._redis.exists(self._redis_key(key_id)):
                 raise KeyError(key_id)
@@ -94,7 +92,7 @@ class ApiKeyStore:
             return from_redis_hash(await self._read_hash(key_id))
 
     async def find(self, token: Token) -> ApiKey | None:
-        """The key of a token, whether it still opens anything or not; None if there is none."""
+        """The key of a token, valid or not; None if there is none."""
         cached = await self._load(token.key_id)
         if cached is None or not hmac.compare_digest(cached.digest, token.digest):
             return None
@@ -103,7 +101,7 @@ class ApiKeyStore:
         return key
 
     async def get(self, key_id: str) -> ApiKey | None:
-        """The key as it was within CACHE_SECONDS; None if there is none."""
+        """The key with this id, at most CACHE_SECONDS old; None if there is none."""
         cached = await self._load(key_id)
         return None if cached is None else cached.key
 
@@ -126,7 +124,7 @@ class ApiKeyStore:
         return cached
 
     async def _record_use(self, key: ApiKey) -> ApiKey:
-        """Remember that a key is in use, once a minute at most; a Redis that is full may not."""
+        """Store the time of use, at most once a minute; a failure to write it is only logged."""
         now = time.time()
         if (
             key.rejection_reason(now)
@@ -137,7 +135,7 @@ class ApiKeyStore:
             async with redis_errors_translated():
                 await self._redis.hset(self._redis_key(key.id), "last_used_at", str(now))
         except QueueUnavailable as error:
-            log.warning("the last use of key %s is not recorded: %s", key.id, error)
+            log.warning("last use of API key %s not recorded: %s", key.id, error)
             return key
         return replace(key, last_used_at=now)
 

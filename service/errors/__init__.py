@@ -1,80 +1,80 @@
-"""Every error a client can meet, as one tree.
+"""Errors of the service, as one tree.
 
-The tree follows the clip: the gateway refuses a request, the clip itself is at
-fault, or a part behind the gateway is away. Each edge (REST, gRPC, command
-line) translates the class attributes once; nothing else decides a status.
+The tree follows the clip: the gateway refuses a request, the clip is at fault, or a part of the
+service is. Each edge (REST, gRPC, command line) translates the class attributes once; nothing else
+decides a status.
 
     CircumplexError
     ├── RequestError              the request is at fault; nothing was queued
-    │   ├── RequestInvalid            a field or parameter cannot be read
-    │   ├── ClipFieldMissing          multipart without a `clip` file
-    │   ├── Unauthenticated           no API key, or one that is unknown or revoked
-    │   ├── ScopeMissing              the API key does not allow this
-    │   ├── OriginRefused             a page of another origin than those that may
-    │   ├── RateExceeded              the API key asks too often
-    │   ├── QuotaExceeded             the API key holds as much as it may
-    │   ├── MediaTypeUnsupported      a body that is no upload
+    │   ├── RequestInvalid            invalid field or parameter
+    │   ├── ClipFieldMissing          form without a file field `clip`
+    │   ├── Unauthenticated           API key missing, unknown, revoked or expired
+    │   ├── ScopeMissing              API key without the scope
+    │   ├── OriginRefused             browser page of a foreign origin
+    │   ├── RateExceeded              rate limit of the API key
+    │   ├── QuotaExceeded             quota of the API key
+    │   ├── MediaTypeUnsupported      body that is no upload
     │   ├── ClipEmpty                 zero bytes
     │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
-    │   ├── UploadInterrupted         the client went away or fell silent
-    │   ├── RequestTooSlow            its head did not come in time
-    │   ├── AnswerStalled             the client takes no more of its answer
-    │   ├── HeadTooLarge              request line and headers are too long
-    │   ├── RequestMalformed          no HTTP
-    │   ├── RouteUnknown              no such path
-    │   ├── MethodNotAllowed          the path exists, the method does not
-    │   ├── UpgradeRequired           the path is for WebSockets
-    │   ├── JobUnknown                no such job
-    │   ├── ResultNotReady            the job has not finished
-    │   ├── ResultFormatUnknown       no such result format
-    │   ├── IdempotencyKeyReused      the key came with another request before
-    │   ├── IdempotencyKeyInUse       the key's first request is still under way
-    │   ├── JobFinished               there is nothing left to cancel
-    │   ├── JobNotRetryable           it has not failed, or its clip is gone
-    │   ├── StreamOutOfOrder          a message that cannot come here
-    │   ├── StreamOverrun             more frames than can be dealt with
-    │   ├── StreamIdle                nothing came for too long
-    │   ├── ResumeTokenInvalid        not a token of this stream
-    │   ├── StreamGone                too late to resume
+    │   ├── UploadInterrupted         client disconnected, idle or too slow
+    │   ├── RequestTooSlow            head of the request timed out
+    │   ├── ResponseStalled           client stopped reading the response
+    │   ├── HeadTooLarge              request line and headers too long
+    │   ├── RequestMalformed          not HTTP
+    │   ├── RouteUnknown              unknown path
+    │   ├── MethodNotAllowed          method not allowed on the path
+    │   ├── UpgradeRequired           path for WebSockets only
+    │   ├── JobUnknown                unknown job
+    │   ├── ResultNotReady            job not finished
+    │   ├── ResultFormatUnknown       unknown result format
+    │   ├── IdempotencyKeyReused      key used with a different request before
+    │   ├── IdempotencyKeyInUse       first request with the key in progress
+    │   ├── JobFinished               ended job cannot be cancelled
+    │   ├── JobNotRetryable           job not failed, or its clip deleted
+    │   ├── StreamOutOfOrder          message not allowed at this point
+    │   ├── StreamOverrun             frames faster than they are processed
+    │   ├── StreamIdle                no message for too long
+    │   ├── ResumeTokenInvalid        malformed or foreign resume token
+    │   ├── StreamExpired             too late to resume
     │   └── StreamSuperseded          resumed by another call
-    ├── ClipError                 the clip is at fault; trying again will not help
-    │   ├── ClipNotMedia              no allowed container recognised
-    │   ├── ClipTruncated             the container's index is missing
-    │   ├── ClipWithoutVideo          sound only
-    │   ├── ClipWithoutFrames         a video stream, and not one frame in it
-    │   ├── StreamUnknown             the stream asked for is not there, or of another kind
+    ├── ClipError                 the clip is at fault; a retry will not help
+    │   ├── ClipNotMedia              no accepted container
+    │   ├── ClipTruncated             index of the container missing
+    │   ├── ClipWithoutVideo          no video stream
+    │   ├── ClipWithoutFrames         no frame that can be decoded
+    │   ├── MediaStreamUnknown        no stream of the kind with the index
     │   ├── ClipTooLong               more seconds or frames than allowed
-    │   ├── ClipTooManyPixels         frames larger than allowed
-    │   ├── DecoderCrashed            the decode child died
-    │   ├── DecoderOutOfMemory        decoding needs more memory than allowed
-    │   ├── DecoderTimedOut           the decode child stood still or ran too long
-    │   └── AttemptsExhausted         worker after worker was lost while at it
+    │   ├── ClipTooManyPixels         larger frames than allowed
+    │   ├── DecoderCrashed            decode process crashed
+    │   ├── DecoderOutOfMemory        memory limit of the decode process
+    │   ├── DecoderTimedOut           time limit of the decode process
+    │   └── AttemptsExhausted         every attempt lost its worker
     └── ServiceError              a part of the service is at fault
-        ├── QueueUnavailable          Redis is away
-        ├── StoreUnavailable          the blob store is away
-        ├── QueueFull                 as many jobs wait as are taken
-        ├── StoreFull                 the blob store has no room
-        ├── WatchersFull              as many clients watch jobs as are served
-        ├── StreamsFull               as many streams as can be served in time
-        ├── ConnectionsExhausted      as many connections as the gateway serves
-        ├── GatewayDraining           the gateway is about to stop
-        ├── InferenceUnavailable      Triton is away or not warm
-        ├── InferenceFailed           Triton answered with an error
-        ├── DecoderKilled             somebody else killed the decode child
-        ├── FaceModelsMissing         the face models are not installed
-        ├── ModelsMissing             no models are exported where they should be
-        ├── PartNotStarted            a server of the embedded stack did not start
-        ├── PartStopped               a server of the embedded stack stopped
-        ├── AccessUndecided           nobody said who may use the gateway
-        ├── AuditUnwritable           the audit file cannot be opened
-        ├── DoorNotOpened             the gRPC port or its TLS files cannot be used
-        └── InternalError             a defect of ours
+        ├── QueueUnavailable          Redis unavailable
+        ├── StoreUnavailable          blob store unavailable
+        ├── QueueFull                 maximum number of queued jobs
+        ├── StoreFull                 no space in the blob store
+        ├── TooManySubscribers        maximum number of waiting clients
+        ├── ConnectionsExhausted      maximum number of connections
+        ├── GatewayDraining           gateway about to stop
+        ├── InferenceUnavailable      Triton unavailable or not ready
+        ├── InferenceFailed           Triton returned an error
+        ├── DecoderKilled             decode process killed from outside
+        ├── FaceModelsMissing         face models not installed
+        ├── ModelsMissing             no exported models
+        ├── EmbeddedServerNotStarted  server of the embedded stack did not start
+        ├── EmbeddedServerStopped     server of the embedded stack stopped
+        ├── AccessModeUnset           reachable from other machines without an access mode
+        ├── AuditUnwritable           audit file cannot be opened
+        ├── GrpcServerNotStarted      gRPC port or TLS files unusable
+        ├── InternalError             defect of the service
+        └── TooManyStreams            maximum number of streams
 """
 
 from __future__ import annotations
 
 from service.errors.base import (
-    RETRY_SECONDS,
+    DEFAULT_RETRY_SECONDS,
     CircumplexError,
 )
 from service.errors.clips import (
@@ -91,7 +91,6 @@ from service.errors.clips import (
     DecoderTimedOut,
     MediaStreamUnknown,
 )
-from service.errors.codes import error_from_code
 from service.errors.requests import (
     ClipEmpty,
     ClipFieldMissing,
@@ -147,10 +146,11 @@ from service.errors.services import (
     StoreUnavailable,
     TooManyStreams,
     TooManySubscribers,
+    error_from_code,
 )
 
 __all__ = [
-    "RETRY_SECONDS",
+    "DEFAULT_RETRY_SECONDS",
     "AccessModeUnset",
     "AttemptsExhausted",
     "AuditUnwritable",

@@ -1,15 +1,19 @@
-"""The root of the tree: what every error tells of itself."""
+"""CircumplexError, the root of the error tree."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Final
 
-RETRY_SECONDS: Final = 2
-"""When to try again where trying again can help, and nothing else is known."""
+DEFAULT_RETRY_SECONDS: Final = 2
+"""Default delay before a retry of a retryable error."""
 
 
 class CircumplexError(Exception):
-    """Something went wrong."""
+    """An error of the service.
+
+    Each class defines its stable code, its HTTP and gRPC status, and whether a retry can help; the
+    first line of its docstring is its title.
+    """
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
@@ -17,7 +21,7 @@ class CircumplexError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str | None = None, *, retry_seconds: float | None = None) -> None:
-        """detail: what was wrong this time; retry_seconds: when to try again, where it is known."""
+        """detail: the cause of this occurrence; retry_seconds: delay before a retry, if known."""
         self.detail = detail or self.title()
         self.retry_seconds = retry_seconds
         super().__init__(self.detail)

@@ -1,4 +1,4 @@
-"""The clip is at fault; trying again will not help."""
+"""Clip errors: the clip is at fault, and a retry will not help."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class ClipWithoutVideo(ClipError):
 
 
 class ClipWithoutFrames(ClipError):
-    """The video stream holds no frame that can be decoded."""
+    """The video stream has no frame that can be decoded."""
 
     code = "clip_without_frames"
 
 
 class MediaStreamUnknown(ClipError):
-    """The file has no such stream of that kind."""
+    """The file has no stream of the requested kind with this index."""
 
     code = "stream_unknown"
 
@@ -56,7 +56,7 @@ class ClipTooManyPixels(ClipError):
 
 
 class DecoderCrashed(ClipError):
-    """Decoding the clip crashed its decoder process."""
+    """The decode process crashed on the clip."""
 
     code = "decoder_crashed"
 
@@ -74,6 +74,6 @@ class DecoderTimedOut(ClipError):
 
 
 class AttemptsExhausted(ClipError):
-    """Every worker that took the clip was lost while it worked on it."""
+    """Every attempt lost its worker while the clip was being analysed."""
 
     code = "attempts_exhausted"

@@ -1,4 +1,4 @@
-"""The request is at fault; nothing was queued."""
+"""Request errors: the request is at fault, and nothing was queued."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RequestInvalid(RequestError):
         field: str | None = None,
         retry_seconds: float | None = None,
     ) -> None:
-        """field: which one, as a path through the message that was sent."""
+        """field: the invalid field, as a path through the request message."""
         super().__init__(detail, retry_seconds=retry_seconds)
         self.field = field
 
@@ -72,7 +72,7 @@ class RateExceeded(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """The API key holds as much as it may."""
+    """The API key has reached its quota of jobs or stored bytes."""
 
     code = "quota_exceeded"
     http_status = 429
@@ -112,7 +112,7 @@ class UploadInterrupted(RequestError):
 
 
 class RequestTooSlow(RequestError):
-    """The request's head did not come in time."""
+    """The head of the request did not arrive in time."""
 
     code = "request_too_slow"
     http_status = 408
@@ -121,7 +121,7 @@ class RequestTooSlow(RequestError):
 
 
 class ResponseStalled(RequestError):
-    """The client took no more of its answer for too long."""
+    """The client stopped reading the response for too long."""
 
     code = "answer_stalled"
     http_status = 408
@@ -137,13 +137,13 @@ class HeadTooLarge(RequestError):
 
 
 class RequestMalformed(RequestError):
-    """What was sent is not HTTP/1.1."""
+    """The request is not valid HTTP/1.1."""
 
     code = "request_malformed"
 
 
 class RouteUnknown(RequestError):
-    """There is nothing at this path."""
+    """There is no resource at this path."""
 
     code = "route_unknown"
     http_status = 404
@@ -151,7 +151,7 @@ class RouteUnknown(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """This path does not take this method."""
+    """The path does not allow the method."""
 
     code = "method_not_allowed"
     http_status = 405
@@ -159,7 +159,7 @@ class MethodNotAllowed(RequestError):
 
 
 class UpgradeRequired(RequestError):
-    """This path speaks WebSocket alone."""
+    """The path serves WebSockets only."""
 
     code = "upgrade_required"
     http_status = 426
@@ -184,7 +184,7 @@ class ResultNotReady(RequestError):
 
 
 class ResultFormatUnknown(RequestError):
-    """Results are not offered in this format."""
+    """Results are not available in this format."""
 
     code = "result_format_unknown"
     http_status = 406
@@ -215,7 +215,7 @@ class JobFinished(RequestError):
 
 
 class JobNotRetryable(RequestError):
-    """Only a failed or cancelled job whose clip is still there can be tried again."""
+    """Only a failed or cancelled job whose clip is still stored can be retried."""
 
     code = "job_not_retryable"
     http_status = 409
@@ -223,14 +223,14 @@ class JobNotRetryable(RequestError):
 
 
 class StreamOutOfOrder(RequestError):
-    """A message of the stream is not one that can come here."""
+    """A message of the stream is not allowed at this point."""
 
     code = "stream_out_of_order"
     http_status = 422
 
 
 class StreamOverrun(RequestError):
-    """Frames came faster than they could be dealt with."""
+    """Frames arrived faster than they could be processed."""
 
     code = "stream_overrun"
     http_status = 429
@@ -239,7 +239,7 @@ class StreamOverrun(RequestError):
 
 
 class StreamIdle(RequestError):
-    """Nothing came for too long."""
+    """The stream received no message for too long."""
 
     code = "stream_idle"
     http_status = 408
@@ -248,14 +248,14 @@ class StreamIdle(RequestError):
 
 
 class ResumeTokenInvalid(RequestError):
-    """This is no resume token, or one of another kind of stream."""
+    """The resume token is invalid, or belongs to a stream of another kind."""
 
     code = "resume_token_invalid"
     http_status = 422
 
 
 class StreamExpired(RequestError):
-    """The stream cannot be resumed any more."""
+    """The stream can no longer be resumed."""
 
     code = "stream_gone"
     http_status = 410

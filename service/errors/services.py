@@ -1,4 +1,4 @@
-"""A part of the service is at fault."""
+"""Service errors: a part of the service is at fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StoreUnavailable(ServiceError):
 
 
 class QueueFull(ServiceError):
-    """As many jobs wait as this service takes."""
+    """The job queue is full."""
 
     code = "queue_full"
     http_status = 429
@@ -43,25 +43,25 @@ class StoreFull(ServiceError):
 
 
 class TooManySubscribers(ServiceError):
-    """As many clients wait for jobs or follow them as this gateway serves."""
+    """Too many clients of this gateway wait for jobs or follow them."""
 
     code = "watchers_full"
 
 
 class ConnectionsExhausted(ServiceError):
-    """As many connections are open as this gateway serves."""
+    """Too many connections to this gateway are open."""
 
     code = "connections_exhausted"
 
 
 class GatewayDraining(ServiceError):
-    """This gateway is about to stop."""
+    """The gateway is about to stop."""
 
     code = "gateway_draining"
 
 
 class InferenceUnavailable(ServiceError):
-    """The inference server cannot be reached or is not warm yet."""
+    """The inference server cannot be reached or is not ready yet."""
 
     code = "inference_unavailable"
 
@@ -108,7 +108,7 @@ class EmbeddedServerStopped(ServiceError):
 
 
 class AccessModeUnset(ServiceError):
-    """The gateway would let everybody in, and nobody said that it should."""
+    """The gateway can be reached from other machines, and no access mode is set."""
 
     code = "access_undecided"
     retryable = False
@@ -129,7 +129,7 @@ class GrpcServerNotStarted(ServiceError):
 
 
 class InternalError(ServiceError):
-    """A defect of this service."""
+    """An internal error of the service."""
 
     code = "internal_error"
     http_status = 500
@@ -138,9 +138,21 @@ class InternalError(ServiceError):
 
 
 class TooManyStreams(ServiceError):
-    """As many streams are under way as can be served in time."""
+    """The gateway serves as many streams as its capacity allows."""
 
     code = "streams_full"
     http_status = 503
     grpc_status = "RESOURCE_EXHAUSTED"
     retryable = True
+
+
+def error_from_code(code: str, detail: str | None = None) -> CircumplexError:
+    """Restore an error from a stored or transmitted code; InternalError if unknown."""
+    return _errors_by_code(CircumplexError).get(code, InternalError)(detail)
+
+
+def _errors_by_code(root: type[CircumplexError]) -> dict[str, type[CircumplexError]]:
+    found = {root.code: root}
+    for subclass in root.__subclasses__():
+        found |= _errors_by_code(subclass)
+    return found

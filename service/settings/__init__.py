@@ -1,13 +1,12 @@
-"""Every knob of the service: one frozen object, read once from `CIRCUMPLEX_*` and passed down."""
+"""Settings of the service: one frozen object, read once from `CIRCUMPLEX_*` and passed down."""
 
 from __future__ import annotations
 
 from service.settings.analysis import Analysis, Decoding, FaceTracking
-from service.settings.limits import ClientLimits
-from service.settings.network import AccessControl, Network
-from service.settings.processes import EmbeddedPorts, JobLifecycle, Telemetry
-from service.settings.storage import BlobStorage, Folders
-from service.settings.streaming import Streaming
+from service.settings.limits import ClientLimits, Streaming
+from service.settings.network import AccessControl, EmbeddedPorts, Network
+from service.settings.processes import JobLifecycle, Telemetry
+from service.settings.storage import BlobStorage, Directories
 
 
 class Settings(
@@ -21,11 +20,12 @@ class Settings(
     Decoding,
     ClientLimits,
     BlobStorage,
-    Folders,
+    Directories,
     AccessControl,
     Network,
 ):
-    """Settings of gateway, worker and embedded stack.
+    """Settings of the gateway, the worker and the embedded stack.
 
-    Each field is read from the environment variable `CIRCUMPLEX_<FIELD>`; an empty one is not set.
+    Each field is read from the environment variable `CIRCUMPLEX_<FIELD>`; an empty variable counts
+    as unset.
     """

@@ -1,4 +1,4 @@
-"""How a clip is decoded, looked at and estimated."""
+"""Settings of the analysis: decoding, face tracking and estimation."""
 
 from __future__ import annotations
 
@@ -10,72 +10,80 @@ from service.settings.base import SettingsGroup
 
 
 class Decoding(SettingsGroup):
-    """What a decode child gets."""
+    """Decoding: resources and time limits of a decode process."""
 
-    decode_threads: int = Field(default=2, ge=1, le=64, description="Decoder threads of one clip.")
+    decode_threads: int = Field(default=2, ge=1, le=64, description="Decoder threads per clip.")
     decode_memory_bytes: int = Field(
         default=4 * 2**30,
         ge=2**28,
-        description="Address-space headroom of the decode child, bytes.",
+        description="Address space that a decode process may allocate after its start, bytes.",
     )
     decode_stall_seconds: float = Field(
-        default=60.0, gt=0, description="A decode child that yields nothing for so long is killed."
+        default=60.0,
+        gt=0,
+        description="Time-out of a decode process that produces no output, seconds; "
+        "then it is killed.",
     )
     decode_wall_seconds: float = Field(
-        default=12 * 3600.0,
-        gt=0,
-        description="Seconds one clip's decode child may be waited for, all in all.",
+        default=12 * 3600.0, gt=0, description="Maximum wall time of decoding one clip, seconds."
     )
     decode_cpu_seconds: int = Field(
-        default=12 * 3600, ge=1, description="Processor time that one clip's decode child may take."
+        default=12 * 3600, ge=1, description="Maximum CPU time of decoding one clip, seconds."
     )
     chunk_frames: int = Field(
-        default=32, ge=1, le=300, description="Frames that travel to the backbones together."
+        default=32, ge=1, le=300, description="Frames per chunk sent to the backbones."
     )
 
 
 class FaceTracking(SettingsGroup):
-    """Which faces are followed."""
+    """Face tracking: number and size of the faces that are tracked."""
 
     max_faces: int = Field(
-        default=6, ge=1, le=8, description="Faces followed at a time, the largest; one a track."
+        default=6,
+        ge=1,
+        le=8,
+        description="Maximum number of faces tracked at a time; the largest ones are chosen.",
     )
     min_face_pixels: float = Field(
         default=20.0,
         ge=1,
-        description="Height of the smallest face that is followed, pixels of the displayed frame.",
+        description="Minimum height of a tracked face, pixels of the displayed frame.",
     )
 
 
 class Analysis(SettingsGroup):
-    """Windows, smoothing and inference."""
+    """Analysis: windows, smoothing and inference."""
 
     window_frames: int = Field(
-        default=300, ge=2, le=3000, description="Frames the fusion sees at once."
+        default=300, ge=2, le=3000, description="Frames per window of the fusion model."
     )
     hop_frames: int = Field(
         default=200,
         ge=1,
         le=3000,
-        description="Frames from one window to the next, at most a window.",
+        description="Frames between the starts of consecutive windows, at most window_frames.",
     )
     smoothing_seconds: float = Field(
         default=0.2,
         ge=0,
         le=10,
-        description="Sigma of the Gaussian that smooths the points; 0 is off.",
+        description="Standard deviation of the Gaussian that smooths the estimates, seconds; "
+        "0: no smoothing.",
     )
 
     triton_timeout_seconds: float = Field(
-        default=120.0, gt=0, description="Deadline of one inference request."
+        default=120.0, gt=0, description="Time-out of one inference request, seconds."
     )
     triton_shared_memory: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="More than a few crops through shared memory; auto: if Triton is on loopback "
-        "and can open it.",
+        description="Send large inputs to Triton through shared memory; auto: if Triton is on "
+        "loopback and can open it.",
     )
     chunks_in_flight: int = Field(
-        default=3, ge=1, le=32, description="Chunks of one clip at the backbones at the same time."
+        default=3,
+        ge=1,
+        le=32,
+        description="Maximum number of chunks of one clip in flight to the backbones.",
     )
 
     @model_validator(mode="after")

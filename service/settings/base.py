@@ -1,4 +1,4 @@
-"""What every group of settings is made of."""
+"""Base class of the groups of settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class SettingsGroup(BaseSettings):
-    """Fields that are read from `CIRCUMPLEX_<FIELD>`; an empty variable is not set."""
+    """Fields read from `CIRCUMPLEX_<FIELD>`; an empty variable counts as unset."""
 
     model_config = SettingsConfigDict(
         env_prefix="CIRCUMPLEX_", env_ignore_empty=True, frozen=True, extra="ignore"

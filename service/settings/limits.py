@@ -1,4 +1,4 @@
-"""What is taken from clients."""
+"""Settings of the limits: requests, clips and streams of clients."""
 
 from __future__ import annotations
 
@@ -8,53 +8,111 @@ from service.settings.base import SettingsGroup
 
 
 class ClientLimits(SettingsGroup):
-    """Sizes, paces and numbers beyond which a request is refused."""
+    """Client limits: sizes, rates and numbers beyond which a request is refused."""
 
     max_upload_bytes: int = Field(
-        default=2 * 2**30, ge=1, description="Largest upload, bytes; more is refused with 413."
+        default=2 * 2**30,
+        ge=1,
+        description="Maximum size of an upload, bytes; larger ones are answered with 413.",
     )
     upload_idle_seconds: float = Field(
-        default=30.0, gt=0, description="An upload that brings nothing for so long is ended: 408."
+        default=30.0,
+        gt=0,
+        description="Idle time-out of an upload, seconds; answered with 408.",
     )
     upload_min_bytes_per_second: float = Field(
         default=1024.0,
         ge=0,
-        description="An upload slower than this, over upload_idle_seconds of waiting, is ended.",
+        description="Minimum transfer rate of an upload, bytes per second, measured over "
+        "upload_idle_seconds of waiting; answered with 408.",
     )
     request_head_timeout_seconds: float = Field(
-        default=10.0, gt=0, description="A connection may take so long over a request's head: 408."
+        default=10.0,
+        gt=0,
+        description="Time-out of a request's head, seconds; answered with 408.",
     )
     response_stall_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="A client that takes no more of its answer for so long is cut off.",
+        description="Time-out of a client that stops reading its response, seconds; "
+        "then the connection is closed.",
     )
     max_connections: int = Field(
-        default=1000, ge=1, description="Connections of the gateway at a time; more get 503."
+        default=1000,
+        ge=1,
+        description="Maximum number of connections to the gateway; more are answered with 503.",
     )
     max_connections_per_client: int = Field(
         default=500,
         ge=1,
-        description="The same for one address. Behind a proxy all clients have the proxy's.",
+        description="Maximum number of connections per client address. Behind a proxy all clients "
+        "share the proxy's address.",
     )
     max_calls: int = Field(
         default=1000,
         ge=1,
-        description="gRPC calls of the gateway at a time; more get RESOURCE_EXHAUSTED.",
+        description="Maximum number of concurrent gRPC calls; more are answered with "
+        "RESOURCE_EXHAUSTED.",
     )
     max_clip_seconds: float = Field(
-        default=12 * 3600.0, gt=0, description="Longest clip, seconds of presentation time."
+        default=12 * 3600.0, gt=0, description="Maximum duration of a clip, seconds."
     )
-    max_clip_frames: int = Field(default=1_000_000, ge=1, description="Most frames of one clip.")
+    max_clip_frames: int = Field(
+        default=1_000_000, ge=1, description="Maximum number of frames of a clip."
+    )
     max_frame_pixels: int = Field(
-        default=8192 * 4320, ge=1, description="Most pixels of one frame, as coded."
+        default=8192 * 4320, ge=1, description="Maximum number of pixels of a frame, as coded."
     )
 
     max_prefer_wait_seconds: int = Field(
-        default=60, ge=0, le=600, description="Longest that `Prefer: wait=N` is heeded, seconds."
+        default=60, ge=0, le=600, description="Maximum wait by `Prefer: wait=N`, seconds."
     )
     max_subscribers: int = Field(
         default=100,
         ge=1,
-        description="Clients of one gateway that may wait for jobs or follow their events at once.",
+        description="Maximum number of clients of one gateway that wait for jobs or follow events.",
+    )
+
+
+class Streaming(SettingsGroup):
+    """Streaming: limits of streams. Duration and frame size are limited as for clips."""
+
+    websocket_origins: str = Field(
+        default="",
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+([ ,]+[a-z][a-z0-9+.-]*://[^/\s,]+)*)?$",
+        description="Origins of web pages that may open streams over WebSocket, as "
+        "https://example.org, separated by commas; *: all; unset: the gateway's own origin.",
+    )
+    max_streams: int | None = Field(
+        default=None,
+        ge=1,
+        description="Maximum number of streams of one gateway; unset: two per CPU.",
+    )
+    stream_admission_latency_seconds: float = Field(
+        default=0.2,
+        gt=0,
+        description="Latency of provisional results (p95) above which new streams are refused, "
+        "seconds.",
+    )
+    max_stream_message_bytes: int = Field(
+        default=8 * 2**20, ge=2**16, description="Maximum size of a stream's message, bytes."
+    )
+    stream_queue_frames: int = Field(
+        default=16, ge=1, le=1024, description="Maximum number of queued frames of a stream."
+    )
+    stream_unread_results: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="Maximum number of results buffered for a client that does not read them.",
+    )
+    stream_idle_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Idle time-out of a stream, seconds; the stream can be resumed afterwards.",
+    )
+    stream_resume_seconds: float = Field(
+        default=600.0,
+        ge=1,
+        description="Time in which a broken stream can be resumed at any gateway, seconds.",
     )

@@ -1,4 +1,4 @@
-"""Where the parts of the service are, and who may come in."""
+"""Settings of the network: addresses, ports, TLS and access control."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from service.settings.base import Port, SettingsGroup
 
 
 class Network(SettingsGroup):
-    """Where each part listens or is found."""
+    """Network: addresses of the servers, and TLS."""
 
-    host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
+    host: str = Field(default="127.0.0.1", description="Listen address of the gateway.")
     http_port: Port = Field(default=8080, description="REST port of the gateway.")
     grpc_port: Port = Field(default=50051, description="gRPC port of the gateway.")
-    worker_metrics_port: Port = Field(default=9091, description="Port of the worker's /metrics.")
+    worker_metrics_port: Port = Field(
+        default=9091, description="Port of the worker's metrics, at /metrics."
+    )
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379/0", description="Redis that holds the jobs."
+        default="redis://127.0.0.1:6379/0", description="URL of Redis, which holds the job queue."
     )
     triton_url: str = Field(
         default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint."
@@ -27,21 +29,20 @@ class Network(SettingsGroup):
     grpc_keepalive_seconds: float = Field(
         default=60.0,
         ge=1,
-        description="A gRPC client from whom nothing comes is asked so often whether it is there; "
-        "one that does not answer for 20 s is gone.",
+        description="Interval of keep-alive pings to idle gRPC clients, seconds; a client that "
+        "does not respond within 20 s is disconnected.",
     )
     tls_cert_file: Path | None = Field(
         default=None,
-        description="Certificate of the gRPC port, with the chain to its CA, PEM. "
-        "Without it there is no TLS.",
+        description="Certificate chain of the gRPC port, PEM; unset: no TLS.",
     )
     tls_key_file: Path | None = Field(
         default=None, description="Private key of the certificate, PEM."
     )
     tls_client_ca_file: Path | None = Field(
         default=None,
-        description="CA whose certificates gRPC clients have to show, PEM; "
-        "without it none is asked for.",
+        description="CA of the certificates that gRPC clients must present, PEM; "
+        "unset: none is required.",
     )
 
     @model_validator(mode="after")
@@ -54,32 +55,48 @@ class Network(SettingsGroup):
 
 
 class AccessControl(SettingsGroup):
-    """Who is let in, and how much of it."""
+    """Access control: API keys, their default limits, and the audit log."""
 
     access: Literal["auto", "keys", "open"] = Field(
         default="auto",
-        description="Who is let in: holders of API keys, or everybody (open); "
-        "auto: everybody, and only on a loopback address.",
+        description="Access mode: API keys required (keys), or none (open); "
+        "auto: open on a loopback address, otherwise the gateway does not start.",
     )
     key_requests_per_minute: int | None = Field(
-        default=None, ge=1, description="Requests a minute of an API key without its own limit."
+        default=None, ge=1, description="Default rate limit of an API key, requests per minute."
     )
     key_open_jobs: int | None = Field(
         default=None,
         ge=1,
-        description="Jobs queued or running at a time of an API key without its own limit.",
+        description="Default maximum number of queued and running jobs of an API key.",
     )
     key_stored_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Bytes of clips and results kept for an API key without its own limit.",
+        description="Default maximum size of the stored clips and results of an API key, bytes.",
     )
     key_upload_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Largest upload, bytes, of an API key without its own limit.",
+        description="Default maximum size of an upload of an API key, bytes.",
     )
     audit_file: Path | None = Field(
         default=None,
-        description="Who did what is appended here too, a JSON line each; it is always logged.",
+        description="File to which the audit log is appended as JSON lines; it is always "
+        "written to the log as well.",
+    )
+
+
+class EmbeddedPorts(SettingsGroup):
+    """Embedded stack: ports of its servers."""
+
+    embedded_redis_port: Port = Field(default=16379, description="Port of the embedded Redis.")
+    embedded_triton_http_port: Port = Field(
+        default=18000, description="HTTP port of the embedded Triton."
+    )
+    embedded_triton_grpc_port: Port = Field(
+        default=18001, description="gRPC port of the embedded Triton."
+    )
+    embedded_triton_metrics_port: Port = Field(
+        default=18002, description="Metrics port of the embedded Triton."
     )

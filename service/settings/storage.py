@@ -1,4 +1,4 @@
-"""Where files are, and where clips and results are kept."""
+"""Settings of the storage: directories, and the blob store of clips and results."""
 
 from __future__ import annotations
 
@@ -11,87 +11,93 @@ from pydantic import Field, model_validator
 from service.settings.base import SettingsGroup
 
 
-class Folders(SettingsGroup):
-    """What lies where on this machine."""
+class Directories(SettingsGroup):
+    """Directories and files on this machine."""
 
     runtime_dir: Path = Field(
         default=Path(".runtime"),
-        description="What set-up unpacks: Triton and the face models.",
+        description="Directory of downloaded run-time files: Triton and the face models.",
     )
     state_dir: Path = Field(
         default=Path(".runtime/state"),
-        description="What the embedded stack writes: Redis' data and every part's log.",
+        description="Directory of the embedded stack's state: the data of Redis and all logs.",
     )
     store_dir: Path = Field(
-        default=Path(".runtime/store"), description="Blob store: clips and results, in a folder."
+        default=Path(".runtime/store"),
+        description="Directory of the blob store, which holds clips and results.",
     )
     face_models_dir: Path = Field(
-        default=Path(".runtime/faces"), description="The two face models (hash-checked at start)."
+        default=Path(".runtime/faces"),
+        description="Directory of the two face models, whose hashes are checked at start.",
     )
     yunet_file: Path | None = Field(
-        default=None, description="Your own YuNet ONNX file: used instead of the two face models."
+        default=None,
+        description="YuNet ONNX file that replaces the two face models.",
     )
     model_repository: Path = Field(
         default=Path("model_repository"),
-        description="What Triton serves; provenance is read from here.",
+        description="Model repository of Triton; the provenance of results is read from it.",
     )
 
 
 class BlobStorage(SettingsGroup):
-    """A bucket in the place of the folder, and how much may be kept."""
+    """Blob storage: bucket, timeouts, capacity and orphan sweep."""
 
     store_url: str = Field(
         default="",
         pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$",
-        description="s3://bucket/prefix, for a bucket in the place of the folder. "
-        "Credentials are taken from AWS_ACCESS_KEY_ID and its like.",
+        description="s3://bucket/prefix: store blobs in a bucket instead of store_dir; "
+        "credentials come from the AWS_* variables.",
     )
     store_endpoint: str = Field(
         default="",
         pattern=r"^(https?://[^@/?#\s]+/?)?$",
-        description="Address of an S3-compatible server; without it, Amazon's of the region.",
+        description="URL of an S3-compatible server; unset: Amazon's endpoint of the region.",
     )
     store_region: str = Field(
-        default="", description="Region of the bucket; without it, AWS_REGION or us-east-1."
+        default="", description="Region of the bucket; unset: AWS_REGION or us-east-1."
     )
     store_addressing: Literal["path", "virtual"] = Field(
-        default="path", description="Where the bucket's name goes: into the path or the host name."
+        default="path",
+        description="Place of the bucket's name in URLs: path or host name (virtual).",
     )
     store_allow_http: bool = Field(
-        default=False, description="Whether the bucket's endpoint may be http://, unencrypted."
+        default=False, description="Allow an unencrypted http:// endpoint."
     )
     store_timeout_seconds: float = Field(
         default=20.0,
         gt=0,
         le=300,
-        description="How long the bucket's server may take for an answer, or to take 8 MiB.",
+        description="Time-out of a response of the bucket's server, or of a transfer of 8 MiB, "
+        "seconds.",
     )
     store_scratch_dir: Path | None = Field(
         default=None,
-        description="Where a worker keeps its copy of a bucket's clip while it works on it; "
-        "without it, the system's folder for temporary files.",
+        description="Directory of a worker's temporary copies of clips from a bucket; "
+        "unset: the system's temporary directory.",
     )
     store_reserve_bytes: int = Field(
         default=512 * 2**20,
         ge=0,
-        description="Free space of store_dir that new clips must leave, for results: else 507.",
+        description="Free space in store_dir reserved for results, bytes; clips that need it are "
+        "answered with 507.",
     )
     store_budget_bytes: int | None = Field(
         default=None,
         ge=0,
-        description="What all clips and results may weigh together; a clip above it meets 507. "
-        "Without it, there is no budget but the space itself.",
+        description="Maximum total size of clips and results, bytes; clips that exceed it are "
+        "answered with 507; unset: no limit but the free space.",
     )
     orphan_sweep_seconds: float = Field(
         default=600.0,
         ge=0.1,
         le=24 * 3600.0,
-        description="From one search for blobs that no job knows to the next.",
+        description="Interval of the orphan sweep, which deletes blobs without a job, seconds.",
     )
     orphan_grace_seconds: float = Field(
         default=3600.0,
         ge=0,
-        description="A blob younger than this is left alone by the search.",
+        description="Minimum age of a blob deleted by the orphan sweep, seconds.",
     )
 
     @model_validator(mode="after")

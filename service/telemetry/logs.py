@@ -1,6 +1,7 @@
-"""Logs on standard error, as text for people or JSON lines for machines, each with its trace id.
+"""Logging to standard error, as text or as JSON lines, each record with its trace id.
 
-A part that is away is expected: one line at warning. Tracebacks are for defects.
+The outage of a part of the service is expected: it is logged as one warning. Tracebacks are
+reserved for defects.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from pythonjsonlogger.json import JsonFormatter
 from service.errors import InternalError, ServiceError
 
 TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="-")
-"""The W3C trace id of the request or job that is being worked on."""
+"""The W3C trace id of the current request or job."""
 
 TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s [%(trace_id)s] %(message)s"
 JSON_FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(trace_id)s %(message)s"
 QUIET_LOGGERS: Final = ("httpx", "httpcore", "python_multipart", "uvicorn.access")
-"""Libraries that log each message they handle; only their warnings are of interest."""
+"""Libraries that log each message they handle; only their warnings are logged."""
 
 SERVICE_LOGGER: Final = "service"
 AUDIT_LOGGER: Final = "circumplex.audit"
-"""Who did what: it is logged whatever the level."""
+"""The logger of the audit log, whose records are logged at any level."""
 OUTAGE_ERROR_NAMES: Final = frozenset({"ConnectionError", "TimeoutError"})
-"""Errors of libraries, Python's and Redis' alike, that say that a server is away."""
+"""Errors of libraries that mean that a server is unavailable."""
 _CONTROL_CODES: Final = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
 _BIDI_CODES: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 ESCAPES: Final = {code: ascii(chr(code))[1:-1] for code in (*_CONTROL_CODES, *_BIDI_CODES)}
-"""What could end a line, steer a terminal or turn text around, and how it is shown instead."""
+"""Escapes of characters that end a line, control a terminal or reverse text."""
 TRACEBACK_ESCAPES: Final = {code: text for code, text in ESCAPES.items() if code != ord("\n")}
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -48,7 +49,7 @@ def trace_id_of(traceparent: str) -> str:
     return found[1]
 
 
-def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa: A002
+def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa: A002 - the setting's name
     """Send every log record of this process to standard error; replaces what was configured."""
     handler = logging.StreamHandler()
     handler.addFilter(_add_trace_id)
@@ -61,14 +62,14 @@ def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa
 
 
 class TextFormatter(logging.Formatter):
-    """One line for a record, whatever its text holds; below it an indented traceback, if any."""
+    """Formatter of one line per record, followed by an indented traceback, if any."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """The line itself."""
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides
+        """The line, with control characters escaped."""
         return super().formatMessage(record).translate(ESCAPES)
 
-    def formatException(self, ei: ExcInfo | tuple[None, None, None]) -> str:  # noqa: N802
-        """The traceback: no line of it can pass for a record."""
+    def formatException(self, ei: ExcInfo | tuple[None, None, None]) -> str:  # noqa: N802 - overrides
+        """The traceback, indented so that no line of it looks like a record."""
         return textwrap.indent(super().formatException(ei).translate(TRACEBACK_ESCAPES), "  ")
 
 
@@ -78,7 +79,7 @@ def _add_trace_id(record: logging.LogRecord) -> bool:
 
 
 def _shorten_outage(record: logging.LogRecord) -> bool:
-    """Make one warning of a record with the traceback of a part that is away."""
+    """Turn a record with the traceback of an outage into a warning of one line."""
     error = record.exc_info[1] if record.exc_info else None
     outage = _find_outage(error, is_ours=record.name.split(".")[0] == SERVICE_LOGGER)
     if outage is None:
@@ -90,7 +91,10 @@ def _shorten_outage(record: logging.LogRecord) -> bool:
 
 
 def _find_outage(error: BaseException | None, *, is_ours: bool) -> BaseException | None:
-    """The outage that an error is or was made of; in our own records only a typed one counts."""
+    """The outage among an error and its causes.
+
+    Records of the service count only if the error is a ServiceError.
+    """
     while error is not None and not isinstance(error, InternalError):
         names = {each.__name__ for each in type(error).__mro__}
         if isinstance(error, ServiceError) or (not is_ours and names & OUTAGE_ERROR_NAMES):

@@ -1,6 +1,6 @@
-"""The catalogue: every metric of the service, its unit and its closed set of labels, in one place.
+"""Catalogue of the Prometheus metrics: every metric with its unit and its closed set of labels.
 
-Series exist from the start, so that a rate over one that has not happened yet is 0 and not a gap.
+All series exist from the start, so that rates of events that have not occurred yet are 0.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from service.domain.model_signatures import SERVED_MODELS
 from service.errors import ClipError
 
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds: what somebody waits for."""
+"""Seconds, for durations of requests."""
 CONNECTION_END_REASONS: Final = (
     *("request_too_slow", "head_too_large", "request_malformed"),
     *("connections_exhausted", "evicted", "answer_stalled", "client_timeout"),
 )
-"""Why the gateway itself ends a connection: an error's code, or what befell it."""
+"""Reasons why the gateway ends a connection: an error code, `evicted` or `client_timeout`."""
 JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0, 1800.0, 3600.0)
-"""Seconds: what runs behind somebody's back."""
+"""Seconds, for durations of background work."""
 SPEED_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Seconds of clip in a second of work."""
+"""Seconds of clip per second of work."""
 
 STREAM_BUCKETS: Final = (
     *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0),
     *(2.5, 5.0, 10.0, 20.0, 40.0),
 )
-"""Seconds: provisional results take the first few, final ones wait for their windows."""
+"""Seconds: the lower buckets for provisional results, the upper ones for final results."""
 STREAM_QUANTILES: Final = ("0.5", "0.95", "0.99")
 RESULT_KINDS: Final = ("provisional", "final")
 DROP_REASONS: Final = ("overload", "unreadable")
@@ -52,7 +52,7 @@ JOB_OUTCOMES: Final = (
     "superseded",
     "cancelled",
 )
-"""How an attempt at a job ends; the first two end the job."""
+"""Outcomes of an attempt at a job; the first two end the job."""
 INITIAL_ROUTES: Final = (
     ("POST", "/v1/jobs", "202"),
     ("GET", "/v1/jobs/{job_id}", "200"),
@@ -61,8 +61,6 @@ INITIAL_ROUTES: Final = (
     ("GET", "/health/ready", "200"),
     ("GET", "/metrics", "200"),
 )
-
-
 GRPC_METHODS: Final = (
     "circumplex.v1.AnnotationService/StreamingAnnotate",
     *(
@@ -76,113 +74,119 @@ GRPC_METHODS: Final = (
 
 
 class Metrics:
-    """Every metric, registered once in the registry that is handed in."""
+    """Metrics of a process, registered in the given registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._add_requests(registry)
+        self._add_stages(registry)
+        self._add_jobs(registry)
+        self._add_streams(registry)
+        self._add_clips(registry)
+        self._create_series()
+
+    def _add_requests(self, registry: CollectorRegistry) -> None:
         self.http_request_duration_seconds = Histogram(
             "circumplex_http_request_duration_seconds",
-            "From a request's head to the last byte of its answer.",
+            "Time from the head of a request to the last byte of its response.",
             ("method", "route", "status"),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
         self.grpc_request_duration_seconds = Histogram(
             "circumplex_grpc_request_duration_seconds",
-            "From a call's metadata to its status, a code of gRPC.",
+            "Time from the metadata of a gRPC call to its status code.",
             ("method", "status"),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
         self.connections = Gauge(
-            "circumplex_http_connections", "Open connections.", registry=registry
+            "circumplex_http_connections", "Open HTTP connections.", registry=registry
         )
         self.connections_ended_total = Counter(
             "circumplex_http_connections_ended_total",
-            "Connections ended for what their clients did, or for the crowd.",
+            "HTTP connections ended by the gateway, by reason.",
             ("reason",),
             registry=registry,
         )
         self.websockets_closed_total = Counter(
             "circumplex_websockets_closed_total",
-            "WebSockets that have ended, by close code, or the status that refused the handshake.",
+            "Closed WebSockets, by close code or by HTTP status of a refused handshake.",
             ("code",),
             registry=registry,
         )
+
+    def _add_stages(self, registry: CollectorRegistry) -> None:
         self.stage_duration_seconds = Histogram(
             "circumplex_stage_duration_seconds",
-            "Busy time of one pass through a stage.",
+            "Busy time of one pass through a stage of the analysis.",
             ("stage",),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
         self.triton_request_duration_seconds = Histogram(
             "circumplex_triton_request_duration_seconds",
-            "One inference request, as the worker waits for it.",
+            "Duration of one inference request to Triton, as seen by the client.",
             ("model",),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
-        self._add_jobs(registry)
-        self._add_streams(registry)
-        self._add_clips(registry)
-        self._create_series()
 
     def _add_jobs(self, registry: CollectorRegistry) -> None:
         self.job_queue_wait_seconds = Histogram(
             "circumplex_job_queue_wait_seconds",
-            "From a job's submission to the start of its first attempt.",
+            "Time from the submission of a job to the start of its first attempt.",
             buckets=JOB_BUCKETS,
             registry=registry,
         )
         self.job_duration_seconds = Histogram(
             "circumplex_job_duration_seconds",
-            "One attempt at a job.",
+            "Duration of one attempt at a job, by outcome.",
             ("outcome",),
             buckets=JOB_BUCKETS,
             registry=registry,
         )
         self.workers_lost_total = Counter(
             "circumplex_workers_lost_total",
-            "Attempts whose worker was lost: their lease ended without a word.",
+            "Attempts whose worker was lost, so that their lease expired.",
             registry=registry,
         )
         self.queue_depth = Gauge(
-            "circumplex_queue_depth", "Jobs that no worker has taken yet.", registry=registry
+            "circumplex_queue_depth", "Jobs waiting in the queue.", registry=registry
         )
         self.queue_oldest_age_seconds = Gauge(
             "circumplex_queue_oldest_age_seconds",
-            "Age of the oldest job that no worker has taken yet.",
+            "Age of the oldest job waiting in the queue.",
             registry=registry,
         )
         self.clear_backlog()
 
     def _add_streams(self, registry: CollectorRegistry) -> None:
-        self.streams = Gauge("circumplex_streams", "Streams under way.", registry=registry)
+        self.streams = Gauge("circumplex_streams", "Open streams.", registry=registry)
         self.stream_frame_latency_seconds = Histogram(
             "circumplex_stream_frame_latency_seconds",
-            "From a frame's last byte received to its result sent.",
+            "Time from receiving the last byte of a frame to sending its result.",
             ("kind",),
             buckets=STREAM_BUCKETS,
             registry=registry,
         )
         self.stream_latency_quantile_seconds = Histogram(
             "circumplex_stream_latency_quantile_seconds",
-            "Each stream's own quantile of its provisional results' latency, once at its end.",
+            "Quantiles of a stream's provisional result latency, observed at its end.",
             ("quantile",),
             buckets=STREAM_BUCKETS,
             registry=registry,
         )
         self.stream_dropped_frames_total = Counter(
             "circumplex_stream_dropped_frames_total",
-            "Frames of streams that have no result.",
+            "Frames of streams without a result, by reason.",
             ("reason",),
             registry=registry,
         )
 
     def _add_clips(self, registry: CollectorRegistry) -> None:
         self.frames_total = Counter(
-            "circumplex_frames_total", "Frames analysed.", ("face",), registry=registry
+            "circumplex_frames_total", "Analysed frames of clips.", ("face",), registry=registry
         )
         self.decode_rejected_total = Counter(
             "circumplex_decode_rejected_total",
@@ -192,7 +196,7 @@ class Metrics:
         )
         self.realtime_factor = Histogram(
             "circumplex_realtime_factor",
-            "Seconds of clip analysed in a second.",
+            "Seconds of clip analysed per second.",
             buckets=SPEED_BUCKETS,
             registry=registry,
         )
@@ -203,7 +207,7 @@ class Metrics:
         self.queue_oldest_age_seconds.set(oldest_age_seconds)
 
     def clear_backlog(self) -> None:
-        """Say that the queue cannot be seen from here: NaN, never a false 0."""
+        """Set both queue gauges to NaN: the queue cannot be measured."""
         self.queue_depth.set(nan)
         self.queue_oldest_age_seconds.set(nan)
 

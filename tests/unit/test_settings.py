@@ -1,3 +1,5 @@
+"""Settings: environment variables, bounds, descriptions and the printed env file."""
+
 from __future__ import annotations
 
 import logging
@@ -13,7 +15,7 @@ from service.settings import Settings
 
 @pytest.fixture
 def cli_runner() -> Iterator[CliRunner]:
-    """Runs the command line, and takes back the logging that it configures."""
+    """Runner of the command line; restores the logging that it configures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield CliRunner()
@@ -21,7 +23,7 @@ def cli_runner() -> Iterator[CliRunner]:
     root.setLevel(level)
 
 
-def test_a_variable_sets_its_field_and_an_empty_one_does_not(
+def test_environment_variable_sets_its_field_and_an_empty_one_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CIRCUMPLEX_HTTP_PORT", "9000")
@@ -30,18 +32,18 @@ def test_a_variable_sets_its_field_and_an_empty_one_does_not(
     assert Settings().host == Settings.model_fields["host"].default
 
 
-def test_settings_never_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().http_port = 1  # pyright: ignore[reportAttributeAccessIssue]
+        Settings().http_port = 1  # pyright: ignore[reportAttributeAccessIssue]  # frozen: that is the test
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("http_port", 0), ("max_upload_bytes", 0), ("chunk_frames", 301), ("hop_frames", 301)],
 )
-def test_what_is_out_of_bounds_is_refused(name: str, value: int) -> None:
+def test_value_out_of_bounds_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError):
-        Settings(**{name: value})
+        Settings.model_validate({name: value})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_what_is_out_of_bounds_is_refused(name: str, value: int) -> None:
 )
 def test_store_urls_are_validated_and_hold_no_secrets(name: str, value: str) -> None:
     with pytest.raises(ValidationError):
-        Settings(**{name: value})
+        Settings.model_validate({name: value})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9000", "[::1]:9000"])
@@ -70,7 +72,7 @@ def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_printed_settings_are_an_env_file_that_reads_back_the_same(
+def test_printed_settings_are_an_env_file_that_round_trips(
     monkeypatch: pytest.MonkeyPatch, cli_runner: CliRunner
 ) -> None:
     changed = {"CIRCUMPLEX_HOP_FRAMES": "150", "CIRCUMPLEX_YUNET_FILE": "/models/faces.onnx"}
@@ -86,7 +88,7 @@ def test_printed_settings_are_an_env_file_that_reads_back_the_same(
     assert Settings() == expected
 
 
-def test_a_setting_that_cannot_be_used_is_named(
+def test_error_message_names_the_invalid_setting(
     monkeypatch: pytest.MonkeyPatch, cli_runner: CliRunner
 ) -> None:
     monkeypatch.setenv("CIRCUMPLEX_HTTP_PORT", "eighty")

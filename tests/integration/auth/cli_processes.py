@@ -1,4 +1,4 @@
-"""The command line as processes of its own: one command, or a gateway that stays."""
+"""Processes of the command line: a single command, or a running gateway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_TIMEOUT_SECONDS: Final = 60.0
 
 
 def run_circumplex(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One command, to its end."""
+    """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         env=os.environ | settings_to_environment(settings),
@@ -33,7 +33,7 @@ def run_circumplex(settings: Settings, *arguments: str) -> subprocess.CompletedP
 
 @contextmanager
 def running_gateway(settings: Settings, log_file: Path) -> Generator[str]:
-    """The gateway that `circumplex gateway` starts; yields its address."""
+    """Run `circumplex gateway`; yields its address."""
     url = f"http://127.0.0.1:{settings.http_port}"
     with log_file.open("ab") as log:
         process = subprocess.Popen(

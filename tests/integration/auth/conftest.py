@@ -1,3 +1,5 @@
+"""Fixtures of gateways that require API keys."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
@@ -11,7 +13,7 @@ from service.settings import Settings
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Settings of a gateway that asks for keys."""
+    """Settings of a gateway that requires API keys."""
     return settings.model_copy(update={"access": "keys"})
 
 

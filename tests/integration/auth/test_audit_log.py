@@ -1,28 +1,28 @@
-"""Who did what is written down, and no secret anywhere."""
+"""Audit log: entries of every action, no secrets, rotation and write failures."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import redis
 
+from service.auth.api_key import new_token
 from service.auth.audit_log import AuditEntry, AuditLog
 from service.auth.key_store import ApiKeyStore
-from service.auth.token import new_token
 from service.domain.caller import CallerQuotas, Scope
 from service.errors import AuditUnwritable
+from service.redis_client.client import connect_redis
 from service.settings import Settings
 from tests.integration.auth.cli_processes import run_circumplex, running_gateway
 from tests.integration.auth.key_requests import create_token
 from tests.integration.fakes import make_fake_analysis
 from tests.integration.job_environment import JobEnvironment
+from tests.integration.redis_access import run_command
 from tests.integration.servers import free_port
 
 
@@ -40,49 +40,41 @@ def audit_settings(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(update=update)
 
 
-async def test_every_action_is_audited_without_secrets(
-    audit_settings: Settings, env: JobEnvironment, key_store: ApiKeyStore, tmp_path: Path
-) -> None:
-    log = tmp_path / "gateway.log"
-    made = await asyncio.to_thread(run_circumplex, audit_settings, "keys", "create", "lab")
-    full = made.stdout.strip()
-    narrow = (
-        await create_token(key_store, Scope.READ, limits=CallerQuotas(requests_per_minute=1))
-    ).text
-    stranger = new_token().text
+async def perform_every_action(
+    url: str, env: JobEnvironment, *, full: str, narrow: str, unknown: str
+) -> tuple[str, list[int]]:
+    """Send one request of each kind; returns the id of the job and the HTTP statuses."""
     trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
-    with running_gateway(audit_settings, log) as url:
-        async with httpx.AsyncClient(base_url=url, headers=trace) as client:
-            submit = await client.post(
-                "/v1/jobs", files={"clip": b"a"}, headers=bearer_headers(full)
-            )
-            job_id = submit.json()["id"]
-            async with env.running_worker(make_fake_analysis(3)):
-                await env.wait_for_end(job_id)
-            path = f"/v1/jobs/{job_id}"
-            statuses = [
-                (await client.get(path, headers=bearer_headers(full))).status_code,
-                (await client.get(f"{path}/result", headers=bearer_headers(full))).status_code,
-                (await client.get(path, headers=bearer_headers(stranger))).status_code,
-                (await client.post("/v1/jobs", headers=bearer_headers(narrow))).status_code,
-                (await client.get(path, headers=bearer_headers(narrow))).status_code,
-                (
-                    await client.post("/v1/jobs", data={"a": "b"}, headers=bearer_headers(full))
-                ).status_code,
-                (await client.get("/health/live", headers=bearer_headers(full))).status_code,
-                (await client.get("/v1/jobs", headers=bearer_headers(full))).status_code,
-                (await client.post(f"{path}:cancel", headers=bearer_headers(full))).status_code,
-                (await client.post(f"{path}:retry", headers=bearer_headers(full))).status_code,
-                (await client.delete(path, headers=bearer_headers(full))).status_code,
-            ]
-    revoked = await asyncio.to_thread(
-        run_circumplex, audit_settings, "keys", "revoke", full.split("_")[1]
-    )
+    async with httpx.AsyncClient(base_url=url, headers=trace) as client:
 
-    assert statuses == [200, 200, 401, 403, 429, 415, 200, 200, 409, 409, 204]
-    assert audit_settings.audit_file is not None
-    written = read_entries(audit_settings.audit_file)
-    first, second = (token.split("_")[1] for token in (full, narrow))
+        async def send(method: str, path: str, token: str, **options: Any) -> httpx.Response:
+            return await client.request(method, path, headers=bearer_headers(token), **options)
+
+        submit = await send("POST", "/v1/jobs", full, files={"clip": b"a"})
+        job_id: str = submit.json()["id"]
+        async with env.running_worker(make_fake_analysis(3)):
+            await env.wait_for_end(job_id)
+        path = f"/v1/jobs/{job_id}"
+        responses = [
+            await send("GET", path, full),
+            await send("GET", f"{path}/result", full),
+            await send("GET", path, unknown),
+            await send("POST", "/v1/jobs", narrow),
+            await send("GET", path, narrow),
+            await send("POST", "/v1/jobs", full, data={"a": "b"}),
+            await send("GET", "/health/live", full),
+            await send("GET", "/v1/jobs", full),
+            await send("POST", f"{path}:cancel", full),
+            await send("POST", f"{path}:retry", full),
+            await send("DELETE", path, full),
+        ]
+    return job_id, [response.status_code for response in responses]
+
+
+def assert_every_action_is_audited(
+    entries: list[dict[str, Any]], job_id: str, *, full: str, narrow: str
+) -> None:
+    first, second = full.split("_")[1], narrow.split("_")[1]
     assert [
         ("create_key", "ok", first, None),
         ("submit_job", "ok", first, job_id),
@@ -95,38 +87,62 @@ async def test_every_action_is_audited_without_secrets(
         ("retry_job", "job_not_retryable", first, job_id),
         ("delete_job", "ok", first, job_id),
         ("revoke_key", "ok", first, None),
-    ] == [tuple(map(line.get, ("action", "outcome", "key_id", "job_id"))) for line in written]
-    served = written[1:10]
-    assert {line["client"] for line in served} == {"127.0.0.1"}
-    assert {line["trace_id"] for line in served} == {"ab" * 16}
-    assert [line["status"] for line in served] == [202, 200, 401, 403, 429, 415, 409, 409, 204]
-    assert audit_settings.audit_file.stat().st_mode & 0o777 == 0o600
+    ] == [tuple(map(entry.get, ("action", "outcome", "key_id", "job_id"))) for entry in entries]
+    served = entries[1:10]
+    assert {entry["client"] for entry in served} == {"127.0.0.1"}
+    assert {entry["trace_id"] for entry in served} == {"ab" * 16}
+    assert [entry["status"] for entry in served] == [202, 200, 401, 403, 429, 415, 409, 409, 204]
 
-    logged = log.read_text()
-    assert logged.count(" circumplex.audit ") == len(served)
-    seen = [logged, audit_settings.audit_file.read_text(), made.stderr, revoked.stderr]
-    seen += read_redis_append_log(audit_settings)
-    for secret in (token.split("_")[2] for token in (full, narrow, stranger)):
-        assert not any(secret in text for text in seen)
-    assert any(first in text for text in read_redis_append_log(audit_settings))
+
+async def test_every_action_is_audited_without_secrets(
+    audit_settings: Settings, env: JobEnvironment, key_store: ApiKeyStore, tmp_path: Path
+) -> None:
+    log, file = tmp_path / "gateway.log", audit_settings.audit_file
+    assert file is not None
+    created = await asyncio.to_thread(run_circumplex, audit_settings, "keys", "create", "lab")
+    full = created.stdout.strip()
+    limits = CallerQuotas(requests_per_minute=1)
+    narrow = (await create_token(key_store, Scope.READ, limits=limits)).text
+    unknown = new_token().text
+    with running_gateway(audit_settings, log) as url:
+        job_id, statuses = await perform_every_action(
+            url, env, full=full, narrow=narrow, unknown=unknown
+        )
+    revoked = await asyncio.to_thread(
+        run_circumplex, audit_settings, "keys", "revoke", full.split("_")[1]
+    )
+
+    assert statuses == [200, 200, 401, 403, 429, 415, 200, 200, 409, 409, 204]
+    assert_every_action_is_audited(read_entries(file), job_id, full=full, narrow=narrow)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert log.read_text().count(" circumplex.audit ") == 9
+
+    redis_files = await read_redis_append_log(audit_settings)
+    texts = [log.read_text(), file.read_text(), created.stderr, revoked.stderr, *redis_files]
+    for secret in (token.split("_")[2] for token in (full, narrow, unknown)):
+        assert not any(secret in text for text in texts)
+    assert any(full.split("_")[1] in text for text in redis_files)
 
 
 def bearer_headers(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def read_redis_append_log(settings: Settings) -> Iterator[str]:
-    """Everything that Redis has ever been told: its append-only files."""
-    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
-        client.config_set("appendfsync", "always")
-        client.set(f"{settings.queue_name}:flushed", "")
-        folder = Path(client.config_get("dir")["dir"])
-    for file in folder.rglob("*aof*"):
-        if file.is_file():
-            yield file.read_text(errors="replace")
+async def read_redis_append_log(settings: Settings) -> list[str]:
+    """The append-only files of Redis, which hold every command it has received."""
+    async with connect_redis(settings.redis_url) as client:
+        await run_command(client, "CONFIG", "SET", "appendfsync", "always")
+        await client.set(f"{settings.queue_name}:flushed", "")
+        reply: dict[str, str] = await run_command(client, "CONFIG", "GET", "dir")
+    return await asyncio.to_thread(_read_append_only_files, Path(reply["dir"]))
 
 
-async def test_a_rotated_file_is_reopened_and_loses_no_line(audit_settings: Settings) -> None:
+def _read_append_only_files(folder: Path) -> list[str]:
+    files = folder.rglob("*aof*")
+    return [file.read_text(errors="replace") for file in files if file.is_file()]
+
+
+async def test_rotated_file_is_reopened_and_loses_no_line(audit_settings: Settings) -> None:
     assert audit_settings.audit_file is not None
     rotated = audit_settings.audit_file.with_suffix(".1")
     async with AuditLog.open(audit_settings) as audit:
@@ -141,10 +157,8 @@ async def test_a_rotated_file_is_reopened_and_loses_no_line(audit_settings: Sett
     assert (third["action"], third["detail"]) == ("third", '"\n\u2028é')
 
 
-async def test_an_unwritable_file_prevents_startup(
-    audit_settings: Settings, tmp_path: Path
-) -> None:
-    settings = audit_settings.model_copy(update={"audit_file": tmp_path / "nowhere" / "audit"})
+async def test_unwritable_file_prevents_startup(audit_settings: Settings, tmp_path: Path) -> None:
+    settings = audit_settings.model_copy(update={"audit_file": tmp_path / "absent" / "audit"})
     with pytest.raises(AuditUnwritable, match="No such file"):
         async with AuditLog.open(settings):
             pass
@@ -153,7 +167,7 @@ async def test_an_unwritable_file_prevents_startup(
     assert "audit_unwritable" in refused.stderr
 
 
-async def test_a_later_write_failure_is_logged_and_requests_go_on(
+async def test_later_write_failure_is_logged_and_requests_go_on(
     audit_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "folder"

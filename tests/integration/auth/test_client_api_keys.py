@@ -1,3 +1,5 @@
+"""API keys of the Python client: argument and environment variable."""
+
 from __future__ import annotations
 
 import asyncio
@@ -21,7 +23,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
-async def test_a_client_sends_its_key(
+async def test_client_sends_its_key(
     address: str,
     key_store: ApiKeyStore,
     env: JobEnvironment,
@@ -35,13 +37,13 @@ async def test_a_client_sends_its_key(
     async with env.running_worker(make_fake_analysis(3)):
         with Client(address, api_key=None if by_variable else text) as client:
             result = await asyncio.to_thread(client.annotate, clip)
-        told = ["annotate", str(clip), "--url", address, "-o", str(clip.parent / "out")]
-        held = [] if by_variable else ["--api-key", text]
-        assert await asyncio.to_thread(main, [*told, *held]) == 0
+        arguments = ["annotate", str(clip), "--url", address, "-o", str(clip.parent / "out")]
+        credential = [] if by_variable else ["--api-key", text]
+        assert await asyncio.to_thread(main, [*arguments, *credential]) == 0
     assert len(result) == 3
 
 
-async def test_a_client_without_a_key_gets_an_error(
+async def test_client_without_a_key_raises_an_error(
     address: str, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CIRCUMPLEX_API_KEY", raising=False)

@@ -1,4 +1,4 @@
-"""`circumplex keys` and the start of a gateway, as processes of their own."""
+"""`circumplex keys`, and the start of a gateway by its access mode."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from tests.integration.servers import free_port
 TOKEN = re.compile(r"cpx_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}")
 
 
-async def test_a_key_is_made_listed_and_revoked(settings: Settings, key_store: ApiKeyStore) -> None:
+async def test_key_is_created_listed_and_revoked(
+    settings: Settings, key_store: ApiKeyStore
+) -> None:
     options = ["--rate", "60", "--open-jobs", "5", "--stored-bytes", "1000", "--upload-bytes", "10"]
-    asked = ["keys", "create", "le labo é", "--scope", "read", *options, "--expires", "30"]
-    made = run_circumplex(settings, *asked)
-    assert made.returncode == 0, made.stderr
-    token = made.stdout.removesuffix("\n")
+    arguments = ["keys", "create", "le labo é", "--scope", "read", *options, "--expires", "30"]
+    created = run_circumplex(settings, *arguments)
+    assert created.returncode == 0, created.stderr
+    token = created.stdout.removesuffix("\n")
     assert TOKEN.fullmatch(token)
-    assert token not in made.stderr
+    assert token not in created.stderr
 
     [key] = await key_store.list_keys()
     assert key.id == token.split("_")[1]
@@ -52,7 +54,7 @@ async def test_a_key_is_made_listed_and_revoked(settings: Settings, key_store: A
 
 @pytest.fixture
 def cli_runner() -> Iterator[CliRunner]:
-    """Runs the command line in here, and takes back the logging that it configures."""
+    """Runner of the command line; restores the logging that it configures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield CliRunner()
@@ -61,9 +63,9 @@ def cli_runner() -> Iterator[CliRunner]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["revoke", "nobody"], "there is no key with the id 'nobody'"),
+        (["revoke", "unknown"], "there is no key with the id 'unknown'"),
         (["create", "two\nlines"], "printable letters"),
         (["create", " "], "printable letters"),
         (["create", "x" * 65], "1 to 64"),
@@ -73,47 +75,47 @@ def cli_runner() -> Iterator[CliRunner]:
     ],
 )
 def test_command_failures_are_reported(
-    settings: Settings, cli_runner: CliRunner, arguments: list[str], told: str
+    settings: Settings, cli_runner: CliRunner, arguments: list[str], message: str
 ) -> None:
     refused = cli_runner.invoke(app, ["keys", *arguments], env=settings_to_environment(settings))
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert told in " ".join(refused.stderr.replace("│", " ").split())
+    assert message in " ".join(refused.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("arguments", [["create", "x"], ["list"], ["revoke", "x"]])
 def test_unavailable_redis_is_reported(
     settings: Settings, cli_runner: CliRunner, arguments: list[str]
 ) -> None:
-    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
-    refused = cli_runner.invoke(app, ["keys", *arguments], env=settings_to_environment(nowhere))
+    unreachable = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
+    refused = cli_runner.invoke(app, ["keys", *arguments], env=settings_to_environment(unreachable))
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "queue_unavailable" in refused.stderr
 
 
-@pytest.mark.parametrize("cli_runner", ["gateway", "up"])
-def test_a_gateway_that_others_can_reach_does_not_start_unprotected(
-    settings: Settings, cli_runner: str
+@pytest.mark.parametrize("command", ["gateway", "up"])
+def test_reachable_gateway_does_not_start_without_an_access_mode(
+    settings: Settings, command: str
 ) -> None:
     update = {"access": "auto", "host": "0.0.0.0", "http_port": free_port()}
-    refused = run_circumplex(settings.model_copy(update=update), cli_runner)
+    refused = run_circumplex(settings.model_copy(update=update), command)
     assert refused.returncode == 1
-    told = " ".join(refused.stderr.split())
+    message = " ".join(refused.stderr.split())
     for part in ("access_undecided", "0.0.0.0", "circumplex keys create", "CIRCUMPLEX_ACCESS=keys"):
-        assert part in told
-    assert "CIRCUMPLEX_ACCESS=open" in told
+        assert part in message
+    assert "CIRCUMPLEX_ACCESS=open" in message
 
 
 @pytest.mark.parametrize(
     ("access", "host", "status"),
     [("auto", "127.0.0.1", 404), ("open", "0.0.0.0", 404), ("keys", "0.0.0.0", 401)],
 )
-def test_a_public_gateway_starts_once_access_is_configured(
+def test_public_gateway_starts_with_an_access_mode(
     settings: Settings, tmp_path: Path, access: str, host: str, status: int
 ) -> None:
     update = {"access": access, "host": host, "http_port": free_port()}
     with running_gateway(settings.model_copy(update=update), tmp_path / "log") as url:
         assert httpx.get(url + UNKNOWN_JOB_URL).status_code == status
         if access == "keys":
-            token = run_circumplex(settings, "keys", "create", "somebody").stdout.strip()
-            held = {"X-API-Key": token}
-            assert httpx.get(url + UNKNOWN_JOB_URL, headers=held).status_code == 404
+            token = run_circumplex(settings, "keys", "create", "test key").stdout.strip()
+            credential = {"X-API-Key": token}
+            assert httpx.get(url + UNKNOWN_JOB_URL, headers=credential).status_code == 404

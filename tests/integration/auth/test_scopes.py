@@ -1,4 +1,4 @@
-"""What every route asks for, and that nobody sees what is not theirs."""
+"""Scopes of every route, and isolation between owners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REQUIRED_SCOPES = {
     ("get", "/v1/jobs/{job_id}/events"): Scope.READ,
     ("get", "/v1/jobs/{job_id}/result"): Scope.READ,
 }
-"""What each route asks for, written down a second time: a new one has to be added here."""
+"""Scope of each route, on purpose repeated here: a new route has to be added."""
 PUBLIC_ROUTES = {("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics")}
 
 
@@ -47,11 +47,11 @@ def openapi_operations(gateway: GatewayContext) -> dict[tuple[str, str], dict[st
 async def test_every_route_is_public_or_requires_a_scope(
     openapi_operations: dict[tuple[str, str], dict[str, Any]],
 ) -> None:
-    asked = {
+    expected = {
         route: [{"bearer": [str(scope)]}, {"api_key": [str(scope)]}]
         for route, scope in REQUIRED_SCOPES.items()
     }
-    assert asked == {
+    assert expected == {
         route: operation["security"]
         for route, operation in openapi_operations.items()
         if "security" in operation
@@ -76,59 +76,59 @@ async def test_every_authentication_error_is_documented(
 
 async def test_openapi_makes_keys_optional_without_access_control(gateway: GatewayContext) -> None:
     settings = gateway.settings.model_copy(update={"access": "open"})
-    async with Authenticator.open(settings) as gate:
-        app = create_app(dataclasses.replace(gateway, authenticator=gate))
+    async with Authenticator.open(settings) as authenticator:
+        app = create_app(dataclasses.replace(gateway, authenticator=authenticator))
     assert app.openapi()["paths"]["/v1/jobs"]["post"]["security"][-1] == {}
 
 
-@pytest.mark.parametrize("held", [*Scope, None])
+@pytest.mark.parametrize("granted", [*Scope, None])
 @pytest.mark.parametrize(("method", "path"), [*REQUIRED_SCOPES, *sorted(PUBLIC_ROUTES)])
-async def test_a_route_accepts_its_scope_and_admin(
-    client: httpx.AsyncClient, key_store: ApiKeyStore, method: str, path: str, held: Scope | None
+async def test_route_accepts_its_scope_and_admin(
+    client: httpx.AsyncClient, key_store: ApiKeyStore, method: str, path: str, granted: Scope | None
 ) -> None:
     needed = REQUIRED_SCOPES.get((method, path))
-    headers = {} if held is None else bearer_headers(await create_token(key_store, held))
+    headers = {} if granted is None else bearer_headers(await create_token(key_store, granted))
     answer = await client.request(method, path.format(job_id=new_job_id()), headers=headers)
 
-    if needed is None or held in (needed, Scope.ADMIN):
+    if needed is None or granted in (needed, Scope.ADMIN):
         assert answer.status_code not in (401, 403)
-    elif held is None:
+    elif granted is None:
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     else:
         assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
 
 
 @pytest.mark.parametrize("is_done", [False, True])
-async def test_another_keys_job_is_indistinguishable_from_an_unknown_one(
+async def test_job_of_another_key_is_indistinguishable_from_an_unknown_one(
     client: httpx.AsyncClient, key_store: ApiKeyStore, env: JobEnvironment, is_done: bool
 ) -> None:
     owner, other = await create_token(key_store), await create_token(key_store)
     admin = await create_token(key_store, Scope.ADMIN)
-    theirs, unknown = await submit_job(client, owner), new_job_id()
+    owned_job, unknown = await submit_job(client, owner), new_job_id()
     if is_done:
         async with env.running_worker(make_fake_analysis(3)):
-            await env.wait_for_end(theirs)
-    path = f"/v1/jobs/{theirs}"
+            await env.wait_for_end(owned_job)
+    path = f"/v1/jobs/{owned_job}"
     before = (await client.get(path, headers=bearer_headers(owner))).json()
 
     for method, route in REQUIRED_SCOPES:
         if "{job_id}" not in route:
             continue
-        request = {"method": method, "headers": bearer_headers(other) | {"traceparent": TRACE}}
-        found = await client.request(url=route.format(job_id=theirs), **request)
-        absent = await client.request(url=route.format(job_id=unknown), **request)
+        headers = bearer_headers(other) | {"traceparent": TRACE}
+        found = await client.request(method, route.format(job_id=owned_job), headers=headers)
+        absent = await client.request(method, route.format(job_id=unknown), headers=headers)
         assert found.status_code == absent.status_code == 404
-        assert found.content.replace(theirs.encode(), unknown.encode()) == absent.content
+        assert found.content.replace(owned_job.encode(), unknown.encode()) == absent.content
         assert _stable_headers(found) == _stable_headers(absent)
 
     assert (await client.get(path, headers=bearer_headers(owner))).json() == before
-    seen = (await client.get(path, headers=bearer_headers(admin))).json()
-    assert seen | before == seen  # an admin sees more
+    full = (await client.get(path, headers=bearer_headers(admin))).json()
+    assert full | before == full  # an admin sees more fields
     assert (await client.delete(path, headers=bearer_headers(admin))).status_code == 204
     assert (await client.get(path, headers=bearer_headers(owner))).status_code == 404
 
 
-async def test_lists_and_idempotency_keys_are_each_owners_own(
+async def test_lists_and_idempotency_keys_are_separate_for_each_owner(
     client: httpx.AsyncClient, key_store: ApiKeyStore
 ) -> None:
     owners = [await create_token(key_store), await create_token(key_store)]
@@ -145,11 +145,11 @@ async def test_lists_and_idempotency_keys_are_each_owners_own(
     page = await client.get("/v1/jobs", params={"page_size": 1}, headers=bearer_headers(one))
     token = {"page_token": page.json()["next_page_token"]}
     assert _job_ids(page) == jobs[one.key_id][:1]
-    theirs = await client.get("/v1/jobs", params=token, headers=bearer_headers(two))
-    assert set(_job_ids(theirs)) <= set(jobs[two.key_id])
+    foreign_page = await client.get("/v1/jobs", params=token, headers=bearer_headers(two))
+    assert set(_job_ids(foreign_page)) <= set(jobs[two.key_id])
     assert _job_ids(await client.get("/v1/jobs", headers=bearer_headers(two))) == jobs[two.key_id]
-    everybodys = _job_ids(await client.get("/v1/jobs", headers=bearer_headers(admin)))
-    assert set(everybodys) == {job_id for owned in jobs.values() for job_id in owned}
+    all_jobs = _job_ids(await client.get("/v1/jobs", headers=bearer_headers(admin)))
+    assert set(all_jobs) == {job_id for owned in jobs.values() for job_id in owned}
 
 
 def _job_ids(answer: httpx.Response) -> list[str]:
@@ -157,7 +157,7 @@ def _job_ids(answer: httpx.Response) -> list[str]:
     return [job["id"] for job in answer.json()["jobs"]]
 
 
-async def test_a_stream_of_events_ends_with_its_key(
+async def test_event_stream_ends_when_its_key_is_revoked(
     client: httpx.AsyncClient, key_store: ApiKeyStore
 ) -> None:
     token = await create_token(key_store)
@@ -168,7 +168,7 @@ async def test_a_stream_of_events_ends_with_its_key(
             if line.startswith("data:"):
                 break
         await key_store.revoke(token.key_id)
-        async with asyncio.timeout(20.0):  # of a job that nobody will ever take
+        async with asyncio.timeout(20.0):  # the job itself never ends
             assert [line async for line in lines if line.startswith("data:")] == []
 
 
@@ -176,11 +176,11 @@ async def test_unauthenticated_requests_take_no_subscriber_slot(
     gateway: GatewayContext, key_store: ApiKeyStore
 ) -> None:
     settings = gateway.settings.model_copy(update={"max_subscribers": 0})
-    path, held = f"/v1/jobs/{new_job_id()}/events", bearer_headers(await create_token(key_store))
+    path, headers = f"/v1/jobs/{new_job_id()}/events", bearer_headers(await create_token(key_store))
     full = dataclasses.replace(gateway, settings=settings)
     async with serving(create_app(full)) as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get(path)).json()["code"] == "unauthenticated"
-        assert (await client.get(path, headers=held)).json()["code"] == "watchers_full"
+        assert (await client.get(path, headers=headers)).json()["code"] == "watchers_full"
 
 
 TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01"

@@ -1,4 +1,4 @@
-"""Who may stream over a WebSocket, and what is written down of it."""
+"""Authentication of WebSocket streams, and their audit entries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from service.auth.api_key import new_token
 from service.auth.audit_log import AuditLog
 from service.auth.key_store import ApiKeyStore
-from service.auth.token import new_token
 from service.domain.caller import CallerQuotas, Scope
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
@@ -59,18 +59,18 @@ async def run_session(address: str, **options: Any) -> tuple[list[dict[str, Any]
 
 
 async def wait_for_audit_entries(settings: Settings, count: int) -> list[dict[str, Any]]:
-    """The audit file's lines, when there are so many."""
+    """The entries of the audit file, once there are `count`."""
     file = settings.audit_file
     assert file is not None
 
-    async def look() -> list[dict[str, Any]] | None:
+    async def poll() -> list[dict[str, Any]] | None:
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         return lines if len(lines) >= count else None
 
-    return await eventually(look, TIMEOUT_SECONDS)
+    return await eventually(poll, TIMEOUT_SECONDS)
 
 
-async def test_a_key_may_be_a_header_or_a_subprotocol(
+async def test_key_may_be_a_header_or_a_subprotocol(
     address: str, key_store: ApiKeyStore, streams: FakeStreams
 ) -> None:
     token = await create_token(key_store)
@@ -81,8 +81,8 @@ async def test_a_key_may_be_a_header_or_a_subprotocol(
         {"additional_headers": {"X-API-Key": token.text}},
         {"additional_headers": bearer_headers(token), "subprotocols": offered},
     ):
-        told, code = await run_session(address, **options)
-        assert ([list(each) for each in told], code) == ([["config_ack"], ["summary"]], 1000)
+        messages, code = await run_session(address, **options)
+        assert ([list(each) for each in messages], code) == ([["config_ack"], ["summary"]], 1000)
     async with open_websocket(address, subprotocols=offered) as socket:
         assert socket.subprotocol == "circumplex.v1"
     assert {caller.owner for caller in streams.callers} == {token.key_id}
@@ -93,20 +93,20 @@ async def test_unauthorized_streams_get_a_reason_and_are_audited(
 ) -> None:
     token, reader = await create_token(key_store), await create_token(key_store, Scope.READ)
     limited = await create_token(key_store, limits=CallerQuotas(requests_per_minute=1))
-    stranger = new_token()
-    two = ["circumplex.v1", f"bearer.{stranger.text}"]
-    told = [
+    unknown_token = new_token()
+    two = ["circumplex.v1", f"bearer.{unknown_token.text}"]
+    sessions = [
         await run_session(address),
-        await run_session(address, additional_headers=bearer_headers(stranger)),
+        await run_session(address, additional_headers=bearer_headers(unknown_token)),
         await run_session(address, additional_headers=bearer_headers(token), subprotocols=two),
         await run_session(address, additional_headers=bearer_headers(reader)),
         await run_session(address, additional_headers=bearer_headers(limited)),
         await run_session(address, additional_headers=bearer_headers(limited)),
     ]
-    lines = await wait_for_audit_entries(settings, len(told))
+    lines = await wait_for_audit_entries(settings, len(sessions))
 
-    assert [code for _, code in told] == [4401, 4401, 4401, 4403, 1000, 4429]
-    errors = [each[0]["error"] for each, code in told if code != 1000]
+    assert [code for _, code in sessions] == [4401, 4401, 4401, 4403, 1000, 4429]
+    errors = [each[0]["error"] for each, code in sessions if code != 1000]
     assert [error["code"] for error in errors] == [
         *("unauthenticated", "unauthenticated", "unauthenticated", "scope_missing"),
         "rate_exceeded",
@@ -129,16 +129,16 @@ async def test_unauthorized_streams_get_a_reason_and_are_audited(
     assert [error["trace_id"] for error in errors] == [
         line["trace_id"] for line in lines if line["outcome"] != "ok"
     ]
-    for each in (token, reader, limited, stranger):
+    for each in (token, reader, limited, unknown_token):
         assert each.text not in json.dumps(lines)
 
 
-async def test_a_stream_ends_when_its_key_is_revoked(address: str, key_store: ApiKeyStore) -> None:
+async def test_stream_ends_when_its_key_is_revoked(address: str, key_store: ApiKeyStore) -> None:
     token = await create_token(key_store)
     async with open_websocket(address, additional_headers=bearer_headers(token)) as socket:
         await send_message(socket, JPEG_CONFIG)
         await receive_message(socket)
         await key_store.revoke(token.key_id)
-        told, code = await receive_until_closed(socket)
-    assert [message["error"]["code"] for message in told] == ["unauthenticated"]
+        messages, code = await receive_until_closed(socket)
+    assert [message["error"]["code"] for message in messages] == ["unauthenticated"]
     assert code == 4401

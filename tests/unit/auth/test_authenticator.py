@@ -1,3 +1,5 @@
+"""Decision whether a gateway requires API keys."""
+
 from __future__ import annotations
 
 import pytest

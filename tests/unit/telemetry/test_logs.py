@@ -1,3 +1,5 @@
+"""Log lines: formats, outages, tracebacks and escaping of control characters."""
+
 from __future__ import annotations
 
 import json
@@ -26,26 +28,26 @@ def _restore_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-def test_a_json_line_carries_trace_and_extra_fields(
+def test_json_line_carries_trace_and_extra_fields(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logs("info", "json")
     token = TRACE_ID.set("a" * 32)
-    logging.getLogger("room").info("said %s", "this", extra={"job_id": "7"})
+    logging.getLogger("faces").info("frame %s done", "7", extra={"job_id": "7"})
     TRACE_ID.reset(token)
 
     line = json.loads(capsys.readouterr().err)
-    assert (line["message"], line["level"], line["logger"]) == ("said this", "INFO", "room")
+    assert (line["message"], line["level"], line["logger"]) == ("frame 7 done", "INFO", "faces")
     assert (line["trace_id"], line["job_id"]) == ("a" * 32, "7")
 
 
 def test_text_line_is_human_readable(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("warning", "text")
-    logging.getLogger("room").info("too low to be said")
-    logging.getLogger("room").warning("said")
+    logging.getLogger("faces").info("below the level")
+    logging.getLogger("faces").warning("logged")
 
     err = capsys.readouterr().err
-    assert err.endswith("WARNING room [-] said\n")
+    assert err.endswith("WARNING faces [-] logged\n")
     assert err.count("\n") == 1
 
 
@@ -62,13 +64,13 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
     [
         ("service.gateway.rest.problems", _raised(QueueUnavailable("Redis is away"))),
         ("asyncio", _raised(InferenceUnavailable("Triton is away"))),
-        ("asyncio", _raised(RedisConnectionError("nobody answers"))),
-        ("uvicorn.error", _raised(RuntimeError("answer begun"), StoreUnavailable("disk away"))),
+        ("asyncio", _raised(RedisConnectionError("connection refused"))),
+        ("uvicorn.error", _raised(RuntimeError("response begun"), StoreUnavailable("disk away"))),
     ],
 )
-def test_an_expected_outage_is_one_warning(
+def test_outage_is_logged_as_one_warning(
     capsys: pytest.CaptureFixture[str],
-    format: Literal["text", "json"],  # noqa: A002
+    format: Literal["text", "json"],  # noqa: A002 - as configure_logs
     logger: str,
     error: Exception,
 ) -> None:
@@ -86,14 +88,14 @@ def test_an_expected_outage_is_one_warning(
     [
         _raised(ZeroDivisionError("defect")),
         _raised(InternalError("defect"), QueueUnavailable()),
-        _raised(TimeoutError("a time-out that nobody translated")),
+        _raised(TimeoutError("untranslated time-out")),
     ],
 )
 def test_unexpected_error_is_logged_with_its_traceback(
     capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     configure_logs("info", "text")
-    logging.getLogger("service.api").error("a defect", exc_info=error)
+    logging.getLogger("service.api").error("internal error", exc_info=error)
 
     err = capsys.readouterr().err
     assert "ERROR" in err
@@ -109,24 +111,24 @@ def test_outage_is_not_logged_below_the_log_level(capsys: pytest.CaptureFixture[
 
 def test_audit_entries_are_logged_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("error", "text")
-    logging.getLogger(AUDIT_LOGGER).info("somebody did this")
+    logging.getLogger(AUDIT_LOGGER).info("key created")
 
-    assert capsys.readouterr().err.endswith("somebody did this\n")
+    assert capsys.readouterr().err.endswith("key created\n")
 
 
-def test_no_text_can_forge_a_line_or_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info", "text")
-    logging.getLogger("room").info("GET /%s 200", "a\nERROR\r\x1b[31m\x00\x85\u2028\u202eü")
+    logging.getLogger("faces").info("GET /%s 200", "a\nERROR\r\x1b[31m\x00\x85\u2028\u202eü")
 
     err = capsys.readouterr().err
     assert err.endswith(r"GET /a\nERROR\r\x1b[31m\x00\x85\u2028\u202eü 200" + "\n")
     assert err.count("\n") == 1
 
 
-def test_no_line_of_a_traceback_passes_for_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+def test_traceback_lines_are_indented_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info", "text")
     error = _raised(ValueError("first\n2026-01-01 INFO forged\x1b[2J"))
-    logging.getLogger("room").error("a defect", exc_info=error)
+    logging.getLogger("faces").error("internal error", exc_info=error)
 
     lines = capsys.readouterr().err.splitlines()
     assert all(line.startswith("  ") for line in lines[1:])

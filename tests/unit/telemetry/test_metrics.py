@@ -1,3 +1,5 @@
+"""Catalogue of metrics: names, initial series, buckets and registries."""
+
 from __future__ import annotations
 
 import math
@@ -57,7 +59,7 @@ def test_every_series_exists_before_anything_happens() -> None:
     assert {"model": "visual_backbone"} in [labels for labels, _ in models]
 
 
-def test_bucket_sets_span_what_they_are_for() -> None:
+def test_buckets_span_request_and_job_durations() -> None:
     assert (REQUEST_BUCKETS[0], REQUEST_BUCKETS[-1]) == (0.005, 10.0)
     assert (JOB_BUCKETS[0], JOB_BUCKETS[-1]) == (0.5, 3600.0)
 
@@ -65,12 +67,12 @@ def test_bucket_sets_span_what_they_are_for() -> None:
 def test_queue_depth_is_nan_until_first_measured() -> None:
     metrics = Metrics(CollectorRegistry())
 
-    ((_, unseen),) = read_samples(metrics)["circumplex_queue_depth"]
+    ((_, before),) = read_samples(metrics)["circumplex_queue_depth"]
     metrics.set_backlog(depth=3, oldest_age_seconds=1.5)
-    ((_, seen),) = read_samples(metrics)["circumplex_queue_depth"]
+    ((_, after),) = read_samples(metrics)["circumplex_queue_depth"]
 
-    assert math.isnan(unseen)
-    assert seen == 3
+    assert math.isnan(before)
+    assert after == 3
 
 
 def test_two_processes_in_one_interpreter_do_not_share_series() -> None:
