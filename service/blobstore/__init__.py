@@ -1,4 +1,4 @@
-"""Clips and results by key: in a folder, or in an S3-compatible bucket."""
+"""Blob store: clips and results by key, in a folder or an S3-compatible bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store that the settings name."""
+"""Factory of the blob store that the settings select."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THREAD_EXIT_SECONDS: Final = 0.1
 
 
 def open_store(settings: Settings) -> BlobStore:
-    """A bucket where `store_url` names one, else the folder; nothing is reached or made yet."""
+    """Open the bucket of `store_url`, else the folder; no I/O before the first call."""
     atexit.unregister(_wait_for_library_threads)
     atexit.register(_wait_for_library_threads)
     if not settings.store_url:
@@ -35,8 +35,8 @@ def open_store(settings: Settings) -> BlobStore:
 
 
 def _wait_for_library_threads() -> None:
-    """Let the library's threads hand their last results over before the interpreter is gone.
+    """Let obstore's threads deliver their last results before the interpreter is finalized.
 
-    One that comes too late aborts the process. Source: PyO3/pyo3-async-runtimes#40.
+    A late one aborts the process. Source: PyO3/pyo3-async-runtimes#40.
     """
     time.sleep(_THREAD_EXIT_SECONDS)

@@ -1,7 +1,4 @@
-"""How much room a file system has, asked seldom.
-
-Clips and results in a folder.
-"""
+"""Folder store: blobs as files of a local folder, and the free space below it."""
 
 from __future__ import annotations
 
@@ -17,15 +14,25 @@ from typing import Final
 import obstore
 from obstore.store import LocalStore
 
-from service.blobstore.base import ObjectBlobStore
-from service.blobstore.error_translation import read_errors_translated, write_errors_translated
+from service.blobstore.object_store import (
+    ObjectBlobStore,
+    read_errors_translated,
+    write_errors_translated,
+)
 from service.errors import StoreFull
 
+ABANDONED_SECONDS: Final = 3600.0
+"""Age from which a partial file counts as abandoned by its writer. Files grow by whole chunks, so
+a shorter time could delete the file of a slow upload."""
+_PARTIAL_NAME_PATTERN: Final = re.compile(r".+#\d+")
+"""Name that LocalStore gives to the file of an incomplete blob; no key of ours matches it."""
+_PART_BYTES: Final = 2**18
+_TIMEOUT_SECONDS: Final = 30.0
 _CACHE_SECONDS: Final = 0.25
 
 
 class FreeSpace:
-    """The free bytes below a folder, whether it exists yet or not."""
+    """Free bytes of a folder's file system; the folder need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,7 +40,7 @@ class FreeSpace:
         self._cached_until = 0.0
 
     async def free_bytes(self) -> int:
-        """As of a quarter of a second ago at most. Raises: OSError."""
+        """Free bytes, at most a quarter of a second old. Raises: OSError."""
         if time.monotonic() >= self._cached_until:
             self._free_bytes = await asyncio.to_thread(measure_free_bytes, self._folder)
             self._cached_until = time.monotonic() + _CACHE_SECONDS
@@ -41,27 +48,18 @@ class FreeSpace:
 
 
 def measure_free_bytes(folder: Path) -> int:
-    """What this user may still write there. Raises: OSError."""
+    """Measure the bytes that this user may still write there. Raises: OSError."""
     while not folder.exists():
         folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-ABANDONED_SECONDS: Final = 3600.0
-"""A partial file that nobody has written to for so long has lost its writer. Files grow by whole
-chunks, so a shorter time could take the file from under a slow upload."""
-_PARTIAL_NAME_PATTERN: Final = re.compile(r".+#\d+")
-"""How LocalStore names the file of a blob that is not whole yet; no key of ours looks like it."""
-_PART_BYTES: Final = 2**18
-_TIMEOUT_SECONDS: Final = 30.0
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 class FolderStore(ObjectBlobStore):
-    """A domain.ports.Store in a local folder; the folder is created when first written to."""
+    """A domain.ports.BlobStore in a local folder, which is created by the first write."""
 
     def __init__(self, folder: Path, reserve_bytes: int = 0) -> None:
-        """reserve_bytes: free space that is kept from new clips."""
+        """reserve_bytes: free space that new clips may not use."""
         super().__init__(part_bytes=_PART_BYTES, timeout_seconds=_TIMEOUT_SECONDS)
         self._folder = folder.absolute()
         self._reserve_bytes = reserve_bytes
@@ -70,7 +68,7 @@ class FolderStore(ObjectBlobStore):
 
     @asynccontextmanager
     async def open_file(self, key: str) -> AsyncGenerator[Path]:
-        """The blob's own file: read only, please."""
+        """Open the blob's own file; callers must not write to it."""
         with read_errors_translated(key):
             await obstore.head_async(self._open_store(), key)
         yield self._folder / key
@@ -78,21 +76,21 @@ class FolderStore(ObjectBlobStore):
     async def delete_all(self, prefix: str) -> int:
         """Remove every blob under `prefix/`, and the folder itself."""
         count = await super().delete_all(prefix)
-        with suppress(OSError):  # it was never there, or somebody writes to it again
+        with suppress(OSError):  # it never existed, or has been written to again
             await asyncio.to_thread((self._folder / prefix).rmdir)
         return count
 
     async def check_free_space(self, size_bytes: int) -> None:
-        """Raises StoreFull where a clip of this size would take from the reserve."""
+        """Check room for a clip. Raises: StoreFull: it would use the reserve."""
         with write_errors_translated():
             free_bytes = await self._free_space.free_bytes()
         if free_bytes - size_bytes < self._reserve_bytes:
             raise StoreFull("the blob store has no room for the clip")
 
     async def sweep(self) -> int:
-        """Remove what killed writers left half-written; returns how many files.
+        """Remove the partial files of killed writers; returns their number.
 
-        Safe beside the writers and sweepers of other processes.
+        Safe while other processes write and sweep.
         """
         with write_errors_translated():
             return await asyncio.to_thread(_remove_abandoned, self._folder)
@@ -104,11 +102,11 @@ class FolderStore(ObjectBlobStore):
 
 
 def _remove_abandoned(folder: Path) -> int:
-    found = 0
+    removed = 0
     for path in folder.rglob("*#*"):
         with suppress(FileNotFoundError):  # finished, or swept by another
             age_seconds = time.time() - path.stat().st_mtime
             if _PARTIAL_NAME_PATTERN.fullmatch(path.name) and age_seconds > ABANDONED_SECONDS:
                 path.unlink()
-                found += 1
-    return found
+                removed += 1
+    return removed

@@ -1,4 +1,4 @@
-"""Clips and results in an S3-compatible bucket."""
+"""Bucket store: blobs in an S3-compatible bucket."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.store import S3Store
 
-from service.blobstore.base import ObjectBlobStore, read_chunks
-from service.blobstore.error_translation import write_errors_translated
 from service.blobstore.folder import measure_free_bytes
+from service.blobstore.object_store import ObjectBlobStore, read_chunks, write_errors_translated
 from service.errors import StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
 
 _PART_BYTES: Final = 8 * 2**20
-"""S3 takes parts from 5 MiB, and 10,000 of them: 78 GiB."""
+"""S3 accepts parts from 5 MiB and at most 10,000 of them: 78 GiB."""
 _CONNECT_TIMEOUT_SECONDS: Final = 3.0
 _TRANSFER_TIMEOUT: Final = timedelta(days=7)
-"""A result may be fetched slowly; what stands still is ended by the read time-out."""
+"""A result may be read slowly; stalled transfers are ended by the read timeout."""
 _MAX_RETRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketConfig:
-    """Where a bucket is; who may use it is in the environment (`AWS_*`)."""
+    """Location of a bucket; its credentials come from the environment (`AWS_*`)."""
 
     name: str
     prefix: str = ""
@@ -45,14 +44,14 @@ class BucketConfig:
 
 
 class BucketStore(ObjectBlobStore):
-    """A domain.ports.Store in a bucket.
+    """A domain.ports.BlobStore in a bucket.
 
-    An upload that breaks off is aborted; one whose process was killed is left to the bucket's
-    lifecycle rule: the library cannot list them.
+    Failed uploads are aborted. Uploads of killed processes are left to the bucket's lifecycle
+    rule: obstore cannot list them.
     """
 
     def __init__(self, bucket: BucketConfig, scratch_dir: Path | None = None) -> None:
-        """scratch_dir: for copies of clips; the system's temporary folder where it is None."""
+        """scratch_dir: for copies of clips; None: the system's temporary folder."""
         super().__init__(part_bytes=_PART_BYTES, timeout_seconds=3 * bucket.timeout_seconds)
         self._bucket = bucket
         self._scratch_dir = scratch_dir or Path(tempfile.gettempdir())
@@ -60,7 +59,7 @@ class BucketStore(ObjectBlobStore):
 
     @asynccontextmanager
     async def open_file(self, key: str) -> AsyncGenerator[Path]:
-        """A copy without a name: nobody else can open it, and it goes with this process."""
+        """Open a copy in an unlinked file, which ends with this process."""
         found = await self._get_object(key)
         size_bytes = found.meta["size"]
         with write_errors_translated():
@@ -70,10 +69,10 @@ class BucketStore(ObjectBlobStore):
             yield Path(f"/proc/self/fd/{copy.fileno()}")
 
     async def check_free_space(self, size_bytes: int) -> None:
-        """A bucket does not say how much it can hold: the budget is the limit."""
+        """Do nothing: buckets do not report free space; `store_budget_bytes` is the limit."""
 
     async def sweep(self) -> int:
-        """Nothing to be done from here: see the class."""
+        """Do nothing: see the class."""
         return 0
 
     def _open_store(self) -> S3Store:
@@ -83,10 +82,10 @@ class BucketStore(ObjectBlobStore):
 
 
 def _create_store(bucket: BucketConfig) -> S3Store:
-    patience = timedelta(seconds=bucket.timeout_seconds)
+    timeout = timedelta(seconds=bucket.timeout_seconds)
     config: S3Config = {
         "virtual_hosted_style_request": bucket.is_virtual_hosted,
-        "disable_bulk_delete": True,  # not every server has it, and we delete few at a time
+        "disable_bulk_delete": True,  # not every server supports it
     }
     if bucket.endpoint:
         config["endpoint"] = _build_endpoint(bucket)
@@ -101,15 +100,15 @@ def _create_store(bucket: BucketConfig) -> S3Store:
             "connect_timeout": timedelta(
                 seconds=min(_CONNECT_TIMEOUT_SECONDS, bucket.timeout_seconds)
             ),
-            "read_timeout": patience,
+            "read_timeout": timeout,
             "timeout": _TRANSFER_TIMEOUT,
         },
-        retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": patience},
+        retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": timeout},
     )
 
 
 def _build_endpoint(bucket: BucketConfig) -> str:
-    """The library wants the bucket's name in a virtual-hosted endpoint."""
+    """Endpoint for obstore, which expects the bucket's name in a virtual-hosted one."""
     if not bucket.is_virtual_hosted:
         return bucket.endpoint
     parts = urlsplit(bucket.endpoint)
@@ -130,4 +129,4 @@ async def _copy_blob(copy: IO[bytes], found: obstore.GetResult, key: str) -> Non
     with write_errors_translated():
         await asyncio.to_thread(copy.flush)
     if copy.tell() != found.meta["size"]:
-        raise StoreUnavailable("the blob store gave a part of the clip only")
+        raise StoreUnavailable("the blob store returned only a part of the clip")

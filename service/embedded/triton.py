@@ -1,4 +1,4 @@
-"""A real Triton of our own, on the CPU, as `deploy.provision.triton` unpacked it."""
+"""Embedded Triton on the CPU, as unpacked by `deploy.provision.triton`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from service.errors import EmbeddedServerNotStarted
 
 _START_SECONDS: Final = 180.0
 _EXIT_SECONDS: Final = 8
-_SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108
+_SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108 - where Linux lists shared memory
 _REGION_PREFIX: Final = "circumplex-triton"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TritonPorts:
-    """Where Triton listens, on the loopback address; 0 takes a free port."""
+    """Ports of Triton on the loopback address; 0: a free one."""
 
     http: int = 0
     grpc: int = 0
@@ -48,8 +48,8 @@ def run_triton(
 ) -> Generator[TritonPorts]:
     """Run Triton and yield its ports once every model is loaded and warm.
 
-    Args: server_dir: what `deploy.provision.triton` filled; repository: with exported models.
-    Raises: PartNotStarted.
+    Args: server_dir: unpacked by `deploy.provision.triton`; repository: with exported models.
+    Raises: EmbeddedServerNotStarted.
     """
     chosen = _choose_ports(ports or TritonPorts())
     with (
@@ -68,10 +68,10 @@ def run_triton(
 
 @contextmanager
 def shared_memory_prefix() -> Generator[str]:
-    """A prefix for the regions of one Triton, which leaves them behind if it ends in its start.
+    """Yield a name prefix for the shared memory of one Triton, and clean up on exit.
 
-    A model's process whose server was killed may wait for it in such a region, for ever: it is
-    ended. What an owner that was killed has left is removed too.
+    A Triton that ends during its start leaves its regions behind, and a model process whose server
+    was killed may wait in one forever. Both are removed, and the regions of killed owners too.
     """
     prefix = f"{_REGION_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}-"
     try:
@@ -85,7 +85,7 @@ def shared_memory_prefix() -> Generator[str]:
 
 
 def _kill_model_processes(prefix: str) -> None:
-    """Kill the models' processes that were told of this prefix and are still there."""
+    """Kill remaining model processes with this prefix in their command line."""
     for process in psutil.process_iter(["cmdline"]):
         arguments: list[str] = process.info["cmdline"] or []
         if any(argument.startswith(prefix) for argument in arguments):
@@ -108,7 +108,10 @@ def _choose_ports(ports: TritonPorts) -> TritonPorts:
 def build_triton_command(
     server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
 ) -> list[str]:
-    """What starts Triton; raises PartNotStarted. Args: prefix: of its shared memory's names."""
+    """Command line of Triton; prefix: of its shared memory's names.
+
+    Raises: EmbeddedServerNotStarted: Triton or a model is missing.
+    """
     binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     if not binary.is_file():
         raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
@@ -128,7 +131,7 @@ def build_triton_command(
 
 
 def _find_unexported_models(repository: Path) -> list[str]:
-    """The models whose file is missing; an ensemble has none. All of them where there is none."""
+    """Names of models whose file is missing; ensembles have no file."""
     configs = sorted(repository.glob("*/config.pbtxt"))
     missing = [
         config.parent.name
@@ -140,20 +143,20 @@ def _find_unexported_models(repository: Path) -> list[str]:
 
 
 def build_triton_environment(server_dir: Path) -> dict[str, str]:
-    """What lets the stub find this interpreter's libraries and packages, and share two cores."""
+    """Environment in which the backend finds this interpreter's libraries and packages."""
     libraries = f"{server_dir / 'lib'}:{server_dir / 'nvidia_pytriton.libs'}"
     return {
         "LD_LIBRARY_PATH": libraries,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-        # The stand-in computes on the CPU, so Triton must not plan for a GPU.
+        # The stand-in backend computes on the CPU, so Triton must not plan for a GPU.
         "CUDA_VISIBLE_DEVICES": "",
-        # The models' processes share the cores: idle threads sleep instead of spinning.
+        # Model processes share the cores: idle threads sleep instead of spinning.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
 def is_triton_ready(port: int) -> bool:
-    """Whether every model of the Triton with this HTTP port is loaded and warm."""
+    """Check whether every model of the Triton with this HTTP port is loaded and warm."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
     try:
         connection.request("GET", "/v2/health/ready")

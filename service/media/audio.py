@@ -1,32 +1,38 @@
-"""Sound as mono 16 kHz on the frames' time axis: sample n is heard at n / 16000 seconds.
+"""Audio of a clip: mono, 16 kHz, on the frames' time axis, so sample n is at n / 16000 seconds.
 
-Sound is read from its own opening of the file, so how a container interleaves it never
-matters, and only as far as the frames have come, so memory does not grow with the clip.
+The audio stream is read from its own opening of the file, so interleaving does not matter, and
+only as far as the frames have been read, so memory does not grow with the clip.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from typing import Final
 
+import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 
 from service.domain.array_types import Float32Array, Int64Array
-from service.domain.audio_grid import SAMPLE_RATE_HZ
+from service.domain.audio_grid import HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE_HZ
 from service.domain.media import Anomalies, Flag
 from service.media.audio_buffer import RETAINED_SAMPLES, AudioBuffer
-from service.media.audio_patches import cut_patches
-from service.media.packets import PacketReader
+from service.media.demux import StreamDecoder
 from service.media.resample import AudioSegment, TimestampReader, resample_frames
+
+PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
+"""Hops that a patch spans: 98."""
+
+ReadSamples = Callable[[int, int], Float32Array]
+"""Returns the samples in [start, stop); zeros where there is no audio."""
 
 
 class AudioReader:
-    """The sound of one clip; silence where there is none."""
+    """Audio of one clip; silence where there is none."""
 
     def __init__(
         self,
@@ -34,15 +40,16 @@ class AudioReader:
         stream: AudioStream | None,
         buffer: AudioBuffer | None = None,
     ) -> None:
-        """Read a sound stream of a container that nobody else reads; None: silence.
+        """Read an audio stream of a container that has no other reader; None: silence.
 
-        Args: track: where the caller puts the pieces; by default it is this one's own.
+        Args: buffer: where the caller appends the segments; by default a new one.
         """
         self._stream = stream
-        self._packets = None if stream is None else PacketReader(container, stream)
+        self._decoder: StreamDecoder[AudioFrame] | None = (
+            None if stream is None else StreamDecoder(container, stream)
+        )
         self.buffer = AudioBuffer() if buffer is None else buffer
-        self._failures = 0
-        self._has_given_up = False
+        self._is_unreadable = False
         self._segments = self._read_segments()
         self.busy_seconds = 0.0
 
@@ -52,66 +59,84 @@ class AudioReader:
         return self.buffer.stored_samples
 
     def read_segment(self) -> AudioSegment | None:
-        """The next piece, which the caller puts on the track; None: the sound has ended."""
+        """Decode the next segment, which the caller appends to the buffer; None: end of audio."""
         return next(self._segments, None)
 
     def read_patches(self, hops: Sequence[int]) -> tuple[Float32Array, Int64Array]:
-        """Read and cut the sound that the patches at these hops hear, as `cut_patches` has it."""
+        """Decode and cut the audio of the patches at these hops; see `cut_patches`."""
         began = time.perf_counter()
         cut = cut_patches(hops, self._read_samples)
         self.busy_seconds += time.perf_counter() - began
         return cut
 
     def flags(self) -> set[Flag]:
-        """What is known of the sound so far."""
+        """Flags of the audio so far."""
         if self._stream is None:
             return {Flag.NO_AUDIO}
-        silent, seams = self.buffer.first_sample is None, self.buffer.discontinuities
+        is_silent = self.buffer.first_sample is None
+        discontinuities = self.buffer.discontinuities
         found = {
             Flag.DAMAGED: self._bad_packets,
-            Flag.AUDIO_UNREADABLE: self._has_given_up or (self._bad_packets and silent),
-            Flag.AUDIO_GAPS: seams.gaps + seams.overlaps,
+            Flag.AUDIO_UNREADABLE: self._is_unreadable or (self._bad_packets and is_silent),
+            Flag.AUDIO_GAPS: discontinuities.gaps + discontinuities.overlaps,
         }
-        return {flag for flag, is_so in found.items() if is_so}
+        return {flag for flag, is_set in found.items() if is_set}
 
     def add_anomalies(self, video: Anomalies) -> Anomalies:
-        """Add what is known of the sound so far to what is known of the pictures."""
+        """Add the anomalies of the audio so far to those of the video."""
         return self.buffer.add_anomalies(video, bad_packets=self._bad_packets)
 
     @property
     def _bad_packets(self) -> int:
-        return self._failures + (self._packets.bad_packets if self._packets else 0)
+        return self._decoder.bad_packets if self._decoder else 0
 
     def _read_samples(self, start: int, stop: int) -> Float32Array:
-        while self.buffer.complete_until < stop and (piece := self.read_segment()) is not None:
-            self.buffer.append(piece, RETAINED_SAMPLES + stop - start)
+        while self.buffer.complete_until < stop and (segment := self.read_segment()) is not None:
+            self.buffer.append(segment, RETAINED_SAMPLES + stop - start)
         return self.buffer.read(start, stop)
 
     def _read_segments(self) -> Iterator[AudioSegment]:
         stream = self._stream
-        if stream is None or self._packets is None:
+        if stream is None or self._decoder is None:
             return
-        if not stream.codec_context:  # nothing decodes it
-            self._has_given_up = True
+        if not stream.codec_context:  # FFmpeg has no decoder for it
+            self._is_unreadable = True
             return
         try:
             rate_hz = stream.codec_context.sample_rate or SAMPLE_RATE_HZ
-            stamps = TimestampReader(stream.time_base or Fraction(1), rate_hz)
-            yield from resample_frames(
-                self._decode(stream, self._packets), stamps, self.buffer.discontinuities
-            )
+            timestamps = TimestampReader(stream.time_base or Fraction(1), rate_hz)
+            yield from resample_frames(self._decoder, timestamps, self.buffer.discontinuities)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
-            self._has_given_up = True
+            self._is_unreadable = True
 
-    def _decode(self, stream: AudioStream, packets: PacketReader) -> Iterator[AudioFrame]:
-        for packet in packets:
-            try:
-                yield from stream.decode(packet)
-            except EndOfFile:
-                return
-            except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                self._failures += 1
+
+def cut_patches(hops: Sequence[int], read_samples: ReadSamples) -> tuple[Float32Array, Int64Array]:
+    """Cut the audio that the patches at these hops cover, without the gaps between them.
+
+    Args: hops: (T,) starts of the patches, in 10 ms hops from time 0; T >= 1.
+    Returns: waveform (S,), a whole number of hops and at most T * 98 of them, and (T,)
+        int64: start of each patch in it, in hops.
+    """
+    places: dict[int, int] = {}
+    slices: list[Float32Array] = []
+    length = 0
+    for span in _group_spans(sorted(set(hops))):
+        stop = span[-1] + PATCH_SPAN_HOPS
+        slices.append(read_samples(span[0] * HOP_SAMPLES, stop * HOP_SAMPLES))
+        places |= {hop: length + hop - span[0] for hop in span}
+        length += stop - span[0]
+    return np.concatenate(slices), np.array([places[hop] for hop in hops], dtype=np.int64)
+
+
+def _group_spans(hops: Sequence[int]) -> Iterator[list[int]]:
+    """Group ascending hops whose patches touch or overlap."""
+    span: list[int] = []
+    for hop in hops:
+        if span and hop > span[-1] + PATCH_SPAN_HOPS:
+            yield span
+            span = []
+        span.append(hop)
+    if span:
+        yield span

@@ -1,9 +1,9 @@
-"""Pieces of sound on the frames' time axis, as many as frames may still ask for."""
+"""Audio buffer: the segments on the frames' time axis that frames may still need."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,15 +11,32 @@ import numpy as np
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
 from service.domain.media import Anomalies
-from service.domain.snapshot_codec import State
 from service.media.resample import AudioSegment, Discontinuities
 
 RETAINED_SAMPLES: Final = 2 * SAMPLE_RATE_HZ
-"""Sound kept beyond what is heard at once: the last second, and what decoding runs ahead."""
+"""Samples stored beyond one request: the last second, and the lead of audio decoding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioBufferSnapshot:
+    """State of an AudioBuffer.
+
+    first_samples: where each of the segments starts; last_ends: ends of the last ones received.
+    """
+
+    first_samples: tuple[int, ...]
+    segments: tuple[Float32Array, ...]
+    last_ends: tuple[int, ...]
+    first_sample: int | None
+    last_sample: int
+    discontinuities: Discontinuities
 
 
 class AudioBuffer:
-    """The sound that has come so far, but what was long ago; silence where there is none."""
+    """Recent audio segments; silence where there are none.
+
+    first_sample, last_sample: extent of all audio so far, dropped segments included.
+    """
 
     def __init__(self) -> None:
         self.discontinuities = Discontinuities()
@@ -27,18 +44,18 @@ class AudioBuffer:
         self.first_sample: int | None = None
         self.last_sample = 0
         self._segments: deque[AudioSegment] = deque()
-        # two ends: one piece with a wild timestamp does not make the sound seem read
+        # two ends: a single outlier timestamp must not make the audio seem complete
         self._last_ends: deque[int] = deque([-(2**62)] * 2, maxlen=2)
 
     @property
     def complete_until(self) -> int:
-        """The sample before which everything has come."""
+        """Sample before which the audio is complete."""
         return min(self._last_ends)
 
     def append(self, segment: AudioSegment, max_samples: int) -> int | None:
-        """Take the next piece; the first are dropped once so many samples come after them.
+        """Append a segment; drops the first ones once `max_samples` follow them.
 
-        Returns: how far the sound reaches that was dropped; None: none was.
+        Returns: end of the dropped audio, in samples; None: nothing was dropped.
         """
         first, samples = segment
         self._segments.append(segment)
@@ -56,12 +73,12 @@ class AudioBuffer:
         return dropped
 
     def drop_before(self, sample: int) -> None:
-        """Drop the first pieces, as far as they end before a sample."""
+        """Drop the first segments that end before a sample."""
         while self._segments and self._segments[0][0] + len(self._segments[0][1]) < sample:
             self.stored_samples -= len(self._segments.popleft()[1])
 
     def read(self, start: int, stop: int) -> Float32Array:
-        """(stop - start,) samples; zeros outside the sound; where pieces overlap the later one."""
+        """Read (stop - start,) samples; zeros where there is no audio; later segments win."""
         waveform = np.zeros(stop - start, dtype=np.float32)
         for first, samples in self._segments:
             low, high = max(first, start), min(first + len(samples), stop)
@@ -69,30 +86,29 @@ class AudioBuffer:
                 waveform[low - start : high - start] = samples[low - first : high - first]
         return waveform
 
-    def save(self, start: int) -> State:
-        """The sound from a sample on, and what is known of all."""
-        segments = [piece for piece in self._segments if piece[0] + len(piece[1]) > start]
-        return {
-            "firsts": [first for first, _ in segments],
-            "pieces": [samples for _, samples in segments],
-            "ends": list(self._last_ends),
-            "first_sample": self.first_sample,
-            "last_sample": self.last_sample,
-            "seams": asdict(self.discontinuities),
-        }
+    def snapshot(self, start: int) -> AudioBufferSnapshot:
+        """Return the audio from a sample on, and the counts of all audio."""
+        segments = [each for each in self._segments if each[0] + len(each[1]) > start]
+        return AudioBufferSnapshot(
+            first_samples=tuple(first for first, _ in segments),
+            segments=tuple(samples for _, samples in segments),
+            last_ends=tuple(self._last_ends),
+            first_sample=self.first_sample,
+            last_sample=self.last_sample,
+            discontinuities=replace(self.discontinuities),
+        )
 
-    def restore(self, state: State) -> None:
-        """Go on where a track was saved."""
-        self._segments = deque(zip(state["firsts"], state["pieces"], strict=True))
-        self.stored_samples = sum(len(samples) for samples in state["pieces"])
-        self._last_ends.extend(state["ends"])
-        self.first_sample, self.last_sample = state["first_sample"], state["last_sample"]
-        for name, value in state["seams"].items():
-            setattr(self.discontinuities, name, value)
+    def restore(self, snapshot: AudioBufferSnapshot) -> None:
+        """Continue from a snapshot."""
+        self._segments = deque(zip(snapshot.first_samples, snapshot.segments, strict=True))
+        self.stored_samples = sum(len(samples) for samples in snapshot.segments)
+        self._last_ends.extend(snapshot.last_ends)
+        self.first_sample, self.last_sample = snapshot.first_sample, snapshot.last_sample
+        self.discontinuities.restore(snapshot.discontinuities)
 
     def add_anomalies(self, video: Anomalies, *, bad_packets: int = 0) -> Anomalies:
-        """Add what is known of the sound so far to what is known of the pictures."""
-        seams, first = self.discontinuities, self.first_sample
+        """Add the anomalies of the audio so far to those of the video."""
+        counts, first = self.discontinuities, self.first_sample
         span = (
             {}
             if first is None
@@ -104,9 +120,9 @@ class AudioBuffer:
         return replace(
             video,
             audio_bad_packets=bad_packets,
-            audio_gaps=seams.gaps,
-            audio_gap_seconds=seams.gap_samples / SAMPLE_RATE_HZ,
-            audio_overlaps=seams.overlaps,
-            audio_format_changes=seams.format_changes,
+            audio_gaps=counts.gaps,
+            audio_gap_seconds=counts.gap_samples / SAMPLE_RATE_HZ,
+            audio_overlaps=counts.overlaps,
+            audio_format_changes=counts.format_changes,
             **span,
         )

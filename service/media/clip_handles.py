@@ -1,4 +1,4 @@
-"""Where a clip's bytes come from: a path, or handles where nothing can be opened any more."""
+"""Clip sources: a path, or open handles for a process that may no longer open files."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from service.errors import ClipNotMedia, ClipTooLarge
 
 
 class ClipHandles:
-    """A clip as open handles, one for each time that it is opened: each has its own position."""
+    """A clip as open handles, one for each time that it is read; each has its own position."""
 
     def __init__(self, handles: Sequence[int]) -> None:
         self._unused = list(handles)
         self.shared_handle = handles[0]
-        """For reading at given positions only."""
+        """Handle for positional reads (`pread`) only."""
 
     def take_handle(self) -> int:
-        """The next handle. Raises: IndexError: the clip is opened more often than foreseen."""
+        """Take the next unused handle. Raises: IndexError: none is left."""
         return self._unused.pop(0)
 
 
 ClipSource = Path | ClipHandles
-"""What lies there whole; a clip that is still coming is an Inlet."""
+"""A complete clip; one that is still arriving is a GrowingFile."""
 
 
 @contextlib.contextmanager
 def open_clip_handles(clip: Path, *, handles: int, max_bytes: int) -> Generator[list[int]]:
-    """Open a clip for a child that cannot, so many times, read-only.
+    """Open a clip read-only `handles` times, for a process that cannot open files.
 
-    Raises: ClipNotMedia: no regular file, or not to be read; ClipTooLarge.
+    Raises: ClipNotMedia: not a regular file, or not readable; ClipTooLarge.
     """
-    with contextlib.ExitStack() as held:
-        opened = [held.enter_context(_open(clip)) for _ in range(handles)]
-        facts = os.fstat(opened[0])
-        if not stat.S_ISREG(facts.st_mode):
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(_open(clip)) for _ in range(handles)]
+        status = os.fstat(opened[0])
+        if not stat.S_ISREG(status.st_mode):
             raise ClipNotMedia("The clip is not a regular file")
-        if facts.st_size > max_bytes:
+        if status.st_size > max_bytes:
             raise ClipTooLarge()
         yield opened
 
 
 @contextlib.contextmanager
 def open_handle(clip: ClipSource) -> Generator[int]:
-    """A handle at the clip's first byte that nobody else moves."""
+    """Open a handle at the clip's first byte, with a position of its own."""
     if isinstance(clip, ClipHandles):
         yield clip.take_handle()
     else:
@@ -56,7 +56,7 @@ def open_handle(clip: ClipSource) -> Generator[int]:
 
 @contextlib.contextmanager
 def open_positional_handle(clip: ClipSource) -> Generator[int]:
-    """A handle for reading at given positions."""
+    """Open a handle for positional reads (`pread`)."""
     if isinstance(clip, ClipHandles):
         yield clip.shared_handle
     else:

@@ -1,26 +1,95 @@
-"""What a decoded frame is before it is displayed: size, samples, colours, pose."""
+"""Format of a decoded frame: size, pixel format, colours, and its orientation when displayed."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast
 
+import cv2
+import numpy as np
+from av.sidedata.sidedata import SideData, Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from service.media.colour import Colours, read_colours
-from service.media.orientation import Orientation, read_orientation
+from service.domain.array_types import UInt8Array
 
 FIELD_ORDERS: Final = {1: "progressive", 2: "top", 3: "bottom", 4: "bottom", 5: "top"}
-"""By FFmpeg's AVFieldOrder: the field that is shown first."""
+"""Field that is displayed first, by FFmpeg's AVFieldOrder."""
 _BOTTOM_FIRST_CODECS: Final = ("dvvideo",)
+
+# FFmpeg's names of its AVCOL_* numbers
+_RANGES: Final = {1: "limited", 2: "full"}
+_MATRICES: Final = {
+    0: "gbr",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+    11: "smpte2085",
+    12: "chroma-derived-nc",
+    13: "chroma-derived-c",
+    14: "ictcp",
+}
+_TRANSFERS: Final = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    17: "smpte428",
+    18: "arib-std-b67",
+}
+_PRIMARIES: Final = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
+}
+_HDR: Final = {"smpte2084": "pq", "arib-std-b67": "hlg"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Colours:
+    """Colour metadata of a frame, by FFmpeg's names; None: unspecified or unknown."""
+
+    range: str | None
+    matrix: str | None
+    transfer: str | None
+    primaries: str | None
+
+    @property
+    def hdr(self) -> str | None:
+        """`pq` or `hlg`; None for standard dynamic range."""
+        return _HDR.get(self.transfer or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFormat:
-    """A frame as it was decoded. aspect: width to height of a pixel, None: square."""
+    """Format of a frame as decoded. aspect: width to height of a pixel, None: square."""
 
     width: int
     height: int
@@ -32,20 +101,30 @@ class FrameFormat:
 
     @property
     def shape(self) -> tuple[int, int, Fraction | None, Orientation]:
-        """What boxes in displayed pixels depend on."""
+        """The fields that the displayed size depends on."""
         return self.width, self.height, self.aspect, self.orientation
 
 
 def read_aspect(stream: VideoStream) -> Fraction | None:
-    """The pixel aspect that the container imposes; None where it leaves that to the frames."""
+    """Pixel aspect that the container imposes; None: the frames' own applies."""
     declared = stream.sample_aspect_ratio
     return None if declared == stream.codec_context.sample_aspect_ratio else declared
+
+
+def read_colours(frame: VideoFrame) -> Colours:
+    """Colour metadata of a frame."""
+    return Colours(
+        range=_RANGES.get(frame.color_range),
+        matrix=_MATRICES.get(frame.colorspace),
+        transfer=_TRANSFERS.get(frame.color_trc),
+        primaries=_PRIMARIES.get(frame.color_primaries),
+    )
 
 
 def read_frame_format(
     frame: VideoFrame, context: VideoCodecContext, aspect: Fraction | None
 ) -> FrameFormat:
-    """The look of the frame that a decoder has just given; `aspect`: the container's."""
+    """Format of a frame; `context`: its decoder's, `aspect`: the container's."""
     return FrameFormat(
         width=frame.width,
         height=frame.height,
@@ -58,6 +137,105 @@ def read_frame_format(
 
 
 def is_bottom_field_first(context: VideoCodecContext) -> bool:
-    """Which field of an interlaced frame is seen at its time; the top one where nobody says."""
+    """Check whether the bottom field of interlaced frames is displayed first; default: top."""
     order = FIELD_ORDERS.get(context.field_order)
     return order == "bottom" or (order is None and context.name in _BOTTOM_FIRST_CODECS)
+
+
+_ROTATIONS: Final = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
+_ANGLE_TOLERANCE_DEGREES: Final = 1.0
+"""Angles this close to a quarter turn count as one: matrices hold rounded sines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orientation:
+    """Transform for display: mirror left to right, then rotate counter-clockwise."""
+
+    degrees: int = 0
+    """0 to 359."""
+    mirrored: bool = False
+
+
+UPRIGHT: Final = Orientation()
+
+
+def read_orientation(frame: VideoFrame) -> Orientation:
+    """Orientation by a frame's display matrix; its scaling and translation are ignored."""
+    carried = cast(Mapping[Type, SideData], frame.side_data)
+    matrix = carried.get(Type.DISPLAYMATRIX)
+    return (
+        UPRIGHT
+        if matrix is None
+        else parse_display_matrix(np.frombuffer(bytes(matrix), np.int32).tolist())
+    )
+
+
+def parse_display_matrix(matrix: list[int]) -> Orientation:
+    """Orientation of nine numbers in FFmpeg's order: (x, y) maps to (ax + cy, bx + dy), y down."""
+    a, b, _, c, d, *_ = matrix
+    mirrored = a * d - b * c < 0
+    across = (-a, -b) if mirrored else (a, b)
+    if across == (0, 0):
+        return UPRIGHT
+    degrees = -math.degrees(math.atan2(across[1], across[0]))
+    quarter = 90 * round(degrees / 90)
+    near = abs(degrees - quarter) <= _ANGLE_TOLERANCE_DEGREES
+    return Orientation(degrees=(quarter if near else round(degrees)) % 360, mirrored=mirrored)
+
+
+def compute_square_pixel_size(
+    width: int, height: int, pixel_aspect: Fraction | None
+) -> tuple[int, int]:
+    """Size with square pixels, before rotation; the height stays, as in players."""
+    aspect = pixel_aspect or Fraction(1)
+    return max(1, round(width * aspect)), height
+
+
+def compute_display_size(
+    width: int, height: int, pixel_aspect: Fraction | None, orientation: Orientation
+) -> tuple[int, int]:
+    """Size as displayed; at an odd angle, of the bounding box of the rotated picture."""
+    width, height = compute_square_pixel_size(width, height, pixel_aspect)
+    if orientation.degrees % 90:
+        sine, cosine = _sine_cosine(orientation)
+        across = width * abs(cosine) + height * abs(sine)
+        return math.ceil(across), math.ceil(width * abs(sine) + height * abs(cosine))
+    return (height, width) if orientation.degrees % 180 else (width, height)
+
+
+def to_display(
+    coded: UInt8Array, pixel_aspect: Fraction | None, orientation: Orientation
+) -> UInt8Array:
+    """Transform (H, W, 3) RGB as coded into (H', W', 3) as displayed."""
+    height, width = coded.shape[:2]
+    shown = coded
+    if (size := compute_square_pixel_size(width, height, pixel_aspect)) != (width, height):
+        shown = cv2.resize(shown, size, interpolation=cv2.INTER_LINEAR)
+    if orientation.mirrored:
+        shown = cv2.flip(shown, 1)
+    if orientation.degrees in _ROTATIONS:
+        shown = cv2.rotate(shown, _ROTATIONS[orientation.degrees])
+    elif orientation.degrees:
+        shown = _rotate(shown.astype(np.uint8, copy=False), orientation)
+    return shown.astype(np.uint8, copy=False)
+
+
+def _rotate(picture: UInt8Array, orientation: Orientation) -> UInt8Array:
+    """Rotate by any angle into the bounding box, black outside the picture."""
+    height, width = picture.shape[:2]
+    size = compute_display_size(width, height, None, orientation)
+    sine, cosine = _sine_cosine(orientation)
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    centre = np.array([width - 1, height - 1]) / 2
+    shift = (np.array(size) - 1) / 2 - turn @ centre
+    matrix = np.column_stack([turn, shift])
+    return cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def _sine_cosine(orientation: Orientation) -> tuple[float, float]:
+    radians = math.radians(orientation.degrees)
+    return math.sin(radians), math.cos(radians)

@@ -1,12 +1,13 @@
-"""When each frame is shown: FFmpeg's best-effort timestamp, and what is odd about the series.
+"""Frame times: FFmpeg's best-effort timestamps, and the anomalies of their series.
 
-Where a file's presentation times do not rise, FFmpeg's players go by decoding times if those
+Where a file's presentation times do not rise, FFmpeg's players use decoding times if those
 behave better; a frame without either follows the one before it. Ported from
 `guess_correct_pts` (libavcodec/decode.c) and `video_duration_estimate` (fftools/ffmpeg_dec.c).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
@@ -15,13 +16,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.domain.media import Anomalies
-from service.domain.snapshot_codec import State
 
-_COUNTS: Final = ("inferred", "_repeated", "_backward", "_shortest", "_longest")
 _NO_TIMESTAMP: Final = -(2**63)
 _ROUNDING_TICKS: Final = 2
-"""Timestamps that were rounded twice, to different clocks, stray so much."""
+"""Error of timestamps that were rounded twice, to different clocks."""
 _ROUNDING_SHARE: Final = 0.01
+_MAX_UNIT_STEP_TICKS: Final = 2
+"""Maximum interval at which a frame duration of one tick is trusted."""
 
 
 class FrameClock:
@@ -38,11 +39,11 @@ class FrameClock:
 
     @property
     def step_seconds(self) -> float:
-        """How long the frame last read is shown, as far as is known."""
+        """Display duration of the last frame read, as far as is known."""
         return float(self._step_ticks * self._base)
 
     def read(self, frame: VideoFrame) -> float:
-        """Presentation time in seconds; ticks times the time base, in one division."""
+        """Read the presentation time in seconds: ticks times the time base, in one division."""
         ticks = self._chooser.choose(frame.pts, frame.dts)
         self._intervals.inferred += ticks is None or (frame.pts is not None and ticks != frame.pts)
         if ticks is None:
@@ -55,12 +56,12 @@ class FrameClock:
         return float(ticks * self._base)
 
     def anomalies(self) -> Anomalies:
-        """What is known of the times so far; nothing of anything else."""
+        """Anomalies of the times so far; all other fields are left at their defaults."""
         return self._intervals.anomalies(self._base)
 
 
 def _estimate_duration_ticks(frame: VideoFrame, step: int | None) -> int | None:
-    if frame.duration > 1 or (frame.duration == 1 and (step or 0) <= 2):
+    if frame.duration > 1 or (frame.duration == 1 and (step or 0) <= _MAX_UNIT_STEP_TICKS):
         return frame.duration
     return step if step is not None and step > 0 else None
 
@@ -88,24 +89,43 @@ class _TimestampChooser:
         return dts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameIntervalsSnapshot:
+    """State of FrameIntervals. shortest, longest: of the positive ones, ticks."""
+
+    inferred: int
+    repeated: int
+    backward: int
+    shortest: int | None
+    longest: int
+
+
 class FrameIntervals:
-    """Differences between consecutive times, ticks."""
+    """Statistics of the differences between consecutive times, in ticks."""
 
     def __init__(self) -> None:
         self.inferred = self._repeated = self._backward = 0
         self._shortest: int | None = None
         self._longest = 0
 
-    def save(self) -> State:
-        """The counts so far."""
-        return {name: getattr(self, name) for name in _COUNTS}
+    def snapshot(self) -> FrameIntervalsSnapshot:
+        """Return the counts so far."""
+        return FrameIntervalsSnapshot(
+            inferred=self.inferred,
+            repeated=self._repeated,
+            backward=self._backward,
+            shortest=self._shortest,
+            longest=self._longest,
+        )
 
-    def restore(self, state: State) -> None:
-        """Count on."""
-        for name in _COUNTS:
-            setattr(self, name, state[name])
+    def restore(self, snapshot: FrameIntervalsSnapshot) -> None:
+        """Continue from a snapshot."""
+        self.inferred = snapshot.inferred
+        self._repeated, self._backward = snapshot.repeated, snapshot.backward
+        self._shortest, self._longest = snapshot.shortest, snapshot.longest
 
     def add(self, step: int) -> None:
+        """Count the next interval."""
         self._repeated += step == 0
         self._backward += step < 0
         if step > 0:
@@ -113,6 +133,7 @@ class FrameIntervals:
             self._longest = max(self._longest, step)
 
     def anomalies(self, base: Fraction) -> Anomalies:
+        """Anomalies of the times; `base`: seconds of a tick."""
         shortest, longest = self._shortest, self._longest
         return Anomalies(
             variable_rate=shortest is not None and _is_variable(shortest, longest),
@@ -125,6 +146,6 @@ class FrameIntervals:
 
 
 def _is_variable(shortest: int, longest: int) -> bool:
-    """Whether steps differ by more than rounding to ticks explains."""
+    """Check whether steps differ by more than rounding to ticks explains."""
     rounding = max(_ROUNDING_TICKS, _ROUNDING_SHARE * shortest)
     return longest - shortest > rounding or 2 * longest > 3 * shortest

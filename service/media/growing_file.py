@@ -1,24 +1,92 @@
-"""Bytes of a clip that is still coming, as a file that is read once from its first to its last."""
+"""Growing file: a clip that is read once, from its first byte to its last, while it arrives."""
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
-from service.media.container_scanner import ContainerScanner
+OGG_MAGIC: Final = b"OggS"
+HEAD_BYTES: Final = 2**20
+"""First bytes of a file that are stored."""
+_TAIL_BYTES: Final = 2**17
+_BOX_HEADER_BYTES: Final = 16
+_MIN_BOX_BYTES: Final = 8
+_UNBOUNDED: Final = 2**63
+
+
+class ContainerScanner:
+    """Scans a container's bytes in order for what truncation checks need afterwards.
+
+    head: the first MiB. size: bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.head = bytearray()
+        self.size = 0
+        self._tail = bytearray()
+        self._box_header = bytearray()
+        self._box_end = 0
+        self._box_kind = b""
+
+    def add(self, data: bytes) -> None:
+        """Scan the next bytes."""
+        if len(self.head) < HEAD_BYTES:
+            self.head += data[: HEAD_BYTES - len(self.head)]
+        if self.head.startswith(OGG_MAGIC):
+            self._tail += data[-_TAIL_BYTES:]
+            del self._tail[:-_TAIL_BYTES]
+        self._scan_boxes(data)
+        self.size += len(data)
+
+    def tail(self, max_bytes: int) -> bytes:
+        """Return the last bytes so far of an Ogg file, at most 128 KiB."""
+        return bytes(self._tail[-max_bytes:])
+
+    def last_box(self) -> tuple[int, bytes]:
+        """End offset and type of the top-level ISO box that the last byte so far belongs to.
+
+        The type is empty for a box that extends to the end of the file, and for invalid ones.
+        """
+        if len(self._box_header) < _MIN_BOX_BYTES:
+            return self._box_end, self._box_kind
+        return self._parse_box_header()
+
+    def _scan_boxes(self, data: bytes) -> None:
+        """Step from box to box; on files without boxes the outcome is meaningless and unused."""
+        while True:
+            place = self._box_end + len(self._box_header) - self.size
+            if place >= len(data):
+                return
+            self._box_header += data[place : place + _BOX_HEADER_BYTES - len(self._box_header)]
+            if len(self._box_header) < _BOX_HEADER_BYTES:
+                return
+            begin = self._box_end
+            self._box_end, self._box_kind = self._parse_box_header()
+            # a box shorter than the buffer leaves the beginning of the next header in it
+            del self._box_header[: self._box_end - begin]
+
+    def _parse_box_header(self) -> tuple[int, bytes]:
+        length, kind = struct.unpack(">I4s", self._box_header[:_MIN_BOX_BYTES])
+        if length == 1 and len(self._box_header) == _BOX_HEADER_BYTES:
+            (length,) = struct.unpack(">Q", self._box_header[_MIN_BOX_BYTES:])
+        if length < _MIN_BOX_BYTES:
+            return _UNBOUNDED, b""
+        return self._box_end + length, kind
 
 
 class GrowingFile:
-    """One thread puts bytes in, another reads them; PyAV takes it for a file without seeking.
+    """Bytes that one thread puts and another reads, as a file object that cannot seek (for PyAV).
 
-    waited_seconds: what reading has waited for bytes so far. arrived_at: when the newest byte
-    came that was read. read_bytes: how many were read. passage: of all that were put in.
+    scanner: sees all bytes that were put. waited_seconds: time that reads have blocked.
+    arrived_at: arrival time of the newest byte read. read_bytes: bytes read so far.
     """
 
     def __init__(self, on_exhausted: Callable[[int], None] | None = None) -> None:
-        """Args: on_dry: told, with the bytes so far, that all were read and more are wanted."""
+        """on_exhausted: called with the bytes used so far when a read has to wait for more."""
         self._changed = threading.Condition()
         self._blocks: deque[tuple[memoryview, float]] = deque()
         self._unread = 0
@@ -32,16 +100,16 @@ class GrowingFile:
 
     @property
     def unread_bytes(self) -> int:
-        """Bytes that are here and were not read."""
+        """Bytes that were put and not read."""
         return self._unread
 
     @property
     def has_ended(self) -> bool:
-        """Whether no more bytes will come."""
+        """True once the last byte was put."""
         return self._has_ended
 
     def put(self, data: bytes, arrived_at: float) -> None:
-        """Add the next bytes."""
+        """Append the next bytes."""
         if not data:
             return
         with self._changed:
@@ -52,18 +120,18 @@ class GrowingFile:
                 self._changed.notify_all()
 
     def wait_for_capacity(self, max_unread_bytes: int) -> None:
-        """Wait until at most so many bytes are unread."""
+        """Block until at most this many bytes are unread."""
         with self._changed:
             self._changed.wait_for(lambda: self._unread <= max_unread_bytes)
 
     def end(self) -> None:
-        """No more bytes will come."""
+        """Mark the file as complete."""
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Read nothing more, and keep nothing that comes."""
+        """Drop unread bytes and ignore further ones; reads return nothing."""
         with self._changed:
             self._is_closed = True
             self._blocks.clear()
@@ -71,7 +139,7 @@ class GrowingFile:
             self._changed.notify_all()
 
     def wait_for_head(self, max_bytes: int) -> bytes:
-        """The first bytes, as many as there are once they are so many or the last have come."""
+        """Block for the first `max_bytes` bytes; fewer where the file has ended."""
         with self._changed:
             head = self.scanner.head
             while len(head) < max_bytes and not self._is_over():
@@ -79,7 +147,7 @@ class GrowingFile:
             return bytes(head[:max_bytes])
 
     def read(self, size: int) -> bytes:
-        """At least one byte, waiting for it, and at most `size`; none: that was the last."""
+        """Block for at least one byte and return at most `size`; empty at the end."""
         with self._changed:
             while not self._blocks and not self._is_over():
                 self._wait(self.read_bytes)

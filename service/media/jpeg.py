@@ -1,8 +1,9 @@
-"""Pictures that come by themselves, each a JPEG, read as frames of a Motion-JPEG clip are."""
+"""Single JPEG pictures, decoded like the frames of a Motion-JPEG clip."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from av.codec.context import CodecContext
@@ -11,22 +12,49 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from service.domain.array_types import UInt8Array
-from service.domain.snapshot_codec import State
 from service.errors import ClipTooManyPixels
 from service.media.conversion import RgbConverter
-from service.media.frame_format import FrameFormat, is_bottom_field_first, read_frame_format
-from service.media.orientation import compute_display_size, to_display
+from service.media.frame_format import (
+    FrameFormat,
+    compute_display_size,
+    is_bottom_field_first,
+    read_frame_format,
+    to_display,
+)
 
-_COUNTS: Final = ("failures", "corrupt", "interlaced", "size_changes")
 _JPEG_MAGIC: Final = b"\xff\xd8"
 _SIZE_MARKERS: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""The second bytes of the markers that a picture's size follows."""
+"""Second bytes of the start-of-frame markers, which hold the picture's size."""
+_MARKER_PREFIX: Final = 0xFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureShape:
+    """Properties of a picture that boxes in displayed pixels depend on."""
+
+    width: int
+    height: int
+    aspect: str
+    rotation_degrees: int
+    mirrored: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JpegReaderSnapshot:
+    """State of a JpegReader. shape: of the last picture."""
+
+    shape: PictureShape | None
+    failures: int
+    corrupt: int
+    interlaced: int
+    size_changes: int
 
 
 class JpegReader:
     """Decodes single JPEGs.
 
-    failures: how many could not be. corrupt, interlaced, size_changes: of those that could.
+    failures: pictures that could not be decoded. corrupt, interlaced, size_changes: anomalies
+    among the decoded ones.
     """
 
     def __init__(self, *, max_pixels: int) -> None:
@@ -34,14 +62,14 @@ class JpegReader:
         self._converter = RgbConverter(threads=1)
         context = CodecContext.create("mjpeg", "r")
         context.thread_count = 1
-        # as for clips: the decoder pads what it allocates
+        # as for clips: decoders allocate padded pictures
         context.options = {"max_pixels": str(2 * max_pixels)}
         self._context = context
-        self._shape: list[int | str | bool] = []
+        self._shape: PictureShape | None = None
         self.failures = self.corrupt = self.interlaced = self.size_changes = 0
 
     def read(self, data: bytes) -> UInt8Array | None:
-        """The (H, W, 3) RGB picture as displayed; None: it cannot be decoded.
+        """Decode to (H, W, 3) RGB as displayed; None: it cannot be decoded.
 
         Raises: ClipTooManyPixels.
         """
@@ -58,20 +86,27 @@ class JpegReader:
         self.failures += pixels is None
         return pixels
 
-    def save(self) -> State:
-        """What is odd so far."""
-        return {"shape": self._shape, **{name: getattr(self, name) for name in _COUNTS}}
+    def snapshot(self) -> JpegReaderSnapshot:
+        """Return the counts so far."""
+        return JpegReaderSnapshot(
+            shape=self._shape,
+            failures=self.failures,
+            corrupt=self.corrupt,
+            interlaced=self.interlaced,
+            size_changes=self.size_changes,
+        )
 
-    def restore(self, state: State) -> None:
-        """Count on."""
-        self._shape = state["shape"]
-        for name in _COUNTS:
-            setattr(self, name, state[name])
+    def restore(self, snapshot: JpegReaderSnapshot) -> None:
+        """Continue from a snapshot."""
+        self._shape = snapshot.shape
+        self.failures, self.corrupt = snapshot.failures, snapshot.corrupt
+        self.interlaced, self.size_changes = snapshot.interlaced, snapshot.size_changes
 
     def _decode(self, data: bytes) -> VideoFrame | None:
         if not data:  # would flush the decoder
             return None
-        return next(iter(self._context.decode(Packet(data))), None)
+        frames = self._context.decode(Packet(data))  # pyright: ignore[reportUnknownMemberType]  # PyAV leaves Packet's parameter open
+        return next(iter(frames), None)
 
     def _convert(self, frame: VideoFrame) -> UInt8Array:
         frame_format = read_frame_format(frame, self._context, None)
@@ -88,26 +123,25 @@ class JpegReader:
         return to_display(coded, frame_format.aspect, frame_format.orientation)
 
     def _record_shape(self, frame_format: FrameFormat) -> None:
-        orientation = frame_format.orientation
-        shape: list[int | str | bool] = [
-            frame_format.width,
-            frame_format.height,
-            str(frame_format.aspect),
-            orientation.degrees,
-            orientation.mirrored,
-        ]
-        self.size_changes += bool(self._shape) and shape != self._shape
+        shape = PictureShape(
+            width=frame_format.width,
+            height=frame_format.height,
+            aspect=str(frame_format.aspect),
+            rotation_degrees=frame_format.orientation.degrees,
+            mirrored=frame_format.orientation.mirrored,
+        )
+        self.size_changes += self._shape not in (None, shape)
         self._shape = shape
 
 
 def read_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the headers of a JPEG; None: it is none."""
+    """Width and height by the headers of a JPEG; None: no JPEG or no size."""
     if not data.startswith(_JPEG_MAGIC):
         return None
     place = len(_JPEG_MAGIC)
-    while place + 9 <= len(data) and data[place] == 0xFF:
+    while place + 9 <= len(data) and data[place] == _MARKER_PREFIX:
         kind = data[place + 1]
-        if kind == 0xFF:  # padding
+        if kind == _MARKER_PREFIX:  # padding
             place += 1
             continue
         if kind in _SIZE_MARKERS:

@@ -1,24 +1,54 @@
-"""What a file says of itself, for the reader of its result."""
+"""Media information: facts that a container declares about a clip, and limits on them."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from service.domain.media import MediaInfo
-from service.media.duration import (
-    read_container_duration_seconds,
-    read_duration_seconds,
-    read_start_seconds,
-    read_stream_duration_seconds,
+from service.errors import ClipTooLong, ClipTooManyPixels
+from service.media.frame_format import (
+    FIELD_ORDERS,
+    FrameFormat,
+    compute_display_size,
+    compute_square_pixel_size,
 )
-from service.media.frame_format import FIELD_ORDERS, FrameFormat
-from service.media.orientation import compute_display_size
 from service.media.stream_selection import list_moving_streams
+
+_CLOCK_PARTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipLimits:
+    """Limits on a clip's length, its number of frames and the pixels of a frame."""
+
+    max_seconds: float
+    max_frames: int
+    max_pixels: int
+
+
+def check_limits(container: InputContainer, stream: VideoStream, limits: ClipLimits) -> None:
+    """Check the declared sizes of a clip before a frame is decoded.
+
+    Raises: ClipTooLong, ClipTooManyPixels.
+    """
+    coded = stream.codec_context.coded_width * stream.codec_context.coded_height
+    width, height = compute_square_pixel_size(
+        stream.width, stream.height, stream.sample_aspect_ratio
+    )
+    if max(coded, stream.width * stream.height, width * height) > limits.max_pixels:
+        raise ClipTooManyPixels()
+    if (read_duration_seconds(container, stream) or 0.0) > limits.max_seconds:
+        raise ClipTooLong()
+    if stream.frames > limits.max_frames:
+        raise ClipTooLong()
 
 
 def read_media_info(
@@ -27,7 +57,7 @@ def read_media_info(
     audio: AudioStream | None,
     frame_format: FrameFormat,
 ) -> MediaInfo:
-    """What the container says of the clip, and its first frame's look."""
+    """Collect what the container declares, and the format of the first frame."""
     return MediaInfo(
         container=container.format.name,
         container_seconds=read_container_duration_seconds(container),
@@ -95,3 +125,50 @@ def _describe_audio(audio: AudioStream | None) -> dict[str, Any]:
         "audio_start_seconds": read_start_seconds(audio),
         "audio_duration_seconds": read_stream_duration_seconds(audio),
     }
+
+
+def read_duration_seconds(
+    container: InputContainer, stream: VideoStream | AudioStream
+) -> float | None:
+    """Declared duration of a stream, else of the file; None: absent or invalid."""
+    own = read_stream_duration_seconds(stream)
+    return read_container_duration_seconds(container) if own is None else own
+
+
+def read_stream_duration_seconds(stream: VideoStream | AudioStream) -> float | None:
+    """Duration that is declared for this stream itself."""
+    if stream.duration is not None and stream.time_base is not None:
+        return _discard_invalid(float(stream.duration * stream.time_base))
+    tagged = _parse_duration_tag(stream.metadata.get("DURATION", ""))
+    return None if tagged is None else max(tagged - (read_start_seconds(stream) or 0.0), 0.0)
+
+
+def read_container_duration_seconds(container: InputContainer) -> float | None:
+    """Duration that is declared for the file as a whole."""
+    return (
+        None if container.duration is None else _discard_invalid(container.duration / av.time_base)
+    )
+
+
+def read_start_seconds(stream: VideoStream | AudioStream) -> float | None:
+    """First timestamp that is declared for a stream."""
+    if stream.start_time is None or stream.time_base is None:
+        return None
+    return float(stream.start_time * stream.time_base)
+
+
+def _parse_duration_tag(text: str) -> float | None:
+    """Parse Matroska's DURATION tag, `HH:MM:SS.fraction`, into seconds."""
+    parts = text.split(":")
+    if len(parts) != _CLOCK_PARTS:
+        return None
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return _discard_invalid(3600 * hours + 60 * minutes + seconds)
+
+
+def _discard_invalid(seconds: float) -> float | None:
+    """Return None for negative, infinite and NaN durations."""
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,4 +1,4 @@
-"""A stage of a chain that works ahead on a thread of its own, by a bounded number of items."""
+"""Prefetching: advances an iterator on a thread of its own, by a bounded number of items."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """What a stage hands over last: the error that ended it, or None."""
+    """End marker in the queue, with the error that ended the iterator, or None."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:
-    """Yield the items of an iterator that another thread advances; closed, it ends that thread.
+    """Yield the items of an iterator that another thread advances; closing ends that thread.
 
-    Args: depth: most items that wait, >= 1; with one in the making and one in use,
+    Args: depth: maximum number of queued items, >= 1; with one being made and one in use,
         depth + 2 exist at a time.
-    Raises: whatever the iterator raises, after the items before it.
+    Raises: what the iterator raises, after the items before it.
     """
     waiting: queue.Queue[Item | _End] = queue.Queue(depth)
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Which of a file's streams is looked at, and which is listened to."""
+"""Selection of the video stream and the audio stream of a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, MediaStreamUnknown
 from service.media.clip_handles import ClipSource
-from service.media.decoder_allowlist import VIDEO_DECODERS
+from service.media.demux import VIDEO_DECODERS
 from service.media.growing_file import GrowingFile
 from service.media.truncation import has_clip_signature, lacks_index
 
@@ -19,14 +19,13 @@ from service.media.truncation import has_clip_signature, lacks_index
 def select_video_stream(
     container: InputContainer, clip: ClipSource | GrowingFile, stream_index: int | None = None
 ) -> VideoStream:
-    """The stream wanted, or the first, as tools count that take a file's video 0.
+    """Select the requested video stream, else the first that can be decoded.
 
-    A cover picture is no video. Without a wish, streams that have no decoder, or none of whose
-    pictures was found, come last.
+    Cover pictures do not count as video.
 
-    Args: wanted: its place among all streams of the file.
-    Raises: ClipWithoutVideo, ClipTruncated, StreamUnknown: what is wanted is no video,
-        ClipWithoutFrames: no decoder that is accepted for its codec.
+    Args: stream_index: index among all streams of the file.
+    Raises: ClipWithoutVideo, ClipTruncated; MediaStreamUnknown: the requested stream is no video;
+        ClipWithoutFrames: no accepted decoder for its codec.
     """
     moving = list_moving_streams(container)
     if not moving:
@@ -48,22 +47,22 @@ def select_video_stream(
 def select_audio_stream(
     container: InputContainer, stream_index: int | None = None
 ) -> AudioStream | None:
-    """The stream wanted, or FFmpeg's choice: by disposition, packets seen, then bit rate.
+    """Select the requested audio stream, else FFmpeg's choice: by disposition, packets, bit rate.
 
-    Args: wanted: its place among all streams of the file.
-    Raises: StreamUnknown: what is wanted is no sound.
+    Args: stream_index: index among all streams of the file.
+    Raises: MediaStreamUnknown: the requested stream is no audio.
     """
     if stream_index is not None:
         for stream in container.streams.audio:
             if stream.index == stream_index:
                 return stream
-        raise MediaStreamUnknown(f"Stream {stream_index} of the file is not sound")
+        raise MediaStreamUnknown(f"Stream {stream_index} of the file is not audio")
     stream = container.streams.best("audio")
     return stream if isinstance(stream, AudioStream) else None
 
 
 def list_moving_streams(container: InputContainer) -> list[VideoStream]:
-    """Video streams that are no cover picture."""
+    """Video streams other than cover pictures."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
@@ -73,7 +72,7 @@ def _is_decodable(stream: VideoStream) -> bool:
 
 
 def _describe_refused_codecs(streams: Sequence[VideoStream]) -> str | None:
-    """What is said of streams none of which can be read."""
+    """Error detail for streams that have no accepted decoder; None: the codec is not the cause."""
     refused = {
         stream.codec_context.codec.name
         for stream in streams

@@ -1,8 +1,8 @@
-"""Every frame of a clip, once, in presentation order, with its own time.
+"""Video of a clip: every frame once, in presentation order, with its own time.
 
-A damaged packet is counted and skipped; the frames around it stay. A frame's time is its
-best presentation timestamp, edit lists applied by the demuxer, no start subtracted: what FFmpeg
-lists as `pts_time`. Never index divided by rate.
+Damaged packets are counted and skipped. A frame's time is its best presentation timestamp, edit
+lists applied by the demuxer, no start subtracted: FFmpeg's `pts_time`. Never index divided by
+rate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from av.container import InputContainer
-from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -23,24 +22,25 @@ from service.domain.array_types import UInt8Array
 from service.domain.media import Anomalies, Flag
 from service.errors import ClipError, ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
 from service.media.conversion import RgbConverter
-from service.media.demux import ClipLimits
-from service.media.duration import (
+from service.media.demux import StreamDecoder
+from service.media.frame_format import (
+    FrameFormat,
+    compute_display_size,
+    is_bottom_field_first,
+    read_aspect,
+    read_frame_format,
+    to_display,
+)
+from service.media.frame_times import FrameClock
+from service.media.media_info import (
+    ClipLimits,
     read_duration_seconds,
     read_start_seconds,
     read_stream_duration_seconds,
 )
-from service.media.frame_format import (
-    FrameFormat,
-    is_bottom_field_first,
-    read_aspect,
-    read_frame_format,
-)
-from service.media.frame_times import FrameClock
-from service.media.orientation import compute_display_size, to_display
-from service.media.packets import PacketReader
 
 TRUNCATION_SECONDS: Final = 0.5
-"""A clip whose frames end so much before their declared end was cut."""
+"""A clip whose frames end this long before their declared end counts as truncated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class Picture:
     """One decoded frame as displayed.
 
     pixels: (H, W, 3) uint8 RGB, upright, square pixels.
-    look: what it was before; the same object as long as nothing changes.
-    busy_seconds: what decoding and converting it took.
+    frame_format: as decoded; the same object for all frames of the same format.
+    busy_seconds: time spent on decoding and conversion.
     """
 
     time_seconds: float
@@ -60,10 +60,10 @@ class Picture:
 
 @dataclass(slots=True)
 class _Counts:
-    """What went wrong, or was odd, so far."""
+    """Frames and anomalies so far."""
 
     frames: int = 0
-    failures: int = 0
+    failed_conversions: int = 0
     corrupt_frames: int = 0
     interlaced_frames: int = 0
     size_changes: int = 0
@@ -82,13 +82,13 @@ class VideoReader:
         threads: int,
         is_truncated: bool = False,
     ) -> None:
-        """Read a stream of a container that nobody else reads; is_cut: the file lacks its end."""
+        """Read a stream of a container that has no other reader."""
         self._container = container
         self._stream = stream
         self._limits = limits
         self._is_truncated = is_truncated
         self._container_aspect = read_aspect(stream)
-        self._packets = PacketReader(container, stream)
+        self._decoder = StreamDecoder(container, stream)
         self._converter = RgbConverter(threads=threads)
         self._clock = FrameClock(stream)
         self._counts = _Counts()
@@ -96,11 +96,11 @@ class VideoReader:
         self._last_end = 0.0
         self._first_time: float | None = None
         context = stream.codec_context
-        # Slices, not frames: a decoder that works on several frames at once drops good ones
-        # when the last packet of a cut file fails during the final flush.
+        # Slice threads, not frame threads: those lose good frames when the last packet of a
+        # truncated file fails during the final flush.
         context.thread_type = "SLICE"
         context.thread_count = threads
-        # the decoder pads what it allocates; frames are held to the exact limit as they come
+        # decoders allocate padded pictures; the exact limit is checked on each frame
         context.options = {"max_pixels": str(2 * limits.max_pixels)}
 
     def read(self) -> Iterator[Picture]:
@@ -109,7 +109,7 @@ class VideoReader:
         Raises: ClipTooLong, ClipTooManyPixels, ClipWithoutFrames.
         """
         began = time.perf_counter()
-        for frame in self._frames():
+        for frame in self._decoder:
             frame_format = self._record_format(frame)
             self._check_size(frame_format)
             pixels = self._convert(frame, frame_format)
@@ -127,21 +127,21 @@ class VideoReader:
             raise self._make_no_frames_error()
 
     def flags(self) -> set[Flag]:
-        """What is known of the file once it has been read to its end."""
+        """Flags of the video; complete once it has been read to its end."""
         counts, times = self._counts, self._clock.anomalies()
-        odd_times = times.times_inferred + times.times_repeated + times.times_backward
+        irregular_times = times.times_inferred + times.times_repeated + times.times_backward
         found = {
             Flag.DAMAGED: self._bad_packets + counts.corrupt_frames,
             Flag.TRUNCATED: self._is_truncated or self._ends_early(),
-            Flag.TIMES_IRREGULAR: odd_times,
+            Flag.TIMES_IRREGULAR: irregular_times,
             Flag.INTERLACED: counts.interlaced_frames,
             Flag.TONE_MAPPED: counts.tone_mapped,
             Flag.SIZE_CHANGES: counts.size_changes,
         }
-        return {flag for flag, is_so in found.items() if is_so}
+        return {flag for flag, is_set in found.items() if is_set}
 
     def anomalies(self) -> Anomalies:
-        """What is known of the pictures so far; nothing of the sound."""
+        """Anomalies of the video so far; the audio's fields are left at their defaults."""
         return dataclasses.replace(
             self._clock.anomalies(),
             bad_packets=self._bad_packets,
@@ -152,10 +152,10 @@ class VideoReader:
 
     @property
     def _bad_packets(self) -> int:
-        return self._packets.bad_packets + self._counts.failures
+        return self._decoder.bad_packets + self._counts.failed_conversions
 
     def _record_format(self, frame: VideoFrame) -> FrameFormat:
-        """Count what is odd about a frame; its look."""
+        """Count a frame's anomalies; returns its format."""
         frame_format = read_frame_format(frame, self._stream.codec_context, self._container_aspect)
         counts, before = self._counts, self._frame_format
         if before is not None:
@@ -168,31 +168,21 @@ class VideoReader:
         return frame_format
 
     def _convert(self, frame: VideoFrame, frame_format: FrameFormat) -> UInt8Array | None:
-        """The frame as displayed; None where its pixel format leads nowhere."""
+        """Convert a frame to RGB as displayed; None: its pixel format cannot be converted."""
         bottom_first = frame.interlaced_frame and is_bottom_field_first(self._stream.codec_context)
         try:
             coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            self._counts.failures += 1
+            self._counts.failed_conversions += 1
             return None
         return to_display(coded, frame_format.aspect, frame_format.orientation)
 
-    def _frames(self) -> Iterator[VideoFrame]:
-        for packet in self._packets:
-            try:
-                yield from self._stream.decode(packet)
-            except EndOfFile:
-                return
-            except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                self._counts.failures += 1
-
     def _make_no_frames_error(self) -> ClipError:
-        """A decoder that was told of a size past its bound has none afterwards."""
-        is_too_large = self._counts.failures and not self._stream.codec_context.width
+        """Error for a clip without frames; a decoder that rejects a size then reports none."""
+        has_failed = self._decoder.failed_packets or self._counts.failed_conversions
+        is_too_large = has_failed and not self._stream.codec_context.width
         return ClipTooManyPixels() if is_too_large else ClipWithoutFrames()
 
     def _check_size(self, frame_format: FrameFormat) -> None:

@@ -1,7 +1,7 @@
-"""The one story: chunks go through the backbones, windows through the fusion, points come out.
+"""Clip analysis: estimates valence and arousal for every frame of a clip, as events.
 
-Jobs, the offline command and the bench tell it through `analyse`; streams tell it piece by piece
-(service/live), with the same estimation, so that their numbers agree.
+Jobs, the command `annotate` and the benchmarks use `analyse`; streams (service/streaming) share the
+estimation, so that their numbers agree.
 
     extract ─▶ embed, several chunks at once ─▶ estimate ─▶ points
 """
@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from service.domain.array_types import Float32Array
-from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent
-from service.domain.media import Flag
-from service.domain.options import AnalysisOptions
-from service.domain.ports import ClipExtractor, Inference
-from service.domain.timeline import (
+from service.domain.clip import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
     AnalysisProgress,
+    Chunk,
+    ClipClosed,
+    ClipOpened,
+    ExtractionEvent,
     FramesDecoded,
 )
+from service.domain.media import Flag
+from service.domain.options import AnalysisOptions
+from service.domain.ports import ClipExtractor, Inference
 from service.pipeline.estimation import EstimationParameters, Estimator
 from service.telemetry.metrics import Metrics
 
@@ -44,11 +47,11 @@ async def analyse(
     parameters: EstimationParameters,
     metrics: Metrics,
 ) -> AsyncGenerator[AnalysisEvent]:
-    """Put every frame of a clip on the circumplex.
+    """Analyse a clip.
 
-    Yields: AnalysisOpened; for each chunk FramesDecoded, the points that are settled, in frame
-        order within their track, and FramesSeen; TrackDropped at any time; AnalysisClosed.
-    Raises: ClipError for the clip, ServiceError for a part of the service.
+    Yields: AnalysisOpened; for each chunk FramesDecoded, the points that are final, in frame
+        order within their track, and AnalysisProgress; TrackDropped at any time; AnalysisClosed.
+    Raises: ClipError: the clip is at fault; ServiceError: a part of the service is.
     """
     analysis = _ClipAnalysis(inference=inference, parameters=parameters, metrics=metrics)
     async with extractor(clip, options) as extracts, aclosing(analysis.run(extracts)) as events:
@@ -58,7 +61,7 @@ async def analyse(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EmbeddedChunk:
-    """A chunk behind both backbones: faces (N, 512), voice (T, 128)."""
+    """A chunk with its embeddings: faces (N, 512), voice (T, 128)."""
 
     chunk: Chunk
     faces: Float32Array
@@ -66,6 +69,8 @@ class _EmbeddedChunk:
 
 
 class _ClipAnalysis:
+    """State of one analysis: its estimator, and the frames done so far."""
+
     def __init__(
         self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
     ) -> None:
@@ -102,7 +107,7 @@ class _ClipAnalysis:
                 yield self._make_closed(item)
 
     async def _embed(self, extract: ExtractionEvent) -> ClipOpened | ClipClosed | _EmbeddedChunk:
-        """Both backbones at once, for one chunk; chunks do not depend on each other."""
+        """Run both backbones on a chunk concurrently; chunks are independent of each other."""
         if not isinstance(extract, Chunk):
             return extract
         for stage, seconds in extract.stage_seconds.items():
@@ -131,7 +136,7 @@ class _ClipAnalysis:
 async def map_ahead(
     items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], limit: int
 ) -> AsyncGenerator[R]:
-    """Work on up to `limit` items at once and yield what becomes of them in order."""
+    """Apply `work` to up to `limit` items concurrently and yield the results in order."""
     pending: deque[asyncio.Future[R]] = deque()
     try:
         async for item in items:

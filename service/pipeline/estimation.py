@@ -1,8 +1,8 @@
-"""From crops and sound to points: backbones, windows, fusion, for every track at once.
+"""Estimation: crops and audio to points, through backbones, windows and fusion, for every track.
 
-What a job and a stream have in common, and why their numbers agree.
+Shared by jobs and streams, so that their numbers agree.
 
-    embed ─▶ for each track: carry ─▶ window ─▶ fuse ─▶ merge ─▶ smooth ─▶ point
+    embed ─▶ for each track: forward fill ─▶ window ─▶ fuse ─▶ merge ─▶ smooth ─▶ point
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import TypeVar
 import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
-from service.domain.clip import Frame
+from service.domain.clip import Frame, TimelinePoint, TrackDropped
 from service.domain.model_signatures import TARGETS
 from service.domain.ports import Inference
-from service.domain.timeline import TimelinePoint, TrackDropped
 from service.domain.track_manager import FusionRequests, TrackManager
 from service.domain.windows import FusionOutput, Window
 from service.settings import Settings
@@ -29,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimationParameters:
-    """The choices that change the numbers, and how many chunks are under way at once."""
+    """Parameters that change the numbers, and the number of chunks in flight."""
 
     window_frames: int = 300
     hop_frames: int = 200
@@ -38,7 +37,7 @@ class EstimationParameters:
 
     @staticmethod
     def from_settings(settings: Settings) -> EstimationParameters:
-        """The method of this service."""
+        """Parameters of this service's settings."""
         return EstimationParameters(
             window_frames=settings.window_frames,
             hop_frames=settings.hop_frames,
@@ -48,7 +47,7 @@ class EstimationParameters:
 
 
 class Estimator:
-    """The estimation of one clip or stream; raises InferenceUnavailable or InferenceFailed."""
+    """Estimates one clip or stream; methods raise InferenceUnavailable or InferenceFailed."""
 
     def __init__(
         self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
@@ -62,7 +61,7 @@ class Estimator:
         )
 
     async def embed_faces(self, crops: UInt8Array, *, batch_size: int) -> Float32Array:
-        """(N, 3, 112, 112) to (N, 512), at most so many at a time: what the models are warm for."""
+        """Embed (N, 3, 112, 112) crops to (N, 512), in batches that the models are warm for."""
         started = time.perf_counter()
         parts = [
             await self._inference.embed_faces(crops[first : first + batch_size])
@@ -72,7 +71,7 @@ class Estimator:
         return np.concatenate(parts)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
-        """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
+        """Embed (S,) samples at 16 kHz to (T, 128), by patch starts (T,) in 10 ms hops."""
         started = time.perf_counter()
         voice = await self._inference.embed_voice(waveform, patch_starts)
         self._observe("embed_voice", started)
@@ -81,12 +80,12 @@ class Estimator:
     async def add(
         self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> AsyncGenerator[TimelinePoint | TrackDropped]:
-        """Take the next T frames, the (N, 512) faces in them and their (T, 128) voice.
+        """Add the next T frames, their (N, 512) faces and their (T, 128) voice.
 
-        Which tracks rest, and when, depends on how many frames come at a time: the same number,
-        `chunk_frames`, for jobs and streams.
+        The number of frames added at a time affects when tracks become inactive: jobs and streams
+        add `chunk_frames`.
 
-        Yields: the points that are settled, in frame order within their track; TrackDropped.
+        Yields: points that are final, in frame order within their track; TrackDropped.
         """
         async for event in self._run_fusion(self.tracks.add(frames, faces, voice)):
             yield event
@@ -95,7 +94,7 @@ class Estimator:
         self._metrics.frames_total.labels(face="missing").inc(len(frames) - found)
 
     async def close(self) -> AsyncGenerator[TimelinePoint | TrackDropped]:
-        """Yield the points that were waiting for frames that will not come."""
+        """Yield the remaining points, after the last frame."""
         async for event in self._run_fusion(self.tracks.close()):
             yield event
 
@@ -113,8 +112,8 @@ class Estimator:
     async def _fuse(self, window: Window) -> FusionOutput:
         features = window.features
         if not features.mask.any():
-            nothing = np.zeros((window.frames, len(TARGETS)), np.float32)
-            return FusionOutput(mean=nothing, spread=nothing)
+            zeros = np.zeros((window.frames, len(TARGETS)), np.float32)
+            return FusionOutput(mean=zeros, spread=zeros)
         mean, spread = await self._timed_fusion(
             self._inference.fuse(features.visual, features.audio, features.mask)
         )
@@ -122,9 +121,9 @@ class Estimator:
 
     async def _timed_fusion(self, work: Awaitable[T]) -> T:
         started = time.perf_counter()
-        done = await work
+        result = await work
         self._observe("fuse", started)
-        return done
+        return result
 
     def _observe(self, stage: str, started: float) -> None:
         seconds = time.perf_counter() - started

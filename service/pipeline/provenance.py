@@ -1,4 +1,4 @@
-"""Where the numbers come from: weights, preprocessing and software, for every result."""
+"""Provenance of results: weights, method, face models and software versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.errors import ModelsMissing
 from service.settings import Settings
 
 PROVENANCE_FILE_NAME: Final = "provenance.json"
-"""Written into the model repository by whoever exports the models."""
+"""File that the export of the models writes into the model repository."""
 
 _VERSIONED_PACKAGES: Final = (
     "circumplex",
@@ -24,10 +24,10 @@ _VERSIONED_PACKAGES: Final = (
 
 
 def read_provenance(settings: Settings) -> dict[str, Any]:
-    """The provenance of results made with these settings.
+    """Read the provenance of results made with these settings.
 
-    Returns: what the export wrote (preset, training, weights by model), the method's
-    choices, the face models' hashes and the software's versions.
+    Returns: the export's provenance (preset, training, weights by model), the method's
+    parameters, the face models' hashes and the software's versions.
     Raises: ModelsMissing: no models have been exported.
     """
     models = _read_exported(settings)
@@ -45,7 +45,7 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
 
 
 def read_weight_hashes(settings: Settings) -> dict[str, str]:
-    """SHA-256 of each model's weights. Raises: ModelsMissing."""
+    """Read the SHA-256 of each model's weights. Raises: ModelsMissing."""
     models: dict[str, Any] = _read_exported(settings)["models"]
     return {name: model["weights_sha256"] for name, model in models.items()}
 

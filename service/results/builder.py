@@ -1,21 +1,21 @@
-"""Collects an analysis into a result, point by point.
+"""Result builder: collects the events of an analysis into the columns of a result.
 
-Columns are compact arrays while a clip is analysed (8 bytes a frame, and 49 for each track
-that is awake in it), so a million frames fit.
+Columns are compact arrays while a clip is analysed (8 bytes a frame, and 49 for each track that is
+active in it), so a million frames fit. NaN stands for "unknown" in memory; the formats write null
+or an empty cell instead.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
-from service.domain.array_types import Float32Array, Int64Array
-from service.domain.media import MediaInfo
-from service.domain.options import FaceSelection
-from service.domain.timeline import (
+from service.domain.array_types import BoolArray, Float32Array, Float64Array, Int64Array
+from service.domain.clip import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
@@ -24,19 +24,13 @@ from service.domain.timeline import (
     TimelinePoint,
     TrackDropped,
 )
+from service.domain.media import Anomalies, Flag, MediaInfo
+from service.domain.options import FaceSelection
 from service.errors import InternalError
-from service.results.columns import (
-    BOX_COLUMNS,
-    ESTIMATE_COLUMNS,
-    AnalysisResult,
-    Float64Array,
-    FrameColumns,
-    ResultTrack,
-)
 
 
 class ResultBuilder:
-    """Collects the events of one analysis into a Result."""
+    """Collects the events of one analysis into an AnalysisResult."""
 
     def __init__(
         self, provenance: Mapping[str, Any], faces: FaceSelection = FaceSelection.PRIMARY
@@ -49,7 +43,7 @@ class ResultBuilder:
         self._tracks: dict[int, _TrackColumns] = {}
 
     def add(self, event: AnalysisEvent) -> None:
-        """Take the next event; progress events leave no trace."""
+        """Add the next event; progress events are ignored."""
         match event:
             case AnalysisOpened():
                 self._media = event.media
@@ -65,7 +59,7 @@ class ResultBuilder:
                 pass
 
     def build(self) -> AnalysisResult:
-        """The columns; raises InternalError when the analysis lost a frame or its end."""
+        """Build the result. Raises: InternalError: a frame or an event is missing."""
         if self._media is None or self._closed is None:
             raise InternalError("the analysis ended without its first or last event")
         if self._closed.frames != len(self._time):
@@ -107,7 +101,7 @@ class ResultBuilder:
 
 
 class _TrackColumns:
-    """The columns of one track, in frame order."""
+    """Columns of one track, in frame order."""
 
     def __init__(self) -> None:
         self._index = array("i")
@@ -116,7 +110,7 @@ class _TrackColumns:
         self._box = {name: array("f") for name in BOX_COLUMNS}
 
     def add(self, point: TimelinePoint) -> None:
-        """Take the next point."""
+        """Append the next point."""
         box, estimate = point.face, point.estimate
         self._index.append(point.frame.index)
         self._observed.append(box is not None)
@@ -126,7 +120,7 @@ class _TrackColumns:
             column.append(np.nan if estimate is None else getattr(estimate, name))
 
     def expand_to_frames(self, time: Float64Array) -> FrameColumns:
-        """A row for every frame of the clip, unknown where there is no point."""
+        """Columns with a row for every frame of the clip, NaN where there is no point."""
         place = np.array(self._index, dtype=np.int64)
 
         def spread(column: array[float]) -> Float32Array:
@@ -145,7 +139,7 @@ class _TrackColumns:
         )
 
     def trim_to_observed(self, time: Float64Array) -> FrameColumns:
-        """The points from the first frame with the face to the last."""
+        """Columns of the points from the first frame with the face to the last."""
         index: Int64Array = np.array(self._index, dtype=np.int64)
         observed = np.frombuffer(bytes(self._observed), dtype=np.bool_)
         observed_rows = np.flatnonzero(observed)
@@ -157,3 +151,101 @@ class _TrackColumns:
             estimates={k: np.array(v, dtype=np.float32) for k, v in self._estimates.items()},
             box={name: np.array(column, dtype=np.float32) for name, column in self._box.items()},
         ).cut(rows)
+
+
+SCHEMA: Final = "circumplex.result.v1"
+ESTIMATE_COLUMNS: Final = (
+    "valence",
+    "arousal",
+    "valence_std",
+    "arousal_std",
+    "valence_smoothed",
+    "arousal_smoothed",
+)
+BOX_COLUMNS: Final = ("left", "top", "width", "height", "score")
+RELATIVE_BOX_COLUMNS: Final = ("x", "y", "w", "h")
+FACE_COLUMNS: Final = (*BOX_COLUMNS, *RELATIVE_BOX_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameColumns:
+    """Columns of one track, with a value for each of T frames.
+
+    index: (T,) ordinals. time: (T,) seconds.
+    observed: (T,) whether the track's face was found in the frame.
+    estimates: by ESTIMATE_COLUMNS, (T,) float32 in [-1, 1], NaN where unknown.
+    box: by BOX_COLUMNS, (T,) float32, pixels of the displayed frame and score, NaN without one.
+    """
+
+    index: Int64Array
+    time: Float64Array
+    observed: BoolArray
+    estimates: Mapping[str, Float32Array]
+    box: Mapping[str, Float32Array]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def cut(self, rows: slice) -> FrameColumns:
+        """Copy of some of the rows."""
+        return FrameColumns(
+            index=self.index[rows],
+            time=self.time[rows],
+            observed=self.observed[rows],
+            estimates={name: column[rows] for name, column in self.estimates.items()},
+            box={name: column[rows] for name, column in self.box.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultTrack:
+    """Face track of a result.
+
+    first_time, last_time: seconds of the first and last frame in which the face was found.
+    mean_box: by BOX_COLUMNS, (1,) over the frames in which the face was found.
+    frames: from the first of these frames to the last, without those of a long absence; None
+        where only the primary track's frames are requested.
+    """
+
+    id: int
+    primary: bool
+    observed_frames: int
+    first_time: float
+    last_time: float
+    mean_box: dict[str, Float32Array]
+    frames: FrameColumns | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisResult:
+    """Result of a finished analysis, independent of the file format.
+
+    frames: every decoded frame, with the primary track's values.
+    track: id of the primary track, None where no face was found. tracks: in the order of their ids.
+    """
+
+    media: MediaInfo
+    anomalies: Anomalies
+    provenance: Mapping[str, Any]
+    flags: tuple[Flag, ...]
+    faces: FaceSelection
+    frames: FrameColumns
+    track: int | None
+    tracks: tuple[ResultTrack, ...]
+
+
+def compute_relative_boxes(
+    box: Mapping[str, Float32Array], media: MediaInfo
+) -> dict[str, Float32Array]:
+    """Boxes clipped to the picture and divided by its size, by RELATIVE_BOX_COLUMNS.
+
+    x and w: relative to the width, y and h: to the height, all in [0, 1].
+    """
+    relative: dict[str, Float64Array] = {}
+    sides = (("x", "w", "left", "width", media.width), ("y", "h", "top", "height", media.height))
+    for start, extent, low, length, pixels in sides:
+        near, extent_pixels = (box[name].astype(np.float64) for name in (low, length))
+        first = np.clip(near / pixels, 0, 1)
+        last = np.clip((near + extent_pixels) / pixels, 0, 1)
+        relative[start], relative[extent] = first, last - first
+    return {name: relative[name].astype(np.float32) for name in RELATIVE_BOX_COLUMNS}

@@ -1,28 +1,55 @@
-"""A result as a picture: valence and arousal over time, and the path on the circumplex."""
+"""Plots of a result: an image of its curves and its path on the circumplex, and text sparklines."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from service.results.circumplex_plot import draw_circumplex, draw_path
-from service.results.plot_data import (
-    COLOURS,
-    MUTED_COLOUR,
-    TEXT_COLOUR,
-    TRUTH_LINE,
-    GroundTruth,
-    PlotData,
-    find_spans,
-    hide_axes_frame,
-    read_plot_data,
-)
+from service.domain.array_types import BoolArray, Float64Array
 
 PLOT_SUFFIXES: Final = (".png", ".svg", ".pdf")
+BLOCKS: Final = "▁▂▃▄▅▆▇█"
+"""Characters of a sparkline, from -1 to 1."""
+GAP: Final = "·"
+"""Character of a sparkline where all values are unknown."""
+_TEXT_COLOUR: Final = "#1f2430"
+_MUTED_COLOUR: Final = "#8a91a0"
+_COLOURS: Final = {"valence": "#2f6fde", "arousal": "#e0663a"}
+_TRUTH_LINE: Final[Mapping[str, Any]] = {
+    "color": _TEXT_COLOUR,
+    "linewidth": 1.3,
+    "linestyle": (0, (4, 2)),
+    "label": "truth",
+}
+_MAX_POINTS: Final = 4_000
+_QUADRANTS: Final = (
+    (0.52, 0.52, "excited"),
+    (-0.52, 0.52, "tense"),
+    (-0.52, -0.52, "sad"),
+    (0.52, -0.52, "calm"),
+)
+
+GroundTruth = Mapping[str, Sequence[float]]
+"""True valence and arousal, one value for every frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlotData:
+    """Columns that are drawn, (T,) each, NaN where unknown.
+
+    curves: by column name. truth: by the names of _COLOURS, empty where unknown.
+    """
+
+    time: Float64Array
+    curves: Mapping[str, Float64Array]
+    observed: BoolArray
+    truth: Mapping[str, Float64Array]
 
 
 class PlottingNotInstalled(ImportError):
@@ -32,30 +59,29 @@ class PlottingNotInstalled(ImportError):
 def plot_result(
     result: Mapping[str, object], path: Path, *, truth: GroundTruth | None = None
 ) -> None:
-    """Draw the public JSON result into the image file that the suffix names (png, svg, pdf).
+    """Plot a JSON result into an image file, of the format of its suffix (png, svg, pdf).
 
-    Args: truth: what the estimates are to be compared with, where it is known.
-
+    Args: truth: true values to compare with.
     Raises: PlottingNotInstalled: matplotlib is missing.
     """
     figure = _make_figure()
-    tracks = read_plot_data(result, truth)
+    data = _read_plot_data(result, truth)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.75, 1), wspace=0.16, hspace=0.12)
     upper = figure.add_subplot(grid[0, 0])
     lower = figure.add_subplot(grid[1, 0], sharex=upper)
-    _draw_curve(upper, tracks, "valence")
-    _draw_curve(lower, tracks, "arousal")
+    _draw_curve(upper, data, "valence")
+    _draw_curve(lower, data, "arousal")
     upper.tick_params(labelbottom=False)
-    lower.set_xlabel("time, s", color=TEXT_COLOUR)
+    lower.set_xlabel("time, s", color=_TEXT_COLOUR)
     circle = figure.add_subplot(grid[:, 1])
-    draw_circumplex(circle)
-    draw_path(figure, circle, tracks)
-    _write_captions(figure, result, tracks)
+    _draw_circumplex(circle)
+    _draw_path(figure, circle, data)
+    _write_captions(figure, result, data)
     figure.savefig(path)
 
 
 def _make_figure() -> Any:
-    """A figure on its own canvas: pyplot and its global state stay out of a service."""
+    """Create a figure on its own canvas, without pyplot and its global state."""
     try:
         figures = importlib.import_module("matplotlib.figure")
         agg = importlib.import_module("matplotlib.backends.backend_agg")
@@ -67,21 +93,19 @@ def _make_figure() -> Any:
     return figure
 
 
-def _draw_curve(axes: Any, tracks: PlotData, name: str) -> None:
-    colour, time = COLOURS[name], tracks.time
-    raw, spread = tracks.curves[name], tracks.curves[f"{name}_std"]
-    axes.axhline(0, color=MUTED_COLOUR, linewidth=0.8)
-    for start, end in find_spans(~tracks.observed):
+def _draw_curve(axes: Any, data: _PlotData, name: str) -> None:
+    colour, time = _COLOURS[name], data.time
+    raw, spread = data.curves[name], data.curves[f"{name}_std"]
+    axes.axhline(0, color=_MUTED_COLOUR, linewidth=0.8)
+    for start, end in _find_spans(~data.observed):
         last = time[min(end, len(time) - 1)]
         axes.axvspan(time[start], last, color="#eceef2", linewidth=0, zorder=0)
     axes.fill_between(time, raw - spread, raw + spread, color=colour, alpha=0.16, linewidth=0)
     axes.plot(time, raw, color=colour, alpha=0.55, linewidth=0.8)
-    axes.plot(
-        time, tracks.curves[f"{name}_smoothed"], color=colour, linewidth=2.2, label="estimate"
-    )
-    if tracks.truth:
-        axes.plot(time, tracks.truth[name], **TRUTH_LINE)
-        axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=TEXT_COLOUR, ncols=2)
+    axes.plot(time, data.curves[f"{name}_smoothed"], color=colour, linewidth=2.2, label="estimate")
+    if data.truth:
+        axes.plot(time, data.truth[name], **_TRUTH_LINE)
+        axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=_TEXT_COLOUR, ncols=2)
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks((-1, -0.5, 0, 0.5, 1))
     if len(time) > 1:
@@ -89,26 +113,129 @@ def _draw_curve(axes: Any, tracks: PlotData, name: str) -> None:
     axes.set_ylabel(name, color=colour, fontsize=12, fontweight="bold")
     axes.grid(color="#e6e8ee", linewidth=0.8)
     axes.set_axisbelow(True)
-    hide_axes_frame(axes)
+    _hide_axes_frame(axes)
     if not np.isfinite(raw).any():
-        axes.text(0.5, 0.6, "nothing to show: no face was seen", transform=axes.transAxes,
-                  ha="center", va="center", color=MUTED_COLOUR)  # fmt: skip
+        axes.text(0.5, 0.6, "nothing to show: no face was found", transform=axes.transAxes,
+                  ha="center", va="center", color=_MUTED_COLOUR)  # fmt: skip
 
 
-def _write_captions(figure: Any, result: Mapping[str, Any], tracks: PlotData) -> None:
-    """What the picture shows, and what its numbers are worth."""
-    facts = f"{len(result['frames']['time'])} frames"
-    observed_share = float(tracks.observed.mean()) if len(tracks.observed) else 0.0
-    facts += f", a face in {observed_share:.0%} of them"
+def _write_captions(figure: Any, result: Mapping[str, Any], data: _PlotData) -> None:
+    """Write title, caption, legend, flags, and a warning for untrained weights."""
+    caption = f"{len(result['frames']['time'])} frames"
+    observed_share = float(data.observed.mean()) if len(data.observed) else 0.0
+    caption += f", a face in {observed_share:.0%} of them"
     figure.text(
-        0.06, 0.935, "Valence and arousal", fontsize=16, fontweight="bold", color=TEXT_COLOUR
+        0.06, 0.935, "Valence and arousal", fontsize=16, fontweight="bold", color=_TEXT_COLOUR
     )
-    figure.text(0.06, 0.885, facts, fontsize=10, color=MUTED_COLOUR)
+    figure.text(0.06, 0.885, caption, fontsize=10, color=_MUTED_COLOUR)
     figure.text(0.06, 0.025, "line: smoothed · thin: raw · band: spread of the folds · "
-                "grey: no face of its own", fontsize=9, color=MUTED_COLOUR)  # fmt: skip
+                "grey: face not found", fontsize=9, color=_MUTED_COLOUR)  # fmt: skip
     if result.get("provenance", {}).get("training") == "untrained":
         figure.text(0.975, 0.935, "untrained weights: the numbers mean nothing yet", ha="right",
                     fontsize=11, fontweight="bold", color="#b3261e")  # fmt: skip
     if result.get("flags"):
         figure.text(0.975, 0.025, "flags: " + ", ".join(result["flags"]), ha="right",
                     fontsize=9, color="#b3261e")  # fmt: skip
+
+
+def _draw_circumplex(axes: Any) -> None:
+    """Draw the empty circumplex: the unit circle, its axes and the names of its quadrants."""
+    angle = np.linspace(0, 2 * np.pi, 241)
+    axes.fill(np.cos(angle), np.sin(angle), color="#f7f8fb", zorder=0)
+    for radius, width in ((0.5, 0.7), (1.0, 1.2)):
+        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="#cfd4de", linewidth=width)
+    axes.plot((-1, 1), (0, 0), color="#cfd4de", linewidth=0.8)
+    axes.plot((0, 0), (-1, 1), color="#cfd4de", linewidth=0.8)
+    for across, up, word in _QUADRANTS:
+        axes.text(across, up, word, ha="center", va="center", color="#aeb4c1", fontsize=13)
+    axes.set_xlim(-1.08, 1.08)
+    axes.set_ylim(-1.08, 1.08)
+    axes.set_aspect("equal")
+    axes.set_xticks((-1, 0, 1))
+    axes.set_yticks((-1, 0, 1))
+    axes.set_xlabel("valence", color=_COLOURS["valence"], fontsize=12, fontweight="bold")
+    axes.set_ylabel("arousal", color=_COLOURS["arousal"], fontsize=12, fontweight="bold",
+                    labelpad=-4)  # fmt: skip
+    _hide_axes_frame(axes)
+
+
+def _draw_path(figure: Any, axes: Any, data: _PlotData) -> None:
+    """Draw the smoothed path coloured by time, with its start and end, and the true path."""
+    truth: list[Any] = []
+    if data.truth:
+        truth = axes.plot(data.truth["valence"], data.truth["arousal"], **_TRUTH_LINE)
+    points = np.stack([data.curves[f"{name}_smoothed"] for name in _COLOURS], axis=1)
+    known: BoolArray = np.isfinite(points[:, 0] + points[:, 1])
+    if not known.any():
+        return
+    pieces = np.stack([points[:-1], points[1:]], axis=1)
+    whole = known[:-1] & known[1:]
+    collections = importlib.import_module("matplotlib.collections")
+    line = collections.LineCollection(
+        list(pieces[whole]), array=data.time[:-1][whole], cmap="viridis", linewidth=2.6
+    )
+    line.set_capstyle("round")
+    axes.add_collection(line)
+    first, last = points[known][0], points[known][-1]
+    ends = axes.plot(
+        *first, "o", color="white", markeredgecolor=_TEXT_COLOUR, markersize=9, label="start"
+    )
+    ends += axes.plot(*last, "s", color=_TEXT_COLOUR, markersize=8, label="end")
+    axes.legend(handles=[*ends, *truth], loc="upper right", frameon=False, fontsize=9,
+                labelcolor=_TEXT_COLOUR, ncols=3, bbox_to_anchor=(1.02, 1.09),
+                handletextpad=0.4)  # fmt: skip
+    if whole.any():
+        bar = figure.colorbar(line, ax=axes, fraction=0.04, pad=0.03)
+        bar.ax.set_title("s", color=_TEXT_COLOUR, fontsize=9)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(colors=_TEXT_COLOUR, length=0)
+
+
+def _read_plot_data(result: Mapping[str, Any], truth: GroundTruth | None = None) -> _PlotData:
+    """Read the columns of a JSON result, thinned to at most twice `_MAX_POINTS` rows."""
+    frames: Mapping[str, Sequence[Any]] = result["frames"]
+    step = max(1, len(frames["time"]) // _MAX_POINTS)
+    names = [name + ending for name in _COLOURS for ending in ("", "_std", "_smoothed")]
+    return _PlotData(
+        time=np.array(frames["time"][::step], dtype=np.float64),
+        curves={name: np.array(frames[name][::step], dtype=np.float64) for name in names},
+        observed=np.array(frames["observed"][::step], dtype=np.bool_),
+        truth={
+            name: np.array(values[::step], dtype=np.float64)
+            for name, values in (truth or {}).items()
+        },
+    )
+
+
+def _find_spans(marked: BoolArray) -> list[tuple[int, int]]:
+    """Runs of True as (first, one past the last)."""
+    padded = np.concatenate([[False], marked, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(padded))
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _hide_axes_frame(axes: Any) -> None:
+    """Hide the box around the axes."""
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=_TEXT_COLOUR, length=0)
+
+
+def draw_sparkline(values: Sequence[float | None], width: int) -> str:
+    """Draw values of [-1, 1] in `width` characters; a dot stands for values that are all unknown.
+
+    The scale is fixed, so that lines of several clips are comparable: ▁ is -1, █ is 1.
+    """
+    if not values or width < 1:
+        return ""
+    columns = min(width, len(values))
+    edges = [round(k * len(values) / columns) for k in range(columns + 1)]
+    return "".join(_choose_block(values[start:end]) for start, end in pairwise(edges))
+
+
+def _choose_block(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return GAP
+    level = (sum(known) / len(known) + 1) / 2
+    return BLOCKS[min(max(int(level * len(BLOCKS)), 0), len(BLOCKS) - 1)]

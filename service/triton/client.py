@@ -1,4 +1,4 @@
-"""The served models as functions of arrays."""
+"""Triton client: the served models as functions of arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
-    CROP_SIDE,
+    CROP_BYTES,
     FACE_FEATURES,
     FUSION,
     LIVE_FUSION,
@@ -30,8 +30,13 @@ from service.domain.model_signatures import (
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.triton.requests import ModelClient, build_inputs, triton_errors_translated
-from service.triton.shared_memory import SharedCropMemory, SharedMemoryUnavailable
+from service.triton.requests import (
+    ModelClient,
+    SharedCropMemory,
+    SharedMemoryUnavailable,
+    build_inputs,
+    triton_errors_translated,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +48,12 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 _KEEPALIVE: Final = KeepAliveOptions(keepalive_time_ms=310_000, keepalive_timeout_ms=20_000)
-"""Slower than the 300 s below which a gRPC server answers with GOAWAY."""
+"""gRPC servers answer pings more frequent than every 300 s with GOAWAY."""
 
 
 @asynccontextmanager
 async def connect_triton(settings: Settings, metrics: Metrics) -> AsyncGenerator[TritonInference]:
-    """The one client of a process; nothing is sent before the first call."""
+    """Open the client of a process; no I/O before the first call."""
     async with InferenceServerClient(
         settings.triton_url, keepalive_options=_KEEPALIVE, channel_args=_CHANNEL_OPTIONS
     ) as client:
@@ -75,14 +80,14 @@ def _create_crop_memory(
         return None
     return SharedCropMemory(
         client,
-        slot_bytes=settings.chunk_frames * 3 * CROP_SIDE * CROP_SIDE,
+        slot_bytes=settings.chunk_frames * CROP_BYTES,
         slots=settings.worker_concurrency * settings.chunks_in_flight,
         timeout_seconds=settings.triton_timeout_seconds,
     )
 
 
 class TritonInference:
-    """Satisfies the Inference port against one Triton server."""
+    """Implements the Inference port with one Triton server."""
 
     def __init__(
         self,
@@ -98,7 +103,7 @@ class TritonInference:
         self._requires_shared_memory = requires_shared_memory
 
     async def embed_faces(self, crops: UInt8Array) -> Float32Array:
-        """(N, 3, 112, 112) uint8 to (N, 512); a few crops do not queue behind the many of clips."""
+        """Embed (N, 3, 112, 112) uint8 crops to (N, 512); few crops use the streams' own model."""
         if not len(crops):
             return np.zeros((0, FACE_FEATURES), np.float32)
         if len(crops) <= MAX_LIVE_CROPS:
@@ -115,7 +120,7 @@ class TritonInference:
         return await self._embed_over_grpc(VISUAL_BACKBONE, crops)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
-        """(S,) at 16 kHz and (T,) 10 ms hops to (T, 128)."""
+        """Embed (S,) samples at 16 kHz to (T, 128), by patch starts (T,) in 10 ms hops."""
         if not len(patch_starts):
             return np.zeros((0, VOICE_FEATURES), np.float32)
         return await self._model_client.run_uncancelled(self._embed_patches(waveform, patch_starts))
@@ -123,7 +128,7 @@ class TritonInference:
     async def fuse(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
     ) -> tuple[Float32Array, Float32Array]:
-        """(T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
+        """Fuse (T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
         inputs = build_inputs(FUSION, [visual, audio, mask])
         mean, spread = await self._model_client.run_uncancelled(
             self._model_client.infer(FUSION, inputs)
@@ -133,7 +138,10 @@ class TritonInference:
     async def fuse_live(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
     ) -> tuple[Float32Array, Float32Array]:
-        """(B, LIVE_FRAMES, 512), (B, LIVE_FRAMES, 128), (B, LIVE_FRAMES) to (B, LIVE_FRAMES, 2)."""
+        """Fuse B windows of T = LIVE_WINDOW_FRAMES frames: (B, T, 512), (B, T, 128), (B, T).
+
+        Returns: the folds' mean (B, T, 2) and spread (B, T, 2).
+        """
         inputs = build_inputs(LIVE_FUSION, [visual, audio, mask])
         mean, spread = await self._model_client.run_uncancelled(
             self._model_client.infer(LIVE_FUSION, inputs)
@@ -141,10 +149,10 @@ class TritonInference:
         return mean, spread
 
     async def is_ready(self) -> bool:
-        """Whether every model is loaded and warm; False where Triton is away."""
+        """Check whether every model is loaded and warm; False where Triton is unreachable."""
         try:
             with triton_errors_translated():
-                answers = await asyncio.gather(
+                ready = await asyncio.gather(
                     *(
                         self._client.is_model_ready(
                             model.name, client_timeout=_READY_TIMEOUT_SECONDS
@@ -154,20 +162,20 @@ class TritonInference:
                 )
         except (InferenceUnavailable, InferenceFailed):
             return False
-        return all(answers)
+        return all(ready)
 
     async def close(self) -> None:
-        """Wait for what still runs, then give the shared memory back."""
+        """Wait for running requests, then release the shared memory."""
         await self._model_client.drain()
         if self._crop_memory is not None:
             await self._crop_memory.close()
 
     def _disable_shared_memory(self, error: SharedMemoryUnavailable) -> None:
-        """Loopback does not mean one machine: containers may share a network and nothing else."""
+        """Fall back to gRPC: containers on one loopback may not share memory."""
         if self._requires_shared_memory:
             raise InferenceFailed(f"Shared memory is not shared: {error}") from error
         if self._crop_memory is not None:
-            _log.warning("crops go to Triton through gRPC: %s", error)
+            _log.warning("shared memory is unavailable, crops are sent over gRPC: %s", error)
         self._crop_memory = None
 
     async def _embed_patches(
@@ -189,7 +197,7 @@ class TritonInference:
     async def _embed_over_shared_memory(
         self, memory: SharedCropMemory, number: int, crops: UInt8Array
     ) -> Float32Array:
-        """Again with a fresh region where Triton has restarted and forgotten the old one."""
+        """Embed crops in a slot; retried with a new region where Triton has lost the old one."""
         async with memory.filled_slot(number, crops) as slot:
             try:
                 return await self._embed_region(slot.region, slot.offset_bytes, crops)
@@ -203,7 +211,7 @@ class TritonInference:
         self, region: str, offset_bytes: int, crops: UInt8Array
     ) -> Float32Array:
         (tensor,) = VISUAL_BACKBONE.inputs
-        given = InferInput(tensor.name, crops.shape, tensor.data_type)
-        given.set_shared_memory(region, crops.nbytes, offset_bytes)
-        (faces,) = await self._model_client.infer(VISUAL_BACKBONE, [given])
+        model_input = InferInput(tensor.name, crops.shape, tensor.data_type)
+        model_input.set_shared_memory(region, crops.nbytes, offset_bytes)
+        (faces,) = await self._model_client.infer(VISUAL_BACKBONE, [model_input])
         return faces

@@ -1,11 +1,21 @@
-"""One inference request: its deadline, its time, its errors, and that it is never cancelled."""
+"""Inference requests (deadline, duration metric, error translation), and shared memory for crops.
+
+A request runs to its end when its caller is cancelled. Crops reach a Triton on the same host
+through shared memory, without gRPC.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import secrets
 import time
-from collections.abc import Coroutine, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -15,7 +25,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.domain.array_types import Float32Array
+from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import ModelSignature
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.telemetry.metrics import Metrics
@@ -30,8 +40,8 @@ _UNAVAILABLE_STATUSES: Final = (
 
 _DRAIN_SECONDS: Final = 5.0
 _UNAVAILABLE_MESSAGES: Final = ("is not healthy", "has no available versions")
-"""What Triton says of a Python model whose process is gone, true until Triton is restarted, and
-of any model once it was told to stop."""
+"""Triton's errors for a Python model whose process has died (until Triton is restarted), and for
+every model while Triton shuts down."""
 
 
 class ModelClient:
@@ -46,7 +56,7 @@ class ModelClient:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def infer(self, model: ModelSignature, inputs: list[InferInput]) -> list[Float32Array]:
-        """The model's outputs, in the signature's order."""
+        """Run a model; returns its outputs in the signature's order."""
         started = time.perf_counter()
         with triton_errors_translated():
             result = await self._client.infer(
@@ -60,7 +70,7 @@ class ModelClient:
         return [_output_array(result, output.name) for output in model.outputs]
 
     async def run_uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`; a caller that is cancelled leaves, and the work runs to its end.
+        """Await `work`; when the caller is cancelled, the work still runs to its end.
 
         Cancelling many requests at once has crashed Triton (triton-inference-server#7368).
         """
@@ -70,35 +80,35 @@ class ModelClient:
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait a little for the requests that still run; nobody waits for their answers."""
+        """Wait up to 5 s for running requests, the results of which are dropped."""
         if self._running:
             await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # seen, also where its caller has left
+            task.exception()  # retrieved, also where its caller was cancelled
 
 
 def build_inputs(model: ModelSignature, arrays: Sequence[npt.NDArray[Any]]) -> list[InferInput]:
-    """The arrays as the model's inputs, by their order; their bytes go through gRPC."""
+    """Pack arrays as a model's inputs, in the signature's order."""
     inputs: list[InferInput] = []
     for tensor, array in zip(model.inputs, arrays, strict=True):
-        given = InferInput(tensor.name, array.shape, tensor.data_type)
-        given.set_data_from_numpy(np.ascontiguousarray(array))
-        inputs.append(given)
+        model_input = InferInput(tensor.name, array.shape, tensor.data_type)
+        model_input.set_data_from_numpy(np.ascontiguousarray(array))
+        inputs.append(model_input)
     return inputs
 
 
 @contextmanager
 def triton_errors_translated() -> Generator[None]:
-    """Translate the client's errors: away and worth another try, or failed."""
+    """Translate errors of Triton. Raises: InferenceUnavailable: retryable; InferenceFailed."""
     try:
         yield
     except InferenceServerException as error:
-        said = str(error.message())
+        message = str(error.message())
         if str(error.status()) in _UNAVAILABLE_STATUSES or any(
-            sign in said for sign in _UNAVAILABLE_MESSAGES
+            sign in message for sign in _UNAVAILABLE_MESSAGES
         ):
             raise InferenceUnavailable(f"Triton: {error.message()}") from error
         raise InferenceFailed(f"Triton: {error.message()}") from error
@@ -107,7 +117,158 @@ def triton_errors_translated() -> Generator[None]:
 
 
 def _output_array(result: InferResult | None, name: str) -> Float32Array:
-    answer = None if result is None else result.as_numpy(name)
-    if answer is None:
-        raise InferenceFailed(f"Triton left {name} out of its answer.")
-    return np.asarray(answer, np.float32)
+    output = None if result is None else result.as_numpy(name)
+    if output is None:
+        raise InferenceFailed(f"Triton's response has no output {name}.")
+    return np.asarray(output, np.float32)
+
+
+_log = logging.getLogger(__name__)
+
+_PREFIX: Final = "circumplex"
+_UNREGISTER_SECONDS: Final = 2.0
+"""Timeout for unregistering a region; the next worker unregisters one that is left."""
+_IN_USE_MESSAGE: Final = "currently in use"
+_RETRY_SECONDS: Final = 0.05
+
+
+class SharedMemoryUnavailable(Exception):
+    """Triton cannot open this process's shared memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """Part of a region that is registered with Triton."""
+
+    number: int
+    region: str
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Region:
+    """Shared memory that is registered with Triton under a name."""
+
+    name: str
+    memory: SharedMemory
+
+
+class SharedCropMemory:
+    """Slots of equal size in one region, each holding the crops of one request.
+
+    The region's file is unlinked as soon as Triton has mapped it, so a killed worker leaves no
+    file; the mapping in Triton is unregistered by the next worker.
+    """
+
+    def __init__(
+        self, client: InferenceServerClient, *, slot_bytes: int, slots: int, timeout_seconds: float
+    ) -> None:
+        self._client = client
+        self._slot_bytes = slot_bytes
+        self._slots = slots
+        self._timeout_seconds = timeout_seconds
+        self._free = list(range(slots))
+        self._region: _Region | None = None
+        self._register_lock = asyncio.Lock()
+
+    def claim(self, crops: UInt8Array) -> int | None:
+        """Reserve a slot and return its number; None: all are in use, or too small."""
+        return self._free.pop() if self._free and crops.nbytes <= self._slot_bytes else None
+
+    @asynccontextmanager
+    async def filled_slot(self, number: int, crops: UInt8Array) -> AsyncGenerator[Slot]:
+        """Copy crops into a claimed slot, which is released on exit.
+
+        Raises: SharedMemoryUnavailable.
+        """
+        try:
+            yield await self._write_crops(number, crops, lost_region=None)
+        finally:
+            self._free.append(number)
+
+    async def move_to_new_region(self, slot: Slot, crops: UInt8Array) -> Slot:
+        """Copy crops into a new region, after Triton has lost the slot's region."""
+        return await self._write_crops(slot.number, crops, lost_region=slot.region)
+
+    async def _write_crops(
+        self, number: int, crops: UInt8Array, *, lost_region: str | None
+    ) -> Slot:
+        region = await self._ensure_region(lost_region)
+        offset_bytes = number * self._slot_bytes
+        place = np.ndarray(crops.shape, np.uint8, buffer=region.memory.buf, offset=offset_bytes)
+        np.copyto(place, crops)
+        return Slot(number=number, region=region.name, offset_bytes=offset_bytes)
+
+    async def _ensure_region(self, lost_region: str | None) -> _Region:
+        async with self._register_lock:
+            if self._region is None or self._region.name == lost_region:
+                with triton_errors_translated():
+                    await self._unregister_dead_workers()
+                self._close_region()
+                self._region = await self._register()
+            return self._region
+
+    async def close(self) -> None:
+        """Unregister the region, if Triton is reachable, and close it."""
+        if self._region is None:
+            return
+        try:
+            await self._unregister(self._region.name, wait_seconds=_UNREGISTER_SECONDS)
+        except InferenceUnavailable as error:
+            _log.info("Triton is unreachable, the region needs no unregistering: %s", error.detail)
+        self._close_region()
+
+    async def _register(self) -> _Region:
+        memory = SharedMemory(create=True, size=self._slot_bytes * self._slots)
+        name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            with triton_errors_translated():
+                await self._client.register_system_shared_memory(
+                    name, f"/{memory.name}", memory.size, client_timeout=self._timeout_seconds
+                )
+        except BaseException as error:
+            memory.close()
+            if isinstance(error, InferenceFailed):
+                raise SharedMemoryUnavailable(error.detail) from error
+            raise
+        finally:
+            memory.unlink()
+        return _Region(name=name, memory=memory)
+
+    async def _unregister_dead_workers(self) -> None:
+        status = await self._client.get_system_shared_memory_status(
+            client_timeout=self._timeout_seconds
+        )
+        for name in status.regions if status else ():
+            prefix, _, rest = name.partition("-")
+            if prefix == _PREFIX and not _is_alive(rest.partition("-")[0]):
+                await self._unregister(name, wait_seconds=0.0)
+
+    async def _unregister(self, name: str, *, wait_seconds: float) -> None:
+        """Unregister a region; Triton uses it until shortly after a request's response."""
+        end = time.monotonic() + wait_seconds
+        while True:
+            try:
+                with triton_errors_translated():
+                    await self._client.unregister_system_shared_memory(
+                        name, client_timeout=min(self._timeout_seconds, _UNREGISTER_SECONDS)
+                    )
+                return
+            except InferenceFailed as error:
+                if _IN_USE_MESSAGE not in error.detail:
+                    raise
+                if time.monotonic() >= end:
+                    _log.warning(
+                        "region is left for the next worker to unregister: %s", error.detail
+                    )
+                    return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _close_region(self) -> None:
+        if self._region is not None:
+            self._region.memory.close()
+        self._region = None
+
+
+def _is_alive(pid: str) -> bool:
+    return Path("/proc", pid).exists()

@@ -1,4 +1,4 @@
-"""`make fuzz`: hostile media into the worker's own path, and some of it through the service."""
+"""Command `make fuzz`: damaged media for the worker's pipeline, and a share for the service."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 import os
 import tempfile
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-from service.embedded.stack import isolate_settings, run_stack
+from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.settings import Settings
 from tests.fuzz.inputs import make_input
 from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
@@ -27,17 +27,17 @@ OUT_DIR: Final = Path("out")
 
 
 def fuzz(
-    inputs: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the run.")] = 1,
+    inputs: Annotated[int, typer.Option(min=1, help="Number of inputs.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 1,
     first: Annotated[int, typer.Option(min=0, help="Number of the first input.")] = 0,
     every: Annotated[
-        int, typer.Option(min=0, help="One in so many goes through the service too; 0: none.")
+        int, typer.Option(min=0, help="Every n-th input goes through the service too; 0: none.")
     ] = 50,
-    at_once: Annotated[int, typer.Option(min=1, help="Inputs under way together.")] = 4,
-    show: Annotated[int | None, typer.Option(help="Write this input alone, feed nothing.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where --show writes.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Inputs in flight.")] = 4,
+    show: Annotated[int | None, typer.Option(help="Write this input to a file and exit.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File that --show writes.")] = None,
 ) -> None:
-    """Feed inputs; write out/fuzz.json and, in out/fuzz/, what is worth a look."""
+    """Feed inputs; write out/fuzz.json, and suspicious inputs to out/fuzz/."""
     console = Console(highlight=False, soft_wrap=True)
     plan = FuzzPlan(
         seeds=make_seeds(),
@@ -62,11 +62,11 @@ def fuzz(
 
 
 def _write_one_input(plan: FuzzPlan, number: int, out: Path | None, console: Console) -> None:
-    shown = make_input(plan.seeds, plan.run_seed, number)
-    path = out or OUT_DIR / "fuzz" / shown.name
+    fuzz_input = make_input(plan.seeds, plan.run_seed, number)
+    path = out or OUT_DIR / "fuzz" / fuzz_input.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(shown.data)
-    console.print(f"{path}: {', '.join(shown.steps)}; submitted with {shown.options}")
+    path.write_bytes(fuzz_input.data)
+    console.print(f"{path}: {', '.join(fuzz_input.steps)}; submitted with {fuzz_input.options}")
 
 
 def _run_fuzz(plan: FuzzPlan, folder: Path, console: Console) -> dict[str, Any]:
@@ -74,16 +74,18 @@ def _run_fuzz(plan: FuzzPlan, folder: Path, console: Console) -> dict[str, Any]:
     findings = FuzzFindings(folder=folder)
     settings = Settings(**FUZZ_SETTINGS)
     shared_memory = list_shared_memory()
-    with _run_folder() as room:
-        with ExitStack() as opened:
+    with _run_folder() as run_dir:
+        with ExitStack() as resources:
             stack = (
-                opened.enter_context(_running_stack(settings, room / "stack"))
+                resources.enter_context(_running_stack(settings, run_dir / "stack"))
                 if plan.service_every
                 else None
             )
-            serve = stack and CheckedServiceClient.connect(stack, hang_seconds=HANG_TIMEOUT_SECONDS)
-            service = opened.enter_context(serve) if serve else None
-            scratch = room / "inputs"
+            connection = stack and CheckedServiceClient.connect(
+                stack, hang_seconds=HANG_TIMEOUT_SECONDS
+            )
+            service = resources.enter_context(connection) if connection else None
+            scratch = run_dir / "inputs"
             scratch.mkdir()
             run = FuzzRun(
                 plan,
@@ -95,18 +97,21 @@ def _run_fuzz(plan: FuzzPlan, folder: Path, console: Console) -> dict[str, Any]:
                 log=console.print,
             )
             summary = asyncio.run(run.run())
-        left = find_leaked_shared_memory(shared_memory)
-        left += [f"temporary file: {path.name}" for path in (room / "temporary").iterdir()]
-    return summary | {"leaks": summary["leaks"] + len(left), "leaked": summary["leaked"] + left}
+        remaining = find_leaked_shared_memory(shared_memory)
+        remaining += [f"temporary file: {path.name}" for path in (run_dir / "temporary").iterdir()]
+    return summary | {
+        "leaks": summary["leaks"] + len(remaining),
+        "leaked": summary["leaked"] + remaining,
+    }
 
 
-def _running_stack(settings: Settings, folder: Path) -> Any:
+def _running_stack(settings: Settings, folder: Path) -> AbstractContextManager[Stack]:
     return run_stack(isolate_settings(settings, folder))
 
 
 @contextmanager
 def _run_folder() -> Generator[Path]:
-    """A folder for the run; what any of its processes puts into TMPDIR is seen in it."""
+    """Yield a folder for the run that also is the TMPDIR of its processes."""
     with tempfile.TemporaryDirectory(prefix="circumplex-fuzz-") as folder:
         temporary = Path(folder) / "temporary"
         temporary.mkdir()

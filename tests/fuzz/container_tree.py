@@ -1,7 +1,7 @@
-"""Nested structures of any container as one tree, and what can be done to a tree.
+"""Container trees: the nested structure of any container as nodes, and mutations of it.
 
-A node is written back with the size that it has, unless it is told to lie about it; so a
-lie deep inside a file stays the only one.
+Nodes are written with their actual size unless `size` is set, so that one wrong size deep inside
+a file is the only one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ MAX_COPIES: Final = 40
 class Node:
     """A box, an element or a chunk.
 
-    kind: its type, id or name, as written. body: what comes before its children; all of a leaf.
-    size: the size field as written, where it lies. form: how the format writes this node.
+    kind: type, id or name, as written. body: content before the children; all content of a leaf.
+    size: a wrong size field, as written. form: variant in which the format writes this node.
     """
 
     kind: bytes
@@ -33,7 +33,7 @@ class Node:
     form: int = 0
 
     def walk(self) -> Iterator[Node]:
-        """This node and everything under it."""
+        """Yield the node and its descendants."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -41,10 +41,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerFormat:
-    """How a container nests: `parse` reads its nodes, `write` writes one.
+    """Nested format of a container: `parse` reads its nodes, `write` writes one.
 
-    kinds: types that mean something. targets: those whose fields steer a demuxer.
-    lie: a size field that does not say a node's size.
+    kinds: known types. demuxer_fields: types whose fields demuxers depend on.
+    make_wrong_size: makes a wrong size field for a node of some size.
     """
 
     parse: Callable[[bytes], list[Node]]
@@ -55,15 +55,15 @@ class ContainerFormat:
 
 
 def mutate(data: bytes, nesting: ContainerFormat, rng: Random) -> tuple[bytes, str]:
-    """Parse, do one thing to one place, write; returns what was done too."""
+    """Parse, apply one mutation to one node, write; returns the data and the mutation's name."""
     root = Node(kind=b"", children=nesting.parse(data))
     if not root.children:
         return damage(data, rng)
-    act = rng.choice((*(_lie_in_field,) * 5, _lie_in_size, _lie_in_size, *_MUTATIONS))
+    mutation = rng.choice((*(_corrupt_field,) * 5, _corrupt_size, _corrupt_size, *_MUTATIONS))
     node = _choose_node(root, nesting, rng)
-    act(root, node, nesting, rng)
-    done = f"{act.__name__.strip('_')} {_format_kind(node.kind)}"
-    return b"".join(map(nesting.write, root.children)), done
+    mutation(root, node, nesting, rng)
+    step = f"{mutation.__name__.strip('_')} {_format_kind(node.kind)}"
+    return b"".join(map(nesting.write, root.children)), step
 
 
 def _choose_node(root: Node, nesting: ContainerFormat, rng: Random) -> Node:
@@ -72,12 +72,12 @@ def _choose_node(root: Node, nesting: ContainerFormat, rng: Random) -> Node:
     return rng.choices(nodes, weights)[0]
 
 
-def _lie_in_field(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
+def _corrupt_field(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     for _repeat in range(rng.choice((1, 1, 1, 2, 4))):
         node.body = overwrite_number(node.body, rng, within=64 if rng.random() < 0.7 else None)
 
 
-def _lie_in_size(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
+def _corrupt_size(_: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     node.size = nesting.make_wrong_size(rng, len(nesting.write(node)))
 
 
@@ -111,14 +111,14 @@ def _reorder(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> N
 
 def _move(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
     inside = {id(each) for each in node.walk()}
-    homes = [each for each in root.walk() if id(each) not in inside]
+    parents = [each for each in root.walk() if id(each) not in inside]
     _siblings(root, node).remove(node)
-    home = rng.choice(homes).children
-    home.insert(rng.randrange(len(home) + 1), node)
+    siblings = rng.choice(parents).children
+    siblings.insert(rng.randrange(len(siblings) + 1), node)
 
 
 def _nest(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
-    """The node within nodes of its own kind, or of any other."""
+    """Wrap the node in nodes of its own kind or of others."""
     siblings = _siblings(root, node)
     place = siblings.index(node)
     for _ in range(rng.choice((1, 2, MAX_NESTING_DEPTH))):
@@ -127,7 +127,7 @@ def _nest(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None
 
 
 def _graft(root: Node, node: Node, nesting: ContainerFormat, rng: Random) -> None:
-    """Another node's content under this node's name."""
+    """Replace the node's content by another node's."""
     other = rng.choice(list(root.walk()))
     if other is not node:
         node.body, node.children = other.body, copy.deepcopy(other.children)

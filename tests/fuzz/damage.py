@@ -1,4 +1,4 @@
-"""Damage that knows nothing of what it damages: bits, bytes, runs of them, and cuts."""
+"""Format-independent damage: changes of bits, bytes and byte runs, and truncation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from random import Random
 from typing import Final
 
 MAX_BYTES: Final = 1 << 18
-"""No input grows beyond this."""
+"""Maximum size of an input."""
 _MAX_RUN_BYTES: Final = 512
 _NUMBER_WIDTHS: Final = (1, 2, 4, 4, 8)
 
 
 def interesting_value(rng: Random, bits: int, original: int) -> int:
-    """A number of so many bits that breaks counting, adding or multiplying with it."""
+    """Choose a value of `bits` bits that is likely to overflow arithmetic or exceed a limit."""
     top = 1 << bits
     value = rng.choice(
         (
@@ -35,26 +35,26 @@ def interesting_value(rng: Random, bits: int, original: int) -> int:
 
 
 def overwrite_number(data: bytes, rng: Random, within: int | None = None) -> bytes:
-    """Overwrite one aligned number near the beginning, or anywhere, with an interesting one."""
+    """Overwrite one aligned number, within the first bytes or anywhere, with an interesting one."""
     width = rng.choice([width for width in _NUMBER_WIDTHS if width <= len(data)] or [0])
     if not width:
         return data
-    most = min(len(data), within or len(data)) - width
-    place = rng.randrange(0, most + 1, width)
+    last = min(len(data), within or len(data)) - width
+    place = rng.randrange(0, last + 1, width)
     order = rng.choice(("big", "big", "big", "little"))
-    near = int.from_bytes(data[place : place + width], order)
-    number = interesting_value(rng, 8 * width, near).to_bytes(width, order)
+    original = int.from_bytes(data[place : place + width], order)
+    number = interesting_value(rng, 8 * width, original).to_bytes(width, order)
     return data[:place] + number + data[place + width :]
 
 
 def damage(data: bytes, rng: Random) -> tuple[bytes, str]:
-    """Do one thing to the bytes; returns what was done too."""
-    act = rng.choice(_MUTATIONS)
-    return act(data, rng)[:MAX_BYTES], act.__name__.strip("_")
+    """Apply one mutation; returns the data and the mutation's name."""
+    mutation = rng.choice(_MUTATIONS)
+    return mutation(data, rng)[:MAX_BYTES], mutation.__name__.strip("_")
 
 
 def splice(head: bytes, tail: bytes, rng: Random) -> bytes:
-    """The beginning of one file and the end of another."""
+    """Join the beginning of one file and the end of another."""
     cut, join = rng.randrange(len(head) + 1), rng.randrange(len(tail) + 1)
     return (head[:cut] + tail[join:])[:MAX_BYTES]
 
@@ -112,13 +112,13 @@ def _extend(data: bytes, rng: Random) -> bytes:
     return data + rng.randbytes(rng.randrange(1, _MAX_RUN_BYTES))
 
 
-def _lie(data: bytes, rng: Random) -> bytes:
+def _corrupt_number(data: bytes, rng: Random) -> bytes:
     return overwrite_number(data, rng)
 
 
 _MUTATIONS: Final[tuple[Callable[[bytes, Random], bytes], ...]] = (
     *(_flip_bits, _flip_bits, _flip_nearby, _fill, _insert, _delete, _repeat),
-    *(_swap, _truncate, _behead, _extend, _lie, _lie),
+    *(_swap, _truncate, _behead, _extend, _corrupt_number, _corrupt_number),
 )
 
 

@@ -1,4 +1,4 @@
-"""The EBML elements of Matroska and WebM: ids, sizes of any width, values, lacing."""
+"""EBML elements of Matroska and WebM: ids, sizes of any width, values, lacing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_DEPTH: Final = 12
 
 
 def parse(data: bytes, depth: int = 0) -> list[Node]:
-    """The elements of a file; what makes no sense as one ends the list, without an id."""
+    """Parse the elements of a file; an unparsable rest becomes a node without an id."""
     nodes: list[Node] = []
     place = 0
     while place < len(data):
@@ -51,7 +51,7 @@ def parse(data: bytes, depth: int = 0) -> list[Node]:
 
 
 def write(node: Node) -> bytes:
-    """An element with its size, in the width that it had, or with the size that it lies."""
+    """Write an element with its size, in its original width, or with its wrong size."""
     content = node.body + b"".join(map(write, node.children))
     if not node.kind:
         return content
@@ -59,17 +59,17 @@ def write(node: Node) -> bytes:
 
 
 def make_wrong_size(rng: Random, size: int) -> bytes:
-    """A size of any width that is not the element's, or the mark of an unknown one."""
+    """Make a wrong size of any width, or the mark of an unknown size."""
     if rng.random() < 0.3:
         return rng.choice(_UNKNOWN_SIZES)
     if rng.random() < 0.1:
-        return rng.randbytes(rng.randrange(1, 9))  # a width of more than eight bytes, say
+        return rng.randbytes(rng.randrange(1, 9))  # for example a width of more than eight bytes
     width = rng.randrange(1, 9)
     return _encode_size(interesting_value(rng, 7 * width, size), width)
 
 
 def corrupt_block(data: bytes, rng: Random) -> tuple[bytes, str]:
-    """Have one block claim another lacing, track, time, or number of laces."""
+    """Change the lacing, track, time or number of laces of one block."""
     roots = parse(data)
     blocks = [node for root in roots for node in root.walk() if node.kind in _BLOCKS]
     if blocks:
@@ -87,7 +87,7 @@ def corrupt_block(data: bytes, rng: Random) -> tuple[bytes, str]:
 
 
 def _parse_head(data: bytes) -> tuple[int, int, int]:
-    """Width of the id, width of the size (0: no element), size."""
+    """Parse to width of the id, width of the size (0: no element), and size."""
     id_width = _vint_width(data[:1], max_width=4)
     size_width = _vint_width(data[id_width : id_width + 1], max_width=8) if id_width else 0
     digits = data[id_width : id_width + size_width]

@@ -1,7 +1,7 @@
-"""One input through what a worker does with a clip: decode child, analysis, result, writers.
+"""In-process pipeline: one input through decode process, analysis, result and result formats.
 
-All of it is the product's own, but for the networks: they answer with zeros here, so that a
-hundred thousand inputs need no Triton. A share of the inputs meets the real one (`stack.py`).
+All of it is the worker's own code, except for the networks, which return zeros, so that no Triton
+is needed. A share of the inputs goes through the whole service (`service_client`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -28,30 +28,29 @@ from service.domain.ports import ClipExtractor
 from service.errors import ClipError, DecoderCrashed, DecoderKilled
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimation import EstimationParameters
-from service.results.builder import ResultBuilder
-from service.results.columns import AnalysisResult
+from service.results.builder import AnalysisResult, ResultBuilder
 from service.results.formats import FORMATS
 from service.telemetry.metrics import Metrics
 
 
 class Verdict(StrEnum):
-    """What an outcome says of the service."""
+    """Judgement of an outcome."""
 
     FINE = "fine"
-    """A whole result, or a typed error of the clip."""
+    """A valid result, or a typed error of the clip."""
     CRASH = "crash"
-    """The decoder died by a signal of its own: typed, and its job's alone."""
+    """The decode process crashed by a signal; the error is typed and affects only its own job."""
     DEFECT = "defect"
-    """Anything else: an untyped error, a fault of ours in the child, a broken result."""
+    """An untyped error, an exception in the decode process, or an invalid result."""
     DEATH = "death"
-    """The process that clips are decoded in was lost."""
+    """The forkserver of the decode processes was lost."""
     HANG = "hang"
-    """Nothing came of it in time, not even the error that a time limit stands for."""
+    """No outcome in time, not even the error of a time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one input ended. code: `succeeded`, or the error's code or type."""
+    """Outcome of one input. code: `succeeded`, or the error's code or type."""
 
     code: str
     verdict: Verdict = Verdict.FINE
@@ -61,11 +60,11 @@ class Outcome:
 
 
 class InvalidResult(Exception):
-    """A result that a client could not use."""
+    """A result that clients could not use."""
 
 
 class InProcessPipeline:
-    """Feeds inputs to the worker's own path, any number at a time."""
+    """Runs inputs through the worker's pipeline, any number concurrently."""
 
     def __init__(self, extractor: ClipExtractor, *, hang_seconds: float) -> None:
         self._hang_seconds = hang_seconds
@@ -77,49 +76,49 @@ class InProcessPipeline:
             metrics=Metrics(CollectorRegistry()),
         )
 
-    async def try_clip(self, clip: Path, choices: AnalysisOptions) -> Outcome:
-        """The outcome, whatever it is."""
+    async def try_clip(self, clip: Path, options: AnalysisOptions) -> Outcome:
+        """Analyse a clip and return its outcome; never raises."""
         began = time.monotonic()
-        code, verdict, detail, rows = await self._run_clip(clip, choices)
+        code, verdict, detail, rows = await self._run_clip(clip, options)
         seconds = time.monotonic() - began
         return Outcome(code=code, verdict=verdict, detail=detail, rows=rows, seconds=seconds)
 
     async def _run_clip(
-        self, clip: Path, choices: AnalysisOptions
+        self, clip: Path, options: AnalysisOptions
     ) -> tuple[str, Verdict, str, int]:
-        patience = asyncio.timeout(self._hang_seconds)
+        timeout = asyncio.timeout(self._hang_seconds)
         try:
-            async with patience:
-                rows = check_result(await self._annotate(clip, choices))
+            async with timeout:
+                rows = check_result(await self._annotate(clip, options))
         except ClipError as error:
             return error.code, classify_error(error), error.detail, 0
         except DecoderKilled as error:
             return error.code, Verdict.DEATH, error.detail, 0
         except Exception as error:
-            if isinstance(error, TimeoutError) and patience.expired():
+            if isinstance(error, TimeoutError) and timeout.expired():
                 return "hang", Verdict.HANG, f"no outcome in {self._hang_seconds:.0f} s", 0
             return type(error).__name__, Verdict.DEFECT, repr(error)[:500], 0
         return "succeeded", Verdict.FINE, "", rows
 
-    async def _annotate(self, clip: Path, choices: AnalysisOptions) -> AnalysisResult:
-        builder = ResultBuilder({}, choices.faces)
-        async with aclosing(self._analyse(clip, choices)) as events:
+    async def _annotate(self, clip: Path, options: AnalysisOptions) -> AnalysisResult:
+        builder = ResultBuilder({}, options.faces)
+        async with aclosing(self._analyse(clip, options)) as events:
             async for event in events:
                 builder.add(event)
         return builder.build()
 
 
 def classify_error(error: ClipError) -> Verdict:
-    """Whether a typed error is the clip's fault, the decoder's, or hides a defect of ours."""
+    """Classify a typed error: FINE for a bad clip, CRASH for a signal, DEFECT for another exit."""
     if not isinstance(error, DecoderCrashed):
         return Verdict.FINE
     return Verdict.CRASH if "ended by SIG" in error.detail else Verdict.DEFECT
 
 
 def check_result(result: AnalysisResult) -> int:
-    """Write a result in every format and read its JSON; returns its rows.
+    """Write a result in every format and check its JSON; returns the number of rows.
 
-    Raises: ResultBroken.
+    Raises: InvalidResult.
     """
     written = {name: b"".join(each.write(result)) for name, each in FORMATS.items()}
     check_document(json.loads(written["json"], parse_constant=_reject_constant))
@@ -127,9 +126,9 @@ def check_result(result: AnalysisResult) -> int:
 
 
 def check_document(document: Mapping[str, Any]) -> int:
-    """The clip's columns, and each track's that has its own; returns the rows.
+    """Check the columns of a JSON result, and those of its tracks; returns the number of rows.
 
-    Raises: ResultBroken.
+    Raises: InvalidResult.
     """
     frames = document["frames"]
     rows = _check_columns(frames)
@@ -142,9 +141,9 @@ def check_document(document: Mapping[str, Any]) -> int:
 
 
 def _check_columns(frames: Mapping[str, Any]) -> int:
-    """Columns of one length, and a finite time in every row; returns the rows."""
+    """Check for columns of one length, and finite times; returns the number of rows."""
     rows = len(frames["index"])
-    columns = [each for each in frames.values() if isinstance(each, list)]
+    columns = [cast(list[Any], each) for each in frames.values() if isinstance(each, list)]
     if any(len(column) != rows for column in columns) or not rows:
         raise InvalidResult("columns of different lengths, or none")
     if any(time is None or not math.isfinite(time) for time in frames["time"]):
@@ -153,11 +152,11 @@ def _check_columns(frames: Mapping[str, Any]) -> int:
 
 
 def _reject_constant(constant: str) -> float:
-    raise InvalidResult(f"{constant} is no JSON")
+    raise InvalidResult(f"{constant} is not valid JSON")
 
 
 class ZeroInference:
-    """Networks that have nothing to say: a domain.ports.Inference."""
+    """A domain.ports.Inference that returns zeros."""
 
     async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         return np.zeros((len(crops), FACE_FEATURES), np.float32)
@@ -168,8 +167,8 @@ class ZeroInference:
     async def fuse(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
     ) -> tuple[Float32Array, Float32Array]:
-        nothing = np.zeros((len(mask), len(TARGETS)), np.float32)
-        return nothing, nothing
+        zeros = np.zeros((len(mask), len(TARGETS)), np.float32)
+        return zeros, zeros
 
     async def fuse_live(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray

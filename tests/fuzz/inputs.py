@@ -1,4 +1,4 @@
-"""Input k of a seeded run: a pure function of the run's seed and k, and of nothing else."""
+"""Fuzz inputs: input k of a run is a pure function of the run's seed and k."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Mutation = Callable[[bytes, Random], tuple[bytes, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzInput:
-    """One file to be fed, and how it is submitted.
+    """A damaged file and the options that it is submitted with.
 
-    name: its number and what it was made from. steps: what was done to that.
+    name: its number and the name of its seed. steps: names of the applied mutations.
     """
 
     number: int
@@ -33,7 +33,7 @@ class FuzzInput:
 
 
 def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> FuzzInput:
-    """The input of this number in the run of this seed."""
+    """Make the input of this number in the run of this seed."""
     rng = Random(f"{run_seed}:{number}")  # reproducible, not secret
     seed = rng.choice(seeds)
     data, steps = seed.data, list[str]()
@@ -42,8 +42,8 @@ def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> FuzzInput
         steps.append("damage packets")
     structure = _STRUCTURE_MUTATIONS.get(seed.container, damage)
     for _ in range(rng.choice((0, 1, 2, 4) if steps else (1, 1, 2, 3, 6))):
-        data, done = (structure if rng.random() < 0.75 else damage)(data, rng)
-        steps.append(done)
+        data, step = (structure if rng.random() < 0.75 else damage)(data, rng)
+        steps.append(step)
     if rng.random() < 0.03:
         other = rng.choice(seeds)
         data = splice(data, other.data, rng)
@@ -58,18 +58,18 @@ def make_input(seeds: tuple[Seed, ...], run_seed: int, number: int) -> FuzzInput
 
 
 def _choose_options(rng: Random) -> AnalysisOptions:
-    """What is mostly chosen is nothing."""
+    """Choose options, mostly the defaults."""
     video, audio = (rng.randrange(3) if rng.random() < 0.05 else None for _ in range(2))
     faces = FaceSelection.ALL if rng.random() < 0.25 else FaceSelection.PRIMARY
     return AnalysisOptions(faces=faces, video_stream=video, audio_stream=audio)
 
 
 def _damage_packets(seed: Seed, rng: Random) -> bytes:
-    """Bits and numbers of slices and codec headers changed where they are."""
+    """Change bits and numbers of coded packets and codec headers in place."""
     data = bytearray(seed.data)
     for _ in range(rng.choice((1, 1, 2, 4))):
         start, stop = rng.choice(seed.packets)
-        if rng.random() < 0.6:  # headers are where a decoder believes most
+        if rng.random() < 0.6:  # decoders validate headers least
             stop = min(stop, start + 40)
         part = bytes(data[start:stop])
         for _ in range(rng.choice((1, 2, 8))):
@@ -103,4 +103,4 @@ _STRUCTURE_MUTATIONS: Final[Mapping[str, Mutation]] = {
     **dict.fromkeys(("avi", "wav"), _mutate_chunks),
     "ts": ts_packets.mutate,
 }
-"""Other containers have no structure that we know: their bytes are damaged."""
+"""Mutations by container; files of other containers get format-independent damage."""

@@ -1,4 +1,4 @@
-"""The boxes of ISO base media files (MP4, MOV), their sample tables above all."""
+"""Boxes of ISO base media files (MP4, MOV), with their sample tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONTAINER_HEADER_BYTES: Final = {
     **dict.fromkeys((b"avc1", b"hvc1", b"hev1", b"av01", b"mp4v", b"jpeg", b"vp09"), 78),
     **dict.fromkeys((b"mp4a", b"Opus", b"sowt", b"lpcm", b"fLaC", b".mp3"), 28),
 }
-"""Boxes that hold boxes, and the bytes of their own before those."""
+"""Boxes with child boxes, and the number of bytes before those."""
 _DEMUXER_FIELDS: Final = frozenset(
     b"stts ctts stsc stsz stz2 stco co64 stss elst tkhd mdhd mvhd hdlr trun tfhd tfdt trex mfhd "
     b"sidx tfra mfro mehd avcC hvcC av1C esds dOps pasp colr clap stsd dref sdtp sbgp sgpd cslg "
@@ -36,7 +36,7 @@ _MAX_DEPTH: Final = 12
 
 
 def parse(data: bytes, depth: int = 0) -> list[Node]:
-    """The boxes of a file; what makes no sense as a box ends the list as one without a type."""
+    """Parse the boxes of a file; an unparsable rest becomes a node without a type."""
     nodes: list[Node] = []
     place = 0
     while place + 8 <= len(data):
@@ -55,7 +55,7 @@ def parse(data: bytes, depth: int = 0) -> list[Node]:
 
 
 def write(node: Node) -> bytes:
-    """A box with its size, or with the size that it lies."""
+    """Write a box with its size, or with its wrong size."""
     content = node.body + b"".join(map(write, node.children))
     if not node.kind:
         return content
@@ -67,7 +67,7 @@ def write(node: Node) -> bytes:
 
 
 def make_wrong_size(rng: Random, size: int) -> bytes:
-    """A 32-bit size, or the mark of a 64-bit one with it."""
+    """Make a wrong 32-bit size, or the mark of a 64-bit one with a wrong size."""
     if rng.random() < 0.25:
         return struct.pack(">IQ", 1, interesting_value(rng, 64, size))
     return struct.pack(">I", interesting_value(rng, 32, size))

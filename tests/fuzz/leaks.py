@@ -1,31 +1,31 @@
-"""What a run must not leave behind: processes, handles, files, keys, shared memory.
+"""Leak detection: processes, handles, files, Redis keys and shared memory left by a run.
 
-Two counts are compared, both taken while nothing is under way: one after the service has
-warmed up, one at the end.
+Two snapshots are compared, both taken while no input is in flight: one after the warm-up, one at
+the end.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import psutil
 from redis import Redis
 
 HANDLE_TOLERANCE: Final = 16
-"""Handles by which a process may have more at the end: connections of pools come and go."""
+"""Handles that a process may gain: pools open and close connections."""
 SETTLE_TIMEOUT_SECONDS: Final = 30.0
 _SETTLE_POLL_SECONDS: Final = 0.25
-_SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # looked at, never written to
+_SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # read only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSnapshot:
-    """What there is. handles and mebibytes: of every process of the run, by its id.
+    """Resources of a run. handle_counts, resident_mib: by process id.
 
     strays: files and keys that belong to no job of the run.
     """
@@ -37,7 +37,7 @@ class ResourceSnapshot:
     strays: tuple[str, ...] = ()
 
     def find_leaks_since(self, before: ResourceSnapshot) -> list[str]:
-        """What is there now, and should not be."""
+        """Describe the resources that were not released since an earlier snapshot."""
         found = [f"stray: {each}" for each in self.strays]
         if self.processes > before.processes:
             found.append(f"processes: {before.processes} before, {self.processes} now")
@@ -52,23 +52,23 @@ class ResourceSnapshot:
 def wait_until_settled(
     take_snapshot: Callable[[], ResourceSnapshot], max_processes: int | None
 ) -> ResourceSnapshot:
-    """A census once ended processes are reaped and helpers of a moment are gone."""
+    """Take snapshots until no zombie or surplus process is left, or the timeout has passed."""
     end = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     while True:
-        census = take_snapshot()
-        is_calm = max_processes is None or census.processes <= max_processes
-        if (is_calm and not census.zombies) or time.monotonic() > end:
-            return census
+        snapshot = take_snapshot()
+        has_settled = max_processes is None or snapshot.processes <= max_processes
+        if (has_settled and not snapshot.zombies) or time.monotonic() > end:
+            return snapshot
         time.sleep(_SETTLE_POLL_SECONDS)
 
 
 def snapshot_resources(find_strays: Callable[[], list[str]]) -> ResourceSnapshot:
-    """The census of this process, of all that descend from it, and of what `strays` finds."""
+    """Take a snapshot of this process, its descendants, and the strays."""
     handles: dict[int, int] = {}
     mebibytes: dict[int, float] = {}
     zombies = 0
-    me = psutil.Process()
-    for process in (me, *me.children(recursive=True)):
+    this_process = psutil.Process()
+    for process in (this_process, *this_process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
             if process.status() == psutil.STATUS_ZOMBIE:
                 zombies += 1
@@ -85,18 +85,18 @@ def snapshot_resources(find_strays: Callable[[], list[str]]) -> ResourceSnapshot
 
 
 def list_shared_memory() -> frozenset[str]:
-    """Names of all shared memory of the machine, whoever's."""
+    """Names of all shared memory of the machine."""
     return frozenset(path.name for path in _SHARED_MEMORY_DIR.glob("*"))
 
 
 def find_leaked_shared_memory(before: frozenset[str]) -> list[str]:
-    """What has come since, and no living process maps: its owner has ended without it."""
+    """List new shared memory that no running process maps."""
     names = sorted(list_shared_memory() - before)
     return [f"shared memory: {name}" for name in names if not _is_mapped(name)]
 
 
 def find_stray_files(folder: Path, jobs: Set[str]) -> list[str]:
-    """Files among the blobs of a store that are not whole clips or results of these jobs."""
+    """Files of a store that are not complete clips or results of these jobs."""
     blobs = ("clips", "results")
     paths = (path for part in blobs for path in (folder / part).rglob("*") if path.is_file())
     return [
@@ -107,11 +107,11 @@ def find_stray_files(folder: Path, jobs: Set[str]) -> list[str]:
 
 
 def find_stray_keys(redis: Redis, jobs: Set[str]) -> list[str]:
-    """Keys that last although no job of the run has them as its record or its events."""
-    names = (str(key) for key in redis.scan_iter())
+    """Keys without expiry that are no record or events of these jobs."""
+    keys = cast(Iterator[str], redis.scan_iter())  # pyright: ignore[reportUnknownMemberType]  # its arguments have no types
     return [
         name
-        for name in names
+        for name in keys
         if (job := name.rpartition(":")[2]).count("-") == 4
         and redis.ttl(name) == -1
         and not (job in jobs and name.split(":")[-2] in ("job", "events"))
@@ -119,7 +119,7 @@ def find_stray_keys(redis: Redis, jobs: Set[str]) -> list[str]:
 
 
 def _is_mapped(name: str) -> bool:
-    """Whether a living process holds it: then it is somebody else's, and in use."""
+    """Return whether a running process maps it, so that it is in use."""
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
             if f"{_SHARED_MEMORY_DIR}/{name}" in maps.read_text(errors="replace"):

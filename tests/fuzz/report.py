@@ -1,4 +1,4 @@
-"""What a fuzz run found: counts, the inputs worth a look, and whether all is well."""
+"""Findings of a fuzz run: counts, suspicious inputs, and the verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VIOLATIONS: Final = ("deaths", "hangs", "defects", "leaks")
 
 @dataclass(slots=True)
 class FuzzFindings:
-    """Collected while inputs are fed; what is worth a look is kept as a file in `folder`."""
+    """Findings so far; suspicious inputs are saved as files in `folder`."""
 
     folder: Path
     inputs: int = 0
@@ -33,21 +33,21 @@ class FuzzFindings:
     leaks: list[str] = field(default_factory=list[str])
 
     def add(self, fuzz_input: FuzzInput, outcome: Outcome, through_service: Outcome | None) -> None:
-        """Count how an input ended, behind the door and through the service."""
+        """Count the outcomes of an input, in process and through the service."""
         self.inputs += 1
         self.codes[outcome.code] += 1
-        self._record_outcome(fuzz_input, outcome, "door")
+        self._record_outcome(fuzz_input, outcome, "in_process")
         if through_service is None:
             return
         self.service_inputs += 1
         self.service_codes[through_service.code] += 1
         self._record_outcome(fuzz_input, through_service, "service")
         if through_service.code != outcome.code and fuzz_input.data:
-            codes = {"door": outcome.code, "service": through_service.code}
+            codes = {"in_process": outcome.code, "service": through_service.code}
             self.disagreements.append({"name": fuzz_input.name, **codes})
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON has it."""
+        """Summary for the JSON report."""
         return {
             "inputs": self.inputs,
             "deaths": self.verdicts[Verdict.DEATH] + len(self.parts_lost),
@@ -75,16 +75,15 @@ class FuzzFindings:
         self.slowest = sorted([*self.slowest, (outcome.seconds, fuzz_input.name)])[-_SLOWEST_COUNT:]
         if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.saved) < _MAX_SAVED:
             (self.folder / fuzz_input.name).write_bytes(fuzz_input.data)
-            choices = asdict(fuzz_input.options)
-            facts = {
+            saved = {
                 "name": fuzz_input.name,
                 "where": where,
                 "steps": fuzz_input.steps,
-                "choices": choices,
+                "choices": asdict(fuzz_input.options),
             }
-            self.saved.append(facts | asdict(outcome))
+            self.saved.append(saved | asdict(outcome))
 
 
 def has_passed(summary: dict[str, Any]) -> bool:
-    """Whether nothing died, hung, leaked or failed in a way that is not the clip's fault."""
+    """Return whether no lost process, hang, leak or defect was found."""
     return not any(summary[name] for name in VIOLATIONS)

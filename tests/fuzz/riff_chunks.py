@@ -1,4 +1,4 @@
-"""The chunks of RIFF files (AVI, WAV): headers, index and stream data."""
+"""Chunks of RIFF files (AVI, WAV): headers, index and stream data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS: Final = (
 
 
 def parse(data: bytes) -> list[Node]:
-    """The chunks of a file; what makes no sense as one ends the list, without a name."""
+    """Parse the chunks of a file; an unparsable rest becomes a node without a name."""
     nodes: list[Node] = []
     place = 0
     while place + 8 <= len(data):
@@ -47,7 +47,7 @@ def parse(data: bytes) -> list[Node]:
 
 
 def write(node: Node) -> bytes:
-    """A chunk with its size, or with the size that it lies, padded to a whole word."""
+    """Write a chunk with its size, or with its wrong size, padded to a whole word."""
     content = node.body + b"".join(map(write, node.children))
     if not node.kind:
         return content
@@ -56,7 +56,7 @@ def write(node: Node) -> bytes:
 
 
 def make_wrong_size(rng: Random, size: int) -> bytes:
-    """Another size."""
+    """Make a wrong size."""
     return struct.pack("<I", interesting_value(rng, 32, size))
 
 

@@ -1,4 +1,4 @@
-"""A fuzz run: several inputs at once through the door, some of them through the service too."""
+"""Fuzz run: concurrent inputs through the in-process pipeline, some through the service too."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from tests.fuzz.seeds import Seed
 from tests.fuzz.service_client import CheckedServiceClient
 
 WARM_UP_INPUTS: Final = 40
-"""Inputs before the first census: by then every pool has opened what it opens."""
+"""Inputs before the first snapshot, which fill every connection pool."""
 HANG_TIMEOUT_SECONDS: Final = 120.0
-"""No outcome in this time is a hang. The child's own limits are far below it."""
+"""Time after which an input counts as hung; the decode process's limits are far below it."""
 _PROGRESS_SECONDS: Final = 15.0
 
 FUZZ_SETTINGS: Final[dict[str, Any]] = {
@@ -46,12 +46,12 @@ FUZZ_SETTINGS: Final[dict[str, Any]] = {
     "decode_cpu_seconds": 8,
     "log_level": "error",
 }
-"""Settings under which an input can take little: what goes beyond them is refused by name."""
+"""Tight limits on what an input may use; exceeding them is a typed error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzPlan:
-    """What is fed. every: one input in so many goes through the service too; 0: none does."""
+    """Inputs of a run. service_every: every n-th input goes through the service too; 0: none."""
 
     seeds: tuple[Seed, ...]
     run_seed: int
@@ -62,7 +62,7 @@ class FuzzPlan:
 
 
 class FuzzRun:
-    """Feeds a plan's inputs and looks after everything that could go wrong besides them."""
+    """Feeds a plan's inputs, and records outcomes, leaks and lost parts of the service."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class FuzzRun:
         service: CheckedServiceClient | None = None,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Args: scratch: an empty folder for the inputs under way. stack, service: both or none."""
+        """scratch: empty folder for the inputs in flight; stack, service: both or neither."""
         self._plan, self._settings, self._findings = plan, settings, findings
         self._scratch, self._stack, self._service = scratch, stack, service
         self._log = log
@@ -85,53 +85,53 @@ class FuzzRun:
         """Feed every input; returns the report."""
         plan = self._plan
         numbers = iter(range(plan.first_number, plan.first_number + plan.inputs))
-        async with AsyncExitStack() as opened:
-            extractor = await opened.enter_async_context(open_clip_extractor(self._settings))
-            door = InProcessPipeline(extractor, hang_seconds=HANG_TIMEOUT_SECONDS)
+        async with AsyncExitStack() as resources:
+            extractor = await resources.enter_async_context(open_clip_extractor(self._settings))
+            pipeline = InProcessPipeline(extractor, hang_seconds=HANG_TIMEOUT_SECONDS)
             await asyncio.to_thread(self._warm_up_service)
-            await self._feed_several(door, islice(numbers, WARM_UP_INPUTS))
+            await self._feed_several(pipeline, islice(numbers, WARM_UP_INPUTS))
             before = await asyncio.to_thread(wait_until_settled, self._snapshot_resources, None)
-            talking = asyncio.create_task(self._keep_saying())
-            await self._feed_several(door, numbers)
-            talking.cancel()
+            progress = asyncio.create_task(self._log_progress())
+            await self._feed_several(pipeline, numbers)
+            progress.cancel()
             after = await asyncio.to_thread(
                 wait_until_settled, self._snapshot_resources, before.processes
             )
         self._findings.leaks += after.find_leaks_since(before)
-        self._findings.leaks += [f"input left: {path.name}" for path in self._scratch.iterdir()]
+        self._findings.leaks += [f"input: {path.name}" for path in self._scratch.iterdir()]
         return self._findings.summary() | self._run_metadata(before, after)
 
     def _warm_up_service(self) -> None:
-        """A whole clip with a face: a worker's first shares memory, which starts a process."""
+        """Submit an intact clip: a worker's first face starts a process, for its shared memory."""
         if self._service is not None:
-            whole = self._plan.seeds[0]
-            clip = self._scratch / whole.name
-            clip.write_bytes(whole.data)
+            seed = self._plan.seeds[0]
+            clip = self._scratch / seed.name
+            clip.write_bytes(seed.data)
             self._service.try_clip(clip, AnalysisOptions())
             clip.unlink()
 
-    async def _feed_several(self, door: InProcessPipeline, numbers: Iterator[int]) -> None:
-        async def feed_on() -> None:
+    async def _feed_several(self, pipeline: InProcessPipeline, numbers: Iterator[int]) -> None:
+        async def feed() -> None:
             for number in numbers:
-                await self._feed_one(door, make_input(plan.seeds, plan.run_seed, number))
+                await self._feed_one(pipeline, make_input(plan.seeds, plan.run_seed, number))
 
         plan = self._plan
         async with asyncio.TaskGroup() as feeders:
             for _ in range(plan.at_once):
-                feeders.create_task(feed_on())
+                feeders.create_task(feed())
 
-    async def _feed_one(self, door: InProcessPipeline, fuzz_input: FuzzInput) -> None:
+    async def _feed_one(self, pipeline: InProcessPipeline, fuzz_input: FuzzInput) -> None:
         clip = self._scratch / fuzz_input.name
         clip.write_bytes(fuzz_input.data)
         try:
-            outcome = await door.try_clip(clip, fuzz_input.options)
+            outcome = await pipeline.try_clip(clip, fuzz_input.options)
             through_service = await self._try_service(clip, fuzz_input)
         finally:
             clip.unlink()
         self._findings.add(fuzz_input, outcome, through_service)
 
     async def _try_service(self, clip: Path, fuzz_input: FuzzInput) -> Outcome | None:
-        """None where it is not this input's turn, or the service has lost a part."""
+        """Outcome through the service; None: not selected, or the service has lost a part."""
         stack, service, lost = self._stack, self._service, self._findings.parts_lost
         if stack is None or service is None or lost or fuzz_input.number % self._plan.service_every:
             return None
@@ -147,10 +147,10 @@ class FuzzRun:
             return []
         settings = self._stack.settings
         jobs = self._service.jobs
-        with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
+        with Redis.from_url(settings.redis_url, decode_responses=True) as redis:  # pyright: ignore[reportUnknownMemberType]  # its keyword arguments have no types
             return find_stray_files(settings.store_dir, jobs) + find_stray_keys(redis, jobs)
 
-    async def _keep_saying(self) -> None:
+    async def _log_progress(self) -> None:
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
             found, seconds = self._findings.summary(), time.monotonic() - self._began

@@ -1,15 +1,15 @@
-"""The files that inputs are made from: tiny, whole, one of every container and codec."""
+"""Seeds: tiny intact files of every container and codec, from which inputs are made."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import av
 import numpy as np
@@ -22,7 +22,7 @@ from training.synthetic.renderer import PerformanceRenderer
 
 _FRAME_COUNT: Final = 2
 _REORDERED_FRAME_COUNT: Final = 3
-"""Where some are shown in another order than they are coded."""
+"""For codecs that reorder frames."""
 _SIZE: Final = (80, 60)
 _MIN_PACKET_BYTES: Final = 8
 _NOBODY_UID: Final = 65534
@@ -40,13 +40,12 @@ _X265: Final = {
 _AV1: Final = {"preset": "11", "svtav1-params": "lp=1"}
 _MJPEG: Final = {"strict": "unofficial", "qmax": "3"}
 _BITEXACT: Final = {"fflags": "+bitexact"}
-_ROTATED: Final[dict[str, Any]] = {"rotation": 180, "aspect": Fraction(4, 3)}
 _FRAGMENTED: Final = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A whole file. packets: where its coded packets and codec headers lie: (start, stop)."""
+    """An intact file. packets: (start, stop) of its coded packets and codec headers."""
 
     name: str
     data: bytes
@@ -59,14 +58,14 @@ class Seed:
 
 
 def make_seeds() -> tuple[Seed, ...]:
-    """Every seed, the same bytes each time but for x264's, which depend on the heap a little."""
+    """Make every seed; the same bytes each time except for x264's, which vary slightly."""
     with TemporaryDirectory(prefix="circumplex-seeds-") as folder:
-        return tuple(_make_seed(Path(folder), *recipe) for recipe in _seed_specs())
+        return tuple(_make_seed(Path(folder), *spec) for spec in _seed_specs())
 
 
 @contextmanager
 def _as_unprivileged_user(folder: Path) -> Generator[None]:
-    """SVT-AV1 takes real-time priority for its threads and its caller's wherever root runs it."""
+    """Drop root: as root, SVT-AV1 gives itself and its caller real-time priority."""
     if os.geteuid() != 0:
         yield
         return
@@ -85,19 +84,25 @@ def _seed_specs() -> Sequence[SeedSpec]:
     face = _draw_face()
     h264, plain = _X264, {"b": "400000"}
 
-    def video(codec: str, options: dict[str, str] = plain, **oddities: Any) -> VideoTrack:
-        track: dict[str, Any] = {"size": _SIZE, "count": _FRAME_COUNT, "tick": Fraction(1, 25)}
-        track["picture"] = face
-        if options in (_X264, _X265):
-            track["count"] = _REORDERED_FRAME_COUNT
-        return VideoTrack(codec=codec, options=options, **(track | oddities))
+    def video(codec: str, options: dict[str, str] = plain) -> VideoTrack:
+        return VideoTrack(
+            codec=codec,
+            options=options,
+            size=_SIZE,
+            count=_REORDERED_FRAME_COUNT if options in (_X264, _X265) else _FRAME_COUNT,
+            time_base=Fraction(1, 25),
+            picture=face,
+        )
 
-    turned = video("libx264", h264, **_ROTATED, picture=face[::-1, ::-1])
+    edited = replace(video("libx264", h264), start_seconds=Fraction(1, 5))
+    rotated = replace(
+        video("libx264", h264), rotation=180, aspect=Fraction(4, 3), picture=face[::-1, ::-1]
+    )
     return (
         ("plain.mp4", video("libx264", h264), _audio_track("aac"), {}),
-        ("edited.mp4", video("libx264", h264, starts_at=Fraction(1, 5)), _audio_track("aac"), {}),
+        ("edited.mp4", edited, _audio_track("aac"), {}),
         ("fragmented.mp4", video("libx264", h264), _audio_track("aac"), _FRAGMENTED),
-        ("turned.mov", turned, _audio_track("pcm_s16le"), {}),
+        ("turned.mov", rotated, _audio_track("pcm_s16le"), {}),
         ("hevc.mp4", video("libx265", _X265), None, {}),
         ("mpeg4.mp4", video("mpeg4"), _audio_track("libmp3lame"), {}),
         ("av1.mp4", video("libsvtav1", _AV1), _audio_track("libopus"), {}),
@@ -124,29 +129,29 @@ def _audio_track(codec: str) -> AudioTrack:
 
 
 def _draw_face() -> UInt8Array:
-    """(60, 80, 3) uint8: the demo's actor, small, and still found."""
+    """Render the demo's actor to (60, 80, 3) uint8, small but still detectable."""
     width, height = _SIZE
     performance = create_demo_performance(seconds=1.0)
     camera = Camera.from_seed(performance.seed)
-    studio = PerformanceRenderer(performance, camera, height=height, width=width)
-    return next(render_frames(performance, studio, np.zeros(1)))
+    renderer = PerformanceRenderer(performance, camera, height=height, width=width)
+    return next(render_frames(performance, renderer, np.zeros(1)))
 
 
 def _make_seed(
     folder: Path,
     name: str,
-    pictures: VideoTrack | None,
-    sound: AudioTrack | None,
+    video: VideoTrack | None,
+    audio: AudioTrack | None,
     muxer: dict[str, str],
 ) -> Seed:
     with _as_unprivileged_user(folder):
-        path = encode_clip(folder / name, pictures, sound, **_BITEXACT, **muxer)
+        path = encode_clip(folder / name, video, audio, **_BITEXACT, **muxer)
     data = path.read_bytes()
     return Seed(name=name, data=data, packets=tuple(_locate_packets(path, data)))
 
 
 def _locate_packets(path: Path, data: bytes) -> list[tuple[int, int]]:
-    """Where codec headers and packets lie in one piece in the file."""
+    """Locate the codec headers and packets that are contiguous in the file."""
     with av.open(str(path)) as container:
         headers = [stream.codec_context.extradata or b"" for stream in container.streams]
         parts = headers + [bytes(packet) for packet in container.demux()]

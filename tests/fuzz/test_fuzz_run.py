@@ -1,4 +1,4 @@
-"""A short run of what `make fuzz` does at length, and e2e_eval that it sees what goes wrong."""
+"""Fuzz run: a short one, and the detection of failures and leaks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.fuzz.seeds import Seed
 INPUT_COUNT = 200
 
 
-async def test_damaged_clips_end_in_a_result_or_a_typed_error_and_leave_nothing(
+async def test_damaged_clips_end_in_a_result_or_a_typed_error_without_leaks(
     seeds: tuple[Seed, ...], tmp_path: Path
 ) -> None:
     scratch = tmp_path / "inputs"
@@ -54,19 +54,19 @@ async def test_damaged_clips_end_in_a_result_or_a_typed_error_and_leave_nothing(
     assert summary["outcomes"]["clip_not_media"] > INPUT_COUNT / 20
 
 
-async def test_every_seed_is_whole(seeds: tuple[Seed, ...], tmp_path: Path) -> None:
+async def test_every_seed_is_intact(seeds: tuple[Seed, ...], tmp_path: Path) -> None:
     async with open_clip_extractor(Settings(**FUZZ_SETTINGS)) as extractor:
-        door = InProcessPipeline(extractor, hang_seconds=60)
+        pipeline = InProcessPipeline(extractor, hang_seconds=60)
         for seed in seeds:
             clip = tmp_path / seed.name
             clip.write_bytes(seed.data)
-            outcome = await door.try_clip(clip, AnalysisOptions())
+            outcome = await pipeline.try_clip(clip, AnalysisOptions())
             expected = "clip_without_video" if seed.name.startswith("sound") else "succeeded"
             assert (seed.name, outcome.code) == (seed.name, expected)
 
 
 class FailingClipExtractor:
-    """An extractor that fails in one way."""
+    """An extractor that raises an error, or hangs."""
 
     def __init__(self, error: Exception | None) -> None:
         self._error = error
@@ -114,11 +114,11 @@ def test_suspicious_input_is_saved_and_only_a_typed_crash_passes(
     seeds: tuple[Seed, ...], tmp_path: Path, verdict: Verdict
 ) -> None:
     findings = FuzzFindings(folder=tmp_path)
-    fed = make_input(seeds, 1, 1)
-    findings.add(fed, Outcome(code="some_code", verdict=verdict), None)
+    fuzz_input = make_input(seeds, 1, 1)
+    findings.add(fuzz_input, Outcome(code="some_code", verdict=verdict), None)
     assert has_passed(findings.summary()) is (verdict is Verdict.CRASH)
-    assert (tmp_path / fed.name).read_bytes() == fed.data
-    assert [kept["name"] for kept in findings.summary()["kept"]] == [fed.name]
+    assert (tmp_path / fuzz_input.name).read_bytes() == fuzz_input.data
+    assert [saved["name"] for saved in findings.summary()["kept"]] == [fuzz_input.name]
 
 
 @pytest.mark.parametrize(
@@ -133,30 +133,30 @@ def test_suspicious_input_is_saved_and_only_a_typed_crash_passes(
 def test_invalid_result_is_detected(frames: dict[str, list[float]]) -> None:
     with pytest.raises(InvalidResult):
         check_document({"frames": frames, "tracks": []})
-    whole = {"index": [0], "time": [0.0]}
-    assert check_document({"frames": whole, "tracks": [{"frames": whole}]}) == 1
+    valid = {"index": [0], "time": [0.0]}
+    assert check_document({"frames": valid, "tracks": [{"frames": valid}]}) == 1
     with pytest.raises(InvalidResult):
-        check_document({"frames": whole, "tracks": [{"frames": frames | {"index": [0]}}]})
+        check_document({"frames": valid, "tracks": [{"frames": frames | {"index": [0]}}]})
 
 
-def test_processes_and_handles_that_stay_are_leaks() -> None:
+def test_remaining_processes_and_handles_are_leaks() -> None:
     before = snapshot_resources(list)
     assert not snapshot_resources(list).find_leaks_since(before)
-    with ExitStack() as opened:
+    with ExitStack() as handles:
         for _ in range(2 * HANDLE_TOLERANCE):
-            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            handles.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         (leak,) = snapshot_resources(list).find_leaks_since(before)
         assert leak.startswith(f"handles of {os.getpid()}")
-    with subprocess.Popen(["sleep", "60"]) as child:
+    with subprocess.Popen(["sleep", "60"]) as process:
         (leak,) = snapshot_resources(list).find_leaks_since(before)
         assert leak.startswith("processes")
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert "zombies: 1" in snapshot_resources(list).find_leaks_since(before)
     assert not snapshot_resources(list).find_leaks_since(before)
 
 
-def test_files_of_no_job_are_strays(tmp_path: Path) -> None:
+def test_files_without_a_job_are_reported_as_strays(tmp_path: Path) -> None:
     for name in (
         "clips/one",
         "clips/two",
@@ -173,8 +173,8 @@ def test_files_of_no_job_are_strays(tmp_path: Path) -> None:
         "clips/two",
         "results/two/1.json",
     ]
-    census = replace(snapshot_resources(list), strays=("clips/two",))
-    assert census.find_leaks_since(snapshot_resources(list)) == ["stray: clips/two"]
+    snapshot = replace(snapshot_resources(list), strays=("clips/two",))
+    assert snapshot.find_leaks_since(snapshot_resources(list)) == ["stray: clips/two"]
 
 
 def test_shared_memory_is_listed() -> None:

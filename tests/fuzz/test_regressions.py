@@ -1,4 +1,4 @@
-"""What fuzzing has found stays found: each by the smallest file that shows it."""
+"""Regressions found by fuzzing, each with the smallest file that shows it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_impossible_sample_rate_costs_no_memory(tmp_path: Path, rate_hz: int) ->
 
 @pytest.mark.parametrize("size", [(4160, 48), (8192, 2), (2, 4096)])
 def test_frame_of_a_few_rows_needs_few_detector_runs(size: tuple[int, int]) -> None:
-    """It was searched in up to sixteen hundred tiles: seconds a frame."""
+    """Such frames used to be split into up to 1,600 tiles, which took seconds a frame."""
     width, height = size
     tiles = list(make_tiles(np.zeros((height, width, 3), np.uint8)))
     assert len(tiles) <= 32
@@ -76,9 +76,9 @@ def test_invalid_duration_is_not_reported(tmp_path: Path, tag: str) -> None:
     for node in durations:
         node.body = tag.encode()
     clip.write_bytes(b"".join(map(write_element, elements)))
-    *_, facts = read_all(clip)
-    assert facts.duration_seconds == facts.container_seconds
-    assert facts.frames_estimate == 5
+    *_, info = read_all(clip)
+    assert info.duration_seconds == info.container_seconds
+    assert info.frames_estimate == 5
 
 
 def test_stream_of_negative_duration_is_read(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_stream_of_negative_duration_is_read(tmp_path: Path) -> None:
     header.body = b"\x01" + header.body[1:4] + bytes(16) + header.body[12:16]
     header.body += struct.pack(">q", -5) + bytes(4)
     clip.write_bytes(b"".join(map(write_box, boxes)))
-    *_, facts = read_all(clip)
-    assert facts.duration_seconds is None or facts.duration_seconds >= 0
-    assert facts.frames_estimate == 5
+    *_, info = read_all(clip)
+    assert info.duration_seconds is None or info.duration_seconds >= 0
+    assert info.frames_estimate == 5
 
 
 def test_undecodable_audio_is_silence_and_flagged(tmp_path: Path) -> None:

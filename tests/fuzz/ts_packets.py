@@ -1,4 +1,4 @@
-"""The packets of MPEG transport streams: ids, continuity, clocks, tables and their order."""
+"""Packets of MPEG transport streams: mutations of ids, continuity, clocks, tables and order."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ PacketList = list[bytearray]
 
 
 def mutate(data: bytes, rng: Random) -> tuple[bytes, str]:
-    """Do one thing to one packet or to the order of packets; returns what was done too."""
+    """Apply one mutation to packets or their order; returns the data and the mutation's name."""
     packets = [bytearray(data[at : at + PACKET_BYTES]) for at in range(0, len(data), PACKET_BYTES)]
-    act = rng.choice(_MUTATIONS)
+    mutation = rng.choice(_MUTATIONS)
     for _ in range(rng.choice((1, 1, 2, 5))):
-        whole = [packet for packet in packets if len(packet) == PACKET_BYTES]
-        if not whole:
+        complete = [packet for packet in packets if len(packet) == PACKET_BYTES]
+        if not complete:
             return damage(data, rng)
-        act(packets, rng.choice(whole), rng)
-    return b"".join(packets), act.__name__.strip("_")
+        mutation(packets, rng.choice(complete), rng)
+    return b"".join(packets), mutation.__name__.strip("_")
 
 
 def _readdress(packets: PacketList, packet: bytearray, rng: Random) -> None:
-    """Another packet id: another stream's, a table's, or nobody's."""
+    """Change the packet id to another stream's, a table's, or an unused one."""
     other = rng.choice([other for other in packets if len(other) == PACKET_BYTES])
     number = rng.choice((0, 1, 0x11, 0x1FFF, rng.getrandbits(13), (other[1] & 31) << 8 | other[2]))
     packet[1] = packet[1] & 0xE0 | number >> 8
@@ -42,13 +42,13 @@ def _break_continuity(_: PacketList, packet: bytearray, rng: Random) -> None:
 
 
 def _flag(_: PacketList, packet: bytearray, rng: Random) -> None:
-    """Error, payload start, scrambling and adaptation bits."""
+    """Flip an error, payload start, scrambling or adaptation bit."""
     place = rng.choice((1, 3))
     packet[place] ^= 1 << rng.randrange(5 if place == 1 else 4, 8)
 
 
 def _adapt(_: PacketList, packet: bytearray, rng: Random) -> None:
-    """An adaptation field of any length, with any clock."""
+    """Write an adaptation field of any length, with any clock."""
     packet[3] |= 0x20
     packet[4] = interesting_value(rng, 8, packet[4])
     packet[5] = rng.getrandbits(8) | rng.choice((0, 0x10, 0x80))
@@ -59,7 +59,7 @@ def _adapt(_: PacketList, packet: bytearray, rng: Random) -> None:
 
 
 def _time(_: PacketList, packet: bytearray, rng: Random) -> None:
-    """Header and timestamps of the elementary packet that starts here, if one does."""
+    """Change the header or timestamps of an elementary packet that starts here."""
     start = packet.find(b"\x00\x00\x01", 4)
     if 0 <= start < PACKET_BYTES - 24:
         place = start + rng.randrange(3, 19)
@@ -67,7 +67,7 @@ def _time(_: PacketList, packet: bytearray, rng: Random) -> None:
 
 
 def _tabulate(packets: PacketList, _: bytearray, rng: Random) -> None:
-    """A byte of a table, checksum and all: demuxers go on without it."""
+    """Change a byte of a table, or of its checksum, which demuxers ignore."""
     tables = [packet for packet in packets if len(packet) == PACKET_BYTES and packet[1] & 0x40]
     if tables:
         table = rng.choice(tables[:4])

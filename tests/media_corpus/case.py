@@ -1,9 +1,9 @@
-"""A clip of the corpus: how it is made, and what must come of it.
+"""Case of the media corpus: the steps that make a clip, and the expected reading of it.
 
-To add one, add a `case` to a table (containers, clocks or pictures): a name, the file, FFmpeg's
-arguments, one command after the other, and what differs from the usual: 25 rows from 0 to 0.96
-seconds, no sound, nothing odd. A function of the folder does what no command can (surgery). The
-rows of every case are also held, tick by tick, to what FFmpeg's own program lists.
+To add a clip, add a `case` to a table (containers, timestamps or picture_formats): its name, its
+file, the FFmpeg commands or functions of the folder (file_edits) that make it, and what differs
+from the default: 25 frames from 0 to 0.96 seconds, no audio, no anomalies. The times of every
+clip are also compared, tick by tick, with those that the `ffmpeg` program lists.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ BuildStep = str | Callable[[Path], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusCase:
-    """What is expected of a clip.
+    """Steps that make a clip, and what is expected of it.
 
-    first, last: seconds of the first and the last row; None: not foretold.
-    facts, anomalies: some of those of the media block. video_stream: the one asked for.
-    listed: what FFmpeg is asked to list.
+    rows: number of frames. first, last: times of the first and the last frame in seconds.
+    media_info, anomalies: some fields of MediaInfo and Anomalies. video_stream: the requested one.
+    listed: FFmpeg's specifier of the same stream.
     """
 
     name: str
@@ -43,7 +43,7 @@ class CorpusCase:
     first: float = 0.0
     last: float = 0.96
     flags: set[Flag] = field(default_factory=set[Flag])
-    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    media_info: dict[str, Any] = field(default_factory=dict[str, Any])
     anomalies: dict[str, Any] = field(default_factory=dict[str, Any])
     video_stream: int | None = None
     listed: str = "v:0"

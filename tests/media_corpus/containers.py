@@ -1,4 +1,4 @@
-"""One second in every container and codec that people upload."""
+"""Container cases: one second of video in every container and codec that is accepted."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ INFERRED = {Flag.TIMES_IRREGULAR}
 CONTAINER_CASES = [
     case("mp4", "a.mp4", f"{VIDEO_SOURCE} {AUDIO_SOURCE} {H264} a.mp4"),
     case(
-        "mp4, sound first",
+        "mp4, audio first",
         "a.mp4",
         f"{AUDIO_SOURCE} {VIDEO_SOURCE} -map 0 -map 1 {H264} a.mp4",
-        facts={"video_stream_index": 1, "audio_stream_index": 0, "audio_codec": "aac"},
+        media_info={"video_stream_index": 1, "audio_stream_index": 0, "audio_codec": "aac"},
     ),
     case(
         "mp4, in fragments",
@@ -37,13 +37,13 @@ CONTAINER_CASES = [
         "mp4, hevc",
         "a.mp4",
         f"{VIDEO_SOURCE} {HEVC} -bf 3 a.mp4",
-        facts={"video_codec": "hevc", "video_profile": "Main"},
+        media_info={"video_codec": "hevc", "video_profile": "Main"},
     ),
     case(
         "mp4, av1 with hidden frames",
         "a.mp4",
         f"{VIDEO_SOURCE} {YUV420P} -c:v libsvtav1 -preset 12 -svtav1-params lp=1 a.mp4",
-        facts={"video_codec": "av1"},
+        media_info={"video_codec": "av1"},
     ),
     case("mp4, mpeg-4 part 2", "a.mp4", f"{VIDEO_SOURCE} -c:v mpeg4 -bf 2 a.mp4"),
     case(
@@ -60,20 +60,22 @@ CONTAINER_CASES = [
         f"{NTSC_SOURCE} {H264} a.mov",
         rows=30,
         last=29 * 1001 / 30000,
-        facts={"average_rate_hz": 30000 / 1001, "time_base": "1/30000"},
+        media_info={"average_rate_hz": 30000 / 1001, "time_base": "1/30000"},
     ),
     case(
         "mov, prores",
         "a.mov",
         f"{VIDEO_SOURCE} -c:v prores_ks -pix_fmt yuv422p10le a.mov",
-        facts={"video_codec": "prores", "bit_depth": 10, "pixel_format": "yuv422p10le"},
+        media_info={"video_codec": "prores", "bit_depth": 10, "pixel_format": "yuv422p10le"},
     ),
     case(
         "mov, prores with alpha",
         "a.mov",
         f"{VIDEO_SOURCE} -c:v prores_ks -profile:v 4 -pix_fmt yuva444p10le a.mov",
     ),
-    case("mov, png", "a.mov", f"{VIDEO_SOURCE} -c:v png a.mov", facts={"pixel_format": "rgb24"}),
+    case(
+        "mov, png", "a.mov", f"{VIDEO_SOURCE} -c:v png a.mov", media_info={"pixel_format": "rgb24"}
+    ),
     case("mov, quicktime animation", "a.mov", f"{VIDEO_SOURCE} -c:v qtrle a.mov"),
     case(
         "mov, old camera",
@@ -82,7 +84,7 @@ CONTAINER_CASES = [
         " -ar 8000 a.mov",
         rows=15,
         last=14 / 15,
-        facts={"audio_rate_hz": 8000, "color_range": "full"},
+        media_info={"audio_rate_hz": 8000, "color_range": "full"},
     ),
     case("3gp, h.263", "a.3gp", f"{LOW_RATE_SOURCE} -c:v h263 a.3gp", rows=15, last=14 / 15),
     case(
@@ -95,7 +97,7 @@ CONTAINER_CASES = [
         "a.webm",
         f"{VIDEO_SOURCE} {AUDIO_SOURCE} -c:v libvpx-vp9 -auto-alt-ref 1 -lag-in-frames 10"
         " -cpu-used 8 -c:a libopus a.webm",
-        facts={"audio_codec": "opus", "time_base": "1/1000"},
+        media_info={"audio_codec": "opus", "time_base": "1/1000"},
     ),
     case(
         "webm, alpha",
@@ -106,7 +108,7 @@ CONTAINER_CASES = [
         "matroska, no duration",
         "a.mkv",
         f"{VIDEO_SOURCE} {H264} -live 1 a.mkv",
-        facts={"duration_seconds": None, "frames_estimate": None},
+        media_info={"duration_seconds": None, "frames_estimate": None},
     ),
     case("matroska, ffv1", "a.mkv", f"{VIDEO_SOURCE} -c:v ffv1 a.mkv"),
     case(
@@ -189,7 +191,7 @@ CONTAINER_CASES = [
         rename_file("b.ts", "a.mp4"),
         first=1.4,
         last=2.36,
-        facts={"container": "mpegts"},
+        media_info={"container": "mpegts"},
     ),
     case(
         "matroska called avi",

@@ -1,4 +1,4 @@
-"""FFmpeg's own program: it lists a clip's frames, and makes clips as its users do."""
+"""FFmpeg reference: the `ffmpeg` program makes clips and lists their frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FRAME_PTS = re.compile(r"\bn: *\d+ pts: *(-?\d+) ")
 
 @dataclass(frozen=True, kw_only=True)
 class FrameListing:
-    """What FFmpeg shows of one stream: pts in ticks of `base` seconds, in order."""
+    """Frames of one stream in order: pts in ticks of `time_base` seconds."""
 
     time_base: Fraction
     ticks: list[int]
@@ -26,7 +26,7 @@ class FrameListing:
 
 
 def list_frames(clip: Path, stream: str = "v:0") -> FrameListing:
-    """Every frame that `ffmpeg` shows of a clip; damage is passed over, as it does."""
+    """List the frames that `ffmpeg` decodes; damaged ones are skipped."""
     done = _run(
         *("-loglevel", "info", "-copyts", "-threads", "1", "-i", str(clip), "-map", f"0:{stream}"),
         *("-vf", "showinfo=checksum=0", "-fps_mode", "passthrough", "-f", "null", "-"),

@@ -1,4 +1,4 @@
-"""What is done to files that no muxer would do."""
+"""File edits that no muxer makes, as build steps of cases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def concatenate_files(*parts: str, into: str) -> Callable[[Path], None]:
-    """Files one after the other, as transport streams may be."""
+    """Concatenate files, as is valid for transport streams."""
 
     def step(folder: Path) -> None:
         (folder / into).write_bytes(b"".join((folder / part).read_bytes() for part in parts))
@@ -24,7 +24,7 @@ def rename_file(name: str, to: str) -> Callable[[Path], None]:
 
 
 def drop_first_packets(name: str, share: float) -> Callable[[Path], None]:
-    """A transport stream whose recording began in the middle."""
+    """Drop the first packets of a transport stream, a share of all."""
 
     def step(folder: Path) -> None:
         content = (folder / name).read_bytes()
@@ -57,7 +57,7 @@ def set_edit_list(name: str, *edits: tuple[int, int]) -> Callable[[Path], None]:
 
 
 def replace_bytes(name: str, old: bytes, new: bytes, *, count: int = 1) -> Callable[[Path], None]:
-    """Bytes for bytes; `old` must be there."""
+    """Replace bytes by as many others; `old` must occur."""
 
     def step(folder: Path) -> None:
         content = (folder / name).read_bytes()

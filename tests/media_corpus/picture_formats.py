@@ -1,4 +1,4 @@
-"""Pictures of every shape, turn, depth and colour, and files with several of them."""
+"""Picture cases: geometry, orientation, bit depth, colours, and several video streams."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ TWO_SEGMENTS = {"rows": 50, "first": 1.4, "last": 3.36, "flags": {Flag.DAMAGED, 
 
 GEOMETRY_CASES = [
     case(
-        "turned left",
+        "rotated left",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} b.mp4",
         f"-display_rotation 90 {REMUX}",
-        facts={"rotation_degrees": 90, "mirrored": False, "width": 48, "height": 64},
+        media_info={"rotation_degrees": 90, "mirrored": False, "width": 48, "height": 64},
     ),
     case(
-        "turned right",
+        "rotated right",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} b.mp4",
         f"-display_rotation -90 {REMUX}",
-        facts={"rotation_degrees": 270, "width": 48},
+        media_info={"rotation_degrees": 270, "width": 48},
     ),
     case(
         "upside down",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} b.mp4",
         f"-display_rotation 180 {REMUX}",
-        facts={"rotation_degrees": 180, "width": 64},
+        media_info={"rotation_degrees": 180, "width": 64},
     ),
     case(
         "mirrored",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} b.mp4",
         f"-display_hflip {REMUX}",
-        facts={"rotation_degrees": 0, "mirrored": True},
+        media_info={"rotation_degrees": 0, "mirrored": True},
     ),
     case(
-        "mirrored and turned",
+        "mirrored and rotated",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} a.mp4",
         set_display_matrix("a.mp4", (0, 1, 1, 0)),
-        facts={"rotation_degrees": 90, "mirrored": True, "width": 48, "height": 64},
+        media_info={"rotation_degrees": 90, "mirrored": True, "width": 48, "height": 64},
     ),
     case(
-        "askew",
+        "rotated by 30 degrees",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} b.mp4",
         f"-display_rotation 30 {REMUX}",
-        facts={"rotation_degrees": 30, "width": 80, "height": 74},
+        media_info={"rotation_degrees": 30, "width": 80, "height": 74},
     ),
     case(
         "wide pixels",
         "a.mkv",
         f"{VIDEO_SOURCE} -vf setsar=64/45 {H264} a.mkv",
-        facts={"sample_aspect_ratio": "64:45", "width": 91, "coded_width": 64},
+        media_info={"sample_aspect_ratio": "64:45", "width": 91, "coded_width": 64},
     ),
     case(
         "narrow pixels",
@@ -69,23 +69,23 @@ GEOMETRY_CASES = [
         last=2.4,
     ),
     case(
-        "wide pixels, turned",
+        "wide pixels, rotated",
         "a.mp4",
         f"{VIDEO_SOURCE} -vf setsar=2 {H264} b.mp4",
         f"-display_rotation 90 {REMUX}",
-        facts={"width": 48, "height": 128},
+        media_info={"width": 48, "height": 128},
     ),
     case(
         "odd size",
         "a.mkv",
         f"{VIDEO_SOURCE} -vf scale=65:49 -c:v ffv1 {YUV420P} a.mkv",
-        facts={"width": 65, "height": 49},
+        media_info={"width": 65, "height": 49},
     ),
     case(
         "cropped by the codec",
         "a.mp4",
         f"{VIDEO_SOURCE} -vf scale=66:50,setsar=1 {H264} a.mp4",
-        facts={"width": 66, "height": 50},
+        media_info={"width": 66, "height": 50},
     ),
     case(
         "size changes",
@@ -112,49 +112,49 @@ GEOMETRY_CASES = [
         first=1.44,
         last=2.4,
         flags={Flag.INTERLACED},
-        facts={"field_order": "top"},
+        media_info={"field_order": "top"},
     ),
     case(
         "interlaced, bottom first",
         "a.mp4",
         f"{VIDEO_SOURCE} {YUV420P} -c:v libx264 -x264-params bff=1 a.mp4",
         flags={Flag.INTERLACED},
-        facts={"field_order": "bottom"},
+        media_info={"field_order": "bottom"},
     ),
 ]
 
 COLOR_CASES = [
-    case("ten bits", "a.mp4", f"{VIDEO_SOURCE} {H264_TEN_BIT} a.mp4", facts={"bit_depth": 10}),
+    case("ten bits", "a.mp4", f"{VIDEO_SOURCE} {H264_TEN_BIT} a.mp4", media_info={"bit_depth": 10}),
     case(
         "ten bits, hevc",
         "a.mp4",
         f"{VIDEO_SOURCE} {HEVC} -pix_fmt yuv420p10le a.mp4",
-        facts={"bit_depth": 10, "video_profile": "Main 10"},
+        media_info={"bit_depth": 10, "video_profile": "Main 10"},
     ),
     case(
         "twelve bits",
         "a.mkv",
         f"{VIDEO_SOURCE} {HEVC} -pix_fmt yuv422p12le a.mkv",
-        facts={"bit_depth": 12},
+        media_info={"bit_depth": 12},
     ),
     case(
         "full range",
         "a.mp4",
         f"{VIDEO_SOURCE} -vf scale=out_range=full {H264} -color_range pc a.mp4",
-        facts={"color_range": "full"},
+        media_info={"color_range": "full"},
     ),
     case(
         "bt.709",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} -color_range tv -x264-params"
         " colorprim=bt709:transfer=bt709:colormatrix=bt709 a.mp4",
-        facts={"color_matrix": "bt709", "color_transfer": "bt709", "color_range": "limited"},
+        media_info={"color_matrix": "bt709", "color_transfer": "bt709", "color_range": "limited"},
     ),
     case(
         "rgb",
         "a.mkv",
         f"{VIDEO_SOURCE} -c:v libx264rgb -pix_fmt rgb24 a.mkv",
-        facts={"pixel_format": "gbrp", "color_matrix": "gbr"},
+        media_info={"pixel_format": "gbrp", "color_matrix": "gbr"},
     ),
     case("grey", "a.mkv", f"{VIDEO_SOURCE} -c:v ffv1 -pix_fmt gray a.mkv"),
     case(
@@ -162,20 +162,20 @@ COLOR_CASES = [
         "a.mp4",
         f"{VIDEO_SOURCE} {H264_TEN_BIT} {BT2020_PARAMS}:transfer=smpte2084 a.mp4",
         flags={Flag.TONE_MAPPED},
-        facts={"hdr": "pq", "color_primaries": "bt2020"},
+        media_info={"hdr": "pq", "color_primaries": "bt2020"},
     ),
     case(
         "hlg",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264_TEN_BIT} {BT2020_PARAMS}:transfer=arib-std-b67 a.mp4",
         flags={Flag.TONE_MAPPED},
-        facts={"hdr": "hlg", "color_matrix": "bt2020nc"},
+        media_info={"hdr": "hlg", "color_matrix": "bt2020nc"},
     ),
     case(
         "ycgco",
         "a.mp4",
         f"{VIDEO_SOURCE} {H264} -x264-params colormatrix=YCgCo a.mp4",
-        facts={"color_matrix": "ycgco"},
+        media_info={"color_matrix": "ycgco"},
     ),
 ]
 
@@ -186,13 +186,13 @@ MULTI_STREAM_CASES = [
         f"{VIDEO_SOURCE} {H264} b.mp4",
         f"{VIDEO_SOURCE} -frames:v 1 c.png",
         "-i c.png -i b.mp4 -map 0 -map 1 -c copy -disposition:v:0 attached_pic a.mp4",
-        facts={"video_streams": 1, "video_stream_index": 0},
+        media_info={"video_streams": 1, "video_stream_index": 0},
     ),
     case(
         "two videos",
         "a.mkv",
         f"{VIDEO_SOURCE} {LARGE_SOURCE} -map 0 -map 1 {H264} a.mkv",
-        facts={"video_streams": 2, "video_stream_index": 0, "width": 64},
+        media_info={"video_streams": 2, "video_stream_index": 0, "width": 64},
     ),
     case(
         "the second video",
@@ -202,6 +202,6 @@ MULTI_STREAM_CASES = [
         last=0.9,
         video_stream=1,
         listed="v:1",
-        facts={"width": 96},
+        media_info={"width": 96},
     ),
 ]

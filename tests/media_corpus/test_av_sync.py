@@ -1,4 +1,4 @@
-"""A flash and a clap made together are found together, wherever either stream starts."""
+"""Audio-video sync: a flash and a clap made together are read together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VP8 = "-c:v libvpx -deadline realtime -cpu-used 8"
 VP9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"
 OFFSETS_SECONDS = [-0.5, -0.137, 0.0, 0.021, 0.26, 0.5]
 WHOLE_FRAME_OFFSETS_SECONDS = [-0.48, -0.2, 0.04, 0.36, 0.48]
-"""Whole frames at 25 Hz: FFmpeg rounds pictures to those."""
+"""Whole frames at 25 Hz: FFmpeg rounds video times to those."""
 FORMATS = {
     "mp4, aac": ("clip.mp4", f"{H264} -c:a aac", 48_000),
     "mp4, aac 44.1 kHz, b-frames": ("clip.mp4", f"{REORDERED} -c:a aac", 44_100),
@@ -50,7 +50,7 @@ FORMATS = {
 
 
 def write_claps(path: Path, *, rate_hz: int, start_seconds: float) -> None:
-    """A sound of 2.4 s that claps when the pictures flash, if it is heard from `starts_at` on."""
+    """Write 2.4 s of audio with a clap at the flash, for audio that starts at `start_seconds`."""
     samples = np.zeros(round(2.4 * rate_hz))
     first = round((FLASH_SECONDS - start_seconds) * rate_hz)
     noise = make_clap(rate_hz)
@@ -63,7 +63,7 @@ def write_claps(path: Path, *, rate_hz: int, start_seconds: float) -> None:
 
 
 def measure_av_offset_seconds(clip: Path) -> float:
-    """Seconds by which the clap comes after the flash."""
+    """Measure the seconds from the flash to the clap."""
     reading = read_video(clip)
     levels = [float(picture.mean()) for picture in reading.pixels]
     flash = reading.times[int(np.argmax(levels))]
@@ -73,28 +73,26 @@ def measure_av_offset_seconds(clip: Path) -> float:
 
 @pytest.mark.parametrize(("name", "codecs", "rate_hz"), FORMATS.values(), ids=FORMATS.keys())
 def test_flash_and_clap_are_together(tmp_path: Path, name: str, codecs: str, rate_hz: int) -> None:
-    apart: dict[float, float] = {}
+    av_offsets: dict[float, float] = {}
     for offset in OFFSETS_SECONDS:
         write_claps(tmp_path / "clap.wav", rate_hz=rate_hz, start_seconds=offset)
         run_ffmpeg(f"{FLASH} -itsoffset {offset} -i clap.wav {codecs} {name}", folder=tmp_path)
-        apart[offset] = measure_av_offset_seconds(tmp_path / name)
-    assert apart == pytest.approx(dict.fromkeys(OFFSETS_SECONDS, 0.0), abs=0.002)
+        av_offsets[offset] = measure_av_offset_seconds(tmp_path / name)
+    assert av_offsets == pytest.approx(dict.fromkeys(OFFSETS_SECONDS, 0.0), abs=0.002)
 
 
 @pytest.mark.parametrize("kind", ["mp4, aac", "matroska, aac", "webm, vp9 and opus", "ts, mp2"])
-def test_flash_and_clap_are_together_where_pictures_start_elsewhere(
-    tmp_path: Path, kind: str
-) -> None:
+def test_flash_and_clap_are_together_when_video_starts_elsewhere(tmp_path: Path, kind: str) -> None:
     name, codecs, rate_hz = FORMATS[kind]
-    apart: dict[float, float] = {}
+    av_offsets: dict[float, float] = {}
     for offset in WHOLE_FRAME_OFFSETS_SECONDS:
         write_claps(tmp_path / "clap.wav", rate_hz=rate_hz, start_seconds=-offset)
         run_ffmpeg(
             f"-itsoffset {offset} {FLASH} -i clap.wav -fps_mode passthrough {codecs} {name}",
             folder=tmp_path,
         )
-        apart[offset] = measure_av_offset_seconds(tmp_path / name)
-    assert apart == pytest.approx(dict.fromkeys(WHOLE_FRAME_OFFSETS_SECONDS, 0.0), abs=0.002)
+        av_offsets[offset] = measure_av_offset_seconds(tmp_path / name)
+    assert av_offsets == pytest.approx(dict.fromkeys(WHOLE_FRAME_OFFSETS_SECONDS, 0.0), abs=0.002)
 
 
 @pytest.mark.parametrize("kind", ["mp4, aac", "matroska, flac", "webm, vp8 and opus", "ts, ac-3"])
@@ -111,7 +109,7 @@ def test_clap_after_an_audio_gap_stays_in_sync(tmp_path: Path, kind: str) -> Non
     assert anomalies.audio_gap_seconds == pytest.approx(0.5, abs=0.06)
 
 
-def test_claps_stay_with_their_flashes_when_rate_and_channels_change(tmp_path: Path) -> None:
+def test_claps_stay_in_sync_when_rate_and_channels_change(tmp_path: Path) -> None:
     for number, rate_hz in enumerate((48_000, 44_100)):
         write_claps(tmp_path / "clap.wav", rate_hz=rate_hz, start_seconds=0.0)
         run_ffmpeg(
@@ -137,7 +135,7 @@ def test_claps_stay_with_their_flashes_when_rate_and_channels_change(tmp_path: P
 
 
 @pytest.mark.parametrize("speed", [0.99, 1.003, 1.01])
-def test_sound_follows_timestamps_that_drift_from_its_sample_rate(
+def test_audio_follows_timestamps_that_drift_from_its_sample_rate(
     tmp_path: Path, speed: float
 ) -> None:
     write_claps(tmp_path / "clap.wav", rate_hz=48_000, start_seconds=0.0)
@@ -147,7 +145,7 @@ def test_sound_follows_timestamps_that_drift_from_its_sample_rate(
     assert measure_av_offset_seconds(tmp_path / "clip.mkv") == pytest.approx(expected, abs=0.004)
 
 
-def test_jittering_timestamps_leave_sound_whole(tmp_path: Path) -> None:
+def test_jittering_timestamps_cause_no_gaps(tmp_path: Path) -> None:
     write_claps(tmp_path / "clap.wav", rate_hz=48_000, start_seconds=0.0)
     run_ffmpeg(f"{FLASH} -i clap.wav {H264} -c:a libopus b.mkv", folder=tmp_path)
     run_ffmpeg("-i b.mkv -c copy -bsf:a setts=ts=TS+mod(N\\,3) clip.mkv", folder=tmp_path)
@@ -156,7 +154,7 @@ def test_jittering_timestamps_leave_sound_whole(tmp_path: Path) -> None:
     assert (flags, anomalies.audio_gaps, anomalies.audio_overlaps) == (set(), 0, 0)
 
 
-def test_sound_is_silent_outside_its_own_time(tmp_path: Path) -> None:
+def test_waveform_is_silent_outside_the_audio_stream(tmp_path: Path) -> None:
     run_ffmpeg(
         f"{FLASH} -itsoffset 0.7 -f lavfi -i sine=d=0.9:r=48000 {H264} -c:a aac clip.mp4",
         folder=tmp_path,

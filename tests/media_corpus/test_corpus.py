@@ -1,4 +1,4 @@
-"""Every clip of the corpus, row by row, against FFmpeg's own listing and against its table."""
+"""Media corpus: every clip is compared with FFmpeg's listing and with its table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CORPUS = {
 
 
 @pytest.mark.parametrize("each", CORPUS.values(), ids=CORPUS.keys())
-def test_rows_are_ffmpegs_frames_at_ffmpegs_times(tmp_path: Path, each: CorpusCase) -> None:
+def test_frames_and_times_equal_those_of_ffmpeg(tmp_path: Path, each: CorpusCase) -> None:
     clip = each.build(tmp_path)
     reading, listing = (
         read_video(clip, video_stream=each.video_stream),
@@ -40,6 +40,9 @@ def test_rows_are_ffmpegs_frames_at_ffmpegs_times(tmp_path: Path, each: CorpusCa
     assert reading.times[0] == pytest.approx(each.first, abs=0.001)
     assert reading.times[-1] == pytest.approx(each.last, abs=0.001)
     assert reading.flags == each.flags
-    for found, expected in ((reading.media, each.facts), (reading.anomalies, each.anomalies)):
-        told = {name: getattr(found, name) for name in expected}
-        assert told == pytest.approx(expected)
+    for found, expected in (
+        (reading.media, each.media_info),
+        (reading.anomalies, each.anomalies),
+    ):
+        actual = {name: getattr(found, name) for name in expected}
+        assert actual == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""What damage leaves of a clip: the frames that FFmpeg still finds, flagged, or a typed error."""
+"""Damaged clips: the frames that FFmpeg can decode, flagged, or a typed error."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ FORMATS = {
     "ogg": ("a.ogv", f"{VIDEO_SOURCE} {AUDIO_SOURCE} -c:v libtheora -g 5 -c:a libvorbis a.ogv"),
 }
 SUFFIXES_WITHOUT_END_MARK = (".ts", ".mpg", ".flv", ".wmv")
-"""Nothing in them says where they end."""
+"""Containers that do not declare their end."""
 LOSS_FLAGS = {Flag.DAMAGED, Flag.TRUNCATED}
 
 
-@pytest.fixture(scope="module", params=FORMATS.values(), ids=FORMATS.keys())
+@pytest.fixture(scope="module", params=FORMATS.values(), ids=list(FORMATS))
 def intact_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name, command = request.param
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("intact")
     run_ffmpeg(command, folder=folder)
     return folder / name
 
 
 def read_times_and_flags(clip: Path) -> tuple[list[float], set[Flag]]:
-    """Times and flags, with the sound listened to as far as the frames go."""
+    """Read times and flags, with the audio up to the last frame."""
     reading = read_video(clip)
     _, flags, _ = read_audio_and_anomalies(clip, seconds=min(10.0, max(1.0, *reading.times)))
     return reading.times, reading.flags | flags
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_clip_cut_at_any_tenth_gives_the_frames_before(
+def test_a_truncated_clip_gives_the_frames_before_the_cut(
     intact_clip: Path, tmp_path: Path, tenth: int
 ) -> None:
     clip = tmp_path / intact_clip.name
@@ -75,21 +75,21 @@ def test_intact_clip_is_not_flagged_truncated(intact_clip: Path) -> None:
 
 
 def corrupt(content: bytes, seed: int) -> bytes:
-    """A way to be damaged, by seed: bits flipped, a stretch zeroed, lost, or twice."""
+    """Damage by seed: flip bits, or zero, drop or repeat a range of bytes."""
     random = np.random.default_rng(seed)
     first, second = sorted(random.integers(0, len(content), 2).tolist())
     second = min(second, first + len(content) // 8)
-    way = seed % 4
-    if way == 0:
+    kind = seed % 4
+    if kind == 0:
         flipped = bytearray(content)
         for place in random.integers(0, len(content), 1 + len(content) // 2000).tolist():
             flipped[place] ^= 1 << int(random.integers(8))
         return bytes(flipped)
-    middle = {1: bytes(second - first), 2: b"", 3: content[first:second] * 2}[way]
+    middle = {1: bytes(second - first), 2: b"", 3: content[first:second] * 2}[kind]
     return content[:first] + middle + content[second:]
 
 
-def test_mangled_clips_give_frames_or_a_typed_error(intact_clip: Path, tmp_path: Path) -> None:
+def test_corrupted_clips_give_frames_or_a_typed_error(intact_clip: Path, tmp_path: Path) -> None:
     clip, content, outcomes = tmp_path / intact_clip.name, intact_clip.read_bytes(), set[str]()
     for seed in range(24):
         clip.write_bytes(corrupt(content, seed))
@@ -105,13 +105,13 @@ def test_mangled_clips_give_frames_or_a_typed_error(intact_clip: Path, tmp_path:
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"GIF89a" + b"x" * 500, b"#EXTM3U\nb.ts\n"])
-def test_what_is_no_clip_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+def test_other_files_are_rejected(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ClipNotMedia):
         read_times_and_flags(tmp_path / name)
 
 
-def test_a_stream_that_stops_in_the_middle_of_its_time_is_cut(tmp_path: Path) -> None:
+def test_a_stream_that_ends_before_its_declared_duration_is_truncated(tmp_path: Path) -> None:
     run_ffmpeg(f"{VIDEO_SOURCE} {H264} -g 1 -movflags faststart a.mp4", folder=tmp_path)
     content = (tmp_path / "a.mp4").read_bytes()
     body = content.index(b"mdat") - 4

@@ -1,4 +1,4 @@
-"""What a clip of the corpus tells survives the confinement of the process that reads it."""
+"""Sandboxed decode process: reads the same as an unconfined one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASE_NAMES = [
     "interlaced",
     "avi, dv",
     "pq",
-    "askew",
+    "rotated by 30 degrees",
     "size changes",
     "the second video",
     "ten bits",
@@ -28,8 +28,8 @@ CASE_NAMES = [
 
 @pytest.fixture(scope="module")
 async def clip_extractor() -> AsyncIterator[ForkedClipExtractor]:
-    async with open_clip_extractor(Settings()) as opened:
-        yield opened
+    async with open_clip_extractor(Settings()) as extractor:
+        yield extractor
 
 
 @pytest.mark.parametrize("each", [CORPUS[name] for name in CASE_NAMES], ids=CASE_NAMES)
@@ -38,8 +38,8 @@ async def test_sandboxed_worker_reads_the_same_as_in_process(
 ) -> None:
     clip = each.build(tmp_path)
     reading = read_video(clip, video_stream=each.video_stream)
-    choices = AnalysisOptions(video_stream=each.video_stream)
-    async with clip_extractor(clip, choices) as messages:
+    options = AnalysisOptions(video_stream=each.video_stream)
+    async with clip_extractor(clip, options) as messages:
         opened, *chunks, closed = [message async for message in messages]
     assert isinstance(opened, ClipOpened)
     assert isinstance(closed, ClipClosed)

@@ -1,4 +1,4 @@
-"""Clips whose times are anything but index divided by rate."""
+"""Timestamp cases: clips whose times are not index divided by rate."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ TIMESTAMP_CASES = [
     ),
     case("one frame", "a.mp4", f"{VIDEO_SOURCE} {H264} -frames:v 1 a.mp4", rows=1, last=0.0),
     case(
-        "one frame, long sound",
+        "one frame, long audio",
         "a.mp4",
         f"{VIDEO_SOURCE} {AUDIO_SOURCE} {H264} -frames:v 1 a.mp4",
         rows=1,
@@ -96,21 +96,21 @@ TIMESTAMP_CASES = [
         f"{VIDEO_SOURCE} {H264} -output_ts_offset 10 a.mkv",
         first=10.0,
         last=10.96,
-        facts={"video_start_seconds": 10.0},
+        media_info={"video_start_seconds": 10.0},
     ),
     case(
-        "pictures start late",
+        "video starts late",
         "a.mp4",
         f"-itsoffset 0.5 {VIDEO_SOURCE} {AUDIO_SOURCE} {H264} a.mp4",
         first=0.52,
         last=1.48,
-        facts={"video_start_seconds": 0.52, "audio_start_seconds": 0.0},
+        media_info={"video_start_seconds": 0.52, "audio_start_seconds": 0.0},
     ),
     case(
-        "sound starts late",
+        "audio starts late",
         "a.mp4",
         f"{VIDEO_SOURCE} -itsoffset 0.5 {AUDIO_SOURCE} {H264} a.mp4",
-        facts={"video_start_seconds": 0.0, "audio_start_seconds": 0.4786667},
+        media_info={"video_start_seconds": 0.0, "audio_start_seconds": 0.4786667},
     ),
     case(
         "cut without decoding",

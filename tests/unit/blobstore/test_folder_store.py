@@ -1,3 +1,5 @@
+"""Folder store: readiness, reserve, full file systems, and the sweep of partial files."""
+
 from __future__ import annotations
 
 import asyncio
@@ -44,7 +46,7 @@ async def test_a_store_that_cannot_be_written_is_not_ready(tmp_path: Path) -> No
         await store.put("clips/a", megabytes(1))
 
 
-async def test_a_folder_that_vanishes_is_made_again(store: FolderStore, folder: Path) -> None:
+async def test_a_deleted_folder_is_created_again(store: FolderStore, folder: Path) -> None:
     await store.put("clips/a", megabytes(1))
     await asyncio.to_thread(shutil.rmtree, folder)
 
@@ -82,7 +84,7 @@ async def main():
     except StoreFull:
         sys.stdout.write("full")
     await store.put("results/small", megabytes(2))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # a late thread of obstore would abort the interpreter's exit
 
 asyncio.run(main())
 """
@@ -92,9 +94,9 @@ async def test_full_file_system_raises_store_full_and_leaves_no_partial_file(fol
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _LIMITED_WRITER_SCRIPT, folder, stdout=subprocess.PIPE
     )
-    told, _ = await process.communicate()
+    output, _ = await process.communicate()
 
-    assert (process.returncode, told) == (0, b"full")
+    assert (process.returncode, output) == (0, b"full")
     assert sorted(files_in(folder)) == ["clips/small", "results/small"]
 
 
@@ -113,17 +115,17 @@ asyncio.run(FolderStore(Path(sys.argv[1])).put("clips/a", endless()))
 
 
 async def _kill_a_writer(folder: Path) -> Path:
-    """What a process leaves that is killed in the middle of a clip."""
+    """Kill a process while it writes a clip; returns its partial file."""
     process = await asyncio.to_thread(
         subprocess.Popen, [sys.executable, "-c", _ENDLESS_WRITER_SCRIPT, folder]
     )
     async with asyncio.timeout(30):
-        while not await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110
+        while not await asyncio.to_thread(files_in, folder):  # noqa: ASYNC110 - files have no event
             await asyncio.sleep(0.05)
     process.kill()
     await asyncio.to_thread(process.wait)
-    (left,) = await asyncio.to_thread(files_in, folder)
-    return folder / left
+    (partial,) = await asyncio.to_thread(files_in, folder)
+    return folder / partial
 
 
 async def _backdate(path: Path, seconds: float) -> None:
@@ -143,5 +145,5 @@ async def test_abandoned_partial_file_is_swept_once_old(store: FolderStore, fold
     assert files_in(folder) == ["clips/whole"]
 
 
-async def test_a_folder_that_is_not_there_yet_needs_no_sweeping(store: FolderStore) -> None:
+async def test_sweep_of_a_missing_folder_removes_nothing(store: FolderStore) -> None:
     assert await store.sweep() == 0

@@ -1,4 +1,4 @@
-"""Whether a clip that went by was cut: what the same bytes in a file are said to be."""
+"""Truncation of a streamed container, compared with that of the same bytes in a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.media.container_scanner import ContainerScanner
+from service.media.growing_file import ContainerScanner
 from service.media.truncation import is_truncated, was_truncated
 
 
@@ -45,15 +45,15 @@ def test_truncation_of_a_streamed_container_matches_that_of_a_file(
     tmp_path: Path, name: str
 ) -> None:
     content, file = FILES[name], tmp_path / "clip"
-    judged: set[bool] = set()
+    results: set[bool] = set()
     for length in range(len(content) + 1):
         file.write_bytes(content[:length])
         for step in (1, 7, length + 1):
-            passage = ContainerScanner()
+            scanner = ContainerScanner()
             for place in range(0, length, step):
-                passage.add(content[place : min(place + step, length)])
-            assert passage.size == length
-            assert was_truncated(passage) == is_truncated(file)
-        judged.add(is_truncated(file))
-    assert (True in judged) == (name not in ("live matroska", "transport stream"))
-    assert False in judged
+                scanner.add(content[place : min(place + step, length)])
+            assert scanner.size == length
+            assert was_truncated(scanner) == is_truncated(file)
+        results.add(is_truncated(file))
+    assert (True in results) == (name not in ("live matroska", "transport stream"))
+    assert False in results

@@ -1,4 +1,4 @@
-"""A stage that works ahead, and no further than it may."""
+"""Prefetching: order, errors, bound and closing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from service.media.prefetch import prefetch
 
 
-def test_items_keep_their_order() -> None:
+def test_items_are_in_order() -> None:
     assert list(prefetch(iter(range(100)), 3)) == list(range(100))
 
 
@@ -41,5 +41,5 @@ def test_prefetch_is_bounded_by_its_depth() -> None:
 def test_closed_prefetch_ends_its_thread() -> None:
     stage = prefetch(iter(range(1000)), 2)
     assert next(stage) == 0
-    stage.close()  # type: ignore[attr-defined]
+    stage.close()
     assert "decode" not in {thread.name for thread in threading.enumerate()}

@@ -1,3 +1,5 @@
+"""Clip analysis: order of events, errors, cancellation."""
+
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -9,6 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
 from service.domain.clip import (
+    AnalysisClosed,
+    AnalysisEvent,
+    AnalysisOpened,
+    AnalysisProgress,
     Chunk,
     ClipClosed,
     ClipOpened,
@@ -16,17 +22,11 @@ from service.domain.clip import (
     FaceBox,
     Flag,
     Frame,
+    FramesDecoded,
+    TimelinePoint,
     TrackedFace,
 )
 from service.domain.options import AnalysisOptions
-from service.domain.timeline import (
-    AnalysisClosed,
-    AnalysisEvent,
-    AnalysisOpened,
-    AnalysisProgress,
-    FramesDecoded,
-    TimelinePoint,
-)
 from service.errors import ClipTooLong, InferenceUnavailable
 from service.pipeline.clip_analysis import analyse, map_ahead
 from service.pipeline.estimation import EstimationParameters
@@ -37,15 +37,15 @@ FACE = TrackedFace(track=1, box=FaceBox(left=0, top=0, width=10, height=10, scor
 
 
 def make_chunk(first: int, frames: int, *, face: bool) -> Chunk:
-    """Frames whose crops hold their own index in every byte."""
-    seen = tuple(
+    """A chunk whose crops are filled with the index of their frame."""
+    rows = tuple(
         Frame(index=i, time_seconds=i / 25, faces=(FACE,) if face else ())
         for i in range(first, first + frames)
     )
     crops = np.zeros((frames if face else 0, 3, 112, 112), np.uint8)
     crops[:] = (np.arange(first, first + len(crops)) % 256)[:, None, None, None]
     return Chunk(
-        frames=seen,
+        frames=rows,
         crops=crops,
         waveform=np.zeros(16_000 * 2, np.float32),
         patch_starts=np.arange(frames, dtype=np.int64),
@@ -54,7 +54,7 @@ def make_chunk(first: int, frames: int, *, face: bool) -> Chunk:
 
 
 class EchoClipModels:
-    """Models that answer with what they were given, late chunks sooner than early ones."""
+    """Models that return their input; even chunks finish before odd ones."""
 
     def __init__(self) -> None:
         self.in_flight = self.max_in_flight = 0
@@ -64,7 +64,7 @@ class EchoClipModels:
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         await asyncio.sleep(0.002 if len(crops) and crops[0, 0, 0, 0] % 2 else 0)
         self.in_flight -= 1
-        return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / 255, 512, axis=1)
+        return np.repeat(crops[:, 0, 0, :1].astype(np.float32) / np.float32(255), 512, axis=1)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
         return np.zeros((len(patch_starts), 128), np.float32)
@@ -84,7 +84,7 @@ class EchoClipModels:
 
 
 class FakeChunkExtractor:
-    """An extractor over chunks made in memory; knows whether it was closed."""
+    """An extractor of chunks made in memory; records whether it was closed."""
 
     def __init__(self, *extracts: ExtractionEvent, error: Exception | None = None) -> None:
         self._extracts = extracts
@@ -142,7 +142,7 @@ async def test_events_open_report_progress_and_close() -> None:
     events = await collect_events(make_clip(12), EchoClipModels())
     assert events[0] == AnalysisOpened(media=MEDIA_INFO)
     progress = [event for event in events if isinstance(event, AnalysisProgress)]
-    assert [seen.done for seen in progress] == [5, 10, 12]
+    assert [event.done for event in progress] == [5, 10, 12]
     times = [t for e in events if isinstance(e, FramesDecoded) for t in e.times_seconds]
     assert times == [index / 25 for index in range(12)]
     assert events[-1] == AnalysisClosed(frames=12, flags=(), primary=1)
@@ -155,7 +155,7 @@ class ModelsWithoutFusion(EchoClipModels):
         raise AssertionError("there is nothing to fuse")
 
 
-async def test_clip_without_faces_keeps_its_rows_and_is_never_fused() -> None:
+async def test_clip_without_faces_has_its_rows_and_is_never_fused() -> None:
     chunks = [make_chunk(k, 5, face=False) for k in range(0, 400, 5)]
     closed = ClipClosed(frames=400, flags=(Flag.NO_FACE,))
     clip = FakeChunkExtractor(ClipOpened(media=MEDIA_INFO), *chunks, closed)

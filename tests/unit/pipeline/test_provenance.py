@@ -1,3 +1,5 @@
+"""Provenance of results."""
+
 import json
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from service.settings import Settings
 EXPORTED = {"preset": "mini", "training": "untrained", "software": {"torch": "2.13.0"}}
 
 
-def settings_with(folder: Path) -> Settings:
+def make_settings(folder: Path) -> Settings:
     return Settings(model_repository=folder, face_models_dir=folder, smoothing_seconds=0.5)
 
 
@@ -18,7 +20,7 @@ def test_provenance_names_weights_method_faces_and_software(tmp_path: Path) -> N
     (tmp_path / "provenance.json").write_text(json.dumps(EXPORTED))
     (tmp_path / "face_landmark.tflite").write_bytes(b"abc")
 
-    provenance = read_provenance(settings_with(tmp_path))
+    provenance = read_provenance(make_settings(tmp_path))
 
     assert provenance["training"] == "untrained"
     assert provenance["method"]["smoothing_seconds"] == 0.5
@@ -27,6 +29,6 @@ def test_provenance_names_weights_method_faces_and_software(tmp_path: Path) -> N
     assert {"torch", "av", "circumplex"} <= provenance["software"].keys()
 
 
-def test_models_that_were_never_exported_are_named_as_the_reason(tmp_path: Path) -> None:
+def test_missing_models_raise_models_missing(tmp_path: Path) -> None:
     with pytest.raises(ModelsMissing, match="CIRCUMPLEX_MODEL_REPOSITORY"):
-        read_provenance(settings_with(tmp_path))
+        read_provenance(make_settings(tmp_path))
