@@ -8,7 +8,7 @@ const CONTAINERS = [
   "video/mp4",
 ];
 const DEFAULTS = {
-  as: "container",
+  mode: "container",
   framesPerSecond: 25,
   width: 640,
   jpegQuality: 0.8,
@@ -18,7 +18,7 @@ const DEFAULTS = {
 };
 const BATCH_SAMPLES = 1024;
 const WORKLET = `
-registerProcessor("circumplex-tap", class extends AudioWorkletProcessor {
+registerProcessor("circumplex-audio-tap", class extends AudioWorkletProcessor {
   constructor() { super(); this.batch = new Float32Array(${BATCH_SAMPLES}); this.filled = 0; }
   process([input]) {
     const [channel] = input;
@@ -37,29 +37,29 @@ registerProcessor("circumplex-tap", class extends AudioWorkletProcessor {
 /** Stream a page's camera and microphone.
  *
  * @returns `{ stream, stop }`: iterate over `stream`; `stop()` ends the media, and the last
- * results follow. The tracks are not stopped: they belong to whoever asked for them.
+ * results follow. The tracks of `mediaStream` are not stopped.
  */
 export async function fromMediaStream(mediaStream, url, options = {}) {
-  const wanted = { ...DEFAULTS, ...options };
-  return wanted.as === "frames"
-    ? captureFrames(mediaStream, url, wanted)
-    : captureContainer(mediaStream, url, wanted);
+  const settings = { ...DEFAULTS, ...options };
+  return settings.mode === "frames"
+    ? captureFrames(mediaStream, url, settings)
+    : captureContainer(mediaStream, url, settings);
 }
 
-/** What MediaRecorder writes, as it writes it. */
-function captureContainer(mediaStream, url, wanted) {
+/** Send a container as MediaRecorder writes it. */
+function captureContainer(mediaStream, url, settings) {
   const mimeType = CONTAINERS.find((type) => MediaRecorder.isTypeSupported(type));
-  if (!mimeType) throw new Error("this browser records neither WebM nor MP4; use frames");
-  const stream = annotate(url, { ...wanted.config, container: {} }, wanted);
+  if (!mimeType) throw new Error("this browser records neither WebM nor MP4; use mode \"frames\"");
+  const stream = annotate(url, { ...settings.config, container: {} }, settings);
   const recorder = new MediaRecorder(mediaStream, {
     mimeType,
-    videoBitsPerSecond: wanted.videoBitsPerSecond,
+    videoBitsPerSecond: settings.videoBitsPerSecond,
   });
   recorder.ondataavailable = ({ data }) => {
     if (data.size) stream.sendContainer(data);
   };
   recorder.onstop = () => stream.end();
-  recorder.start(wanted.chunkMilliseconds);
+  recorder.start(settings.chunkMilliseconds);
   return {
     stream,
     stop() {
@@ -68,34 +68,34 @@ function captureContainer(mediaStream, url, wanted) {
   };
 }
 
-/** JPEG frames and raw sound, both on the sound device's clock. */
-async function captureFrames(mediaStream, url, wanted) {
-  const sound = mediaStream.getAudioTracks().length ? new AudioContext() : null;
-  const clock = sound ? () => sound.currentTime : () => performance.now() / 1000;
-  const config = { ...wanted.config, frames: { encoding: "FRAME_ENCODING_JPEG" } };
-  if (sound) {
+/** Send JPEG frames and raw audio, both timed by the audio device's clock. */
+async function captureFrames(mediaStream, url, settings) {
+  const audioContext = mediaStream.getAudioTracks().length ? new AudioContext() : null;
+  const clock = audioContext ? () => audioContext.currentTime : () => performance.now() / 1000;
+  const config = { ...settings.config, frames: { encoding: "FRAME_ENCODING_JPEG" } };
+  if (audioContext) {
     config.frames.audio = {
       encoding: "SAMPLE_ENCODING_F32LE",
-      sample_rate_hz: sound.sampleRate,
+      sample_rate_hz: audioContext.sampleRate,
       channels: 1,
     };
-    await sound.resume();
+    await audioContext.resume();
   }
-  const stream = annotate(url, config, wanted);
-  const begin = clock();
-  const stopPictures = await sendPictures(mediaStream, stream, wanted, () => clock() - begin);
-  if (sound) await sendSound(mediaStream, stream, sound, begin);
+  const stream = annotate(url, config, settings);
+  const startSeconds = clock();
+  const stopFrames = await sendFrames(mediaStream, stream, settings, () => clock() - startSeconds);
+  if (audioContext) await sendAudioTrack(mediaStream, stream, audioContext, startSeconds);
   return {
     stream,
     stop() {
-      stopPictures();
-      void sound?.close();
+      stopFrames();
+      void audioContext?.close();
       stream.end();
     },
   };
 }
 
-async function sendPictures(mediaStream, stream, wanted, seconds) {
+async function sendFrames(mediaStream, stream, settings, seconds) {
   const video = document.createElement("video");
   Object.assign(video, { muted: true, playsInline: true, srcObject: mediaStream });
   await video.play();
@@ -106,32 +106,33 @@ async function sendPictures(mediaStream, stream, wanted, seconds) {
   const timer = setInterval(() => {
     const now = seconds();
     if (isBusy || now <= last || !video.videoWidth) return;
-    isBusy = true; // an encoder that is too slow leaves frames out, and queues none
+    isBusy = true; // while the encoder is busy, frames are skipped, not queued
     last = now;
-    canvas.width = Math.min(wanted.width, video.videoWidth);
+    canvas.width = Math.min(settings.width, video.videoWidth);
     canvas.height = Math.round((canvas.width * video.videoHeight) / video.videoWidth);
     context.drawImage(video, 0, 0, canvas.width, canvas.height);
     canvas.toBlob((blob) => {
       isBusy = false;
       if (blob) stream.sendFrame(blob, now);
-    }, "image/jpeg", wanted.jpegQuality);
-  }, 1000 / wanted.framesPerSecond);
+    }, "image/jpeg", settings.jpegQuality);
+  }, 1000 / settings.framesPerSecond);
   return () => clearInterval(timer);
 }
 
-async function sendSound(mediaStream, stream, sound, begin) {
+async function sendAudioTrack(mediaStream, stream, audioContext, startSeconds) {
   const code = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
-  await sound.audioWorklet.addModule(code);
+  await audioContext.audioWorklet.addModule(code);
   URL.revokeObjectURL(code);
-  const tap = new AudioWorkletNode(sound, "circumplex-tap", {
+  const audioNode = new AudioWorkletNode(audioContext, "circumplex-audio-tap", {
     channelCount: 1,
     channelCountMode: "explicit",
   });
-  let follows = null;
-  tap.port.onmessage = ({ data: { samples, seconds } }) => {
-    const isNext = follows !== null && Math.abs(seconds - follows) < 1 / sound.sampleRate;
-    stream.sendAudio(samples, isNext ? undefined : Math.max(0, seconds - begin));
-    follows = seconds + samples.length / sound.sampleRate;
+  let expectedSeconds = null;
+  audioNode.port.onmessage = ({ data: { samples, seconds } }) => {
+    const isNext = expectedSeconds !== null
+      && Math.abs(seconds - expectedSeconds) < 1 / audioContext.sampleRate;
+    stream.sendAudio(samples, isNext ? undefined : Math.max(0, seconds - startSeconds));
+    expectedSeconds = seconds + samples.length / audioContext.sampleRate;
   };
-  sound.createMediaStreamSource(mediaStream).connect(tap);
+  audioContext.createMediaStreamSource(mediaStream).connect(audioNode);
 }

@@ -1,4 +1,4 @@
-/** Why a stream cannot go on. `code` is the gateway's, or one of `connection_lost` and `closed`. */
+/** Error that ends a stream. `code` is the gateway's error code, `connection_lost` or `closed`. */
 export class LiveError extends Error {
   constructor({ code, title, detail, retryable = false, retry_seconds = null, trace_id = null }) {
     super(detail || title || code);
@@ -10,14 +10,14 @@ export class LiveError extends Error {
   }
 }
 
-/** Close codes after which it is worth coming again: the line broke, the gateway stops or is full. */
-const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013]);
+/** Close codes of a lost connection, or of a gateway that stops or is full. */
+const RETRYABLE_CLOSE_CODES = new Set([1001, 1005, 1006, 1011, 1012, 1013]);
 
-/** The error that a close stands for where the gateway has said nothing before it. */
-export function errorOfClose(code, reason) {
+/** Build the error of a close without a preceding error message. */
+export function errorFromClose(code, reason) {
   return new LiveError({
     code: "connection_lost",
     detail: `the connection was closed: ${code}${reason ? ` ${reason}` : ""}`,
-    retryable: PASSING.has(code),
+    retryable: RETRYABLE_CLOSE_CODES.has(code),
   });
 }

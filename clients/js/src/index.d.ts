@@ -1,5 +1,5 @@
-/** Messages and configs are those of proto/circumplex/v1/annotation.proto; docs/live.md tells how
- * they travel. 64-bit numbers are numbers here. */
+/** Types of the messages of proto/circumplex/v1/annotation.proto; docs/reference/websocket.md
+ * describes their transport. 64-bit integers are numbers here. */
 
 export type Faces = "FACES_PRIMARY" | "FACES_ALL";
 export type OverloadPolicy =
@@ -13,17 +13,17 @@ export interface AudioFormat {
   channels: number;
 }
 
-export interface Choices {
+export interface AnalysisOptions {
   faces?: Faces;
   overload_policy?: OverloadPolicy;
   final_results_only?: boolean;
 }
 
-export interface ContainerConfig extends Choices {
+export interface ContainerConfig extends AnalysisOptions {
   container: { video_stream?: number; audio_stream?: number };
 }
 
-export interface FramesConfig extends Choices {
+export interface FramesConfig extends AnalysisOptions {
   frames: {
     encoding: "FRAME_ENCODING_JPEG" | "FRAME_ENCODING_RGB24" | "FRAME_ENCODING_FACE_CROP";
     width?: number;
@@ -56,7 +56,7 @@ export interface ConfigAck {
   weights_sha256: Record<string, string>;
 }
 
-/** Valence and arousal in [-1, 1]; `*_std` is the spread of the six folds. */
+/** Valence and arousal in [-1, 1]; `*_std` is the standard deviation over the six folds. */
 export interface Estimate {
   valence: number;
   arousal: number;
@@ -70,7 +70,7 @@ export type MissingReason = "MISSING_REASON_UNSPECIFIED" | "MISSING_REASON_FACE_
 
 export interface TrackResult {
   track: number;
-  /** Pixels of the displayed frame; left out where this frame does not show the face. */
+  /** Pixels of the displayed frame; missing where the face is not in this frame. */
   box?: { left: number; top: number; width: number; height: number; score: number };
   missing_reason: MissingReason;
   /** Left out where nothing is known yet. */
@@ -108,18 +108,18 @@ export interface StreamSummary {
 export type LiveMessage = ConfigAck | FrameResult | FramesDropped | StreamSummary;
 
 export interface LiveOptions {
-  /** An API key, where the gateway asks for one. */
-  key?: string | null;
-  /** For how long a lost connection is sought again; 0: not at all. Default 60. */
-  reconnectSeconds?: number;
-  /** Media that are kept to be sent again; beyond it the oldest go. Default 256 MiB. */
-  mostKeptBytes?: number;
-  /** Messages that wait for whoever iterates; beyond it provisional results go. Default 1024. */
-  mostWaiting?: number;
+  /** API key, if the gateway requires one. */
+  apiKey?: string | null;
+  /** Time for which a lost connection is retried; 0: never. Default 60. */
+  reconnectTimeoutSeconds?: number;
+  /** Media buffered to be sent again; beyond it the oldest are dropped. Default 256 MiB. */
+  maxReplayBytes?: number;
+  /** Queued messages; beyond it the oldest provisional results are dropped. Default 1024. */
+  maxQueuedMessages?: number;
 }
 
 export class LiveError extends Error {
-  /** Of the gateway's table of errors, or `connection_lost`, or `closed`. */
+  /** Error code of the gateway, `connection_lost` or `closed`. */
   readonly code: string;
   readonly retryable: boolean;
   readonly retrySeconds: number | null;
@@ -128,18 +128,18 @@ export class LiveError extends Error {
 
 type Bytes = Blob | ArrayBuffer | ArrayBufferView;
 
-/** One stream, over as many connections as it takes. */
+/** A stream that reconnects and resumes; iterate over it for its messages. */
 export class LiveStream implements AsyncIterable<LiveMessage> {
   constructor(url: string, config: StreamConfig, options?: LiveOptions);
-  /** The next bytes of the file, cut anywhere. Resolves when there is room for more. */
+  /** Send the next bytes of the file, split anywhere. Resolves when more can be sent. */
   sendContainer(data: Bytes): Promise<void>;
-  /** One picture, and its presentation time; each later than the one before. */
+  /** Send one frame and its presentation time, later than the previous frame's. */
   sendFrame(data: Bytes, seconds: number): Promise<void>;
-  /** Interleaved samples, and when the first is heard; without a time they follow on. */
+  /** Send interleaved samples with the time of the first; default: they continue the last ones. */
   sendAudio(samples: Bytes, seconds?: number): Promise<void>;
-  /** The media have ended: the last results follow, then the summary, then iteration ends. */
+  /** End the media: the last results and the summary follow, then the iteration ends. */
   end(): Promise<void>;
-  /** Leave, without waiting for anything. */
+  /** Close the stream without waiting for its last results. */
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<LiveMessage, undefined>;
 }
@@ -148,14 +148,14 @@ export class LiveStream implements AsyncIterable<LiveMessage> {
 export function annotate(url: string, config: StreamConfig, options?: LiveOptions): LiveStream;
 
 export interface CaptureOptions extends LiveOptions {
-  /** What MediaRecorder writes (default), or single JPEG frames and raw sound: sooner, larger. */
-  as?: "container" | "frames";
-  /** Besides the media. */
-  config?: Choices;
-  /** Of a container: how often a chunk is sent, and how good the picture is. */
+  /** MediaRecorder's container (default), or JPEG frames and raw audio: less latency, more data. */
+  mode?: "container" | "frames";
+  /** Options of the stream's config, without the media. */
+  config?: AnalysisOptions;
+  /** Container mode: interval between chunks, and video bit rate. */
   chunkMilliseconds?: number;
   videoBitsPerSecond?: number;
-  /** Of frames. `width`: at most, in pixels. */
+  /** Frames mode; `width`: maximum, in pixels. */
   framesPerSecond?: number;
   width?: number;
   jpegQuality?: number;
@@ -163,7 +163,7 @@ export interface CaptureOptions extends LiveOptions {
 
 export interface Capture {
   stream: LiveStream;
-  /** Ends the media; the last results follow. The tracks stay as they are. */
+  /** End the media; the last results follow. The tracks are not stopped. */
   stop(): void;
 }
 

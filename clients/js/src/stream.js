@@ -1,160 +1,160 @@
 import { Backoff } from "./backoff.js";
-import { LiveError, errorOfClose } from "./errors.js";
-import { Inbox } from "./inbox.js";
-import { Memory } from "./memory.js";
+import { LiveError, errorFromClose } from "./errors.js";
+import { MessageQueue } from "./message-queue.js";
+import { ReplayBuffer } from "./replay-buffer.js";
 import {
-  CONTAINER, END, FRAME, SOUND, bytesOf, readResponse, samplesAs, writeConfig, writeMedia,
+  AUDIO, CONTAINER, END_MESSAGE, FRAME,
+  convertSamples, encodeConfig, encodeMedia, parseResponse, toBytes,
 } from "./wire.js";
 
 const PROTOCOL = "circumplex.v1";
-/** What may lie in the socket before the next piece is given to it. */
-const BUFFERED_BYTES = 2 ** 20;
-const LOOK_MILLISECONDS = 10;
+/** No chunk is sent while the socket's send buffer holds this much. */
+const MAX_SOCKET_BUFFER_BYTES = 2 ** 20;
+const BUFFER_POLL_MILLISECONDS = 10;
 const OPEN = 1;
 
 const DEFAULTS = {
-  key: null,
-  reconnectSeconds: 60,
-  mostKeptBytes: 256 * 2 ** 20,
-  mostWaiting: 1024,
+  apiKey: null,
+  reconnectTimeoutSeconds: 60,
+  maxReplayBytes: 256 * 2 ** 20,
+  maxQueuedMessages: 1024,
 };
 
-/** Open a stream; `config` is the StreamConfig of the contract. */
+/** Open a stream; `config` is the StreamConfig of annotation.proto. */
 export function annotate(url, config, options = {}) {
   return new LiveStream(url, config, options);
 }
 
-/** One stream, over as many connections as it takes. Iterate over it for what it says. */
+/** A stream that reconnects and resumes; iterate over it for its messages. */
 export class LiveStream {
   #url;
   #config;
   #options;
-  #inbox;
-  #memory;
+  #messages;
+  #replayBuffer;
   #backoff = new Backoff();
   #socket = null;
   #isAcknowledged = false;
-  #hasBegun = false;
-  #isEnding = false;
-  #mediaHaveEnded = false;
+  #wasAccepted = false;
+  #endRequested = false;
+  #mediaEnded = false;
   #hasSentEnd = false;
-  #isOver = false;
-  #order = Promise.resolve();
+  #isClosed = false;
+  #sendQueue = Promise.resolve();
   #error = null;
-  #token = "";
+  #resumeToken = "";
   #nextFinal = 0;
   #nextProvisional = 0;
-  #lostAt = performance.now();
-  #timer = null;
-  #waiting = null;
+  #disconnectedAt = performance.now();
+  #reconnectTimer = null;
+  #capacityPromise = null;
 
   constructor(url, config, options = {}) {
     this.#url = url;
     this.#config = config;
     this.#options = { ...DEFAULTS, ...options };
-    const sound = config.frames?.audio;
-    const width = sound?.encoding === "SAMPLE_ENCODING_S16LE" ? 2 : 4;
-    this.#memory = new Memory({
-      sampleBytes: width * (sound?.channels ?? 1),
-      sampleRate: sound?.sample_rate_hz ?? 1,
-      mostBytes: this.#options.mostKeptBytes,
+    const audio = config.frames?.audio;
+    const bytesPerSample = audio?.encoding === "SAMPLE_ENCODING_S16LE" ? 2 : 4;
+    this.#replayBuffer = new ReplayBuffer({
+      sampleBytes: bytesPerSample * (audio?.channels ?? 1),
+      sampleRate: audio?.sample_rate_hz ?? 1,
+      maxBytes: this.#options.maxReplayBytes,
     });
-    this.#inbox = new Inbox(this.#options.mostWaiting);
+    this.#messages = new MessageQueue(this.#options.maxQueuedMessages);
     this.#connect();
   }
 
-  // what is sent
+  // Sending
 
-  /** The next bytes of the file, cut anywhere. Resolves when there is room for more. */
+  /** Send the next bytes of the file, split anywhere. Resolves when more can be sent. */
   sendContainer(data) {
-    return quietly(this.#give(CONTAINER, data));
+    return ignoreRejection(this.#enqueue(CONTAINER, data));
   }
 
-  /** One picture, as the config says that pictures come, and its time. */
+  /** Send one frame in the config's encoding, with its time. */
   sendFrame(data, seconds) {
     if (!Number.isFinite(seconds)) throw new TypeError("a frame needs its time in seconds");
-    return quietly(this.#give(FRAME, data, seconds));
+    return ignoreRejection(this.#enqueue(FRAME, data, seconds));
   }
 
-  /** Interleaved samples, and when the first is heard; without a time they follow on. */
+  /** Send interleaved samples with the time of the first; default: they continue the last ones. */
   sendAudio(samples, seconds) {
     const encoding = this.#config.frames?.audio?.encoding;
-    return quietly(this.#give(SOUND, samplesAs(encoding, samples), seconds));
+    return ignoreRejection(this.#enqueue(AUDIO, convertSamples(encoding, samples), seconds));
   }
 
-  /** The media have ended: the last results follow, then the summary, then iteration ends. */
+  /** End the media: the last results and the summary follow, then the iteration ends. */
   end() {
-    this.#isEnding = true;
-    return quietly(this.#sent(this.#inOrder(() => {
-      this.#mediaHaveEnded = true;
+    this.#endRequested = true;
+    return ignoreRejection(this.#waitUntilSent(this.#runInOrder(() => {
+      this.#mediaEnded = true;
     })));
   }
 
-  /** Leave, without waiting for anything. */
+  /** Close the stream without waiting for its last results. */
   close() {
-    this.#finish(null);
+    this.#closeWith(null);
   }
 
-  async #give(kind, data, seconds) {
-    if (this.#isEnding) throw new LiveError({ code: "closed", detail: "the media have ended" });
-    const bytes = quietly(bytesOf(data));
-    return this.#sent(
-      this.#inOrder(async () => this.#memory.add(kind, await bytes, seconds)),
+  async #enqueue(kind, data, seconds) {
+    if (this.#endRequested) throw new LiveError({ code: "closed", detail: "the media have ended" });
+    const bytes = ignoreRejection(toBytes(data));
+    return this.#waitUntilSent(
+      this.#runInOrder(async () => this.#replayBuffer.add(kind, await bytes, seconds)),
     );
   }
 
-  /** Blobs give their bytes when they like: what was given first is taken in first. */
-  #inOrder(task, ...given) {
-    const done = this.#order.then(() => task(...given));
-    this.#order = done.catch(() => {});
+  /** Run tasks in order: reading the bytes of a Blob takes any amount of time. */
+  #runInOrder(task, ...args) {
+    const done = this.#sendQueue.then(() => task(...args));
+    this.#sendQueue = done.catch(() => {});
     return done;
   }
 
-  async #sent(taken) {
-    await taken;
+  async #waitUntilSent(enqueued) {
+    await enqueued;
     await this.#pump();
-    if (this.#isOver && this.#error) throw this.#error;
+    if (this.#isClosed && this.#error) throw this.#error;
   }
 
-  /** Send what has not been sent, as fast as the socket takes it; wait while there is none. */
+  /** Send all unsent media as fast as the socket accepts them. */
   async #pump() {
-    while (!this.#isOver) {
+    while (!this.#isClosed) {
       if (!this.#canSend()) {
-        await this.#room();
+        await this.#waitForCapacity();
         continue;
       }
-      const piece = this.#memory.take();
-      if (piece) {
-        this.#socket.send(writeMedia(piece));
+      const chunk = this.#replayBuffer.nextUnsent();
+      if (chunk) {
+        this.#socket.send(encodeMedia(chunk));
         continue;
       }
-      if (this.#mediaHaveEnded && !this.#hasSentEnd) {
+      if (this.#mediaEnded && !this.#hasSentEnd) {
         this.#hasSentEnd = true;
-        this.#socket.send(END);
+        this.#socket.send(END_MESSAGE);
       }
       return;
     }
   }
 
-  /** Until something can be sent, or nothing any more. */
-  #room() {
-    this.#waiting ??= (async () => {
-      while (!this.#canSend() && !this.#isOver) await pause();
-      this.#waiting = null;
+  /** Resolves when the socket can send, or when the stream is closed. */
+  #waitForCapacity() {
+    this.#capacityPromise ??= (async () => {
+      while (!this.#canSend() && !this.#isClosed) await sleep();
+      this.#capacityPromise = null;
     })();
-    return this.#waiting;
+    return this.#capacityPromise;
   }
 
   #canSend() {
     return this.#isAcknowledged && this.#socket.readyState === OPEN
-      && this.#socket.bufferedAmount < BUFFERED_BYTES;
+      && this.#socket.bufferedAmount < MAX_SOCKET_BUFFER_BYTES;
   }
 
-  // what is heard
-
+  // Receiving
   [Symbol.asyncIterator]() {
     return {
-      next: () => this.#inbox.next(),
+      next: () => this.#messages.next(),
       return: async () => {
         this.close();
         return { value: undefined, done: true };
@@ -162,117 +162,117 @@ export class LiveStream {
     };
   }
 
-  #hear(message) {
+  #handleMessage(message) {
     switch (message.type) {
       case "config_ack":
-        this.#resume(message);
+        this.#handleAck(message);
         break;
       case "frame_result":
-        this.#result(message);
+        this.#handleResult(message);
         break;
       case "media_released":
-        this.#memory.release(message.until);
+        this.#replayBuffer.release(message.until);
         break;
       case "draining":
-        break; // the close follows, and then the next gateway
+        break; // the gateway closes the connection, another one takes over
       case "error":
         this.#error = new LiveError(message);
         break;
       case "summary":
-        this.#inbox.put(message);
-        this.#over(null); // the gateway closes
+        this.#messages.push(message);
+        this.#markClosed(null); // the gateway closes
         break;
       default:
-        this.#inbox.put(message);
+        this.#messages.push(message);
     }
   }
 
-  #resume(acknowledged) {
-    if (!this.#memory.rewind(acknowledged.send_from)) {
-      this.#finish(new LiveError({
+  #handleAck(ack) {
+    if (!this.#replayBuffer.rewind(ack.send_from)) {
+      this.#closeWith(new LiveError({
         code: "stream_gone",
-        detail: "media that would have to be sent again are not kept any more",
+        detail: "media that would have to be sent again are no longer buffered",
       }));
       return;
     }
     this.#isAcknowledged = true;
     this.#backoff.reset();
-    if (!this.#hasBegun) this.#inbox.put(acknowledged);
-    this.#hasBegun = true;
+    if (!this.#wasAccepted) this.#messages.push(ack);
+    this.#wasAccepted = true;
     void this.#pump();
   }
 
-  /** What was said before the connection was lost is not said again. */
-  #result(result) {
+  /** Queue a result unless it repeats one from before a reconnect. */
+  #handleResult(result) {
     const next = Math.max(this.#nextFinal, result.is_final ? 0 : this.#nextProvisional);
     if (result.index < next) return;
     if (result.is_final) {
       this.#nextFinal = result.index + 1;
-      this.#token = result.resume_token;
+      this.#resumeToken = result.resume_token;
     } else {
       this.#nextProvisional = result.index + 1;
     }
-    this.#inbox.put(result);
+    this.#messages.push(result);
   }
 
-  // the connections
-
+  // Connection
   #connect() {
-    const { key } = this.#options;
-    const protocols = key ? [PROTOCOL, `bearer.${key}`] : [PROTOCOL];
+    const { apiKey } = this.#options;
+    const protocols = apiKey ? [PROTOCOL, `bearer.${apiKey}`] : [PROTOCOL];
     const socket = new WebSocket(this.#url, protocols);
     this.#socket = socket;
     this.#isAcknowledged = false;
     this.#hasSentEnd = false;
     this.#error = null;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(writeConfig(this.#config, this.#token));
+    socket.onopen = () => socket.send(encodeConfig(this.#config, this.#resumeToken));
     socket.onmessage = ({ data }) => {
-      if (!this.#isOver) this.#hear(readResponse(data));
+      if (!this.#isClosed) this.#handleMessage(parseResponse(data));
     };
     socket.onclose = ({ code, reason }) => {
-      if (!this.#isOver) this.#lost(this.#error ?? errorOfClose(code, reason));
+      if (!this.#isClosed) this.#handleDisconnect(this.#error ?? errorFromClose(code, reason));
     };
   }
 
-  #lost(error) {
+  #handleDisconnect(error) {
     const now = performance.now();
-    if (this.#isAcknowledged) this.#lostAt = now;
+    if (this.#isAcknowledged) this.#disconnectedAt = now;
     this.#isAcknowledged = false;
-    const waitedSeconds = (now - this.#lostAt) / 1000;
-    const seconds = this.#backoff.seconds(error.retrySeconds ?? 0);
-    if (!this.#isPassing(error) || waitedSeconds + seconds > this.#options.reconnectSeconds) {
-      this.#finish(error);
+    const waitedSeconds = (now - this.#disconnectedAt) / 1000;
+    const seconds = this.#backoff.nextDelaySeconds(error.retrySeconds ?? 0);
+    const isTooLate = waitedSeconds + seconds > this.#options.reconnectTimeoutSeconds;
+    if (!this.#canReconnectAfter(error) || isTooLate) {
+      this.#closeWith(error);
     } else {
-      this.#timer = setTimeout(() => this.#connect(), 1000 * seconds);
+      this.#reconnectTimer = setTimeout(() => this.#connect(), 1000 * seconds);
     }
   }
 
-  #isPassing(error) {
-    const isWanted = error.code === "stream_overrun"; // the config asked for this very end
-    return error.retryable && !isWanted;
+  #canReconnectAfter(error) {
+    const isRequested = error.code === "stream_overrun"; // OVERLOAD_POLICY_FAIL asks for it
+    return error.retryable && !isRequested;
   }
 
-  #over(error) {
-    this.#isOver = true;
+  #markClosed(error) {
+    this.#isClosed = true;
     this.#error = error;
-    clearTimeout(this.#timer);
-    this.#inbox.close(error);
+    clearTimeout(this.#reconnectTimer);
+    this.#messages.close(error);
   }
 
-  #finish(error) {
-    if (this.#isOver) return;
-    this.#over(error);
+  #closeWith(error) {
+    if (this.#isClosed) return;
+    this.#markClosed(error);
     if (this.#socket.readyState <= OPEN) this.#socket.close();
   }
 }
 
-function pause() {
-  return new Promise((resolve) => setTimeout(resolve, LOOK_MILLISECONDS));
+function sleep() {
+  return new Promise((resolve) => setTimeout(resolve, BUFFER_POLL_MILLISECONDS));
 }
 
-/** Whoever does not wait for a piece to be sent learns of errors by iterating. */
-function quietly(promise) {
+/** Mark a rejection as handled: errors also reach the caller through the iteration. */
+function ignoreRejection(promise) {
   promise.catch(() => {});
   return promise;
 }

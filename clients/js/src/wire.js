@@ -1,32 +1,33 @@
-/** Messages as /v1/live speaks them; docs/live.md is the contract. */
+/** Encoding of the messages of /v1/live; docs/reference/websocket.md describes the protocol. */
 
 export const CONTAINER = 1;
 export const FRAME = 2;
-export const SOUND = 3;
+export const AUDIO = 3;
 const HEADER_BYTES = 9;
 
-/** 64-bit numbers, which JSON carries as text; none of ours outgrows 2^53. */
-const WHOLE = new Set([
+/** 64-bit fields, which are strings in JSON; their values stay below 2^53. */
+const INT64_FIELDS = new Set([
   "index", "next_final_index", "first_index", "count", "frames", "frames_dropped",
   "container_bytes", "audio_samples", "message_bytes", "frame_pixels",
 ]);
 
-/** What the gateway says: `{ type, ...fields }`, `type` being the message's name in the .proto. */
-export function readResponse(text) {
-  const told = JSON.parse(text, (name, value) =>
-    WHOLE.has(name) && typeof value === "string" ? Number(value) : value);
-  const [[type, fields]] = Object.entries(told);
+/** Parse a message: `{ type, ...fields }`, where `type` is the message's name in the .proto. */
+export function parseResponse(text) {
+  const message = JSON.parse(text, (name, value) =>
+    INT64_FIELDS.has(name) && typeof value === "string" ? Number(value) : value);
+  const [[type, fields]] = Object.entries(message);
   return { type, ...fields };
 }
 
-export function writeConfig(config, resumeToken) {
+/** Encode the first message of a connection. */
+export function encodeConfig(config, resumeToken) {
   return JSON.stringify({ config: resumeToken ? { ...config, resume_token: resumeToken } : config });
 }
 
-export const END = JSON.stringify({ end: {} });
+export const END_MESSAGE = JSON.stringify({ end: {} });
 
-/** A binary message. `seconds` is of frames and of sound; undefined: follows on. */
-export function writeMedia({ kind, data, seconds }) {
+/** Encode a chunk. `seconds`: time of a frame or of audio; undefined: continues the last audio. */
+export function encodeMedia({ kind, data, seconds }) {
   const header = kind === CONTAINER ? 1 : HEADER_BYTES;
   const message = new Uint8Array(header + data.byteLength);
   message[0] = kind;
@@ -35,8 +36,8 @@ export function writeMedia({ kind, data, seconds }) {
   return message;
 }
 
-/** The bytes of whatever holds bytes. */
-export async function bytesOf(data) {
+/** Copy the bytes of a Blob, an ArrayBuffer or a typed array. */
+export async function toBytes(data) {
   if (typeof Blob !== "undefined" && data instanceof Blob) {
     return new Uint8Array(await data.arrayBuffer());
   }
@@ -47,12 +48,12 @@ export async function bytesOf(data) {
   throw new TypeError("media are a Blob, an ArrayBuffer or a typed array");
 }
 
-/** Samples in [-1, 1] as the stream's config says that they come. */
-export function samplesAs(encoding, samples) {
+/** Convert float samples in [-1, 1] to the stream's sample encoding. */
+export function convertSamples(encoding, samples) {
   if (encoding !== "SAMPLE_ENCODING_S16LE" || !(samples instanceof Float32Array)) return samples;
-  const whole = new Int16Array(samples.length);
-  for (let at = 0; at < samples.length; at += 1) {
-    whole[at] = Math.round(Math.max(-1, Math.min(1, samples[at])) * 32767);
+  const int16Samples = new Int16Array(samples.length);
+  for (let index = 0; index < samples.length; index += 1) {
+    int16Samples[index] = Math.round(Math.max(-1, Math.min(1, samples[index])) * 32767);
   }
-  return whole;
+  return int16Samples;
 }

@@ -1,4 +1,4 @@
-/** One stream, told as JSON on standard input; what it says is told as JSON lines.
+/** Runs one stream described by JSON on standard input; prints its messages as JSON lines.
  *
  *     { url, config, options, media: [{ kind, base64, seconds }], pauseMilliseconds }
  */
@@ -6,27 +6,27 @@ import { text } from "node:stream/consumers";
 
 import { LiveError, annotate } from "../src/index.js";
 
-const wanted = JSON.parse(await text(process.stdin));
-const stream = annotate(wanted.url, wanted.config, wanted.options);
-const tell = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const scenario = JSON.parse(await text(process.stdin));
+const stream = annotate(scenario.url, scenario.config, scenario.options);
+const printLine = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
 async function send() {
-  for (const { kind, base64, seconds } of wanted.media) {
+  for (const { kind, base64, seconds } of scenario.media) {
     const data = Buffer.from(base64, "base64");
     if (kind === "container") await stream.sendContainer(data);
     else if (kind === "frame") await stream.sendFrame(new Blob([data]), seconds);
     else await stream.sendAudio(data, seconds ?? undefined);
-    await new Promise((resolve) => setTimeout(resolve, wanted.pauseMilliseconds));
+    await new Promise((resolve) => setTimeout(resolve, scenario.pauseMilliseconds));
   }
   await stream.end();
 }
 
-const sending = send().catch((error) => tell({ type: "sending_failed", code: error.code }));
+const sending = send().catch((error) => printLine({ type: "sending_failed", code: error.code }));
 try {
-  for await (const message of stream) tell(message);
+  for await (const message of stream) printLine(message);
 } catch (error) {
   if (!(error instanceof LiveError)) throw error;
   const { code, retryable, message } = error;
-  tell({ type: "failed", code, retryable, message });
+  printLine({ type: "failed", code, retryable, message });
 }
 await sending;

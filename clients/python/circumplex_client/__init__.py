@@ -15,7 +15,6 @@ from circumplex_client.errors import (
     ServiceUnreachable,
     WaitTimedOut,
 )
-from circumplex_client.events import JobNotification
 from circumplex_client.models import (
     ClipOptions,
     ClipResult,
@@ -23,6 +22,7 @@ from circumplex_client.models import (
     FaceTrack,
     Frames,
     Job,
+    JobNotification,
     JobProgress,
 )
 

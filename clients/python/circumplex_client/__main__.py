@@ -1,5 +1,8 @@
-"""Annotate clips and look after the jobs, circumplex-client annotate VIDEOS -o RESULTS; or annotate
-a stream while it lasts, circumplex-client live CLIP."""
+"""Command line of the client: annotate clips and manage jobs, or annotate a live stream.
+
+circumplex-client annotate VIDEOS -o RESULTS
+circumplex-client live CLIP
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 if all that was asked for is done; 1 if something failed, 2 if nothing could be."""
+    """Run a command; returns 0 on success, 1 if something failed, 2 if it could not start."""
     args = _build_parser().parse_args(arguments)
     if args.act is _run_live:
         return _run_live(args)
@@ -27,12 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_live(args: argparse.Namespace) -> int:
-    """Streams, for those who have installed what they need."""
+    """Run `live`; returns 2 where the extra `live` is not installed."""
     try:
         from circumplex_client.live.command import run_live
     except ImportError as error:
         needed = "pip install 'circumplex-client[live]'"
-        print(f"streams need more than is installed ({error}): {needed}", file=sys.stderr)  # noqa: T201
+        _print_error(f"streams need more than is installed ({error}): {needed}")
         return 2
     return run_live(args)
 
@@ -40,9 +43,9 @@ def _run_live(args: argparse.Namespace) -> int:
 def _list_jobs(client: Client, args: argparse.Namespace) -> int:
     try:
         for job in client.jobs(state=args.state, code=args.code):
-            print(_format_job(job))  # noqa: T201
+            _print_line(_format_job(job))
     except ClientError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        _print_error(str(error))
         return 1
     return 0
 
@@ -50,24 +53,24 @@ def _list_jobs(client: Client, args: argparse.Namespace) -> int:
 def _build_job_command(
     action: Callable[[Client, str], object], done_text: str
 ) -> Callable[..., int]:
-    """The command that does something to each of the jobs, whatever becomes of the others."""
+    """Build a command that applies an action to each job, continuing after failures."""
 
-    def command(client: Client, told: argparse.Namespace) -> int:
+    def command(client: Client, args: argparse.Namespace) -> int:
         failures = 0
-        for job_id in told.jobs:
+        for job_id in args.jobs:
             try:
                 action(client, job_id)
-                print(f"{job_id} {done_text}")  # noqa: T201
+                _print_line(f"{job_id} {done_text}")
             except ClientError as error:
                 failures += 1
-                print(f"{job_id}: {error}", file=sys.stderr)  # noqa: T201
+                _print_error(f"{job_id}: {error}")
         return 1 if failures else 0
 
     return command
 
 
 def _format_job(job: Job) -> str:
-    """One job in a line, its fields parted by tabs."""
+    """Format a job as one line of tab-separated fields."""
     fraction = job.progress.fraction
     share = "" if fraction is None else f"{100 * fraction:.0f} %"
     code = "" if job.error is None else job.error.code
@@ -80,7 +83,7 @@ def _build_parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--api-key",
         metavar="KEY",
-        help=f"shown to all on this machine; better in {API_KEY_VARIABLE}",
+        help=f"visible to every user of this machine; prefer {API_KEY_VARIABLE}",
     )
     parser = argparse.ArgumentParser(prog="circumplex-client", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -92,7 +95,7 @@ def _build_parser() -> argparse.ArgumentParser:
     jobs = commands.add_parser("list", parents=[shared], help="list jobs, newest first")
     jobs.set_defaults(act=_list_jobs)
     jobs.add_argument("--state", choices=JOB_STATES)
-    jobs.add_argument("--code", help="failed with this error, attempts_exhausted say")
+    jobs.add_argument("--code", help="failed with this error code, such as attempts_exhausted")
     for name, act, done in (
         ("cancel", Client.cancel, "cancelled"),
         ("retry", Client.retry, "queued"),
@@ -110,14 +113,25 @@ def _add_annotate_options(folder: argparse.ArgumentParser) -> None:
     folder.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     folder.add_argument("--format", choices=("json", "csv"), default="csv")
     folder.add_argument(
-        "--faces", choices=("primary", "all"), default="primary", help="the one there most, or all"
+        "--faces",
+        choices=("primary", "all"),
+        default="primary",
+        help="the face visible longest, or all",
     )
     for kind in ("video", "audio"):
         folder.add_argument(
-            f"--{kind}-stream", type=int, metavar="N", help="which stream, as ffprobe counts them"
+            f"--{kind}-stream", type=int, metavar="N", help="index of the stream, as in ffprobe"
         )
     folder.add_argument("--priority", choices=("interactive", "bulk"), default="bulk")
-    folder.add_argument("--at-once", type=int, default=4, help="clips under way together")
+    folder.add_argument("--at-once", type=int, default=4, help="clips processed concurrently")
+
+
+def _print_line(line: str) -> None:
+    print(line)  # noqa: T201 - results of a command line
+
+
+def _print_error(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - messages of a command line
 
 
 if __name__ == "__main__":

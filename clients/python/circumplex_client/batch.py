@@ -1,4 +1,4 @@
-"""Annotate clips and folders of clips, and go on where an earlier run has stopped."""
+"""Annotation of clips and folders of clips; a second run continues where the first stopped."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ CLIP_SUFFIXES: Final = frozenset(
         *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".dv", ".mxf"),
     }
 )
-"""What counts as a clip in a folder."""
+"""File names with these suffixes are clips when a folder is searched."""
+
+TENTHS: Final = 10
+"""Progress of a clip is printed in this many steps."""
 
 
 def annotate_clips(client: Client, args: argparse.Namespace) -> int:
-    """Returns 0 if every clip has its result, 1 if not, 2 if the clips cannot be told apart."""
+    """Annotate all clips; returns 0 on success, 1 if a clip failed, 2 if names collide."""
     out: Path = args.out
     clips = dict(_find_clips(args.clips))
     targets = {clip: out / f"{name}.{args.format}" for clip, name in clips.items()}
@@ -52,13 +55,13 @@ def annotate_clips(client: Client, args: argparse.Namespace) -> int:
                 _print_status(f"[{number}/{len(pending)}] {clip}: {error}")
     if failures:
         _print_status(f"{len(failures)} of {len(clips)} clips have no result:")
-    for clip, why in failures.items():
-        _print_status(f"  {clip}: {why}")
+    for clip, reason in failures.items():
+        _print_status(f"  {clip}: {reason}")
     return 1 if failures else 0
 
 
 def _annotate_clip(client: Client, clip: Path, target: Path, args: argparse.Namespace) -> int:
-    """Returns the number of frames."""
+    """Submit a clip, wait for its job and save the result; returns the number of frames."""
     target.parent.mkdir(parents=True, exist_ok=True)
     options = ClipOptions(
         faces=args.faces, video_stream=args.video_stream, audio_stream=args.audio_stream
@@ -73,33 +76,33 @@ def _annotate_clip(client: Client, clip: Path, target: Path, args: argparse.Name
 
 
 def _compute_idempotency_key(clip: Path, options: ClipOptions, priority: str) -> str:
-    """One for each file as it is: a run that starts anew finds the jobs of the one before."""
+    """Hash path, size, time of change and options, so that a second run finds the same job."""
     state = clip.stat()
     parts = (clip.resolve(), state.st_size, state.st_mtime_ns, options, priority)
     return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def _is_worth_retrying(job: Job) -> bool:
-    """Whether an earlier run left a job that has ended without a result and may yet have one."""
+    """Return whether the job ended without a result and may succeed when retried."""
     return job.state == "cancelled" or (job.error is not None and job.error.retryable)
 
 
 class _ProgressPrinter:
-    """Says each tenth of a clip's progress once."""
+    """Prints each tenth of a clip's progress once."""
 
     def __init__(self, clip: Path) -> None:
         self._clip = clip
         self._printed_tenths = 0
 
     def __call__(self, job: Job) -> None:
-        tenths = int(10 * (job.progress.fraction or 0))
-        if self._printed_tenths < tenths < 10:
+        tenths = int(TENTHS * (job.progress.fraction or 0))
+        if self._printed_tenths < tenths < TENTHS:
             self._printed_tenths = tenths
             _print_status(f"{self._clip}: {10 * tenths} %")
 
 
 def _find_clips(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Each clip with the name of its result, which keeps the folders below the one given."""
+    """Yield each clip with its result's name, relative to the folder that was searched."""
     for path in paths:
         if path.is_dir():
             for clip in sorted(path.rglob("*")):
@@ -110,4 +113,4 @@ def _find_clips(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _print_status(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - messages of a command line

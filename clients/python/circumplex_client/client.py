@@ -1,4 +1,4 @@
-"""The client: submit a clip, wait for its job, fetch its result."""
+"""REST client: submit a clip, wait for its job, fetch its result."""
 
 from __future__ import annotations
 
@@ -21,28 +21,38 @@ from circumplex_client.errors import (
     ServiceUnreachable,
     WaitTimedOut,
 )
-from circumplex_client.events import JobNotification, parse_events
-from circumplex_client.models import ClipOptions, ClipResult, Job
-from circumplex_client.retry import call_with_retries
-from circumplex_client.uploads import CHUNK_BYTES, OnUpload, build_headers, iter_chunks
+from circumplex_client.models import ClipOptions, ClipResult, Job, JobNotification
+from circumplex_client.transport import (
+    CHUNK_BYTES,
+    OnUpload,
+    build_headers,
+    call_with_retries,
+    iter_chunks,
+    parse_events,
+)
 
 API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 FIRST_POLL_SECONDS: Final = 0.1
 RETRY_TIMEOUT_SECONDS: Final = 60.0
-"""For how long a service is borne that does not answer or is in trouble."""
+"""Time for which failing requests are retried before the last error is raised."""
 
 RECONNECT_SECONDS: Final = 0.5
 HTTP_NO_CONTENT: Final = 204
+HTTP_SERVER_ERROR: Final = 500
 
 OnProgress = Callable[[Job], None]
 
 
 class Client:
-    """A gateway at `base_url`. Threads may share a client.
+    """Client of the gateway at `base_url`; safe to share between threads.
 
-    api_key: what the gateway's operator handed out; without it, the variable CIRCUMPLEX_API_KEY.
-    trouble_seconds: for how long a service is asked again that does not answer, is in trouble or
-        asks for patience.
+    Args:
+        base_url: such as "http://127.0.0.1:8080".
+        api_key: default: the environment variable CIRCUMPLEX_API_KEY.
+        timeout_seconds: of a single HTTP request.
+        retry_timeout_seconds: time for which requests are repeated while the service does not
+            answer, fails or asks to retry later.
+
     """
 
     def __init__(
@@ -79,8 +89,7 @@ class Client:
     ) -> Job:
         """Stream a clip to the service; returns its job.
 
-        However often it is sent until an answer comes, it is one job: that is what the key is
-        for, a random one where none is given.
+        Retries carry the same idempotency key (default: a random one), so they create one job.
         """
         clip = Path(path)
         headers = build_headers(clip, idempotency_key or str(uuid4()))
@@ -95,11 +104,11 @@ class Client:
         return Job.from_json(self._call_with_retries(send).json())
 
     def job(self, job_id: str) -> Job:
-        """The job as it stands."""
+        """Fetch the current state of a job."""
         return Job.from_json(self._send_request("GET", f"/v1/jobs/{job_id}").json())
 
     def jobs(self, *, state: str | None = None, code: str | None = None) -> Iterator[Job]:
-        """One's own jobs, newest first; in a state, or failed with an error code."""
+        """Iterate over the caller's jobs, newest first, filtered by state or error code."""
         filters = {"state": state, "code": code, "page_token": None}
         while True:
             query = {name: value for name, value in filters.items() if value is not None}
@@ -114,15 +123,15 @@ class Client:
         return Job.from_json(self._send_with_retries("POST", f"/v1/jobs/{job_id}:cancel").json())
 
     def retry(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job anew; raises RequestRefused when its clip is gone."""
+        """Queue a failed or cancelled job again; raises RequestRefused if its clip is deleted."""
         return Job.from_json(self._send_with_retries("POST", f"/v1/jobs/{job_id}:retry").json())
 
     def delete(self, job_id: str) -> None:
-        """Delete a job with its clip and results, whatever it is doing."""
+        """Delete a job with its clip and results, in any state."""
         self._send_request("DELETE", f"/v1/jobs/{job_id}")
 
     def events(self, job_id: str) -> Iterator[JobNotification]:
-        """What happens to a job, from how it stands to its end, over lost connections too."""
+        """Iterate over a job's notifications until it ends; reconnects after lost connections."""
         last: JobNotification | None = None
         last_contact = time.monotonic()
         while last is None or not last.is_final:
@@ -153,7 +162,7 @@ class Client:
     ) -> Job:
         """Poll until the job has succeeded; raises JobFailed, JobCancelled or WaitTimedOut.
 
-        Short interruptions of the service are borne.
+        Service failures shorter than `retry_timeout_seconds` are ignored.
         """
         started = last_contact = time.monotonic()
         pause = FIRST_POLL_SECONDS
@@ -176,12 +185,25 @@ class Client:
             time.sleep(pause)
 
     def result(self, job_id: str) -> ClipResult:
-        """The result of a job that has succeeded."""
+        """Fetch the result of a job that has succeeded."""
         response = self._send_request("GET", f"/v1/jobs/{job_id}/result", params={"format": "json"})
         return ClipResult.from_json(response.json())
 
-    def save(self, job_id: str, path: str | os.PathLike[str], *, format: str = "json") -> None:  # noqa: A002
-        """Stream a result into a file, which appears when it is whole."""
+    def save(
+        self,
+        job_id: str,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "json",  # noqa: A002 - the name of the query parameter
+    ) -> None:
+        """Stream a result into a file, which is created only when complete.
+
+        Args:
+            job_id: a job that has succeeded.
+            path: of the file; an existing one is replaced.
+            format: "json" or "csv".
+
+        """
         target = Path(path)
         partial = target.with_name(f"{target.name}.part")
         try:
@@ -244,13 +266,13 @@ def _raise_unless_succeeded(job: Job) -> Job:
     return job
 
 
-def _raise_for_status(answer: httpx.Response) -> None:
+def _raise_for_status(response: httpx.Response) -> None:
     try:
-        retry_after = answer.headers.get("retry-after", "")
+        retry_after = response.headers.get("retry-after", "")
         retry_seconds = float(retry_after) if retry_after.isdecimal() else None
-        problem = ProblemDetails.from_json(answer.json(), retry_seconds=retry_seconds)
+        problem = ProblemDetails.from_json(response.json(), retry_seconds=retry_seconds)
     except (ValueError, KeyError, TypeError) as error:
         raise ServiceUnreachable(
-            f"{answer.url} answers {answer.status_code} without a problem"
+            f"{response.url} answers {response.status_code} without a problem"
         ) from error
-    raise (RequestRefused if answer.status_code < 500 else ServiceFailed)(problem)
+    raise (RequestRefused if response.status_code < HTTP_SERVER_ERROR else ServiceFailed)(problem)

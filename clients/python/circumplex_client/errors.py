@@ -1,16 +1,16 @@
-"""What can go wrong, as the caller can act on it.
+"""Errors of the client, by what the caller can do about them.
 
 ClientError
-├── ProblemError        the server says what is wrong
+├── ProblemError        the server sent problem details
 │   ├── RequestRefused      4xx: change the request
-│   ├── ServiceTroubled     5xx: try again later
+│   ├── ServiceFailed       5xx: try again later
 │   └── JobFailed           the job ended with an error
 ├── JobCancelled        the job was cancelled
-├── Unreachable         no answer, or not one of Circumplex
-├── WaitTimedOut        the job is still under way
-├── MediaUnfit          what was to be sent does not belong into the stream
-├── ResumeImpossible    the stream cannot go on where it broke off
-└── ExtraMissing        a part of this package is not installed
+├── ServiceUnreachable  no answer, or not one of Circumplex
+├── WaitTimedOut        the job is still running
+├── InvalidMedia        the media do not fit the stream
+├── ResumeImpossible    the stream cannot be resumed
+└── ExtraMissing        an optional dependency is not installed
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ class ProblemDetails:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], *, retry_seconds: float | None = None) -> Self:
-        """From the JSON object; raises KeyError if it is no problem of Circumplex.
+        """Parse the JSON object; raises KeyError if it is no problem of Circumplex.
 
-        retry_seconds: what the answer's Retry-After says.
+        Args:
+            document: the body of the response.
+            retry_seconds: value of the response's Retry-After header.
+
         """
         return cls(
             code=document["code"],
@@ -52,11 +55,11 @@ class ProblemDetails:
 
 
 class ClientError(Exception):
-    """Everything this package raises on purpose."""
+    """Base of every error that this package raises on purpose."""
 
 
 class ProblemError(ClientError):
-    """The server says what is wrong, in `problem`."""
+    """An error with problem details from the server, in `problem`."""
 
     def __init__(self, problem: ProblemDetails) -> None:
         self.problem = problem
@@ -67,11 +70,11 @@ class ProblemError(ClientError):
 
 
 class RequestRefused(ProblemError):
-    """The request is at fault."""
+    """The request is invalid, not allowed or over a limit (4xx)."""
 
 
 class ServiceFailed(ProblemError):
-    """The service is at fault; `problem.retryable` says whether to try again."""
+    """The service failed (5xx); `problem.retryable` is true where a retry can succeed."""
 
 
 class JobFailed(ProblemError):
@@ -83,20 +86,20 @@ class JobCancelled(ClientError):
 
 
 class ServiceUnreachable(ClientError):
-    """No answer came, or one that is not Circumplex's."""
+    """No answer came, or one that is not from Circumplex."""
 
 
 class WaitTimedOut(ClientError):
-    """The job is still under way."""
+    """The job is still queued or running after the timeout."""
 
 
 class InvalidMedia(ClientError):
-    """What was to be sent does not belong into the stream."""
+    """The media cannot be read, or do not fit the stream's format."""
 
 
 class ResumeImpossible(ClientError):
-    """The service asks for media that it had released, or that it was never sent."""
+    """The service resumes at a position whose media are no longer buffered, or not yet sent."""
 
 
 class ExtraMissing(ClientError):
-    """A part of this package that is needed for this is not installed."""
+    """An optional dependency that is needed here is not installed."""

@@ -1,26 +1,23 @@
-"""What the command `circumplex-client live` can be told."""
+"""Arguments of the command `circumplex-client live`; importable without the extra `live`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
+from typing import Any, Final, Protocol
 
 LIVE_HELP: Final = "annotate a file, a camera or a pipe while it lasts"
 
 LIVE_EPILOG: Final = """\
-A line for each result, as it comes: `~` for what is known at once, `=` for what a job's
-result would say, a few seconds later. To a file or a pipe they are JSON, one object a line,
-`type` "frame", "dropped" or, the last one, "summary". Where a connection is lost the stream
-goes on over another, and nothing is lost or told twice. Ctrl-C ends the stream: its last
-results still come; Ctrl-C again leaves at once.
+Prints one line per result as it arrives: `~` marks a provisional result, `=` the final one a few
+seconds later, equal to the result of a job. Files and pipes get JSON, one object a line, with the
+`type` "frame", "dropped" or, at the end, "summary". After a lost connection the stream is resumed
+without missing or repeated results. Ctrl-C ends the stream and waits for its last results;
+a second Ctrl-C exits at once.
 
-  circumplex-client live talk.mp4                          as if it were happening now
+  circumplex-client live talk.mp4                          in real time
   circumplex-client live talk.mp4 --fast --finals-only --out talk.ndjson
-  circumplex-client live --camera /dev/video0              pictures only
+  circumplex-client live --camera /dev/video0              video only
   ffmpeg -f v4l2 -i /dev/video0 -f alsa -i default -f matroska - | circumplex-client live -
   circumplex-client live talk.webm --url grpcs://va.example.org:443 --ca-file ca.pem
 
@@ -29,8 +26,16 @@ pip install 'circumplex-client[live,media]'.
 """
 
 
+class Subcommands(Protocol):
+    """The object that `ArgumentParser.add_subparsers` returns."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """Add a command."""
+        ...
+
+
 def add_live_command(commands: Subcommands) -> argparse.ArgumentParser:
-    """The command's own parser."""
+    """Add the command `live`; returns its parser."""
     parser = commands.add_parser(
         "live",
         help=LIVE_HELP,
@@ -46,62 +51,68 @@ def add_live_command(commands: Subcommands) -> argparse.ArgumentParser:
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is sent")
-    group.add_argument("source", nargs="?", metavar="FILE", help="a clip; -: what is piped in")
-    group.add_argument("--camera", metavar="DEVICE", help="/dev/video0 say")
+    group = parser.add_argument_group("input")
+    group.add_argument("source", nargs="?", metavar="FILE", help="a clip; - reads standard input")
+    group.add_argument("--camera", metavar="DEVICE", help="such as /dev/video0")
     group.add_argument(
-        "--camera-kind", metavar="NAME", help="FFmpeg's name of such devices (this platform's)"
+        "--camera-kind", metavar="NAME", help="FFmpeg's input format (default: this platform's)"
     )
     pace = group.add_mutually_exclusive_group()
     pace.add_argument(
         "--realtime",
         action="store_true",
         default=True,
-        help="a clip: as it would be played (default)",
+        help="send a clip at playback speed (default)",
     )
     pace.add_argument(
-        "--fast", dest="realtime", action="store_false", help="a clip: as fast as it is taken"
+        "--fast",
+        dest="realtime",
+        action="store_false",
+        help="send a clip as fast as the service accepts it",
     )
 
 
 def _add_analysis_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is asked for")
+    group = parser.add_argument_group("analysis")
     group.add_argument(
-        "--faces", choices=("primary", "all"), default="primary", help="the one there most, or all"
+        "--faces",
+        choices=("primary", "all"),
+        default="primary",
+        help="the face visible longest, or all",
     )
     for kind in ("video", "audio"):
         group.add_argument(
-            f"--{kind}-stream", type=int, metavar="N", help="which stream, as ffprobe counts them"
+            f"--{kind}-stream", type=int, metavar="N", help="index of the stream, as in ffprobe"
         )
     group.add_argument("--finals-only", action="store_true", help="no provisional results")
     group.add_argument(
         "--overload",
         choices=("block", "drop_oldest", "fail"),
-        help="when frames come faster than they are dealt with: wait (files, pipes), leave out the "
-        "oldest (cameras), or fail",
+        help="when frames arrive faster than they are processed: wait (default of files and "
+        "pipes), drop the oldest (default of cameras), or fail",
     )
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is written")
+    group = parser.add_argument_group("output")
     group.add_argument(
         "--format",
         choices=("table", "ndjson"),
-        help="a table (to a terminal), or JSON, one object a line (elsewhere)",
+        help="a table (default on a terminal), or JSON, one object a line (default elsewhere)",
     )
-    group.add_argument("--out", type=Path, metavar="FILE", help="instead of the terminal")
+    group.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
 
 
 def _add_gateway_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the gateway")
+    group = parser.add_argument_group("gateway")
     group.add_argument(
-        "--url", default="grpc://127.0.0.1:50051", help="grpcs:// where it has TLS (%(default)s)"
+        "--url", default="grpc://127.0.0.1:50051", help="grpcs:// for TLS (default: %(default)s)"
     )
     group.add_argument(
         "--api-key",
         metavar="KEY",
-        help="shown to all on this machine; better in CIRCUMPLEX_API_KEY",
+        help="visible to every user of this machine; prefer CIRCUMPLEX_API_KEY",
     )
-    group.add_argument("--ca-file", type=Path, metavar="PEM", help="whom to trust, of grpcs")
-    group.add_argument("--cert-file", type=Path, metavar="PEM", help="who one is, of grpcs")
-    group.add_argument("--key-file", type=Path, metavar="PEM", help="the key to it")
+    group.add_argument("--ca-file", type=Path, metavar="PEM", help="trusted CA, for grpcs")
+    group.add_argument("--cert-file", type=Path, metavar="PEM", help="client certificate")
+    group.add_argument("--key-file", type=Path, metavar="PEM", help="its private key")

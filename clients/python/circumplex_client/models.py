@@ -1,7 +1,8 @@
-"""Jobs and results as plain values: lists and numbers, None where unknown."""
+"""Jobs, notifications and results as plain values: lists and numbers, None where unknown."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -13,10 +14,10 @@ Column = list[float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOptions:
-    """What may be chosen for a clip; what is None the service chooses.
+    """Options of one clip; the service chooses a stream where the index is None.
 
-    faces: "primary", the face that is there most, or "all".
-    video_stream, audio_stream: places among all streams of the file, as ffprobe counts them.
+    faces: "primary", the face visible longest, or "all".
+    video_stream, audio_stream: index among all streams of the file, as in ffprobe.
     """
 
     faces: str = "primary"
@@ -24,15 +25,15 @@ class ClipOptions:
     audio_stream: int | None = None
 
     def to_query(self) -> dict[str, str]:
-        """The parameters of a submission."""
+        """Build the query parameters of a submission."""
         return {name: str(value) for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """How far a job is; None is what is not known yet.
+    """Progress of a job; None where not known yet.
 
-    eta_seconds: what a running job will still take at its pace so far.
+    fraction: [0, 1]. eta_seconds: estimated remaining time of a running job.
     """
 
     fraction: float | None
@@ -42,13 +43,13 @@ class JobProgress:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """From the JSON object; what a newer server adds is passed over."""
+        """Parse the JSON object; unknown fields of newer servers are ignored."""
         return cls(**{field.name: document[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it stood when it was asked for."""
+    """State of a job at the time of the request."""
 
     id: str
     state: str
@@ -63,12 +64,12 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing comes after."""
+        """True once the job has ended."""
         return self.state in ("succeeded", "failed", "cancelled")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """From the JSON object."""
+        """Parse the JSON object."""
         return cls(
             id=document["id"],
             state=document["state"],
@@ -84,11 +85,42 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobNotification:
+    """State of a job after a change; kind: "state", "progress" or "deleted" (without a state)."""
+
+    id: str | None
+    kind: str
+    job_id: str
+    state: str | None
+    progress: JobProgress | None
+    error_code: str | None
+
+    @property
+    def is_final(self) -> bool:
+        """True for the last notification of a job."""
+        return self.kind == "deleted" or self.state in ("succeeded", "failed", "cancelled")
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> Self:
+        """Parse the fields of one server-sent event."""
+        data: Mapping[str, Any] = json.loads(fields["data"])
+        progress = data.get("progress")
+        return cls(
+            id=fields.get("id"),
+            kind=fields["event"],
+            job_id=data["job_id"],
+            state=data.get("state"),
+            progress=None if progress is None else JobProgress.from_json(progress),
+            error_code=data.get("error_code"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Faces:
-    """The face in each frame; None without one.
+    """Face boxes, one value per frame in each column; None where there is no face.
 
     left, top, width, height: pixels of the displayed frame. x, y, w, h: the part inside the
-    picture, as shares of its width and height, in [0, 1].
+    frame, relative to its width and height, in [0, 1].
     """
 
     left: Column
@@ -104,11 +136,11 @@ class Faces:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frames:
-    """One value for each frame in each column, for one track.
+    """Columns of one track, one value per frame.
 
-    time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: the spread of
-    the six folds; `*_smoothed`: over time. observed: whether the track's face is in the frame;
-    missing: why it is not.
+    time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: standard
+    deviation over the six folds; `*_smoothed`: smoothed over time. observed: true where the
+    track's face is in the frame; missing: the reason where it is not.
     """
 
     index: list[int]
@@ -129,11 +161,11 @@ class Frames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceTrack:
-    """One face through the clip; times in seconds.
+    """One tracked face of the clip; times in seconds.
 
-    mean_face: left, top, width, height, score, x, y, w, h, over the frames in which it was found.
-    frames: where all faces were asked for: from the first of these frames to the last, frames of
-    a long absence left out.
+    mean_face: left, top, width, height, score, x, y, w, h, averaged over the observed frames.
+    frames: only with `faces="all"`: from the first observed frame to the last, without the
+    frames of long absences.
     """
 
     id: int
@@ -146,7 +178,7 @@ class FaceTrack:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """From the JSON object."""
+        """Parse the JSON object."""
         frames = document.get("frames")
         columns = None if frames is None else Frames(**_parse_columns(frames))
         known = {
@@ -157,7 +189,7 @@ class FaceTrack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipResult(Frames):
-    """A result: every decoded frame as the primary track sees it, and who else was seen.
+    """Result of a clip: the primary track's columns for every decoded frame, and all tracks.
 
     track: the primary track's id, None where there is no face.
     """
@@ -170,7 +202,7 @@ class ClipResult(Frames):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """From the JSON result; columns that a newer server adds are passed over."""
+        """Parse the JSON result; unknown columns of newer servers are ignored."""
         return cls(
             media=document["media"],
             provenance=document["provenance"],

@@ -1,4 +1,4 @@
-"""Streams: `pip install circumplex-client[live]`."""
+"""Live streams over gRPC: `pip install circumplex-client[live]`."""
 
 from circumplex_client.live.client import LiveClient, Tls
 from circumplex_client.live.media import (

@@ -1,4 +1,4 @@
-"""The live client: media in while they come, results out while they matter."""
+"""Live client: sends media as they are recorded, yields results as they arrive."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from typing import Any, Final, Self
 
 import grpc
 
+from circumplex_client.client import API_KEY_VARIABLE
 from circumplex_client.errors import ClientError, RequestRefused
-from circumplex_client.live.call_errors import CallInterrupted
+from circumplex_client.live.call_errors import CallInterrupted, RetryPolicy
 from circumplex_client.live.media import LiveStreamOptions, MediaChunk
 from circumplex_client.live.results import LiveResult, StreamAccepted
 from circumplex_client.live.resumable_stream import ResumableStream
-from circumplex_client.live.retry_policy import RetryPolicy
 from circumplex_client.v1 import annotation_pb2 as pb
 
-API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 METHOD: Final = "/circumplex.v1.AnnotationService/StreamingAnnotate"
 MEMORY_BYTES: Final = 32 * 2**20
 RETRY_TIMEOUT_SECONDS: Final = 60.0
 
 CHANNEL_OPTIONS: Final = (
-    # A peer that is gone without a word is noticed within 50 s, and NATs keep idle streams.
+    # Detects a dead peer within 50 s and keeps NAT entries of idle streams alive.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Results are small; what is sent is bounded by what the service says when it takes a stream.
+    # Results are small; sent messages are bounded by the limits in the service's ConfigAck.
     ("grpc.max_receive_message_length", 4 * 2**20),
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
@@ -40,13 +39,16 @@ CHANNEL_OPTIONS: Final = (
 
 OnAccepted = Callable[[StreamAccepted], None]
 OnInterrupted = Callable[[ClientError, float], None]
-"""Called with what broke a call, and after how many seconds the next one comes."""
+"""Called with the error that interrupted a call and the seconds until the next call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """PEM files' contents. ca: whom to trust, None: who the system trusts. certificate, key: of
-    the client, where the gateway asks for them."""
+    """Contents of PEM files.
+
+    ca: trusted CA, None: the system's. certificate, key: client certificate, if the gateway
+    requires one.
+    """
 
     ca: bytes | None = None
     certificate: bytes | None = None
@@ -54,12 +56,16 @@ class Tls:
 
 
 class LiveClient:
-    """A gateway's gRPC port, "host:50051"; an async context manager.
+    """Client of a gateway's gRPC port; an async context manager.
 
-    api_key: what the gateway's operator handed out; without it, the variable CIRCUMPLEX_API_KEY.
-    tls: True trusts whom the system trusts. trouble_seconds: for how long a stream calls again
-        and again without anything new. memory_bytes: of media that may have to be sent again;
-        what is more goes to temporary files.
+    Args:
+        target: "host:50051".
+        api_key: default: the environment variable CIRCUMPLEX_API_KEY.
+        tls: True trusts the system's CAs.
+        retry_timeout_seconds: time for which a stream is resumed without a new result.
+        memory_bytes: media that may have to be sent again are held in memory up to this size,
+            and beyond it in temporary files.
+
     """
 
     def __init__(
@@ -103,11 +109,13 @@ class LiveClient:
         on_accepted: OnAccepted = lambda _: None,
         on_interrupted: OnInterrupted = lambda _error, _seconds: None,
     ) -> AsyncGenerator[LiveResult]:
-        """Results as they come, a Summary last; each final one once and in order.
+        """Stream media; yields results as they arrive, a StreamSummary last.
 
-        Media are read as fast as the service takes them, and end where the iterator does. A call
-        that breaks off is followed by another that goes on where it was. Raises ClientError, and
-        whatever the media raise. Whoever stops early closes the generator (`aclosing`).
+        Each final result is yielded once and in order. Media are read as fast as the service
+        accepts them; the stream ends where the iterator ends. An interrupted call is resumed by
+        another one. Close the generator (`aclosing`) when leaving early.
+
+        Raises: ClientError, and whatever the media raise.
         """
         stream = ResumableStream(
             media,
@@ -128,9 +136,9 @@ class LiveClient:
                                 retry_policy.reset()
                                 yield result
                     return
-                except CallInterrupted as broken:
-                    seconds = retry_policy.next_pause_seconds(broken)
-                    on_interrupted(broken.error, seconds)
+                except CallInterrupted as interrupted:
+                    seconds = retry_policy.next_pause_seconds(interrupted)
+                    on_interrupted(interrupted.error, seconds)
                 except RequestRefused as refused:
                     if refused.problem.code != "stream_gone" or not stream.restart_from_beginning():
                         raise

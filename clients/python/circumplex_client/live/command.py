@@ -5,30 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Generator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
+from urllib.parse import urlsplit
 
 from circumplex_client.errors import ClientError
-from circumplex_client.live.cli_arguments import build_client, build_options, open_media
-from circumplex_client.live.client import LiveClient
+from circumplex_client.live.client import LiveClient, Tls
+from circumplex_client.live.inputs import capture_camera, read_pipe, stream_file
+from circumplex_client.live.media import ContainerInput, FrameInput, LiveStreamOptions, MediaChunk
+from circumplex_client.live.media_source import read_until_stopped
 from circumplex_client.live.output import TABLE_HEADER, format_json, format_table_rows
 from circumplex_client.live.results import FrameResult, LiveResult, StreamAccepted, StreamSummary
-from circumplex_client.live.signals import read_until_stopped, signals_handled
 
 PROGRESS_INTERVAL_SECONDS: Final = 5.0
 INTERRUPTED_EXIT_CODE: Final = 130
+SCHEMES: Final = ("grpc", "grpcs")
 
 
 def run_live(args: argparse.Namespace) -> int:
-    """Returns 0 when the stream has come to its end, 1 when it has not, 2 if it cannot begin."""
+    """Run the command; returns 0 after a complete stream, 1 if it failed, 2 if it cannot start."""
     if (args.camera is None) == (args.source is None):
-        _print_status("name a file, - for what is piped in, or --camera DEVICE")
+        _print_status("name a file, - for standard input, or --camera DEVICE")
         return 2
     try:
-        client = build_client(args)
+        client = _build_client(args)
     except (ValueError, OSError) as error:
         _print_status(str(error))
         return 2
@@ -46,7 +50,7 @@ def run_live(args: argparse.Namespace) -> int:
 
 
 class _LiveRun:
-    """One stream, from a source to a file or the terminal."""
+    """One stream, from an input to a file or the terminal."""
 
     def __init__(self, args: argparse.Namespace, out: TextIO) -> None:
         self._args = args
@@ -57,10 +61,10 @@ class _LiveRun:
         self._progress_printed_at = 0.0
 
     async def run(self, client: LiveClient) -> int:
-        """Returns 0; raises what ended the stream before its end."""
+        """Stream to the end; returns 0, or 130 after a second Ctrl-C."""
         task = asyncio.current_task()
         assert task is not None
-        with signals_handled(self._stopping, task, _print_status):
+        with _signals_handled(self._stopping, task, _print_status):
             try:
                 await self._stream(client)
             except asyncio.CancelledError:
@@ -72,8 +76,8 @@ class _LiveRun:
             self._print(TABLE_HEADER)
         async with client:
             results = client.annotate(
-                read_until_stopped(self._stopping, open_media(self._args)),
-                build_options(self._args),
+                read_until_stopped(self._stopping, _open_media(self._args)),
+                _build_options(self._args),
                 on_accepted=self._print_accepted,
                 on_interrupted=lambda error, seconds: _print_status(
                     f"{error}; again in {seconds:.1f} s"
@@ -94,7 +98,7 @@ class _LiveRun:
         _print_status(f"stream {accepted.stream_id} is under way; Ctrl-C ends it")
 
     def _print_progress(self, result: LiveResult) -> None:
-        """To people, where the results are for programs."""
+        """Print progress to standard error, where the output is JSON."""
         now = asyncio.get_running_loop().time()
         if isinstance(result, StreamSummary):
             _print_status(format_table_rows(result))
@@ -115,5 +119,58 @@ def _open_output(path: Path | None) -> Generator[TextIO]:
         yield file
 
 
+@contextmanager
+def _signals_handled(
+    stop_event: asyncio.Event, task: asyncio.Task[object], print_status: Callable[[str], None]
+) -> Generator[None]:
+    """Set `stop_event` on the first SIGINT or SIGTERM, cancel the task on the second."""
+
+    def handle_signal() -> None:
+        if stop_event.is_set():
+            task.cancel()
+        else:
+            print_status("ending the stream, its last results are coming; Ctrl-C leaves at once")
+            stop_event.set()
+
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows: Ctrl-C ends everything
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, handle_signal)
+    yield
+
+
+def _build_client(args: argparse.Namespace) -> LiveClient:
+    """Build the client; raises ValueError for an invalid URL, OSError for missing PEM files."""
+    url: str = args.url
+    address = urlsplit(url)
+    if address.scheme not in SCHEMES or not address.netloc or address.path.strip("/"):
+        raise ValueError(f"{url} is not a gRPC address: use grpc://HOST:PORT or grpcs://HOST:PORT")
+    files: tuple[Path | None, ...] = (args.ca_file, args.cert_file, args.key_file)
+    ca, certificate, key = (file and file.read_bytes() for file in files)
+    tls = Tls(ca=ca, certificate=certificate, key=key) if address.scheme == "grpcs" else False
+    return LiveClient(address.netloc, api_key=args.api_key, tls=tls)
+
+
+def _build_options(args: argparse.Namespace) -> LiveStreamOptions:
+    media = FrameInput()
+    if args.camera is None:
+        media = ContainerInput(video_stream=args.video_stream, audio_stream=args.audio_stream)
+    default_overload = "block" if args.camera is None else "drop_oldest"
+    return LiveStreamOptions(
+        media=media,
+        faces=args.faces,
+        overload=args.overload or default_overload,
+        finals_only=args.finals_only,
+    )
+
+
+def _open_media(args: argparse.Namespace) -> AsyncGenerator[MediaChunk]:
+    if args.camera is not None:
+        return capture_camera(args.camera, kind=args.camera_kind)
+    if args.source == "-":
+        return read_pipe(sys.stdin.buffer)
+    return stream_file(Path(args.source), realtime=args.realtime)
+
+
 def _print_status(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - messages of a command line

@@ -1,4 +1,4 @@
-"""What is sent: which kind of stream, and its pieces."""
+"""Media of a stream: its format, its chunks, and their protobuf messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE_BYTES: Final = {"s16le": 2, "f32le": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawAudioFormat:
-    """Raw sound: interleaved samples of all channels."""
+    """Raw audio: interleaved samples of all channels."""
 
     encoding: Literal["s16le", "f32le"] = "s16le"
     rate_hz: int
@@ -21,16 +21,16 @@ class RawAudioFormat:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one sample of every channel."""
+        """Bytes of one sample of all channels."""
         return self.channels * SAMPLE_BYTES[self.encoding]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInput:
-    """A file as it is being written: fragmented MP4, WebM or Matroska, MPEG-TS and so on.
+    """A streamable container: fragmented MP4, WebM or Matroska, MPEG-TS and so on.
 
-    video_stream, audio_stream: places among all streams of the file, as ffprobe counts them; the
-    service chooses where they are None.
+    video_stream, audio_stream: index among all streams of the file, as in ffprobe; None lets the
+    service choose.
     """
 
     video_stream: int | None = None
@@ -39,9 +39,9 @@ class ContainerInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameInput:
-    """Single pictures, and raw sound unless `sound` is None.
+    """Single frames, and raw audio unless `audio` is None.
 
-    width, height: pixels of every frame, of "rgb24" only.
+    width, height: pixels of every frame, for "rgb24" only.
     """
 
     encoding: Literal["jpeg", "rgb24", "face_crop"] = "jpeg"
@@ -52,17 +52,17 @@ class FrameInput:
 
 @dataclass(frozen=True, slots=True)
 class ContainerChunk:
-    """The next bytes of the container, cut anywhere."""
+    """The next bytes of the container, split anywhere."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFrame:
-    """One picture at a time in seconds, later than the one before.
+    """One frame; time: seconds, later than the previous frame's.
 
-    data: a JPEG file; or height * width * 3 bytes of RGB; or an aligned face of 112x112 in the
-    same order, nothing where there is no face.
+    data: a JPEG file; or height * width * 3 bytes of RGB; or an aligned face, 112 * 112 * 3 bytes
+    of RGB, empty where there is no face.
     """
 
     time: float
@@ -71,8 +71,10 @@ class ImageFrame:
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Whole samples of all channels, heard from a time in seconds on; None: from where the sound
-    before has ended."""
+    """Whole samples of all channels.
+
+    time: seconds of the first sample; None: continues the previous chunk.
+    """
 
     data: bytes
     time: float | None = None
@@ -83,12 +85,12 @@ MediaChunk = ContainerChunk | ImageFrame | AudioChunk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveStreamOptions:
-    """What may be chosen for a stream.
+    """Options of one stream.
 
-    faces: "primary", the face that is there most, or "all".
-    overload: what happens when frames come faster than they are dealt with: "block", the sender
-        waits; "drop_oldest", of single frames only; or "fail".
-    finals_only: leave provisional results out.
+    faces: "primary", the face visible longest, or "all".
+    overload: policy when frames arrive faster than they are processed: "block", the sender
+        waits; "drop_oldest", with single frames only; or "fail".
+    finals_only: no provisional results.
     """
 
     media: ContainerInput | FrameInput = field(default_factory=ContainerInput)
@@ -97,7 +99,7 @@ class LiveStreamOptions:
     finals_only: bool = False
 
     def to_message(self, resume_token: str) -> pb.StreamingAnnotateRequest:
-        """The first message of a call; the token is empty for a new stream."""
+        """Build the first message of a call; the token is empty for a new stream."""
         config = pb.StreamConfig(
             faces=f"FACES_{self.faces.upper()}",
             overload_policy=f"OVERLOAD_POLICY_{self.overload.upper()}",
@@ -118,7 +120,7 @@ class LiveStreamOptions:
 def split_into_messages(
     media_chunk: MediaChunk, media: ContainerInput | FrameInput, *, max_bytes: int
 ) -> Iterator[pb.StreamingAnnotateRequest]:
-    """The messages that bring a piece; what may be cut is, where it is larger than a message."""
+    """Build the messages of a chunk; container and audio data over `max_bytes` are split."""
     match media_chunk:
         case ContainerChunk():
             for start in range(0, len(media_chunk.data), max_bytes):
@@ -128,7 +130,8 @@ def split_into_messages(
             frame = pb.VideoFrame(time_seconds=media_chunk.time, data=media_chunk.data)
             yield pb.StreamingAnnotateRequest(frame=frame)
         case AudioChunk():
-            assert isinstance(media, FrameInput) and media.audio is not None  # noqa: PT018
+            assert isinstance(media, FrameInput)
+            assert media.audio is not None
             step = max_bytes - max_bytes % media.audio.frame_bytes
             for start in range(0, len(media_chunk.data), step):
                 chunk = pb.AudioChunk(
@@ -139,7 +142,7 @@ def split_into_messages(
 
 
 def _build_frame_media(media: FrameInput) -> pb.FrameMedia:
-    sound = media.audio and pb.AudioFormat(
+    audio_format = media.audio and pb.AudioFormat(
         encoding=f"SAMPLE_ENCODING_{media.audio.encoding.upper()}",
         sample_rate_hz=media.audio.rate_hz,
         channels=media.audio.channels,
@@ -148,5 +151,5 @@ def _build_frame_media(media: FrameInput) -> pb.FrameMedia:
         encoding=f"FRAME_ENCODING_{media.encoding.upper()}",
         width=media.width,
         height=media.height,
-        audio=sound,
+        audio=audio_format,
     )

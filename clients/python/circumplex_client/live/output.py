@@ -1,4 +1,4 @@
-"""Results for people and for programs."""
+"""Formatting of results: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from circumplex_client.live.results import (
 TYPE_NAMES: Final = {FrameResult: "frame", FramesDropped: "dropped", StreamSummary: "summary"}
 
 TABLE_HEADER: Final = "     frame      time   valence  arousal   spread  track"
-"""`~` is before a provisional result, `=` before a final one."""
+"""`~` marks a provisional result, `=` a final one."""
 
 ResultFormatter = Callable[[LiveResult], str]
 
 
 def format_json(result: LiveResult) -> str:
-    """The result as JSON; `type` says what it is."""
+    """Format a result as JSON with the additional key `type`."""
     return json.dumps({"type": TYPE_NAMES[type(result)], **asdict(result)})
 
 
 def format_table_rows(result: LiveResult) -> str:
-    """A row for each face, or for why there is none."""
+    """Format a result as table rows: one per face, or one with the reason for no face."""
     match result:
         case FrameResult(tracks=()):
             return f"{_format_frame_prefix(result)}   {result.missing or 'no track'}"

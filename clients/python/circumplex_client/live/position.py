@@ -1,4 +1,4 @@
-"""How far a stream is."""
+"""Position in a stream: how much of each kind of media has been sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from circumplex_client.v1 import annotation_pb2 as pb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPosition:
-    """How much of each kind of media has been sent since the stream began."""
+    """Amount of each kind of media since the start of the stream."""
 
     container_bytes: int = 0
     frames: int = 0
@@ -27,7 +27,7 @@ class StreamPosition:
 
     @classmethod
     def from_proto(cls, message: pb.MediaPosition) -> Self:
-        """From the wire."""
+        """Convert from protobuf."""
         return cls(
             container_bytes=message.container_bytes,
             frames=message.frames,
@@ -35,7 +35,7 @@ class StreamPosition:
         )
 
     def count_of(self, chunk: MediaChunk) -> int:
-        """How much there is of the piece's kind."""
+        """Return the amount of the chunk's kind of media."""
         match chunk:
             case ContainerChunk():
                 return self.container_bytes
@@ -45,7 +45,7 @@ class StreamPosition:
                 return self.audio_samples
 
     def has_reached(self, other: StreamPosition) -> bool:
-        """Whether this is at or behind the other in every kind."""
+        """Return whether this position is at or after the other in every kind of media."""
         return (
             self.container_bytes >= other.container_bytes
             and self.frames >= other.frames
@@ -53,7 +53,7 @@ class StreamPosition:
         )
 
     def advance(self, chunk: MediaChunk, media: ContainerInput | FrameInput) -> StreamPosition:
-        """Where the stream stands when the piece has been sent; raises MediaUnfit."""
+        """Return the position after the chunk; raises InvalidMedia if it does not fit."""
         container_bytes, frames, samples = self.container_bytes, self.frames, self.audio_samples
         match chunk, media:
             case ContainerChunk(), ContainerInput():
@@ -62,17 +62,19 @@ class StreamPosition:
                 frames += 1
             case AudioChunk(), FrameInput(audio=kind) if kind is not None:
                 if len(chunk.data) % kind.frame_bytes:
-                    raise InvalidMedia(f"{len(chunk.data)} bytes are no whole samples of {kind}")
+                    raise InvalidMedia(
+                        f"{len(chunk.data)} bytes are not a whole number of samples of {kind}"
+                    )
                 samples += len(chunk.data) // kind.frame_bytes
             case _:
-                raise InvalidMedia(f"{type(chunk).__name__} does not belong into {media}")
+                raise InvalidMedia(f"{type(chunk).__name__} does not fit {media}")
         return StreamPosition(container_bytes=container_bytes, frames=frames, audio_samples=samples)
 
 
 def drop_start(
     chunk: MediaChunk, skipped_units: int, media: ContainerInput | FrameInput
 ) -> MediaChunk | None:
-    """A piece without its first so many bytes, samples or frames; None where nothing is left."""
+    """Remove a chunk's first bytes, samples or frames; returns None if nothing is left."""
     match chunk:
         case ContainerChunk():
             return (

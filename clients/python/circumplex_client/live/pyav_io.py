@@ -1,4 +1,4 @@
-"""Files and cameras as PyAV reads them."""
+"""Timed reading, remuxing and camera capture with PyAV; needs the extra `media`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import av
 from av.container import InputContainer
@@ -19,7 +19,7 @@ from circumplex_client.errors import InvalidMedia
 from circumplex_client.live.media import ImageFrame
 
 FRAGMENT_OPTIONS: Final = {"movflags": "delay_moov+default_base_moof", "frag_duration": "40000"}
-"""Fragments of 40 ms; the index, with the edit lists, once the first of them is known."""
+"""Fragments of 40 ms; the index, with its edit lists, is written after the first of them."""
 
 JPEG_QUALITY: Final = "3"
 """FFmpeg's scale: 2 is the best, 31 the worst."""
@@ -29,7 +29,7 @@ CAMERA_FORMATS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "ds
 
 
 def read_timed(path: Path) -> Iterator[tuple[float, bytes]]:
-    """The file's own bytes, as far as each packet reaches when it is due; seconds, bytes."""
+    """Yield (seconds, bytes): the file up to the end of each packet, at the packet's time."""
     with _open_container(str(path)) as clip, path.open("rb") as file:
         sent, first, seconds = 0, None, 0.0
         for packet in clip.demux():
@@ -46,14 +46,14 @@ def read_timed(path: Path) -> Iterator[tuple[float, bytes]]:
 
 
 def remux_fragmented(path: Path) -> Iterator[tuple[float, bytes]]:
-    """A file of the same packets in fragments; seconds, bytes."""
+    """Yield (seconds, bytes) of a fragmented file with the same packets."""
     written = _OutputBuffer()
     with (
         _open_container(str(path)) as clip,
         av.open(written, "w", format="mov", options=FRAGMENT_OPTIONS) as target,
     ):
         streams = {
-            stream.index: target.add_stream_from_template(stream)
+            stream.index: target.add_stream_from_template(stream)  # pyright: ignore[reportUnknownMemberType]  # PyAV's untyped **kwargs
             for stream in (*clip.streams.video, *clip.streams.audio)
         }
         first, seconds = None, 0.0
@@ -64,17 +64,17 @@ def remux_fragmented(path: Path) -> Iterator[tuple[float, bytes]]:
             first = time if first is None else first
             seconds = max(seconds, time - first)
             packet.stream = streams[packet.stream.index]
-            target.mux(packet)
+            target.mux(packet)  # pyright: ignore[reportUnknownMemberType]  # PyAV's Packet is generic without a default
             if data := written.take():
                 yield seconds, data
     yield seconds, written.take()
 
 
 def capture_frames(device: str, *, kind: str | None) -> Iterator[ImageFrame]:
-    """A camera's frames as JPEG, from 0 seconds on, until there are no more.
+    """Yield a camera's frames as JPEG; the first has time 0.
 
-    kind: FFmpeg's name of the sort of device; None: this platform's cameras.
-    Raises: MediaUnfit.
+    kind: FFmpeg's input format; None: this platform's cameras.
+    Raises: InvalidMedia.
     """
     with _open_container(device, kind or CAMERA_FORMATS[sys.platform]) as camera:
         encoder, first = None, None
@@ -87,11 +87,11 @@ def capture_frames(device: str, *, kind: str | None) -> Iterator[ImageFrame]:
             picture = frame.reformat(format="yuvj420p")
             picture.pts, picture.time_base = number, encoder.time_base
             picture.pict_type = PictureType.NONE
-            yield ImageFrame(time - first, b"".join(map(bytes, encoder.encode(picture))))
+            yield ImageFrame(time - first, _encode_jpeg(encoder, picture))
 
 
 class _OutputBuffer:
-    """What the muxer has written, until it is taken."""
+    """Output file of the muxer: collects what is written until `take`."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -112,6 +112,11 @@ def _create_jpeg_encoder(frame: VideoFrame) -> VideoCodecContext:
     encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 1000)
     encoder.options = {"qmin": JPEG_QUALITY, "qmax": JPEG_QUALITY}
     return encoder
+
+
+def _encode_jpeg(encoder: VideoCodecContext, picture: VideoFrame) -> bytes:
+    packets = cast("list[Any]", encoder.encode(picture))  # pyright: ignore[reportUnknownMemberType]  # PyAV's Packet is generic without a default
+    return b"".join(map(bytes, packets))
 
 
 @contextmanager

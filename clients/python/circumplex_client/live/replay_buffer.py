@@ -1,4 +1,4 @@
-"""The pieces of a stream that may have to be sent again."""
+"""Replay buffer: media that may have to be sent again after a resume."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SEGMENT_BYTES: Final = 64 * 2**20
 
 
 class ReplayBuffer:
-    """Keeps pieces in order, so many bytes of them in memory and the rest in temporary files.
+    """Stores chunks in order, up to `memory_bytes` in memory and the rest in temporary files.
 
-    Pieces are known by their number: from `first` to before `next`.
+    Chunks are numbered from `first_number` to before `next_number`.
     """
 
     def __init__(self, media: ContainerInput | FrameInput, *, memory_bytes: int) -> None:
@@ -31,16 +31,16 @@ class ReplayBuffer:
 
     @property
     def next_number(self) -> int:
-        """The number that the next piece will have."""
+        """Number of the next chunk to be appended."""
         return self.first_number + len(self._buffered)
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything since the stream began is still there."""
+        """True while no chunk since the start of the stream has been released."""
         return self.first_number == 0
 
     def append(self, chunk: MediaChunk) -> None:
-        """Keep one more; raises MediaUnfit."""
+        """Store a chunk; raises InvalidMedia if it does not fit the stream's format."""
         end = self._end.advance(chunk, self._media)
         segment, offset = None, 0
         if len(chunk.data) <= self._free_memory_bytes:
@@ -60,7 +60,7 @@ class ReplayBuffer:
         self._end = end
 
     def read_from(self, number: int, since: StreamPosition) -> MediaChunk | None:
-        """One of the pieces without what lies before a position; None where nothing is left."""
+        """Return a chunk from a position on; None if all of it lies before the position."""
         buffered = self._buffered[number - self.first_number]
         chunk = buffered.chunk
         if buffered.segment is not None:
@@ -68,7 +68,7 @@ class ReplayBuffer:
         return drop_start(chunk, max(0, since.count_of(chunk) - buffered.start_count), self._media)
 
     def release(self, until: StreamPosition) -> None:
-        """Forget what lies before a position."""
+        """Drop the chunks before a position."""
         while (
             self._buffered
             and until.count_of(self._buffered[0].chunk) >= self._buffered[0].end_count
@@ -84,7 +84,7 @@ class ReplayBuffer:
             self._segments.popleft().close()
 
     def check_resumable(self, since: StreamPosition) -> None:
-        """Raise ResumeImpossible unless it can be sent from a position on."""
+        """Raise ResumeImpossible unless the media from a position on are stored."""
         if not (since.has_reached(self._start) and self._end.has_reached(since)):
             raise ResumeImpossible(
                 f"the service goes on from {since}; there is {self._start} to {self._end}"
@@ -103,9 +103,9 @@ class ReplayBuffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _BufferedChunk:
-    """A piece, without its data where they are in a segment.
+    """A stored chunk, without its data where they are in a segment.
 
-    start: how much there was of its kind before it. end: where the stream stands behind it.
+    start_count: amount of its kind of media before it. end: position after it.
     """
 
     chunk: MediaChunk
@@ -121,15 +121,15 @@ class _BufferedChunk:
 
 
 class _FileSegment:
-    """Some of what does not fit in memory, in a temporary file without a name."""
+    """Chunks that exceed the memory limit, in an anonymous temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.size_bytes = 0
         self.chunk_count = 0
 
     def write(self, data: bytes) -> int:
-        """Returns where the data begin."""
+        """Append data; returns their offset in the file."""
         start = self._file.seek(self.size_bytes)
         self._file.write(data)
         self.size_bytes += len(data)

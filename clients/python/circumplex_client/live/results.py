@@ -1,4 +1,4 @@
-"""What a stream brings back, as plain values; None where nothing is known."""
+"""Results of a stream as plain values; None where unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circumplex_client.v1 import annotation_pb2 as pb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """What the service lets a stream do; see the .proto."""
+    """The service's limits for a stream; see the .proto."""
 
     message_bytes: int
     frame_pixels: int
@@ -23,7 +23,7 @@ class StreamLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAccepted:
-    """The service has taken a stream, or taken it up again."""
+    """Sent when the service has accepted or resumed a stream."""
 
     stream_id: str
     limits: StreamLimits
@@ -31,7 +31,7 @@ class StreamAccepted:
 
     @classmethod
     def from_proto(cls, message: pb.ConfigAck) -> StreamAccepted:
-        """From the wire."""
+        """Convert from protobuf."""
         limit_values = message.limits
         limits = StreamLimits(
             **{name: getattr(limit_values, name) for name in StreamLimits.__slots__}
@@ -56,8 +56,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceEstimate:
-    """Valence and arousal in [-1, 1]. `*_std`: the spread of the six folds; `*_smoothed`: over
-    time."""
+    """Valence and arousal in [-1, 1].
+
+    `*_std`: standard deviation over the six folds; `*_smoothed`: smoothed over time.
+    """
 
     valence: float
     arousal: float
@@ -69,7 +71,7 @@ class FaceEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackResult:
-    """One face in one frame. missing: why there is no box."""
+    """One track in one frame. missing: reason where there is no box."""
 
     track: int
     box: Box | None
@@ -79,9 +81,9 @@ class TrackResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameResult:
-    """One frame. Its final result comes once, in order; before it, perhaps, a provisional one.
+    """Result of one frame: final ones come once and in order, provisional ones may precede them.
 
-    index: the frame's place in the stream. time: seconds. missing: why there is no track.
+    index: of the frame in the stream. time: seconds. missing: reason where there is no track.
     """
 
     index: int
@@ -92,7 +94,7 @@ class FrameResult:
 
     @classmethod
     def from_proto(cls, message: pb.FrameResult) -> FrameResult:
-        """From the wire."""
+        """Convert from protobuf."""
         return cls(
             index=message.index,
             time=message.time_seconds,
@@ -104,7 +106,7 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramesDropped:
-    """Frames that will have no result. reason: "overload" or "unreadable". time: of the first."""
+    """Frames without a result; reason: "overload" or "unreadable". time: of the first."""
 
     first_index: int
     count: int
@@ -113,7 +115,7 @@ class FramesDropped:
 
     @classmethod
     def from_proto(cls, message: pb.FramesDropped) -> FramesDropped:
-        """From the wire."""
+        """Convert from protobuf."""
         return cls(
             first_index=message.first_index,
             count=message.count,
@@ -124,7 +126,7 @@ class FramesDropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Seconds from a frame's last byte received to its provisional result sent."""
+    """Percentiles of the seconds from a frame's last byte received to its provisional result."""
 
     p50: float
     p95: float
@@ -133,10 +135,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSummary:
-    """The stream has come to its end; nothing follows.
+    """Last message of a stream.
 
-    primary_track: the one that was there most; None: no face was seen. dropped_tracks: too short
-    to be a person's, their results do not count. latency: None where nothing was provisional.
+    primary_track: the track visible longest; None: no face. dropped_tracks: tracks too short to
+    count, whose results are void. latency: None without provisional results.
     """
 
     frames: int
@@ -148,7 +150,7 @@ class StreamSummary:
 
     @classmethod
     def from_proto(cls, message: pb.StreamSummary) -> StreamSummary:
-        """From the wire."""
+        """Convert from protobuf."""
         latency_message = message.latency
         latency = Latency(
             p50=latency_message.p50_seconds,
@@ -186,7 +188,7 @@ class _Enum(Protocol):
 
 
 def _enum_value_name(enum: _Enum, value: int) -> str | None:
-    """`MISSING_REASON_FACE_NOT_FOUND` as `face_not_found`; a newer server's as its number."""
+    """Shorten `MISSING_REASON_FACE_NOT_FOUND` to `face_not_found`; unknown values to a number."""
     names = {number: name for name, number in enum.items()}
     prefix = names[0].removesuffix("UNSPECIFIED")
     name = names.get(value, str(value)).removeprefix(prefix).lower()

@@ -1,4 +1,7 @@
-"""One stream over however many calls it takes."""
+"""A stream that survives its calls: media are replayed, results deduplicated.
+
+media ─▶ MediaSource ─▶ ReplayBuffer ─▶ call.write ··· ResponseReader ─▶ DeliveryLog ─▶ results
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import grpc
 
 from circumplex_client.errors import InvalidMedia, ServiceUnreachable
 from circumplex_client.live.call_errors import CallInterrupted, classify_call_error
-from circumplex_client.live.delivery_log import DeliveryLog
 from circumplex_client.live.media import (
     ImageFrame,
     LiveStreamOptions,
@@ -21,26 +23,26 @@ from circumplex_client.live.media import (
 from circumplex_client.live.media_source import MediaSource
 from circumplex_client.live.position import StreamPosition
 from circumplex_client.live.replay_buffer import ReplayBuffer
-from circumplex_client.live.response_reader import ResponseReader
+from circumplex_client.live.responses import DeliveryLog, ResponseReader
 from circumplex_client.live.results import LiveResult, StreamAccepted, StreamSummary
 from circumplex_client.v1 import annotation_pb2 as pb
 
 ACCEPT_TIMEOUT_SECONDS: Final = 30.0
-"""For how long the service may keep a call waiting before it takes it or not."""
+"""Timeout of the service's first answer to a call."""
 
 END_TIMEOUT_SECONDS: Final = 2.0
-"""For how long the end of a call is awaited whose stream has ended."""
+"""Timeout of the end of a call after the stream's summary."""
 
 CHUNK_BYTES: Final = 2**18
 MESSAGE_OVERHEAD_BYTES: Final = 64
-"""What a message takes beyond its data, at most."""
+"""Upper bound of a message's size beyond its data."""
 
 Call = grpc.aio.StreamStreamCall[Any, Any]
 OpenCall = Callable[[], Call]
 
 
 class ResumableStream:
-    """What outlives a call: what was sent, and what has come back."""
+    """State of one stream across calls: sent media and received results."""
 
     def __init__(
         self,
@@ -59,21 +61,21 @@ class ResumableStream:
         self._is_draining = False
 
     async def close(self) -> None:
-        """Forget everything; stop reading the caller's media."""
+        """Drop stored media and stop reading the caller's."""
         self._replay_buffer.close()
         await self._source.close()
 
     def restart_from_beginning(self) -> bool:
-        """Forget the token where everything can be sent again; returns whether that is so."""
+        """Drop the resume token if all media can be sent again; returns whether they can."""
         possible = self._replay_buffer.is_complete and bool(self._delivery_log.resume_token)
         if possible:
             self._delivery_log.resume_token = ""
         return possible
 
     async def run_call(self, open_call: OpenCall) -> AsyncGenerator[StreamAccepted | LiveResult]:
-        """What the service says to the call itself, then results from where they stopped.
+        """Run one call; yields StreamAccepted, then the results not yet received.
 
-        Ends after the summary. Raises: CallBroken, ClientError, and what the media raise.
+        Ends after the summary. Raises: CallInterrupted, ClientError, and what the media raise.
         """
         self._is_draining = False
         call, sending = open_call(), None
@@ -100,7 +102,7 @@ class ResumableStream:
                 await asyncio.wait({sending})
 
     async def _start_call(self, call: Call, responses: ResponseReader) -> pb.ConfigAck:
-        """Announce the stream, new or to be gone on with, and wait until it is taken."""
+        """Send the configuration of a new or resumed stream and wait for its ConfigAck."""
         try:
             async with asyncio.timeout(ACCEPT_TIMEOUT_SECONDS):
                 with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -108,11 +110,11 @@ class ResumableStream:
                 response = await self._read_response(responses)
         except TimeoutError as error:
             no_answer = ServiceUnreachable(
-                f"{self._target} says nothing for {ACCEPT_TIMEOUT_SECONDS:g} s"
+                f"{self._target} does not answer within {ACCEPT_TIMEOUT_SECONDS:g} s"
             )
             raise CallInterrupted(no_answer) from error
         if response is None or not response.HasField("config_ack"):
-            raise ServiceUnreachable(f"{self._target} answers, and not as Circumplex does")
+            raise ServiceUnreachable(f"{self._target} does not respond like a Circumplex gateway")
         self._replay_buffer.check_resumable(
             StreamPosition.from_proto(response.config_ack.send_from)
         )
@@ -122,7 +124,7 @@ class ResumableStream:
     async def _read_response(
         self, responses: ResponseReader
     ) -> pb.StreamingAnnotateResponse | None:
-        """The next response, None at the end of the call."""
+        """Return the next response, None at the end of the call."""
         try:
             return await responses.read()
         except grpc.aio.AioRpcError as failure:
@@ -133,7 +135,7 @@ class ResumableStream:
             raise
 
     def _handle_response(self, response: pb.StreamingAnnotateResponse) -> LiveResult | None:
-        """What the caller gets of a response; the rest is taken to heart here."""
+        """Return the response's result for the caller; apply control messages."""
         match response.WhichOneof("message"):
             case "frame_result":
                 return self._delivery_log.accept_frame(response.frame_result)
@@ -155,7 +157,7 @@ class ResumableStream:
         return None
 
     async def _send_media(self, call: Call, accepted: pb.ConfigAck) -> None:
-        """Send what the service has not got, then what the caller brings."""
+        """Send the stored media that the service lacks, then new ones from the caller."""
         since, number = (
             StreamPosition.from_proto(accepted.send_from),
             self._replay_buffer.first_number,
@@ -175,7 +177,7 @@ class ResumableStream:
                 if chunk is not None:
                     await self._write_chunk(call, chunk, accepted.limits.message_bytes)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the call has ended: whoever reads it hears why
+            return  # the call has ended: reading it raises the error
         except Exception as failure:
             self._failure = failure
             call.cancel()
@@ -193,7 +195,7 @@ class ResumableStream:
 
 
 async def _await_end(responses: ResponseReader) -> None:
-    """Let a call end by itself whose stream is over; if it does not, nothing is lost."""
+    """Wait for a call to end after its summary; errors and timeouts are ignored."""
     with suppress(grpc.aio.AioRpcError, TimeoutError):
         async with asyncio.timeout(END_TIMEOUT_SECONDS):
             await responses.read()

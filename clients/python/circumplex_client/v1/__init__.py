@@ -1,1 +1,1 @@
-"""The wire contract, as Python."""
+"""Generated protobuf modules of the gRPC API."""

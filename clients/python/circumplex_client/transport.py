@@ -1,0 +1,88 @@
+"""HTTP plumbing of the client: upload headers and chunks, retries, server-sent events."""
+
+from __future__ import annotations
+
+import mimetypes
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from circumplex_client.errors import ProblemError, ServiceUnreachable
+from circumplex_client.models import JobNotification
+
+CHUNK_BYTES: Final = 2**18
+FIRST_PAUSE_SECONDS: Final = 0.5
+MAX_PAUSE_SECONDS: Final = 10.0
+
+OnUpload = Callable[[int, int], None]
+"""Called with the bytes sent so far and the size of the clip in bytes."""
+
+T = TypeVar("T")
+
+
+def build_headers(clip: Path, idempotency_key: str) -> dict[bytes, bytes]:
+    """Headers of a submission: media type, size, file name and idempotency key."""
+    media_type, _ = mimetypes.guess_type(clip.name)
+    if media_type is None or not media_type.startswith(("video/", "audio/")):
+        media_type = "application/octet-stream"
+    name = clip.name.replace("\\", "_").replace('"', "_")
+    return {
+        b"Content-Type": media_type.encode(),
+        b"Content-Length": str(clip.stat().st_size).encode(),
+        b"Content-Disposition": f'attachment; filename="{name}"'.encode(errors="replace"),
+        b"Idempotency-Key": idempotency_key.encode(),
+    }
+
+
+def iter_chunks(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
+    """Yield the clip in chunks; calls `on_upload` after each chunk that was sent."""
+    size, sent = clip.stat().st_size, 0
+    with clip.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+            sent += len(chunk)
+            if on_upload is not None:
+                on_upload(sent, size)
+
+
+def call_with_retries(call: Callable[[], T], *, timeout_seconds: float) -> T:
+    """Call until it succeeds; reraise the last error when `timeout_seconds` are over.
+
+    Retries ServiceUnreachable and problems marked as retryable, nothing else. A Retry-After is
+    followed exactly; other pauses double up to MAX_PAUSE_SECONDS, with jitter.
+    """
+    until = time.monotonic() + timeout_seconds
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return call()
+        except (ProblemError, ServiceUnreachable) as error:
+            retry_after_seconds = (
+                error.problem.retry_seconds if isinstance(error, ProblemError) else None
+            )
+            if isinstance(error, ProblemError) and not error.problem.retryable:
+                raise
+            wait = (
+                pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+                if retry_after_seconds is None
+                else retry_after_seconds
+            )
+            if time.monotonic() + wait > until:
+                raise
+        time.sleep(wait)
+        pause = min(2 * pause, MAX_PAUSE_SECONDS)
+
+
+def parse_events(lines: Iterable[str]) -> Iterator[JobNotification]:
+    """Parse server-sent events; comments and events without data are skipped."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        else:
+            if "data" in fields:
+                yield JobNotification.from_fields(fields)
+            fields = {}
