@@ -1,4 +1,4 @@
-"""`python -m training export --preset mini`; the synthetic world does not wait for torch."""
+"""Entry point of `python -m training`; `synthesise` runs without importing torch."""
 
 import sys
 

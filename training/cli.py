@@ -1,4 +1,4 @@
-"""The training room's commands."""
+"""Command line of training: every subcommand of `python -m training`."""
 
 from __future__ import annotations
 
@@ -32,30 +32,31 @@ app.command("reproduce")(reproduce_command)
 
 @app.callback()
 def training() -> None:
-    """Make, train, evaluate, import, ship and export what the service serves."""
+    """Synthesise data; train, evaluate, import, ship and export the served networks."""
 
 
 @app.command()
 def export(
     preset: Annotated[
-        PresetName | None, typer.Option(help="This size: WEIGHTS/<preset>, else untrained.")
+        PresetName | None,
+        typer.Option(help="Network size: uses WEIGHTS/<preset>, or untrained weights."),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="A trained run.")] = None,
-    repository: Annotated[Path, typer.Option(help="What Triton serves.")] = Path(
+    repository: Annotated[Path, typer.Option(help="Triton's model repository.")] = Path(
         "model_repository"
     ),
-    weights: Annotated[Path, typer.Option(help="Where shipped weights are.")] = Path("weights"),
+    weights: Annotated[Path, typer.Option(help="Folder of shipped weights.")] = Path("weights"),
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="Random weights, whatever is shipped.")
+        bool, typer.Option("--untrained", help="Use random weights instead of shipped ones.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Of untrained weights; 0 otherwise.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of untrained weights; default 0.")] = None,
     visual: Annotated[Path | None, typer.Option(help="An imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="An imported audio backbone.")] = None,
 ) -> None:
-    """Write the weights that Triton serves, and where they came from."""
+    """Write the models that Triton serves, and their provenance."""
     untrained = untrained or seed is not None or visual is not None or audio is not None
     if (preset is None) == (run is None) or (run and untrained):
-        raise typer.BadParameter("Either --run alone, or --preset and what may go with it.")
+        raise typer.BadParameter("Either --run alone, or --preset with its options.")
     console = Console()
     run_folder = run or (None if untrained else _find_shipped_weights(weights, preset))
     try:
@@ -76,6 +77,6 @@ def export(
 
 
 def _find_shipped_weights(weights: Path, preset: PresetName | None) -> Path | None:
-    """The folder of the preset's shipped weights, if there are any."""
+    """Return the folder of the preset's shipped weights, None if there are none."""
     folder = weights / (preset or "")
     return folder if (folder / CONFIG_FILE).is_file() else None

@@ -1,7 +1,7 @@
-"""The one seam between the networks and the server: scripted files, and where they came from.
+"""Export of the networks as TorchScript files, with their provenance.
 
-TorchScript is on its way out upstream. Whatever replaces it replaces this
-module and the backend that loads the files, and nothing else.
+TorchScript is deprecated upstream. Only this module and the Triton backend that loads the files
+depend on it.
 """
 
 from __future__ import annotations
@@ -9,37 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import tempfile
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from service.domain.model_signatures import EXPORTED_MODELS
+from training.data.files import replace_file, replace_text
 from training.importers.backbone import ImportedBackbone, read_backbone
 from training.presets import Preset, build_networks
 from training.serving import build_served_models
 
+_jit = cast("Any", torch.jit)  # has no types
 PROVENANCE_FILE = "provenance.json"
 PREPROCESSING_VERSION = "1"
-"""Raised whenever crops or patches change in a way that trained weights would feel."""
+"""Incremented when crops or patches change so that trained weights no longer fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProvenance:
-    """What is in one exported file; weights_sha256 follows from the weights alone."""
+    """Provenance of one exported file; weights_sha256 depends on the weights only."""
 
     weights_sha256: str
     file_sha256: str
     parameters: int
     origin: dict[str, Any]
-    """Where the weights came from: `training` is untrained, imported or, without weights, none."""
+    """Origin of the weights; `training` is trained, untrained, imported or none (no weights)."""
 
 
 def export_repository(
@@ -50,13 +51,19 @@ def export_repository(
     visual: Path | None = None,
     audio: Path | None = None,
 ) -> dict[str, ModelProvenance]:
-    """Write every `<model>/1/model.pt` and, last, `provenance.json`; each file whole or not at all.
+    """Write untrained models: every `<model>/1/model.pt` and, last, `provenance.json`.
 
-    The same preset and seed give the same weights; TorchScript orders a frozen
-    file's constants anew each time, so file_sha256 may differ. `visual` and
-    `audio` are imported backbones to serve instead of untrained ones. The fusion
-    is untrained all the same, and so is the whole in its `training`.
+    The same preset and seed give the same weights; file_sha256 may differ, since the order of
+    constants in a frozen file is not deterministic.
+
+    Args:
+        preset: sizes of the networks.
+        repository: Triton's model repository.
+        seed: of the untrained weights.
+        visual: file of an imported visual backbone; default: untrained.
+        audio: file of an imported audio backbone; default: untrained.
     Raises: BackboneFileInvalid: an imported file is damaged, or of the other kind.
+
     """
     face = read_backbone(visual) if visual else None
     voice = read_backbone(audio) if audio else None
@@ -79,9 +86,9 @@ def write_repository(
     origins: dict[str, dict[str, Any]],
     facts: dict[str, Any],
 ) -> dict[str, ModelProvenance]:
-    """Write served models and, last, `provenance.json`, which begins with the facts.
+    """Write served models and, last, `provenance.json`, which begins with `facts`.
 
-    Args: models, origins: by the names of `signatures.SCRIPTED`.
+    `models` and `origins` are keyed by the names of `model_signatures.EXPORTED_MODELS`.
     """
     exported = {
         signature.name: _export_model(
@@ -90,9 +97,7 @@ def write_repository(
         for signature in EXPORTED_MODELS
     }
     text = json.dumps(_build_provenance(facts, exported), indent=2) + "\n"
-    _replace_file(
-        repository / PROVENANCE_FILE, lambda part: part.write_text(text, encoding="utf-8")
-    )
+    replace_text(repository / PROVENANCE_FILE, text)
     return exported
 
 
@@ -126,19 +131,19 @@ def _build_provenance(
 
 
 def script_model(model: nn.Module) -> torch.jit.ScriptModule:
-    """The model as the server runs it: scripted and frozen, batch norms folded."""
+    """Script and freeze a model as it is served, with batch norms folded."""
     with _deprecation_warning_ignored():
-        return torch.jit.freeze(torch.jit.script(model))
+        return _jit.freeze(_jit.script(model))
 
 
 def load_model(file: Path) -> torch.jit.ScriptModule:
-    """An exported model, on the CPU."""
+    """Load an exported model on the CPU."""
     with _deprecation_warning_ignored():
-        return torch.jit.load(file, map_location="cpu").eval()
+        return _jit.load(file, map_location="cpu").eval()
 
 
 def hash_weights(model: nn.Module) -> str:
-    """Hash of the state dict: each key, shape and little-endian bytes, in the order of the keys."""
+    """Hash the state dict: key, dtype, shape and little-endian bytes, in order of the keys."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         array = value.detach().cpu().contiguous().numpy()
@@ -150,7 +155,7 @@ def hash_weights(model: nn.Module) -> str:
 def _export_model(model: nn.Module, folder: Path, origin: dict[str, Any]) -> ModelProvenance:
     target = folder / "1" / "model.pt"
     frozen = script_model(model)
-    _replace_file(target, lambda part: _save_model(frozen, part))
+    replace_file(target, lambda part: _save_model(frozen, part))
     return ModelProvenance(
         weights_sha256=hash_weights(model),
         file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
@@ -161,7 +166,7 @@ def _export_model(model: nn.Module, folder: Path, origin: dict[str, Any]) -> Mod
 
 def _save_model(frozen: torch.jit.ScriptModule, part: Path) -> None:
     with _deprecation_warning_ignored():
-        torch.jit.save(frozen, part)
+        _jit.save(frozen, part)
 
 
 @contextmanager
@@ -169,12 +174,3 @@ def _deprecation_warning_ignored() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
         yield
-
-
-def _replace_file(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `target`, then put it in its place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
-        part = Path(folder) / target.name
-        write(part)
-        part.replace(target)

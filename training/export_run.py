@@ -1,4 +1,4 @@
-"""A trained run to the server: its networks, its calibration, and what is known of both."""
+"""Export of a trained run: its networks, calibration, metrics and provenance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from training.serving import SpreadCalibration, build_served_models
 def export_run(folder: Path, *, repository: Path) -> dict[str, ModelProvenance]:
     """Write a run's models and their provenance, as `export_repository` does.
 
-    Raises: RunNotFound, RunUnfinished: a part or a fold is missing; RunNotServable.
+    Raises: RunNotFound; RunIncomplete: a part or a fold is missing; RunNotServable.
     """
     run = open_run(folder)
     if run.options.ablation in (Ablation.FACE_ONLY, Ablation.VOICE_ONLY):
-        raise RunNotServable(f"{folder} learnt {run.options.ablation}; the server has both")
+        raise RunNotServable(
+            f"{folder} was trained {run.options.ablation}; serving needs both modalities"
+        )
     check_has_all_folds(run)
     networks = run.load_networks()
     fitted = read_calibration(run)

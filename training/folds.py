@@ -1,6 +1,6 @@
-"""Who trains and who is held out: six folds that share no subject, the first the official split.
+"""Cross-validation plan: six folds without a shared subject, the first being the official split.
 
-A subject is a video's name, so `_left` and `_right` never part. The test set is in no fold.
+A subject is a video's name, so `_left` and `_right` are in the same fold. The test set is in none.
 Source: six folds, fold 0 the official split [L]; balancing by annotated frames [I].
 """
 
@@ -19,12 +19,12 @@ from training.data.layout import Recording, Split, filter_split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossValidationPlan:
-    """Names of recordings: those of each fold, and those kept back to calibrate the spread."""
+    """Names of the recordings of each fold, and of those reserved to calibrate the spread."""
 
     folds: tuple[FoldSplit, ...]
     calibration: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Of the training and validation sets, but their subject is in the test set."""
+    """Recordings of the training and validation sets whose subject is in the test set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +38,22 @@ class FoldSplit:
 def plan_folds(
     recordings: Sequence[Recording], *, seed: int, calibration_share: float = 0.0
 ) -> CrossValidationPlan:
-    """Deal the subjects to the folds; the same recordings, seed and share give the same plan.
+    """Assign the subjects to the folds; deterministic for the same recordings, seed and share.
 
-    Fold 0 validates on the official validation set. The training set's subjects are dealt to the
-    other five; each of those trains on everything that it does not validate on. The share of
-    the training set's subjects that calibrates is in no fold.
+    Fold 0 validates on the official validation set. The training set's subjects are distributed
+    over the other five folds; each fold trains on everything that it does not validate on. The
+    calibration share of the training set's subjects is in no fold.
 
-    Raises: TooFewSubjects: fewer than five are left to deal.
+    Raises: TooFewSubjects: fewer than five are left to distribute.
     """
     test_subjects = {recording.subject for recording in filter_split(recordings, Split.TEST)}
     usable = [r for r in recordings if r.split is not Split.TEST and r.subject not in test_subjects]
     validating = filter_split(usable, Split.VALIDATION)
     validation_subjects = {recording.subject for recording in validating}
     subjects = sorted({recording.subject for recording in usable} - validation_subjects)
-    order = np.random.default_rng((seed, len(subjects))).permutation(len(subjects))
+    order: list[int] = (
+        np.random.default_rng((seed, len(subjects))).permutation(len(subjects)).tolist()
+    )
     calibration_count = _count_calibration_subjects(len(subjects), calibration_share)
     calibration_subjects = {subjects[place] for place in order[:calibration_count]}
     fold_recordings = [
@@ -74,13 +76,13 @@ def plan_folds(
 
 
 def _count_calibration_subjects(subjects: int, calibration_share: float) -> int:
-    """At least one subject, but never one of the last that the folds need."""
+    """Return at least one subject for a positive share, leaving five for the folds."""
     target_count = max(1, round(calibration_share * subjects)) if calibration_share > 0 else 0
     return max(0, min(target_count, subjects - (FOLDS - 1)))
 
 
 def _balance_groups(subjects: Sequence[str], recordings: Sequence[Recording]) -> list[set[str]]:
-    """Five groups of about as many annotated frames: the largest subject to the smallest group."""
+    """Form five groups of similar size: the largest subject goes to the smallest group."""
     groups = FOLDS - 1
     if len(subjects) < groups:
         raise TooFewSubjects(f"{len(subjects)} in the training set, {groups} are needed")

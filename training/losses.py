@@ -1,4 +1,4 @@
-"""What training minimises: one minus the concordance of estimate and truth, for each target."""
+"""Training loss: one minus the concordance correlation coefficient, summed over the targets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Final
 from torch import Tensor
 
 _MIN_DENOMINATOR: Final = 1e-12
-"""Keeps 0 / 0 (estimate and truth the same constant) at loss 0, with a gradient of 0."""
+"""Makes 0 / 0 (estimate and truth the same constant) a loss of 0 with a gradient of 0."""
 
 
 def concordance_loss(estimate: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """Sum over the targets of 1 - CCC over every frame of the mask, biased estimators throughout.
+    """Compute the sum over the targets of 1 - CCC, over the frames of the mask.
 
-    1 - CCC = mean((x - y)^2) / (var x + var y + (mean x - mean y)^2): the same number as with the
-    covariance, and exactly 0 for identical inputs.
+    1 - CCC = mean((x - y)^2) / (var x + var y + (mean x - mean y)^2) with biased estimators: equal
+    to the formula with the covariance, and exactly 0 for identical inputs.
 
-    Args: estimate, truth: (..., D); mask: (...,) bool, True where a frame counts. What stands
-        in the other frames, NaN included, has no influence. At least one frame must count.
+    Args:
+        estimate: (..., D).
+        truth: (..., D).
+        mask: (...,) bool, True where a frame counts; at least one must. The values of the other
+            frames, NaN included, have no influence.
     Returns: (), in [0, 2 D].
-    Source: paper.md, loss [L], estimator fixed.
+    Source: loss [L], estimator fixed.
+
     """
     x, y = estimate[mask].float(), truth[mask].float()
     mean_difference = x.mean(dim=0) - y.mean(dim=0)

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, in double precision: concordance and coverage."""
+"""Evaluation metrics in double precision: concordance and interval coverage."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import numpy.typing as npt
 from training.data.errors import NoAnnotatedFrames
 
 NORMAL_90_QUANTILE: Final = 1.6448536269514722
-"""A normal variable is within so many standard deviations of its mean 90 % of the time."""
+"""Half width, in standard deviations, of the central 90 % interval of a normal distribution."""
 
 Values = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """One figure for each target."""
+    """One value for each target."""
 
     valence: float
     arousal: float
 
     @property
     def mean(self) -> float:
-        """What the challenge ranks by."""
+        """Mean of valence and arousal, the challenge's ranking metric."""
         return (self.valence + self.arousal) / 2
 
     def as_dict(self) -> dict[str, float]:
-        """Valence, arousal and their mean."""
+        """Return valence, arousal and their mean."""
         return {"valence": self.valence, "arousal": self.arousal, "mean": self.mean}
 
 
 def concordance_correlation(estimate: Values, truth: Values) -> float:
-    """CCC = 2 cov / (var x + var y + (mean x - mean y)^2) with biased estimators.
+    """Compute CCC = 2 cov / (var x + var y + (mean x - mean y)^2) with biased estimators.
 
-    Args: (N,) each, N >= 1. Two equal constants agree: 1.
+    Inputs are (N,) each, N >= 1. Two equal constants have a CCC of 1.
     """
     x, y = estimate.astype(np.float64), truth.astype(np.float64)
     extent = x.var() + y.var() + (x.mean() - y.mean()) ** 2
@@ -45,9 +45,9 @@ def concordance_correlation(estimate: Values, truth: Values) -> float:
 
 
 def compute_scores(estimate: Values, truth: Values) -> Scores:
-    """The concordance of (N, 2) estimates with their (N, 2) truth, all videos concatenated.
+    """Compute the CCC of (N, 2) estimates with their (N, 2) truth, all videos concatenated.
 
-    Raises: NothingAnnotated: N is 0.
+    Raises: NoAnnotatedFrames: N is 0.
     """
     if not len(truth):
         raise NoAnnotatedFrames("no frame to score")
@@ -56,13 +56,13 @@ def compute_scores(estimate: Values, truth: Values) -> Scores:
 
 
 def compute_scores_of_recordings(estimates: Sequence[Values], truths: Sequence[Values]) -> Scores:
-    """As `score`, of recordings one after the other."""
+    """Compute the CCC over the concatenated recordings, (T, 2) each."""
     nothing = np.zeros((0, 2))
     return compute_scores(np.concatenate([nothing, *estimates]), np.concatenate([nothing, *truths]))
 
 
 def interval_coverage(estimate: Values, spread: Values, truth: Values) -> Scores:
-    """The share of truths inside estimate +- 1.645 spread, (N, 2) each."""
+    """Compute the share of truths within estimate +- 1.645 spread, (N, 2) each."""
     inside = np.abs(truth - estimate) <= NORMAL_90_QUANTILE * spread
     valence, arousal = inside.mean(axis=0).tolist()
     return Scores(valence=valence, arousal=arousal)

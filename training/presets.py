@@ -1,4 +1,4 @@
-"""The two sizes of the network: the paper's, and one small enough for two cores."""
+"""Network presets: the paper's sizes, and a mini version that trains on two CPU cores."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Networks:
 def build_networks(
     preset: Preset, seed: int, *, visual: IResNet | None = None, audio: Vggish | None = None
 ) -> Networks:
-    """Untrained networks whose weights follow from the seed alone; backbones may be given instead.
+    """Build networks with weights that depend on the seed only.
 
-    A backbone that is given is used as it is, whatever the preset says of its size.
+    A backbone that is passed in is used unchanged, regardless of the preset's sizes.
     """
     networks = Networks(
         visual=visual or IResNet(preset.visual).eval(),

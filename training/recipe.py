@@ -1,4 +1,4 @@
-"""How the shipped weights are made: every choice that is not a default, and every step."""
+"""Recipe of the shipped weights: every option that is not a default, and every step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.loop.options import Ablation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeStep:
-    """One command of `python -m training`; spread: over as many processes as there are."""
+    """One command of `python -m training`; is_distributed: runs in several processes."""
 
     title: str
     arguments: tuple[str, ...]
@@ -20,11 +20,12 @@ class RecipeStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Options of `synthesise` and `train`, and what stands beside the full model.
+    """Options of `synthesise` and `train`, and the runs to compare the full model with.
 
-    world, strangers: who is learnt from and tested on, and who the spread is calibrated on.
-    seed: the full model's. seeds: others, of the folds alone, on the full model's backbones, as the
-    ablations are. whole_seeds: others, of backbones and folds.
+    dataset_options: data set to train and test on. calibration_options: data set of other actors
+    to calibrate the spread on. seed: of the full model. fold_seeds: further seeds of the folds,
+    trained on the full model's backbones, as the ablations are. full_seeds: further seeds of
+    backbones and folds.
     """
 
     preset: str
@@ -37,7 +38,7 @@ class Recipe:
     ablations: tuple[Ablation, ...]
 
     def build_steps(self, out: Path) -> list[RecipeStep]:
-        """From nothing to OUT/<preset>, ready to be committed."""
+        """List the commands that produce OUT/<preset> from nothing."""
         data, full = out / "data", out / "full"
         ablation_runs = {ablation: out / str(ablation) for ablation in self.ablations}
         seed_runs = {seed: out / f"seed_{seed}" for seed in (*self.fold_seeds, *self.full_seeds)}
@@ -45,7 +46,7 @@ class Recipe:
         comparison_arguments += [("--seed-run", run) for run in seed_runs.values()]
         backbone_arguments = ("--backbones", full)
         return [
-            _build_step("draw the world", "synthesise", "--out", data, *self.dataset_options),
+            _build_step("draw training data", "synthesise", "--out", data, *self.dataset_options),
             self._build_train_step("full model", full, data, self.seed),
             *(
                 self._build_train_step(
@@ -61,11 +62,11 @@ class Recipe:
                 for seed, run in seed_runs.items()
             ),
             _build_step(
-                "draw strangers", "synthesise", "--out", out / "strangers",
+                "draw calibration data", "synthesise", "--out", out / "calibration_data",
                 *self.calibration_options,
             ),
             _build_step(
-                "calibrate", "calibrate", "--run", full, "--data", out / "strangers",
+                "calibrate", "calibrate", "--run", full, "--data", out / "calibration_data",
                 "--threads", 1,
             ),
             _build_step(

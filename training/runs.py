@@ -1,16 +1,16 @@
-"""A run on disk: its choices, and the weights, metrics and embeddings of its parts.
+"""Layout of a training run on disk: configuration, weights, metrics, calibration, caches.
 
-RUN/config.json                                  preset, options, data, who is in which fold
+RUN/config.json                                  preset, options, data, fold assignment
 RUN/{visual,audio}_backbone/, RUN/fold_0/ ...    checkpoint.safetensors, weights.safetensors,
                                                  metrics.jsonl
 RUN/metrics.jsonl, RUN/curves.png                every part, every epoch
 RUN/calibration.json                             the spread's scale and floor
-RUN/tracks/, RUN/embeddings/                     caches; may be deleted
+RUN/tracks/, RUN/embeddings/                     caches, can be deleted
 RUN/evaluation/<split>/                          report.json, predictions/, submission.txt
 RUN/evaluation/cache/                            tracks and embeddings of other data
 
-A run that was shipped has no scratch: no checkpoints, caches or RUN/evaluation; its report.json
-stands beside config.json.
+A shipped run has no checkpoints, caches or RUN/evaluation; its report.json lies beside
+config.json.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from safetensors.torch import load_file
+from typing import Any, Final, cast
 
 from service.domain.model_signatures import FOLDS
-from training.data.atomic_files import replace_text
 from training.data.augmentation import Augmentation
-from training.data.samples import Modality
-from training.data.window_grid import WindowGrid
+from training.data.files import load_tensors, replace_text
+from training.data.samples import Modality, WindowGrid
 from training.folds import CrossValidationPlan, FoldSplit
 from training.loop.checkpoint import StateDict
 from training.loop.errors import RunConfigMismatch, RunIncomplete, RunNotFound
@@ -45,36 +42,36 @@ CONFIG_FILE: Final = "config.json"
 CURVES_FILE: Final = "curves.png"
 CALIBRATION_FILE: Final = "calibration.json"
 _FIXED_CONFIG_KEYS: Final = ("preset", "options", "data", "plan", "initial")
-"""What must be the same for a run to go on."""
+"""Keys of config.json that must be unchanged when a run is resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """A run's folder and its choices."""
+    """A run's folder and configuration."""
 
     folder: Path
     preset: Preset
-    """As built: without what is ablated, with the settings of imported backbones."""
+    """As built: after the ablation, with the settings of imported backbones."""
     options: TrainingOptions
     plan: CrossValidationPlan
     config: Mapping[str, Any]
 
     def backbone_folder(self, modality: Modality) -> Path:
-        """The folder of a backbone."""
+        """Return the folder of a backbone."""
         return self.folder / f"{modality}_backbone"
 
     def fold_folder(self, fold: int) -> Path:
-        """The folder of a fold."""
+        """Return the folder of a fold."""
         return self.folder / f"fold_{fold}"
 
     @property
     def part_folders(self) -> dict[str, Path]:
-        """Every part's folder, in the order of training."""
+        """Folders of all parts by name, in the order of training."""
         backbones = {f"{m} backbone": self.backbone_folder(m) for m in ("visual", "audio")}
         return backbones | {f"fold {fold}": self.fold_folder(fold) for fold in self.options.folds}
 
     def read_histories(self) -> dict[str, list[dict[str, Any]]]:
-        """Every part's epochs so far."""
+        """Read the metrics of every epoch so far, by part."""
         return {
             part: [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
             for part, folder in self.part_folders.items()
@@ -82,9 +79,9 @@ class TrainingRun:
         }
 
     def load_networks(self, *, folds: bool = True) -> Networks:
-        """The trained networks in evaluation mode; folds that were not asked for stay untrained.
+        """Load the trained networks in evaluation mode; folds outside the run stay untrained.
 
-        Raises: RunUnfinished.
+        Raises: RunIncomplete.
         """
         networks = build_networks(self.preset, self.options.seed)
         networks.visual.load_state_dict(self._read_backbone_state("visual"))
@@ -96,7 +93,7 @@ class TrainingRun:
         return networks
 
     def _read_backbone_state(self, modality: Modality) -> StateDict:
-        """The backbone without the regression it was taught with."""
+        """Read the backbone's weights without its regression head."""
         state = _read_weights(self.backbone_folder(modality) / WEIGHTS_FILE)
         prefix = "backbone."
         return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -110,10 +107,11 @@ def start_or_resume_run(
     plan: CrossValidationPlan,
     metadata: Mapping[str, Any],
 ) -> TrainingRun:
-    """Start a run in a folder, or go on with the one that is there.
+    """Start a run in a folder, or resume the one that is there.
 
-    Args: facts: `data` and `initial`, which must not change, and anything else.
-    Raises: RunOfOtherChoices: with the choices that differ.
+    `metadata` has `data` and `initial`, which must be unchanged on resume, and further entries.
+
+    Raises: RunConfigMismatch: names the keys that differ.
     """
     fixed_config = {"preset": asdict(preset), "options": asdict(options), "plan": asdict(plan)}
     config = json.loads(json.dumps({"format": 1, **fixed_config, **metadata}))
@@ -147,15 +145,18 @@ def open_run(folder: Path) -> TrainingRun:
 
 
 def check_has_all_folds(run: TrainingRun) -> None:
-    """Raises: RunUnfinished: not all six folds are in the run."""
+    """Check that the run has all six folds.
+
+    Raises: RunIncomplete.
+    """
     if set(run.options.folds) != set(range(FOLDS)):
         raise RunIncomplete(f"{run.folder} has folds {run.options.folds}, all six are needed")
 
 
 def _read_weights(file: Path) -> StateDict:
     if not file.is_file():
-        raise RunIncomplete(f"{file} is missing; the same command goes on where it stopped")
-    return load_file(file)
+        raise RunIncomplete(f"{file} is missing; repeat the command to resume")
+    return load_tensors(file)
 
 
 def _parse_preset(values: dict[str, Any]) -> Preset:
@@ -204,4 +205,6 @@ def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _list_to_tuple(value: Any) -> Any:
-    return tuple(map(_list_to_tuple, value)) if isinstance(value, list) else value
+    return (
+        tuple(map(_list_to_tuple, cast("list[Any]", value))) if isinstance(value, list) else value
+    )

@@ -1,14 +1,14 @@
-"""The networks as they are served: plain tensors in, plain tensors out, casts and scaling inside.
+"""Served networks: wrappers with the inputs and outputs of `service.domain.model_signatures`.
 
-The shapes and types are those of `service.domain.model_signatures`. A backbone takes
-batches of any size in micro-batches of one fixed size, the last one padded:
-memory stays bounded, and an embedding comes out the same to the bit whatever
-else is in the batch. Kernels chosen by batch size would differ in the last bits.
+A backbone splits batches of any size into micro-batches of one fixed size, padding the last:
+memory is bounded, and an embedding is bit-identical whatever else is in the batch. Kernels chosen
+by batch size would differ in the last bits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +24,16 @@ from training.presets import Networks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroBatch:
-    """Crops or patches that go through a backbone at once, on each kind of device."""
+    """Number of crops or patches in one call of a backbone, by device."""
 
     cpu: int
     cuda: int = 64
 
 
 VISUAL_MICRO_BATCH = MicroBatch(cpu=4)
-"""Four crops are as fast as 32, crop by crop; two save a lone one a third and cost 32 as much."""
+"""Four crops have the throughput of 32; two make one crop a third faster and 32 a third slower."""
 AUDIO_MICRO_BATCH = MicroBatch(cpu=4)
-"""A lone patch takes a third of the time it takes among 16, and 32 patches a tenth more."""
+"""Compared with 16: one patch takes a third of the time, 32 patches a tenth more."""
 
 
 class ServedVisualBackbone(nn.Module):
@@ -51,7 +51,7 @@ class ServedVisualBackbone(nn.Module):
         count = crops.shape[0]
         padded = functional.pad(crops, (0, 0, 0, 0, 0, 0, 0, -count % size))
         embeddings: list[Tensor] = []
-        for part in padded.split(size):
+        for part in torch.split(padded, size):
             # channels_last: about 1.5 times the speed of NCHW on CPU.
             scaled = (part.float() / 255.0 - 0.5) / 0.5
             embeddings.append(self.network(scaled.contiguous(memory_format=torch.channels_last)))
@@ -84,12 +84,12 @@ class ServedAudioBackbone(nn.Module):
         size = self.size_cuda if patches.is_cuda else self.size_cpu
         count = patches.shape[0]
         padded = functional.pad(patches, (0, 0, 0, 0, 0, -count % size))
-        return torch.cat([self.network(part) for part in padded.split(size)])[:count]
+        return torch.cat([self.network(part) for part in torch.split(padded, size)])[:count]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadCalibration:
-    """sqrt((scale spread)^2 + floor^2) for (valence, arousal): as it is, unless it was fitted."""
+    """Calibrated spread sqrt((scale spread)^2 + floor^2) of (valence, arousal)."""
 
     scale: tuple[float, float] = (1.0, 1.0)
     floor: tuple[float, float] = (0.0, 0.0)
@@ -99,11 +99,11 @@ UNCALIBRATED = SpreadCalibration()
 
 
 class ServedFusion(nn.Module):
-    """The embeddings of one window to the folds' mean and calibrated spread.
+    """Embeddings of one window to the folds' mean and calibrated spread.
 
-    A root of squares, since the windows' spreads are merged as one: calibrating before the
-    merge or after it is the same. `network` is what is known by its hash and never called; its
-    weights as they are now compute in `stack`.
+    Calibration is a root of squares, as is the merge of overlapping windows: their order does not
+    matter. `network` holds the weights that are hashed and is never called; `stack` computes with
+    a copy of them.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ServedFusion(nn.Module):
 
 
 class ServedLiveFusion(ServedFusion):
-    """As `ServedFusion`, for the last frames of several streams at once."""
+    """`ServedFusion` with a batch dimension, for the last frames of several streams."""
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, 512), (B, T, 128) float32 and (B, T) bool to (B, T, 2) twice."""
@@ -136,14 +136,13 @@ class ServedLiveFusion(ServedFusion):
 
 
 def _to_channels_last(network: nn.Module) -> nn.Module:
-    # The overload of Module.to that takes a memory format alone has no type.
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return cast("nn.Module", network.to(memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
 
 
 def build_served_models(
     networks: Networks, calibration: SpreadCalibration = UNCALIBRATED
 ) -> dict[str, nn.Module]:
-    """The served model of each name in `signatures.SCRIPTED`, in evaluation mode."""
+    """Build the served models by name of `model_signatures.EXPORTED_MODELS`, in evaluation mode."""
     visual = ServedVisualBackbone(networks.visual).eval()
     return {
         "visual_backbone": visual,

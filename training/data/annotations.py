@@ -1,4 +1,4 @@
-"""Annotation files: a header, then one row a frame; -5 stands for a frame nobody annotated."""
+"""Annotation files: a header, then one row per frame; -5 marks a frame without annotation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_ANNOTATED: Final = -5.0
 
 
 def read_annotations(file: Path) -> Float32Array:
-    """Valence and arousal of every frame; the row is the frame's index, annotated or not.
+    """Read valence and arousal of every frame; the row number is the frame index.
 
     Returns: (T, 2), NaN in both columns where either is -5.
-    Raises: AnnotationUnreadable: with the line at fault.
+    Raises: AnnotationUnreadable: with the invalid line.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
@@ -33,11 +33,8 @@ def read_annotations(file: Path) -> Float32Array:
 
 
 def _parse_row(line: str, location: str) -> tuple[float, float]:
-    fields = line.split(",")
-    if len(fields) != 2:
-        raise AnnotationUnreadable(f"{location}: {line!r} is not two numbers")
     try:
-        valence, arousal = float(fields[0]), float(fields[1])
+        valence, arousal = map(float, line.split(","))
     except ValueError as error:
         raise AnnotationUnreadable(f"{location}: {line!r} is not two numbers") from error
     for value in (valence, arousal):

@@ -1,4 +1,4 @@
-"""A window's faces, moved a little: one change for the whole window, so that motion stays motion.
+"""Augmentation of face crops: one random transform for a whole window, which preserves motion.
 
 Source: random crop and horizontal flip, consistent over a window [L]; turn, scale and light [I].
 """
@@ -16,21 +16,21 @@ from service.domain.model_signatures import CROP_SIDE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How far a face and its light may move; each is the most to either side, drawn evenly."""
+    """Maximum shift, rotation, scaling and light change to either side, drawn uniformly."""
 
     shift_pixels: float = 4.0
     rotation_degrees: float = 3.0
     scale: float = 0.06
     flip: float = 0.5
-    """How often a window is mirrored."""
+    """Probability that a window is mirrored."""
     contrast: float = 0.2
     tint: float = 0.3
-    """Contrast of each channel on its own."""
+    """Contrast of each channel separately."""
     brightness: float = 25.0
-    """Steps of 255."""
+    """In levels of 255."""
 
     def apply(self, crops: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-        """(K, 112, 112, 3) of one window to the same shape, all moved alike."""
+        """Transform the crops of one window alike; (K, 112, 112, 3) uint8 to the same shape."""
         right, down, rotation, scaling = rng.uniform(-1.0, 1.0, 4)
         mirrored = rng.random() < self.flip
         light = self._draw_lookup_table(rng)
@@ -47,7 +47,7 @@ class Augmentation:
         return np.ascontiguousarray(stacked[:, :, ::-1]) if mirrored else stacked
 
     def _draw_lookup_table(self, rng: np.random.Generator) -> UInt8Array:
-        """(256, 1, 3): what each step of each channel becomes."""
+        """Draw the new value of each level of each channel, (256, 1, 3)."""
         gain = (1 + rng.uniform(-self.contrast, self.contrast)) * (
             1 + rng.uniform(-self.tint, self.tint, 3)
         )

@@ -1,4 +1,4 @@
-"""Aligned crops, one file a frame; a frame without a file has no face."""
+"""Aligned face crops, one JPEG file per frame; a frame without a file has no face."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FILE_PATTERN: Final = re.compile(r"(\d{5,})\.jpg")
 
 
 def format_crop_name(row: int) -> str:
-    """The file of row i is i + 1, five digits or more."""
+    """Return the file name of a row: its number plus one, with at least five digits."""
     return f"{row + 1:05d}.jpg"
 
 
 def read_face_mask(folder: Path, row_count: int) -> BoolArray:
-    """(T,) which of the rows have a crop; files past the last row belong to no frame."""
+    """Return a (T,) mask of the rows that have a crop; files past the last row are ignored."""
     faces = np.zeros(row_count, np.bool_)
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -34,13 +34,13 @@ def read_face_mask(folder: Path, row_count: int) -> BoolArray:
 
 
 def read_crop(folder: Path, row: int) -> UInt8Array:
-    """(112, 112, 3) uint8 RGB; a crop of another size is scaled to this one.
+    """Read a crop as (112, 112, 3) uint8 RGB; other sizes are scaled.
 
     Raises: CropUnreadable.
     """
     file = folder / format_crop_name(row)
     pixels = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]
+    if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]  # OpenCV's stubs omit None
         raise CropUnreadable(str(file))
     if pixels.shape[:2] != (CROP_SIDE, CROP_SIDE):
         pixels = cv2.resize(pixels, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)

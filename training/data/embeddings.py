@@ -1,7 +1,7 @@
-"""What the backbones make of every frame, computed once and kept on disk.
+"""Embeddings of every frame, computed once by the backbones and stored on disk.
 
-By the exported modules, so that a fold learns from what it is served with. Frames without
-a face take the last one's, by the service's own code.
+They are computed by the exported modules, so that a fold trains on the embeddings it is served
+with. Frames without a face take the last face's embedding, by the service's own code.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import PATCH_HOPS
-from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
+from service.domain.track_pipeline import ForwardFill
 from service.domain.windows import Features
-from training.data.atomic_files import replace_file
 from training.data.crops import read_crop
+from training.data.files import open_tensors, replace_tensors
 from training.data.layout import Recording
 from training.data.spectra_cache import SpectraCache
 from training.data.video import Seconds
@@ -32,7 +30,7 @@ _PATCH_BATCH_SIZE: Final = 128
 
 
 class EmbeddingStore:
-    """The features of recordings; a file that other weights have written is written anew."""
+    """Stored embeddings of recordings; files computed with other weights are replaced."""
 
     def __init__(
         self, folder: Path, *, weights_key: str, spectra: SpectraCache, rate_hz: float
@@ -50,9 +48,10 @@ class EmbeddingStore:
         audio: nn.Module,
         device: torch.device,
     ) -> Iterator[Recording]:
-        """Embed what is not there yet, yielding every recording once it is.
+        """Compute missing embeddings; yields every recording once it is embedded.
 
-        Args: visual, audio: as served, (N, 3, 112, 112) uint8 and (N, 96, 64) to features.
+        `visual` maps (N, 3, 112, 112) uint8 to (N, 512), `audio` maps (N, 96, 64) to (N, 128), both
+        as served.
         """
         for recording in recordings:
             if not self._is_up_to_date(recording):
@@ -65,8 +64,8 @@ class EmbeddingStore:
     def read_features(
         self, recording: Recording, start: int = 0, stop: int | None = None
     ) -> Features:
-        """The frames [start, stop), as the fusion gets them."""
-        with safe_open(self._file_path(recording), framework="np") as stored:
+        """Read the frames [start, stop): visual (T, 512), audio (T, 128), mask (T,)."""
+        with open_tensors(self._file_path(recording), "np") as stored:
             return Features(
                 visual=stored.get_slice("visual")[start:stop],
                 audio=stored.get_slice("audio")[start:stop],
@@ -74,8 +73,8 @@ class EmbeddingStore:
             )
 
     def read_times(self, recording: Recording) -> Seconds:
-        """(T,) seconds of every row."""
-        with safe_open(self._file_path(recording), framework="np") as stored:
+        """Read the time of every row, (T,) seconds."""
+        with open_tensors(self._file_path(recording), "np") as stored:
             return stored.get_tensor("times")
 
     def _cut_patches(self, recording: Recording) -> tuple[Seconds, Iterator[Tensor]]:
@@ -90,18 +89,17 @@ class EmbeddingStore:
     ) -> None:
         visual, known = ForwardFill().fill(recording.has_face, faces)
         tensors = {
-            "visual": torch.from_numpy(visual),
-            "audio": torch.from_numpy(voice),
-            "known": torch.from_numpy(known),
-            "times": torch.from_numpy(times.copy()),
+            "visual": torch.as_tensor(visual),
+            "audio": torch.as_tensor(voice),
+            "known": torch.as_tensor(known),
+            "times": torch.as_tensor(times.copy()),
         }
-        metadata = {"weights": self._weights_key}
-        replace_file(self._file_path(recording), lambda part: save_file(tensors, part, metadata))
+        replace_tensors(self._file_path(recording), tensors, {"weights": self._weights_key})
 
     def _is_up_to_date(self, recording: Recording) -> bool:
         if not self._file_path(recording).is_file():
             return False
-        with safe_open(self._file_path(recording), framework="np") as stored:
+        with open_tensors(self._file_path(recording), "np") as stored:
             return stored.metadata()["weights"] == self._weights_key
 
     def _file_path(self, recording: Recording) -> Path:
@@ -113,7 +111,7 @@ def _iter_crop_batches(recording: Recording) -> Iterator[Tensor]:
     for first in range(0, len(rows), _CROP_BATCH_SIZE):
         part = rows[first : first + _CROP_BATCH_SIZE]
         crops = np.stack([read_crop(recording.crops_folder, int(row)) for row in part])
-        yield torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
+        yield torch.as_tensor(crops.transpose(0, 3, 1, 2).copy())
 
 
 @torch.inference_mode()

@@ -1,15 +1,15 @@
-"""What can be wrong with a data set.
+"""Errors of a data set.
 
 DatasetError
 ├── LayoutNotFound          a folder of Aff-Wild2's layout is missing
 ├── SplitEmpty              a part of the official split has no annotation file
-├── RecordingTwice          one recording is in two parts of the split
-├── AnnotationUnreadable    a line of an annotation file is not what the layout says
+├── DuplicateRecording      one recording is in two parts of the split
+├── AnnotationUnreadable    an annotation file has an invalid line
 ├── CropsNotFound           an annotated recording has no folder of crops
-├── CropUnreadable          a crop is no picture
-├── VideoUnreadable         a video file is there and cannot be read
-├── NothingAnnotated        not one usable frame where some are needed
-└── TooFewSubjects          fewer subjects than folds need
+├── CropUnreadable          a crop is not an image
+├── VideoUnreadable         a video file exists and cannot be read
+├── NoAnnotatedFrames       no usable frame where some are needed
+└── TooFewSubjects          fewer subjects than the folds need
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CropsNotFound(DatasetError):
 
 
 class CropUnreadable(DatasetError):
-    """A crop is not a picture."""
+    """A crop is not an image."""
 
 
 class VideoUnreadable(DatasetError):
@@ -52,7 +52,7 @@ class VideoUnreadable(DatasetError):
 
 
 class NoAnnotatedFrames(DatasetError):
-    """There is no annotated frame to learn from or to score."""
+    """There is no annotated frame to train on or to score."""
 
 
 class TooFewSubjects(DatasetError):

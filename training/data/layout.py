@@ -1,8 +1,8 @@
-"""Aff-Wild2 on disk: annotation files, crops and videos, real or synthetic.
+"""Aff-Wild2's layout on disk: annotation files, crops and videos, real or synthetic.
 
     VA_Estimation_Challenge/{Train_Set,Validation_Set[,Test_Set]}/<recording>.txt
     cropped_aligned/<recording>/00001.jpg     row i is file i + 1; no file: no face
-    videos/<subject>.mp4                      sound and frame times; may be missing
+    videos/<subject>.mp4                      audio and frame times; optional
 
 `_left` and `_right` mark two faces of one video: two recordings of one subject. Source [L].
 """
@@ -52,7 +52,7 @@ class Recording:
     """One face of one video.
 
     targets: (T, 2) valence and arousal, NaN where a frame is not annotated.
-    faces: (T,) whether a frame has a crop of its own.
+    has_face: (T,) True where a frame has a crop.
     """
 
     name: str
@@ -67,24 +67,24 @@ class Recording:
 
     @property
     def subject(self) -> str:
-        """Who is seen, as far as the names tell: the video's own name."""
+        """Name of the subject: the video's name."""
         return parse_subject(self.name)
 
     @property
     def is_annotated(self) -> BoolArray:
-        """(T,) whether a frame has a valence and an arousal."""
+        """(T,) mask of the frames with valence and arousal."""
         return np.logical_not(np.isnan(self.targets).any(axis=1))
 
 
 def parse_subject(recording: str) -> str:
-    """The video's name: both sides of one picture, and everything of one take, belong together."""
+    """Return the video's name: a recording's name without `_left` or `_right`."""
     return _SIDE_SUFFIX.sub("", recording)
 
 
 def read_dataset(root: Path) -> tuple[Recording, ...]:
-    """Every annotated recording, in the order of split and name.
+    """Read every annotated recording, ordered by split and name.
 
-    Raises: LayoutNotFound, SplitEmpty, RecordingTwice, AnnotationUnreadable, CropsNotFound.
+    Raises: LayoutNotFound, SplitEmpty, DuplicateRecording, AnnotationUnreadable, CropsNotFound.
     """
     annotations, crops = root / ANNOTATIONS_FOLDER, root / CROPS_FOLDER
     for folder in (root, annotations, crops):
@@ -103,12 +103,12 @@ def read_dataset(root: Path) -> tuple[Recording, ...]:
 
 
 def filter_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
-    """The recordings of one part of the official split."""
+    """Return the recordings of one part of the official split."""
     return tuple(recording for recording in recordings if recording.split is split)
 
 
 def fingerprint_dataset(recordings: Sequence[Recording]) -> str:
-    """SHA-256 of names, split, annotations and which frames have a face; not of pictures."""
+    """Hash names, split, annotations and face masks with SHA-256; images are not hashed."""
     digest = hashlib.sha256()
     for recording in recordings:
         digest.update(f"{recording.split} {recording.name} {len(recording)}\n".encode())

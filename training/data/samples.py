@@ -1,4 +1,4 @@
-"""Frames to teach the backbones with: windows of the serving grid, a few frames of each."""
+"""Training samples of the backbones: a few frames of each window of the serving grid."""
 
 from __future__ import annotations
 
@@ -18,23 +18,39 @@ from training.data.crops import read_crop
 from training.data.errors import NoAnnotatedFrames
 from training.data.layout import Recording
 from training.data.spectra_cache import SpectraCache
-from training.data.window_grid import WindowGrid
 
 Modality = Literal["visual", "audio"]
 SampleKey = tuple[int, int]
-"""An epoch and a window: what an item is drawn from."""
+"""Epoch and window index, which determine an item's random draw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowGrid:
+    """Windows of `window_frames` frames, one every `hop_frames` [L].
+
+    The same grid as `service.domain.windows.Windower`, without the frames.
+    """
+
+    window_frames: int = 300
+    hop_frames: int = 200
+
+    def window_starts(self, frame_count: int) -> list[int]:
+        """Return the first frame of every window; every frame is in at least one window."""
+        overlap = self.window_frames - self.hop_frames
+        last = max(0, -(-(frame_count - overlap) // self.hop_frames) - 1)
+        return [window * self.hop_frames for window in range(last + 1)] if frame_count else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSource:
-    """Where crops or patches of a recording's rows come from."""
+    """Reads the crops or log-mel patches of a recording's rows."""
 
     modality: Modality
     spectra: SpectraCache
     rate_hz: float
 
     def usable_rows(self, recording: Recording) -> BoolArray:
-        """(T,) the rows that teach: annotated, and seen if it is faces that teach."""
+        """Return a (T,) mask of the annotated rows, for "visual" only those with a face."""
         is_usable = recording.is_annotated
         return is_usable & recording.has_face if self.modality == "visual" else is_usable
 
@@ -45,7 +61,7 @@ class SampleSource:
         augmentation: Augmentation | None,
         key: SeededSampleKey,
     ) -> Tensor:
-        """(K, 3, 112, 112) uint8 crops or (K, 96, 64) patches."""
+        """Read (K, 3, 112, 112) uint8 crops or (K, 96, 64) patches."""
         if self.modality == "audio":
             track = self.spectra.read(recording)
             times = track.compute_row_times(len(recording), self.rate_hz)
@@ -53,17 +69,17 @@ class SampleSource:
         crops = np.stack([read_crop(recording.crops_folder, row) for row in rows])
         if augmentation is not None:
             crops = augmentation.apply(crops, np.random.default_rng((*key, 1)))
-        return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()
+        return torch.as_tensor(crops).permute(0, 3, 1, 2).contiguous()
 
 
 SeededSampleKey = tuple[int, int, int]
-"""A seed, an epoch and a window."""
+"""Seed, epoch and window index."""
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
     """Item (epoch, window): a few usable frames of that window and their targets.
 
-    The draw depends on seed, epoch and window alone: not on order, worker or process.
+    The draw depends on seed, epoch and window only, not on order, worker or process.
     """
 
     def __init__(
@@ -88,13 +104,13 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self._windows)
 
     def __getitem__(self, draw: SampleKey) -> tuple[Tensor, Tensor]:
-        """Inputs (K, ...) and targets (K, 2)."""
+        """Return inputs (K, ...) and targets (K, 2)."""
         epoch, window = draw
         recording, rows = self._windows[window]
         key = (self._seed, epoch, window)
         selected_rows = _sample_evenly(rows, self._frames, np.random.default_rng(key))
         inputs = self._source.read_samples(recording, selected_rows, self._augmentation, key)
-        return inputs, torch.from_numpy(recording.targets[selected_rows])
+        return inputs, torch.as_tensor(recording.targets[selected_rows])
 
 
 def _iter_windows(
@@ -109,15 +125,15 @@ def _iter_windows(
 
 
 def _sample_evenly(rows: Int64Array, count: int, rng: np.random.Generator) -> list[int]:
-    """One row out of each of `count` equal parts of the window, so that they differ in time."""
+    """Draw one row from each of `count` equal parts of the window, to spread them in time."""
     places = (np.arange(count) + rng.random(count)) * len(rows) / count
     return rows[places.astype(np.int64)].tolist()
 
 
 class EpochBatchSampler(Sampler[list[SampleKey]]):
-    """The batches of one epoch, shuffled by seed and epoch, dealt to the processes in turn.
+    """Batches of one epoch, shuffled by seed and epoch, distributed round-robin to processes.
 
-    Every process gets as many batches as the others; the last ones wrap around.
+    Every process gets the same number of batches; the last ones wrap around.
     """
 
     def __init__(

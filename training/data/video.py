@@ -1,7 +1,7 @@
-"""The sound and the frame times of a recording's video, on the service's time axis.
+"""Audio and frame times of a recording's video, on the service's time axis.
 
-Sample n is heard at n / 16000 seconds, a frame is seen at its presentation time; both as
-the service has it, which a test holds this module to.
+Sample n is at n / 16000 seconds, a frame at its presentation time. A test checks that both equal
+the service's.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.data.errors import VideoUnreadable
 
 MAX_JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
-"""Timestamps may stray 5 ms before sound is moved to them."""
+"""Audio timestamps may deviate by 5 ms before samples are moved to them."""
 
 _DOWNMIX_OPTIONS: Final = {"rematrix_maxval": "1.0"}
-"""As the service mixes down: full-scale stereo stays within [-1, 1]."""
+"""The service's downmix: full-scale stereo stays within [-1, 1]."""
 
 Seconds = npt.NDArray[np.float64]
 
 
 def read_video(video: Path) -> tuple[Seconds, Float32Array]:
-    """The presentation time of every frame, and the sound.
+    """Read the presentation time of every frame, and the audio.
 
-    Returns: (F,) seconds, rising, and (S,) in [-1, 1], mono 16 kHz; empty without a stream.
+    Returns: (F,) seconds, ascending, and (S,) in [-1, 1], mono 16 kHz; empty without a stream.
     Raises: VideoUnreadable.
     """
     try:
@@ -48,7 +48,7 @@ def read_video(video: Path) -> tuple[Seconds, Float32Array]:
 
 
 def extend_times(times: Seconds, row_count: int, rate_hz: float) -> Seconds:
-    """One time for each row: the video's, gone on at its own pace where rows are left over."""
+    """Return one time per row: the video's, continued at its median step for further rows."""
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0 / rate_hz
     start = times[-1] + step if len(times) else 0.0
     more = start + step * np.arange(max(0, row_count - len(times)), dtype=np.float64)
@@ -60,7 +60,7 @@ def _read_frame_times(container: InputContainer) -> Seconds:
     if stream is None:
         return np.zeros(0)
     base = stream.time_base or Fraction(1)
-    # Timestamps alone, without decoding: B-frames come out of order, cut ones are marked.
+    # Timestamps without decoding: B-frames are out of order, discarded packets are marked.
     stamps = [
         packet.pts
         for packet in container.demux(stream)
@@ -86,7 +86,7 @@ def _read_waveform(container: InputContainer) -> Float32Array:
 def _resample_segments(
     frames: Iterator[AudioFrame], time_base: Fraction
 ) -> Iterator[tuple[int, Float32Array]]:
-    """Mono 16 kHz pieces and where they start; a gap or a new format starts a new run."""
+    """Yield (first sample, mono 16 kHz samples); a gap or a new format starts a new segment."""
     resampler = AudioResampler("flt", "mono", SAMPLE_RATE_HZ, options=_DOWNMIX_OPTIONS)
     current_format, expected, next_sample = ("", "", 0), 0.0, 0
     for frame in frames:
@@ -110,7 +110,7 @@ def _resample(resampler: AudioResampler, frame: AudioFrame | None) -> Float32Arr
     segments = [
         resampled.to_ndarray().reshape(-1)
         for resampled in resampler.resample(frame)
-        if resampled is not None  # pyright: ignore[reportUnnecessaryComparison]
+        if resampled is not None  # pyright: ignore[reportUnnecessaryComparison]  # PyAV's stubs omit None
     ]
     samples = np.concatenate([np.zeros(0, np.float32), *segments]).astype(np.float32)
     return np.clip(np.nan_to_num(samples), -1.0, 1.0)

@@ -1,8 +1,8 @@
-"""From the folds' spread to an honest one: scaled and floored so that 90 % intervals hold 90 %.
+"""Calibration of the folds' spread, so that 90 % intervals contain 90 % of the truth.
 
-The folds agree more than they are right. On subjects that neither fold nor backbone has seen,
-spread' = sqrt((scale spread)^2 + floor^2) is fitted for each target: how much of it is floor, by
-the likelihood of the errors under a normal distribution; how large, by the 90th percentile.
+The folds' spread underestimates their error. On subjects that no fold or backbone was trained on,
+spread' = sqrt((scale spread)^2 + floor^2) is fitted for each target: the ratio of floor to scale by
+the likelihood of the errors under a normal distribution, the size by the 90th percentile.
 """
 
 from __future__ import annotations
@@ -18,29 +18,32 @@ import torch
 
 from service.domain.array_types import Float32Array
 from service.domain.model_signatures import FOLDS
-from training.data.atomic_files import replace_text
 from training.data.embeddings import EmbeddingStore
-from training.data.layout import Recording
+from training.data.files import replace_text
+from training.data.layout import Recording, Split, fingerprint_dataset, read_dataset
+from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.timelines import Timeline, TimelineEstimator
+from training.loop.errors import SubjectsNotHeldOut
 from training.loop.fold_training import zero_ablated_modality
+from training.loop.run_logger import RunLogger
 from training.metrics import NORMAL_90_QUANTILE, interval_coverage
-from training.runs import CALIBRATION_FILE, TrainingRun
+from training.runs import CALIBRATION_FILE, TrainingRun, check_has_all_folds, open_run
 
 Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Scale and floor of (valence, arousal); by default the spread stays as it is."""
+    """Scale and floor of (valence, arousal); the default leaves the spread unchanged."""
 
     scale: tuple[float, float] = (1.0, 1.0)
     floor: tuple[float, float] = (0.0, 0.0)
     frames: int = 0
-    """Frames it was fitted on; 0: it was not."""
+    """Frames it was fitted on; 0: not fitted."""
     subjects: int = 0
 
     def apply(self, spread: Float32Array) -> Float32Array:
-        """(T, 2) spread of the folds to (T, 2) calibrated, as the exported fusion does it."""
+        """Calibrate a (T, 2) spread, as the exported fusion does."""
         scaled = np.square(spread * np.array(self.scale)) + np.square(self.floor)
         return np.sqrt(scaled).astype(np.float32)
 
@@ -57,7 +60,7 @@ def fit_calibration(
 
 
 def read_calibration(run: TrainingRun) -> Calibration:
-    """The run's calibration; the default where it has none."""
+    """Read the run's calibration; the default if it has none."""
     file = run.folder / CALIBRATION_FILE
     if not file.is_file():
         return Calibration()
@@ -72,10 +75,10 @@ def calibrate_run(
     embeddings: EmbeddingStore,
     device: torch.device,
 ) -> str:
-    """Fit on the subjects that were kept back, write calibration.json; says what came of it."""
+    """Fit on the run's calibration subjects, write calibration.json; returns a message."""
     calibration_recordings = [r for r in recordings if r.name in set(run.plan.calibration)]
     if not calibration_recordings or len(run.options.folds) < FOLDS:
-        return "the spread is not calibrated: that takes all six folds and subjects kept back"
+        return "the spread is not calibrated: this needs all six folds and calibration subjects"
     folds = [fold.to(device) for fold in run.load_networks().fusion.folds]
     options = run.options
     estimator = TimelineEstimator(
@@ -85,13 +88,42 @@ def calibrate_run(
     return calibrate_from_timelines(run, calibration_recordings, timelines)
 
 
+def recalibrate(folder: Path, data: Path, *, device: torch.device, logger: RunLogger) -> str:
+    """Calibrate a run on all recordings of another data set; returns a message.
+
+    Errors differ between subjects: 20 subjects determine a 90 % interval within about 4 %,
+    120 subjects within 1 to 2 %.
+
+    Raises: DatasetError; RunError, of which SubjectsNotHeldOut: the run was trained or validated
+        on one of the subjects.
+    """
+    run, recordings = open_run(folder), read_dataset(data)
+    check_has_all_folds(run)
+    seen_names = {name for fold in run.plan.folds for name in (*fold.training, *fold.validation)}
+    shared_names = sorted(seen_names & {recording.name for recording in recordings})
+    if shared_names:
+        raise SubjectsNotHeldOut(
+            f"{data} has {len(shared_names)} recordings of its training: {shared_names[0]}"
+        )
+    estimation = RunEstimator(
+        split=Split.TEST,
+        recordings=recordings,
+        fingerprint=fingerprint_dataset(recordings),
+        data=data,
+        out=None,
+        device=device,
+        logger=logger,
+    )
+    return calibrate_from_timelines(run, recordings, estimation.estimate(run, run))
+
+
 def calibrate_from_timelines(
     run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> str:
-    """Fit on recordings that nothing of the run has met, write calibration.json; says what came."""
+    """Fit on held-out recordings, write calibration.json; returns a message."""
     estimate, spread, truth = collect_scored_frames(recordings, timelines)
     if not len(truth):
-        return "the spread is not calibrated: no frame that was kept back is annotated"
+        return "the spread is not calibrated: no calibration frame is annotated"
     subjects = len({recording.subject for recording in recordings})
     fitted = fit_calibration(estimate, spread, truth, subjects=subjects)
     before = interval_coverage(estimate, spread, truth).as_dict()
@@ -102,7 +134,7 @@ def calibrate_from_timelines(
 def collect_scored_frames(
     recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Estimate, spread and truth of every annotated frame that has an estimate, (N, 2) each."""
+    """Collect estimate, spread and truth of all frames that have both, (N, 2) each."""
     scored = [r.is_annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
     pairs = list(zip(timelines, scored, strict=True))
     estimate = np.concatenate([timeline.mean[rows] for timeline, rows in pairs])
@@ -125,7 +157,7 @@ def _fit_target(errors: Doubles, spreads: Doubles) -> tuple[float, float]:
 
 
 def _negative_log_likelihood(errors: Doubles, variance: Doubles) -> float:
-    """Negative log likelihood, up to constants, at the best common factor of the variance."""
+    """Compute the negative log likelihood, up to constants, at the best variance scale."""
     variance = np.maximum(variance, 1e-12)
     return float(np.mean(np.log(variance)) + np.log(np.mean(errors**2 / variance) + 1e-300))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from training.data.errors import DatasetError
 from training.data.layout import Split
-from training.evaluation.recalibration import recalibrate
+from training.evaluation.calibration import recalibrate
 from training.evaluation.report import evaluate_run
 from training.evaluation.report_provenance import EVALUATION_FOLDER
 from training.evaluation.report_table import build_report_table
@@ -25,18 +25,16 @@ from training.loop.run_logger import RunLogger
 def evaluate_command(
     run: Annotated[Path, typer.Option(help="A trained run.")],
     data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout.")],
-    split: Annotated[Split, typer.Option(help="The part to evaluate on.")] = Split.VALIDATION,
+    split: Annotated[Split, typer.Option(help="The split to evaluate on.")] = Split.VALIDATION,
     ablation: Annotated[
-        list[Path] | None, typer.Option(help="A run that was ablated, for the table; repeatable.")
+        list[Path] | None, typer.Option(help="An ablated run to compare with; repeatable.")
     ] = None,
     seed_run: Annotated[
         list[Path] | None, typer.Option(help="The same model from another seed; repeatable.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where all of it goes; otherwise RUN/evaluation.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; default RUN/evaluation.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
 ) -> None:
     """Score a run and write report, predictions and submission to OUT."""
     console = Console()
@@ -57,11 +55,13 @@ def evaluate_command(
 
 def calibrate_command(
     run: Annotated[Path, typer.Option(help="A trained run; its calibration is replaced.")],
-    data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout, of other people.")],
+    data: Annotated[
+        Path, typer.Option(help="A folder in Aff-Wild2's layout, with other subjects.")
+    ],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
 ) -> None:
-    """Fit the spread of a run anew, on everybody in a data set of people it has not met."""
+    """Recalibrate a run's spread on a data set of held-out subjects."""
     console = Console()
     with _evaluation_device(console, device, threads) as selected_device:
         message = recalibrate(run, data, device=selected_device, logger=RunLogger(console))
@@ -70,7 +70,7 @@ def calibrate_command(
 
 @contextmanager
 def _evaluation_device(console: Console, device: str, threads: int) -> Generator[torch.device]:
-    """The device to work on; an error of the data or the run is printed and ends the command."""
+    """Select the device; an error of the data or the run is printed and ends the command."""
     if threads:
         torch.set_num_threads(threads)
     try:

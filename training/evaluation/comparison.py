@@ -1,4 +1,4 @@
-"""What a part is worth, and whether that is more than another seed changes."""
+"""Comparison of a run with its ablations and with other seeds of the same model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from statistics import fmean, stdev
 from typing import Any, Final
 
 METRIC_NAMES: Final = ("valence", "arousal", "mean")
+MIN_SEEDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """A run and its ensemble's figures.
+    """A run and its ensemble's metrics.
 
-    name: its folder's, or the ablation's; backbones: the run that they are from.
+    name: of its folder, or of the ablation; backbones: the run that they were trained in.
     """
 
     name: str
@@ -24,16 +25,16 @@ class ScoredRun:
     metrics: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """One line of a report."""
+        """Return the run's entry of a report."""
         return {"run": self.run, "seed": self.seed, "backbones": self.backbones, **self.metrics}
 
 
 def compare_seeds(full_runs: Sequence[ScoredRun]) -> dict[str, Any] | None:
-    """The same model from several seeds: mean, sample standard deviation and range; null for one.
+    """Summarise several seeds: mean, sample standard deviation and range; None for one seed.
 
-    Args: full: the run itself and its other seeds.
+    `full_runs` are the run itself and its other seeds.
     """
-    if len(full_runs) < 2:
+    if len(full_runs) < MIN_SEEDS:
         return None
     values = {name: [one.metrics[name] for one in full_runs] for name in METRIC_NAMES}
     return {
@@ -49,10 +50,10 @@ def compare_seeds(full_runs: Sequence[ScoredRun]) -> dict[str, Any] | None:
 def compare_ablations(
     ablated: Sequence[ScoredRun], full_runs: Sequence[ScoredRun], seeds: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """By name, the mean of its runs, and how far the full model is ahead.
+    """Compute for each ablation the mean of its runs and the margin of the full model.
 
-    Each run stands against the full model of its own seed, or of the first where there is none.
-    `beyond_seeds` says whether the lead is larger than the range between seeds; null without.
+    Each run is compared with the full model of its own seed, or else of the first. `beyond_seeds`
+    is true where the margin exceeds the range between seeds, None for one seed.
     """
     names = dict.fromkeys(one.name for one in ablated)
     return {

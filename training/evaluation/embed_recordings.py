@@ -1,4 +1,4 @@
-"""A run's backbones over recordings: what training and evaluation both begin with."""
+"""Embedding of recordings with a run's backbones, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EMBEDDINGS_FOLDER: Final = "embeddings"
 
 
 def open_spectra_cache(run: TrainingRun, cache: Path | None = None) -> SpectraCache:
-    """The sound of the recordings that a run meets. cache: a folder; the run's own otherwise."""
+    """Open the cache of log-mel spectra; `cache` is a folder, default: the run's own."""
     return SpectraCache((cache or run.folder) / SPECTRA_FOLDER, LogMel(run.preset.log_mel).eval())
 
 
@@ -36,8 +36,9 @@ def embed_recordings(
 ) -> EmbeddingStore:
     """Embed every frame with the trained backbones, as they are exported.
 
-    Args: cache: a folder; the run's own otherwise.
-    Raises: RunUnfinished, CropUnreadable, VideoUnreadable.
+    `cache` is a folder, default: the run's own.
+
+    Raises: RunIncomplete, CropUnreadable, VideoUnreadable.
     """
     networks = run.load_networks(folds=False)
     hashes = f"{hash_weights(networks.visual)} {hash_weights(networks.audio)}"

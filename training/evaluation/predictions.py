@@ -1,4 +1,4 @@
-"""Predictions as files: one CSV for each recording, and what the ABAW challenge takes."""
+"""Prediction files: one CSV per recording, and the ABAW challenge's submission file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from service.domain.array_types import Float32Array
-from training.data.atomic_files import replace_text
 from training.data.crops import format_crop_name
+from training.data.files import replace_text
 from training.data.layout import Recording
 from training.evaluation.timelines import Timeline
 
@@ -37,11 +37,10 @@ def write_predictions(
     spreads: Sequence[Float32Array],
     folds: Sequence[int],
 ) -> None:
-    """`<recording>.csv`: every frame, empty where nothing is annotated or estimated.
+    """Write `<recording>.csv` with a row per frame; cells without a value are empty.
 
-    Numbers have all the digits of their float32, so figures can be computed from them again.
-
-    Args: spreads: (T, 2) each, calibrated.
+    Numbers have all digits of their float32, so that metrics can be recomputed from them. `spreads`
+    are calibrated, (T, 2) each.
     """
     each = [f"fold{fold}_{target}" for fold in folds for target in ("valence", "arousal")]
     header = ",".join((*COLUMNS, *each))
@@ -54,7 +53,7 @@ def write_predictions(
 def write_submission(
     file: Path, recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> None:
-    """The challenge's file: smoothed valence and arousal of every frame of every recording."""
+    """Write smoothed valence and arousal of every frame in the challenge's format."""
     lines = [SUBMISSION_HEADER]
     for recording, timeline in zip(recordings, timelines, strict=True):
         for row, (valence, arousal) in enumerate(fill_gaps(timeline).tolist()):
@@ -63,7 +62,7 @@ def write_submission(
 
 
 def fill_gaps(timeline: Timeline) -> Float32Array:
-    """(T, 2) without a gap, since the challenge takes none.
+    """Fill gaps, which the challenge does not allow; returns (T, 2) in [-1, 1].
 
     Frames before the first face take the first estimate; a recording without any face is 0.
     """

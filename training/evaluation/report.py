@@ -1,4 +1,4 @@
-"""What a run is worth on a part of the official split: figures, predictions, submission."""
+"""Evaluation report of a run on a part of the official split: metrics, predictions, submission."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from typing import Any
 
 import torch
 
-from training.data.atomic_files import replace_text
 from training.data.errors import SplitEmpty
+from training.data.files import replace_text
 from training.data.layout import Split, filter_split, fingerprint_dataset, read_dataset
 from training.evaluation.calibration import read_calibration
 from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
 from training.evaluation.predictions import write_predictions, write_submission
-from training.evaluation.report_provenance import EVALUATION_FOLDER, REPORT_FILE, hash_weight_files
+from training.evaluation.report_provenance import (
+    EVALUATION_FOLDER,
+    REPORT_FILE,
+    describe_machine,
+    hash_weight_files,
+)
 from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.run_metrics import (
     compute_ensemble_ccc,
     compute_run_metrics,
     summarize_cross_validation,
 )
+from training.evaluation.timelines import Timeline
 from training.loop.errors import RunConfigMismatch
 from training.loop.run_logger import RunLogger
-from training.machine import describe_machine
 from training.runs import TrainingRun, open_run
 from training.synthetic.dataset_spec import SPEC_FILE
 
@@ -40,10 +45,11 @@ def evaluate_run(
     seeds: Sequence[Path] = (),
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run, other seeds of it and ablations of it; write OUT/<split>/.
+    """Evaluate a run, its other seeds and its ablations; write OUT/<split>/.
 
-    Args: out: where everything goes, caches too; otherwise RUN/evaluation, and each run's
-        caches to its own folder.
+    `out` is the folder of the output and of all caches; default: RUN/evaluation, with caches in
+    each run's folder.
+
     Raises: DatasetError, RunError.
     """
     recordings = read_dataset(data)
@@ -69,18 +75,29 @@ def evaluate_run(
     report |= {"cross_validation": summarize_cross_validation(run)}
     report |= _compare_runs(estimation, run, report["ensemble"], seed_runs, ablated_runs)
     report |= {"machine": describe_machine()}
-    target = (out or run.folder / EVALUATION_FOLDER) / split
-    spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
-    write_predictions(
-        target / "predictions", split_recordings, timelines, spreads, run.options.folds
+    _write_outputs(
+        (out or run.folder / EVALUATION_FOLDER) / split, run, estimation, timelines, report
     )
-    write_submission(target / "submission.txt", split_recordings, timelines)
-    replace_text(target / REPORT_FILE, json.dumps(report, indent=2) + "\n")
     return report
 
 
+def _write_outputs(
+    folder: Path,
+    run: TrainingRun,
+    estimator: RunEstimator,
+    timelines: Sequence[Timeline],
+    report: dict[str, Any],
+) -> None:
+    spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
+    write_predictions(
+        folder / "predictions", estimator.recordings, timelines, spreads, run.options.folds
+    )
+    write_submission(folder / "submission.txt", estimator.recordings, timelines)
+    replace_text(folder / REPORT_FILE, json.dumps(report, indent=2) + "\n")
+
+
 def _describe_evaluation(run: TrainingRun, estimator: RunEstimator) -> dict[str, Any]:
-    """Which weights, and what they are put through."""
+    """Describe the run, its weights and the data."""
     return {
         "run": run.config["preset"]["name"],
         "ablation": run.options.ablation,
@@ -101,7 +118,7 @@ def _compare_runs(
     others: list[TrainingRun],
     ablated: list[TrainingRun],
 ) -> dict[str, Any]:
-    """`seeds` and `ablations`; without annotations there is nothing to compare."""
+    """Build the entries `seeds` and `ablations`; empty without annotations."""
     if metrics is None:
         return {"seeds": None, "ablations": {}}
     full = [
@@ -132,12 +149,15 @@ def _build_scored_run(run: TrainingRun, metrics: dict[str, Any]) -> ScoredRun:
 
 
 def _open_other_seed(folder: Path, reference: TrainingRun) -> TrainingRun:
-    """Raises: RunOfOtherChoices: it differs in more than the seed, or not in the seed."""
+    """Open a run of the same model with another seed.
+
+    Raises: RunConfigMismatch: it differs in more than the seed, or not in the seed.
+    """
     run = open_run(folder)
     same = (run.preset, run.options.ablation) == (reference.preset, reference.options.ablation)
     if not same or run.config["data"] != reference.config["data"]:
         raise RunConfigMismatch(
-            f"{folder} is another network than {reference.folder}, or of other data"
+            f"{folder} has another network than {reference.folder}, or other data"
         )
     if run.options.seed == reference.options.seed:
         raise RunConfigMismatch(f"{folder} has the seed of {reference.folder}, {run.options.seed}")
@@ -145,6 +165,6 @@ def _open_other_seed(folder: Path, reference: TrainingRun) -> TrainingRun:
 
 
 def _read_dataset_spec(data: Path) -> dict[str, Any] | None:
-    """What the synthetic world was asked for; null for other data."""
+    """Read the specification of a synthetic data set; None for other data."""
     spec_file = data / SPEC_FILE
     return json.loads(spec_file.read_text(encoding="utf-8")) if spec_file.is_file() else None

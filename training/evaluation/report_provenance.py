@@ -1,11 +1,16 @@
-"""Which weights a report speaks of, so that no figure is told of others."""
+"""Provenance of a report: hashes of the evaluated weights, held-out check, machine."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+import re
 from pathlib import Path
 from typing import Any, Final
+
+import torch
 
 from training.data.layout import Split
 from training.loop.fitting import WEIGHTS_FILE
@@ -16,7 +21,7 @@ EVALUATION_FOLDER: Final = "evaluation"
 
 
 def hash_weight_files(run: TrainingRun) -> dict[str, str]:
-    """SHA-256 of every file that a run's figures follow from, by its place in the run."""
+    """Hash every file that determines a run's metrics, by its path in the run."""
     files = [
         *(part / WEIGHTS_FILE for part in run.part_folders.values()),
         run.folder / CALIBRATION_FILE,
@@ -29,7 +34,7 @@ def hash_weight_files(run: TrainingRun) -> dict[str, str]:
 
 
 def find_report(run: TrainingRun) -> Path:
-    """The report on the test set: the shipped one, or what evaluation left in the run."""
+    """Return the path of the test set's report: the shipped one, or the run's evaluation."""
     shipped = run.folder / REPORT_FILE
     return (
         shipped if shipped.is_file() else run.folder / EVALUATION_FOLDER / Split.TEST / REPORT_FILE
@@ -37,9 +42,10 @@ def find_report(run: TrainingRun) -> Path:
 
 
 def read_held_out_metrics(run: TrainingRun) -> dict[str, Any] | None:
-    """What the run is worth on people whom it has not seen, where a report on its weights says so.
+    """Read the metrics on held-out subjects, None without a report on the run's weights.
 
-    Returns: CCC and coverage of the ensemble, on how much, and of which synthetic world, if any.
+    Returns: CCC and coverage of the ensemble, size of the test set, and the synthetic data set's
+        specification, if any.
     """
     file = find_report(run)
     if not file.is_file():
@@ -53,5 +59,24 @@ def read_held_out_metrics(run: TrainingRun) -> dict[str, Any] | None:
 
 
 def is_held_out(report: dict[str, Any]) -> bool:
-    """Whether a report has figures, on people whom neither folds nor backbones have seen."""
-    return report["split"] == Split.TEST and bool((report["ensemble"] or {}).get("held_out"))
+    """Return whether a report has metrics on subjects held out from folds and backbones."""
+    ensemble: dict[str, Any] = report["ensemble"] or {}
+    return report["split"] == Split.TEST and bool(ensemble.get("held_out"))
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe processor, available cores, GPU, and the versions of torch and Python."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": _read_processor_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _read_processor_name() -> str:
+    facts = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", facts.read_text(), re.M) if facts.exists() else None
+    return named[1] if named else platform.machine()

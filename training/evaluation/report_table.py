@@ -1,4 +1,4 @@
-"""A report as a table to read."""
+"""Formatting of a report as a table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ _COLUMNS = ("", *METRIC_NAMES, "held out", "behind", "beyond seeds")
 
 
 def build_report_table(report: Mapping[str, Any]) -> Table:
-    """CCC of folds, ensemble, seeds and ablations, and the coverage.
+    """Build a table of the CCC of folds, ensemble, seeds and ablations, and of the coverage.
 
-    behind: how much lower than the full model; beyond seeds: whether its seeds differ by less.
+    Column "behind": difference from the full model; "beyond seeds": yes where the difference
+    exceeds the range between seeds.
     """
     title = f"CCC, {report['subjects']} subjects, {report['scored']} frames"
     table = Table(*_COLUMNS, title=title)
     for name, figures in _rows(report):
         if figures is not None:
             margin = figures.get("margin")
+            beyond_seeds: Mapping[str, Any] = figures.get("beyond_seeds") or {}
             table.add_row(
                 name,
                 *(f"{figures[key]:.3f}" for key in METRIC_NAMES),
                 _format_bool(figures.get("held_out")),
                 "" if margin is None else f"{margin['mean']:+.3f}",
-                _format_bool((figures.get("beyond_seeds") or {}).get("mean")),
+                _format_bool(beyond_seeds.get("mean")),
             )
     return table
 

@@ -1,4 +1,4 @@
-"""Runs put through recordings, and where what is computed once for them is kept."""
+"""Estimation of recordings with trained runs, and the caches shared between runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from training.runs import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimator:
-    """The recordings of a split that runs are put through.
+    """Estimates the recordings of a split with trained runs.
 
-    fingerprint: of the whole data set; data: its folder; out: see `evaluate`.
+    fingerprint: of the whole data set; data: its folder; out: see `evaluate_run`.
     """
 
     split: Split
@@ -34,7 +34,7 @@ class RunEstimator:
     logger: RunLogger
 
     def estimate(self, run: TrainingRun, reference: TrainingRun) -> list[Timeline]:
-        """A run's timelines; what the first run has embedded with the same backbones is used."""
+        """Estimate all recordings; embeddings of `reference` are reused for equal backbones."""
         cache = self._cache_folder(reference if _have_same_embeddings(run, reference) else run)
         spectra = open_spectra_cache(run, cache)
         embeddings = embed_recordings(
@@ -54,7 +54,7 @@ class RunEstimator:
         return [estimator.estimate(folds, recording) for recording in steps]
 
     def _cache_folder(self, run: TrainingRun) -> Path:
-        """Of the run itself for the data it learnt from; other data's names may be the same."""
+        """Return the run's folder for its own training data, else a folder per data set."""
         if self.out is None and self.fingerprint == run.config["data"].get("fingerprint"):
             return run.folder
         key = hashlib.sha256(f"{self.fingerprint} {self.data.resolve()}".encode()).hexdigest()
@@ -62,7 +62,7 @@ class RunEstimator:
 
 
 def _have_same_embeddings(run: TrainingRun, reference: TrainingRun) -> bool:
-    """Whether backbones, spectra and frame times are the same."""
+    """Return whether backbones, spectra and frame times are the same."""
     own_hashes, reference_hashes = hash_weight_files(run), hash_weight_files(reference)
     backbones = {name for name in (*own_hashes, *reference_hashes) if "_backbone/" in name}
     return all(own_hashes.get(name) == reference_hashes.get(name) for name in backbones) and (

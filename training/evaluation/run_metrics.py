@@ -1,4 +1,4 @@
-"""A run's figures, computed from its timelines, and which of them are held out."""
+"""Metrics of a run, computed from its timelines, with a flag for held-out data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.runs import TrainingRun
 def compute_run_metrics(
     run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> dict[str, Any]:
-    """Every figure, on all recordings' frames one after the other; null without annotations."""
+    """Compute all metrics over the concatenated recordings; None without annotations."""
     estimate, spread, truth = collect_scored_frames(recordings, timelines)
     frames: dict[str, Any] = {
         "frames": sum(map(len, recordings)),
@@ -55,7 +55,7 @@ def compute_run_metrics(
 def compute_ensemble_ccc(
     run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
 ) -> dict[str, Any] | None:
-    """The concordance of all folds' mean, as it is served; null without annotations."""
+    """Compute the CCC of the folds' mean, as it is served; None without annotations."""
     estimate, _, truth = collect_scored_frames(recordings, timelines)
     if not len(truth):
         return None
@@ -64,10 +64,10 @@ def compute_ensemble_ccc(
 
 
 def summarize_cross_validation(run: TrainingRun) -> dict[str, Any]:
-    """Each fold's best figures on its own held-out subjects, as training chose it by.
+    """Return each fold's best validation CCC, by which training selected its weights.
 
-    The backbones learnt from fold 0's training set: only fold 0 was validated on people
-    new to both.
+    The backbones were trained on fold 0's training set: only fold 0 was validated on subjects that
+    are new to fold and backbones.
     """
     figures: dict[str, Any] = {}
     for part, history in run.read_histories().items():
@@ -97,7 +97,7 @@ def _compute_fold_metrics(
 
 
 def _is_held_out(run: TrainingRun, recordings: Sequence[Recording], folds: Sequence[int]) -> bool:
-    """Whether neither these folds nor the backbones learnt from any of the recordings."""
+    """Return whether these folds and the backbones were trained on none of the recordings."""
     training_names = {name for fold in (0, *folds) for name in run.plan.folds[fold].training}
     return not training_names & {recording.name for recording in recordings}
 

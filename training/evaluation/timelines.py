@@ -1,4 +1,4 @@
-"""Whole recordings through the folds: windows, padding, masks and merging by the service's code."""
+"""Timelines of whole recordings: windows, padding, masks and merging by the service's code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.domain.smoothing import Sample, Smoother
 from service.domain.windows import Features, FusionOutput, Merger, Window, Windower
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
+from training.data.samples import WindowGrid
 from training.data.video import Seconds
-from training.data.window_grid import WindowGrid
 
 _WINDOW_BATCH_SIZE: Final = 12
 SMOOTHING_SECONDS: Final = 0.2
@@ -26,10 +26,10 @@ SMOOTHING_SECONDS: Final = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Timeline:
-    """What the folds say of every frame of a recording.
+    """Estimates of every frame of a recording.
 
-    folds: (F, T, 2); mean, spread, smoothed: (T, 2); known: (T,), False where no face has been
-    seen yet: the numbers there mean nothing. The spread is not calibrated.
+    folds: (F, T, 2); mean, spread, smoothed: (T, 2); known: (T,), False before the first face,
+    where the values are meaningless. The spread is not calibrated.
     """
 
     folds: Float32Array
@@ -50,14 +50,14 @@ class TimelineEstimator:
         device: torch.device,
         transform: Callable[[Features], Features],
     ) -> None:
-        """Args: alter: what an ablation does to the features."""
+        """Create an estimator; `transform` applies an ablation to the features."""
         self._embeddings = embeddings
         self._grid = grid
         self._device = device
         self._transform = transform
 
     def estimate(self, folds: Sequence[nn.Module], recording: Recording) -> Timeline:
-        """Put a recording through folds in evaluation mode."""
+        """Estimate a recording with folds in evaluation mode."""
         features = self._transform(self._embeddings.read_features(recording))
         windower = Windower(
             window_frames=self._grid.window_frames, hop_frames=self._grid.hop_frames
@@ -81,13 +81,13 @@ class TimelineEstimator:
 
     @torch.inference_mode()
     def _predict(self, folds: Sequence[nn.Module], windows: Sequence[Window]) -> list[Float32Array]:
-        """For each window, (F, T, 2): its real frames in every fold."""
+        """Predict each window's unpadded frames with every fold, (F, T, 2)."""
         predictions: list[Float32Array] = []
         for first in range(0, len(windows), _WINDOW_BATCH_SIZE):
             batch = windows[first : first + _WINDOW_BATCH_SIZE]
             parts = [(w.features.visual, w.features.audio, w.features.mask) for w in batch]
             inputs = [
-                torch.from_numpy(np.stack(part)).to(self._device)
+                torch.as_tensor(np.stack(part)).to(self._device)
                 for part in zip(*parts, strict=True)
             ]
             stacked = torch.stack([fold(*inputs) for fold in folds]).cpu().numpy()
@@ -97,7 +97,7 @@ class TimelineEstimator:
         return predictions
 
     def _merge(self, predictions: Iterable[Float32Array]) -> FusionOutput:
-        """(F, T, 2) of every window to the mean and the biased deviation of every frame."""
+        """Merge (F, T, 2) of every window to mean and biased deviation of every frame."""
         merger = Merger(hop_frames=self._grid.hop_frames)
         parts = [
             merger.add(FusionOutput(mean=a.mean(axis=0), spread=a.std(axis=0))) for a in predictions
@@ -110,7 +110,7 @@ class TimelineEstimator:
 
 
 def smooth_timeline(times: Seconds, values: Float32Array, known: BoolArray) -> Float32Array:
-    """(T, 2) smoothed as the service does by default; unknown frames neither give nor get."""
+    """Smooth a (T, 2) timeline with the service's default; unknown frames are skipped."""
     smoother = Smoother(sigma_seconds=SMOOTHING_SECONDS)
     smoothed: list[Sample] = []
     for seconds, (valence, arousal), seen in zip(

@@ -1,4 +1,4 @@
-"""An imported backbone: our own safetensors file, and a record of where it came from beside it."""
+"""Imported backbone: a safetensors file, and a JSON record of its origin beside it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from training.data.files import load_tensors
 from training.importers.errors import BackboneFileInvalid
 from training.importers.layouts import BackboneKind, VggishFlags, build_config, build_meta_network
 from training.networks.iresnet import IResNet, IResNetConfig
@@ -19,12 +20,12 @@ from training.networks.vggish import Vggish, VggishConfig
 
 FORMAT: Final = 1
 _UNTRAINED_PREFIX: Final = "attention."
-"""LA-SE, which no public file has."""
+"""Keys of LA-SE, which no public file has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedBackbone:
-    """Weights under our network's keys, and their record: kind, source, flags, unmatched keys."""
+    """Weights under this project's keys, and their record: kind, source, flags, unmatched keys."""
 
     kind: BackboneKind
     flags: VggishFlags
@@ -33,12 +34,12 @@ class ImportedBackbone:
 
     @property
     def config(self) -> IResNetConfig | VggishConfig:
-        """The settings under which our network is the public one."""
+        """Configuration under which this project's network equals the public one."""
         return build_config(self.kind, self.flags)
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where served weights came from, for the provenance."""
+        """Origin of served weights, for the provenance file."""
         sources = {key: source for key, source in self.record.items() if key.endswith("source")}
         return {
             "training": "imported",
@@ -48,33 +49,33 @@ class ImportedBackbone:
         }
 
     def build(self) -> IResNet | Vggish:
-        """The public network as it was, in evaluation mode; without LA-SE."""
+        """Build the public network in evaluation mode, without LA-SE."""
         network = build_meta_network(self.config)
         network.load_state_dict(self.state, assign=True)
         return network.eval()
 
     def build_visual(self) -> IResNet:
-        """The network, which is to see faces.
+        """Build the network if it is a visual backbone.
 
-        Raises: BackboneFileInvalid: it hears voices.
+        Raises: BackboneFileInvalid: it is an audio backbone.
         """
         network = self.build()
         if not isinstance(network, IResNet):
-            raise BackboneFileInvalid(f"{self.kind} is no visual backbone.")
+            raise BackboneFileInvalid(f"{self.kind} is not a visual backbone.")
         return network
 
     def build_audio(self) -> Vggish:
-        """The network, which is to hear voices.
+        """Build the network if it is an audio backbone.
 
-        Raises: BackboneFileInvalid: it sees faces.
+        Raises: BackboneFileInvalid: it is a visual backbone.
         """
         network = self.build()
         if not isinstance(network, Vggish):
-            raise BackboneFileInvalid(f"{self.kind} is no audio backbone.")
+            raise BackboneFileInvalid(f"{self.kind} is not an audio backbone.")
         return network
 
     def load_into(self, network: nn.Module) -> None:
-        """Copy the weights into a network of these settings, which may have LA-SE besides.
+        """Copy the weights into a network of this configuration, with or without LA-SE.
 
         Raises: BackboneFileInvalid: the network has other keys or shapes.
         """
@@ -89,14 +90,14 @@ class ImportedBackbone:
 
 
 def write_backbone(backbone: ImportedBackbone, folder: Path) -> Path:
-    """Write `<kind>.safetensors` and, last, `<kind>.json`, each whole or not at all.
+    """Write `<kind>.safetensors` and, last, `<kind>.json`, each atomically.
 
-    Returns: the weights' file.
+    Returns: the path of the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{backbone.kind}.safetensors"
     part = folder / f".{weights.name}.part"
-    # Not save_file: its files are for their owner alone, whatever the umask.
+    # Not save_file: its files are readable by their owner only, whatever the umask.
     part.write_bytes(safetensors.torch.save(backbone.state, {"kind": str(backbone.kind)}))
     record = {"format": FORMAT, **backbone.record, "file_sha256": _hash_file(part)}
     part.replace(weights)
@@ -106,10 +107,10 @@ def write_backbone(backbone: ImportedBackbone, folder: Path) -> Path:
 
 
 def read_backbone(file: Path) -> ImportedBackbone:
-    """Read what `write_backbone` wrote.
+    """Read a backbone that `write_backbone` wrote.
 
-    Raises: BackboneFileInvalid: a file is missing, the record is of other weights, or
-        the keys are not the network's.
+    Raises: BackboneFileInvalid: a file is missing, the record is of other weights, or the keys are
+        not the network's.
     """
     if not file.with_suffix(".json").is_file():
         raise BackboneFileInvalid(
@@ -121,7 +122,7 @@ def read_backbone(file: Path) -> ImportedBackbone:
         kind, flags = BackboneKind(record["kind"]), VggishFlags(**record["flags"])
         if (record["format"], record["file_sha256"]) != (FORMAT, _hash_file(file)):
             raise BackboneFileInvalid(f"{file.name} is not the file that its record describes.")
-        state = safetensors.torch.load_file(file)
+        state = load_tensors(file)
     except OSError as error:
         raise BackboneFileInvalid(f"{error.filename}: {error.strerror}.") from error
     except (LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""A checkpoint file to named tensors, without running anything in it."""
+"""Reading of checkpoint files as named tensors, without executing code in them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from training.data.files import load_tensors
 from training.importers.errors import (
     CheckpointDamaged,
     CheckpointHoldsCode,
@@ -32,11 +33,11 @@ _WRAPPER_KEYS: Final = (
     "model",
     "backbone",
 )
-"""Keys under which training scripts keep the state dict; the second is ArcFace-torch's."""
+"""Keys under which training scripts store the state dict; the second is ArcFace-torch's."""
 _PREFIXES: Final = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every key."""
+"""Key prefixes of DataParallel and torch.compile."""
 _BACKBONE_PREFIX: Final = "backbone."
-"""What a classifier puts before the keys of its backbone; its own head stays beside them."""
+"""Key prefix of a classifier's backbone; the keys of its head have none."""
 _READ_ERRORS: Final = (
     AssertionError,
     AttributeError,
@@ -51,14 +52,14 @@ _READ_ERRORS: Final = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What the readers raise when bytes are missing or changed."""
+"""Errors that the readers raise when bytes are missing or changed."""
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _PICKLE_MAGIC: Final = b"\x80"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointContents:
-    """The tensors of one file; `unwrapped` names the wrappers and prefixes taken off."""
+    """Tensors of one file; `unwrapped` names the wrappers and prefixes that were removed."""
 
     tensors: dict[str, Tensor]
     sha256: str
@@ -101,7 +102,7 @@ def _load(file: Path) -> object:
                 raise CheckpointDamaged(f"{file.name} ends early: its zip directory is missing.")
             return _load_npz(file) if _is_npz(file) else _load_pickle(file)
         if head[8:9] == b"{":
-            return safetensors.torch.load_file(file)
+            return load_tensors(file)
         if head.startswith(_PICKLE_MAGIC):
             return _load_pickle(file)
     except _READ_ERRORS as error:
@@ -134,7 +135,7 @@ def _load_pickle(file: Path) -> object:
 
 
 def _list_numpy_globals() -> list[Any]:
-    """What a pickled numpy array of numbers is made of, under its old and its new module name."""
+    """List the globals of a pickled numeric numpy array, under old and new module names."""
     rebuild = np.empty(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "bool")]
     modules = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -150,18 +151,21 @@ def _list_numpy_globals() -> list[Any]:
 def _unwrap(content: object, depth: int = 3) -> tuple[Mapping[Any, object], tuple[str, ...]]:
     if not isinstance(content, Mapping):
         return {}, ()
+    mapping = cast("Mapping[Any, object]", content)
     for wrapper in _WRAPPER_KEYS if depth else ():
-        if isinstance(content.get(wrapper), Mapping):
-            inner, unwrapped = _unwrap(content[wrapper], depth - 1)
+        if isinstance(mapping.get(wrapper), Mapping):
+            inner, unwrapped = _unwrap(mapping[wrapper], depth - 1)
             return inner, (wrapper, *unwrapped)
-    return content, ()
+    return mapping, ()
 
 
 def _to_tensors(value: object) -> list[Tensor]:
     if isinstance(value, Tensor) and value.layout == torch.strided:
         return [value.detach()]
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fi":
-        return [torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))]
+    if isinstance(value, np.ndarray):
+        array = cast("npt.NDArray[Any]", value)
+        if array.dtype.kind in "fi":
+            return [torch.as_tensor(array.astype(array.dtype.newbyteorder("=")))]
     return []
 
 

@@ -1,4 +1,4 @@
-"""What `import-backbone` does: read, tell, write."""
+"""The `import-backbone` command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.importers.layouts import BackboneKind
 
 def import_command(
     file: Annotated[Path, typer.Argument(help="The public file: .pth, .pt or .safetensors.")],
-    kind: Annotated[BackboneKind, typer.Option(help="Whose weights they are.")],
+    kind: Annotated[BackboneKind, typer.Option(help="Kind of the public weights.")],
     out: Annotated[Path, typer.Option(help="Folder for the imported file and its record.")] = Path(
         "out/backbones"
     ),
@@ -25,7 +25,7 @@ def import_command(
     pca: Annotated[Path | None, typer.Option(help="VGGish's PCA file: end with it.")] = None,
     report: Annotated[bool, typer.Option(help="Print the record as JSON; write nothing.")] = False,
 ) -> None:
-    """Read public pre-trained weights into our own file."""
+    """Import public pre-trained weights into this project's format."""
     if kind is not BackboneKind.VGGISH and (final_relu or pca is not None):
         raise typer.BadParameter("--final-relu and --pca are for --kind vggish.")
     console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
@@ -47,7 +47,7 @@ def import_command(
 
 
 def _print_key_report(console: Console, keys: dict[str, int | list[str]]) -> None:
-    """Print how many keys matched, and each one that did not."""
+    """Print the number of matched keys, and each unmatched key."""
     for name, entry in keys.items():
         if isinstance(entry, int):
             console.print(f"{name}: {entry} keys", highlight=False)

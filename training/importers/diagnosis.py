@@ -1,4 +1,4 @@
-"""What a file that was refused looks like, to tell its owner."""
+"""Diagnosis of a refused file: the network that its tensors seem to belong to."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from training.importers.layouts import BackboneKind, build_layout
 
 Tensors = Mapping[str, Tensor]
 
+_MIN_MATCHED_SHARE: Final = 0.5
+"""Share of matching keys above which a kind is suggested."""
+
 
 def diagnose_tensors(tensors: Tensors) -> str:
-    """One sentence on which network these tensors seem to belong to."""
+    """Describe in one sentence which network these tensors seem to belong to."""
     for kind in BackboneKind:
         if match_keys(tensors, build_layout(kind)).fits:
             return f"It looks like --kind {kind}."
@@ -25,7 +28,7 @@ def diagnose_tensors(tensors: Tensors) -> str:
         ((kind, _compute_matched_share(tensors, kind)) for kind in BackboneKind),
         key=lambda pair: pair[1],
     )
-    if share > 0.5:
+    if share > _MIN_MATCHED_SHARE:
         return f"It looks like an incomplete or changed --kind {kind}: {share:.0%} of its keys fit."
     return "It looks like none of the networks known here."
 

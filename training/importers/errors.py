@@ -1,16 +1,13 @@
-"""Why a file is not imported, as one tree.
+"""Errors of the import of public weights.
 
-The tree follows the file: its bytes cannot be read, what is inside is not this
-kind of weights, or a file that was imported before is no longer what it was.
-
-    ImportRefused
-    ├── CheckpointUnreadable      neither safetensors nor a PyTorch checkpoint
-    ├── CheckpointDamaged         bytes are missing or changed
-    ├── CheckpointHoldsCode       a pickle that asks for more than data
-    ├── CheckpointWithoutTensors  nothing in it is a state dict
-    ├── LayoutMismatch            other keys or shapes than this kind's
-    ├── WeightsNotFinite          NaN or infinity among the weights
-    └── BackboneFileInvalid       an imported file that is incomplete or was changed
+ImportRefused
+├── CheckpointUnreadable      neither safetensors nor a PyTorch checkpoint
+├── CheckpointDamaged         bytes are missing or changed
+├── CheckpointHoldsCode       a pickle that needs code to be executed
+├── CheckpointWithoutTensors  the file has no state dict
+├── LayoutMismatch            keys or shapes differ from this kind's
+├── WeightsNotFinite          NaN or infinity among the weights
+└── BackboneFileInvalid       an imported file is incomplete or was changed
 """
 
 from __future__ import annotations
@@ -46,7 +43,7 @@ class LayoutMismatch(ImportRefused):
 
     def __init__(self, detail: str | None = None, *, report: dict[str, Any] | None = None) -> None:
         self.report = report or {}
-        """Every key that found no partner, see `matching.KeyReport`."""
+        """Every unmatched key, see `key_matching.KeyReport`."""
         super().__init__(detail)
 
 

@@ -1,4 +1,4 @@
-"""A public file to a backbone of ours, or a clear refusal."""
+"""Import of a public file as a backbone of this project."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from training.importers.whitening import read_whitening
 def import_backbone(
     kind: BackboneKind, file: Path, *, final_relu: bool = False, pca: Path | None = None
 ) -> ImportedBackbone:
-    """Read a public file into our network's keys.
+    """Read a public file and map its tensors to this project's keys.
 
-    Args: final_relu, pca: how VGGish ends, see `Flags`; the other kinds have no such ends.
-    Raises: ImportRefused: the file cannot be read safely, is of another kind, or
-        holds weights that are no numbers. A LayoutMismatch carries the report.
+    `final_relu` and `pca` are for VGGish only, see `VggishFlags`.
+
+    Raises: ImportRefused: the file cannot be read safely, is of another kind, or has weights that
+        are not finite. A LayoutMismatch has the key report.
     """
     checkpoint = read_checkpoint(file)
     layout = build_layout(kind)

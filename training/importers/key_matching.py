@@ -1,4 +1,4 @@
-"""A file's tensors held against a layout: what fits, and every key that does not."""
+"""Matching of a file's tensors with the expected layout, and conversion of their keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_LISTED_KEYS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyReport:
-    """Every key of a file or a layout that found no partner."""
+    """Matched and unmatched keys of a file and a layout."""
 
     matched: int
     missing: tuple[str, ...]
@@ -26,7 +26,7 @@ class KeyReport:
     wrong_shape: tuple[str, ...]
     """`key: (found) instead of (expected)`."""
     left_out: tuple[str, ...]
-    """Parts of the file that the backbone has no use for."""
+    """Keys of other parts of the file, which are not imported."""
     filled: tuple[str, ...]
     """Batch norms' step counters, which old files lack: set to 0, without effect."""
     converted: tuple[str, ...]
@@ -34,30 +34,30 @@ class KeyReport:
 
     @property
     def fits(self) -> bool:
-        """Whether the file is of the layout's kind."""
+        """True if the file has the layout's keys and shapes."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON."""
+        """Return the report as a JSON object."""
         return {key: value if key == "matched" else [*value] for key, value in asdict(self).items()}
 
     def describe(self) -> list[str]:
-        """One sentence for each way in which the file does not fit."""
+        """Describe each kind of mismatch in one sentence."""
         found = {
             "keys are missing": self.missing,
             "keys are unexpected": self.unexpected,
             "keys have another shape": self.wrong_shape,
         }
-        return [_format_mismatch(what, keys) for what, keys in found.items() if keys]
+        return [_format_mismatch(problem, keys) for problem, keys in found.items() if keys]
 
 
-def _format_mismatch(what: str, keys: tuple[str, ...]) -> str:
+def _format_mismatch(problem: str, keys: tuple[str, ...]) -> str:
     more = " and others" if len(keys) > _MAX_LISTED_KEYS else ""
-    return f"{len(keys)} {what}: {', '.join(keys[:_MAX_LISTED_KEYS])}{more}."
+    return f"{len(keys)} {problem}: {', '.join(keys[:_MAX_LISTED_KEYS])}{more}."
 
 
 def match_keys(tensors: Mapping[str, Tensor], layout: KeyLayout) -> KeyReport:
-    """Compare keys and shapes; values are not looked at."""
+    """Compare keys and shapes, not values."""
     absent = [key for key in layout.shapes if key not in tensors]
     known = {key: tensors[key] for key in layout.shapes if key in tensors}
     others = [key for key in tensors if key not in layout.shapes]
@@ -81,16 +81,16 @@ def match_keys(tensors: Mapping[str, Tensor], layout: KeyLayout) -> KeyReport:
 
 
 def convert_tensors(tensors: Mapping[str, Tensor], layout: KeyLayout) -> dict[str, Tensor]:
-    """The tensors of a file that fits, under our keys, in our precision.
+    """Convert a matching file's tensors to this project's keys and float32.
 
-    Raises: WeightsNotFinite: the first key that holds NaN or infinity is named.
+    Raises: WeightsNotFinite: names the first key with NaN or infinity.
     """
     state: dict[str, Tensor] = {}
-    for public, ours in layout.keys.items():
-        if ours.endswith(_COUNTER_SUFFIX):
-            state[ours] = tensors.get(public, torch.zeros(())).to(torch.int64)
+    for public_key, key in layout.keys.items():
+        if key.endswith(_COUNTER_SUFFIX):
+            state[key] = tensors.get(public_key, torch.zeros(())).to(torch.int64)
             continue
-        state[ours] = tensors[public].to(torch.float32).contiguous()
-        if not state[ours].isfinite().all():
-            raise WeightsNotFinite(f"{public} holds NaN or infinity.")
+        state[key] = tensors[public_key].to(torch.float32).contiguous()
+        if not state[key].isfinite().all():
+            raise WeightsNotFinite(f"{public_key} holds NaN or infinity.")
     return state

@@ -1,4 +1,4 @@
-"""What the public files hold: their keys and shapes, and where each tensor goes in our networks."""
+"""Layouts of the public weight files: keys, shapes, and the mapping to this project's keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BackboneKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VggishFlags:
-    """How an imported VGGish ends."""
+    """Final layers of an imported VGGish."""
 
     final_relu: bool = False
     pca: bool = False
@@ -35,10 +35,10 @@ class VggishFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyLayout:
-    """The tensors of one kind of file.
+    """Tensors of one kind of file.
 
-    `keys` maps a public key to ours, `shapes` a public key to its shape; public
-    keys that match `left_out` belong to other parts and are not imported.
+    `keys` maps public keys to this project's keys, `shapes` public keys to shapes; public keys that
+    match `ignored_keys` belong to other parts and are not imported.
     """
 
     keys: dict[str, str]
@@ -47,7 +47,7 @@ class KeyLayout:
 
 
 ARCFACE_CONFIG: Final = IResNetConfig(attention=False)
-"""Public weights know no LA-SE; it is added, untrained, where training starts from them."""
+"""Public weights have no LA-SE; training that starts from them adds it untrained."""
 EMOTION_CONFIG: Final = replace(
     ARCFACE_CONFIG,
     scaled_side=48,
@@ -57,7 +57,7 @@ EMOTION_CONFIG: Final = replace(
     unit_length=True,
     dropout=0.4,
 )
-"""The lineage's IR-50 on the middle 40 x 40 of a 48 x 48 face [L]; our crop as that face is [I]."""
+"""The lineage's IR-50 on the central 40 x 40 of a 48 x 48 face [L]; our crop as that face [I]."""
 
 _EMOTION_STEM_KEYS: Final = {
     "conv1": "input_layer.0",
@@ -79,20 +79,20 @@ _EMOTION_BLOCK_KEYS: Final = {
 
 
 def build_config(kind: BackboneKind, flags: VggishFlags) -> IResNetConfig | VggishConfig:
-    """The settings under which our network is the public one."""
+    """Return the configuration under which this project's network equals the public one."""
     if kind is BackboneKind.VGGISH:
         return VggishConfig(final_relu=flags.final_relu, whitened=flags.pca)
     return EMOTION_CONFIG if kind is BackboneKind.EMOTION else ARCFACE_CONFIG
 
 
 def build_meta_network(config: IResNetConfig | VggishConfig) -> IResNet | Vggish:
-    """The network of these settings without weights: its tensors are on the meta device."""
+    """Build a network without weights: its tensors are on the meta device."""
     with torch.device("meta"):
         return IResNet(config) if isinstance(config, IResNetConfig) else Vggish(config)
 
 
 def build_layout(kind: BackboneKind) -> KeyLayout:
-    """The public layout of this kind, derived from our network and the key rules above."""
+    """Derive the public layout of a kind from this project's network and the key tables above."""
     network = build_meta_network(build_config(kind, VggishFlags()))
     if kind is BackboneKind.EMOTION:
         return _build_key_layout(
@@ -108,13 +108,13 @@ def _build_key_layout(network: nn.Module, keys: dict[str, str], *, ignored_keys:
     state: dict[str, Tensor] = network.state_dict()
     return KeyLayout(
         keys=keys,
-        shapes={public: tuple(state[ours].shape) for public, ours in keys.items()},
+        shapes={public_key: tuple(state[key].shape) for public_key, key in keys.items()},
         ignored_keys=re.compile(ignored_keys),
     )
 
 
 def _map_emotion_keys(network: nn.Module) -> dict[str, str]:
-    """Public keys number the blocks through; ours count anew in every stage."""
+    """Map public keys, which number the blocks consecutively, to keys numbered per stage."""
     keys: dict[str, str] = {}
     blocks: dict[str, int] = {}
     for key in network.state_dict():

@@ -1,4 +1,4 @@
-"""torchvggish's PCA parameters, as the buffers of our whitening."""
+"""Import of torchvggish's PCA parameters as buffers of `Whitening`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _KEY_PAIRS: Final = (
     ("pproc.pca_eigen_vectors", "pproc.pca_means"),
     ("pproc.pca_matrix", "pproc.pca_means"),
 )
-"""The public PCA file's keys; those of a whole torchvggish model, and of an older one."""
+"""Keys of the public PCA file, of a complete torchvggish model, and of an older one."""
 
 
 def read_whitening(file: Path) -> tuple[dict[str, Tensor], CheckpointContents]:
     """Read the PCA file, .pth or .npz.
 
-    Returns: `axes` (128, 128) and `means` (128,), float32, and what was read.
-    Raises: ImportRefused: the file cannot be read safely, or holds something else.
+    Returns: `axes` (128, 128) and `means` (128,), float32, and the file's contents.
+    Raises: ImportRefused: the file cannot be read safely, or has no PCA parameters.
     """
     checkpoint = read_checkpoint(file)
     for axes_key, means_key in _KEY_PAIRS:

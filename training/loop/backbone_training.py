@@ -1,13 +1,13 @@
-"""First stage: a backbone learns to tell valence and arousal from single frames.
+"""Training stage 1: a backbone regresses valence and arousal from single frames.
 
-The regression on top of it is thrown away; the embedding under it is what the folds get.
+The regression head is discarded afterwards; the folds use the backbone's embeddings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -39,11 +39,11 @@ UNFREEZE_STAGES: Final[dict[Modality, tuple[tuple[str, ...], ...]]] = {
         ("backbone.features.6.", "backbone.features.8."),
     ),
 }
-"""What thaws, in this order, in a backbone that starts from weights of its own [L]."""
+"""Parameter prefixes that are unfrozen, stage by stage, in a pre-trained backbone [L]."""
 
 
 class FrameRegressor(nn.Module):
-    """A backbone and one linear map to valence and arousal."""
+    """A backbone with a linear head for valence and arousal."""
 
     def __init__(self, backbone: nn.Module, modality: Modality, features: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class FrameRegressor(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneData:
-    """What a backbone is taught and validated with."""
+    """Recordings that a backbone is trained and validated on."""
 
     training: Sequence[Recording]
     validation: Sequence[Recording]
@@ -71,7 +71,7 @@ class BackboneData:
 
 
 class BackboneTask:
-    """A backbone as a part to fit."""
+    """Training task of a backbone."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class BackboneTask:
         unfreeze_gradually: bool,
     ) -> None:
         self.name = f"{model.modality} backbone"
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.model = cast("nn.Module", model.to(memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
         self._data = data
         self._options = options
         self._ranks = ranks
@@ -98,7 +98,7 @@ class BackboneTask:
         )
 
     def set_trainable(self, epoch: int) -> None:
-        """Every stage from scratch; one more every few epochs where weights are there already."""
+        """Train everything from scratch; unfreeze a pre-trained backbone stage by stage."""
         self.model.train()
         if self._stages is None:
             return
@@ -111,25 +111,25 @@ class BackboneTask:
                 module.train(module.weight.requires_grad)
 
     def load_batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
-        """Inputs (W, K, ...) and targets (W, K, 2)."""
+        """Load batches of W windows: inputs (W, K, ...) and targets (W, K, 2)."""
         return DataLoader(
             self._samples, batch_sampler=self._build_sampler(epoch), num_workers=self._data.workers
         )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         return len(self._build_sampler(0))
 
     def compute_loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """The concordance loss over all frames of the batch."""
+        """Compute the concordance loss over all frames of the batch, ()."""
         inputs, targets = (part.to(self._ranks.device).flatten(0, 1) for part in batch)
         mask = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
         return concordance_loss(model(inputs), targets, mask)
 
     @torch.inference_mode()
     def validate(self) -> Scores:
-        """Frame by frame, over every so manieth usable frame of every held-out recording."""
+        """Compute the CCC over every n-th usable frame of the validation recordings."""
         self.model.eval()
         estimates: list[Float32Array] = []
         truths: list[Float32Array] = []

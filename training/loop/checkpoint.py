@@ -1,8 +1,8 @@
-"""Where a part's training stands, in one file that is whole or not there: no pickle in it.
+"""Checkpoint of a part's training, in one safetensors file that is written atomically.
 
-Tensors by name: `model.*` and `best.*` hold state dicts, `optimizer.*` what Adam remembers.
-The rest is JSON in the file's header. Randomness has no state: every step draws from a seed of
-its own, so a training that goes on from here does what it would have done.
+Tensors by name: `model.*` and `best.*` are state dicts, `optimizer.*` is the state of Adam. The
+rest is JSON in the file's header. There is no random state: every step is seeded by its number, so
+a resumed training gives the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.data.atomic_files import replace_file
+from training.data.files import open_tensors, replace_tensors
 
 StateDict = dict[str, Tensor]
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainingCheckpoint:
-    """After `epochs` epochs; `history` has one record for each."""
+    """State after `epochs` epochs; `history` has one record per epoch."""
 
     epochs: int = 0
     finished: bool = False
@@ -36,7 +34,7 @@ class TrainingCheckpoint:
     optimizer: StateDict = field(default_factory=dict[str, Tensor])
 
     def save(self, file: Path) -> None:
-        """Write all of it, or leave what was there."""
+        """Write the checkpoint atomically."""
         tensors = {
             f"{group}.{name}": value.detach().cpu().contiguous().clone()
             for group in ("model", "best", "optimizer")
@@ -44,17 +42,17 @@ class TrainingCheckpoint:
         }
         facts = {"epochs": self.epochs, "finished": self.finished, "pace": self.pace}
         header = {"state": json.dumps(facts | {"history": self.history})}
-        replace_file(file, lambda part: save_file(tensors, part, header))
+        replace_tensors(file, tensors, header)
 
     @staticmethod
     def load(file: Path) -> TrainingCheckpoint:
-        """What `save` wrote; a fresh one where there is no file."""
+        """Read a checkpoint; returns an empty one if there is no file."""
         if not file.is_file():
             return TrainingCheckpoint()
         groups: dict[str, StateDict] = {"model": {}, "best": {}, "optimizer": {}}
-        with safe_open(file, framework="pt") as stored:
+        with open_tensors(file, "pt") as stored:
             facts = json.loads(stored.metadata()["state"])
-            for key in stored.keys():  # noqa: SIM118  (not a mapping)
+            for key in stored.keys():  # noqa: SIM118 - not a mapping
                 group, _, name = key.partition(".")
                 groups[group][name] = stored.get_tensor(key)
         model, best, optimizer = groups.values()
@@ -62,7 +60,7 @@ class TrainingCheckpoint:
 
 
 def flatten_optimizer_state(optimizer: Optimizer) -> StateDict:
-    """What the optimizer remembers of each parameter, by its place and the memory's name."""
+    """Flatten the optimizer's state: keys are the parameter's index and the state's name."""
     state_by_parameter: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
     return {
         f"{place}.{name}": torch.as_tensor(value)
@@ -72,7 +70,7 @@ def flatten_optimizer_state(optimizer: Optimizer) -> StateDict:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: StateDict) -> None:
-    """Give it back what `optimizer_state` took."""
+    """Restore a state from `flatten_optimizer_state`."""
     state_by_parameter: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
         place, _, name = key.partition(".")

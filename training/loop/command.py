@@ -16,62 +16,66 @@ from training.data.errors import DatasetError
 from training.importers.errors import ImportRefused
 from training.loop.distributed import join_ranks
 from training.loop.errors import RunError
-from training.loop.options import Ablation, Decay, TrainingOptions
+from training.loop.options import Ablation, Decay, TrainingOptions, TrainingSchedule
 from training.loop.run_logger import RunLogger
 from training.loop.train_run import InitialWeights, train_run
 from training.presets import PRESETS
 
 
 class PresetName(StrEnum):
-    """The presets of `training.presets`, as choices of the command line."""
+    """Names of `training.presets.PRESETS`, for the command line."""
 
     MINI = "mini"
     PAPER = "paper"
 
 
-def train_command(
+def train_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line option
     data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout.")],
-    out: Annotated[Path, typer.Option(help="The run: started, or gone on with, here.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; resumed if it exists.")],
     preset: Annotated[PresetName, typer.Option(help="Size of the networks.")] = PresetName.MINI,
-    seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
-    deal: Annotated[int, typer.Option(help="Seed of who is in which fold, or kept back.")] = 0,
-    folds: Annotated[str, typer.Option(help="Which folds, such as 0,1; all six otherwise.")] = "",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a fold.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    deal: Annotated[
+        int, typer.Option(help="Seed of the assignment of subjects to folds and calibration.")
+    ] = 0,
+    folds: Annotated[str, typer.Option(help="Folds to train, such as 0,1; default: all six.")] = "",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum epochs of a fold.")] = None,
     backbone_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Most epochs of a backbone.")
+        int | None, typer.Option(min=1, help="Maximum epochs of a backbone.")
     ] = None,
     batch_windows: Annotated[
-        int | None, typer.Option(min=1, help="Windows of a batch; 12 otherwise.")
+        int | None, typer.Option(min=1, help="Windows per batch; default 12.")
     ] = None,
     frames_per_window: Annotated[
-        int | None, typer.Option(min=1, help="Frames of a window that teach a backbone.")
+        int | None, typer.Option(min=1, help="Frames per window that train a backbone.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Highest rate of a fold; 1e-3 otherwise.")
+        float | None, typer.Option(min=0, help="Peak learning rate of a fold; default 1e-3.")
     ] = None,
     backbone_learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Highest rate of a backbone from scratch.")
+        float | None, typer.Option(min=0, help="Peak learning rate of a backbone from scratch.")
     ] = None,
     decay: Annotated[
-        Decay, typer.Option(help="How rates fall: on plateaus, or as a cosine.")
+        Decay, typer.Option(help="Learning rate decay: on plateaus, or as a cosine.")
     ] = Decay.PLATEAU,
-    ablate: Annotated[Ablation | None, typer.Option(help="Leave a part out.")] = None,
+    ablate: Annotated[Ablation | None, typer.Option(help="Component to remove.")] = None,
     visual: Annotated[Path | None, typer.Option(help="Imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="Imported audio backbone.")] = None,
     backbones: Annotated[
-        Path | None, typer.Option(help="Take the backbones of this run over the same data.")
+        Path | None, typer.Option(help="Run on the same data whose backbones are copied.")
     ] = None,
     calibration_share: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Training subjects kept back for the spread.")
+        float,
+        typer.Option(min=0, max=0.5, help="Share of training subjects reserved for calibration."),
     ] = 0.1,
-    rate: Annotated[float, typer.Option(help="Frames per second where there is no video.")] = 30.0,
+    rate: Annotated[float, typer.Option(help="Frames per second of data without video.")] = 30.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read crops.")] = 0,
 ) -> None:
-    """Train backbones and folds; the same command goes on after an interruption."""
+    """Train backbones and folds; repeat the command to resume after an interruption."""
     if threads:
         torch.set_num_threads(threads)
+    defaults = TrainingOptions()
     options = TrainingOptions(
         seed=seed,
         deal_seed=deal,
@@ -79,24 +83,11 @@ def train_command(
         ablation=ablate,
         rate_hz=rate,
         calibration_share=calibration_share,
-    )
-    options = replace(
-        options,
-        frames_per_window=frames_per_window or options.frames_per_window,
-        backbone=replace(
-            options.backbone,
-            decay=decay,
-            epochs=backbone_epochs or options.backbone.epochs,
-            batch_windows=batch_windows or options.backbone.batch_windows,
-            learning_rate=backbone_learning_rate or options.backbone.learning_rate,
+        frames_per_window=frames_per_window or defaults.frames_per_window,
+        backbone=_override_schedule(
+            defaults.backbone, decay, backbone_epochs, batch_windows, backbone_learning_rate
         ),
-        fold=replace(
-            options.fold,
-            decay=decay,
-            epochs=epochs or options.fold.epochs,
-            batch_windows=batch_windows or options.fold.batch_windows,
-            learning_rate=learning_rate or options.fold.learning_rate,
-        ),
+        fold=_override_schedule(defaults.fold, decay, epochs, batch_windows, learning_rate),
     )
     console = Console()
     try:
@@ -114,6 +105,22 @@ def train_command(
     except (DatasetError, RunError, ImportRefused) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
+
+
+def _override_schedule(
+    schedule: TrainingSchedule,
+    decay: Decay,
+    epochs: int | None,
+    batch_windows: int | None,
+    learning_rate: float | None,
+) -> TrainingSchedule:
+    return replace(
+        schedule,
+        decay=decay,
+        epochs=epochs or schedule.epochs,
+        batch_windows=batch_windows or schedule.batch_windows,
+        learning_rate=learning_rate or schedule.learning_rate,
+    )
 
 
 def _parse_folds(text: str) -> tuple[int, ...]:

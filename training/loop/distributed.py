@@ -1,4 +1,4 @@
-"""One process or several: what torch's own launch (`torchrun`) says, gloo on CPU, NCCL on GPUs."""
+"""Distributed training in the processes of `torchrun`: gloo on CPU, NCCL on GPUs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import distributed
 T = TypeVar("T")
 
 _BARRIER_TIMEOUT = timedelta(hours=12)
-"""Processes wait for the one that validates, and for folds longer than their own."""
+"""Processes wait while the leader validates, and for folds that take longer than their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """This process among its peers."""
+    """Rank of the process and number of processes."""
 
     rank: int
     size: int
@@ -28,20 +28,20 @@ class Ranks:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process writes what all share."""
+        """True in the process that writes shared files."""
         return self.rank == 0
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
-        """Every size-th item, from this process's own."""
+        """Return every size-th item, starting at this process's rank."""
         return items[self.rank :: self.size]
 
     def wait_for_all(self) -> None:
-        """Wait for the others."""
+        """Wait until every process has called this."""
         if self.size > 1:
-            distributed.barrier()
+            distributed.barrier()  # pyright: ignore[reportUnknownMemberType]  # untyped device_ids
 
     def broadcast_from_leader(self, compute: Callable[[], T]) -> T:
-        """The leader's answer, in every process."""
+        """Call `compute` in the leader; returns its result in every process."""
         if self.size == 1:
             return compute()
         holder: list[Any] = [compute() if self.is_leader else None]
@@ -51,9 +51,9 @@ class Ranks:
 
 @contextmanager
 def join_ranks(device: str = "auto") -> Generator[Ranks]:
-    """Take part in the launch that started this process; alone without one.
+    """Join the process group of `torchrun`; a single rank without it.
 
-    Args: device: "auto" is a GPU where torch sees one, a device's name otherwise.
+    `device` is a device's name, or "auto" for a GPU where torch finds one.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     selected_device = _select_device(device, int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,13 +1,13 @@
-"""What can be wrong with a run.
+"""Errors of a training run.
 
 RunError
-├── RunNotFound          the folder holds no run
-├── RunOfOtherChoices    the folder holds a run of other options, preset or data
-├── RunUnfinished        a part that is asked for has not been trained to its end
-├── WeightsUnfit         a file of weights does not fit the network
-├── TrainingDiverged     the loss is no number any more
-├── SubjectsMet          the run has met the people that it should be calibrated on
-└── RunNotServable       an ablated modality: the served fusion would see it all the same
+├── RunNotFound          the folder has no run
+├── RunConfigMismatch    the folder has a run with other options, preset or data
+├── RunIncomplete        a required part is not fully trained
+├── IncompatibleWeights  a file of weights does not fit the network
+├── TrainingDiverged     the loss is not finite
+├── SubjectsNotHeldOut   the run was trained on subjects that it should be calibrated on
+└── RunNotServable       a modality was ablated, which the served fusion does not do
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class RunError(Exception):
 
 
 class RunNotFound(RunError):
-    """The folder holds no run."""
+    """The folder has no run."""
 
 
 class RunConfigMismatch(RunError):
-    """The folder holds a run of other choices."""
+    """The folder has a run with another configuration."""
 
 
 class RunIncomplete(RunError):
-    """The run has not come to its end."""
+    """The run is not complete."""
 
 
 class IncompatibleWeights(RunError):
@@ -38,11 +38,11 @@ class IncompatibleWeights(RunError):
 
 
 class TrainingDiverged(RunError):
-    """The loss is no number any more."""
+    """The loss is not finite."""
 
 
 class SubjectsNotHeldOut(RunError):
-    """The run has met these people."""
+    """The run was trained or validated on these subjects."""
 
 
 class RunNotServable(RunError):

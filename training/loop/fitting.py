@@ -1,4 +1,4 @@
-"""The loop itself: one part is fitted until its validation CCC no longer grows, or time is up."""
+"""Training loop: fits one part until its validation CCC stops improving or its epochs are over."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.data.atomic_files import replace_file
+from training.data.files import replace_tensors
 from training.loop.checkpoint import (
     TrainingCheckpoint,
     flatten_optimizer_state,
@@ -34,36 +33,36 @@ METRICS_FILE: Final = "metrics.jsonl"
 
 
 class TrainingTask(Protocol):
-    """Something to fit: a network, its batches, its loss, and how good it is."""
+    """A part to fit: a network, its batches, its loss and its validation."""
 
     name: str
     model: nn.Module
 
     def set_trainable(self, epoch: int) -> None:
-        """Put the model in training mode, and open what may learn in this epoch."""
+        """Switch to training mode and set which parameters are trained in this epoch."""
         ...
 
     def load_batches(self, epoch: int) -> Iterable[Any]:
-        """The epoch's batches for this process; `steps` of them."""
+        """Load this process's `steps_per_epoch` batches of the epoch."""
         ...
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         ...
 
     def compute_loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """What to minimise, (); `model` is the part's own, maybe wrapped."""
+        """Compute the loss, (); `model` is the task's model, possibly wrapped."""
         ...
 
     def validate(self) -> Scores:
-        """The concordance on what is held out."""
+        """Compute the CCC on the validation data."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitContext:
-    """What a fit depends on, besides the part."""
+    """Settings of a fit that do not belong to the task."""
 
     schedule: TrainingSchedule
     learning_rate: float
@@ -73,10 +72,10 @@ class FitContext:
 
 
 def fit_task(task: TrainingTask, folder: Path, context: FitContext) -> None:
-    """Fit a part, going on from its checkpoint, and write its best weights and its metrics.
+    """Fit a part, resuming from its checkpoint.
 
-    Writes checkpoint.safetensors after each epoch, then metrics.jsonl; weights.safetensors at
-    the end.
+    Writes checkpoint.safetensors and metrics.jsonl after each epoch, and the best weights to
+    weights.safetensors at the end.
     """
     task.model.to(context.ranks.device)
     schedule = context.schedule
@@ -98,7 +97,7 @@ def fit_task(task: TrainingTask, folder: Path, context: FitContext) -> None:
         context.logger.log(format_epoch(task.name, checkpoint.history[-1]))
     if context.ranks.is_leader and not (folder / WEIGHTS_FILE).is_file():
         best = {name: value.cpu().contiguous() for name, value in checkpoint.best.items()}
-        replace_file(folder / WEIGHTS_FILE, lambda file: save_file(best, file))
+        replace_tensors(folder / WEIGHTS_FILE, best)
     context.ranks.wait_for_all()
 
 
@@ -129,10 +128,10 @@ def _fit_epoch(
 def _train_epoch(
     task: TrainingTask, epoch: int, optimizer: torch.optim.Optimizer, context: FitContext
 ) -> float:
-    """One epoch of steps; its mean loss, in this process."""
+    """Run the steps of one epoch; returns the mean loss of this process."""
     task.set_trainable(epoch)
     ranks = context.ranks
-    # wrapped anew each epoch: what may learn changes, and the wrapper looks only once
+    # Wrapped again in each epoch: the wrapper reads the trainable parameters only once.
     model = DistributedDataParallel(task.model) if ranks.size > 1 else task.model
     total = torch.zeros((), dtype=torch.float64)
     title = f"{task.name} epoch {epoch}"
@@ -143,7 +142,7 @@ def _train_epoch(
         _seed_step(context.seed, task.name, epoch, step, ranks.rank)
         optimizer.zero_grad()
         loss = task.compute_loss(model, batch)
-        loss.backward()
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]  # untyped parameters
         nn.utils.clip_grad_norm_(task.model.parameters(), context.schedule.gradient_norm)
         optimizer.step()
         total += loss.detach().double().cpu()
@@ -151,6 +150,6 @@ def _train_epoch(
 
 
 def _seed_step(*key: object) -> None:
-    """Dropout's draws follow from what is learnt when, not from what was drawn before."""
+    """Seed dropout from the step's key, so that it does not depend on earlier draws."""
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:8], "little"))
+    torch.manual_seed(int.from_bytes(digest[:8], "little"))  # pyright: ignore[reportUnknownMemberType]  # untyped seed

@@ -1,4 +1,4 @@
-"""Second stage: one fold's temporal networks and heads learn from windows of embeddings."""
+"""Training stage 2: a fold's TCNs, encoder and heads are trained on windows of embeddings."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from service.domain.windows import Features
 from training.data.embeddings import EmbeddingStore
 from training.data.errors import NoAnnotatedFrames
 from training.data.layout import Recording
-from training.data.samples import EpochBatchSampler, SampleKey
-from training.data.window_grid import WindowGrid
+from training.data.samples import EpochBatchSampler, SampleKey, WindowGrid
 from training.evaluation.timelines import TimelineEstimator
 from training.loop.options import Ablation, TrainingOptions
 from training.losses import concordance_loss
 from training.metrics import Scores, compute_scores_of_recordings
 
 WindowBatch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""visual (B, T, 512), audio (B, T, 128), mask (B, T), targets (B, T, 2), taught (B, T)."""
+"""visual (B, T, 512), audio (B, T, 128), mask (B, T), targets (B, T, 2), is_scored (B, T)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldData:
-    """What a fold learns from and is validated with."""
+    """Recordings that a fold is trained and validated on, and their embeddings."""
 
     training: Sequence[Recording]
     validation: Sequence[Recording]
@@ -36,7 +35,7 @@ class FoldData:
 
 
 class WindowDataset(Dataset[WindowBatch]):
-    """Item (epoch, window): the window as serving cuts it, with its targets, padded and masked."""
+    """Item (epoch, window): a padded and masked window, cut as in serving, with its targets."""
 
     def __init__(self, data: FoldData, grid: WindowGrid, ablation: Ablation | None) -> None:
         self._embeddings = data.embeddings
@@ -55,7 +54,7 @@ class WindowDataset(Dataset[WindowBatch]):
         return len(self._windows)
 
     def __getitem__(self, draw: SampleKey) -> WindowBatch:
-        """Tensors of one window, T its full length."""
+        """Return the tensors of one window of T frames, without the batch dimension."""
         recording, start = self._windows[draw[1]]
         stop = min(start + self._grid.window_frames, len(recording))
         features = self._embeddings.read_features(recording, start, stop)
@@ -64,12 +63,12 @@ class WindowDataset(Dataset[WindowBatch]):
         is_scored = np.pad(recording.is_annotated[start:stop] & features.mask, (0, padding))
         padded = zero_ablated_modality(features.pad(self._grid.window_frames), self._ablation)
         parts = (padded.visual, padded.audio, padded.mask, targets, is_scored)
-        visual, audio, mask, truth, counts = map(torch.from_numpy, parts)
+        visual, audio, mask, truth, counts = map(torch.as_tensor, parts)
         return visual, audio, mask, truth, counts
 
 
 def zero_ablated_modality(features: Features, ablation: Ablation | None) -> Features:
-    """The features without the modality that is left out: zeros in its place."""
+    """Replace the ablated modality's features by zeros."""
     match ablation:
         case Ablation.FACE_ONLY:
             return Features(
@@ -88,7 +87,7 @@ def zero_ablated_modality(features: Features, ablation: Ablation | None) -> Feat
 
 
 class FoldTask:
-    """One fold as a part to fit."""
+    """Training task of one fold."""
 
     def __init__(
         self,
@@ -113,21 +112,21 @@ class FoldTask:
             lambda part: zero_ablated_modality(part, options.ablation),
         )
 
-    def set_trainable(self, epoch: int) -> None:  # noqa: ARG002
-        """Everything learns, from the first epoch on."""
+    def set_trainable(self, epoch: int) -> None:  # noqa: ARG002 - of the protocol TrainingTask
+        """Switch to training mode; every parameter is trained in every epoch."""
         self.model.train()
 
     def load_batches(self, epoch: int) -> Iterable[WindowBatch]:
-        """The epoch's windows."""
+        """Load the batches of windows of the epoch."""
         return DataLoader(self._samples, batch_sampler=self._build_sampler(epoch))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         return len(self._build_sampler(0))
 
     def compute_loss(self, model: nn.Module, batch: WindowBatch) -> Tensor:
-        """The concordance loss over the annotated frames of the batch that have a face to go by."""
+        """Compute the loss over the annotated frames after the first face, ()."""
         visual, audio, mask, targets, is_scored = (part.to(self._device) for part in batch)
         estimate = model(visual, audio, mask)
         if not is_scored.any():
@@ -135,7 +134,7 @@ class FoldTask:
         return concordance_loss(estimate, targets, is_scored)
 
     def validate(self) -> Scores:
-        """On the stitched timelines of every held-out recording."""
+        """Compute the CCC on the merged timelines of the validation recordings."""
         self.model.eval()
         estimates: list[Float32Array] = []
         truths: list[Float32Array] = []

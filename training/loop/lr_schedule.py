@@ -1,4 +1,4 @@
-"""The learning rate over the epochs, and when to stop."""
+"""Learning rate schedule and early stopping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.loop.options import Decay, TrainingSchedule
 
 
 class LearningRateSchedule:
-    """Rises for the warm-up's epochs, then falls: on every plateau of the CCC, or as a cosine."""
+    """Linear warm-up, then decay on plateaus of the validation CCC or as a cosine."""
 
     def __init__(
         self, optimizer: Optimizer, schedule: TrainingSchedule, learning_rate: float
@@ -33,17 +33,17 @@ class LearningRateSchedule:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the current epoch."""
+        """Learning rate of the current epoch."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     @property
     def should_stop(self) -> bool:
-        """Whether nothing has become better for too long; a cosine is followed to its end."""
+        """True after `stop_epochs` without improvement; a cosine never stops early."""
         on_plateau = self._schedule.decay is Decay.PLATEAU
         return on_plateau and self._epochs_since_best >= self._schedule.stop_epochs
 
     def step(self, epoch: int, ccc: float) -> bool:
-        """Takes the CCC of an epoch, sets the rate of the next; returns whether it is the best."""
+        """Record an epoch's CCC and set the next rate; returns whether the CCC is the best."""
         is_best = ccc > self._best
         self._best = max(ccc, self._best)
         self._epochs_since_best = 0 if is_best else self._epochs_since_best + 1
@@ -52,11 +52,11 @@ class LearningRateSchedule:
         elif self._schedule.decay is Decay.COSINE:
             self._set_rate(self._peak * _cosine_factor(epoch + 1, self._schedule))
         else:
-            self._plateau.step(ccc)
+            self._plateau.step(ccc)  # pyright: ignore[reportUnknownMemberType]  # untyped epoch
         return is_best
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load` needs, as JSON can hold it."""
+        """Return the state, as JSON values."""
         return {
             "best": self._best,
             "since_best": self._epochs_since_best,
@@ -69,7 +69,7 @@ class LearningRateSchedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a state from `state_dict`."""
         self._best, self._epochs_since_best = state["best"], state["since_best"]
         self._plateau.load_state_dict(state["plateau"])
         self._set_rate(state["learning_rate"])
@@ -83,6 +83,6 @@ class LearningRateSchedule:
 
 
 def _cosine_factor(epoch: int, schedule: TrainingSchedule) -> float:
-    """The share of the peak rate in an epoch after the warm-up, from 1 to nearly 0."""
+    """Compute the factor of the peak rate after the warm-up, from 1 to nearly 0."""
     falling = max(1, schedule.epochs - schedule.warm_up_epochs)
     return 0.5 * (1.0 + math.cos(math.pi * (epoch - schedule.warm_up_epochs) / falling))

@@ -1,4 +1,4 @@
-"""Every choice of a training, saved as config.json beside what it made."""
+"""Options of a training run, stored in its config.json."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 from service.domain.model_signatures import FOLDS
 from training.data.augmentation import Augmentation
-from training.data.window_grid import WindowGrid
+from training.data.samples import WindowGrid
 from training.networks.encoder import EncoderConfig
 from training.networks.tcn import TcnConfig
 from training.presets import Preset
 
 
 class Ablation(StrEnum):
-    """A part that is left out, to see what it is worth."""
+    """A component that is removed, to measure its contribution."""
 
     NO_LA_SE = "no_la_se"
     NO_TCN = "no_tcn"
@@ -24,48 +24,48 @@ class Ablation(StrEnum):
 
 
 class Decay(StrEnum):
-    """How the learning rate falls after the warm-up."""
+    """Decay of the learning rate after the warm-up."""
 
     PLATEAU = "plateau"
-    """By steps, whenever the validation CCC stays where it is [L]."""
+    """In steps, when the validation CCC stops improving [L]."""
     COSINE = "cosine"
-    """Along half a cosine over all epochs, none of which is left out [I]."""
+    """Half a cosine over all epochs, without early stopping [I]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSchedule:
-    """How long one part is trained, and how fast."""
+    """Epochs, batch size and learning rate of one part."""
 
     epochs: int
     learning_rate: float
     batch_windows: int = 12
-    """Windows of a batch, for each process [L]."""
+    """Windows per batch and process [L]."""
     weight_decay: float = 1e-3
     decay: Decay = Decay.PLATEAU
     warm_up_epochs: int = 5
     plateau_epochs: int = 5
-    """Epochs without a better validation CCC before the rate falls [L]."""
+    """Epochs without improvement of the validation CCC before the rate is reduced [L]."""
     plateau_factor: float = 0.1
     stop_epochs: int = 12
-    """Epochs without a better one before training ends: two falls of the rate [I]."""
+    """Epochs without improvement before training ends: two reductions of the rate [I]."""
     gradient_norm: float = 1.0
-    """Longer gradients are shortened to this: CCC of a nearly constant batch is steep [I]."""
+    """Maximum gradient norm: the CCC loss of a nearly constant batch is steep [I]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """What a run is made of, besides the preset and the data."""
+    """Options of a run besides the preset and the data."""
 
     seed: int = 0
     deal_seed: int = 0
-    """Who is in which fold, and who is kept back: runs with the same deal can be compared."""
+    """Seed of the fold assignment; runs with the same assignment can be compared."""
     folds: tuple[int, ...] = tuple(range(FOLDS))
     ablation: Ablation | None = None
     grid: WindowGrid = field(default_factory=WindowGrid)
     rate_hz: float = 30.0
     """Frames per second of a recording without a video file."""
     calibration_share: float = 0.1
-    """Of the training set's subjects, kept back to calibrate the spread [I]."""
+    """Share of the training set's subjects reserved to calibrate the spread [I]."""
     backbone: TrainingSchedule = field(
         default_factory=lambda: TrainingSchedule(epochs=40, learning_rate=1e-3)
     )
@@ -73,18 +73,18 @@ class TrainingOptions:
         default_factory=lambda: TrainingSchedule(epochs=60, learning_rate=1e-3)
     )
     fine_tuning_rate: float = 1e-4
-    """Learning rate of a backbone that starts from weights of its own [I]."""
+    """Learning rate of a pre-trained backbone [I]."""
     unfreeze_epochs: int = 5
-    """Such a backbone thaws by one stage, from the last, every so many epochs [L]."""
+    """Epochs after which a pre-trained backbone unfreezes its next stage, from the last [L]."""
     frames_per_window: int = 8
-    """Frames of a window that teach a backbone in one epoch [I]."""
+    """Frames per window that train a backbone in one epoch [I]."""
     validation_stride: int = 30
-    """Every so manieth frame validates a backbone [I]."""
+    """A backbone is validated on every n-th frame [I]."""
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 def apply_ablation(preset: Preset, ablation: Ablation | None) -> Preset:
-    """The preset without the part; a modality is left out of the features, not of the network."""
+    """Remove a component from the preset; an ablated modality is removed from the features only."""
     fusion = preset.fusion
     match ablation:
         case Ablation.NO_LA_SE:
@@ -107,10 +107,10 @@ def apply_ablation(preset: Preset, ablation: Ablation | None) -> Preset:
 
 
 def _remove_temporal_context(tcn: TcnConfig) -> TcnConfig:
-    """Kernels of one frame: the same depth and widths, no reach in time."""
+    """Set kernels of one frame: the same depth and widths, without temporal context."""
     return replace(tcn, kernel=1)
 
 
 def _remove_encoder_layers(encoder: EncoderConfig) -> EncoderConfig:
-    """No layer: the concatenated modalities go through one linear map to the heads."""
+    """Remove all layers: one linear map from the concatenated modalities to the heads."""
     return replace(encoder, layers=0)

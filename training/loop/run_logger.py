@@ -1,4 +1,4 @@
-"""What a training says while it runs: a progress bar, a line an epoch, metrics.jsonl, curves."""
+"""Progress output of a run: a progress bar, a line per epoch, metrics.jsonl, learning curves."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.data.atomic_files import replace_file, replace_text
+from training.data.files import replace_file, replace_text
 
 T = TypeVar("T")
 
 
 class RunLogger:
-    """Speaks on the console; silent in every process but the first."""
+    """Prints to the console; without a console it prints nothing."""
 
     def __init__(self, console: Console | None) -> None:
         self._console = console or Console(quiet=True)
 
     def log(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(text, highlight=False)
 
     def track_progress(self, steps: Iterable[T], *, total: int, title: str) -> Iterator[T]:
-        """The steps, with a bar that grows as they are taken where there is a terminal."""
+        """Iterate over the steps; shows a progress bar on a terminal."""
         if not self._console.is_terminal:
             yield from steps
             return
@@ -51,7 +51,7 @@ class RunLogger:
 
 
 def format_epoch(part: str, record: dict[str, Any]) -> str:
-    """An epoch's record as a line to read."""
+    """Format an epoch's record as one line."""
     return (
         f"{part} epoch {record['epoch']}: loss {record['loss']:.3f}, "
         f"CCC V {record['valence']:.3f} A {record['arousal']:.3f}, "
@@ -61,18 +61,18 @@ def format_epoch(part: str, record: dict[str, Any]) -> str:
 
 
 def write_metrics(file: Path, history: Sequence[dict[str, Any]]) -> None:
-    """One JSON object a line, one line an epoch."""
+    """Write JSON lines, one per epoch."""
     replace_text(file, "".join(f"{json.dumps(record)}\n" for record in history))
 
 
 def plot_curves(file: Path, histories: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    """A picture: for each part its loss, and the CCCs it was validated with, over the epochs."""
+    """Plot the loss and the validation CCCs of each part over the epochs."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     columns = min(4, len(histories))
     rows = math.ceil(len(histories) / columns)
-    with mpl.rc_context({"font.size": 8}):
+    with mpl.rc_context({"font.size": 8}):  # pyright: ignore[reportUnknownMemberType]  # partially typed
         figure = Figure(figsize=(3.6 * columns, 2.6 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for place, axis in enumerate(axes.flat):
@@ -83,4 +83,4 @@ def plot_curves(file: Path, histories: Mapping[str, Sequence[dict[str, Any]]]) -
                 axis.plot(epochs, [record[name] for record in history], label=name)
             axis.set(title=part, xlabel="epoch", ylim=(-0.2, 2.0))
             axis.legend(loc="upper right")
-        replace_file(file, lambda part: figure.savefig(part, dpi=110))
+        replace_file(file, lambda part: figure.savefig(part, dpi=110))  # pyright: ignore[reportUnknownMemberType]  # untyped **kwargs

@@ -1,4 +1,4 @@
-"""The two stages of a training, one part after the other; what is there already is skipped."""
+"""Both training stages of a run, part by part; finished parts are skipped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FEATURE_COUNTS: Final[dict[Modality, int]] = {"visual": FACE_FEATURES, "audio":
 
 
 class RunTrainer:
-    """A run's parts, fitted into its folder."""
+    """Trains the parts of a run into its folder."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class RunTrainer:
         self._workers = workers
 
     def train_all(self, imported: dict[Modality, ImportedBackbone], backbones: Path | None) -> None:
-        """Backbones, embeddings, folds, pictures, calibration.
+        """Train backbones and folds; compute embeddings, learning curves and calibration.
 
-        Args: imported: what backbones start from; backbones: the run they are taken from.
+        `imported` are pre-trained backbones to start from; `backbones` is a run to copy them from.
         """
         for modality in _FEATURE_COUNTS:
             is_copied = backbones is not None and self._copy_backbone(modality, backbones)
@@ -99,12 +99,12 @@ class RunTrainer:
         )
 
     def _copy_backbone(self, modality: Modality, folder: Path) -> bool:
-        """Another run's backbone over the same folds; False where its network is another."""
+        """Copy another run's backbone; returns False if its network has another configuration."""
         other, run = open_run(folder), self._run
         config = {"visual": run.preset.visual, "audio": run.preset.audio}[modality]
         other_config = {"visual": other.preset.visual, "audio": other.preset.audio}[modality]
         if (run.plan, run.config["data"]) != (other.plan, other.config["data"]):
-            raise RunConfigMismatch(f"{folder} learnt from other data or was dealt other folds")
+            raise RunConfigMismatch(f"{folder} was trained on other data or other folds")
         if config != other_config:
             self._logger.log(f"the {modality} backbone of {folder.name} is another network")
             return False
@@ -120,7 +120,7 @@ class RunTrainer:
         return True
 
     def _link_embeddings(self, folder: Path) -> None:
-        """Read and write the other run's embeddings where the backbones are the same."""
+        """Link the other run's embeddings if the backbones are the same."""
         own_folder, other_folder = self._run.folder / EMBEDDINGS_FOLDER, folder / EMBEDDINGS_FOLDER
         same = self._run.preset.visual == open_run(folder).preset.visual
         if self._ranks.is_leader and same and not own_folder.exists():

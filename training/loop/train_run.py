@@ -1,5 +1,6 @@
-"""A whole training: data read, backbones fitted, every frame embedded, six folds fitted, spread
-calibrated. Each step leaves its result in the run's folder and is skipped where that is there.
+"""Complete training run: read data, fit backbones, embed frames, fit six folds, calibrate.
+
+Each step writes its result to the run's folder and is skipped if the result exists.
 """
 
 from __future__ import annotations
@@ -22,17 +23,16 @@ from training.loop.options import TrainingOptions, apply_ablation
 from training.loop.run_logger import RunLogger
 from training.loop.run_trainer import RunTrainer
 from training.networks.iresnet import IResNetConfig
-from training.networks.vggish import VggishConfig
 from training.presets import Preset
 from training.runs import TrainingRun, open_run, start_or_resume_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitialWeights:
-    """Where the backbones come from, if not from scratch.
+    """Source of the backbones, if not trained from scratch.
 
-    visual, audio: imported files. backbones: another run over the same data, whose
-    backbones are taken as they are.
+    visual, audio: imported files. backbones: another run on the same data, whose backbones are
+    copied.
     """
 
     visual: Path | None = None
@@ -51,7 +51,7 @@ def train_run(
     initial: InitialWeights | None = None,
     workers: int = 0,
 ) -> TrainingRun:
-    """Train a run to its end, going on where it was left.
+    """Train a run to its end, resuming an interrupted one.
 
     Raises: DatasetError, RunError, ImportRefused.
     """
@@ -81,7 +81,10 @@ def train_run(
 
 
 def _read_imported_backbones(initial: InitialWeights) -> dict[Modality, ImportedBackbone]:
-    """Raises: BackboneFileInvalid: also where a voice's is given for faces, or the reverse."""
+    """Read imported backbones.
+
+    Raises: BackboneFileInvalid: damaged, or an audio backbone for faces, or the reverse.
+    """
     imported: dict[Modality, ImportedBackbone] = {}
     if initial.visual is not None:
         imported["visual"] = read_backbone(initial.visual)
@@ -93,13 +96,13 @@ def _read_imported_backbones(initial: InitialWeights) -> dict[Modality, Imported
 
 
 def _apply_imported_configs(preset: Preset, imported: dict[Modality, ImportedBackbone]) -> Preset:
-    """The preset with the settings of the public networks; LA-SE stays as the preset has it."""
+    """Replace the preset's backbone settings by the public networks'; LA-SE is unchanged."""
     for backbone in imported.values():
         config = backbone.config
         if isinstance(config, IResNetConfig):
             attention = preset.visual.attention
             preset = replace(preset, visual=replace(config, attention=attention))
-        elif isinstance(config, VggishConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+        else:
             preset = replace(preset, audio=config)
     return preset
 
@@ -122,12 +125,12 @@ def _build_metadata(
 
 
 def _list_used_recordings(plan: CrossValidationPlan) -> set[str]:
-    """Everything that takes part; the test set does not."""
+    """List the recordings of training, validation and calibration; not the test set."""
     first = plan.folds[0]
     fold_training_names = [name for fold in plan.folds for name in fold.training]
     return {*first.training, *first.validation, *fold_training_names, *plan.calibration}
 
 
 def _select_one_per_subject(recordings: Sequence[Recording]) -> list[Recording]:
-    """One recording of each subject: what shares a video shares its sound."""
+    """Select one recording per subject: recordings of one video share its audio."""
     return list({recording.subject: recording for recording in recordings}.values())

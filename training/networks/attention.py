@@ -1,4 +1,4 @@
-"""LA-SE: where to look on a map (LANet), then which channels to trust (SENet)."""
+"""LA-SE attention: spatial weights of a feature map (LANet), then channel weights (SENet)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 class LocalAttention(nn.Module):
-    """LANet: weigh every position of the map by one number in (0, 1).
+    """LANet: multiplies every position of the map by one weight in (0, 1).
 
     A = sigmoid(W2 relu(W1 x + b1) + b2), W1 1x1 C->C/r, W2 1x1 C/r->1; x' = x * A.
     Source: LS-CNN [L].
@@ -23,15 +23,15 @@ class LocalAttention(nn.Module):
         """(B, C, H, W) to the same shape."""
         batch, _, height, width = x.shape
         scores = self.score(self.reduce(x).relu()).flatten(1)
-        # A crop's answer must not depend on its place in the batch. CPU kernels round the
-        # last few numbers of a tensor differently, so every crop gets whole vectors.
+        # A crop's result must not depend on its position in the batch. CPU kernels round the
+        # last few numbers of a tensor differently, so every crop is padded to full vectors.
         padded = functional.pad(scores, (0, -scores.shape[1] % self.lanes))
         weights = padded.sigmoid()[:, : height * width]
         return x * weights.view(batch, 1, height, width)
 
 
 class ChannelAttention(nn.Module):
-    """SENet: weigh every channel by one number in (0, 1).
+    """SENet: multiplies every channel by one weight in (0, 1).
 
     s = sigmoid(W4 relu(W3 GAP(x))), bias-free; y = x * s. Source: LS-CNN [L].
     """

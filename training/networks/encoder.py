@@ -1,4 +1,4 @@
-"""A Transformer encoder over the frames of a window, blind to masked frames."""
+"""Transformer encoder over the frames of a window; masked frames are not attended to."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ class EncoderConfig:
     feedforward: int = 128
     dropout: float = 0.3
     attention_dropout: float = 0.3
-    """Of the attention's weights: a third of a training step's time on a CPU."""
+    """Dropout of the attention weights; takes a third of a training step's time on a CPU."""
     directed: bool = False
-    """Half of the heads look back, half ahead, and all at near frames more: `Nearness`."""
+    """Half of the heads attend to the past, half to the future, by distance: `DistanceBias`."""
 
 
 class DistanceBias(nn.Module):
-    """What a head adds to its scores: the nearer a frame, the more, and on one side alone.
+    """Bias of attention scores: decreases linearly with distance, on one side of each frame.
 
-    Heads come in pairs, one looking back and one ahead, each pair further than the one before.
+    Heads form pairs, one for the past and one for the future; each pair reaches further than the
+    one before.
     Source: linear biases of Press et al. 2022 [L]; one side for each head, and the reach [I].
     """
 
@@ -45,7 +46,7 @@ class DistanceBias(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of every frame to the frames that are there."""
+    """Multi-head attention of every frame to the unmasked frames."""
 
     def __init__(self, width: int, heads: int, dropout: float, *, directed: bool) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, D) and (B, T) bool, True where a frame is there, to (B, T, D)."""
+        """(B, T, D) and (B, T) bool, True where a frame exists, to (B, T, D)."""
         batch, frames, width = x.shape
         split = self.projection(x).view(batch, frames, 3, self.heads, width // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
@@ -68,7 +69,7 @@ class SelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward, each added to its input and normalised."""
+    """Attention and feed-forward layer, each with a residual connection and a layer norm."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Concatenated modalities to one description of each frame [S]."""
+    """Encoder of the concatenated modalities: one feature vector per frame [S]."""
 
     def __init__(self, inputs: int, config: EncoderConfig) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(config.layers)])
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, D) and (B, T) bool, True where a frame is there, to (B, T, width)."""
+        """(B, T, D) and (B, T) bool, True where a frame exists, to (B, T, width)."""
         x = self.entry(x)
         for layer in self.layers:
             x = layer(x, mask)

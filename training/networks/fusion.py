@@ -1,4 +1,4 @@
-"""From the embeddings of a window to its valence and arousal: one fold, and all six."""
+"""Fusion network: embeddings of a window to valence and arousal, for one fold and for all six."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.networks.tcn import Tcn, TcnConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionConfig:
-    """Sizes of one fold; the defaults are the paper's lineage."""
+    """Sizes of one fold; the defaults are those of the paper's lineage."""
 
     visual: TcnConfig = field(default_factory=TcnConfig)
     audio: TcnConfig = field(
@@ -24,7 +24,7 @@ class FusionConfig:
 
 
 class FoldNetwork(nn.Module):
-    """One fold's network: a TCN for each modality, early fusion, one head for each target."""
+    """Network of one fold: one TCN per modality, early fusion, one head per target."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
@@ -36,11 +36,15 @@ class FoldNetwork(nn.Module):
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
         """Estimate every frame of a batch of windows.
 
-        Args: visual: (B, T, 512); audio: (B, T, 128); mask: (B, T) bool, True where a frame
-            is there. What stands in masked frames has no influence on the others.
-        Returns: (B, T, 2) in [-1, 1]; masked frames hold a number without meaning.
+        Args:
+            visual: (B, T, 512).
+            audio: (B, T, 128).
+            mask: (B, T) bool, True where a frame exists; values of masked frames have no
+                influence on the others.
+        Returns: (B, T, 2) in [-1, 1]; values of masked frames are meaningless.
+
         """
-        # masked_fill, not a product: 0 * NaN would let padding through.
+        # masked_fill, not a product: 0 * NaN is NaN.
         absent = ~mask.unsqueeze(-1)
         visual = self.visual(visual.masked_fill(absent, 0.0))
         audio = self.audio(audio.masked_fill(absent, 0.0))
@@ -49,9 +53,9 @@ class FoldNetwork(nn.Module):
 
 
 class FoldEnsemble(nn.Module):
-    """The folds side by side: their mean is the estimate, their spread its uncertainty.
+    """Ensemble of the folds: their mean is the estimate, their spread its uncertainty.
 
-    `folds[i]` is trained and stored on its own; its state dict is that of `Fold`.
+    `folds[i]` is trained and stored separately; its state dict is that of `FoldNetwork`.
     """
 
     def __init__(self, config: FusionConfig, folds: int = FOLDS) -> None:
@@ -59,6 +63,6 @@ class FoldEnsemble(nn.Module):
         self.folds = nn.ModuleList([FoldNetwork(config) for _ in range(folds)])
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Fold`, to the mean and the (biased) standard deviation, (B, T, 2) each."""
+        """Inputs of `FoldNetwork` to mean and (biased) standard deviation, (B, T, 2) each."""
         stacked = torch.stack([fold(visual, audio, mask) for fold in self.folds])
         return stacked.mean(dim=0), stacked.std(dim=0, correction=0)

@@ -1,15 +1,16 @@
-"""Weights from a seed: the same bits on every machine, and answers that vary with the input.
+"""Initial weights from a seed: bit-identical on every machine, with outputs that vary by input.
 
-Drawn in integer arithmetic, so that no rounding differs between machines. The
-kernels are centred (their weights sum to zero) to keep the common part of an
-image or a sound from drowning what distinguishes it in a network that was
-never trained.
+Weights are drawn in integer arithmetic, so that no rounding differs between machines. Kernels are
+centred (their weights sum to zero): in an untrained network the mean of an image or a spectrum
+would otherwise dominate its differences from others.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from math import prod, sqrt
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,16 +23,16 @@ from training.networks.tcn import CausalConvolution
 
 _MAX_DRAW = 2**15 - 1
 _RESIDUAL_GAIN = 0.2
-"""How much a residual branch adds; 1 would triple the variance at every block."""
+"""Gain of a residual branch; 1 would triple the variance at every block."""
 _EMBEDDING_GAIN = 2.0
-"""Undoes what LA-SE takes: untrained, its two sigmoids halve the map twice."""
+"""Compensates LA-SE: untrained, each of its two sigmoids halves the map."""
 _HEAD_GAIN = 0.6
-"""Standard deviation of what enters tanh: well inside its linear part."""
+"""Standard deviation of the input of tanh: well inside its linear range."""
 
 
 def seed_weights(network: nn.Module, seed: int, scope: str) -> None:
     """Set every parameter of `network` from the seed, the scope and the parameter's key."""
-    for name, module in network.named_modules():
+    for name, module in _iter_modules(network):
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             _fill_centered(module.weight, f"{seed}/{scope}/{name}", sqrt(2.0))
             if module.bias is not None:
@@ -40,8 +41,12 @@ def seed_weights(network: nn.Module, seed: int, scope: str) -> None:
             _fill_centered(module.weight_v, f"{seed}/{scope}/{name}", sqrt(2.0))
             nn.init.constant_(module.weight_g, sqrt(2.0))
             nn.init.zeros_(module.bias)
-    for name, module in network.named_modules():
+    for name, module in _iter_modules(network):
         _scale_initial_weights(module, f"{seed}/{scope}/{name}")
+
+
+def _iter_modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return cast("Iterator[tuple[str, nn.Module]]", network.named_modules())
 
 
 def _scale_initial_weights(module: nn.Module, key: str) -> None:
@@ -66,7 +71,7 @@ def _get_weight(layer: nn.Module) -> Tensor:
 
 @torch.no_grad()
 def _fill_centered(weight: Tensor, key: str, gain: float) -> None:
-    """Uniform, centred over each output's inputs, with standard deviation gain / sqrt(inputs)."""
+    """Draw uniform weights, centred per output, with standard deviation gain / sqrt(inputs)."""
     inputs = prod(weight.shape[1:])
     digest = hashlib.sha256(key.encode()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
@@ -77,4 +82,4 @@ def _fill_centered(weight: Tensor, key: str, gain: float) -> None:
         draws = draws * inputs - draws.sum(axis=1, keepdims=True)
         gain /= inputs
     scale = gain * sqrt(3.0 / inputs) / _MAX_DRAW
-    weight.copy_(torch.from_numpy((draws * scale).astype(np.float32)).view(weight.shape))
+    weight.copy_(torch.as_tensor((draws * scale).astype(np.float32)).view(weight.shape))

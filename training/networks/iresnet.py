@@ -1,8 +1,8 @@
-"""IResNet: the face recognition network whose features carry the expression.
+"""IResNet, the visual backbone: a face recognition network, fine-tuned for expressions.
 
-State-dict keys are those of the public ArcFace weights, so that they load as
-they are; LA-SE lives under `attention.*` and can be left out. The older IR-50
-of the lineage's emotion weights is the same network with other settings.
+State-dict keys are those of the public ArcFace weights, which load unchanged; LA-SE has the keys
+`attention.*` and is optional. The older IR-50 of the lineage's emotion weights is the same network
+with other settings.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ class IResNetConfig:
     widths: tuple[int, ...] = (64, 128, 256, 512)
     features: int = FACE_FEATURES
     attention: bool = True
-    """LA-SE after the last stage's map, before the embedding layer (place [I])."""
+    """LA-SE on the last stage's feature map, before the embedding layer (place [I])."""
     attention_reduction: int = 16
     dropout: float = 0.0
     scaled_side: int = CROP_SIDE
-    """Side that a crop is scaled to before its middle is taken."""
+    """Side that a crop is scaled to before its centre is cut out."""
     input_side: int = CROP_SIDE
-    """Side of the middle that the first convolution sees."""
+    """Side of the centre crop, the input of the first convolution."""
     first_stride: int = 2
     inner_norm: bool = True
     """A batch norm between a block's first convolution and its PReLU."""
     unit_length: bool = False
-    """Embeddings of length 1."""
+    """Normalise embeddings to length 1."""
 
     @property
     def map_side(self) -> int:
-        """Side of the last map: every stage after the first halves it."""
+        """Side of the last feature map: every stage after the first halves it."""
         return self.input_side // (self.first_stride * 2 ** (len(self.blocks) - 1))
 
 
 class CenterCrop(nn.Module):
-    """Scale crops down, then keep their middle."""
+    """Scales crops down, then cuts out their centre."""
 
     def __init__(self, scaled_side: int, side: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class ResidualBlock(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Aligned faces to embeddings. Source: ArcFace's iresnet [L], LA-SE [S]."""
+    """Backbone from aligned faces to embeddings. Source: ArcFace's iresnet [L], LA-SE [S]."""
 
     def __init__(self, config: IResNetConfig) -> None:
         super().__init__()

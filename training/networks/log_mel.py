@@ -1,9 +1,8 @@
-"""The VGGish front end: sound to log-mel patches.
+"""VGGish front end: waveform to log-mel patches.
 
-Every spectrum is computed once, and the patches that overlap on it gather it;
-the original cuts the waveform first, which gives the same numbers. Like the
-original it counts in float64: beside a loud band the rounding of float32 shows
-in a quiet one, where the logarithm is steep (5e-5 on speech).
+Every spectrum is computed once and shared by the patches that contain it; the original cuts the
+waveform first, with the same result. Like the original it computes in float64: in float32 the
+rounding of a loud band is visible in a quiet one, where the logarithm is steep (5e-5 on speech).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from service.domain.audio_grid import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogMelConfig:
-    """Source: vggish_params [L]."""
+    """Parameters of the front end. Source: vggish_params [L]."""
 
     sample_rate_hz: int = SAMPLE_RATE_HZ
     window_samples: int = WINDOW_SAMPLES
@@ -54,11 +53,13 @@ class LogMel(nn.Module):
         self.bands = nn.Buffer(build_mel_matrix(config))
 
     def forward(self, waveform: Tensor, patch_starts: Tensor) -> Tensor:
-        """Cut one patch from each start, as if silence followed the waveform.
+        """Cut one patch at each start; the waveform is padded with silence.
 
-        Args: waveform: (S,) float32 in [-1, 1], mono, 16 kHz.
+        Args:
+            waveform: (S,) float32 in [-1, 1], mono, 16 kHz.
             patch_starts: (T,) int64, not negative, in hops of 10 ms.
         Returns: (T, 96, 64) float32.
+
         """
         hops = int(patch_starts.max()) + self.patch_hops
         samples = (hops - 1) * self.hop_samples + self.window_samples
@@ -71,14 +72,14 @@ class LogMel(nn.Module):
     def compute_spectra(self, frames: Tensor) -> Tensor:
         """(H, 400) samples to (H, 64) log-mel, float32."""
         windowed = frames.double() * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(windowed, n=self.fft_length))
-        # Not abs(): its rounding depends on where in the tensor a number stands.
+        spectrum = torch.view_as_real(torch.fft.rfft(windowed, n=self.fft_length))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # torch.fft has no types
+        # Not abs(): its rounding depends on a number's position in the tensor.
         magnitude = (spectrum[..., 0].square() + spectrum[..., 1].square()).sqrt()
         return torch.log(magnitude @ self.bands + self.log_offset).float()
 
 
 def build_mel_matrix(config: LogMelConfig) -> Tensor:
-    """Triangles that are linear in HTK mel, on the magnitude spectrum; the DC bin is left out.
+    """Build triangular filters, linear in HTK mel, for the magnitude spectrum; DC has weight 0.
 
     Returns: (fft_length / 2 + 1, bands) float64. Source: mel_features of VGGish [L].
     """

@@ -1,7 +1,7 @@
-"""The six folds as one network: how they are served.
+"""Stacked folds: the six folds as one network, for serving.
 
-Folds are trained and stored one by one. Six small networks in a row are hundreds of small
-calls, whose overhead is most of their time; F folds stand first here, (F, B, T, D).
+Folds are trained and stored separately. Run one after the other, they are hundreds of small
+kernel calls whose overhead dominates; here the F folds are the first dimension, (F, B, T, D).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.networks.stacked_tcn import StackedLinear, StackedTcn, make_consta
 
 
 class StackedNorm(nn.Module):
-    """A layer norm of each fold."""
+    """Layer norm of every fold."""
 
     def __init__(self, norms: Sequence[nn.LayerNorm]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class StackedNorm(nn.Module):
 
 
 class StackedAttention(nn.Module):
-    """As `SelfAttention`, of each fold."""
+    """`SelfAttention` of every fold."""
 
     def __init__(self, attentions: Sequence[SelfAttention]) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class StackedAttention(nn.Module):
         self.output = _stack_linear_layers([each.output for each in attentions])
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(F, B, T, D) and what is added to every fold's scores, (B, H, T, T), to (F, B, T, D)."""
+        """(F, B, T, D) and the bias of every fold's scores, (B, H, T, T), to (F, B, T, D)."""
         folds, batch, frames, width = x.shape
         split = self.projection(x).view(folds, batch, frames, 3, self.heads, width // self.heads)
         query, key, value = split.permute(3, 0, 1, 4, 2, 5).unbind(0)
@@ -55,7 +55,7 @@ class StackedAttention(nn.Module):
 
 
 class StackedEncoderLayer(nn.Module):
-    """As `EncoderLayer`, of each fold and in evaluation mode."""
+    """`EncoderLayer` of every fold, in evaluation mode."""
 
     def __init__(self, layers: Sequence[EncoderLayer]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class StackedEncoderLayer(nn.Module):
 
 
 class StackedEncoder(nn.Module):
-    """As `Encoder`, of each fold and in evaluation mode."""
+    """`Encoder` of every fold, in evaluation mode."""
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__()
@@ -88,9 +88,9 @@ class StackedEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(F, B, T, D) and (B, T) bool, True where a frame is there, to (F, B, T, width)."""
+        """(F, B, T, D) and (B, T) bool, True where a frame exists, to (F, B, T, width)."""
         batch, frames = mask.shape
-        # The same for every fold and layer: what nearness adds, and the floor of absent frames.
+        # Shared by all folds and layers: the distance bias, and the floor of masked frames.
         near = self.nearness(x.new_zeros((batch, self.heads, frames, frames)))
         bias = near.masked_fill(~mask[:, None, None, :], -1e9)
         x = self.entry(x)
@@ -100,7 +100,7 @@ class StackedEncoder(nn.Module):
 
 
 class FoldStack(nn.Module):
-    """As `FoldEnsemble` in evaluation mode, to rounding; its weights are those at its making."""
+    """`FoldEnsemble` in evaluation mode, equal up to rounding; holds a copy of its weights."""
 
     def __init__(self, ensemble: FoldEnsemble) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The TCNs of all folds as one: a layer of every fold in one product of matrices.
+"""Stacked TCNs: one layer of all folds as one matrix product.
 
-F folds stand first, (F, B, T, C). What all folds see alike has F = 1 until their weights part it.
+The F folds are the first dimension, (F, B, T, C). The shared input of all folds has F = 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.networks.tcn import CausalConvolution, Tcn, TemporalBlock
 
 
 class StackedLinear(nn.Module):
-    """A linear layer of each fold, from their (C', C) weights and (C',) biases."""
+    """Linear layer of every fold, from (C', C) weights and (C',) biases."""
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedConvolution(nn.Module):
-    """A causal convolution of each fold: all that a kernel sees side by side, then one product."""
+    """Causal convolution of every fold: shifted inputs concatenated, then one matrix product."""
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor], dilation: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class StackedConvolution(nn.Module):
 
 
 class SharedConvolution(nn.Module):
-    """As `StackedConvolution` of what all folds see alike: one fold with all their channels."""
+    """`StackedConvolution` of an input shared by all folds: one fold with all their channels."""
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor], dilation: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class SharedConvolution(nn.Module):
 
 
 class StackedLevel(nn.Module):
-    """As `Level`, of each fold."""
+    """`TemporalBlock` of every fold."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class StackedLevel(nn.Module):
 
 
 class StackedTcn(nn.Module):
-    """As `Tcn`, of each fold and in evaluation mode."""
+    """`Tcn` of every fold, in evaluation mode."""
 
     def __init__(self, tcns: Sequence[Tcn]) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class StackedTcn(nn.Module):
 
 
 def make_constant_buffer(value: Tensor) -> nn.Buffer:
-    """What is derived from weights: it moves with its module and is in no state dict."""
+    """Build a buffer for values derived from weights; it is not part of the state dict."""
     return nn.Buffer(value.detach().contiguous(), persistent=False)
 
 

@@ -1,4 +1,4 @@
-"""Temporal convolutions that see the past only, doubling their reach level by level."""
+"""Temporal convolutional network: causal, with a reach that doubles from level to level."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class TcnConfig:
 
     @property
     def outputs(self) -> int:
-        """Features per frame that come out."""
+        """Output features per frame."""
         return self.widths[-1]
 
 
 class CausalConvolution(nn.Module):
-    """A weight-normalised dilated convolution whose output t depends on inputs up to t.
+    """Weight-normalised dilated convolution whose output at t depends on inputs up to t.
 
-    Padding on the left alone equals padding both sides and chomping the right.
-    The weight is g v / |v|, the norm taken for each output channel.
+    Padding on the left only equals padding both sides and cutting off the right.
+    The weight is g v / |v|, with the norm of each output channel.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int) -> None:
@@ -46,13 +46,13 @@ class CausalConvolution(nn.Module):
         return functional.conv1d(padded, self.weight(), self.bias, dilation=self.dilation)
 
     def weight(self) -> Tensor:
-        """(C', C, K)."""
+        """Return the normalised weight, (C', C, K)."""
         norm = self.weight_v.pow(2).sum(dim=(1, 2), keepdim=True).sqrt()
         return self.weight_g * self.weight_v / norm
 
 
 class TemporalBlock(nn.Module):
-    """Two causal convolutions around a residual path, 1x1 where the widths differ."""
+    """Two causal convolutions with a residual connection, 1x1 where the widths differ."""
 
     def __init__(
         self, inputs: int, outputs: int, *, kernel: int, dilation: int, dropout: float
@@ -74,7 +74,7 @@ class TemporalBlock(nn.Module):
 
 
 class Tcn(nn.Module):
-    """One modality over time; level i has dilation 2^i [S], BatchNorm comes after [L]."""
+    """TCN of one modality; level i has dilation 2^i [S], BatchNorm comes after [L]."""
 
     def __init__(self, config: TcnConfig) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""VGGish: a log-mel patch to what its sound is like.
+"""VGGish, the audio backbone: log-mel patches to embeddings.
 
-State-dict keys are those of the public torchvggish weights. Its PCA
-post-processing is not used [L], but can be had.
+State-dict keys are those of the public torchvggish weights. Its PCA post-processing is optional
+and off by default [L].
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class VggishConfig:
     final_relu: bool = False
     """torchvggish ends with a ReLU; the affect pipelines remove it [L]."""
     whitened: bool = False
-    """torchvggish's PCA post-processing, to whole numbers from 0 to 255."""
+    """Apply torchvggish's PCA post-processing, to integers from 0 to 255."""
 
     @property
     def flat_features(self) -> int:
-        """Length of the last map once flattened: every stage halves both sides."""
+        """Length of the flattened last feature map: every stage halves both sides."""
         halvings = 2 ** len(self.stages)
         return (PATCH_HOPS // halvings) * (MEL_BANDS // halvings) * self.stages[-1][-1]
 
@@ -44,13 +44,13 @@ class Whitening(nn.Module):
         self.means = nn.Buffer(torch.zeros(features))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(B, features) to the same shape, whole numbers from 0 to 255."""
+        """(B, features) to the same shape, integers from 0 to 255."""
         whitened = (embeddings - self.means) @ self.axes.T
         return ((whitened.clamp(-2.0, 2.0) + 2.0) * (255.0 / 4.0)).round()
 
 
 class Vggish(nn.Module):
-    """Log-mel patches to embeddings. Source: Hershey et al. 2017, torchvggish [L]."""
+    """Backbone from log-mel patches to embeddings. Source: Hershey et al. 2017, torchvggish [L]."""
 
     def __init__(self, config: VggishConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The model card: the template's prose with the figures of a run and of its report."""
+"""Model card: the template filled in with the metrics of a run and its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EvaluationReport = Mapping[str, Any]
 def write_card(
     run: TrainingRun, networks: Networks, report: EvaluationReport, contents: Mapping[str, bytes]
 ) -> str:
-    """Markdown. contents: the files beside the card."""
+    """Write the card in Markdown; `contents` are the files beside the card."""
     first, fitted = run.plan.folds[0], read_calibration(run)
     histories = run.read_histories()
     seconds = sum(record["seconds"] for history in histories.values() for record in history)
@@ -41,7 +41,7 @@ def write_card(
         "subjects": report["subjects"],
         "figures": _join_lines(_format_metric_rows(report)),
         "coverage": _format_pair(_to_percent(report["coverage_90"]), "{:.1f} %"),
-        "calibrated": f"{fitted.frames:,} frames of {fitted.subjects} people",
+        "calibrated": f"{fitted.frames:,} frames of {fitted.subjects} actors",
         "ablations": _join_lines(_format_ablation_lines(report)),
         "files": _join_lines(_format_file_rows(contents)),
     }
@@ -52,9 +52,9 @@ def _format_dataset(world: Mapping[str, Any]) -> str:
     rates = ", ".join(world["rates"])
     drawn = "cut from decoded video" if world["as_served"] else "drawn as crops"
     return (
-        f"[The synthetic world](../../docs/synthetic-world.md), version {world['world']}, seed "
-        f"{world['seed']}, {world['seconds']:g} s of each person,\n"
-        f"{rates} frames a second in turn, faces {drawn}."
+        f"[The synthetic world](../../docs/explanation/synthetic-world.md), version "
+        f"{world['world']}, seed {world['seed']}, {world['seconds']:g} s per actor,\n"
+        f"{rates} frames per second in turn, faces {drawn}."
     )
 
 
@@ -94,16 +94,16 @@ def _format_metric_rows(report: EvaluationReport) -> Iterator[str]:
 
 def _format_ablation_lines(report: EvaluationReport) -> Iterator[str]:
     if not report["ablations"]:
-        yield "No ablation stands beside it."
+        yield "There are no ablations."
         return
-    yield "Without a part, the rest trained anew. Behind: how much lower the mean is than of the"
-    yield "full model of the same seed; more than seeds differ: than the range of its seeds."
+    yield "Ablations: a part is removed and the rest trained again. Behind: difference of the mean"
+    yield "from the full model of the same seed; beyond seeds: it exceeds the range between seeds."
     if report["seeds"] is not None:
         runs = report["seeds"]["runs"]
         pairs = len({run["backbones"] for run in runs})
-        yield f"Different pairs of backbones among its {len(runs)} seeds: {pairs}."
+        yield f"Different pairs of backbones among the {len(runs)} seeds: {pairs}."
     yield ""
-    yield "| without | valence | arousal | mean | behind | more than seeds differ |"
+    yield "| without | valence | arousal | mean | behind | beyond seeds |"
     yield "|---|---|---|---|---|---|"
     for name, figures in report["ablations"].items():
         beyond = figures["beyond_seeds"]

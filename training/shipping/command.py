@@ -1,4 +1,4 @@
-"""The commands `ship` and `reproduce`."""
+"""The `ship` and `reproduce` commands."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from training.shipping.reproduction import build_command, run_recipe
 
 def ship_command(
     run: Annotated[Path, typer.Option(help="A trained, calibrated and evaluated run.")],
-    out: Annotated[Path, typer.Option(help="A new folder, or one that was shipped before.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or one with an earlier release.")],
     report: Annotated[
-        Path | None, typer.Option(help="Of the test set; otherwise what evaluate left in RUN.")
+        Path | None, typer.Option(help="Report on the test set; default: RUN's evaluation.")
     ] = None,
 ) -> None:
-    """Copy what is needed of a run to a folder for git, with its report and a model card."""
+    """Copy the files of a run to commit to a folder, with its report and a model card."""
     console = Console()
     try:
         size = ship_run(run, out, report=report)
@@ -34,13 +34,13 @@ def ship_command(
 
 
 def reproduce_command(
-    out: Annotated[Path, typer.Option(help="Everything goes here; the weights to OUT/mini.")],
+    out: Annotated[Path, typer.Option(help="Output folder; the weights go to OUT/mini.")],
     processes: Annotated[
-        int | None, typer.Option(min=1, help="That learn together; 1 on a GPU, 2 otherwise.")
+        int | None, typer.Option(min=1, help="Training processes; default 1 on a GPU, else 2.")
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show the commands, do nothing.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only show the commands.")] = False,
 ) -> None:
-    """Make the shipped weights again, from nothing; started again it goes on where it was."""
+    """Reproduce the shipped weights from nothing; repeat the command to resume."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     count = processes or (1 if torch.cuda.is_available() else 2)
     console = Console(soft_wrap=True)

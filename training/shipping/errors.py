@@ -1,13 +1,13 @@
-"""Why a run is not shipped, or not made again.
+"""Errors of shipping and of reproducing a run.
 
 RunError
-├── RunNotCalibrated      its spread is that of the folds, not an honest one
-├── RunNotEvaluated       no report, or none on people whom it has not seen
-├── ReportOfOtherWeights  the report was written before the weights changed
-├── RunOfOtherWorlds      it did not learn from, or was not judged on, the synthetic world alone
-├── ShipmentTooLarge      more than what is kept in git
-├── FolderTaken           the folder holds something else
-└── StepFailed            a step of the recipe ended with an error of its own
+├── RunNotCalibrated       its spread is not calibrated
+├── RunNotEvaluated        it has no report on held-out subjects
+├── ReportWeightsMismatch  the report was written before the weights changed
+├── RunNotSynthetic        it was trained or evaluated on other data than the synthetic world
+├── ReleaseTooLarge        it exceeds the size limit for git
+├── FolderOccupied         the folder has other files
+└── StepFailed             a step of the recipe failed
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class RunNotCalibrated(RunError):
 
 
 class RunNotEvaluated(RunError):
-    """The run has no figures on people whom it has not seen."""
+    """The run has no metrics on held-out subjects."""
 
 
 class ReportWeightsMismatch(RunError):
-    """The report does not speak of the run's weights."""
+    """The report is not of the run's weights."""
 
 
 class RunNotSynthetic(RunError):
-    """Only what the synthetic world alone has taught is shipped."""
+    """Only runs trained on the synthetic world alone are shipped."""
 
 
 class ReleaseTooLarge(RunError):
@@ -36,7 +36,7 @@ class ReleaseTooLarge(RunError):
 
 
 class FolderOccupied(RunError):
-    """The folder holds something else than shipped weights."""
+    """The folder has other files than shipped weights."""
 
 
 class StepFailed(RunError):

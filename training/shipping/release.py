@@ -1,7 +1,7 @@
-"""A run without its scratch, as it is committed: weights, choices, calibration, report, card.
+"""Release of a run, as it is committed: weights, configuration, calibration, report, card.
 
-It stays a run: `export --run` and `evaluate --run` read it like any other. The same run gives the
-same bytes.
+The release is still a run: `export --run` and `evaluate --run` read it. The same run gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from training.evaluation.calibration import read_calibration
 from training.evaluation.report_provenance import (
@@ -43,24 +43,25 @@ CARD_FILE: Final = "README.md"
 MAX_RELEASE_BYTES: Final = 16_000_000
 
 ReleaseContents = dict[str, bytes]
-"""What is shipped, by its place in the folder."""
+"""File contents by path in the folder."""
 
 
 def ship_run(folder: Path, out: Path, *, report: Path | None = None) -> int:
-    """Write what a run needs to be served and judged to a folder of its own; its size in bytes.
+    """Write the files needed to serve and evaluate a run to a folder; returns the size in bytes.
 
-    Args: report: of the test set; what `evaluate` left in the run otherwise.
-    Raises: RunNotFound, RunUnfinished, RunNotServable, RunNotCalibrated, RunNotEvaluated,
-        ReportOfOtherWeights, RunOfOtherWorlds, ShipmentTooLarge, FolderTaken.
+    `report` is on the test set; default: the run's own evaluation.
+
+    Raises: RunNotFound, RunIncomplete, RunNotServable, RunNotCalibrated, RunNotEvaluated,
+        ReportWeightsMismatch, RunNotSynthetic, ReleaseTooLarge, FolderOccupied.
     """
     run = open_run(folder)
     _check_target_folder(out, run)
     if run.options.ablation is not None:
-        raise RunNotServable(f"{folder} learnt {run.options.ablation}; ship the full model")
+        raise RunNotServable(f"{folder} was trained {run.options.ablation}; ship the full model")
     check_has_all_folds(run)
     networks = run.load_networks()
     if not read_calibration(run).frames:
-        raise RunNotCalibrated(f"{folder} kept nobody back to calibrate on")
+        raise RunNotCalibrated(f"{folder} has no calibration subjects")
     evidence = _read_report(run, report or find_report(run))
     contents = _collect_contents(run, evidence)
     contents[CARD_FILE] = write_card(run, networks, evidence, contents).encode()
@@ -72,12 +73,12 @@ def ship_run(folder: Path, out: Path, *, report: Path | None = None) -> int:
 
 
 def _check_target_folder(out: Path, run: TrainingRun) -> None:
-    """Only an earlier shipment makes way."""
+    """Raise FolderOccupied unless the folder is new, empty or an earlier release."""
     if out.resolve() == run.folder.resolve():
         raise FolderOccupied(f"{out} is the run itself")
     shipped = all((out / name).is_file() for name in (CARD_FILE, CONFIG_FILE, REPORT_FILE))
     if out.exists() and not shipped and not (out.is_dir() and not any(out.iterdir())):
-        raise FolderOccupied(f"{out}; what is there was not shipped")
+        raise FolderOccupied(f"{out} is not an earlier release")
 
 
 def _read_report(run: TrainingRun, file: Path) -> dict[str, Any]:
@@ -89,9 +90,9 @@ def _read_report(run: TrainingRun, file: Path) -> dict[str, Any]:
     if not is_held_out(report):
         raise RunNotEvaluated(f"{file} has none; evaluate the run with --split test")
     if report["data_fingerprint"] != run.config["data"]["fingerprint"] or report["world"] is None:
-        raise RunNotSynthetic(f"{file} is of other data than the synthetic world it learnt from")
+        raise RunNotSynthetic(f"{file} is not of the synthetic data that the run was trained on")
     if run.config["initial"]["imported"]:
-        raise RunNotSynthetic(f"{run.folder} began with imported weights")
+        raise RunNotSynthetic(f"{run.folder} started from imported weights")
     return report
 
 
@@ -114,11 +115,12 @@ def _encode_json(values: Any) -> bytes:
 
 
 def _strip_absolute_paths(value: Any) -> Any:
-    """Absolute paths become names: where something lay on a machine is nobody's business."""
+    """Replace absolute paths by file names, since they reveal folders of the machine."""
     if isinstance(value, dict):
-        return {name: _strip_absolute_paths(each) for name, each in value.items()}
+        values = cast("dict[str, Any]", value)
+        return {name: _strip_absolute_paths(each) for name, each in values.items()}
     if isinstance(value, list):
-        return [_strip_absolute_paths(each) for each in value]
+        return [_strip_absolute_paths(each) for each in cast("list[Any]", value)]
     if isinstance(value, str) and Path(value).is_absolute():
         return Path(value).name
     return value

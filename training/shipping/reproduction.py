@@ -1,4 +1,4 @@
-"""A recipe, step by step; what is done is noted in OUT/steps.jsonl and not done again."""
+"""Execution of a recipe, step by step; finished steps are recorded in OUT/steps.jsonl."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS_FILE: Final = "steps.jsonl"
 
 
 def run_recipe(recipe: Recipe, out: Path, *, processes: int, logger: RunLogger) -> None:
-    """Go through the recipe from the first step that is not done as it is written now.
+    """Run the recipe from the first step that has not finished with its current command.
 
     Raises: StepFailed.
     """
@@ -34,7 +34,7 @@ def run_recipe(recipe: Recipe, out: Path, *, processes: int, logger: RunLogger) 
 
 
 def build_command(step: RecipeStep, processes: int) -> list[str]:
-    """This Python's; learning in several processes goes through torch's own launch."""
+    """Build a step's command with this Python; several processes are started by torchrun."""
     if not step.is_distributed or processes == 1:
         return [sys.executable, "-m", "training", *step.arguments]
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -42,7 +42,7 @@ def build_command(step: RecipeStep, processes: int) -> list[str]:
 
 
 def is_step_done(file: Path, number: int, command: Sequence[str]) -> bool:
-    """Whether this command was the last that finished as this step, and no earlier one since."""
+    """Return whether the step's last finished command is this one, with no earlier step since."""
     done = [
         record for record in _read_records(file) if record["finished"] and record["step"] <= number
     ]
@@ -60,12 +60,12 @@ def _run_step(file: Path, number: int, command: Sequence[str]) -> None:
             steps_file.write(json.dumps(record | seconds) + "\n")
     if code != 0:
         raise StepFailed(
-            f"exit status {code} of {_format_command(command)}; the same command goes on"
+            f"exit status {code} of {_format_command(command)}; repeat the command to resume"
         )
 
 
 def _run_command(command: Sequence[str]) -> int:
-    """Its exit status; interrupted, the command is ended first."""
+    """Run a command and return its exit status; an interrupt terminates it first."""
     with subprocess.Popen(command) as process:
         try:
             return process.wait()

@@ -1,1 +1,1 @@
-"""A drawn face and a synthesised voice whose valence and arousal are known; free of torch."""
+"""Synthetic world: drawn faces and synthesised voices with known valence and arousal; no torch."""

@@ -1,4 +1,4 @@
-"""Who is drawn: an actor's looks and voice."""
+"""Actor: appearance and voice of a synthetic person."""
 
 from __future__ import annotations
 
@@ -54,11 +54,16 @@ _RIM_COLOURS: Final[tuple[Colour, ...]] = (
     (0.35, 0.30, 0.22),
     (0.05, 0.06, 0.12),
 )
+_LOW_VOICE: Final = 0.5
+"""Voices below are deep; only their actors can have beards or bald heads."""
+_DARK_SKIN_TONE: Final = 2.5
+"""Skin tones above have dark hair and irises."""
+_BALD_SHARE: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """A person's looks and voice. Lengths are in half head heights."""
+    """Appearance and voice of a person. Lengths are in half head heights."""
 
     skin: Colour
     hair: Colour
@@ -68,7 +73,7 @@ class Actor:
     room_brightness: float
     furniture: int
     stripes: float
-    """Of the shirt."""
+    """Contrast of the shirt's stripes."""
     face_width: float
     chin_length: float
     jaw_width: float
@@ -84,29 +89,29 @@ class Actor:
     lip_fullness: float
     lip_redness: float
     hair_length: float
-    """0 is cropped, 1 falls to the shoulders."""
+    """0 is cropped, 1 reaches the shoulders."""
     parting: float
     hairline: float
-    """Up is more forehead."""
+    """Higher values show more forehead."""
     curl: float
     baldness: float
-    """1 is without a hair on the head."""
+    """1 is bald."""
     beard: float
     freckles: float
     tiredness: float
     spectacles: float
-    """0 is none; the weight of the rims."""
+    """Thickness of the rims; 0 is no spectacles."""
     rims: Colour
     marks_seed: int
-    """Of everything that is scattered: freckles, hairs, furniture."""
+    """Seed of scattered details: freckles, hairs, furniture."""
     light_azimuth: float
-    """Radians; negative is a lamp on the picture's left."""
+    """Radians; negative is a lamp on the left of the image."""
     light_warmth: float
     timbre: Timbre
 
     @classmethod
     def from_seed(cls, seed: int) -> Self:
-        """A person drawn from the whole range of looks."""
+        """Draw a person from the whole range of appearances."""
         random = np.random.default_rng(seed)
 
         def between(low: float, high: float) -> float:
@@ -116,19 +121,19 @@ class Actor:
             return choices[int(random.integers(len(choices)))]
 
         def at_times(share: float, low: float, high: float) -> float:
-            """For this share of people something between low and high, 0 for the others."""
+            """Draw between low and high for this share of actors, 0 for the others."""
             value = between(low, high)
             return value if random.random() < share else 0.0
 
         skin_tone = random.uniform(0, len(_SKIN_COLOURS) - 1)
         voice = float(random.uniform(0, 1))
-        bearded = 0.45 if voice < 0.5 else 0.0
+        is_low_voice = voice < _LOW_VOICE
+        is_dark_skin = skin_tone > _DARK_SKIN_TONE
+        bearded = 0.45 if is_low_voice else 0.0
         return cls(
             skin=_interpolate_skin(float(skin_tone)),
-            hair=_vary_colour(
-                one_of(_HAIR_COLOURS[: 3 if skin_tone > 2.5 else None]), random, 0.06
-            ),
-            iris=one_of(_IRIS_COLOURS[: 2 if skin_tone > 2.5 else None]),
+            hair=_vary_colour(one_of(_HAIR_COLOURS[: 3 if is_dark_skin else None]), random, 0.06),
+            iris=one_of(_IRIS_COLOURS[: 2 if is_dark_skin else None]),
             clothes=_vary_colour(one_of(_CLOTHES_COLOURS), random, 0.35),
             room=_vary_colour(one_of(_WALL_COLOURS), random, 0.16),
             room_brightness=between(0.3, 1.35),
@@ -147,11 +152,11 @@ class Actor:
             mouth_width=between(0.25, 0.34),
             lip_fullness=between(0.6, 1.6),
             lip_redness=between(0.0, 1.2),
-            hair_length=between(0.0, 1.0) ** (1.6 if voice < 0.5 else 0.8),
+            hair_length=between(0.0, 1.0) ** (1.6 if is_low_voice else 0.8),
             parting=between(-0.4, 0.4),
             hairline=between(-0.10, 0.14),
             curl=at_times(0.4, 0.3, 1.0),
-            baldness=1.0 if bearded and random.random() < 0.15 else 0.0,
+            baldness=1.0 if bearded and random.random() < _BALD_SHARE else 0.0,
             beard=at_times(bearded, 0.25, 0.95),
             freckles=at_times(0.3, 0.3, 1.0),
             tiredness=between(0.0, 1.0),
@@ -170,7 +175,7 @@ class Actor:
 
 
 def _vary_colour(colour: Colour, random: np.random.Generator, share: float) -> Colour:
-    """A colour like it."""
+    """Vary a colour randomly."""
     red, green, blue = (float(each * np.exp(random.normal(0, share))) for each in colour)
     return red, green, blue
 

@@ -1,10 +1,10 @@
-"""Where the camera stands, and what it makes of the light."""
+"""Camera: position of the head in the frame, and conversion of linear light to pixels."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import cv2
 import numpy as np
@@ -13,12 +13,15 @@ from service.domain.array_types import Float32Array, UInt8Array
 from training.synthetic.actor import Colour
 from training.synthetic.shapes import Light, to_planes
 
+_MIN_BLUR_PIXELS: Final = 0.2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPlacement:
-    """Where a head lies in a picture: unit: pixels of half its height; x, y: of its middle.
+    """Position of a head in an image.
 
-    turn: radians, clockwise, of the whole picture.
+    unit: pixels of half the head's height; x, y: pixels of its centre; turn: radians, clockwise, of
+    the whole image.
     """
 
     unit: float
@@ -27,7 +30,7 @@ class HeadPlacement:
     turn: float = 0.0
 
     def transform(self, matrix: Float32Array) -> HeadPlacement:
-        """The same head after a (2, 3) similarity of the picture."""
+        """Apply a (2, 3) similarity transform of the image."""
         scale = math.hypot(matrix[0, 0], matrix[1, 0])
         x, y = matrix[:, :2] @ np.array([self.x, self.y]) + matrix[:, 2]
         turn = math.atan2(matrix[1, 0], matrix[0, 0])
@@ -38,9 +41,9 @@ class HeadPlacement:
 class Camera:
     """A camera on a table or in a hand.
 
-    zoom: half a head's height, as a share of the picture's height. x, y: the head's middle as
-    shares of width and height. unrest: of the hand. grain: in levels of 255. blur: in pixels of a
-    picture 360 high.
+    zoom: half a head's height, relative to the image's height. x, y: the head's centre, relative to
+    width and height. shake: of the hand. grain: in levels of 255. blur: in pixels of an image of
+    height 360.
     """
 
     zoom: float = 0.305
@@ -55,7 +58,7 @@ class Camera:
 
     @classmethod
     def from_seed(cls, seed: int) -> Self:
-        """Any camera that a person would have before them."""
+        """Draw a plausible camera for a talking person."""
         random = np.random.default_rng([seed, 4])
         zoom = float(random.uniform(0.20, 0.32))
         red, blue = random.uniform(0.88, 1.12, size=2)
@@ -72,7 +75,7 @@ class Camera:
         )
 
     def place_head(self, seconds: float, *, height: int, width: int) -> HeadPlacement:
-        """Where the head lies at a moment."""
+        """Compute the head's position at a time."""
         unit = min(self.zoom * height, 0.42 * width)
         shake = 0.035 * self.shake * unit
         sway = math.sin(1.1 * seconds) + 0.5 * math.sin(2.7 * seconds + 1)
@@ -87,7 +90,7 @@ class Camera:
     def render_pixels(
         self, light: Light, *, blur_pixels: float, grain: Float32Array | None
     ) -> UInt8Array:
-        """(H, W, 3) uint8 of the linear light, which is used up; a gamma of 2 is near enough.
+        """Convert linear light to (H, W, 3) uint8, overwriting it; uses a gamma of 2.
 
         grain: (H, W), in levels of 255.
         """
@@ -99,7 +102,7 @@ class Camera:
         if grain is not None:
             light += grain
         np.clip(light, 0, 255, out=light)
-        picture = np.asarray(cv2.merge(list(light.astype(np.uint8))), dtype=np.uint8)
-        if blur_pixels > 0.2:
-            picture = cv2.GaussianBlur(picture, (0, 0), blur_pixels).astype(np.uint8, copy=False)
-        return picture
+        image = np.asarray(cv2.merge(list(light.astype(np.uint8))), dtype=np.uint8)
+        if blur_pixels > _MIN_BLUR_PIXELS:
+            image = cv2.GaussianBlur(image, (0, 0), blur_pixels).astype(np.uint8, copy=False)
+        return image

@@ -1,4 +1,4 @@
-"""Real clips of a performance: pictures and sound in a file, at any camera's times."""
+"""Clips of a performance: frames and audio in a file, at any frame times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DEMO_TAKE: Final = 26
-"""One of actor 7's ten seconds that go to both sides of both axes."""
+"""A take of actor 7 whose ten seconds have both signs of valence and arousal."""
 
 
 def render_demo_clip(
@@ -40,14 +40,14 @@ def render_demo_clip(
     height: int = 360,
     width: int = 640,
 ) -> None:
-    """Write a clip of one actor, speaking and feeling; the same seed writes the same clip."""
+    """Write a clip of one speaking actor; the same seed writes the same clip."""
     performance = create_demo_performance(seed=seed, seconds=seconds)
     times = [index / rate for index in range(round(seconds * rate))]
     render_clip(path, performance, times, rate=rate, height=height, width=width)
 
 
 def create_demo_performance(*, seed: int = 7, seconds: float = 10.0) -> Performance:
-    """What is felt in the demo's clip; nothing hides the face."""
+    """Create the performance of the demo clip; the face is never occluded."""
     return Performance.from_seed(seed, seconds=seconds, take=DEMO_TAKE, with_occlusions=False)
 
 
@@ -60,7 +60,7 @@ def render_clip(
     height: int = 360,
     width: int = 640,
 ) -> None:
-    """Write pictures at the times, from the actor's own camera, with the sound."""
+    """Write frames at the times, with the actor's camera, and the audio."""
     renderer = PerformanceRenderer(
         performance, Camera.from_seed(performance.seed), height=height, width=width
     )
@@ -77,13 +77,13 @@ def render_clip(
 def render_frames(
     performance: Performance, renderer: PerformanceRenderer, times: Doubles
 ) -> Iterator[UInt8Array]:
-    """(H, W, 3) uint8 RGB at each of the times."""
+    """Render (H, W, 3) uint8 RGB at each of the times."""
     for seconds, expression in zip(times, performance.expressions.sample(times), strict=True):
         yield renderer.render_frame(expression, float(seconds))
 
 
 def render_audio(performance: Performance) -> Float32Array:
-    """(S,) the performance's sound, as its microphone hears it, as long as the performance."""
+    """Render the audio as its microphone records it, (S,) at 16 kHz."""
     waveform = synthesise_voice(
         performance.speech,
         performance.actor.timbre,
@@ -94,7 +94,7 @@ def render_audio(performance: Performance) -> Float32Array:
 
 
 def write_truth(path: Path, performance: Performance, times: Doubles) -> None:
-    """Write what is felt as rows of time, valence, arousal."""
+    """Write the true valence and arousal as rows of time, valence, arousal."""
     rows = zip(times, performance.truth_at(times), strict=True)
     lines = [f"{seconds:.6f},{v:.6f},{a:.6f}" for seconds, (v, a) in rows]
     path.write_text("\n".join(["time,valence,arousal", *lines]) + "\n")

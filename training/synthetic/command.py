@@ -1,4 +1,4 @@
-"""`python -m training synthesise`: a data set, or clips, of the synthetic world. Needs no torch."""
+"""The `synthesise` command: writes a data set or clips of the synthetic world. Needs no torch."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def synthetic() -> None:
-    """Draw the synthetic world."""
+    """Synthesise data sets and clips."""
 
 
 @app.command()
 def synthesise(
-    out: Annotated[Path, typer.Option(help="An unfinished folder is gone on with.")],
-    actors: Annotated[int, typer.Option(min=1, help="How many people.")] = 30,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Of each person.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0, help="Different seeds share no person.")] = 0,
+    out: Annotated[Path, typer.Option(help="Output folder; an unfinished one is resumed.")],
+    actors: Annotated[int, typer.Option(min=1, help="Number of actors.")] = 30,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each clip.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="Different seeds share no actor.")] = 0,
     rate: Annotated[
         list[str] | None,
-        typer.Option(help=f"Frames a second: {', '.join(RATES)}; may be given several times."),
+        typer.Option(help=f"Frames per second: {', '.join(RATES)}; repeatable."),
     ] = None,
     clips: Annotated[
-        bool, typer.Option("--clips", help="Clips with truth beside them, at every rate.")
+        bool, typer.Option("--clips", help="Write clips with their truth, at every rate.")
     ] = False,
     as_served: Annotated[
-        bool, typer.Option("--as-served", help="Cut crops from decoded video as serving does.")
+        bool, typer.Option("--as-served", help="Cut crops from decoded video as in serving.")
     ] = False,
     face_models: Annotated[Path, typer.Option(help="For --as-served.")] = Path(".runtime/faces"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; else all cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: all cores.")
+    ] = None,
 ) -> None:
     """Write actors with known valence and arousal: Aff-Wild2's layout, or clips."""
     rates = tuple(rate or (RATES if clips else ("25",)))
@@ -55,7 +57,7 @@ def synthesise(
         Console(stderr=True).print(f"{error}", style="red", markup=False)
         raise typer.Exit(1) from error
     clip_specs = list(iter_clip_specs(spec, actors))
-    pending = [piece for piece in clip_specs if not get_completion_file(out, spec, piece).exists()]
+    pending = [each for each in clip_specs if not get_completion_file(out, spec, each).exists()]
     _write_all(out, spec, pending, len(clip_specs), face_models, workers)
 
 
@@ -75,11 +77,11 @@ def _write_all(
         max_workers = workers or len(os.sched_getaffinity(0))
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(max_workers, len(pending)), mp_context=context) as pool:
-            work = [
-                pool.submit(write_recording, out, spec, piece, face_models) for piece in pending
+            futures = [
+                pool.submit(write_recording, out, spec, each, face_models) for each in pending
             ]
             try:
-                for done in as_completed(work):
+                for done in as_completed(futures):
                     done.result()
                     progress.advance(task)
             except BaseException:

@@ -1,11 +1,11 @@
-"""Pictures and sound into a file: the clips that demo, tests and training data are made of."""
+"""Writing of clips: frames and audio into a container file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import av
 from av.audio.stream import AudioStream
@@ -19,7 +19,7 @@ CLIP_SAMPLE_RATE_HZ: Final = 48_000
 """The rate that every audio codec in use accepts."""
 
 _VIDEO_TIME_BASE: Final = Fraction(1, 90_000)
-"""The clock of pictures at times of their own; a constant rate counts in frames."""
+"""Time base of frames at variable times; a constant rate uses 1 / rate."""
 _AUDIO_BLOCK_SAMPLES: Final = 1_024
 _CODEC_OPTIONS: Final = {
     "libx264": {"preset": "veryfast", "crf": "20"},
@@ -29,7 +29,7 @@ _CODEC_OPTIONS: Final = {
 
 def write_clip(
     path: Path,
-    pictures: Iterable[UInt8Array],
+    images: Iterable[UInt8Array],
     *,
     rate: Fraction = Fraction(25),
     times: Sequence[Fraction] | None = None,
@@ -38,55 +38,73 @@ def write_clip(
     audio_codec: str = "aac",
     container_options: Mapping[str, str] | None = None,
 ) -> None:
-    """Mux pictures, and sound if there is any, into the container that the suffix names.
+    """Mux frames, and audio if given, into the container of the path's suffix.
 
     Args:
-        pictures: (H, W, 3) uint8 RGB each, all of one size, both sides even.
-        rate: frames per second; with `times` only what the header declares.
-        times: presentation seconds of the pictures, rising; picture k is at k / rate otherwise.
+        path: of the file.
+        images: (H, W, 3) uint8 RGB each, all of one size, both sides even.
+        rate: frames per second; with `times` only declared in the header.
+        times: presentation seconds of the frames, ascending; default: frame k is at k / rate.
         waveform: (S,) float32 in [-1, 1], mono 16 kHz, from time 0; written at 48 kHz.
+        video_codec: FFmpeg's name of the encoder.
+        audio_codec: FFmpeg's name of the encoder.
         container_options: options of the muxer, such as `{"movflags": "+faststart"}`.
+
     """
     options = {"fflags": "+bitexact", **(container_options or {})}
     with av.open(str(path), "w", options=options) as container:
-        sound = None
-        video = container.add_stream(
+        audio = None
+        video = _as_any(container).add_stream(
             video_codec, rate=rate, options=_CODEC_OPTIONS.get(video_codec, {})
         )
         assert isinstance(video, VideoStream)
         if waveform is not None:
-            sound = _AudioTrackWriter(container, audio_codec, waveform)
+            audio = _AudioTrackWriter(container, audio_codec, waveform)
         tick = 1 / rate if times is None else _VIDEO_TIME_BASE
-        for index, picture in enumerate(pictures):
+        for index, image in enumerate(images):
             seconds = index / rate if times is None else times[index]
-            _mux_picture(container, video, picture, round(seconds / tick), tick)
-            if sound is not None:
-                sound.mux_until(seconds)
-        container.mux(video.encode(None))
-        if sound is not None:
-            sound.close()
+            _mux_image(container, video, image, round(seconds / tick), tick)
+            if audio is not None:
+                audio.mux_until(seconds)
+        _encode_and_mux(container, video, None)
+        if audio is not None:
+            audio.close()
 
 
-def _mux_picture(
-    container: OutputContainer, stream: VideoStream, picture: UInt8Array, ticks: int, tick: Fraction
+def _as_any(value: object) -> Any:
+    """Hide PyAV's partial types, whose methods are reported as unknown."""
+    return value
+
+
+def _encode_and_mux(
+    container: OutputContainer,
+    stream: VideoStream | AudioStream,
+    frame: av.VideoFrame | av.AudioFrame | None,
+) -> None:
+    """Encode a frame, None at the end, and write its packets."""
+    _as_any(container).mux(_as_any(stream).encode(frame))
+
+
+def _mux_image(
+    container: OutputContainer, stream: VideoStream, image: UInt8Array, ticks: int, tick: Fraction
 ) -> None:
     if not stream.codec_context.is_open:
-        height, width, _ = picture.shape
+        height, width, _ = image.shape
         stream.height, stream.width = height, width
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = tick
         stream.time_base = tick
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     frame.time_base = tick
     frame.pts = ticks
-    container.mux(stream.encode(frame))
+    _encode_and_mux(container, stream, frame)
 
 
 class _AudioTrackWriter:
-    """The audio stream of a clip, written block by block beside the pictures."""
+    """Audio stream of a clip, written in blocks between the frames."""
 
     def __init__(self, container: OutputContainer, codec: str, waveform: Float32Array) -> None:
-        stream = container.add_stream(codec, rate=CLIP_SAMPLE_RATE_HZ, layout="mono")
+        stream = _as_any(container).add_stream(codec, rate=CLIP_SAMPLE_RATE_HZ, layout="mono")
         assert isinstance(stream, AudioStream)
         self._container = container
         self._stream = stream
@@ -102,10 +120,10 @@ class _AudioTrackWriter:
             frame.sample_rate = SAMPLE_RATE_HZ
             frame.time_base = Fraction(1, SAMPLE_RATE_HZ)
             frame.pts = self._written
-            self._container.mux(self._stream.encode(frame))
+            _encode_and_mux(self._container, self._stream, frame)
             self._written += len(block)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining samples."""
         self.mux_until(Fraction(len(self._waveform), SAMPLE_RATE_HZ))
-        self._container.mux(self._stream.encode(None))
+        _encode_and_mux(self._container, self._stream, None)

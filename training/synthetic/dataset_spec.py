@@ -1,4 +1,4 @@
-"""What is to be synthesised, and what of it is one piece of work."""
+"""Specification of a synthetic data set, and its division into clips."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Final
 
 SPEC_FILE: Final = "synthesis.json"
 WORLD_VERSION: Final = 1
-"""Goes up when the same seed looks, sounds or feels different."""
+"""Incremented when the same seed gives other images, audio or truth."""
 SPLIT_FOLDERS: Final = ("Train_Set", "Validation_Set", "Test_Set")
 
 _SPLIT_PATTERN: Final = "TVXTTXTTVTXTTXT"
-"""Of every 15 actors 9 train, 2 validate, 4 are held out: Aff-Wild2's 356, 76, 162 videos."""
+"""Split of every 15 actors: 9 train, 2 validate, 4 test, as Aff-Wild2's 356, 76, 162 videos."""
 _ACTORS_PER_SEED: Final = 100_000
 
 
 class SpecMismatch(Exception):
-    """The folder holds another world."""
+    """The folder has a data set with another specification."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
-    """A data set or a set of clips. rates: names of `rates.RATES`.
+    """Specification of a data set or a set of clips.
 
-    as_served: whole pictures, coded, decoded, found and aligned as the service does it, rather
-        than crops drawn at once.
+    rates: names of `frame_rates.RATES`. as_served: crops are cut from encoded and decoded frames by
+    the service's detection and alignment, instead of being drawn directly.
     """
 
     seed: int
@@ -37,21 +37,21 @@ class DatasetSpec:
     as_served: bool
 
     def write(self, folder: Path) -> None:
-        """Note the order in the folder, so that it is gone on with and never mixed.
+        """Store the specification in the folder, so that only the same one can resume it.
 
-        Raises: OrderDiffers.
+        Raises: SpecMismatch.
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / SPEC_FILE
         text = json.dumps({"world": WORLD_VERSION, **asdict(self)}, indent=2) + "\n"
         if file.exists() and file.read_text() != text:
-            raise SpecMismatch(f"{file} names another seed, length, rate or kind")
+            raise SpecMismatch(f"{file} has another seed, length, rate or kind")
         file.write_text(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSpec:
-    """One actor's video at one rate. part: of the split; the actor belongs to one only."""
+    """One actor's video at one rate; an actor belongs to one split only."""
 
     actor: int
     name: str
@@ -60,9 +60,9 @@ class ClipSpec:
 
 
 def iter_clip_specs(spec: DatasetSpec, actor_count: int) -> Iterator[ClipSpec]:
-    """A data set has one rate an actor, in turn; clips have every rate of every actor.
+    """Iterate over the clips: one rate per actor, in turn; with `clips` every rate of every actor.
 
-    The turn shifts with every round of the split, so that each part meets every rate.
+    The turn shifts with every round of the split pattern, so that each split has every rate.
     """
     for index in range(actor_count):
         actor = spec.seed * _ACTORS_PER_SEED + index

@@ -1,4 +1,4 @@
-"""What a face does at one moment."""
+"""Facial expression at one time, and its tracks over time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.synthetic.trajectory import Doubles, interpolate_track
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
-    """What the face does at one moment; 0 everywhere is at rest, but for the lids."""
+    """Parameters of a facial expression; the defaults are a face at rest."""
 
     smile: float = 0.0
     """-1 corners down, 1 corners up."""
@@ -29,9 +29,9 @@ class Expression:
     cheek_raise: float = 0.0
     blush: float = 0.25
     gaze: float = 0.0
-    """-1 to the picture's left, 1 to its right."""
+    """-1 to the left of the image, 1 to its right."""
     yaw: float = 0.0
-    """Radians, to the picture's right; pitch is downwards, roll clockwise."""
+    """Radians, to the right of the image; pitch is downwards, roll clockwise."""
     pitch: float = 0.0
     roll: float = 0.0
 
@@ -55,11 +55,11 @@ class ExpressionTracks:
     roll: Doubles
 
     def sample(self, times: Doubles) -> list[Expression]:
-        """What the face does at each of the times."""
+        """Interpolate the expression at each of the times."""
         names = [field.name for field in fields(self)]
         rows = np.stack([interpolate_track(getattr(self, name), times) for name in names], axis=1)
         return [Expression(**dict(zip(names, map(float, row), strict=True))) for row in rows]
 
     def slice_steps(self, start: int, stop: int) -> Self:
-        """The control steps [start, stop)."""
+        """Return the control steps [start, stop)."""
         return type(self)(**{f.name: getattr(self, f.name)[start:stop] for f in fields(self)})

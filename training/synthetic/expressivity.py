@@ -1,10 +1,10 @@
-"""How an actor shows feelings: gains, leanings and lags that differ from person to person.
+"""Expressivity: the relation of an actor's feeling to what face and voice show.
 
-Face and voice each leak one half of the truth well and the other badly: the face is honest
-about valence, the voice about arousal. What is shown is the feeling, later, with a leaning of
-the actor, a slow drift that no patience averages out, and quick stirrings that time does.
-Source: faces tell valence, voices arousal (Scherer 2003; Russell, Bachorowski and
-Fernandez-Dols 2003); the sizes are ours.
+The face shows valence reliably and arousal unreliably, the voice the reverse. A channel shows the
+feeling with a lag, a gain and a bias of the actor, a slow drift that averaging over a clip does not
+remove, and fast noise that it does.
+Source: faces show valence, voices arousal (Scherer 2003; Russell, Bachorowski and Fernandez-Dols
+2003); the sizes are ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SETTLE_SECONDS: Final = 0.12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DimensionResponse:
-    """How one channel shows one dimension: shown = leaning + gain * felt + drift + stirring."""
+    """Response of one channel in one dimension: shown = bias + gain * felt + drift + noise."""
 
     gain: float
     bias: float
@@ -37,22 +37,22 @@ class DimensionResponse:
     noise: float
 
     def respond(self, felt: Doubles, random: np.random.Generator) -> Doubles:
-        """The dimension as this channel shows it."""
+        """Compute the shown value from the felt one, (N,) each."""
         drift = self.drift * draw_smooth_noise(len(felt), _DRIFT_SECONDS, random)
-        stirring = self.noise * draw_smooth_noise(len(felt), _NOISE_SECONDS, random)
-        return self.bias + self.gain * felt + drift + stirring
+        noise = self.noise * draw_smooth_noise(len(felt), _NOISE_SECONDS, random)
+        return self.bias + self.gain * felt + drift + noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpressionChannel:
-    """A face or a voice. lag_seconds: how long after the feeling it moves."""
+    """A face or a voice; lag_seconds: delay after the feeling."""
 
     lag_seconds: float
     valence: DimensionResponse
     arousal: DimensionResponse
 
     def express(self, feeling: Trajectory, random: np.random.Generator) -> Trajectory:
-        """The feeling as this channel shows it; may leave the plane a little."""
+        """Compute the shown trajectory; values may slightly exceed [-1, 1]."""
 
         def delayed(felt: Doubles) -> Doubles:
             return smooth_track(delay_track(felt, self.lag_seconds), _SETTLE_SECONDS)
@@ -65,10 +65,10 @@ class ExpressionChannel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expressivity:
-    """An actor's habits.
+    """An actor's expressive habits.
 
-    talkativeness: share of the time spent speaking, about. restlessness: of the head.
-    fidgets_per_second: hands or things before the face. glances_per_second: turns away.
+    talkativeness: approximate share of time spent speaking. restlessness: amplitude of head
+    motion. fidgets_per_second: occlusions of the face. glances_per_second: turns of the head.
     """
 
     face: ExpressionChannel
@@ -81,7 +81,7 @@ class Expressivity:
 
     @classmethod
     def from_seed(cls, seed: int) -> Self:
-        """The habits of the person of this seed."""
+        """Draw the habits of the actor of this seed."""
         random = np.random.default_rng([seed, 2])
         return cls(
             face=ExpressionChannel(

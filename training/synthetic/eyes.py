@@ -1,4 +1,4 @@
-"""Eyes and brows."""
+"""Drawing of eyes, brows and spectacles."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from training.synthetic.shapes import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EyeOpening:
-    """Where one eye is and how its lids stand.
+    """Coordinates of one eye and its lids, (H, W) each.
 
-    along: (H, W), -1 at the nose and 1 at the temple.
-    across, iris: from the middles of eye and iris.
-    height, upper, lower: v of the pixel and of the lids, from the eye's middle.
+    along: -1 at the nose, 1 at the temple. across, iris: distance from the centres of eye and iris.
+    height, upper, lower: v of the pixel and of the lids, from the eye's centre.
     """
 
     along: Plane
@@ -37,7 +36,7 @@ class _EyeOpening:
 
 
 def draw_eyes(face: Canvas, actor: Actor, expression: Expression) -> None:
-    """Both eyes with lids and lashes, looking at the viewer."""
+    """Draw both eyes with lids and lashes."""
     for side in (-1, 1):
         centre = side * actor.eye_distance
         part = face.view_around(centre, EYE_HEIGHT, 0.30, 0.20)
@@ -57,7 +56,7 @@ def draw_eyes(face: Canvas, actor: Actor, expression: Expression) -> None:
 
 
 def draw_brows(face: Canvas, actor: Actor, expression: Expression) -> None:
-    """Both brows, moved by surprise, anger and sorrow."""
+    """Draw both brows, moved by surprise, anger and sorrow."""
     for side in (-1, 1):
         middle = actor.eye_distance + 0.015 - 0.025 * expression.brow_frown
         part = face.view_around(side * middle, -0.22, 0.34, 0.24)
@@ -72,6 +71,25 @@ def draw_brows(face: Canvas, actor: Actor, expression: Expression) -> None:
         hairs = 0.003 * np.sin(part.u * 260 + part.v * 140 * side)
         distance = np.maximum(np.abs(part.v - line + hairs) - thickness, (np.abs(along) - 1) * 0.2)
         part.paint(scale_colour(actor.hair, 0.7), 0.85 * part.compute_mask(distance, 0.024))
+
+
+def draw_spectacles(face: Canvas, actor: Actor) -> None:
+    """Draw two rims, a bridge and the temples; the glass dims slightly."""
+    thickness = 0.010 + 0.018 * actor.spectacles
+    half_width, half_height = actor.eye_size + 0.075, actor.eye_size + 0.015
+    down = (face.v - EYE_HEIGHT - 0.02) / half_height
+    for side in (-1, 1):
+        across = (face.u - side * (actor.eye_distance + 0.01)) / half_width
+        rim = ((np.abs(across) ** 3 + np.abs(down) ** 3) ** (1 / 3) - 1) * half_height
+        face.dim(0.05 * face.compute_mask(rim))
+        face.paint(actor.rims, 0.95 * face.compute_mask(np.abs(rim) - thickness))
+    bridge = np.abs(face.v - EYE_HEIGHT + 0.02 - 0.25 * np.square(face.u)) - 0.8 * thickness
+    face.paint(
+        actor.rims, face.compute_mask(bridge) * (np.abs(face.u) < actor.eye_distance - half_width)
+    )
+    outside = np.abs(face.u) - actor.eye_distance - half_width
+    temple = np.maximum(np.abs(face.v - EYE_HEIGHT + 0.03) - 0.7 * thickness, -outside)
+    face.paint(actor.rims, 0.9 * face.compute_mask(temple))
 
 
 def _compute_lids(along: Plane, size: float, expression: Expression) -> tuple[Plane, Plane]:
@@ -103,7 +121,7 @@ def _draw_ball(part: Canvas, opening: _EyeOpening, actor: Actor, expression: Exp
 
 
 def _draw_crease(part: Canvas, opening: _EyeOpening) -> None:
-    """The fold over the eye and the shade in its corner."""
+    """Draw the fold above the eye and the shadow in its corner."""
     above = opening.height - opening.upper
     reach = np.clip(1.1 - np.square(opening.along), 0, 1)
     part.dim(0.36 * reach * gaussian_ridge(above + 0.052, 0.014))

@@ -1,4 +1,4 @@
-"""One picture of an actor."""
+"""Drawing of an actor: head, face, hair and shoulders."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from training.synthetic.background import render_background
 from training.synthetic.camera import Camera, HeadPlacement
 from training.synthetic.complexion import draw_complexion
 from training.synthetic.expression import Expression
-from training.synthetic.eyes import draw_brows, draw_eyes
+from training.synthetic.eyes import draw_brows, draw_eyes, draw_spectacles
 from training.synthetic.hair import draw_back_hair, draw_front_hair, draw_side, draw_strands
 from training.synthetic.head import draw_skin, shape_skull
 from training.synthetic.mouth import draw_mouth
 from training.synthetic.shapes import Canvas, Light
-from training.synthetic.spectacles import draw_spectacles
 from training.synthetic.sprite import Sprite
 from training.synthetic.torso import draw_ears, draw_shoulders
 
 _SIDE_YAW: Final = 0.6
-"""Radians beyond which the side of the head is drawn."""
+"""Yaw in radians beyond which the side of the head is drawn."""
 
 
 def draw_face(
     actor: Actor, expression: Expression, *, height: int, width: int, camera: Camera | None = None
 ) -> UInt8Array:
-    """Draw head and shoulders, looking at the camera.
+    """Draw head and shoulders, facing the camera.
 
-    Returns: (H, W, 3) uint8 RGB; without a camera of its own the head is about two thirds of
-        the height.
+    Returns: (H, W, 3) uint8 RGB; with the default camera the head takes two thirds of the height.
     """
     camera = camera or Camera()
     view = camera.place_head(0.0, height=height, width=width)
@@ -42,10 +40,10 @@ def draw_face(
 
 
 class ActorRenderer:
-    """An actor, of whom everything that does not move has been drawn already."""
+    """Renderer of an actor, with pre-rendered static parts."""
 
     def __init__(self, actor: Actor, *, density: float) -> None:
-        """density: pixels a half head height of the pictures to come."""
+        """Render the static parts; density: pixels per half head height."""
         self._actor = actor
         back = (-1.3, -1.3, 1.3, 0.45 + 1.25 * actor.hair_length)
         self._back_hair = Sprite.render(lambda to: draw_back_hair(to, actor), back, density)
@@ -63,11 +61,11 @@ class ActorRenderer:
         )
 
     def open_foreground(self, light: Light, view: HeadPlacement, expression: Expression) -> Canvas:
-        """A canvas of all that may come before the head, with the head's u and v."""
+        """Open a canvas for objects in front of the head, with the head's u and v."""
         return _open_canvas(light, view, (1.9, -1.5, 3.0), expression)
 
     def draw(self, light: Light, view: HeadPlacement, expression: Expression) -> None:
-        """Draw into the (3, H, W) linear light."""
+        """Draw the actor into (3, H, W) linear light."""
         actor = self._actor
         head = _open_canvas(light, view, (1.08, -1.22, 1.16), expression)
         back_reach = 0.45 + 1.25 * actor.hair_length
@@ -98,9 +96,9 @@ def _open_canvas(
     reach: tuple[float, float, float],
     expression: Expression | None,
 ) -> Canvas:
-    """The part of the picture within `reach` (aside, above, below) of the head's middle.
+    """Open the part of the image within `reach` (aside, above, below) of the head's centre.
 
-    It turns and sways with the head; without an expression it stands as the body does.
+    Its coordinates follow the head, or the body without an expression.
     """
     _, height, width = light.shape
     x, y, turn = locate_head(view, expression)
@@ -119,7 +117,7 @@ def _open_canvas(
 
 
 def locate_head(view: HeadPlacement, expression: Expression | None) -> tuple[float, float, float]:
-    """x, y in pixels of the middle and turn of the head, or of the body without an expression."""
+    """Return x, y in pixels and turn of the head, or of the body without an expression."""
     if expression is None:
         return view.x, view.y, view.turn
     sway = 0.5 * view.unit * min(max(expression.yaw, -0.4), 0.4)

@@ -1,4 +1,4 @@
-"""The cameras' rates, and the times of their frames."""
+"""Frame rates of the cameras, and the times of their frames."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ RATES: Final = (*CONSTANT_RATES, VARIABLE_RATE)
 
 _TICKS_PER_SECOND: Final = 90_000
 _MEAN_VARIABLE_HZ: Final = 30
+_STALL_SHARE: Final = 0.02
+"""Share of the frames of a variable rate that are followed by a stall."""
 
 
 def get_declared_rate(name: str) -> Fraction:
-    """What the header of a clip says."""
+    """Return the frame rate that a clip's header declares."""
     return CONSTANT_RATES.get(name, Fraction(_MEAN_VARIABLE_HZ))
 
 
 def draw_frame_times(name: str, seconds: float, *, seed: int) -> Sequence[Fraction]:
-    """When the frames of a clip are taken, from 0 on.
+    """Draw the times of a clip's frames, from 0.
 
-    A variable rate wavers between 15 and 60 a second, with a stall of up to 0.25 s now and then.
+    A variable rate varies between 15 and 60 per second, with occasional stalls of up to 0.25 s.
     """
     if name != VARIABLE_RATE:
         rate = CONSTANT_RATES[name]
@@ -38,7 +40,7 @@ def draw_frame_times(name: str, seconds: float, *, seed: int) -> Sequence[Fracti
     random = np.random.default_rng([seed, 8])
     times, now = [Fraction(0)], 0
     while True:
-        stalled = random.random() < 0.02
+        stalled = random.random() < _STALL_SHARE
         pause = random.uniform(0.1, 0.25) if stalled else 1 / random.uniform(15, 60)
         now += round(pause * _TICKS_PER_SECOND)
         if now >= seconds * _TICKS_PER_SECOND:

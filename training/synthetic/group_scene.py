@@ -1,4 +1,4 @@
-"""Several actors before one camera: they cross, leave and return."""
+"""Scene of several actors with one camera, who can cross, leave and return."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from training.synthetic.expression import Expression
 from training.synthetic.face import ActorRenderer
 
 MotionPath = Callable[[float], tuple[float, float, float] | None]
-"""Where an actor is at a moment: the head's middle as shares of width and height, and half its
-height as a share of the picture's height; None: not there."""
+"""Position of an actor at a time: the head's centre relative to width and height, and half its
+height relative to the image's height; None: not in the scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneActor:
-    """An actor and their way through the scene."""
+    """An actor and their motion through the scene."""
 
     seed: int
     path: MotionPath
 
 
 class GroupScene:
-    """A room and those in it; who comes later in `roles` stands further in front."""
+    """A room with actors; later actors are drawn in front of earlier ones."""
 
     def __init__(
         self, actors: Sequence[SceneActor], *, height: int, width: int, background_seed: int = 1000
     ) -> None:
-        """Args: room: the seed of the room and its light, which fall on all alike."""
+        """Create a scene; `background_seed` is of the room and its light, shared by all actors."""
         background_actor = Actor.from_seed(background_seed)
         self._height, self._width = height, width
         self._background = render_background(background_actor, height, width)
@@ -48,13 +48,13 @@ class GroupScene:
         ]
 
     def render_frame(self, seconds: float, expression: Expression | None = None) -> UInt8Array:
-        """(H, W, 3) uint8 RGB of a moment."""
+        """Render the frame at a time, (H, W, 3) uint8 RGB."""
         light = self._background.copy()
-        for role, actor_renderer in self._actors:
-            place = role.path(seconds)
-            if place is None:
+        for actor, actor_renderer in self._actors:
+            position = actor.path(seconds)
+            if position is None:
                 continue
-            x, y, size = place
+            x, y, size = position
             view = HeadPlacement(unit=size * self._height, x=x * self._width, y=y * self._height)
             actor_renderer.draw(light, view, expression or Expression())
         return self._camera.render_pixels(light, blur_pixels=0.0, grain=None)

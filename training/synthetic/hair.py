@@ -1,6 +1,8 @@
-"""Hair behind the head, over the forehead and beside the face."""
+"""Drawing of hair behind the head, over the forehead and beside the face."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
@@ -9,9 +11,11 @@ from training.synthetic.head import Skull, compute_lamp_direction
 from training.synthetic.shapes import Canvas, Light, Plane, gaussian_ridge, to_planes
 from training.synthetic.sprite import Sprite
 
+_EAR_COVERING_LENGTH: Final = 0.5
+
 
 def draw_back_hair(head: Canvas, actor: Actor) -> None:
-    """The hair behind the head, down to the shoulders when it is long."""
+    """Draw the hair behind the head, down to the shoulders if it is long."""
     if actor.baldness:
         return
     reach = 0.15 + 1.25 * actor.hair_length
@@ -25,12 +29,12 @@ def draw_back_hair(head: Canvas, actor: Actor) -> None:
 
 
 def draw_strands(head: Canvas, actor: Actor) -> None:
-    """Cover the canvas with hair, whatever the haircut."""
+    """Fill the canvas with hair, independent of the haircut."""
     head.light[:] = _render_strands(head, actor, 1.0)
 
 
 def draw_front_hair(head: Canvas, skull: Skull, actor: Actor, strands: Sprite) -> None:
-    """The hair over forehead and temples, parted, with its shade on the skin."""
+    """Draw the parted hair over forehead and temples, with its shadow on the skin."""
     if actor.baldness:
         return
     face = skull.turned
@@ -55,12 +59,12 @@ def draw_front_hair(head: Canvas, skull: Skull, actor: Actor, strands: Sprite) -
 
 
 def draw_side(head: Canvas, skull: Skull, actor: Actor, strands: Sprite) -> None:
-    """The side of a head that turns away: hair behind the temple, and the ear."""
+    """Draw the side of a turned head: hair behind the temple, and the ear."""
     inside = head.compute_mask(skull.outline)
     if not actor.baldness:
         edge = np.maximum(skull.front - 0.16 - 0.25 * np.clip(-head.v, 0, 1), head.v - 0.42)
         head.paint(strands.sample(head.u, head.v)[:3], inside * head.compute_mask(edge, 0.04))
-    if actor.hair_length > 0.5 and not actor.baldness:
+    if actor.hair_length > _EAR_COVERING_LENGTH and not actor.baldness:
         return
     ear = np.hypot((skull.front - 0.02) * (1 / 0.10), (head.v - 0.14) * (1 / 0.20))
     head.dim(0.25 * inside * head.compute_mask((ear - 1.15) * 0.1, 0.05))
@@ -73,7 +77,7 @@ def _crown_distance(head: Canvas, width: float) -> Plane:
 
 
 def _render_strands(head: Canvas, actor: Actor, brightness: float) -> Light:
-    """(3, H, W) hair: strands that fall from the parting, with a band of shine."""
+    """Render (3, H, W) hair: strands from the parting, with a band of shine."""
     fall = (head.u - actor.parting) / (1.15 + 0.5 * np.clip(head.v + 1, 0, 2))
     fall = fall + actor.curl * 0.035 * np.sin(head.v * 14 + 3 * np.sin(head.u * 9))
     strands = np.sin(fall * 90) + 0.7 * np.sin(fall * 157 + 2) + 0.5 * np.sin(fall * 263)

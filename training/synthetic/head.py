@@ -1,4 +1,4 @@
-"""Skull and skin: a head as an egg, lit by one lamp and the room."""
+"""Drawing of skull and skin: an egg-shaped head, lit by one lamp and ambient light."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _DEPTH: Final = 0.85
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skull:
-    """The head's outline and, on it, the coordinates of the features as the head turns.
+    """The head's outline and the coordinates of its turned face.
 
-    outline: (H, W) negative inside. depth: (H, W), towards the viewer.
+    outline: (H, W), negative inside. depth: (H, W), towards the viewer.
     half_width: (H, W), of the head at this height.
-    front: (H, W), how far forward on the head, towards its own nose; 0 at the ears.
+    front: (H, W), distance from the ears towards the nose.
     turned: the canvas with u and v on the turned face.
     """
 
@@ -35,7 +35,7 @@ class Skull:
 
 
 def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
-    """Lay the egg on the canvas and turn the face on it."""
+    """Compute the skull on the canvas and turn the face on it."""
     half_width, radius = _compute_head_shape(canvas.u, canvas.v, actor, expression)
     depth = _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
     turned = Canvas(
@@ -50,7 +50,7 @@ def shape_skull(canvas: Canvas, actor: Actor, expression: Expression) -> Skull:
 
 
 def compute_depth(u: Plane, v: Plane, actor: Actor, expression: Expression) -> Plane:
-    """How far the head reaches towards the viewer at places on it."""
+    """Compute the head's depth towards the viewer at u, v, (H, W)."""
     _, radius = _compute_head_shape(u, v, actor, expression)
     return _DEPTH * np.sqrt(np.clip(1 - radius, 0, 1))
 
@@ -58,7 +58,7 @@ def compute_depth(u: Plane, v: Plane, actor: Actor, expression: Expression) -> P
 def _compute_head_shape(
     u: Plane, v: Plane, actor: Actor, expression: Expression
 ) -> tuple[Plane, Plane]:
-    """The head's half width at each height, and the squared radius, 1 on the outline."""
+    """Compute the head's half width at each height, and the squared radius, 1 on the outline."""
     below = np.clip(v, 0, 1.2)
     taper = 0.34 - 0.20 * actor.jaw_width
     half_width = actor.face_width * (1 - taper * below * below)
@@ -72,7 +72,7 @@ def _compute_head_shape(
 def draw_skin(
     canvas: Canvas, skull: Skull, actor: Actor, expression: Expression, complexion: Sprite
 ) -> None:
-    """Paint the lit skin over everything inside the outline."""
+    """Draw the lit skin inside the outline."""
     relief = compute_relief(skull.turned, actor, expression)
     slope_v, slope_u = np.gradient(relief, canvas.pixel)
     normal_u = canvas.u / np.square(skull.half_width) - slope_u
@@ -89,13 +89,13 @@ def draw_skin(
 
 
 def compute_lamp_direction(actor: Actor) -> tuple[float, float, float]:
-    """The direction of the lamp: u, v, towards the viewer; a unit vector."""
+    """Compute the unit vector to the lamp: u, v, towards the viewer."""
     across, down = 0.85 * math.sin(actor.light_azimuth), -0.48
     return across, down, math.sqrt(1 - across**2 - down**2)
 
 
 def compute_light(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Light:
-    """(3, H, W) light on a surface; red wraps further round, as it does under skin."""
+    """Compute (3, H, W) light on a surface; red wraps further, as with subsurface scattering."""
     lamp = compute_lamp_direction(actor)
     facing = normal_u * lamp[0] + normal_v * lamp[1] + normal_z * lamp[2]
     warmth = actor.light_warmth
@@ -110,14 +110,14 @@ def compute_light(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plan
 
 
 def _blush_mask(face: Canvas, expression: Expression) -> Plane:
-    """Where blood takes green and blue away."""
+    """Compute the (H, W) strength of the blush, which absorbs green and blue."""
     cheeks = gaussian_bump(np.abs(face.u), face.v, at=(0.42, 0.34), size=(0.24, 0.19))
     nose = gaussian_bump(face.u, face.v, at=(0, 0.40), size=(0.12, 0.10))
     return expression.blush * (cheeks + 0.4 * nose)
 
 
 def _compute_specular(actor: Actor, normal_u: Plane, normal_v: Plane, normal_z: Plane) -> Plane:
-    """The lamp's reflection on the skin."""
+    """Compute the lamp's specular reflection on the skin, (H, W)."""
     across, down, forward = compute_lamp_direction(actor)
     length = math.hypot(across, down, forward + 1)
     towards = (normal_u * across + normal_v * down + normal_z * (forward + 1)) * (1 / length)

@@ -1,4 +1,4 @@
-"""Where the five points of a drawn face lie: known, not measured."""
+"""True positions of the five landmarks of a drawn face."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from service.domain.array_types import Float32Array
 from training.synthetic.actor import Actor
@@ -15,15 +16,16 @@ from training.synthetic.face import locate_head
 from training.synthetic.head import compute_depth
 from training.synthetic.mouth import compute_mouth_corner
 from training.synthetic.relief import EYE_HEIGHT
+from training.synthetic.shapes import Plane
 
 _MESH_OFFSETS: Final = np.array(
     [[0.0, -0.005], [0.0, -0.005], [0.0, 0.010], [0.050, 0.004], [-0.050, 0.004]]
 )
-"""Where the face mesh sees the points of a drawn face, beside where they are drawn."""
+"""Offset of the face mesh's landmarks from the drawn ones, on drawn faces."""
 
 
 def compute_landmarks(actor: Actor, expression: Expression, view: HeadPlacement) -> Float32Array:
-    """(5, 2) float32 pixels: eyes, nose tip and mouth corners, in the ArcFace template's order."""
+    """Compute (5, 2) float32 pixels: eyes, nose tip, mouth corners, in ArcFace's order."""
     corner, height = compute_mouth_corner(actor, expression)
     drawn = np.array(
         [
@@ -42,10 +44,11 @@ def compute_landmarks(actor: Actor, expression: Expression, view: HeadPlacement)
 
 
 def _undo_rotation(
-    points: np.ndarray, actor: Actor, expression: Expression
-) -> tuple[np.ndarray, np.ndarray]:
-    """u and v on the head of places on the turned face: the turn, inverted step by step."""
-    u, v = points[:, 0].copy(), points[:, 1].copy()
+    points: npt.NDArray[np.float64], actor: Actor, expression: Expression
+) -> tuple[Plane, Plane]:
+    """Convert points on the turned face to u and v of the head, by fixed-point iteration."""
+    u: Plane = points[:, 0].copy()
+    v: Plane = points[:, 1].copy()
     for _ in range(6):
         depth = compute_depth(u, v, actor, expression)
         u = (points[:, 0] + depth * math.sin(expression.yaw)) / math.cos(expression.yaw)

@@ -1,4 +1,4 @@
-"""Lips, teeth and tongue."""
+"""Drawing of lips, teeth and tongue."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from training.synthetic.shapes import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lips:
-    """How the mouth stands.
+    """Coordinates of the mouth, (H, W) each.
 
-    along: (H, W), -1 and 1 at the corners. arch: 1 in the middle, 0 at the corners.
+    along: -1 and 1 at the corners. arch: 1 in the middle, 0 at the corners.
     upper, lower: v of the edges of the opening. ends: 1 between the corners.
     """
 
@@ -35,7 +35,7 @@ class _Lips:
 
 
 def draw_mouth(face: Canvas, actor: Actor, expression: Expression) -> None:
-    """The mouth at its place: curved by the smile, opened by voice and arousal."""
+    """Draw the mouth: curved by the smile, opened by voice and arousal."""
     smile, opening = expression.smile, expression.mouth_opening
     half_width, corner = compute_mouth_corner(actor, expression)
     part = face.view_around(0, MOUTH_HEIGHT + 0.06, half_width + 0.12, 0.34)
@@ -59,7 +59,7 @@ def draw_mouth(face: Canvas, actor: Actor, expression: Expression) -> None:
 
 
 def compute_mouth_corner(actor: Actor, expression: Expression) -> tuple[float, float]:
-    """u and v of the mouth's corners."""
+    """Return u and v of the mouth's corners."""
     spread = 0.18 * expression.smile + 0.14 * expression.mouth_spread
     half_width = actor.mouth_width * (1 + spread - 0.14 * expression.mouth_opening)
     return half_width, MOUTH_HEIGHT - 0.047 * expression.smile
@@ -93,7 +93,7 @@ def _draw_upper_lip(part: Canvas, lips: _Lips, actor: Actor, smile: float) -> No
 
 
 def _draw_lower_lip(part: Canvas, lips: _Lips, actor: Actor, smile: float) -> None:
-    """The lower lip, which catches the light, the line between the lips, the shade below."""
+    """Draw the lower lip with its highlight, the line between the lips, the shadow below."""
     thickness = _compute_lip_fullness(actor, smile) * 0.068 * lips.arch**0.7
     below = part.v - lips.lower
     distance = np.maximum(-below, below - thickness)

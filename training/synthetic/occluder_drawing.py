@@ -1,4 +1,4 @@
-"""What comes before a face: a hand, a thing, a mug."""
+"""Drawing of occluders: a hand, a book, a mug."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from training.synthetic.sprite import Extent, Sprite
 
 OCCLUDER_EXTENT: Final[Extent] = (-1.3, -1.2, 1.3, 2.6)
 _FINGERS: Final = ((-0.36, -0.50), (-0.13, -0.72), (0.11, -0.74), (0.35, -0.58))
-"""u of each finger's middle, v of its tip, in a hand whose palm is at the origin."""
+"""u of each finger's axis, v of its tip, in a hand whose palm is at the origin."""
 
 
 def draw_occluder(canvas: Canvas, occluder: Occluder, actor: Actor) -> None:
-    """Draw it around the origin, upright, as it is right before the face."""
+    """Draw an occluder around the origin, upright, at its size in front of the face."""
     if occluder.kind is OccluderKind.HAND:
         _draw_hand(canvas, actor)
     elif occluder.kind is OccluderKind.THING:
@@ -28,7 +28,7 @@ def draw_occluder(canvas: Canvas, occluder: Occluder, actor: Actor) -> None:
 
 
 def composite_occluder(head: Canvas, sprite: Sprite, occluder: Occluder, seconds: float) -> None:
-    """Lay it over the head, as near as it is at the moment."""
+    """Composite an occluder over the head, at its position at this time."""
     nearness = occluder.proximity_at(seconds)
     if nearness <= 0:
         return
@@ -45,7 +45,7 @@ def composite_occluder(head: Canvas, sprite: Sprite, occluder: Occluder, seconds
 def _capsule_distance(
     canvas: Canvas, start: tuple[float, float], end: tuple[float, float], radius: float
 ) -> Plane:
-    """Distance from a rounded stick."""
+    """Compute the (H, W) signed distance from a capsule."""
     along_u, along_v = end[0] - start[0], end[1] - start[1]
     length = along_u**2 + along_v**2
     share = np.clip(
@@ -58,7 +58,7 @@ def _capsule_distance(
 
 
 def _draw_hand(canvas: Canvas, actor: Actor) -> None:
-    """The back of a hand with its fingers up and a sleeve below."""
+    """Draw the back of a hand with its fingers up and a sleeve below."""
     arm = _capsule_distance(canvas, (0.0, 0.9), (0.15, 3.4), 0.34)
     _paint_round(canvas, arm, scale_colour(actor.clothes, 0.9), 0.34)
     parts = [_capsule_distance(canvas, (0.0, 0.12), (0.0, 0.62), 0.46)]
@@ -81,7 +81,7 @@ def _paint_round(canvas: Canvas, distance: Plane, colour: Colour, depth: float) 
 
 
 def _draw_book(canvas: Canvas, colour: Colour) -> None:
-    """A book or a folder, with its title and a hand's thumb at its side."""
+    """Draw a book with its title."""
     distance = np.maximum(np.abs(canvas.u) - 0.78, np.abs(canvas.v) - 0.98)
     shade = 0.85 + 0.15 * np.clip(-canvas.v, -1, 1)
     canvas.dim(0.3 * canvas.compute_mask(distance - 0.04, 0.1))
@@ -92,7 +92,7 @@ def _draw_book(canvas: Canvas, colour: Colour) -> None:
 
 
 def _draw_mug(canvas: Canvas, colour: Colour, actor: Actor) -> None:
-    """A mug at the lips, held by a hand from below."""
+    """Draw a mug at the lips, held by a hand from below."""
     hand = _capsule_distance(canvas, (-0.18, 0.32), (0.30, 0.30), 0.20)
     body = np.maximum(np.abs(canvas.u) - 0.27, np.abs(canvas.v - 0.12) - 0.32)
     round_shade = np.sqrt(np.clip(1 - np.square(canvas.u / 0.29), 0.1, 1))

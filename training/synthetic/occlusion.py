@@ -1,4 +1,4 @@
-"""Hands and things that come between camera and face."""
+"""Occlusions of the face: kinds, times and motion of hands and objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.synthetic.actor import Colour
 from training.synthetic.trajectory import Doubles
 
 MOVE_SECONDS: Final = 0.14
-"""From out of sight to before the face."""
+"""Duration of the motion from outside the image to the face."""
 _OBJECT_COLOURS: Final[tuple[Colour, ...]] = (
     (0.30, 0.04, 0.03),
     (0.04, 0.05, 0.07),
@@ -23,7 +23,7 @@ _OBJECT_COLOURS: Final[tuple[Colour, ...]] = (
 
 
 class OccluderKind(StrEnum):
-    """What comes before the face; a mouth that is covered leaves a face to be found."""
+    """Kind of an occluder; a mug covers the mouth only, so that the face can still be detected."""
 
     HAND = "hand"
     THING = "thing"
@@ -32,7 +32,7 @@ class OccluderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occluder:
-    """A hand or thing before the face from `start` for `seconds`, coming from `side` (-1 or 1)."""
+    """An occluder, visible from `start` for `seconds`, moving in from `side` (-1 or 1)."""
 
     kind: OccluderKind
     start: float
@@ -42,12 +42,12 @@ class Occluder:
     colour: Colour
 
     def proximity_at(self, seconds: float) -> float:
-        """0 out of sight, 1 right before the face."""
+        """Return 0 outside the image, 1 in front of the face."""
         into, left = seconds - self.start, self.start + self.seconds - seconds
         return float(np.clip(min(into, left) / MOVE_SECONDS + 0.5, 0, 1))
 
     def hides_face_at(self, times: Doubles) -> BoolArray:
-        """(N,) whether it covers so much that there is no face to be found."""
+        """Return a (N,) mask of the times at which the face cannot be detected."""
         if self.kind is OccluderKind.MUG:
             return np.zeros(len(times), dtype=np.bool_)
         return (times > self.start) & (times < self.start + self.seconds)
@@ -56,7 +56,7 @@ class Occluder:
 def draw_occluders(
     seconds: float, per_second: float, random: np.random.Generator
 ) -> tuple[Occluder, ...]:
-    """Some for a clip, each for 0.3 to 1.5 s."""
+    """Draw the occluders of a clip, each visible for 0.3 to 1.5 s."""
     starts = np.sort(
         random.uniform(0.3, max(seconds, 0.3), size=random.poisson(per_second * seconds))
     )

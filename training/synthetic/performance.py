@@ -1,4 +1,4 @@
-"""One actor living through some seconds: what is felt, and what face and voice do about it."""
+"""Performance of one actor: the true feeling, and the face and voice that express it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from training.synthetic.trajectory import (
 )
 
 MAX_VISIBLE_YAW: Final = 0.95
-"""Radians beyond which a face counts as turned away: the mesh follows 0.9 and loses 1.1."""
+"""Yaw in radians beyond which a face is not visible: the face mesh tracks 0.9 and loses 1.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
-    """Everything about a clip but its pictures and its sound."""
+    """Parameters of a clip, from which its frames and audio are rendered."""
 
     seed: int
     seconds: float
@@ -42,41 +42,41 @@ class Performance:
     def from_seed(
         cls, actor_seed: int, *, seconds: float, take: int = 0, with_occlusions: bool = True
     ) -> Self:
-        """The actor of a seed in one of many takes; the same numbers give the same performance.
+        """Create a take of the actor of a seed; deterministic for the same arguments.
 
-        disturbed: hands and things come before the face, and it turns away.
+        with_occlusions: occluders cover the face, and the head turns away.
         """
-        actor, manner = Actor.from_seed(actor_seed), Expressivity.from_seed(actor_seed)
+        actor, expressivity = Actor.from_seed(actor_seed), Expressivity.from_seed(actor_seed)
         if not with_occlusions:
-            manner = replace(manner, fidgets_per_second=0.0, glances_per_second=0.0)
+            expressivity = replace(expressivity, fidgets_per_second=0.0, glances_per_second=0.0)
         seed = actor_seed * 1_000 + take
         random = np.random.default_rng([seed, 3])
         feeling = generate_trajectory(seconds=seconds, seed=seed)
-        voice = manner.voice.express(feeling, random)
-        speech = generate_speech(voice, actor.timbre, manner.talkativeness, random)
-        face = manner.face.express(feeling, random)
+        voice = expressivity.voice.express(feeling, random)
+        speech = generate_speech(voice, actor.timbre, expressivity.talkativeness, random)
+        face = expressivity.face.express(feeling, random)
         return cls(
             seed=seed,
             seconds=seconds,
             actor=actor,
             feeling=feeling,
-            expressions=compute_expressions(face, speech, manner, random),
+            expressions=compute_expressions(face, speech, expressivity, random),
             speech=speech,
-            occluders=draw_occluders(seconds, manner.fidgets_per_second, random),
+            occluders=draw_occluders(seconds, expressivity.fidgets_per_second, random),
         )
 
     @property
     def sample_count(self) -> int:
-        """Of sound at 16 kHz."""
+        """Number of audio samples at 16 kHz."""
         return round(self.seconds * SAMPLE_RATE_HZ)
 
     def truth_at(self, times: Doubles) -> Doubles:
-        """(N, 2) valence and arousal that are felt at the times."""
+        """Return the true valence and arousal at the times, (N, 2)."""
         tracks = (self.feeling.valence, self.feeling.arousal)
         return np.stack([interpolate_track(track, times) for track in tracks], axis=1)
 
     def is_visible_at(self, times: Doubles) -> BoolArray:
-        """(N,) bool: the face is neither covered nor turned away."""
+        """Return a (N,) mask: the face is neither occluded nor turned away."""
         yaw = interpolate_track(self.expressions.yaw, times)
         covered = np.zeros(len(times), dtype=np.bool_)
         for occluder in self.occluders:

@@ -1,4 +1,4 @@
-"""How a face rises over the egg: nose, brow, sockets, cheeks, lips and chin."""
+"""Relief of a face on the skull: nose, brow, sockets, cheeks, lips and chin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOUTH_HEIGHT: Final = 0.64
 
 
 def compute_relief(face: Canvas, actor: Actor, expression: Expression) -> Plane:
-    """(H, W) height over the egg, in half head heights."""
+    """Compute the (H, W) height above the skull, in half head heights."""
     height = _compute_nose(face, actor)
     height += _compute_bones(face, actor)
     height += _compute_flesh(face, actor, expression)
@@ -47,7 +47,7 @@ def _compute_bones(face: Canvas, actor: Actor) -> Plane:
 
 
 def _compute_flesh(face: Canvas, actor: Actor, expression: Expression) -> Plane:
-    """Cheeks, lips, and the folds that smile and frown make."""
+    """Compute the height of cheeks, lips, and the folds of smile and frown, (H, W)."""
     u, v = face.u, face.v
     side = np.abs(u)
     tip = EYE_HEIGHT + actor.nose_length

@@ -1,4 +1,4 @@
-"""The pictures of a performance: whole ones, or only the crops that serving would cut from them."""
+"""Rendering of a performance: whole frames, or only the crops that serving would cut from them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from training.synthetic.shapes import Light
 from training.synthetic.sprite import Sprite
 
 _CROP_DENSITY: Final = 60.0
-"""Pixels of half a head height in a crop, about."""
+"""Approximate pixels of half a head height in a crop."""
 _GRAIN_MARGIN: Final = 64
 _CROP_GRAIN_FACTOR: Final = 0.35
-"""Of the camera's grain after coding and shrinking to a crop."""
+"""Factor of the camera's grain after encoding and scaling to a crop."""
 _RESAMPLING_BLUR_PIXELS: Final = 0.35
-"""Pixels, of the crop's resampling."""
+"""Blur of the crop's resampling."""
 
 
 class PerformanceRenderer:
-    """One performance before one camera."""
+    """Renderer of one performance with one camera."""
 
     def __init__(
         self, performance: Performance, camera: Camera, *, height: int = 360, width: int = 640
@@ -45,7 +45,7 @@ class PerformanceRenderer:
         self._crop_scene: _SceneRenderer | None = None
 
     def render_frame(self, expression: Expression, seconds: float) -> UInt8Array:
-        """(H, W, 3) uint8 RGB, what the camera sees at a moment."""
+        """Render the camera's frame at a time, (H, W, 3) uint8 RGB."""
         view = self._place_head(seconds)
         if self._frame_scene is None:
             self._frame_scene = _SceneRenderer(self._performance, view.unit)
@@ -55,7 +55,7 @@ class PerformanceRenderer:
         return self._render_pixels(light, blur_pixels, self._camera.grain, seconds)
 
     def render_crop(self, expression: Expression, seconds: float) -> UInt8Array:
-        """(112, 112, 3) uint8 RGB, what serving would cut from the picture, drawn at once."""
+        """Render the crop that serving would cut from the frame, (112, 112, 3) uint8 RGB."""
         view = self._place_head(seconds)
         points = compute_landmarks(self._performance.actor, expression, view)
         matrix = estimate_similarity(points, ARCFACE_TEMPLATE)
@@ -71,7 +71,7 @@ class PerformanceRenderer:
         )
 
     def locate_landmarks(self, expression: Expression, seconds: float) -> Float32Array:
-        """(5, 2) pixels of the picture: where the five points of the face lie."""
+        """Return the five landmarks of the face in the frame, (5, 2) pixels."""
         return compute_landmarks(self._performance.actor, expression, self._place_head(seconds))
 
     def _place_head(self, seconds: float) -> HeadPlacement:
@@ -88,7 +88,7 @@ class PerformanceRenderer:
 
 
 class _SceneRenderer:
-    """The puppet and what comes before its face, at one density."""
+    """Renderer of an actor and its occluders, at one density."""
 
     def __init__(self, performance: Performance, density: float) -> None:
         actor = performance.actor
@@ -124,7 +124,7 @@ def _warp_background(background: Light, matrix: Float32Array) -> Light:
 
 
 def _draw_grain(height: int, width: int, seed: int) -> Float32Array:
-    """(H, W) noise of unit spread, with room to shift it from frame to frame."""
+    """Draw noise of unit variance, (H, W) plus a margin to shift it from frame to frame."""
     random = np.random.default_rng([seed, 5])
     shape = (height + _GRAIN_MARGIN, width + _GRAIN_MARGIN)
     return random.standard_normal(shape, dtype=np.float32)

@@ -1,14 +1,14 @@
-"""How much of the truth can be read, without any network, from faces, voices, both, and time.
+"""Ridge regression baseline: CCC from the true face and voice parameters, without any network.
 
-Ridge regression on what faces and voices really do, tested on actors that it has not met.
-`python -m training.synthetic.ridge_baseline` prints the table of docs/synthetic-world.md.
+Evaluated on held-out actors. `python -m training.synthetic.ridge_baseline` prints the table of
+docs/explanation/synthetic-world.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from rich.console import Console
@@ -24,14 +24,16 @@ CONTEXT_SECONDS: Final = 2.0
 
 _FACE_TRACKS: Final = tuple(field.name for field in fields(ExpressionTracks))
 _CONTEXT_STEP: Final = 2
-"""Frames between the neighbours that a context takes in."""
+"""Frames between the neighbours in a context."""
 _RIDGE: Final = 3.0
+_MIN_SPEECH_SHARE: Final = 0.1
+"""Share of a patch with speech above which its voice counts as audible."""
 
 
 def measure_ridge_ccc(
     train: Sequence[int], test: Sequence[int], *, seconds: float = 60.0
 ) -> dict[str, tuple[float, float]]:
-    """CCC of valence and arousal on the test actors, by what may be looked at."""
+    """Measure the CCC of valence and arousal on the test actors, by set of inputs."""
     train_clips, test_clips = (_build_feature_clips(actors, seconds) for actors in (train, test))
     views = {
         "face, one frame": ("face", 0),
@@ -53,10 +55,10 @@ def measure_ridge_ccc(
 
 
 def concordance_correlation(estimate: Doubles, truth: Doubles) -> float:
-    """Lin's concordance correlation coefficient."""
-    shared = 2 * np.mean((estimate - estimate.mean()) * (truth - truth.mean()))
+    """Compute Lin's concordance correlation coefficient."""
+    deviations = (estimate - estimate.mean()) * (truth - truth.mean())
     total = estimate.var() + truth.var() + (estimate.mean() - truth.mean()) ** 2
-    return float(shared / total)
+    return float(2 * deviations.mean() / total)
 
 
 _Clip = dict[str, Doubles]
@@ -69,7 +71,7 @@ def _build_feature_clips(actors: Sequence[int], seconds: float) -> list[_Clip]:
 
 
 def _compute_features(performance: Performance, seconds: float) -> _Clip:
-    """face: (N, D), 0 where it is hidden; voice: (N, D) as one patch hears it; truth: (N, 2)."""
+    """Compute face (N, D), 0 where hidden, voice (N, D) over one patch, and truth (N, 2)."""
     times = np.arange(0, seconds, 1 / RATE_HZ)
     is_visible = performance.is_visible_at(times).astype(np.float64)[:, None]
     face = sample_face_parameters(performance.expressions, times)
@@ -83,14 +85,14 @@ def _compute_features(performance: Performance, seconds: float) -> _Clip:
 
 
 def sample_face_parameters(tracks: ExpressionTracks, times: Doubles) -> Doubles:
-    """(N, 13) what the face does at the times."""
+    """Sample the face parameters at the times, (N, 13)."""
     return np.stack(
         [interpolate_track(getattr(tracks, name), times) for name in _FACE_TRACKS], axis=1
     )
 
 
 def _compute_voice_features(performance: Performance, times: Doubles) -> Doubles:
-    """(N, 6) loudness, pitch, breath, rate, formants and speech over the patch at each time."""
+    """Compute the voice parameters, averaged over the patch at each time, (N, 7)."""
     speech = performance.speech
     loudness = np.maximum(speech.loudness, 1e-6)
     columns = [
@@ -103,7 +105,7 @@ def _compute_voice_features(performance: Performance, times: Doubles) -> Doubles
     weight = speech.loudness > 0.15 * speech.loudness.max()
     share = _compute_patch_mean(weight.astype(np.float64), times)
     means = [_compute_patch_mean(c * weight, times) / np.maximum(share, 1e-9) for c in columns]
-    audible = share > 0.1
+    audible = share > _MIN_SPEECH_SHARE
     columns = [*(mean * audible for mean in means), audible.astype(np.float64), share]
     return np.stack(columns, axis=1)
 
@@ -137,16 +139,15 @@ def _fit_and_score(
     expected = np.concatenate([clip["truth"] for clip in test_clips])
     mean, spread = train_features.mean(axis=0), train_features.std(axis=0) + 1e-9
     x = (train_features - mean) / spread
-    weights = np.linalg.solve(
-        x.T @ x + _RIDGE * np.eye(x.shape[1]) * len(x) / 1_000, x.T @ (truth - truth.mean(axis=0))
-    )
+    gram = x.T @ x + _RIDGE * np.eye(x.shape[1]) * len(x) / 1_000
+    weights = cast("Doubles", np.linalg.solve(gram, x.T @ (truth - truth.mean(axis=0))))
     estimate = (test_features - mean) / spread @ weights + truth.mean(axis=0)
     valence, arousal = (concordance_correlation(estimate[:, k], expected[:, k]) for k in range(2))
     return valence, arousal
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table of CCCs."""
     table = Table("seen", "valence", "arousal", "mean")
     for name, (valence, arousal) in measure_ridge_ccc(range(120), range(1_000, 1_040)).items():
         table.add_row(name, *(f"{x:.3f}" for x in (valence, arousal, (valence + arousal) / 2)))

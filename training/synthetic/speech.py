@@ -1,4 +1,4 @@
-"""What larynx and mouth do while an actor babbles: phrases, syllables, pitch, loudness, breath.
+"""Speech gestures of a babbling actor: phrases, syllables, pitch, loudness, breath.
 
 Pitch, loudness and rate rise with arousal; pitch range and the share of harmonics over breath
 with valence.
@@ -28,18 +28,22 @@ VOWELS: Final = np.array(
 """Formants of a male speaker in Hz: Peterson & Barney 1952."""
 
 _LOUDNESS: Final = 0.055
-"""Linear, at rest, before the microphone."""
+"""Linear amplitude at rest, before the microphone."""
 _LOUDNESS_PER_AROUSAL: Final = 0.36
 """Powers of ten: 7 dB a unit."""
 _OCTAVES_PER_AROUSAL: Final = 0.50
+_ONSET_SHARE: Final = 0.12
+"""Share of a syllable that is its breathy onset."""
+_LONG_SILENCE_SHARE: Final = 0.3
+"""Share of the silences that are long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechGestures:
-    """(N,) each on the control grid, formants (N, 3).
+    """Control tracks of the voice, (N,) each on the control grid, formants (N, 3).
 
-    loudness: linear, 0 between syllables. breath: share of noise in [0, 1].
-    rate_hz: syllables a second. opening, spread: of the mouth. speaking: 1 within phrases.
+    loudness: linear, 0 between syllables. breath: share of noise in [0, 1]. rate_hz: syllables per
+    second. opening, spread: of the mouth. speaking: 1 within phrases.
     """
 
     pitch_hz: Doubles
@@ -54,36 +58,36 @@ class SpeechGestures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timbre:
-    """A voice at rest. formant_scale: relative to an adult male vocal tract."""
+    """Parameters of a voice at rest; formant_scale: relative to an adult male vocal tract."""
 
     pitch_hz: float
     formant_scale: float
     breathiness: float = 0.0
     tilt: float = 0.9
-    """How fast the harmonics fall off: amplitude is number ** -tilt."""
+    """Decay of the harmonics: amplitude is number ** -tilt."""
 
 
 def generate_speech(
     trajectory: Trajectory, timbre: Timbre, talkativeness: float, random: np.random.Generator
 ) -> SpeechGestures:
-    """Babble with the feeling of the moment."""
+    """Generate speech gestures that express a trajectory."""
     valence, arousal = (
         np.clip(trajectory.valence, -1.2, 1.2),
         np.clip(trajectory.arousal, -1.2, 1.2),
     )
     rate_hz = 4.1 + 1.5 * arousal
-    beat = np.cumsum(rate_hz) / CONTROL_RATE_HZ
-    syllable = beat.astype(np.int64)
-    within = beat - syllable
+    phase = np.cumsum(rate_hz) / CONTROL_RATE_HZ
+    syllable = phase.astype(np.int64)
+    within = phase - syllable
     count = int(syllable[-1]) + 2
-    speaking = _draw_phrases(len(beat), talkativeness, random)
+    speaking = _draw_phrases(len(phase), talkativeness, random)
     envelope = random.uniform(0.6, 1.0, size=count)[syllable] * np.sin(np.pi * within) ** 0.7
     envelope = envelope * smooth_track(speaking, 0.03)
     melody = smooth_track(random.normal(size=count)[syllable], 0.09)
     vowel = random.integers(len(VOWELS), size=count)[syllable]
     formants_hz = np.stack([smooth_track(VOWELS[vowel, k], 0.03) for k in range(3)], axis=1)
     octaves = _OCTAVES_PER_AROUSAL * arousal + (0.16 + 0.08 * valence) * melody
-    breath = 0.36 + timbre.breathiness - 0.32 * valence + 0.4 * (within < 0.12)
+    breath = 0.36 + timbre.breathiness - 0.32 * valence + 0.4 * (within < _ONSET_SHARE)
     return SpeechGestures(
         pitch_hz=timbre.pitch_hz * 2**octaves,
         loudness=envelope * _LOUDNESS * 10 ** (_LOUDNESS_PER_AROUSAL * arousal),
@@ -97,7 +101,7 @@ def generate_speech(
 
 
 def _draw_phrases(steps: int, talkativeness: float, random: np.random.Generator) -> Doubles:
-    """(steps,) 1 while speaking: phrases of 1.2 to 4 s, breaths, and silent stretches."""
+    """Draw a (steps,) track, 1 while speaking: phrases of 1.2 to 4 s between silences."""
     speaking = np.zeros(steps)
     now = random.uniform(0, 1.0)
     while now * CONTROL_RATE_HZ < steps:
@@ -105,6 +109,6 @@ def _draw_phrases(steps: int, talkativeness: float, random: np.random.Generator)
         first, last = (round(CONTROL_RATE_HZ * each) for each in (now, now + phrase))
         speaking[first:last] = 1.0
         silence = phrase * (1 / talkativeness - 1)
-        long = random.random() < 0.3
+        long = random.random() < _LONG_SILENCE_SHARE
         now += phrase + (random.uniform(1.5, 2.4) if long else random.uniform(0.3, 0.8)) * silence
     return speaking

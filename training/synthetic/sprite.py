@@ -1,4 +1,4 @@
-"""What does not change from frame to frame: drawn once, then laid into every picture."""
+"""Sprites: static drawings, rendered once and composited into every frame."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Extent = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sprite:
-    """A drawing without its background.
+    """A drawing with opacity.
 
-    texture: (H, W, 4) float32, linear RGB times its cover, and 1 - cover.
-    left, top: u and v of the first pixel's centre. density: pixels a unit.
+    texture: (H, W, 4) float32, linear RGB times opacity, and 1 - opacity.
+    left, top: u and v of the first pixel's centre. density: pixels per unit.
     """
 
     texture: Light
@@ -30,7 +30,7 @@ class Sprite:
 
     @classmethod
     def render(cls, draw: Callable[[Canvas], None], extent: Extent, density: float) -> Self:
-        """Draw on black and on white: what differs is what shines through."""
+        """Draw on black and on white; the difference gives the opacity."""
         left, top, right, bottom = extent
         u = np.arange(left, right, 1 / density, dtype=np.float32)[None, :]
         v = np.arange(top, bottom, 1 / density, dtype=np.float32)[:, None]
@@ -46,7 +46,7 @@ class Sprite:
         return cls(texture=np.ascontiguousarray(texture), left=left, top=top, density=density)
 
     def composite_onto(self, canvas: Canvas) -> None:
-        """Lay it over the canvas at the canvas's own u and v."""
+        """Composite the sprite over the canvas, at the canvas's u and v."""
         if not canvas.light.size:
             return
         sampled = self.sample(canvas.u, canvas.v)
@@ -54,7 +54,7 @@ class Sprite:
         canvas.light[:] += sampled[:3]
 
     def sample(self, u: Plane, v: Plane) -> Light:
-        """(4, H, W) colour and what shines through, at the places u, v."""
+        """Sample colour and 1 - opacity at u, v, (4, H, W)."""
         across = ((u - self.left) * self.density).astype(np.float32)
         down = ((v - self.top) * self.density).astype(np.float32)
         sampled = cv2.remap(

@@ -1,6 +1,8 @@
-"""What is round the face: neck and shoulders, ears."""
+"""Drawing of neck, shoulders and ears."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
@@ -8,23 +10,27 @@ from training.synthetic.actor import Actor
 from training.synthetic.head import compute_lamp_direction, compute_light
 from training.synthetic.shapes import Canvas, gaussian_bump, to_planes
 
+_COLLAR_HALF_WIDTH: Final = 0.60
+_HEM_HALF_WIDTH: Final = 0.55
+
 
 def draw_shoulders(body: Canvas, actor: Actor) -> None:
-    """A neck in the shade of the chin, and shoulders in a shirt."""
+    """Draw a neck with the chin's shadow, and shoulders in a shirt."""
     _draw_neck(body, actor)
     side = np.abs(body.u)
     slope = 0.20 * np.clip(side - 0.35, 0, 9) + 0.40 * np.square(np.clip(side - 0.95, 0, 9))
     collar = body.v - 1.46 + 0.62 * side * side
-    cloth = np.maximum(1.24 + slope - body.v, -collar - 9 * (side > 0.60))
+    cloth = np.maximum(1.24 + slope - body.v, -collar - 9 * (side > _COLLAR_HALF_WIDTH))
     across = np.clip(body.u * (1 / 1.7), -1, 1)
     facing = np.sqrt(np.clip(0.9 - across * across, 0.1, 1))
     shade = compute_light(actor, across * 0.9, np.full_like(across, -0.35), facing)
     weave = 1 + 0.03 * np.sin(body.u * 130) * np.sin(body.v * 110)
     weave += actor.stripes * 0.35 * np.tanh(4 * np.sin(body.v * 26 + 0.4 * body.u**2))
-    body.dim(0.35 * body.compute_mask(cloth - 0.05, 0.10) * (side < 0.6))
+    body.dim(0.35 * body.compute_mask(cloth - 0.05, 0.10) * (side < _COLLAR_HALF_WIDTH))
     body.paint(shade * to_planes(actor.clothes) * weave, body.compute_mask(cloth, 0.015))
     hem = np.abs(collar - 0.045) - 0.006
-    body.dim(0.25 * body.compute_mask(hem, 0.012) * (side < 0.55) * body.compute_mask(cloth))
+    is_hem = side < _HEM_HALF_WIDTH
+    body.dim(0.25 * body.compute_mask(hem, 0.012) * is_hem * body.compute_mask(cloth))
 
 
 def _draw_neck(body: Canvas, actor: Actor) -> None:
@@ -39,7 +45,7 @@ def _draw_neck(body: Canvas, actor: Actor) -> None:
 
 
 def draw_ears(head: Canvas, actor: Actor) -> None:
-    """Two ears at the sides of the head."""
+    """Draw both ears."""
     for side in (-1, 1):
         centre = side * (actor.face_width + 0.02)
         part = head.view_around(centre, 0.14, 0.14, 0.26)

@@ -1,4 +1,4 @@
-"""What an actor feels: seeded paths over the circumplex with waves, pauses and sudden events."""
+"""Trajectory of an actor's feeling: a seeded path of valence and arousal over time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 
 CONTROL_RATE_HZ: Final = 100
-"""The grid on which feelings, faces and voices are planned, whatever the camera's rate."""
+"""Rate of the control grid of feelings, faces and voices, independent of the frame rate."""
 MAX_AMPLITUDE: Final = 0.95
-"""No feeling reaches the rim of the plane."""
+"""Bound of valence and arousal."""
 
 _MEAN_SPREAD: Final = 0.20
-"""Spread of a clip's mean feeling."""
+"""Standard deviation of a clip's mean feeling."""
 _WAVE_SCALES: Final = ((2.6, 0.50), (1.0, 0.20))
-"""Seconds of a wave's sigma, and its spread."""
+"""Seconds of a wave's sigma, and its standard deviation."""
 _EVENTS_PER_SECOND: Final = 0.11
 _PAUSES_PER_SECOND: Final = 0.08
 
@@ -37,7 +37,7 @@ class Trajectory:
 
 
 def generate_trajectory(*, seconds: float, seed: int) -> Trajectory:
-    """A feeling that drifts, rests for a moment, and is struck by events."""
+    """Generate a trajectory of slow waves, pauses and sudden events."""
     random = np.random.default_rng([seed, 1])
     clock = _draw_paused_clock(int(seconds * CONTROL_RATE_HZ) + 2, random)
     valence, arousal = _draw_waves(clock, random), _draw_waves(clock, random)
@@ -52,12 +52,12 @@ def generate_trajectory(*, seconds: float, seed: int) -> Trajectory:
 
 
 def interpolate_track(track: Doubles, times: Doubles) -> Doubles:
-    """A track of the control grid at any times, such as those of frames."""
+    """Interpolate a track of the control grid at the times, (N,)."""
     return np.interp(times, np.arange(len(track)) / CONTROL_RATE_HZ, track)
 
 
 def draw_smooth_noise(steps: int, sigma_seconds: float, random: np.random.Generator) -> Doubles:
-    """(steps,) Gaussian noise of unit spread that changes over about `sigma_seconds`."""
+    """Draw (steps,) Gaussian noise of unit variance, correlated over about `sigma_seconds`."""
     reach = int(4 * sigma_seconds * CONTROL_RATE_HZ)
     offsets = np.arange(-reach, reach + 1) / (sigma_seconds * CONTROL_RATE_HZ)
     kernel = np.exp(-np.square(offsets) / 2)
@@ -66,7 +66,7 @@ def draw_smooth_noise(steps: int, sigma_seconds: float, random: np.random.Genera
 
 
 def smooth_track(track: Doubles, sigma_seconds: float) -> Doubles:
-    """A Gaussian mean over time; the ends are held."""
+    """Smooth a track with a Gaussian; the ends are extended by their values."""
     reach = int(4 * sigma_seconds * CONTROL_RATE_HZ)
     offsets = np.arange(-reach, reach + 1) / (sigma_seconds * CONTROL_RATE_HZ)
     kernel = np.exp(-np.square(offsets) / 2)
@@ -74,20 +74,20 @@ def smooth_track(track: Doubles, sigma_seconds: float) -> Doubles:
 
 
 def delay_track(track: Doubles, seconds: float) -> Doubles:
-    """The track, that much later; it starts at its first value."""
+    """Delay a track; it starts with its first value."""
     shift = round(seconds * CONTROL_RATE_HZ)
     return np.concatenate([np.full(shift, track[0]), track])[: len(track)]
 
 
 def _convolve_valid(padded: Doubles, kernel: Doubles) -> Doubles:
-    """`valid` convolution by Fourier transform."""
+    """Compute the "valid" convolution by Fourier transform."""
     size = len(padded) + len(kernel) - 1
     product = np.fft.rfft(padded, size) * np.fft.rfft(kernel, size)
     return np.fft.irfft(product, size)[len(kernel) - 1 : len(padded)]
 
 
 def _draw_paused_clock(steps: int, random: np.random.Generator) -> Doubles:
-    """(steps,) seconds of inner time, which stands still now and then."""
+    """Draw a (steps,) clock in seconds that pauses at random times."""
     speed = np.ones(steps)
     for start in np.flatnonzero(random.random(steps) < _PAUSES_PER_SECOND / CONTROL_RATE_HZ):
         speed[start : start + int(random.uniform(0.8, 2.5) * CONTROL_RATE_HZ)] = 0.0
@@ -109,7 +109,7 @@ def _draw_event_times(seconds: float, random: np.random.Generator) -> Doubles:
 
 
 def _compute_event_envelope(steps: int, start: float, hold_seconds: float) -> Doubles:
-    """Up within 0.3 s, held, gone over about a second."""
+    """Compute an envelope that rises within 0.3 s, holds, and falls within about a second."""
     elapsed = np.arange(steps) / CONTROL_RATE_HZ - start
     rise = 1 / (1 + np.exp(-np.clip(elapsed / 0.06, -60, 60)))
     fall = 1 / (1 + np.exp(-np.clip((elapsed - hold_seconds) / 0.25, -60, 60)))

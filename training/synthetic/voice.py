@@ -1,6 +1,6 @@
-"""From the gestures of a mouth to its sound, and the room's noise around it.
+"""Voice synthesis from speech gestures, with room noise.
 
-Source: Fant's source-filter model: harmonics through three resonances, beside breath.
+Source: Fant's source-filter model: harmonics through three resonances, and breath noise.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _STEP_SAMPLES: Final = SAMPLE_RATE_HZ // CONTROL_RATE_HZ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Microphone:
-    """Where the sound is taken up. gain: linear; hiss, hum: linear levels of the room's noise.
+    """Microphone and room; gain: linear; hiss, hum: linear levels of the room's noise.
 
-    knocks_per_second: doors, cups, steps.
+    knocks_per_second: impulsive noises such as doors, cups, steps.
     """
 
     gain: float = 1.0
@@ -34,7 +34,7 @@ class Microphone:
 
     @classmethod
     def from_seed(cls, seed: int) -> Self:
-        """Any microphone and room."""
+        """Draw a microphone and a room."""
         random = np.random.default_rng([seed, 6])
         return cls(
             gain=float(10 ** random.normal(0, 0.06)),
@@ -47,7 +47,7 @@ class Microphone:
 def synthesise_voice(
     gestures: SpeechGestures, timbre: Timbre, microphone: Microphone, *, seed: int
 ) -> Float32Array:
-    """The sound of the gestures.
+    """Synthesise the audio of the gestures.
 
     Returns: (S,) float32 in [-1, 1], mono 16 kHz, one control step shorter than the gestures.
     """
@@ -55,14 +55,14 @@ def synthesise_voice(
     loudness, breath = _upsample(gestures.loudness), _upsample(gestures.breath)
     voiced = _synthesise_harmonics(gestures, timbre)
     air = _draw_coloured_noise(len(loudness), random, middle_hz=3_200, width_hz=1_800)
-    sound = loudness * ((1 - 0.6 * breath) * voiced + 0.35 * breath * air)
+    audio = loudness * ((1 - 0.6 * breath) * voiced + 0.35 * breath * air)
     return np.clip(
-        microphone.gain * sound + _draw_room_noise(len(sound), microphone, random), -1, 1
+        microphone.gain * audio + _draw_room_noise(len(audio), microphone, random), -1, 1
     ).astype(np.float32)
 
 
 def _synthesise_harmonics(gestures: SpeechGestures, timbre: Timbre) -> Doubles:
-    """Every harmonic below 5.5 kHz, as loud as glottis and formants make it; about unit power."""
+    """Sum the harmonics below 5.5 kHz, weighted by tilt and formants, to about unit power."""
     phase = 2 * np.pi * np.cumsum(_upsample(gestures.pitch_hz)) / SAMPLE_RATE_HZ
     twice_cosine = 2 * np.cos(phase)
     before, wave = np.zeros_like(phase), np.sin(phase)
@@ -81,14 +81,14 @@ def _synthesise_harmonics(gestures: SpeechGestures, timbre: Timbre) -> Doubles:
 
 
 def _compute_formant_gain(frequency_hz: Doubles, formants_hz: Doubles) -> Doubles:
-    """The resonances' gain at one frequency a step, fading out at the highest frequency."""
+    """Compute the formants' gain at one frequency per step, fading to 0 at 5.5 kHz."""
     offsets = (frequency_hz[:, None] - formants_hz) / _BANDWIDTHS_HZ
     peaks = (np.array([1.0, 0.7, 0.4]) / np.sqrt(1 + np.square(offsets))).sum(axis=1)
     return peaks * np.clip((_MAX_HARMONIC_HZ - frequency_hz) / 300, 0, 1)
 
 
 def _draw_room_noise(samples: int, microphone: Microphone, random: np.random.Generator) -> Doubles:
-    """Hiss, mains hum, and knocks."""
+    """Draw hiss, mains hum and knocks, (samples,)."""
     moments = np.arange(samples) / SAMPLE_RATE_HZ
     noise = microphone.hiss * _draw_coloured_noise(samples, random, middle_hz=0, width_hz=4_500)
     for number in (1, 2, 3, 5):
@@ -106,7 +106,7 @@ def _draw_room_noise(samples: int, microphone: Microphone, random: np.random.Gen
 def _draw_coloured_noise(
     samples: int, random: np.random.Generator, *, middle_hz: float, width_hz: float
 ) -> Doubles:
-    """Noise of unit power around a frequency."""
+    """Draw noise of unit power around a frequency, (samples,)."""
     spectrum = np.fft.rfft(random.normal(size=samples))
     frequency_hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
     spectrum *= np.exp(-np.square((frequency_hz - middle_hz) / width_hz))
@@ -115,6 +115,6 @@ def _draw_coloured_noise(
 
 
 def _upsample(track: Doubles) -> Doubles:
-    """From the control grid to samples, in straight lines between the steps."""
+    """Interpolate linearly from the control grid to audio samples."""
     ramp = np.arange(_STEP_SAMPLES) / _STEP_SAMPLES
     return (track[:-1, None] + np.diff(track)[:, None] * ramp).ravel()

@@ -1,4 +1,4 @@
-"""Full-size files in the public layouts, written once and removed when the tests are over."""
+"""Fixtures: full-size files in the public layouts, written once and removed after the tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def arcface_file(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def emotion_file(folder: Path) -> Path:
-    """Of its time: in the format before zip archives."""
+    """A file in PyTorch's format before zip archives, as the original."""
     file = folder / "res50_ir_0.887.pth"
     state = public.make_state_dict(public.emotion_ir50())
     torch.save(state, file, _use_new_zipfile_serialization=False)

@@ -1,4 +1,4 @@
-"""The public files as data: their keys and shapes, with weights that follow from the key alone."""
+"""Public layouts: keys and shapes of the public files, with weights determined by their keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from math import prod, sqrt
 import numpy as np
 import torch
 from torch import Tensor
+
+from service.domain.array_types import Float32Array
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -22,7 +24,7 @@ def batch_norm_shapes(name: str, width: int) -> Shapes:
 
 
 def arcface_iresnet50() -> Shapes:
-    """ArcFace-torch `backbone.pth`, 475 keys."""
+    """Return the 475 keys of ArcFace-torch's `backbone.pth`."""
     shapes: Shapes = (
         {"conv1.weight": (64, 3, 3, 3)} | batch_norm_shapes("bn1", 64) | {"prelu.weight": (64,)}
     )
@@ -44,7 +46,7 @@ def arcface_iresnet50() -> Shapes:
 
 
 def emotion_ir50() -> Shapes:
-    """The ABAW3 pipeline's `res50_ir_0.887.pth`, 351 keys: the backbone and its classifier."""
+    """Return the 351 keys of the ABAW3 pipeline's `res50_ir_0.887.pth`, with its classifier."""
     shapes: Shapes = {"input_layer.0.weight": (64, 3, 3, 3)} | batch_norm_shapes(
         "input_layer.1", 64
     )
@@ -72,7 +74,7 @@ def emotion_ir50() -> Shapes:
 
 
 def vggish() -> Shapes:
-    """torchvggish `vggish.pth`, 18 keys."""
+    """Return the 18 keys of torchvggish's `vggish.pth`."""
     widths = {
         0: (1, 64),
         3: (64, 128),
@@ -93,7 +95,7 @@ def vggish() -> Shapes:
 
 
 def imagenet_resnet50() -> Shapes:
-    """Enough of torchvision's `resnet50` to be taken for it."""
+    """Return the keys of torchvision's `resnet50` by which it is recognised."""
     shapes: Shapes = {"conv1.weight": (64, 3, 7, 7)} | batch_norm_shapes("bn1", 64)
     for stage, blocks in enumerate((3, 4, 6, 3), start=1):
         for block in range(blocks):
@@ -104,8 +106,8 @@ def imagenet_resnet50() -> Shapes:
     return shapes | {"fc.weight": (1000, 2048), "fc.bias": (1000,)}
 
 
-def draw_array(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers in [-1, 1] that follow from the key: integers, so the same on every machine."""
+def draw_array(key: str, shape: tuple[int, ...]) -> Float32Array:
+    """Draw numbers in [-1, 1] from a key, in integer arithmetic, identical on every machine."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest(), "big")
     integers = np.random.Generator(np.random.PCG64(seed)).integers(
         -32_767, 32_768, size=prod(shape), dtype=np.int16
@@ -114,7 +116,7 @@ def draw_array(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def draw_weight(key: str, shape: tuple[int, ...]) -> Tensor:
-    """A weight of a size that keeps signals near 1 through the whole network."""
+    """Draw a weight, scaled so that activations stay near 1 through the network."""
     if not shape:
         return torch.tensor(7)
     values = draw_array(key, shape)
@@ -124,7 +126,7 @@ def draw_weight(key: str, shape: tuple[int, ...]) -> Tensor:
         values *= np.float32(0.2)
     else:
         values = np.float32(0.6) + np.float32(0.4) * values
-    return torch.from_numpy(values)
+    return torch.as_tensor(values)
 
 
 def make_state_dict(shapes: Shapes) -> dict[str, Tensor]:
@@ -132,21 +134,21 @@ def make_state_dict(shapes: Shapes) -> dict[str, Tensor]:
 
 
 def make_zero_state_dict(shapes: Shapes) -> dict[str, Tensor]:
-    """Keys and shapes with a single zero behind each: next to nothing on disk."""
+    """Build tensors that share a single zero, to write small files."""
     return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
 
 
 def make_crops() -> Tensor:
-    """(3, 3, 112, 112) uint8: coarse blocks under fine grain."""
+    """Make (3, 3, 112, 112) uint8 crops of coarse blocks with fine grain."""
     coarse = np.kron(draw_array("coarse", (3, 3, 8, 8)), np.ones((14, 14), np.float32))
-    return torch.from_numpy(
+    return torch.as_tensor(
         (127.5 + 90 * coarse + 30 * draw_array("grain", (3, 3, 112, 112))).astype(np.uint8)
     )
 
 
 def make_waveform() -> Tensor:
-    """(32000,) float32: two seconds of a loud tone that falls silent, over faint noise."""
+    """Make (32000,) float32: a loud tone that stops after 1.2 of 2 s, over faint noise."""
     seconds = np.arange(32_000) / 16_000
     tone = 0.8 * np.sin(2 * np.pi * 220 * seconds) * (seconds < 1.2)
     waveform = tone + 0.003 * draw_array("noise", (32_000,))
-    return torch.from_numpy(waveform.astype(np.float32))
+    return torch.as_tensor(waveform.astype(np.float32))

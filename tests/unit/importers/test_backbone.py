@@ -1,3 +1,5 @@
+"""Imported backbone files: writing, reading, refusals."""
+
 from __future__ import annotations
 
 import hashlib
@@ -26,7 +28,7 @@ def weights(backbone: ImportedBackbone, tmp_path: Path) -> Path:
     return write_backbone(backbone, tmp_path)
 
 
-def test_what_is_written_is_read_again(backbone: ImportedBackbone, weights: Path) -> None:
+def test_a_written_backbone_is_read_back(backbone: ImportedBackbone, weights: Path) -> None:
     again = read_backbone(weights)
     assert (again.kind, again.flags) == (backbone.kind, backbone.flags)
     assert again.state.keys() == backbone.state.keys()
@@ -68,7 +70,7 @@ def test_a_public_file_given_as_an_imported_one_is_refused_with_what_to_do(
         read_backbone(arcface_file)
 
 
-def test_training_starts_from_the_weights_with_attention_of_its_own(
+def test_loading_into_a_network_keeps_its_attention_weights(
     backbone: ImportedBackbone,
 ) -> None:
     network = IResNet(replace(ARCFACE_CONFIG, attention=True))
@@ -84,5 +86,5 @@ def test_a_network_of_another_size_does_not_take_the_weights(backbone: ImportedB
         backbone.load_into(IResNet(MINI.visual))
 
 
-def test_the_network_can_be_trained_on(backbone: ImportedBackbone) -> None:
+def test_the_imported_network_is_trainable(backbone: ImportedBackbone) -> None:
     assert all(parameter.requires_grad for parameter in backbone.build().parameters())

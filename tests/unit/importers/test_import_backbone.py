@@ -1,3 +1,5 @@
+"""Import of public weights: kinds, mismatches, conversions."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -32,9 +34,9 @@ def test_a_file_of_another_kind_is_refused_with_its_kind(
     kind: BackboneKind, other: BackboneKind, tmp_path: Path
 ) -> None:
     if kind is not other:
-        told = str(import_and_catch(kind, LAYOUTS[other](), tmp_path))
-        assert f"is not {kind}" in told
-        assert f"looks like --kind {other}." in told
+        message = str(import_and_catch(kind, LAYOUTS[other](), tmp_path))
+        assert f"is not {kind}" in message
+        assert f"looks like --kind {other}." in message
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -99,10 +101,10 @@ def test_half_precision_is_widened_and_reported(tmp_path: Path) -> None:
     assert torch.equal(backbone.state["features.0.bias"], torch.full((64,), 0.1).half().float())
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_non_finite_weights_are_refused(poison: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_non_finite_weights_are_refused(value: float, tmp_path: Path) -> None:
     state = public.make_zero_state_dict(public.vggish()) | {
-        "features.3.bias": torch.full((128,), poison)
+        "features.3.bias": torch.full((128,), value)
     }
     torch.save(state, tmp_path / "file.pth")
     with pytest.raises(WeightsNotFinite, match=r"features\.3\.bias"):

@@ -1,3 +1,5 @@
+"""The `import-backbone` command."""
+
 from __future__ import annotations
 
 import json
@@ -22,7 +24,7 @@ def test_public_weights_are_imported(vggish_file: Path, tmp_path: Path) -> None:
     assert read_backbone(tmp_path / "vggish.safetensors").flags == VggishFlags(final_relu=True)
 
 
-def test_a_wrong_file_fails_with_a_sentence_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_wrong_file_fails_with_a_message_and_writes_nothing(tmp_path: Path) -> None:
     torch.save(public.make_zero_state_dict(public.imagenet_resnet50()), tmp_path / "resnet50.pth")
     arguments = ["--kind", "arcface-iresnet50", "--out", str(tmp_path / "out")]
     result = RUNNER.invoke(app, ["import-backbone", *arguments, str(tmp_path / "resnet50.pth")])

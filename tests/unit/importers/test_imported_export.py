@@ -1,3 +1,5 @@
+"""Export of imported backbones: provenance, outputs, refusals."""
+
 from __future__ import annotations
 
 import json
@@ -43,7 +45,7 @@ def repository(folder: Path, imported: dict[str, Path]) -> Path:
     return target
 
 
-def test_provenance_names_the_sources_and_says_that_the_fusion_is_untrained(
+def test_provenance_names_the_sources_and_the_untrained_fusion(
     repository: Path, emotion: ImportedBackbone, voice: ImportedBackbone
 ) -> None:
     provenance = json.loads((repository / "provenance.json").read_text())
@@ -61,14 +63,14 @@ def test_provenance_hashes_the_weights_that_are_served(
 ) -> None:
     models = json.loads((repository / "provenance.json").read_text())["models"]
     face = ServedVisualBackbone(emotion.build_visual())
-    sound = ServedAudioBackbone(voice.build_audio())
+    audio = ServedAudioBackbone(voice.build_audio())
     assert models["visual_backbone"]["weights_sha256"] == hash_weights(face)
-    assert models["audio_backbone"]["weights_sha256"] == hash_weights(sound)
+    assert models["audio_backbone"]["weights_sha256"] == hash_weights(audio)
     assert models["visual_backbone"]["parameters"] == 37_283_520
 
 
 @torch.inference_mode()
-def test_exported_files_answer_as_the_imported_networks(
+def test_exported_files_have_the_outputs_of_the_imported_networks(
     repository: Path, emotion: ImportedBackbone, voice: ImportedBackbone
 ) -> None:
     crops = public.make_crops()
@@ -76,17 +78,17 @@ def test_exported_files_answer_as_the_imported_networks(
     expected = emotion.build()((crops.float() / 255 - 0.5) / 0.5)
     # another memory layout and folded batch norms
     torch.testing.assert_close(face(crops), expected, rtol=0, atol=1e-5)
-    patches = torch.from_numpy(public.draw_array("patches", (3, 96, 64)))
-    sound = load_model(repository / "audio_backbone" / "1" / "model.pt")
-    torch.testing.assert_close(sound(patches), voice.build()(patches), rtol=0, atol=1e-5)
+    patches = torch.as_tensor(public.draw_array("patches", (3, 96, 64)))
+    audio = load_model(repository / "audio_backbone" / "1" / "model.pt")
+    torch.testing.assert_close(audio(patches), voice.build()(patches), rtol=0, atol=1e-5)
 
 
 def test_backbone_of_the_other_modality_is_refused(
     imported: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(BackboneFileInvalid, match="no visual backbone"):
+    with pytest.raises(BackboneFileInvalid, match="not a visual backbone"):
         export_repository(MINI, repository=tmp_path, seed=0, visual=imported["voice"])
-    with pytest.raises(BackboneFileInvalid, match="no audio backbone"):
+    with pytest.raises(BackboneFileInvalid, match="not an audio backbone"):
         export_repository(MINI, repository=tmp_path, seed=0, audio=imported["face"])
     assert [*tmp_path.iterdir()] == []
 

@@ -1,10 +1,10 @@
-"""Imported networks and the public implementations, on weights and inputs that follow from a seed.
+"""Imported networks against the public implementations, on seeded weights and inputs.
 
-The figures are what the public code gave for `public_layouts.state`, `crops` and
-`sound`, on one thread: ArcFace-torch's `iresnet50` (insightface 7fadd420),
-ABAW3's `VisualBackbone(mode="ir")` (fbb305ae) and torchvggish (f3f9096a) with its
-numpy log-mel. Where they were taken, ours gave the same bits; the log-mel, which
-torchvggish leaves in float64, agreed to 3e-7.
+The expected values are outputs of the public code for `public_layouts.make_state_dict`,
+`make_crops` and `make_waveform`, on one thread: ArcFace-torch's `iresnet50` (insightface 7fadd420),
+ABAW3's `VisualBackbone(mode="ir")` (fbb305ae) and torchvggish (f3f9096a) with its numpy log-mel. On
+the machine of the measurement this project gave the same bits; the log-mel, which torchvggish
+leaves in float64, agreed to 3e-7.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def scaled(crops: Tensor) -> Tensor:
     return (crops.float() / 255 - 0.5) / 0.5
 
 
-def assert_figures_match(
+def assert_statistics_match(
     actual: Tensor, *, first: list[float], last: list[float], mean: float, std: float
 ) -> None:
-    """1e-5, relative to numbers of order 1; another set of kernels differs by 9e-6."""
+    """Compare to 1e-5 of numbers of order 1; other CPU kernels differ by 9e-6."""
     values = actual.double()
-    figures = [*values[0, : len(first)], *values[-1, -len(last) :], values.mean()]
+    statistics = [*values[0, : len(first)], *values[-1, -len(last) :], values.mean()]
     expected = [*first, *last, mean]
-    np.testing.assert_allclose(np.array(figures), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.array(statistics), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(values.std(correction=0), std, rtol=1e-5)
 
 
 @torch.inference_mode()
 def test_arcface_weights_embed_a_crop_as_arcface_torch_does(arcface_file: Path) -> None:
     network = import_backbone(BackboneKind.ARCFACE, arcface_file).build()
-    assert_figures_match(
+    assert_statistics_match(
         network(scaled(public.make_crops())),
         first=[0.1031149, 1.8164274, 0.9315293, -0.4904328, -0.399987, 1.1638823],
         last=[-0.0867076, -0.0407313, -1.496839],
@@ -52,12 +52,12 @@ def test_arcface_weights_embed_a_crop_as_arcface_torch_does(arcface_file: Path) 
 
 
 @torch.inference_mode()
-def test_emotion_weights_embed_the_middle_of_a_face_as_their_pipeline_does(
+def test_emotion_weights_embed_the_centre_of_a_face_as_their_pipeline_does(
     emotion_file: Path,
 ) -> None:
     network = import_backbone(BackboneKind.EMOTION, emotion_file).build()
     embeddings = network(scaled(public.make_crops()))
-    assert_figures_match(
+    assert_statistics_match(
         embeddings,
         first=[0.0075514, 0.0312114, -0.0080291, 0.0461696, -0.0574899, 0.0098082],
         last=[0.0096252, 0.0122124, -0.025533],
@@ -68,7 +68,7 @@ def test_emotion_weights_embed_the_middle_of_a_face_as_their_pipeline_does(
 
 
 @torch.inference_mode()
-def test_an_emotion_embedding_is_the_same_to_the_bit_whatever_shares_its_batch(
+def test_an_emotion_embedding_is_bit_identical_in_every_batch(
     emotion_file: Path,
 ) -> None:
     served = ServedVisualBackbone(
@@ -79,7 +79,7 @@ def test_an_emotion_embedding_is_the_same_to_the_bit_whatever_shares_its_batch(
     assert torch.equal(together, alone[[2, 0, 1, 0, 2]])
 
 
-def test_log_mel_is_that_of_torchvggish_beside_a_loud_tone_and_after_it() -> None:
+def test_log_mel_equals_torchvggish_during_and_after_a_loud_tone() -> None:
     spectra = LOG_MEL.compute_spectra(public.make_waveform().unfold(0, 400, 160))
     assert tuple(spectra.shape) == (198, 64)
     first = [2.2451109, 3.8778747, 4.3827604, 4.0834722, 2.452939, 0.5679584]
@@ -95,7 +95,7 @@ def test_log_mel_is_that_of_torchvggish_beside_a_loud_tone_and_after_it() -> Non
 def test_vggish_weights_embed_a_patch_as_torchvggish_does(vggish_file: Path) -> None:
     patches = LOG_MEL(public.make_waveform(), torch.tensor([0, 96]))
     raw = import_backbone(BackboneKind.VGGISH, vggish_file).build()(patches)
-    assert_figures_match(
+    assert_statistics_match(
         raw,
         first=[-0.1780971, 0.1251128, -0.3020217, -0.106844, -0.0181929, 0.10392],
         last=[-0.0621604, -0.1586513, -0.0280146],
@@ -107,7 +107,7 @@ def test_vggish_weights_embed_a_patch_as_torchvggish_does(vggish_file: Path) -> 
 
 
 @torch.inference_mode()
-def test_vggish_with_pca_gives_the_whole_numbers_of_torchvggish(
+def test_vggish_with_pca_gives_the_integers_of_torchvggish(
     vggish_file: Path, tmp_path: Path
 ) -> None:
     pca = tmp_path / "pca.npz"
@@ -116,6 +116,6 @@ def test_vggish_with_pca_gives_the_whole_numbers_of_torchvggish(
     network = import_backbone(BackboneKind.VGGISH, vggish_file, final_relu=True, pca=pca).build()
     actual = network(LOG_MEL(public.make_waveform(), torch.tensor([0, 96])))
     expected = [140, 136, 210, 144, 196, 123, 152, 45, 100, 108, 224, 87, 106, 0, 151, 86, 102, 138]
-    # A number that lies between two steps may fall to either, in another set of kernels.
+    # With other CPU kernels a number between two steps may round to either.
     torch.testing.assert_close(actual[0, :18], torch.tensor(expected).float(), rtol=0, atol=1)
     assert torch.equal(actual, actual.round())

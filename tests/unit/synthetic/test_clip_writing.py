@@ -1,4 +1,4 @@
-"""What is written is what a decoder reads: every picture at its time, the sound beside it."""
+"""Written clips, as a decoder reads them: frame times, audio, codecs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.clip import render_demo_clip, write_clip
 
 
-def grey_pictures(count: int) -> list[UInt8Array]:
+def make_grey_images(count: int) -> list[UInt8Array]:
     return [np.full((48, 64, 3), 5 * k % 256, np.uint8) for k in range(count)]
 
 
@@ -37,13 +37,13 @@ def times_of(path: Path) -> list[float]:
         ("webm", "libvpx-vp9", "libopus"),
     ],
 )
-def test_every_picture_and_the_whole_sound_come_back(
+def test_all_frames_and_audio_are_decoded(
     tmp_path: Path, suffix: str, video_codec: str, audio_codec: str
 ) -> None:
     path = tmp_path / f"clip.{suffix}"
     write_clip(
         path,
-        grey_pictures(50),
+        make_grey_images(50),
         waveform=tone(2.0),
         video_codec=video_codec,
         audio_codec=audio_codec,
@@ -51,27 +51,27 @@ def test_every_picture_and_the_whole_sound_come_back(
     assert times_of(path) == pytest.approx([k / 25 for k in range(50)], abs=1e-3)
     with av.open(str(path)) as container:
         blocks = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
-    sound = np.concatenate(blocks)
-    # an AAC frame of 1024 samples, and its priming, may hang over the end
-    assert len(sound) / 48_000 == pytest.approx(2.0, abs=0.05)
-    assert np.abs(sound[24_000:48_000]).max() == pytest.approx(0.3, abs=0.05)
+    audio = np.concatenate(blocks)
+    # an AAC frame of 1024 samples, and its priming, may exceed the end
+    assert len(audio) / 48_000 == pytest.approx(2.0, abs=0.05)
+    assert np.abs(audio[24_000:48_000]).max() == pytest.approx(0.3, abs=0.05)
 
 
-def test_pictures_keep_their_own_times(tmp_path: Path) -> None:
+def test_frames_have_the_given_times(tmp_path: Path) -> None:
     times = [Fraction(k * k, 200) for k in range(20)]
-    write_clip(tmp_path / "clip.mp4", grey_pictures(20), times=times)
+    write_clip(tmp_path / "clip.mp4", make_grey_images(20), times=times)
     assert times_of(tmp_path / "clip.mp4") == pytest.approx([float(t) for t in times], abs=1e-4)
 
 
 def test_broadcast_rate_does_not_drift(tmp_path: Path) -> None:
     rate = Fraction(30_000, 1_001)
-    write_clip(tmp_path / "clip.mp4", grey_pictures(40), rate=rate)
+    write_clip(tmp_path / "clip.mp4", make_grey_images(40), rate=rate)
     expected = [float(k / rate) for k in range(40)]
     assert times_of(tmp_path / "clip.mp4") == pytest.approx(expected, abs=1e-6)
 
 
-def test_clip_without_waveform_has_no_sound_stream(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", grey_pictures(5))
+def test_clip_without_waveform_has_no_audio_stream(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", make_grey_images(5))
     with av.open(str(tmp_path / "clip.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
 

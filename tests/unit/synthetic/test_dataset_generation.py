@@ -1,4 +1,4 @@
-"""A data set in Aff-Wild2's layout, and clips with their truth, as the command writes them."""
+"""The `synthesise` command: a data set in Aff-Wild2's layout, and clips with their truth."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training.synthetic.annotation_writer import write_annotations
 from training.synthetic.command import app
 from training.synthetic.dataset_spec import DatasetSpec, iter_clip_specs
 from training.synthetic.frame_rates import RATES, draw_frame_times
 from training.synthetic.performance import Performance
+from training.synthetic.recording_writer import write_annotations
 
 
 def synthesise(out: Path, *options: str) -> int:
@@ -57,11 +57,11 @@ def test_every_frame_has_a_row_and_every_visible_frame_a_crop(dataset_root: Path
             int(crop.stem) - 1 for crop in dataset_root.glob(f"cropped_aligned/{file.stem}/*.jpg")
         }
         assert crops == set(np.flatnonzero(visible).tolist())
-        picture = cv2.imread(
+        image = cv2.imread(
             str(dataset_root / "cropped_aligned" / file.stem / f"{min(crops) + 1:05d}.jpg")
         )
-        assert picture is not None
-        assert picture.shape == (112, 112, 3)
+        assert image is not None
+        assert image.shape == (112, 112, 3)
 
 
 def test_rows_are_the_truth_or_unannotated(dataset_root: Path) -> None:
@@ -96,12 +96,12 @@ def test_same_seed_writes_the_same_bytes(dataset_root: Path, tmp_path: Path) -> 
 def test_only_missing_recordings_are_rendered_again(tmp_path: Path) -> None:
     options = ("--seconds", "1", "--seed", "5", "--workers", "1")
     assert synthesise(tmp_path, "--actors", "2", *options) == 0
-    kept, lost = sorted(tmp_path.glob("VA_Estimation_Challenge/*/*.txt"))
-    before, content = kept.stat().st_mtime_ns, lost.read_bytes()
-    lost.unlink()
+    existing, missing = sorted(tmp_path.glob("VA_Estimation_Challenge/*/*.txt"))
+    before, content = existing.stat().st_mtime_ns, missing.read_bytes()
+    missing.unlink()
     assert synthesise(tmp_path, "--actors", "2", *options) == 0
-    assert kept.stat().st_mtime_ns == before
-    assert lost.read_bytes() == content
+    assert existing.stat().st_mtime_ns == before
+    assert missing.read_bytes() == content
 
 
 def test_another_dataset_spec_is_not_mixed_into_a_folder(dataset_root: Path) -> None:
@@ -134,21 +134,21 @@ def test_variable_rate_varies_and_stalls() -> None:
 
 
 def test_split_sizes_are_official_and_subject_disjoint() -> None:
-    order = DatasetSpec(seed=1, seconds=1, rates=("25",), clips=False, as_served=False)
-    pieces = list(iter_clip_specs(order, 150))
-    parts = [piece.split_folder for piece in pieces]
-    counts = [parts.count(part) for part in ("Train_Set", "Validation_Set", "Test_Set")]
+    spec = DatasetSpec(seed=1, seconds=1, rates=("25",), clips=False, as_served=False)
+    clips = list(iter_clip_specs(spec, 150))
+    splits = [clip.split_folder for clip in clips]
+    counts = [splits.count(split) for split in ("Train_Set", "Validation_Set", "Test_Set")]
     assert counts == [90, 20, 40]
-    assert len({piece.actor for piece in pieces}) == 150
+    assert len({clip.actor for clip in clips}) == 150
     other = DatasetSpec(seed=2, seconds=1, rates=("25",), clips=False, as_served=False)
-    assert not {p.actor for p in pieces} & {p.actor for p in iter_clip_specs(other, 150)}
+    assert not {clip.actor for clip in clips} & {clip.actor for clip in iter_clip_specs(other, 150)}
 
 
 def test_every_split_has_every_frame_rate() -> None:
     rates = ("24", "25", "30", "60", "variable")
-    order = DatasetSpec(seed=0, seconds=1, rates=rates, clips=False, as_served=False)
-    met = {(piece.split_folder, piece.rate) for piece in iter_clip_specs(order, 75)}
-    assert len(met) == 3 * len(rates)
+    spec = DatasetSpec(seed=0, seconds=1, rates=rates, clips=False, as_served=False)
+    pairs = {(clip.split_folder, clip.rate) for clip in iter_clip_specs(spec, 75)}
+    assert len(pairs) == 3 * len(rates)
 
 
 def test_synthesising_needs_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""A drawn actor is a face to the models that the service uses, and its expression shows."""
+"""Drawn faces: detection by the service's models, determinism, expressions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from training.synthetic.trajectory import Trajectory
 FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
 
-def face_score(picture: UInt8Array) -> float:
-    """The best score of the short-range face detector on the whole picture."""
+def face_score(image: UInt8Array) -> float:
+    """Return the best score of the short-range face detector on the image."""
     network = FaceNetwork(FACE_MODELS, DETECTOR_FILE, ["classificators"])
-    side = max(picture.shape[:2])
+    side = max(image.shape[:2])
     padded = np.zeros((side, side, 3), np.uint8)
-    padded[: picture.shape[0], : picture.shape[1]] = picture
+    padded[: image.shape[0], : image.shape[1]] = image
     small = cv2.resize(padded, (128, 128), interpolation=cv2.INTER_LINEAR)
     (logits,) = network.run(small.astype(np.float32) / np.float32(127.5) - np.float32(1))
     return float((1 / (1 + np.exp(-np.clip(logits, -50, 50)))).max())
@@ -38,8 +38,8 @@ def face_score(picture: UInt8Array) -> float:
 def test_face_detector_finds_every_actor_in_every_mood(seed: int) -> None:
     performance = Performance.from_seed(seed, seconds=20, with_occlusions=False)
     for expression in performance.expressions.sample(np.array([3.0, 9.0, 15.0])):
-        picture = draw_face(performance.actor, expression, height=360, width=640)
-        assert face_score(picture) > 0.7
+        image = draw_face(performance.actor, expression, height=360, width=640)
+        assert face_score(image) > 0.7
 
 
 def test_detector_finds_nothing_on_an_empty_wall() -> None:
@@ -48,12 +48,12 @@ def test_detector_finds_nothing_on_an_empty_wall() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(360, 640), (640, 360), (180, 320), (96, 96)])
-def test_picture_has_the_size_that_was_asked_for(height: int, width: int) -> None:
-    picture = draw_face(Actor.from_seed(0), Expression(), height=height, width=width)
-    assert (picture.shape, picture.dtype) == ((height, width, 3), np.uint8)
+def test_image_has_the_requested_size(height: int, width: int) -> None:
+    image = draw_face(Actor.from_seed(0), Expression(), height=height, width=width)
+    assert (image.shape, image.dtype) == ((height, width, 3), np.uint8)
 
 
-def test_same_actor_and_expression_draw_the_same_picture() -> None:
+def test_same_actor_and_expression_draw_the_same_image() -> None:
     actor, expression = Actor.from_seed(3), Expression(smile=0.4, brow_raise=-0.2, yaw=0.1)
     first = draw_face(actor, expression, height=120, width=160)
     assert np.array_equal(first, draw_face(actor, expression, height=120, width=160))
@@ -67,7 +67,7 @@ def test_actors_of_different_seeds_look_different() -> None:
 
 
 def mean_expression(valence: float, arousal: float) -> Expression:
-    """The mean face of a minute of one feeling, without its blinks."""
+    """Compute the median expression of a minute of one feeling, without its blinks."""
     steps = np.ones(6_000)
     feeling = Trajectory(valence=valence * steps, arousal=arousal * steps)
     random = np.random.default_rng(0)
@@ -81,7 +81,8 @@ def test_smile_opens_with_valence_and_eyes_with_arousal() -> None:
     glad, sad = mean_expression(0.8, 0), mean_expression(-0.8, 0)
     alert, calm = mean_expression(0, 0.8), mean_expression(0, -0.8)
     assert glad.smile > 0.4 > -0.4 > sad.smile
-    assert alert.lid_opening > 1.1 > 0.9 > calm.lid_opening
+    assert alert.lid_opening > 1.1
+    assert calm.lid_opening < 0.9
     assert alert.blush > calm.blush + 0.4
     assert sad.brow_sorrow > 0.2 > glad.brow_sorrow
 

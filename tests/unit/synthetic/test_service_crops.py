@@ -1,4 +1,4 @@
-"""Drawn crops against those that the service's own finder and alignment cut."""
+"""Drawn crops, against crops cut by the service's detection and alignment."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def read_crop(file: Path) -> UInt8Array:
 
 
 def test_service_crops_match_drawn_crops(tmp_path: Path) -> None:
-    piece = ClipSpec(actor=500_000, name="actor", split_folder="Test_Set", rate="25")
+    clip = ClipSpec(actor=500_000, name="actor", split_folder="Test_Set", rate="25")
     for folder, as_served in (("drawn", False), ("served", True)):
-        order = DatasetSpec(seed=5, seconds=4, rates=("25",), clips=False, as_served=as_served)
-        write_recording(tmp_path / folder, order, piece, FACE_MODELS)
+        spec = DatasetSpec(seed=5, seconds=4, rates=("25",), clips=False, as_served=as_served)
+        write_recording(tmp_path / folder, spec, clip, FACE_MODELS)
     differences = [
         np.abs(read_crop(served).astype(int) - read_crop(drawn)).mean()
         for served in tmp_path.glob("served/cropped_aligned/actor/*.jpg")
@@ -41,10 +41,10 @@ def test_service_crops_match_drawn_crops(tmp_path: Path) -> None:
 
 def test_default_finder_finds_the_visible_faces() -> None:
     times = np.arange(0, 4, 0.16)
-    seen = found = 0
+    visible_count = found_count = 0
     for seed in range(20, 28):
         performance = Performance.from_seed(seed, seconds=4.0)
-        studio = PerformanceRenderer(performance, Camera.from_seed(performance.seed))
+        renderer = PerformanceRenderer(performance, Camera.from_seed(performance.seed))
         finder = open_face_finder(FACE_MODELS, None)
         moments = zip(
             times,
@@ -53,7 +53,7 @@ def test_default_finder_finds_the_visible_faces() -> None:
             strict=True,
         )
         for seconds, expression, visible in moments:
-            face = next(iter(finder.find(studio.render_frame(expression, float(seconds)))), None)
-            seen += bool(visible)
-            found += bool(visible) and face is not None
-    assert found >= 0.97 * seen > 100
+            face = next(iter(finder.find(renderer.render_frame(expression, float(seconds)))), None)
+            visible_count += bool(visible)
+            found_count += bool(visible) and face is not None
+    assert found_count >= 0.97 * visible_count > 100

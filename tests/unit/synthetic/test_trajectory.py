@@ -1,4 +1,4 @@
-"""Feelings move smoothly, rest, are struck; faces and voices show them late and in part."""
+"""Trajectories of feelings, and their expression by the face."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_feeling_stays_on_the_plane_and_visits_both_sides_of_each_axis() -> None
         assert 0.3 < track.std() < 0.6
 
 
-def test_valence_and_arousal_are_not_the_same_thing() -> None:
+def test_valence_and_arousal_are_nearly_uncorrelated() -> None:
     valence, arousal = (
         np.concatenate([getattr(take, name) for take in TRAJECTORIES])
         for name in ("valence", "arousal")
@@ -32,12 +32,12 @@ def test_trajectory_has_pauses_and_fast_changes() -> None:
     )
     assert (speed < 0.005).mean() > 0.03
     assert speed.max() > 1.5
-    # smooth all the same: no jump within a frame
+    # still smooth: no jump within a frame
     assert speed.max() < 6
 
 
 def test_face_follows_the_feeling_later() -> None:
-    lags = []
+    lags: list[float] = []
     for seed in range(8):
         performance = Performance.from_seed(seed, seconds=60)
         felt = performance.feeling.valence
@@ -47,7 +47,7 @@ def test_face_follows_the_feeling_later() -> None:
     assert 0.2 <= float(np.median(lags)) <= 0.7
 
 
-def test_same_seed_gives_the_same_performance_and_another_take_another() -> None:
+def test_same_seed_gives_the_same_performance_and_takes_differ() -> None:
     times = np.arange(0, 5, 0.04)
     first, second, third = (Performance.from_seed(3, seconds=5, take=take) for take in (0, 0, 1))
     assert np.array_equal(first.truth_at(times), second.truth_at(times))
@@ -56,7 +56,7 @@ def test_same_seed_gives_the_same_performance_and_another_take_another() -> None
     assert not np.array_equal(first.truth_at(times), third.truth_at(times))
 
 
-def test_undisturbed_face_is_always_visible() -> None:
+def test_face_without_occlusions_is_always_visible() -> None:
     times = np.arange(0, 30, 0.04)
     calm = Performance.from_seed(5, seconds=30, with_occlusions=False)
     assert calm.is_visible_at(times).all()

@@ -1,4 +1,4 @@
-"""The voice follows what it shows, measured on the sound itself."""
+"""Synthesised voice: pitch, loudness, breath and noise, measured on the audio."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ QUIET_MICROPHONE = Microphone()
 
 def make_gestures(valence: float, arousal: float, *, talkativeness: float = 1.0) -> SpeechGestures:
     steps = np.ones(SECONDS * CONTROL_RATE_HZ + 1)
-    shown = Trajectory(valence=valence * steps, arousal=arousal * steps)
-    return generate_speech(shown, TIMBRE, talkativeness, np.random.default_rng(0))
+    expressed = Trajectory(valence=valence * steps, arousal=arousal * steps)
+    return generate_speech(expressed, TIMBRE, talkativeness, np.random.default_rng(0))
 
 
 def synthesise_audio(
@@ -31,8 +31,9 @@ def synthesise_audio(
 
 
 def periodicity(waveform: Float32Array) -> tuple[float, float]:
-    """Median pitch in Hz and median share of harmonics, from the autocorrelation of loud parts."""
-    pitches, shares = [], []
+    """Measure median pitch in Hz and median share of harmonics, by autocorrelation."""
+    pitches: list[float] = []
+    shares: list[float] = []
     for start in range(0, len(waveform) - 1024, 512):
         part = waveform[start : start + 1024]
         if part.std() < 0.6 * waveform.std():
@@ -57,7 +58,7 @@ def test_pitch_loudness_and_rate_rise_with_arousal() -> None:
     assert make_gestures(0, 0.9).rate_hz.mean() > 1.5 * make_gestures(0, -0.9).rate_hz.mean()
 
 
-def test_breath_gives_way_to_harmonics_with_valence() -> None:
+def test_share_of_harmonics_over_breath_rises_with_valence() -> None:
     assert (
         periodicity(synthesise_audio(0.9, 0))[1] > periodicity(synthesise_audio(-0.9, 0))[1] + 0.05
     )
@@ -68,7 +69,7 @@ def test_neutral_pitch_is_that_of_the_timbre() -> None:
     assert periodicity(synthesise_audio(0, 0))[0] == pytest.approx(120, rel=0.1)
 
 
-def test_same_seed_speaks_the_same_words() -> None:
+def test_same_seed_gives_the_same_audio() -> None:
     assert np.array_equal(synthesise_audio(0.3, 0.3), synthesise_audio(0.3, 0.3))
 
 

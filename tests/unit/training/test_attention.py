@@ -1,21 +1,26 @@
+"""LA-SE attention, against its equations."""
+
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from training.networks.attention import ChannelAttention, LocalAttention, LocalThenChannelAttention
 
+Doubles = npt.NDArray[np.float64]
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+
+def sigmoid(x: Doubles) -> Doubles:
     return 1 / (1 + np.exp(-x))
 
 
-def weights(layer: torch.nn.Module) -> list[np.ndarray]:
+def weights(layer: torch.nn.Module) -> list[Doubles]:
     return [value.detach().double().numpy() for value in layer.parameters()]
 
 
 def test_lanet_then_senet_follow_their_equations() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     network = LocalThenChannelAttention(32, reduction=16)
     x = torch.randn(2, 32, 3, 5)
     w1, b1, w2, b2 = weights(network.local)
@@ -45,8 +50,8 @@ def test_reduction_is_sixteen_and_only_lanet_has_biases() -> None:
     assert tuple(network.channel.reduce.weight.shape) == (32, 512)
 
 
-def test_a_crop_is_weighed_the_same_wherever_it_stands_in_the_batch() -> None:
-    torch.manual_seed(0)
+def test_attention_does_not_depend_on_the_position_in_the_batch() -> None:
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     x = torch.randn(8, 16, 7, 7)
     for network in (LocalAttention(16, 4), ChannelAttention(16, 4)):
         assert torch.equal(network(x).flip(0), network(x.flip(0)))

@@ -1,3 +1,5 @@
+"""Training data: layout, crops, video, spectra, samples, embeddings."""
+
 from __future__ import annotations
 
 from fractions import Fraction
@@ -10,11 +12,12 @@ import torch
 from toy_dataset import TOY_RECORDINGS, ToyRecording, write_dataset
 
 from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
-from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
+from service.domain.track_pipeline import ForwardFill
 from service.domain.windows import Features, Windower
 from service.media.audio import AudioReader
-from service.media.demux import ClipLimits, open_container
+from service.media.demux import open_container
+from service.media.media_info import ClipLimits
 from service.media.stream_selection import select_audio_stream, select_video_stream
 from service.media.video import VideoReader
 from training.data.augmentation import Augmentation
@@ -30,10 +33,9 @@ from training.data.errors import (
     VideoUnreadable,
 )
 from training.data.layout import Recording, Split, filter_split, fingerprint_dataset, read_dataset
-from training.data.samples import EpochBatchSampler, FrameDataset, SampleSource
+from training.data.samples import EpochBatchSampler, FrameDataset, SampleSource, WindowGrid
 from training.data.spectra_cache import SpectraCache
 from training.data.video import extend_times, read_video
-from training.data.window_grid import WindowGrid
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.synthetic.container import write_clip
 
@@ -56,9 +58,9 @@ def log_mel() -> LogMel:
 def test_every_recording_is_read_with_its_split_and_video(
     dataset_root: Path, recordings: dict[str, Recording]
 ) -> None:
-    assert set(recordings) == {take.name for take in TOY_RECORDINGS}
-    tested = {r.name for r in filter_split(tuple(recordings.values()), Split.TEST)}
-    assert tested == {"test0", "test1"}
+    assert set(recordings) == {recording.name for recording in TOY_RECORDINGS}
+    test_names = {r.name for r in filter_split(tuple(recordings.values()), Split.TEST)}
+    assert test_names == {"test0", "test1"}
     assert (
         recordings["duo_left"].video
         == recordings["duo_right"].video
@@ -67,7 +69,7 @@ def test_every_recording_is_read_with_its_split_and_video(
     assert recordings["duo_left"].subject == recordings["duo_right"].subject == "duo"
 
 
-def test_rows_without_annotation_keep_their_place(recordings: dict[str, Recording]) -> None:
+def test_rows_without_annotation_stay_in_place(recordings: dict[str, Recording]) -> None:
     duo = recordings["duo_left"]
     assert len(duo) == 50
     assert np.flatnonzero(~duo.is_annotated).tolist() == [3, 4]
@@ -118,31 +120,30 @@ def break_layout(root: Path, fault: str) -> None:
         ("valence,arousal\n\n0.1,0.5\n", AnnotationUnreadable, "line 2"),
     ],
 )
-def test_a_wrong_layout_is_refused_by_name(
+def test_a_wrong_layout_is_refused_with_its_fault(
     tmp_path: Path, fault: str, error: type[Exception], message: str
 ) -> None:
-    takes = tuple(
-        take for take in TOY_RECORDINGS if take.name in ("train0", "train1", "check0", "test0")
-    )
-    root = write_dataset(tmp_path, takes, videos=False)
+    names = ("train0", "train1", "check0", "test0")
+    recordings = tuple(recording for recording in TOY_RECORDINGS if recording.name in names)
+    root = write_dataset(tmp_path, recordings, videos=False)
     break_layout(root, fault)
     with pytest.raises(error, match=message):
         read_dataset(root)
 
 
-def test_the_fingerprint_follows_annotations_and_faces(tmp_path: Path, dataset_root: Path) -> None:
-    takes = (
+def test_the_fingerprint_depends_on_face_masks(tmp_path: Path, dataset_root: Path) -> None:
+    recordings = (
         ToyRecording(name="a", folder="Train_Set"),
         ToyRecording(name="b", folder="Validation_Set"),
     )
-    root = write_dataset(tmp_path, takes, videos=False)
+    root = write_dataset(tmp_path, recordings, videos=False)
     before = fingerprint_dataset(read_dataset(root))
     assert before == fingerprint_dataset(read_dataset(root))
     (root / "cropped_aligned" / "a" / "00007.jpg").unlink()
     assert before != fingerprint_dataset(read_dataset(root))
 
 
-def test_a_crop_comes_as_rgb_of_the_served_size(tmp_path: Path) -> None:
+def test_a_crop_is_read_as_rgb_of_the_served_size(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "00001.jpg"), np.full((224, 224, 3), (10, 20, 200), np.uint8))
     crop = read_crop(tmp_path, 0)
     assert crop.shape == (112, 112, 3)
@@ -158,24 +159,24 @@ def test_training_and_serving_decode_the_same_frames_and_audio(
     tmp_path: Path, rate: Fraction
 ) -> None:
     clip = tmp_path / "clip.mp4"
-    draw = np.random.default_rng(0)
-    waveform = (0.3 * draw.standard_normal(40_000)).astype(np.float32)
-    pictures = [draw.integers(0, 255, (48, 48, 3), np.uint8) for _ in range(60)]
-    write_clip(clip, iter(pictures), rate=rate, waveform=waveform)
-    times, heard = read_video(clip)
+    random = np.random.default_rng(0)
+    waveform = (0.3 * random.standard_normal(40_000)).astype(np.float32)
+    images = [random.integers(0, 255, (48, 48, 3), np.uint8) for _ in range(60)]
+    write_clip(clip, iter(images), rate=rate, waveform=waveform)
+    times, samples = read_video(clip)
     limits = ClipLimits(max_seconds=60, max_frames=1_000, max_pixels=10_000)
     with open_container(clip) as container:
         reader = VideoReader(
             container, select_video_stream(container, clip), limits=limits, threads=1
         )
-        assert times.tolist() == [picture.time_seconds for picture in reader.read()]
+        assert times.tolist() == [frame.time_seconds for frame in reader.read()]
     with open_container(clip) as container:
-        sound = AudioReader(container, select_audio_stream(container, None))
-        served, starts = sound.read_patches([patch_start_hop(seconds) for seconds in times])
+        audio = AudioReader(container, select_audio_stream(container, None))
+        served, starts = audio.read_patches([patch_start_hop(seconds) for seconds in times])
     assert starts[0] == 0
-    longest = min(len(served), len(heard))
-    assert longest > 39_000
-    np.testing.assert_array_equal(served[:longest], heard[:longest])
+    count = min(len(served), len(samples))
+    assert count > 39_000
+    np.testing.assert_array_equal(served[:count], samples[:count])
 
 
 def test_unreadable_video_is_refused(tmp_path: Path) -> None:
@@ -191,46 +192,46 @@ def test_rows_past_the_video_continue_at_its_frame_rate() -> None:
     assert extend_times(np.zeros(0), 3, 4.0).tolist() == [0.0, 0.25, 0.5]
 
 
-def test_patches_from_stored_spectra_are_those_of_the_served_front_end(
+def test_patches_from_stored_spectra_equal_those_of_the_served_front_end(
     tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
 ) -> None:
     recording = recordings["duo_right"]
     assert recording.video is not None
     times, waveform = read_video(recording.video)
-    track = SpectraCache(tmp_path, log_mel).read(recording)
-    assert track.compute_row_times(45, 30.0).tolist() == times[:45].tolist()
+    spectra = SpectraCache(tmp_path, log_mel).read(recording)
+    assert spectra.compute_row_times(45, 30.0).tolist() == times[:45].tolist()
     starts = torch.tensor([patch_start_hop(seconds) for seconds in times[:45]])
-    expected = log_mel(torch.from_numpy(waveform), starts)
+    expected = log_mel(torch.as_tensor(waveform), starts)
     torch.testing.assert_close(
-        track.cut_patches(times[:45], PATCH_HOPS), expected, rtol=0, atol=1e-5
+        spectra.cut_patches(times[:45], PATCH_HOPS), expected, rtol=0, atol=1e-5
     )
 
 
-def test_a_recording_without_video_is_silent_and_runs_at_the_rate(
+def test_a_recording_without_video_is_silent_and_has_the_given_rate(
     tmp_path: Path, log_mel: LogMel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    takes = (
+    recordings = (
         ToyRecording(name="a", folder="Train_Set"),
         ToyRecording(name="b", folder="Validation_Set"),
     )
-    recording = read_dataset(write_dataset(tmp_path / "world", takes, videos=False))[0]
-    tracks = SpectraCache(tmp_path / "tracks", log_mel)
-    tracks.prepare([recording])
+    recording = read_dataset(write_dataset(tmp_path / "world", recordings, videos=False))[0]
+    cache = SpectraCache(tmp_path / "tracks", log_mel)
+    cache.prepare([recording])
     assert "a has no video: silence" in caplog.text
-    track = tracks.read(recording)
-    times = track.compute_row_times(len(recording), 20.0)
+    spectra = cache.read(recording)
+    times = spectra.compute_row_times(len(recording), 20.0)
     assert times[-1] == pytest.approx(49 / 20)
-    patches = track.cut_patches(times, PATCH_HOPS)
+    patches = spectra.cut_patches(times, PATCH_HOPS)
     assert patches.shape == (50, PATCH_HOPS, 64)
     silence = log_mel(torch.zeros(16_000), torch.zeros(1, dtype=torch.int64))
     assert torch.equal(silence.expand_as(patches), patches)
 
 
-def test_windows_start_where_serving_starts_them() -> None:
-    draw = np.random.default_rng(0)
+def test_windows_start_at_the_service_s_starts() -> None:
+    random = np.random.default_rng(0)
     for _ in range(300):
-        window = int(draw.integers(2, 40))
-        hop, frames = int(draw.integers(1, window + 1)), int(draw.integers(0, 150))
+        window = int(random.integers(2, 40))
+        hop, frames = int(random.integers(1, window + 1)), int(random.integers(0, 150))
         features = Features(
             visual=np.zeros((frames, FACE_FEATURES), np.float32),
             audio=np.zeros((frames, VOICE_FEATURES), np.float32),
@@ -242,11 +243,11 @@ def test_windows_start_where_serving_starts_them() -> None:
 
 
 def make_samples(
-    recordings: dict[str, Recording], tracks: SpectraCache, seed: int = 0
+    recordings: dict[str, Recording], spectra: SpectraCache, seed: int = 0
 ) -> FrameDataset:
     return FrameDataset(
         [recordings["duo_left"], recordings["train0"]],
-        SampleSource(modality="visual", spectra=tracks, rate_hz=25),
+        SampleSource(modality="visual", spectra=spectra, rate_hz=25),
         grid=WindowGrid(window_frames=30, hop_frames=20),
         frames_per_window=4,
         augmentation=Augmentation(),
@@ -257,8 +258,8 @@ def make_samples(
 def test_sample_depends_only_on_seed_epoch_and_window(
     tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
 ) -> None:
-    tracks = SpectraCache(tmp_path, log_mel)
-    first, again, other = (make_samples(recordings, tracks, seed) for seed in (0, 0, 1))
+    spectra = SpectraCache(tmp_path, log_mel)
+    first, again, other = (make_samples(recordings, spectra, seed) for seed in (0, 0, 1))
     later = first[1, 2]
     assert torch.equal(later[0], again[1, 2][0])
     assert not torch.equal(first[0, 2][0], later[0])
@@ -272,24 +273,26 @@ def test_augmentation_is_constant_within_a_window() -> None:
     for window in moved:
         assert (window == window[0]).all()
         assert window.flags.c_contiguous
-    still = Augmentation(
+    flip_only = Augmentation(
         shift_pixels=0, rotation_degrees=0, scale=0, flip=1.0, contrast=0, tint=0, brightness=0
     )
-    mirrored = still.apply(crops, np.random.default_rng(0))
+    mirrored = flip_only.apply(crops, np.random.default_rng(0))
     np.testing.assert_array_equal(crops[:, :, ::-1], mirrored)
     assert len({window.tobytes() for window in moved}) == 20
 
 
 def test_lighting_augmentation_stays_within_its_limits() -> None:
-    lit = Augmentation(shift_pixels=0, rotation_degrees=0, scale=0, flip=0)
+    light_only = Augmentation(shift_pixels=0, rotation_degrees=0, scale=0, flip=0)
     crops = np.full((1, 112, 112, 3), 100, np.uint8)
-    seen = np.array([lit.apply(crops, np.random.default_rng(seed))[0, 0, 0] for seed in range(300)])
-    assert 100 * 0.8 * 0.7 - 26 <= seen.min() < 50
-    assert 160 < seen.max() <= 100 * 1.2 * 1.3 + 25
-    assert (np.ptp(seen, axis=1) > 10).any()
+    colours = np.array(
+        [light_only.apply(crops, np.random.default_rng(seed))[0, 0, 0] for seed in range(300)]
+    )
+    assert 100 * 0.8 * 0.7 - 26 <= colours.min() < 50
+    assert 160 < colours.max() <= 100 * 1.2 * 1.3 + 25
+    assert (np.ptp(colours, axis=1) > 10).any()
 
 
-def test_processes_share_an_epoch_without_a_gap() -> None:
+def test_processes_together_have_every_window_of_an_epoch() -> None:
     def batches(rank: int, ranks: int) -> list[list[tuple[int, int]]]:
         return list(
             EpochBatchSampler(23, epoch=4, batch_size=3, seed=1, rank=rank, world_size=ranks)
@@ -303,7 +306,7 @@ def test_processes_share_an_epoch_without_a_gap() -> None:
 
 
 class StubBackbone(torch.nn.Module):
-    """Stands in for a backbone: how bright a crop, how loud a patch is, and how often asked."""
+    """Fake backbone that returns the mean of its input and counts its calls."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -318,11 +321,11 @@ class StubBackbone(torch.nn.Module):
 def test_every_frame_is_embedded_once_and_cached(
     tmp_path: Path, recordings: dict[str, Recording], log_mel: LogMel
 ) -> None:
-    recording, tracks = recordings["duo_left"], SpectraCache(tmp_path / "tracks", log_mel)
+    recording, spectra = recordings["duo_left"], SpectraCache(tmp_path / "tracks", log_mel)
     face, voice = StubBackbone(FACE_FEATURES), StubBackbone(VOICE_FEATURES)
 
     def prepare(weights: str) -> EmbeddingStore:
-        embeddings = EmbeddingStore(tmp_path, weights_key=weights, spectra=tracks, rate_hz=25)
+        embeddings = EmbeddingStore(tmp_path, weights_key=weights, spectra=spectra, rate_hz=25)
         device = torch.device("cpu")
         list(embeddings.prepare([recording], visual=face, audio=voice, device=device))
         return embeddings
@@ -334,9 +337,9 @@ def test_every_frame_is_embedded_once_and_cached(
     assert whole.mask.tolist() == [False, False, *[True] * 48]
     part = embeddings.read_features(recording, 10, 20)
     np.testing.assert_array_equal(whole.visual[10:20], part.visual)
-    asked = face.call_count
+    call_count = face.call_count
     prepare("a")
-    assert asked == face.call_count
+    assert call_count == face.call_count
     prepare("b")
-    assert asked < face.call_count
+    assert call_count < face.call_count
     assert embeddings.read_times(recording)[-1] == pytest.approx(49 / 25)

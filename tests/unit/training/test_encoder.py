@@ -1,4 +1,4 @@
-"""The Transformer encoder: which frames a frame hears of, and how much."""
+"""Transformer encoder: direction and distance of attention, masks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_attention_heads_are_directional_and_decay_with_distance() -> None:
 
 
 def test_directed_encoder_depends_on_frame_order() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     frames = torch.randn(1, 40, 6)
     mask = torch.ones(1, 40, dtype=torch.bool)
     for directed in (False, True):
@@ -33,7 +33,7 @@ def test_directed_encoder_depends_on_frame_order() -> None:
 
 
 def test_masked_frames_have_no_influence_on_directed_heads() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     encoder = Encoder(6, EncoderConfig(width=8, layers=2, directed=True)).eval()
     frames = torch.randn(1, 20, 6)
     mask = torch.ones(1, 20, dtype=torch.bool)

@@ -1,3 +1,5 @@
+"""Evaluation, calibration and export of a trained run."""
+
 from __future__ import annotations
 
 import csv
@@ -5,22 +7,29 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from toy_dataset import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
 from typer.testing import CliRunner
 
-from service.domain.clip import FaceBox, Frame, TrackedFace
+from service.domain.array_types import Float32Array
+from service.domain.clip import FaceBox, Frame, TimelinePoint, TrackedFace
 from service.domain.track_pipeline import TrackPipeline
 from service.domain.windows import FusionOutput
 from training.cli import app
 from training.data.crops import read_crop
 from training.data.layout import Recording, Split, read_dataset
 from training.data.video import read_video
-from training.evaluation.calibration import Calibration, fit_calibration, read_calibration
-from training.evaluation.recalibration import recalibrate
+from training.evaluation.calibration import (
+    Calibration,
+    fit_calibration,
+    read_calibration,
+    recalibrate,
+)
 from training.evaluation.report import evaluate_run
 from training.export import load_model, script_model
 from training.export_run import export_run
@@ -33,6 +42,8 @@ from training.networks.fusion import FoldEnsemble
 from training.presets import build_networks
 from training.runs import TrainingRun, open_run, start_or_resume_run
 from training.serving import ServedFusion, SpreadCalibration
+
+Doubles = npt.NDArray[np.float64]
 
 CPU = torch.device("cpu")
 SINGLE_RANK = Ranks(rank=0, size=1, device=CPU)
@@ -58,7 +69,7 @@ def run(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
 
 
 @pytest.fixture(scope="module")
-def report(dataset_root: Path, run: TrainingRun) -> dict[str, object]:
+def report(dataset_root: Path, run: TrainingRun) -> dict[str, Any]:
     return evaluate_run(
         run.folder, dataset_root, split=Split.TEST, device=CPU, logger=RunLogger(None)
     )
@@ -71,14 +82,14 @@ def repository(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+def column(rows: list[dict[str, str]], name: str) -> Doubles:
     return np.array([float(row[name]) for row in rows])
 
 
 def recompute_ccc(rows: list[dict[str, str]], estimate: str, target: str) -> float:
-    """CCC by numpy's own covariance."""
+    """Compute the CCC with numpy's covariance."""
     x, y = column(rows, estimate), column(rows, f"{target}_truth")
-    (xx, xy), (_, yy) = np.cov(x, y, bias=True)
+    (xx, xy), (_, yy) = cast("Doubles", np.cov(x, y, bias=True))
     return 2 * xy / (xx + yy + (x.mean() - y.mean()) ** 2)
 
 
@@ -88,8 +99,8 @@ def scored_rows(run: TrainingRun) -> list[dict[str, str]]:
     return [row for row in rows if row["valence"] and row["valence_truth"]]
 
 
-def test_every_figure_follows_from_the_written_predictions(
-    run: TrainingRun, report: dict[str, dict[str, float]]
+def test_every_metric_can_be_recomputed_from_the_written_predictions(
+    run: TrainingRun, report: dict[str, Any]
 ) -> None:
     rows = scored_rows(run)
     assert report["scored"] == len(rows) == 100 - 2 - 1
@@ -132,7 +143,7 @@ def test_frames_before_the_first_face_have_no_prediction(run: TrainingRun, repor
 
 
 def test_held_out_status_is_reported_per_fold(
-    dataset_root: Path, run: TrainingRun, report: dict[str, dict[str, dict[str, bool]]]
+    dataset_root: Path, run: TrainingRun, report: dict[str, Any]
 ) -> None:
     assert report["ensemble"]["held_out"]
     assert all(fold["held_out"] for fold in report["folds"].values())
@@ -142,9 +153,9 @@ def test_held_out_status_is_reported_per_fold(
     assert [other["folds"][str(fold)]["held_out"] for fold in range(6)] == [True, *[False] * 5]
     assert not other["ensemble"]["held_out"]
     best = max(record["mean"] for record in run.read_histories()["fold 0"])
-    # windows alone in their batch or with others
+    # batches of other sizes
     assert other["folds"]["0"]["mean"] == pytest.approx(best, abs=1e-5)
-    assert [figures["backbones_held_out"] for figures in other["cross_validation"].values()] == [
+    assert [scores["backbones_held_out"] for scores in other["cross_validation"].values()] == [
         True,
         *[False] * 5,
     ]
@@ -153,12 +164,12 @@ def test_held_out_status_is_reported_per_fold(
 def test_a_test_set_without_annotations_still_gets_its_submission(
     tmp_path: Path, run: TrainingRun
 ) -> None:
-    blind = (
+    recordings = (
         *(ToyRecording(name=f"t{i}", folder=folder) for i, folder in enumerate(("Train_Set",) * 2)),
         ToyRecording(name="v", folder="Validation_Set"),
         ToyRecording(name="blind", folder="Test_Set", rows=20, unannotated_rows=tuple(range(20))),
     )
-    root = write_dataset(tmp_path / "world", blind)
+    root = write_dataset(tmp_path / "world", recordings)
     copy = shutil.copytree(run.folder, tmp_path / "run")
     report = evaluate_run(copy, root, split=Split.TEST, device=CPU, logger=RunLogger(None))
     assert report["ensemble"] is None
@@ -166,8 +177,8 @@ def test_a_test_set_without_annotations_still_gets_its_submission(
     assert submission.count("blind/") == 20
 
 
-def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndarray]:
-    """What the service makes of the same crops and sound, with the exported models."""
+def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles]:
+    """Estimate a recording's crops and audio with the exported models, as the service does."""
     served = {
         name: load_model(repository / name / "1" / "model.pt")
         for name in ("visual_backbone", "log_mel", "audio_backbone", "fusion")
@@ -181,21 +192,21 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, np.ndar
         for row, seconds in enumerate(times.tolist())
     ]
     crops = np.stack(
-        [read_crop(recording.crops_folder, row) for row in np.flatnonzero(recording.has_face)]
+        [read_crop(recording.crops_folder, int(row)) for row in np.flatnonzero(recording.has_face)]
     )
     starts = torch.tensor([round(100 * seconds) for seconds in times.tolist()])
-    maker = TrackPipeline(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)
+    pipeline = TrackPipeline(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)
     with torch.inference_mode():
-        faces = served["visual_backbone"](torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()))
-        voice = served["audio_backbone"](served["log_mel"](torch.from_numpy(waveform), starts))
-        windows = [*maker.add(frames, faces.numpy(), voice.numpy()), *maker.close()]
-        points = []
+        faces = served["visual_backbone"](torch.as_tensor(crops.transpose(0, 3, 1, 2).copy()))
+        voice = served["audio_backbone"](served["log_mel"](torch.as_tensor(waveform), starts))
+        windows = [*pipeline.add(frames, faces.numpy(), voice.numpy()), *pipeline.close()]
+        points: list[TimelinePoint] = []
         for window in windows:
             parts = (window.features.visual, window.features.audio, window.features.mask)
-            mean, spread = served["fusion"](*map(torch.from_numpy, parts))
+            mean, spread = served["fusion"](*map(torch.as_tensor, parts))
             mean, spread = mean[: window.frames].numpy(), spread[: window.frames].numpy()
-            points += maker.add_fusion_output(FusionOutput(mean=mean, spread=spread))
-    estimates = [point.estimate for point in (*points, *maker.finish())]
+            points += pipeline.add_fusion_output(FusionOutput(mean=mean, spread=spread))
+    estimates = [point.estimate for point in (*points, *pipeline.finish())]
     names = ("valence", "arousal_std", "valence_smoothed")
     return {n: np.array([getattr(e, n) if e else np.nan for e in estimates]) for n in names}
 
@@ -226,9 +237,9 @@ def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
     tmp_path: Path, dataset_root: Path, run: TrainingRun
 ) -> None:
     options = replace(OPTIONS, folds=(0,), ablation=Ablation.VOICE_ONLY)
-    deaf = train_run(
+    voice_only = train_run(
         dataset_root,
-        tmp_path / "deaf",
+        tmp_path / "voice_only",
         preset=TINY_PRESET,
         options=options,
         ranks=SINGLE_RANK,
@@ -236,41 +247,41 @@ def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
         initial=InitialWeights(backbones=run.folder),
     )
     with pytest.raises(RunNotServable, match="voice_only"):
-        export_run(deaf.folder, repository=tmp_path)
-    few = start_or_resume_run(
-        tmp_path / "few",
+        export_run(voice_only.folder, repository=tmp_path)
+    two_folds = start_or_resume_run(
+        tmp_path / "two_folds",
         preset=run.preset,
         options=replace(OPTIONS, folds=(0, 1)),
         plan=run.plan,
         metadata={"data": {}, "initial": {}},
     )
     with pytest.raises(RunIncomplete, match="all six"):
-        export_run(few.folder, repository=tmp_path)
-    table = evaluate_run(
+        export_run(two_folds.folder, repository=tmp_path)
+    report = evaluate_run(
         run.folder,
         dataset_root,
         split=Split.TEST,
         device=CPU,
         logger=RunLogger(None),
-        ablations=[deaf.folder],
+        ablations=[voice_only.folder],
     )
-    assert set(table["ablations"]) == {"voice_only"}
-    assert table["ablations"]["voice_only"] != table["ensemble"]
+    assert set(report["ablations"]) == {"voice_only"}
+    assert report["ablations"]["voice_only"] != report["ensemble"]
 
 
-def draw_estimates(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Estimates whose error grows with the spread, and is never small."""
-    draw = np.random.default_rng(seed)
-    spread = draw.uniform(0.0, 0.1, (frames, 2)).astype(np.float32)
+def draw_estimates(frames: int, seed: int) -> tuple[Float32Array, Float32Array, Doubles]:
+    """Draw estimates, spreads and truth, (N, 2) each; the error grows with the spread."""
+    random = np.random.default_rng(seed)
+    spread = random.uniform(0.0, 0.1, (frames, 2)).astype(np.float32)
     sigma = np.sqrt((3 * spread) ** 2 + 0.1**2)
-    truth = draw.uniform(-0.5, 0.5, (frames, 2))
-    return (truth + sigma * draw.standard_normal((frames, 2))).astype(np.float32), spread, truth
+    truth = random.uniform(-0.5, 0.5, (frames, 2))
+    return (truth + sigma * random.standard_normal((frames, 2))).astype(np.float32), spread, truth
 
 
-def test_a_fitted_spread_covers_ninety_per_cent_of_what_it_was_not_fitted_on() -> None:
+def test_a_fitted_spread_covers_ninety_per_cent_of_held_out_truths() -> None:
     estimate, spread, truth = draw_estimates(20_000, seed=0)
     fitted = fit_calibration(estimate, spread, truth.astype(np.float32), subjects=9)
-    # a grid in steps of a ninth, 20,000 draws
+    # a grid in steps of one ninth, 20,000 draws
     np.testing.assert_allclose(fitted.scale, 3, rtol=0.1)
     np.testing.assert_allclose(fitted.floor, 0.1, rtol=0.1)
     estimate, spread, truth = draw_estimates(20_000, seed=1)
@@ -296,22 +307,22 @@ def test_the_served_fusion_calibrates_as_the_evaluation_does(run: TrainingRun) -
 def test_recalibration_accepts_only_unseen_subjects(
     dataset_root: Path, run: TrainingRun, tmp_path: Path
 ) -> None:
-    mine = tmp_path / "run"
-    shutil.copytree(run.folder, mine)
+    copy = tmp_path / "run"
+    shutil.copytree(run.folder, copy)
     with pytest.raises(SubjectsNotHeldOut, match="check0"):
-        recalibrate(mine, dataset_root, device=CPU, logger=RunLogger(None))
-    assert read_calibration(open_run(mine)) == read_calibration(run)
-    takes = tuple(ToyRecording(name=f"stranger{i}", folder="Test_Set", rows=30) for i in range(3))
-    takes += (
+        recalibrate(copy, dataset_root, device=CPU, logger=RunLogger(None))
+    assert read_calibration(open_run(copy)) == read_calibration(run)
+    recordings = (
+        *(ToyRecording(name=f"stranger{i}", folder="Test_Set", rows=30) for i in range(3)),
         ToyRecording(name="another", folder="Train_Set"),
         ToyRecording(name="third", folder="Validation_Set"),
     )
-    strangers = write_dataset(tmp_path / "strangers", takes)
-    recalibrate(mine, strangers, device=CPU, logger=RunLogger(None))
-    fitted = read_calibration(open_run(mine))
+    unseen = write_dataset(tmp_path / "unseen", recordings)
+    recalibrate(copy, unseen, device=CPU, logger=RunLogger(None))
+    fitted = read_calibration(open_run(copy))
     assert fitted.subjects == 5
-    figures = evaluate_run(mine, strangers, split=Split.TEST, device=CPU, logger=RunLogger(None))
-    assert 0.75 < figures["coverage_90"]["mean"] < 1
+    report = evaluate_run(copy, unseen, split=Split.TEST, device=CPU, logger=RunLogger(None))
+    assert 0.75 < report["coverage_90"]["mean"] < 1
 
 
 def test_an_uncalibrated_spread_is_that_of_the_folds() -> None:
@@ -320,17 +331,17 @@ def test_an_uncalibrated_spread_is_that_of_the_folds() -> None:
     with torch.inference_mode():
         _, spread = ensemble(*(part[None] for part in window))
         _, served = ServedFusion(ensemble).eval()(*window)
-    # a square and its root, and the same sums in another order
+    # a square and its root, and sums in another order
     torch.testing.assert_close(spread[0], served, rtol=0, atol=1e-5)
     assert spread.min() > 1e-3
 
 
 def test_command_errors_are_reported(tmp_path: Path, dataset_root: Path) -> None:
     runner = CliRunner()
-    nothing = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    result = runner.invoke(app, ["train", *nothing])
+    no_data = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    result = runner.invoke(app, ["train", *no_data])
     assert (result.exit_code, "LayoutNotFound" in result.output) == (1, True)
-    result = runner.invoke(app, ["train", *nothing, "--folds", "0,6"])
+    result = runner.invoke(app, ["train", *no_data, "--folds", "0,6"])
     assert result.exit_code == 2
     result = runner.invoke(app, ["evaluate", "--run", str(tmp_path), "--data", str(dataset_root)])
     assert (result.exit_code, "RunNotFound" in result.output) == (1, True)

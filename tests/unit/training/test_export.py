@@ -1,3 +1,5 @@
+"""Export of untrained models: weights, files, provenance."""
+
 from __future__ import annotations
 
 import hashlib
@@ -34,7 +36,7 @@ def test_another_seed_gives_other_weights() -> None:
     assert not set(GOLDEN.values()) & {hash_weights(model) for model in models.values()}
 
 
-def test_exporting_twice_leaves_one_whole_set_of_files(tmp_path: Path) -> None:
+def test_exporting_twice_leaves_one_complete_set_of_files(tmp_path: Path) -> None:
     first = export_repository(MINI, repository=tmp_path, seed=0)
     again = export_repository(MINI, repository=tmp_path, seed=0)
     assert [model.weights_sha256 for model in first.values()] == [

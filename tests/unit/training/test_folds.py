@@ -1,3 +1,5 @@
+"""Cross-validation plan: disjoint subjects, official split, balance, calibration."""
+
 from __future__ import annotations
 
 from itertools import combinations
@@ -63,8 +65,8 @@ def test_every_subject_is_held_out_once(plan: CrossValidationPlan) -> None:
 
 
 def test_the_test_set_is_in_no_fold(plan: CrossValidationPlan) -> None:
-    met = {name for fold in plan.folds for name in (*fold.training, *fold.validation)}
-    assert not met & {r.name for r in RECORDINGS if r.split is Split.TEST}
+    used = {name for fold in plan.folds for name in (*fold.training, *fold.validation)}
+    assert not used & {r.name for r in RECORDINGS if r.split is Split.TEST}
 
 
 def test_the_other_folds_hold_out_about_as_many_frames(plan: CrossValidationPlan) -> None:
@@ -79,11 +81,13 @@ def test_a_seed_gives_the_same_plan_and_another_seed_another(plan: CrossValidati
     assert {frozenset(fold.validation) for fold in plan.folds} == {
         frozenset(fold.validation) for fold in plan_folds(shuffled, seed=3).folds
     }
-    kept_back = {plan_folds(RECORDINGS, seed=s, calibration_share=0.2).calibration for s in (3, 4)}
-    assert len(kept_back) == 2
+    calibrations = {
+        plan_folds(RECORDINGS, seed=s, calibration_share=0.2).calibration for s in (3, 4)
+    }
+    assert len(calibrations) == 2
 
 
-def test_subjects_that_calibrate_are_in_no_fold() -> None:
+def test_calibration_subjects_are_in_no_fold() -> None:
     plan = plan_folds(RECORDINGS, seed=3, calibration_share=0.2)
     assert len(subjects(plan.calibration)) == 3
     for fold in plan.folds:

@@ -1,3 +1,5 @@
+"""Fusion network and fold ensemble: masks, padding, mean and spread, sizes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,6 +8,7 @@ import torch
 from torch import Tensor
 
 from training.networks.fusion import FoldEnsemble, FoldNetwork
+from training.networks.tcn import TemporalBlock
 from training.presets import MINI, PAPER, build_networks
 
 
@@ -23,7 +26,7 @@ def window(frames: int = 60) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("poison", [7.0, float("nan"), float("inf")])
 @torch.inference_mode()
-def test_what_masked_frames_hold_has_no_influence(ensemble: FoldEnsemble, poison: float) -> None:
+def test_values_of_masked_frames_have_no_influence(ensemble: FoldEnsemble, poison: float) -> None:
     visual, audio, mask = window()
     mask[0, 20:25] = mask[0, 50:] = False
     expected, _ = ensemble(visual, audio, mask)
@@ -33,7 +36,7 @@ def test_what_masked_frames_hold_has_no_influence(ensemble: FoldEnsemble, poison
 
 
 @torch.inference_mode()
-def test_padding_leaves_the_frames_before_it_alone(ensemble: FoldEnsemble) -> None:
+def test_padding_does_not_change_the_frames_before_it(ensemble: FoldEnsemble) -> None:
     visual, audio, mask = window(60)
     mask[0, 45:] = False
     padded, _ = ensemble(visual, audio, mask)
@@ -51,7 +54,7 @@ def test_a_window_without_any_frame_is_finite(ensemble: FoldEnsemble) -> None:
 
 
 @torch.inference_mode()
-def test_the_answer_is_the_mean_and_biased_deviation_of_six_folds(ensemble: FoldEnsemble) -> None:
+def test_the_output_is_the_mean_and_biased_deviation_of_six_folds(ensemble: FoldEnsemble) -> None:
     visual, audio, mask = window()
     mean, spread = ensemble(visual, audio, mask)
     each = np.stack([fold(visual, audio, mask).double().numpy() for fold in ensemble.folds])
@@ -63,7 +66,7 @@ def test_the_answer_is_the_mean_and_biased_deviation_of_six_folds(ensemble: Fold
 
 
 @torch.inference_mode()
-def test_a_fold_is_stored_and_loaded_on_its_own(ensemble: FoldEnsemble) -> None:
+def test_a_fold_is_stored_and_loaded_separately(ensemble: FoldEnsemble) -> None:
     visual, audio, mask = window()
     alone = FoldNetwork(MINI.fusion).eval()
     alone.load_state_dict(ensemble.folds[3].state_dict())
@@ -76,4 +79,6 @@ def test_paper_fold_has_the_published_layer_sizes() -> None:
     assert fold.encoder.entry.in_features == 192
     assert fold.encoder.entry.out_features == 128
     assert (len(fold.encoder.layers), len(fold.visual.levels)) == (4, 4)
-    assert [fold.visual.levels[0].first.weight_v.shape[2]] * 2 == [5, 5]
+    first_level = fold.visual.levels[0]
+    assert isinstance(first_level, TemporalBlock)
+    assert [first_level.first.weight_v.shape[2]] * 2 == [5, 5]

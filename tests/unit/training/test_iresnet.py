@@ -1,3 +1,5 @@
+"""IResNet: parameters, keys and shapes of the public weights."""
+
 from __future__ import annotations
 
 import re
@@ -35,7 +37,7 @@ def test_without_attention_the_keys_are_those_of_the_public_weights() -> None:
     assert [key for key in keys if not public.fullmatch(key)] == []
 
 
-def test_attention_only_adds_keys_of_its_own() -> None:
+def test_attention_adds_only_its_own_keys() -> None:
     with torch.device("meta"):
         without = set(IResNet(replace(PAPER, attention=False)).state_dict())
         extra = set(IResNet(PAPER).state_dict()) - without

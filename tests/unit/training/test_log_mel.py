@@ -1,8 +1,11 @@
+"""Log-mel front end, against the definition."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from training.networks.log_mel import LogMel, LogMelConfig, build_mel_matrix
@@ -10,8 +13,8 @@ from training.networks.log_mel import LogMel, LogMelConfig, build_mel_matrix
 NETWORK = LogMel(LogMelConfig()).eval()
 
 
-def naive_log_mel(samples: np.ndarray) -> np.ndarray:
-    """One spectrum of 400 samples, by the definition, in float64."""
+def naive_log_mel(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Compute one spectrum of 400 samples, by the definition, in float64."""
     windowed = [
         sample * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n, sample in enumerate(samples)
     ]
@@ -22,10 +25,10 @@ def naive_log_mel(samples: np.ndarray) -> np.ndarray:
         return 1127 * math.log(1 + hertz / 700)
 
     edges = np.linspace(mel(125), mel(7500), 66)
-    bands = []
+    bands: list[float] = []
     for low, centre, high in zip(edges, edges[1:], edges[2:], strict=False):
         energy = 0.0
-        for k in range(1, 257):  # the bin of 0 Hz is left out
+        for k in range(1, 257):  # without the bin of 0 Hz
             position = mel(k * 16_000 / 512)
             slope = min((position - low) / (centre - low), (high - position) / (high - centre))
             energy += max(0.0, slope) * magnitude[k]
@@ -55,7 +58,7 @@ def test_patches_share_their_spectra() -> None:
     assert torch.equal(patches[2], NETWORK(make_waveform(3)[16_000:], torch.tensor([0]))[0])
 
 
-def test_patches_do_not_depend_on_how_a_clip_is_cut() -> None:
+def test_patches_do_not_depend_on_how_a_clip_is_split() -> None:
     starts = torch.arange(0, 400, 4)
     whole = NETWORK(make_waveform(6), starts)
     for first, count in ((0, 1), (8, 3), (31, 32), (60, 40)):
@@ -64,7 +67,7 @@ def test_patches_do_not_depend_on_how_a_clip_is_cut() -> None:
         assert torch.equal(whole[first : first + count], cut)
 
 
-def test_silence_follows_a_waveform_that_is_too_short() -> None:
+def test_a_short_waveform_is_padded_with_silence() -> None:
     short = make_waveform(0.5)
     padded = torch.cat([short, torch.zeros(16_000)])
     starts = torch.tensor([0, 30, 60])

@@ -1,3 +1,5 @@
+"""Recipe of the shipped weights: steps, resumption, distribution."""
+
 from __future__ import annotations
 
 import json
@@ -98,12 +100,12 @@ def test_ablations_and_seeds_reuse_backbones_and_are_evaluated(
 ) -> None:
     steps = replace(SHIPPED_RECIPE, fold_seeds=(4,), full_seeds=(5,)).build_steps(tmp_path)
     trained = {step.arguments[4]: step.arguments for step in steps if step.is_distributed}
-    taken = ("--backbones", str(tmp_path / "full"))
+    reused = ("--backbones", str(tmp_path / "full"))
     for ablation in Ablation:
-        assert trained[str(tmp_path / ablation)][-4:] == ("--ablate", ablation, *taken)
-    assert trained[str(tmp_path / "seed_4")][-2:] == taken
-    alone = [run for run, arguments in trained.items() if "--backbones" not in arguments]
-    assert alone == [str(tmp_path / "full"), str(tmp_path / "seed_5")]
+        assert trained[str(tmp_path / ablation)][-4:] == ("--ablate", ablation, *reused)
+    assert trained[str(tmp_path / "seed_4")][-2:] == reused
+    own_backbones = [run for run, arguments in trained.items() if "--backbones" not in arguments]
+    assert own_backbones == [str(tmp_path / "full"), str(tmp_path / "seed_5")]
     [evaluation] = [step.arguments for step in steps if step.arguments[0] == "evaluate"]
     assert len(trained) == 1 + len(Ablation) + 2
     assert set(trained) < set(evaluation)

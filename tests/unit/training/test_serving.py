@@ -1,3 +1,5 @@
+"""Served backbones: batch independence, inputs, scaling."""
+
 from __future__ import annotations
 
 import pytest
@@ -27,18 +29,18 @@ def batch(name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["visual_backbone", "audio_backbone"])
 @torch.inference_mode()
-def test_an_embedding_is_the_same_to_the_bit_whatever_shares_its_batch(
+def test_an_embedding_is_bit_identical_in_every_batch(
     served_models: dict[str, torch.jit.ScriptModule], name: str
 ) -> None:
     items, generator = batch(name), torch.Generator().manual_seed(3)
     alone = torch.cat([served_models[name](item[None]) for item in items])
     for size in SIZES:
-        chosen = torch.randperm(64, generator=generator)[:size]
-        assert torch.equal(alone[chosen], served_models[name](items[chosen])), size
+        indices = torch.randperm(64, generator=generator)[:size]
+        assert torch.equal(alone[indices], served_models[name](items[indices])), size
 
 
 @torch.inference_mode()
-def test_inputs_are_left_as_they_came(served_models: dict[str, torch.jit.ScriptModule]) -> None:
+def test_inputs_are_not_modified(served_models: dict[str, torch.jit.ScriptModule]) -> None:
     crops = batch("visual_backbone")[:5]
     before = crops.clone()
     served_models["visual_backbone"](crops)

@@ -1,11 +1,15 @@
+"""Shipping of a run: contents, model card, refusals, and export of shipped weights."""
+
 from __future__ import annotations
 
 import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,10 +52,10 @@ def one_thread() -> object:
     torch.set_num_threads(threads)
 
 
-def train_tiny_run(world: Path, folder: Path, seed: int) -> TrainingRun:
-    options, alone = replace(OPTIONS, seed=seed), Ranks(rank=0, size=1, device=CPU)
+def train_tiny_run(data: Path, folder: Path, seed: int) -> TrainingRun:
+    options, ranks = replace(OPTIONS, seed=seed), Ranks(rank=0, size=1, device=CPU)
     return train_run(
-        world, folder, preset=TINY_PRESET, options=options, ranks=alone, logger=RunLogger(None)
+        data, folder, preset=TINY_PRESET, options=options, ranks=ranks, logger=RunLogger(None)
     )
 
 
@@ -71,7 +75,7 @@ def other_seed(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def run(
     dataset_root: Path, other_seed: TrainingRun, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainingRun:
-    """A trained run, evaluated beside another seed."""
+    """A trained run, evaluated with another seed."""
     run = train_tiny_run(dataset_root, tmp_path_factory.mktemp("runs") / "first", seed=0)
     evaluate_run(
         run.folder,
@@ -93,11 +97,11 @@ def shipped(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_copy(run: TrainingRun, tmp_path: Path) -> Path:
-    """The run, to be spoilt."""
+    """A copy of the run, to be damaged."""
     return shutil.copytree(run.folder, tmp_path / "copy")
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()
         for file in sorted(folder.rglob("*"))
@@ -109,33 +113,33 @@ def update_json(file: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-def test_a_shipment_is_a_run_without_its_scratch(run: TrainingRun, shipped: Path) -> None:
+def test_a_release_has_no_checkpoints_and_caches(run: TrainingRun, shipped: Path) -> None:
     parts = [path.name for path in run.part_folders.values()]
-    of_parts = {
+    part_files = {
         f"{part}/{name}" for part in parts for name in ("metrics.jsonl", "weights.safetensors")
     }
-    beside = {"README.md", "config.json", "report.json", "calibration.json", "curves.png"}
-    assert set(files_of(shipped)) == beside | of_parts
+    run_files = {"README.md", "config.json", "report.json", "calibration.json", "curves.png"}
+    assert set(read_files(shipped)) == run_files | part_files
 
 
-def test_shipping_twice_gives_the_same_bytes_in_place_of_the_old(
+def test_shipping_again_replaces_the_release_by_the_same_bytes(
     run: TrainingRun, shipped: Path
 ) -> None:
-    before = files_of(shipped)
+    before = read_files(shipped)
     ship_run(run.folder, shipped)
-    assert files_of(shipped) == before
+    assert read_files(shipped) == before
 
 
-def test_a_shipment_evaluates_to_its_own_figures_and_elsewhere(
+def test_a_release_evaluates_to_its_own_report_without_changing(
     shipped: Path, dataset_root: Path, tmp_path: Path
 ) -> None:
-    before = files_of(shipped)
+    before = read_files(shipped)
     arguments = ["--run", str(shipped), "--data", str(dataset_root), "--split", "test"]
     result = CliRunner().invoke(app, ["evaluate", *arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "test" / "report.json").read_text())
     assert report["ensemble"] == json.loads((shipped / "report.json").read_text())["ensemble"]
-    assert files_of(shipped) == before
+    assert read_files(shipped) == before
 
 
 def test_cached_embeddings_are_not_reused_for_other_data(
@@ -145,7 +149,7 @@ def test_cached_embeddings_are_not_reused_for_other_data(
     for crop in (other / "cropped_aligned" / "test0").glob("*.jpg"):
         shutil.copy(other / "cropped_aligned" / "test1" / "00001.jpg", crop)
     (other / "VA_Estimation_Challenge" / "Test_Set" / "test1.txt").unlink()
-    figures = [
+    reports = [
         evaluate_run(
             run.folder, data, split=Split.TEST, device=CPU, logger=RunLogger(None), out=out
         )
@@ -159,21 +163,21 @@ def test_cached_embeddings_are_not_reused_for_other_data(
         logger=RunLogger(None),
         out=tmp_path / "fresh",
     )
-    assert figures[1]["ensemble"] == fresh["ensemble"] != figures[0]["ensemble"]
+    assert reports[1]["ensemble"] == fresh["ensemble"] != reports[0]["ensemble"]
 
 
 def test_model_card_has_the_report_scores_and_file_hashes(shipped: Path) -> None:
-    card, report = (shipped / "README.md").read_text(), files_of(shipped)["report.json"]
-    figures = json.loads(report)
-    cells = (f"{figures['ensemble'][name]:.3f}" for name in ("valence", "arousal", "mean"))
+    card = (shipped / "README.md").read_text()
+    report = json.loads(read_files(shipped)["report.json"])
+    cells = (f"{report['ensemble'][name]:.3f}" for name in ("valence", "arousal", "mean"))
     assert f"| ensemble, as served | {' | '.join(cells)} |" in card
-    spread = figures["seeds"]["spread"]["range"]
+    spread = report["seeds"]["spread"]["range"]
     assert f"| their range | {spread['valence']:.3f} | {spread['arousal']:.3f} |" in card
-    assert "seed 3, 2 s of each person" in card
+    assert "seed 3, 2 s per actor" in card
     hashes = dict(re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.MULTILINE))
     expected = {
         hashlib.sha256(content).hexdigest(): name
-        for name, content in files_of(shipped).items()
+        for name, content in read_files(shipped).items()
         if name != "README.md"
     }
     assert hashes == expected
@@ -186,7 +190,7 @@ def test_local_paths_are_not_released(run_copy: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "shipped" / "config.json").read_text())["machine"]["folder"] == (
         tmp_path.name
     )
-    for name, content in files_of(tmp_path / "shipped").items():
+    for name, content in read_files(tmp_path / "shipped").items():
         assert str(tmp_path.parent).encode() not in content, name
 
 
@@ -200,7 +204,7 @@ def test_report_lists_seeds_and_their_spread(run: TrainingRun, other_seed: Train
     assert seeds["spread"]["range"]["mean"] == pytest.approx(max(means) - min(means))
 
 
-def test_the_same_seed_again_is_no_other_seed(
+def test_a_run_with_the_same_seed_is_refused_as_another_seed(
     run: TrainingRun, dataset_root: Path, run_copy: Path
 ) -> None:
     with pytest.raises(RunConfigMismatch, match="seed"):
@@ -250,7 +254,7 @@ def as_an_ablation(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "error"),
+    ("damage", "error"),
     [
         (without_calibration, RunNotCalibrated),
         (without_report, RunNotEvaluated),
@@ -262,10 +266,10 @@ def as_an_ablation(copy: Path) -> None:
         (as_an_ablation, RunNotServable),
     ],
 )
-def test_unfit_run_is_not_released(
-    run_copy: Path, tmp_path: Path, spoil: object, error: type[RunError]
+def test_run_that_is_not_fit_for_release_is_refused(
+    run_copy: Path, tmp_path: Path, damage: Callable[[Path], None], error: type[RunError]
 ) -> None:
-    spoil(run_copy)  # type: ignore[operator]
+    damage(run_copy)
     with pytest.raises(error):
         ship_run(run_copy, tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
@@ -278,7 +282,7 @@ def test_oversized_run_is_not_released(run: TrainingRun, run_copy: Path, tmp_pat
     assert not (tmp_path / "shipped").exists()
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(run: TrainingRun, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_changed(run: TrainingRun, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(FolderOccupied):
         ship_run(run.folder, tmp_path)
@@ -293,16 +297,14 @@ def test_ship_command_reports_errors(tmp_path: Path) -> None:
     assert (result.exit_code, "RunNotFound" in result.stderr) == (1, True)
 
 
-def export(repository: Path, weights: Path, *arguments: str) -> dict[str, object]:
+def export(repository: Path, weights: Path, *arguments: str) -> dict[str, Any]:
     options = ["--preset", "mini", "--repository", str(repository), "--weights", str(weights)]
     result = CliRunner().invoke(app, ["export", *options, *arguments])
     assert result.exit_code == 0, result.output
     return json.loads((repository / "provenance.json").read_text())
 
 
-def test_a_preset_is_served_with_the_weights_that_are_shipped(
-    shipped: Path, tmp_path: Path
-) -> None:
+def test_a_preset_is_exported_with_its_shipped_weights(shipped: Path, tmp_path: Path) -> None:
     provenance = export(tmp_path, shipped.parent)
     report = json.loads((shipped / "report.json").read_text())
     assert (provenance["training"], provenance["run"]) == ("trained", "mini")
@@ -322,7 +324,7 @@ def test_scores_of_other_weights_are_not_exported(run_copy: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("arguments", [["--untrained"], ["--seed", "5"]])
-def test_untrained_weights_are_served_when_they_are_asked_for(
+def test_untrained_weights_are_exported_on_request(
     shipped: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
     provenance = export(tmp_path, shipped.parent, *arguments)
@@ -334,6 +336,6 @@ def test_a_preset_without_shipped_weights_is_untrained(tmp_path: Path) -> None:
     assert export(tmp_path, tmp_path / "none")["training"] == "untrained"
 
 
-def test_a_run_is_not_asked_to_be_untrained(shipped: Path) -> None:
+def test_a_run_cannot_be_exported_untrained(shipped: Path) -> None:
     result = CliRunner().invoke(app, ["export", "--run", str(shipped), "--untrained"])
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""All folds at once, against one after another."""
+"""Stacked folds, against the folds one after another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDING = 1e-5
 
 @pytest.fixture(scope="module", params=list(PRESETS))
 def ensemble(request: pytest.FixtureRequest) -> FoldEnsemble:
-    """Folds that differ in everything, the statistics that training leaves included."""
+    """Folds with different weights and different batch norm statistics."""
     folds = build_networks(PRESETS[request.param], seed=0).fusion
     generator = torch.Generator().manual_seed(0)
     for module in folds.modules():
@@ -49,7 +49,7 @@ def test_stacked_folds_match_sequential_folds(
     expected = ensemble(visual, audio, mask)
     visual[~mask] = float("nan")
     actual = FoldStack(ensemble)(visual, audio, mask)
-    # what masked frames hold has no meaning
+    # values of masked frames are meaningless
     assert mask.any() or frames == 1
     for before, now in zip(expected, actual, strict=True):
         assert now.shape == before.shape
@@ -59,11 +59,11 @@ def test_stacked_folds_match_sequential_folds(
 @torch.inference_mode()
 def test_windows_without_any_frame_are_finite(ensemble: FoldEnsemble) -> None:
     visual, audio, mask = windows(2, 64)
-    answers = FoldStack(ensemble)(visual, audio, mask & False)
-    assert all(answer.isfinite().all() for answer in answers)
+    outputs = FoldStack(ensemble)(visual, audio, mask & False)
+    assert all(output.isfinite().all() for output in outputs)
 
 
-def test_what_is_stacked_is_in_no_state_dict(ensemble: FoldEnsemble) -> None:
+def test_stacked_weights_are_in_no_state_dict(ensemble: FoldEnsemble) -> None:
     stack = FoldStack(ensemble)
     assert not stack.state_dict()
     assert not list(stack.parameters())

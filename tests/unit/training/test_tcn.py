@@ -1,3 +1,5 @@
+"""TCN: causality, receptive field, weight normalisation."""
+
 from __future__ import annotations
 
 import torch
@@ -8,8 +10,8 @@ from training.networks.tcn import CausalConvolution, Tcn, TcnConfig
 CONFIG = TcnConfig(inputs=6, widths=(8, 8, 4, 4), kernel=5)
 
 
-def test_the_future_has_no_influence_on_the_present() -> None:
-    torch.manual_seed(0)
+def test_outputs_do_not_depend_on_later_inputs() -> None:
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     network = Tcn(CONFIG).eval()
     x = torch.randn(1, 80, 6)
     changed = x.clone()
@@ -20,7 +22,7 @@ def test_the_future_has_no_influence_on_the_present() -> None:
 
 
 def test_receptive_field_doubles_with_every_level() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     network = Tcn(CONFIG).eval()
     x = torch.randn(1, 200, 6, requires_grad=True)
     network(x)[0, -1].sum().backward()
@@ -30,19 +32,19 @@ def test_receptive_field_doubles_with_every_level() -> None:
     assert 199 - int(reached.min()) == 2 * 4 * (1 + 2 + 4 + 8)
 
 
-def test_padding_the_left_is_padding_both_sides_and_chomping_the_right() -> None:
-    torch.manual_seed(0)
+def test_left_padding_equals_padding_both_sides_and_cutting_the_right() -> None:
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     layer = CausalConvolution(3, 4, kernel=5, dilation=2)
     x = torch.randn(2, 3, 40)
-    norm = layer.weight_v.flatten(1).norm(dim=1)[:, None, None]
+    norm = layer.weight_v.square().sum(dim=(1, 2), keepdim=True).sqrt()
     weight = layer.weight_g * layer.weight_v / norm
-    chomped = functional.conv1d(x, weight, layer.bias, padding=8, dilation=2)[:, :, :-8]
+    expected = functional.conv1d(x, weight, layer.bias, padding=8, dilation=2)[:, :, :-8]
     # float32, sums of 15 terms of order 1, taken in another order
-    torch.testing.assert_close(layer(x), chomped, rtol=0, atol=1e-6)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
 
 
-def test_the_gain_alone_sets_the_length_of_a_kernel() -> None:
-    torch.manual_seed(0)
+def test_only_the_gain_sets_the_norm_of_a_kernel() -> None:
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # untyped seed
     layer = CausalConvolution(3, 4, kernel=5, dilation=1)
     x = torch.randn(2, 3, 40)
     before = layer(x)

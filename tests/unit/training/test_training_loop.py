@@ -1,3 +1,5 @@
+"""The training loop: interruption and resumption, ablations, schedules, checkpoints."""
+
 from __future__ import annotations
 
 import json
@@ -8,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from toy_dataset import QUICK_OPTIONS, TINY_PRESET, write_dataset
 
+from training.data.files import load_tensors
 from training.data.layout import read_dataset
 from training.data.samples import SampleSource
 from training.data.spectra_cache import SpectraCache
@@ -30,9 +33,12 @@ from training.loop.lr_schedule import LearningRateSchedule
 from training.loop.options import Ablation, Decay, TrainingOptions, TrainingSchedule, apply_ablation
 from training.loop.run_logger import RunLogger
 from training.loop.train_run import InitialWeights, train_run
+from training.networks.iresnet import IResNet, ResidualBlock
 from training.networks.log_mel import LogMel
 from training.presets import PAPER, build_networks
 from training.runs import CURVES_FILE, TrainingRun, open_run, start_or_resume_run
+
+T = TypeVar("T")
 
 SINGLE_RANK = Ranks(rank=0, size=1, device=torch.device("cpu"))
 TWO_FOLD_OPTIONS = replace(QUICK_OPTIONS, folds=(0, 4))
@@ -67,17 +73,17 @@ def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Interrupted(Exception):
-    """Stands in for a second kill, in the middle of an epoch."""
+    """Simulates a kill in the middle of an epoch."""
 
 
 class InterruptingRunLogger(RunLogger):
-    """Interrupts after the first step of an epoch."""
+    """Logger that interrupts after the first step of an epoch."""
 
     def __init__(self, title: str) -> None:
         super().__init__(None)
         self._title = title
 
-    def follow(self, steps: Iterable[object], *, total: int, title: str) -> Iterator[object]:
+    def track_progress(self, steps: Iterable[T], *, total: int, title: str) -> Iterator[T]:
         for step in steps:
             yield step
             if title == self._title:
@@ -85,40 +91,40 @@ class InterruptingRunLogger(RunLogger):
 
 
 def train_tiny_run(
-    world: Path,
+    data: Path,
     folder: Path,
     options: TrainingOptions = TWO_FOLD_OPTIONS,
-    start: InitialWeights | None = None,
-    journal: RunLogger | None = None,
+    initial: InitialWeights | None = None,
+    logger: RunLogger | None = None,
 ) -> TrainingRun:
     return train_run(
-        world,
+        data,
         folder,
         preset=TINY_PRESET,
         options=options,
         ranks=SINGLE_RANK,
-        logger=journal or RunLogger(None),
-        initial=start,
+        logger=logger or RunLogger(None),
+        initial=initial,
     )
 
 
 @pytest.fixture(scope="module")
 def run(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    """A training that nothing interrupted."""
+    """A run that was not interrupted."""
     return train_tiny_run(dataset_root, tmp_path_factory.mktemp("run"))
 
 
 def read_weights(folder: Path) -> dict[str, bytes]:
-    """Every trained number of a run, to the bit."""
+    """Read the bytes of all trained weights of a run."""
     return {
         f"{file.parent.name} {key}": value.numpy().tobytes()
         for file in sorted(folder.glob(f"*/{WEIGHTS_FILE}"))
-        for key, value in load_file(file).items()
+        for key, value in load_tensors(file).items()
     }
 
 
-def run_script(world: Path, folder: Path, *launch: str) -> subprocess.Popen[bytes]:
-    arguments = [str(Path(__file__).parent), str(world), str(folder)]
+def run_script(data: Path, folder: Path, *launch: str) -> subprocess.Popen[bytes]:
+    arguments = [str(Path(__file__).parent), str(data), str(folder)]
     file = folder.with_suffix(".py")
     file.write_text(TRAINING_SCRIPT)
     return subprocess.Popen([sys.executable, *launch, str(file), *arguments])
@@ -127,7 +133,7 @@ def run_script(world: Path, folder: Path, *launch: str) -> subprocess.Popen[byte
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.poll() is None, "the process ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -154,7 +160,7 @@ def test_killed_training_resumes_to_the_same_weights(
     process.wait()
     assert not (folder / "fold_0").exists()
     with pytest.raises(Interrupted):
-        train_tiny_run(dataset_root, folder, journal=InterruptingRunLogger("fold 0 epoch 1"))
+        train_tiny_run(dataset_root, folder, logger=InterruptingRunLogger("fold 0 epoch 1"))
     assert not (folder / "fold_0" / WEIGHTS_FILE).exists()
     resumed = train_tiny_run(dataset_root, folder)
     assert read_weights(run.folder) == read_weights(folder)
@@ -163,7 +169,7 @@ def test_killed_training_resumes_to_the_same_weights(
         assert [{**r, "seconds": 0} for r in records] == [{**r, "seconds": 0} for r in again]
 
 
-def test_a_finished_run_is_left_as_it_is(dataset_root: Path, run: TrainingRun) -> None:
+def test_a_finished_run_is_not_changed(dataset_root: Path, run: TrainingRun) -> None:
     before = read_weights(run.folder)
     checkpoint = (run.folder / "fold_0" / CHECKPOINT_FILE).stat().st_mtime_ns
     train_tiny_run(dataset_root, run.folder)
@@ -176,7 +182,7 @@ def test_run_is_not_resumed_with_other_options(dataset_root: Path, run: Training
         train_tiny_run(dataset_root, run.folder, replace(TWO_FOLD_OPTIONS, frames_per_window=5))
 
 
-def test_two_processes_share_one_training(dataset_root: Path, tmp_path: Path) -> None:
+def test_two_processes_train_one_run(dataset_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     assert run_script(dataset_root, folder, *launch).wait(timeout=150) == 0
@@ -186,7 +192,7 @@ def test_two_processes_share_one_training(dataset_root: Path, tmp_path: Path) ->
     assert all(value.isfinite().all() for value in networks.visual.state_dict().values())
 
 
-def test_an_ablation_takes_the_backbones_of_the_full_run(
+def test_an_ablation_copies_the_backbones_of_the_full_run(
     dataset_root: Path, run: TrainingRun, tmp_path: Path
 ) -> None:
     options = replace(TWO_FOLD_OPTIONS, folds=(0,), ablation=Ablation.FACE_ONLY)
@@ -218,14 +224,14 @@ def test_ablation_without_la_se_reuses_only_the_audio_backbone(
 ) -> None:
     options = replace(TWO_FOLD_OPTIONS, folds=(0,), ablation=Ablation.NO_LA_SE)
     ablated = train_tiny_run(dataset_root, tmp_path, options, InitialWeights(backbones=run.folder))
-    full, taught = read_weights(run.folder), read_weights(ablated.folder)
-    audio = {key: value for key, value in full.items() if key.startswith("audio")}
-    assert audio.items() <= taught.items()
-    assert not any("attention" in key for key in taught if key.startswith("visual"))
+    full_weights, ablated_weights = read_weights(run.folder), read_weights(ablated.folder)
+    audio = {key: value for key, value in full_weights.items() if key.startswith("audio")}
+    assert audio.items() <= ablated_weights.items()
+    assert not any("attention" in key for key in ablated_weights if key.startswith("visual"))
 
 
-def test_an_unfinished_run_says_what_is_missing(run: TrainingRun, tmp_path: Path) -> None:
-    begun = start_or_resume_run(
+def test_an_incomplete_run_names_the_missing_part(run: TrainingRun, tmp_path: Path) -> None:
+    incomplete = start_or_resume_run(
         tmp_path,
         preset=run.preset,
         options=run.options,
@@ -233,10 +239,10 @@ def test_an_unfinished_run_says_what_is_missing(run: TrainingRun, tmp_path: Path
         metadata={"data": {}, "initial": {}},
     )
     with pytest.raises(RunIncomplete, match="visual_backbone"):
-        begun.load_networks()
+        incomplete.load_networks()
 
 
-def test_ablations_leave_out_what_they_name() -> None:
+def test_ablations_remove_their_component() -> None:
     assert not apply_ablation(PAPER, Ablation.NO_LA_SE).visual.attention
     assert apply_ablation(PAPER, Ablation.NO_TCN).fusion.visual.kernel == 1
     assert apply_ablation(PAPER, Ablation.NO_TCN).fusion.audio.kernel == 1
@@ -244,7 +250,7 @@ def test_ablations_leave_out_what_they_name() -> None:
     assert apply_ablation(PAPER, None) == apply_ablation(PAPER, Ablation.FACE_ONLY) == PAPER
 
 
-def test_without_tcn_a_frame_depends_on_others_through_attention_alone() -> None:
+def test_without_tcn_frames_depend_on_each_other_only_through_attention() -> None:
     preset = apply_ablation(apply_ablation(TINY_PRESET, Ablation.NO_TCN), Ablation.NO_TRANSFORMER)
     fold = build_networks(preset, seed=0).fusion.folds[0]
     visual, audio = torch.randn(1, 20, 512), torch.randn(1, 20, 128)
@@ -305,18 +311,18 @@ def test_checkpoint_round_trips(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    point = TrainingCheckpoint(epochs=3, pace={"best": -float("inf")}, history=[{"epoch": 0}])
-    point.model, point.optimizer = dict(model.state_dict()), flatten_optimizer_state(optimizer)
-    point.save(tmp_path / "a")
-    again = TrainingCheckpoint.load(tmp_path / "a")
-    assert (again.epochs, again.pace, again.history) == (3, point.pace, point.history)
-    assert all(torch.equal(value, again.model[key]) for key, value in point.model.items())
+    optimizer.step()  # pyright: ignore[reportUnknownMemberType]  # untyped closure
+    saved = TrainingCheckpoint(epochs=3, pace={"best": -float("inf")}, history=[{"epoch": 0}])
+    saved.model, saved.optimizer = dict(model.state_dict()), flatten_optimizer_state(optimizer)
+    saved.save(tmp_path / "a")
+    loaded = TrainingCheckpoint.load(tmp_path / "a")
+    assert (loaded.epochs, loaded.pace, loaded.history) == (3, saved.pace, saved.history)
+    assert all(torch.equal(value, loaded.model[key]) for key, value in saved.model.items())
     other = torch.optim.Adam(model.parameters())
-    load_optimizer_state(other, again.optimizer)
+    load_optimizer_state(other, loaded.optimizer)
     restored = flatten_optimizer_state(other)
-    assert all(torch.equal(value, restored[key]) for key, value in point.optimizer.items())
-    assert restored["0.step"].dtype == point.optimizer["0.step"].dtype
+    assert all(torch.equal(value, restored[key]) for key, value in saved.optimizer.items())
+    assert restored["0.step"].dtype == saved.optimizer["0.step"].dtype
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
@@ -324,26 +330,33 @@ def test_pretrained_backbone_is_unfrozen_from_its_last_layers(
     dataset_root: Path, tmp_path: Path
 ) -> None:
     recordings = read_dataset(dataset_root)[:2]
-    tracks = SpectraCache(tmp_path, LogMel(TINY_PRESET.log_mel).eval())
-    source = SampleSource(modality="visual", spectra=tracks, rate_hz=25)
-    model = FrameRegressor(build_networks(TINY_PRESET, 0).visual, "visual", 512)
-    material = BackboneData(training=recordings, validation=recordings, source=source)
-    part = BackboneTask(
+    spectra = SpectraCache(tmp_path, LogMel(TINY_PRESET.log_mel).eval())
+    source = SampleSource(modality="visual", spectra=spectra, rate_hz=25)
+    backbone = build_networks(TINY_PRESET, 0).visual
+    model = FrameRegressor(backbone, "visual", 512)
+    data = BackboneData(training=recordings, validation=recordings, source=source)
+    task = BackboneTask(
         model,
-        material,
+        data,
         options=replace(QUICK_OPTIONS, unfreeze_epochs=2),
         ranks=SINGLE_RANK,
         unfreeze_gradually=True,
     )
 
-    def open_at(epoch: int) -> set[str]:
-        part.set_trainable(epoch)
+    def trainable_at(epoch: int) -> set[str]:
+        task.set_trainable(epoch)
         named = [name for name, value in model.named_parameters() if value.requires_grad]
         return {name.split(".")[1] for name in named if name.startswith("backbone")}
 
-    end = {"attention", "bn2", "fc", "features"}
-    assert open_at(1) == end
-    assert not model.backbone.layer4[0].bn1.training
-    assert open_at(2) == end | {"layer4"}
-    assert model.backbone.layer4[0].bn1.training
-    assert open_at(99) == end | {"layer4", "layer3", "layer2"}
+    last_stage = {"attention", "bn2", "fc", "features"}
+    assert trainable_at(1) == last_stage
+    assert not first_block(backbone).bn1.training
+    assert trainable_at(2) == last_stage | {"layer4"}
+    assert first_block(backbone).bn1.training
+    assert trainable_at(99) == last_stage | {"layer4", "layer3", "layer2"}
+
+
+def first_block(backbone: IResNet) -> ResidualBlock:
+    block = backbone.layer4[0]
+    assert isinstance(block, ResidualBlock)
+    return block

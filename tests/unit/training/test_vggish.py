@@ -1,3 +1,5 @@
+"""VGGish: parameters, keys and layout of the public weights."""
+
 from __future__ import annotations
 
 from dataclasses import replace

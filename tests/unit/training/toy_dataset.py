@@ -1,4 +1,4 @@
-"""A few seconds of Aff-Wild2's layout: grey faces and tones that carry valence and arousal."""
+"""Toy data set in Aff-Wild2's layout: grey faces and tones that encode valence and arousal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.window_grid import WindowGrid
+from service.domain.array_types import Float32Array
+from training.data.samples import WindowGrid
 from training.loop.options import TrainingOptions, TrainingSchedule
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FusionConfig
@@ -42,7 +43,7 @@ QUICK_OPTIONS = TrainingOptions(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyRecording:
-    """One recording to write; `gaps` are rows without a crop, `unknown` rows of -5."""
+    """Specification of one recording."""
 
     name: str
     folder: str
@@ -71,46 +72,46 @@ TOY_RECORDINGS = (
 def write_dataset(
     root: Path, recordings: tuple[ToyRecording, ...] = TOY_RECORDINGS, *, videos: bool = True
 ) -> Path:
-    """Write the takes; the same takes give the same files."""
-    for number, take in enumerate(recordings):
-        _write_recording(root, take, np.random.default_rng(number))
-        subject = take.name.removesuffix("_left").removesuffix("_right")
+    """Write the recordings; the same specifications give the same files."""
+    for number, recording in enumerate(recordings):
+        _write_recording(root, recording, np.random.default_rng(number))
+        subject = recording.name.removesuffix("_left").removesuffix("_right")
         video = root / "videos" / f"{subject}.mp4"
         if videos and not video.exists():
             video.parent.mkdir(exist_ok=True)
-            _write_video(video, take.rows, np.random.default_rng(number))
+            _write_video(video, recording.rows, np.random.default_rng(number))
     return root
 
 
-def draw_valence_arousal(rows: int, draw: np.random.Generator) -> np.ndarray:
-    """(T, 2) smooth valence and arousal."""
+def draw_valence_arousal(rows: int, random: np.random.Generator) -> Float32Array:
+    """Draw smooth valence and arousal, (T, 2)."""
     time = np.arange(rows)[:, None] / rows
-    phases = draw.uniform(0, 2 * np.pi, 2)
-    return (0.8 * np.sin(2 * np.pi * time * draw.uniform(1, 2, 2) + phases)).astype(np.float32)
+    phases = random.uniform(0, 2 * np.pi, 2)
+    return (0.8 * np.sin(2 * np.pi * time * random.uniform(1, 2, 2) + phases)).astype(np.float32)
 
 
-def _write_recording(root: Path, recording: ToyRecording, draw: np.random.Generator) -> None:
-    felt = draw_valence_arousal(recording.rows, draw)
+def _write_recording(root: Path, recording: ToyRecording, random: np.random.Generator) -> None:
+    targets = draw_valence_arousal(recording.rows, random)
     lines = [
         "-5,-5" if row in recording.unannotated_rows else f"{valence:.4f},{arousal:.4f}"
-        for row, (valence, arousal) in enumerate(felt.tolist())
+        for row, (valence, arousal) in enumerate(targets.tolist())
     ]
     file = root / "VA_Estimation_Challenge" / recording.folder / f"{recording.name}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(["valence,arousal", *lines]) + "\n")
     crops = root / "cropped_aligned" / recording.name
     crops.mkdir(parents=True)
-    for row, (valence, arousal) in enumerate(felt.tolist()):
+    for row, (valence, arousal) in enumerate(targets.tolist()):
         if row not in recording.rows_without_crop:
             crop = np.full((112, 112, 3), 128 + 90 * valence, np.uint8)
             crop[: int(56 + 50 * arousal)] //= 2
             cv2.imwrite(str(crops / f"{row + 1:05d}.jpg"), crop)
 
 
-def _write_video(file: Path, rows: int, draw: np.random.Generator) -> None:
-    arousal = draw_valence_arousal(rows, draw)[:, 1]
+def _write_video(file: Path, rows: int, random: np.random.Generator) -> None:
+    arousal = draw_valence_arousal(rows, random)[:, 1]
     time = np.arange(int(16_000 * (rows / FRAME_RATE + 1))) / 16_000
     loudness = 0.3 + 0.2 * np.interp(time, np.arange(rows) / float(FRAME_RATE), arousal)
     waveform = (loudness * np.sin(2 * np.pi * 300 * time)).astype(np.float32)
-    pictures = (np.zeros((32, 32, 3), np.uint8) for _ in range(rows))
-    write_clip(file, pictures, rate=FRAME_RATE, waveform=waveform)
+    images = (np.zeros((32, 32, 3), np.uint8) for _ in range(rows))
+    write_clip(file, images, rate=FRAME_RATE, waveform=waveform)
