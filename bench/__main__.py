@@ -1,4 +1,4 @@
-"""`make bench`: every ceiling and the whole service in one run, as frames a second."""
+"""Command `make bench`: speeds of every stage and of the whole service, in frames a second."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def main() -> None:
         console.print(f"Measuring {name} alone ...")
         speeds[name] = measure()
     front_clip = OUT / "bench-front.mp4"
-    console.print(f"Measuring the front, on {CLIP_FRAMES} pictures: {front_clip} ...")
+    console.print(f"Measuring decoding and face work, on {CLIP_FRAMES} frames: {front_clip} ...")
     render_front_end_clip(front_clip, height=CLIP_HEIGHT, width=CLIP_WIDTH)
     front = measure_front_end(front_clip, settings)
     console.print(f"Measuring the whole service, {COPIES} clips together ...")
     end_to_end = measure_end_to_end(clip, settings, copies=COPIES)
-    facts = {
+    metadata = {
         "preset": read_provenance(settings)["preset"],
         "clip": {"width": CLIP_WIDTH, "height": CLIP_HEIGHT, "seconds": CLIP_SECONDS},
     }
-    report = build_report(speeds, end_to_end, facts) | {"front": front}
+    report = build_report(speeds, end_to_end, metadata) | {"front": front}
     (OUT / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
     show_report(report, console)
     show_front_end(front, console)

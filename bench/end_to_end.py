@@ -1,4 +1,4 @@
-"""The whole service under load: clips POSTed together, from the first byte to the last result."""
+"""End-to-end speed: concurrent uploads of a clip, from the first byte to the last result."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from service.settings import Settings
 
 
 def measure_end_to_end(clip: Path, settings: Settings, *, copies: int) -> float:
-    """Frames a second through REST, queue, decode child and Triton.
+    """Measure frames a second through REST, queue, decode process and Triton.
 
-    `copies` uploads of one clip are under way together, after one that is not counted.
+    `copies` uploads of one clip run concurrently, after one that is not counted.
     """
     with (
         TemporaryDirectory() as folder,

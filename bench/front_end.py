@@ -1,7 +1,7 @@
-"""The front of the pipeline: what faces cost beside decoding, and what its two stages gain.
+"""Front end of the pipeline: cost of face work relative to decoding, and gain by two threads.
 
-Everything is measured in turns within one run and told as ratios, so that a busy machine bears
-on all of it alike.
+The stages are measured in turns within one run and reported as ratios, so that other load on the
+machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 from rich.console import Console
 from rich.table import Table
 
+from bench.long_clip import add_video_stream, encode_video, mux_packets
 from bench.stage_speeds import decode_frames
 from service.decoding.worker.clip import PREFETCHED_PICTURES
 from service.domain.array_types import UInt8Array
@@ -35,7 +35,8 @@ from training.synthetic.clip import create_demo_performance, render_frames
 from training.synthetic.renderer import PerformanceRenderer
 
 BITS_PER_SECOND: Final = 5_000_000
-"""Of a phone or a good webcam. A drawing alone needs a tenth, and decodes four times as fast."""
+"""Bit rate of a phone or a good webcam. A clip without grain needs a tenth of it, and decodes
+four times as fast."""
 CLIP_FRAMES: Final = 75
 ROUNDS: Final = 5
 MAX_FACE_TO_DECODE: Final = 1.5
@@ -46,26 +47,25 @@ _GRAIN_PATTERNS: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameCost:
-    """Seconds a frame: of one core, and of the clock."""
+    """Seconds per frame: of CPU time, and of wall-clock time."""
 
     cpu_seconds: float
     wall_seconds: float
 
 
 def render_front_end_clip(path: Path, *, height: int = 720, width: int = 1280) -> None:
-    """Write a clip of a drawn actor with a sensor's grain, in H.264 at a camera's bit rate."""
+    """Write a clip of a synthetic actor with sensor grain, in H.264 at a camera's bit rate."""
     performance = create_demo_performance(seconds=CLIP_FRAMES / _RATE_HZ)
-    studio = PerformanceRenderer(
+    renderer = PerformanceRenderer(
         performance, Camera.from_seed(performance.seed), height=height, width=width
     )
     random = np.random.default_rng(0)
     grain_patterns = random.normal(0, _GRAIN_LEVELS, (_GRAIN_PATTERNS, height, width, 1)).astype(
         np.float32
     )
-    pictures = render_frames(performance, studio, np.arange(CLIP_FRAMES) / _RATE_HZ)
+    pictures = render_frames(performance, renderer, np.arange(CLIP_FRAMES) / _RATE_HZ)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=_RATE_HZ, options={"preset": "medium"})
-        assert isinstance(stream, VideoStream)
+        stream = add_video_stream(container, rate=_RATE_HZ, options={"preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = BITS_PER_SECOND
         for number, picture in enumerate(pictures):
@@ -73,12 +73,12 @@ def render_front_end_clip(path: Path, *, height: int = 720, width: int = 1280) -
                 np.uint8
             )
             frame = av.VideoFrame.from_ndarray(grainy, format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            mux_packets(container, encode_video(stream, frame))
+        mux_packets(container, encode_video(stream, None))
 
 
 def measure_front_end(clip: Path, settings: Settings) -> dict[str, Any]:
-    """Decode alone, faces alone, both in one thread, and both as the two stages that serve."""
+    """Measure decoding and face work alone, together in one thread, and in two threads."""
     decoded = [
         picture.pixels for picture in islice(_decode_single_threaded(clip, settings), CLIP_FRAMES)
     ]
@@ -106,11 +106,11 @@ def measure_front_end(clip: Path, settings: Settings) -> dict[str, Any]:
 
 
 def summarize_rounds(rounds: Iterable[Mapping[str, FrameCost]]) -> dict[str, Any]:
-    """The medians over rounds of what each round's costs come to.
+    """Compute medians over rounds of ratios within each round.
 
-    face_to_decode: a frame's face work by its decoding, on one core. frames_per_core_second:
-    what one core does of each alone. two_stages_speedup: by the clock, against one thread.
-    two_stages_overhead: more work of all cores than in one thread.
+    face_to_decode: CPU time of face work relative to decoding. frames_per_core_second: speed of
+    each stage on one core. two_stages_speedup: wall-clock gain over one thread.
+    two_stages_overhead: additional CPU time relative to one thread.
     """
     all_rounds = list(rounds)
 
@@ -136,7 +136,7 @@ def summarize_rounds(rounds: Iterable[Mapping[str, FrameCost]]) -> dict[str, Any
 
 
 def show_front_end(front: Mapping[str, Any], console: Console) -> None:
-    """Print what was measured."""
+    """Print a summary of rounds."""
     table = Table("the front", "frames a second of one core")
     for name, rate in front["frames_per_core_second"].items():
         table.add_row(name.replace("_", " "), f"{rate:.0f}")

@@ -1,6 +1,6 @@
-"""`make bench-live`: how late results of live streams are, with one stream and with more.
+"""Command `make bench-live`: latency of streaming results, by the number of streams.
 
-Every stream sends 640x360 JPEG at 25 frames a second, and its sound, as a camera would. Latency is
+Every stream sends 640x360 JPEG at 25 frames a second, and its audio, as a camera would. Latency is
 what the gateway measures: from a frame's last byte received to its provisional result sent.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
     console = Console()
     OUT.parent.mkdir(exist_ok=True)
     console.print(
-        f"Drawing {RECORDING_SECONDS:.0f} s of {FRAME_SIZE[0]}x{FRAME_SIZE[1]} JPEG and sound ..."
+        f"Drawing {RECORDING_SECONDS:.0f} s of {FRAME_SIZE[0]}x{FRAME_SIZE[1]} JPEG and audio ..."
     )
     recording = render_recording(RECORDING_SECONDS)
     settings = Settings().model_copy(
@@ -84,15 +84,15 @@ def _build_report(
             "fps": RATE_HZ,
             "mean_bytes": round(sum(map(len, recording.jpegs)) / len(recording.jpegs)),
         },
-        "streams": {streams: asdict(watched) for streams, watched in statistics.items()},
+        "streams": {streams: asdict(each) for streams, each in statistics.items()},
     }
 
 
 def _show_table(statistics: dict[int, StreamStatistics], console: Console) -> None:
     columns: Sequence[str] = ("fps_sent", "fps_answered", "p50_ms", "p95_ms", "p99_ms", "dropped")
     table = Table("streams", *columns)
-    for streams, watched in statistics.items():
-        numbers = asdict(watched)
+    for streams, each in statistics.items():
+        numbers = asdict(each)
         table.add_row(str(streams), *(f"{numbers[name]:.4g}" for name in columns))
     console.print(table)
 

@@ -1,18 +1,21 @@
-"""Long clips without encoding them: the packets of a short one, over and over."""
+"""Long clips made without encoding them: the packets of a short clip, repeated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import av
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.domain.array_types import Float32Array, UInt8Array
@@ -22,16 +25,18 @@ from training.synthetic.clip import create_demo_performance, render_audio, rende
 from training.synthetic.renderer import PerformanceRenderer
 
 LOOP_SECONDS: Final = 16
-"""Whole pictures and, at 8 kHz, whole AAC packets: 125 of 1024 samples."""
+"""A whole number of frames and, at 8 kHz, of AAC packets: 125 of 1024 samples."""
 FRAME_SIZE: Final = (160, 120)
 _AUDIO_RATE_HZ: Final = 8_000
 _NO_B_FRAMES: Final = {"preset": "veryfast", "bf": "0"}
-"""Pictures are coded in the order in which they are shown, so a round may end after any."""
+"""Frames are coded in display order, so that a repetition may end after any."""
+
+Packets: TypeAlias = "Sequence[Packet[Any]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LoopPacket:
-    """A packet of one round: its place in ticks from the round's start."""
+    """A packet of the short clip; pts and dts in ticks from its start."""
 
     stream: int
     data: bytes
@@ -42,31 +47,33 @@ class _LoopPacket:
 
 
 def write_long_clip(path: Path, seconds: int, rate: Fraction) -> None:
-    """Write an MP4 of H.264 and AAC: a drawn face that speaks, encoded once and repeated.
+    """Write an MP4 of H.264 and AAC: a synthetic actor that speaks, encoded once and repeated.
 
-    Args: seconds: how long it is; rate: frames a second.
+    Args: seconds: length of the clip; rate: frames a second.
     """
     loop = path.with_name(f"loop-{path.name}")
     _encode_loop(loop, rate)
     with av.open(str(loop)) as source, av.open(str(path), "w") as target:
-        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        streams = [_copy_stream(target, stream) for stream in source.streams]
         bases = [stream.time_base or Fraction(1) for stream in source.streams]
         parts = list(_read_packets(source.demux(), bases))
         for start in range(0, seconds, LOOP_SECONDS):
             rest = [part for part in parts if part.dts * bases[part.stream] < seconds - start]
-            target.mux(list(_shift_packets(rest, streams, bases, start)))
+            mux_packets(target, list(_shift_packets(rest, streams, bases, start)))
     loop.unlink()
 
 
-def _read_packets(packets: Iterable[Packet], bases: list[Fraction]) -> Iterator[_LoopPacket]:
-    """The packets of one round; the encoder's padding at the end of the sound is left out."""
+def _read_packets(
+    packets: Iterable[Packet[Stream]], bases: list[Fraction]
+) -> Iterator[_LoopPacket]:
+    """Read the packets of the short clip, without the audio encoder's padding at the end."""
     last = [round(LOOP_SECONDS / base) for base in bases]
-    firsts: dict[int, int] = {}
+    first_dts: dict[int, int] = {}
     for packet in packets:
         index = packet.stream.index
         if packet.pts is None or packet.dts is None:
             continue
-        if packet.dts - firsts.setdefault(index, packet.dts) < last[index]:
+        if packet.dts - first_dts.setdefault(index, packet.dts) < last[index]:
             yield _LoopPacket(
                 stream=index,
                 data=bytes(packet),
@@ -82,10 +89,10 @@ def _shift_packets(
     streams: list[Stream],
     bases: list[Fraction],
     start_seconds: int,
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Stream]]:
     shifts = [round(start_seconds / base) for base in bases]
     for loop_packet in loop_packets:
-        packet = Packet(loop_packet.data)
+        packet: Packet[Stream] = Packet(loop_packet.data)
         packet.stream, packet.time_base = streams[loop_packet.stream], bases[loop_packet.stream]
         packet.pts = loop_packet.pts + shifts[loop_packet.stream]
         packet.dts = loop_packet.dts + shifts[loop_packet.stream]
@@ -94,42 +101,76 @@ def _shift_packets(
 
 
 def _encode_loop(path: Path, rate: Fraction) -> None:
-    """One round: pictures at the rate and the voice, at 8 kHz."""
+    """Encode the short clip: frames at the rate, and audio at 8 kHz."""
     width, height = FRAME_SIZE
     performance = create_demo_performance(seconds=LOOP_SECONDS)
-    studio = PerformanceRenderer(
+    renderer = PerformanceRenderer(
         performance, Camera.from_seed(performance.seed), height=height, width=width
     )
     times = np.arange(round(LOOP_SECONDS * rate)) / float(rate)
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=rate, options=_NO_B_FRAMES)
-        audio = container.add_stream("aac", rate=_AUDIO_RATE_HZ, layout="mono")
-        assert isinstance(video, VideoStream)
-        assert isinstance(audio, AudioStream)
+        video = add_video_stream(container, rate=rate, options=_NO_B_FRAMES)
+        audio = _add_audio_stream(container)
         video.width, video.height = FRAME_SIZE
         video.pix_fmt = "yuv420p"
-        for packet in _encode_pictures(video, render_frames(performance, studio, times), rate):
-            container.mux(packet)
-        for packet in _encode_audio(audio, render_audio(performance)):
-            container.mux(packet)
+        for packets in _encode_pictures(video, render_frames(performance, renderer, times), rate):
+            mux_packets(container, packets)
+        for packets in _encode_waveform(audio, render_audio(performance)):
+            mux_packets(container, packets)
 
 
 def _encode_pictures(
     video: VideoStream, pictures: Iterable[UInt8Array], rate: Fraction
-) -> Iterator[list[Packet]]:
+) -> Iterator[Packets]:
     for index, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = index, 1 / rate
-        yield video.encode(frame)
-    yield video.encode(None)
+        yield encode_video(video, frame)
+    yield encode_video(video, None)
 
 
-def _encode_audio(audio: AudioStream, waveform: Float32Array) -> Iterator[list[Packet]]:
+def _encode_waveform(audio: AudioStream, waveform: Float32Array) -> Iterator[Packets]:
     frame = av.AudioFrame.from_ndarray(waveform[None, :], format="flt", layout="mono")
     frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE_HZ, Fraction(1, SAMPLE_RATE_HZ), 0
     resampler = av.AudioResampler(
         format=audio.format, layout="mono", rate=_AUDIO_RATE_HZ, frame_size=1024
     )
     for resampled in (*resampler.resample(frame), *resampler.resample(None)):
-        yield audio.encode(resampled)
-    yield audio.encode(None)
+        yield _encode_audio(audio, resampled)
+    yield _encode_audio(audio, None)
+
+
+# PyAV's stubs leave the parameter of Packet open, and keyword arguments without types.
+
+
+def add_video_stream(
+    container: OutputContainer, *, rate: Fraction | int, options: dict[str, str]
+) -> VideoStream:
+    """Add an H.264 stream to a file."""
+    stream = container.add_stream("libx264", rate=rate, options=options)  # pyright: ignore[reportUnknownMemberType]  # see above
+    assert isinstance(stream, VideoStream)
+    return stream
+
+
+def encode_video(stream: VideoStream, frame: VideoFrame | None) -> Packets:
+    """Encode a frame; None: flush the encoder."""
+    return stream.encode(frame)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # see above
+
+
+def mux_packets(container: OutputContainer, packets: Packets) -> None:
+    """Write packets to a file."""
+    container.mux(packets)  # pyright: ignore[reportUnknownMemberType]  # see above
+
+
+def _add_audio_stream(container: OutputContainer) -> AudioStream:
+    stream = container.add_stream("aac", rate=_AUDIO_RATE_HZ, layout="mono")  # pyright: ignore[reportUnknownMemberType]  # see above
+    assert isinstance(stream, AudioStream)
+    return stream
+
+
+def _copy_stream(container: OutputContainer, template: Stream) -> Stream:
+    return container.add_stream_from_template(template)  # pyright: ignore[reportUnknownMemberType]  # see above
+
+
+def _encode_audio(stream: AudioStream, frame: AudioFrame | None) -> Packets:
+    return stream.encode(frame)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # see above

@@ -1,4 +1,4 @@
-"""`make bench-memory`: the memory of worker and decode child together, over the clip's length."""
+"""Command `make bench-memory`: memory of worker and decode process, by the clip's length."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.long_clip import write_long_clip
-from service.domain.clip import FaceBox, Frame, TrackedFace
-from service.domain.timeline import Estimate, FramesDecoded, TimelinePoint
+from service.domain.clip import Estimate, FaceBox, Frame, FramesDecoded, TimelinePoint, TrackedFace
 from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.media.demux import open_container
 from service.results.builder import ResultBuilder
@@ -34,21 +33,22 @@ OUT: Final = Path("out")
 LENGTHS_SECONDS: Final = (10, 60, 600, 3600, 36_000)
 TARGET_MIB: Final = 512.0
 MAX_GROWTH_MIB: Final = 64.0
-"""By so much a clip may need more than one of a minute, columns and index aside."""
+"""Allowed growth over a clip of a minute, without columns and index."""
 _SAMPLING_INTERVAL_SECONDS: Final = 0.1
 _MIB_BYTES: Final = 2**20
 _ROWS: Final = 10_000
+_MINUTE_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What one clip took at its most; mebibytes.
+    """Peak memory of one clip, in MiB.
 
-    peak: of worker and decode processes together, pages that they share counted once, sampled.
-    worker, decoding: each one's share of that, each at its own most.
-    high_water: the kernel's own record of each one's most, shared pages counted in each.
-    columns: what the rows of the result take of the worker's.
-    index: what the container's own index takes of the decoding, in the two openings of the file.
+    peak_mib: worker and decode processes together, shared pages counted once, sampled.
+    worker_mib, decoding_mib: each one's own peak of that.
+    high_water_mib: sum of the kernel's peaks of each process, shared pages counted in each.
+    columns_mib: the result's columns in the worker.
+    index_mib: the container's index in the decode process, which opens the file twice.
     """
 
     clip_seconds: float
@@ -64,12 +64,10 @@ class Footprint:
 
 
 def bench_memory(
-    length: Annotated[
-        list[int] | None, typer.Option(min=1, help="Seconds; may be given several times.")
-    ] = None,
+    length: Annotated[list[int] | None, typer.Option(min=1, help="Seconds; repeatable.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Frames a second.")] = 1.0,
 ) -> None:
-    """Measure the curve; write out/memory.json."""
+    """Measure memory by clip length; write out/memory.json."""
     console = Console(highlight=False)
     lengths = sorted(length or LENGTHS_SECONDS)
     settings = Settings(
@@ -80,7 +78,7 @@ def bench_memory(
         with run_stack(isolate_settings(settings, folder / "stack")) as stack:
             footprints = [
                 _measure(stack, folder, seconds, Fraction(rate), console)
-                for seconds in (lengths[0], *lengths)  # the first once more: all is warm then
+                for seconds in (lengths[0], *lengths)  # the first is repeated after a warm-up
             ][1:]
     report = build_report(footprints, rate)
     OUT.mkdir(exist_ok=True)
@@ -89,11 +87,13 @@ def bench_memory(
 
 
 def build_report(footprints: Sequence[Footprint], rate: float) -> dict[str, Any]:
-    """The curve, and whether it is as low and as flat as it should be."""
+    """Report of the measurements, and whether they are below the target and flat."""
     without_columns = [each.peak_mib - each.columns_mib for each in footprints]
     without_index = [each.peak_mib - each.columns_mib - each.index_mib for each in footprints]
     settled = [
-        m for each, m in zip(footprints, without_index, strict=True) if each.clip_seconds >= 60
+        mib
+        for each, mib in zip(footprints, without_index, strict=True)
+        if each.clip_seconds >= _MINUTE_SECONDS
     ]
     growth = max(settled) - settled[0] if settled else 0.0
     return {
@@ -136,7 +136,7 @@ def _measure(
 
 
 class _MemorySampler:
-    """Reads the memory of a process and of all under it."""
+    """Samples the memory of a worker and its descendants."""
 
     def __init__(self, worker: psutil.Process) -> None:
         self._worker = worker
@@ -144,7 +144,7 @@ class _MemorySampler:
         self.peak_mib = self.worker_mib = self.decoding_mib = 0.0
 
     def sample(self) -> None:
-        """One sample."""
+        """Take one sample."""
         worker = self._read_pss_bytes(self._worker)
         decoding = sum(map(self._read_pss_bytes, self._worker.children(recursive=True)))
         self.peak_mib = max(self.peak_mib, (worker + decoding) / _MIB_BYTES)
@@ -152,28 +152,28 @@ class _MemorySampler:
         self.decoding_mib = max(self.decoding_mib, decoding / _MIB_BYTES)
 
     def high_water_mib(self) -> float:
-        """The sum of every process' own most."""
+        """Sum of the peaks of all processes."""
         return sum(self._high_water.values()) / _MIB_BYTES
 
     def _read_pss_bytes(self, process: psutil.Process) -> int:
         """Proportional set size, bytes; 0 for a process that has just ended."""
         with suppress(psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
             proc = Path("/proc", str(process.pid))
-            most = _parse_kibibytes((proc / "status").read_text(), "VmHWM")
-            self._high_water[process.pid] = max(self._high_water.get(process.pid, 0), most * 1024)
+            peak = _parse_kibibytes((proc / "status").read_text(), "VmHWM")
+            self._high_water[process.pid] = max(self._high_water.get(process.pid, 0), peak * 1024)
             return _parse_kibibytes((proc / "smaps_rollup").read_text(), "Pss") * 1024
         return 0
 
 
 def _parse_kibibytes(text: str, name: str) -> int:
-    """The value of a line `name:  123 kB`; 0 where there is none."""
+    """Parse the value of a line `name:  123 kB`; 0 where there is none."""
     found = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:"))
     return int(next(found, 0))
 
 
 @contextmanager
 def _memory_sampled(worker: psutil.Process) -> Generator[_MemorySampler]:
-    """Sample until the context ends; the worker's own record starts anew."""
+    """Sample until the context ends; resets the kernel's peak of the worker."""
     Path("/proc", str(worker.pid), "clear_refs").write_text("5")
     sampler, stop = _MemorySampler(worker), threading.Event()
 
@@ -181,7 +181,7 @@ def _memory_sampled(worker: psutil.Process) -> Generator[_MemorySampler]:
         while not stop.wait(_SAMPLING_INTERVAL_SECONDS):
             sampler.sample()
 
-    thread = threading.Thread(target=sample, name="gauge")
+    thread = threading.Thread(target=sample, name="memory-sampler")
     thread.start()
     try:
         yield sampler
@@ -191,7 +191,7 @@ def _memory_sampled(worker: psutil.Process) -> Generator[_MemorySampler]:
 
 
 def measure_index_mib(clip: Path) -> float:
-    """What a process grows by that opens a clip twice, for its pictures and for its sound."""
+    """Measure the growth of a process that opens a clip twice, for video and audio."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measure_open_growth_mib, clip).result()
@@ -200,14 +200,14 @@ def measure_index_mib(clip: Path) -> float:
 def _measure_open_growth_mib(clip: Path) -> float:
     process = psutil.Process()
     with open_container(clip):
-        pass  # what the first opening of any file takes is no index
+        pass  # the first opening of any file allocates more than the index
     before = process.memory_info().rss
     with open_container(clip), open_container(clip):
         return max(process.memory_info().rss - before, 0) / _MIB_BYTES
 
 
 def measure_column_bytes_per_row() -> float:
-    """What a row of a result takes while its clip is analysed, by filling a builder."""
+    """Measure the bytes of a result row during an analysis, by filling a builder."""
     box = FaceBox(left=0.0, top=0.0, width=1.0, height=1.0, score=1.0)
     faces = (TrackedFace(track=1, box=box),)
     estimate = Estimate(

@@ -1,4 +1,4 @@
-"""What a bench run found: `out/bench.json`, and the same as a table."""
+"""Benchmark report: `out/bench.json`, and the same as a table."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.stage_speeds import StageSpeed
 def build_report(
     speeds: Mapping[str, StageSpeed], end_to_end: float, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Frames a second of every part and of the whole, and what the whole makes of the parts.
+    """Report of the speeds of every stage and of the whole service, in frames a second.
 
-    ratio: of the slowest part, which had the machine to itself when it was measured.
-    shared_ceiling: what the cores could do if they did these stages and nothing else.
+    ratio: end to end relative to the slowest stage, which was measured alone on the machine.
+    shared_ceiling: speed if the cores did nothing but these stages, one after the other.
     """
     ceilings = {name: speed.frames_per_second for name, speed in speeds.items()}
     cores = len(os.sched_getaffinity(0))
@@ -42,8 +42,8 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
         table.add_row(name, f"{rate:.0f}", f"{end_to_end / rate:.2f}")
     table.add_row("end to end", f"{end_to_end:.0f}", "")
     console.print(table)
-    console.print(f"{report['ratio']:.2f} of the lowest ceiling, which has the machine to itself")
+    console.print(f"{report['ratio']:.2f} of the slowest stage, measured alone on the machine")
     console.print(
         f"{report['shared_ratio']:.2f} of {report['shared_ceiling']:.0f} frames/s, "
-        "what the cores could do if they did these stages and nothing else"
+        "the speed if the cores did nothing but these stages"
     )

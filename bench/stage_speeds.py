@@ -1,6 +1,6 @@
-"""What each part of the pipeline could do alone on this machine, in frames a second.
+"""Stage speeds: each stage of the pipeline alone on this machine, in frames a second.
 
-Each ceiling runs the production code of its stage with nothing beside it, over the same clip.
+Each measurement runs the production code of one stage over the same clip.
 """
 
 from __future__ import annotations
@@ -25,31 +25,34 @@ from service.domain.model_signatures import (
 )
 from service.faces.alignment import align_crop
 from service.faces.finder import open_face_finder
-from service.media.demux import ClipLimits, open_container
+from service.media.demux import open_container
+from service.media.media_info import ClipLimits
 from service.media.stream_selection import select_video_stream
 from service.media.video import Picture, VideoReader
 from service.settings import Settings
+from training.export import load_model
 
 MEASUREMENT_SECONDS: Final = 5.0
 BATCH_SIZE: Final = 32
 FACE_STAGE_FRAMES: Final = 100
+MIN_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSpeed:
-    """How fast a stage is alone, and what a frame costs it over all cores."""
+    """Speed of a stage alone, and its CPU time per frame over all cores."""
 
     frames_per_second: float
     cpu_seconds_per_frame: float
 
 
 def measure_decode(clip: Path, settings: Settings) -> StageSpeed:
-    """Decode to RGB and throw away, with the decoder's threads."""
+    """Measure decoding to RGB, with the configured decoder threads."""
     return _measure_speed(lambda: sum(1 for _ in _decode_clip(clip, settings)))
 
 
 def measure_face(clip: Path, settings: Settings) -> StageSpeed:
-    """Find, follow and cut out the face in pictures that are already decoded; one thread."""
+    """Measure detection and alignment of faces in decoded frames, in one thread."""
     finder = open_face_finder(
         settings.face_models_dir,
         settings.yunet_file,
@@ -70,20 +73,20 @@ def measure_face(clip: Path, settings: Settings) -> StageSpeed:
 
 
 def measure_visual_backbone(settings: Settings) -> StageSpeed:
-    """TorchScript called directly on batches of crops, with every core."""
+    """Measure TorchScript on batches of crops, with every core."""
     crops = torch.randint(0, 256, (BATCH_SIZE, 3, 112, 112), dtype=torch.uint8)
     return _measure_model_speed(VISUAL_BACKBONE, settings, (crops,), BATCH_SIZE)
 
 
 def measure_audio_backbone(settings: Settings) -> StageSpeed:
-    """TorchScript called directly on batches of patches, with every core."""
+    """Measure TorchScript on batches of patches, with every core."""
     return _measure_model_speed(
         AUDIO_BACKBONE, settings, (torch.randn(BATCH_SIZE, 96, 64),), BATCH_SIZE
     )
 
 
 def measure_fusion(settings: Settings) -> StageSpeed:
-    """TorchScript called directly on whole windows; each brings `hop_frames` new frames."""
+    """Measure TorchScript on windows; each counts as `hop_frames` frames."""
     frames = settings.window_frames
     inputs = (
         torch.randn(frames, FACE_FEATURES),
@@ -94,7 +97,7 @@ def measure_fusion(settings: Settings) -> StageSpeed:
 
 
 def decode_frames(clip: Path, settings: Settings, *, threads: int) -> Iterator[Picture]:
-    """Decode a clip with so many decoder threads."""
+    """Decode a clip with the given number of decoder threads."""
     limits = ClipLimits(
         max_seconds=settings.max_clip_seconds,
         max_frames=settings.max_clip_frames,
@@ -113,7 +116,7 @@ def _measure_model_speed(
     model: ModelSignature, settings: Settings, inputs: tuple[torch.Tensor, ...], frames: int
 ) -> StageSpeed:
     file = settings.model_repository / model.name / "1" / "model.pt"
-    scripted = torch.jit.load(file).eval()
+    scripted = load_model(file)
 
     def call() -> int:
         with torch.inference_mode():
@@ -124,12 +127,12 @@ def _measure_model_speed(
 
 
 def _measure_speed(run_stage: Callable[[], int]) -> StageSpeed:
-    """Median speed of `work`, which returns how many frames it did; one call to warm up."""
+    """Measure the median speed of a function that returns its number of frames."""
     run_stage()
     rates: list[float] = []
     cpu_seconds: list[float] = []
     end = time.perf_counter() + MEASUREMENT_SECONDS
-    while time.perf_counter() < end or len(rates) < 3:
+    while time.perf_counter() < end or len(rates) < MIN_ROUNDS:
         wall, cpu = time.perf_counter(), time.process_time()
         frames = run_stage()
         rates.append(frames / (time.perf_counter() - wall))

@@ -1,4 +1,4 @@
-"""Streams a reel to a gateway, as so many cameras at a time would, and watches the results."""
+"""Stream load: sends a recording to a gateway as several cameras, and measures the latency."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import cast
 
 import grpc.aio
 import numpy as np
@@ -18,7 +19,7 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatistics:
-    """What became of streams that ran together. p99_ms: of the worst stream, p50, p95 as well."""
+    """Statistics of concurrent streams; p50, p95 and p99 are of the worst stream."""
 
     fps_sent: float
     fps_answered: float
@@ -27,7 +28,7 @@ class StreamStatistics:
     p99_ms: float
     dropped: int
     client_p99_ms: float
-    """From a frame given to gRPC to its result read, of all streams together."""
+    """From a frame handed to gRPC to its result read, over all streams."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,10 +41,10 @@ class _StreamRecord:
 async def run_streams(
     address: str, recording: CameraRecording, *, streams: int, seconds: float
 ) -> StreamStatistics:
-    """Send so many streams at once, at the pace of a camera, and wait for their last results."""
+    """Run concurrent streams at the rate of a camera, and wait for their last results."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = AnnotationServiceStub(channel)
-        # cameras do not click together
+        # cameras are not synchronised
         starts = [number / streams / RATE_HZ for number in range(streams)]
         began = time.monotonic()
         records = await asyncio.gather(
@@ -68,7 +69,10 @@ async def _run_stream(
 ) -> _StreamRecord:
     stream = _StreamRecord(sent_at={}, latencies_seconds=[], summary=wire.StreamSummary())
     await asyncio.sleep(delay_seconds)
-    async for reply in stub.StreamingAnnotate(_generate_requests(recording, seconds, stream)):
+    requests = _generate_requests(recording, seconds, stream)
+    call = stub.StreamingAnnotate(requests)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # generated stubs have no types
+    responses = cast(AsyncIterator[wire.StreamingAnnotateResponse], call)
+    async for reply in responses:
         now = time.monotonic()
         match reply.WhichOneof("message"):
             case "frame_result" if not reply.frame_result.is_final:
@@ -83,10 +87,10 @@ async def _run_stream(
 async def _generate_requests(
     recording: CameraRecording, seconds: float, record: _StreamRecord
 ) -> AsyncIterator[wire.StreamingAnnotateRequest]:
-    sound = wire.AudioFormat(
+    audio_format = wire.AudioFormat(
         encoding=wire.SAMPLE_ENCODING_S16LE, sample_rate_hz=SAMPLE_RATE_HZ, channels=1
     )
-    media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_JPEG, audio=sound)
+    media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_JPEG, audio=audio_format)
     config = wire.StreamConfig(frames=media, overload_policy=wire.OVERLOAD_POLICY_DROP_OLDEST)
     yield wire.StreamingAnnotateRequest(config=config)
     began = time.monotonic()

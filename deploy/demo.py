@@ -1,4 +1,4 @@
-"""The main job, once, on this machine: a clip through the whole service, and what comes out of it.
+"""Demo: annotate a synthetic clip with the whole stack on this machine.
 
 python -m deploy.demo
 """
@@ -22,9 +22,7 @@ from rich.table import Table
 from service.domain.model_signatures import TARGETS
 from service.embedded.stack import isolate_settings, run_stack
 from service.errors import CircumplexError
-from service.results.plot import plot_result
-from service.results.plot_data import GroundTruth
-from service.results.sparkline import draw_sparkline
+from service.results.plot import GroundTruth, draw_sparkline, plot_result
 from service.settings import Settings
 from training.metrics import concordance_correlation
 from training.synthetic.clip import create_demo_performance, render_demo_clip
@@ -32,12 +30,12 @@ from training.synthetic.clip import create_demo_performance, render_demo_clip
 OUT: Final = Path("out")
 CLIP: Final = OUT / "demo.mp4"
 ACTOR_SEED: Final = 100_000_481
-"""Of seed 1000, which teaches nobody; this one goes through all four quadrants."""
+"""An actor of seed 1000, used in no training; the performance visits all four quadrants."""
 OUTPUT_FILES: Final = {
     "demo.mp4": "the clip",
     "demo.json": "the result",
     "demo.csv": "the result, one row a frame",
-    "demo.png": "the result as a picture, beside the truth",
+    "demo.png": "the result as a plot, with the truth",
 }
 TABLE_ROWS: Final = 11
 SPARKLINE_COLUMNS: Final = 64
@@ -45,7 +43,7 @@ _console: Final = Console()
 
 
 def main() -> None:
-    """Render a clip, have a whole stack annotate it, stop the stack, show and write the result."""
+    """Render a clip, annotate it with an embedded stack, print and write the result."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     OUT.mkdir(exist_ok=True)
@@ -73,7 +71,7 @@ def main() -> None:
 
 
 def _annotate(client: Client) -> str:
-    """POST the clip, show the job's progress, return the job's id."""
+    """Submit the clip, show the job's progress, return the job's id."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("frames"), console=_console) as bar:
         job = client.submit(CLIP)
@@ -104,7 +102,7 @@ def _show_table(result: dict[str, Any]) -> None:
 
 
 def _compute_truth(result: dict[str, Any]) -> GroundTruth:
-    """What the clip's actor feels in each frame of the result."""
+    """Return the actor's true valence and arousal at each frame of the result."""
     targets = create_demo_performance(seed=ACTOR_SEED).truth_at(
         np.array(result["frames"]["time"], np.float64)
     )
@@ -112,14 +110,14 @@ def _compute_truth(result: dict[str, Any]) -> GroundTruth:
 
 
 def _print_ccc(result: dict[str, Any], truth: GroundTruth) -> None:
-    """Print how well the raw estimates agree with the truth."""
+    """Print the concordance correlation of the raw estimates with the truth."""
     known = [value is not None for value in result["frames"]["valence"]]
     for name in TARGETS:
-        estimate, felt = (
+        estimate, target = (
             np.array([value for value, is_known in zip(column, known, strict=True) if is_known])
             for column in (result["frames"][name], truth[name])
         )
-        agreement = f"{concordance_correlation(estimate, felt):.3f}" if any(known) else "none"
+        agreement = f"{concordance_correlation(estimate, target):.3f}" if any(known) else "none"
         _print_line(f"CCC of {name} with the truth, {sum(known)} frames: {agreement}")
 
 

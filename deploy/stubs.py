@@ -1,10 +1,10 @@
-"""Makes Python of the wire contract: for the service beside the .proto files, and for the client.
+"""Generation of the Python protobuf modules, for the service and for the client.
 
     python -m deploy.stubs            write both
-    python -m deploy.stubs --check    say which files are not what the contract makes
+    python -m deploy.stubs --check    list outdated files
 
-The client is a distribution of its own: its copy is the same code under its own name, of the
-messages that it sends and nothing else.
+The service's modules lie beside the .proto files. The client is a distribution of its own and has
+a copy of the annotation messages, generated into its own package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLIENT_PATTERN: Final = "annotation_pb2.py*"
 
 
 def main(arguments: list[str]) -> None:
-    """Write the stubs, or compare them."""
+    """Write the stubs, or compare them with the files."""
     parser = argparse.ArgumentParser(prog="deploy.stubs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 if outdated")
     is_check = parser.parse_args(arguments).check
@@ -44,11 +44,11 @@ def main(arguments: list[str]) -> None:
     )
     if outdated:
         names = ", ".join(str(file.relative_to(ROOT)) for file in outdated)
-        sys.exit(f"Not what the contract makes: {names}. Run `make proto`.")
+        sys.exit(f"Outdated stubs: {names}. Run `make proto`.")
 
 
 def _generate_stubs() -> Iterator[tuple[Path, str]]:
-    """Every file that there has to be, and what has to be in it."""
+    """Yield the path and content of every generated file."""
     with TemporaryDirectory(prefix="circumplex-") as folder:
         _run_protoc(Path(folder))
         for file in sorted(Path(folder).rglob(PATTERN)):
@@ -66,7 +66,7 @@ def _run_protoc(folder: Path) -> None:
 
 
 def _rename_package(text: str) -> str:
-    """The same, as a module of the client's package; what the contract is called stays."""
+    """Move a generated module to the client's package; protobuf names stay."""
     place = "(DESCRIPTOR, '{}."
     return text.replace(place.format(PACKAGE), place.format(CLIENT_PACKAGE))
 

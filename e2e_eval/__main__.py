@@ -1,4 +1,4 @@
-"""python -m e2e_eval"""
+"""Entry point of `python -m e2e_eval`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Held-out actors, drawn twice: as clips to be POSTed, and as crops to be evaluated offline.
+"""Evaluation clips of held-out actors, rendered twice: as clips to upload and as crops.
 
-FOLDER/clips/<name>.mp4, .csv       H.264 and AAC, and the truth of every frame
+FOLDER/clips/<name>.mp4, .csv       H.264 and AAC, and the ground truth of every frame
 FOLDER/crops/                       the same frames in Aff-Wild2's layout
 """
 
@@ -26,14 +26,14 @@ from training.synthetic.dataset_spec import ClipSpec, DatasetSpec, SpecMismatch,
 from training.synthetic.recording_writer import get_completion_file, write_recording
 
 _NO_FACE_MODELS_DIR: Final = Path()
-"""Drawn crops take none."""
+"""Rendered crops need none."""
 _TRUTH_TOLERANCE: Final = 1e-6
-"""Both are written with six digits."""
+"""Both are written with six decimals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RenderedClip:
-    """One actor at one rate; drawn: the same frames as a recording of crops."""
+    """One actor at one frame rate; recording: the crops of the same frames."""
 
     file: Path
     truth: ClipTruth
@@ -42,9 +42,9 @@ class RenderedClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSelection:
-    """Who is drawn, for how long, and by which cameras.
+    """Actors, length and frame rates of the clips.
 
-    cameras: how many of the rates an actor is drawn at; the actors take turns.
+    rates_per_actor: number of the rates that each actor is rendered at, in rotation.
     """
 
     seed: int
@@ -55,21 +55,21 @@ class ClipSelection:
 
     @property
     def spec(self) -> DatasetSpec:
-        """Of the clips."""
+        """Specification of the clips."""
         return DatasetSpec(
             seed=self.seed, seconds=self.seconds, rates=self.rates, clips=True, as_served=False
         )
 
     @property
     def clip_specs(self) -> list[ClipSpec]:
-        """Every actor at the rates whose turn it is."""
+        """One specification for each selected pair of actor and rate."""
         all_specs = iter_clip_specs(self.spec, self.actors)
-        return [piece for place, piece in enumerate(all_specs) if self._is_selected(place)]
+        return [spec for position, spec in enumerate(all_specs) if self._is_selected(position)]
 
     @property
     def subjects(self) -> set[str]:
-        """The actors by the names that a data set gives them."""
-        return {piece.name.removesuffix(f"-{piece.rate}") for piece in self.clip_specs}
+        """Names of the actors, as in a data set."""
+        return {spec.name.removesuffix(f"-{spec.rate}") for spec in self.clip_specs}
 
     def _is_selected(self, position: int) -> bool:
         actor, rate = divmod(position, len(self.rates))
@@ -77,17 +77,17 @@ class ClipSelection:
 
 
 def render_clips(selection: ClipSelection, folder: Path) -> Iterator[Path]:
-    """Draw what is not there yet, on all cores, yielding each finished file: two for each piece.
+    """Render missing files on all cores, yielding each finished file: two for each clip.
 
-    A folder that holds another order is emptied first.
+    A folder of another specification is emptied first.
     """
-    orders = {"clips": selection.spec, "crops": replace(selection.spec, clips=False)}
-    for name, order in orders.items():
-        _prepare_folder(folder / name, order)
+    specs = {"clips": selection.spec, "crops": replace(selection.spec, clips=False)}
+    for name, spec in specs.items():
+        _prepare_folder(folder / name, spec)
     work = [
-        (folder / name, order, piece)
-        for piece in selection.clip_specs
-        for name, order in orders.items()
+        (folder / name, spec, clip_spec)
+        for clip_spec in selection.clip_specs
+        for name, spec in specs.items()
     ]
     pending = [task for task in work if not get_completion_file(*task).exists()]
     yield from (get_completion_file(*task) for task in work if task not in pending)
@@ -97,17 +97,17 @@ def render_clips(selection: ClipSelection, folder: Path) -> Iterator[Path]:
             pool.submit(write_recording, *task, _NO_FACE_MODELS_DIR): task for task in pending
         }
         try:
-            for done in as_completed(futures):
-                done.result()
-                yield get_completion_file(*futures[done])
+            for future in as_completed(futures):
+                future.result()
+                yield get_completion_file(*futures[future])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def read_clips(selection: ClipSelection, folder: Path) -> list[RenderedClip]:
-    """What `draw` has drawn. Raises: FramesDisagree: the two drawings are not of one truth."""
-    return [_read_clip(piece, folder) for piece in selection.clip_specs]
+    """Read the rendered clips. Raises: FramesMismatch: clip and crops differ in their truth."""
+    return [_read_clip(spec, folder) for spec in selection.clip_specs]
 
 
 def _prepare_folder(folder: Path, spec: DatasetSpec) -> None:
@@ -130,7 +130,7 @@ def _read_clip(clip_spec: ClipSpec, folder: Path) -> RenderedClip:
     if not np.allclose(
         rows[is_annotated, 1:], recording.targets[is_annotated], rtol=0, atol=_TRUTH_TOLERANCE
     ):
-        raise FramesMismatch(f"{clip_spec.name}: the clip's truth is not the crops'")
+        raise FramesMismatch(f"{clip_spec.name}: the truth of the clip differs from the crops'")
     truth = ClipTruth(
         clip=clip_spec.name, rate=clip_spec.rate, times=rows[:, 0], targets=rows[:, 1:]
     )

@@ -1,4 +1,4 @@
-"""The command behind `make eval`."""
+"""Command `make eval`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from e2e_eval.report import build_report, list_failures, show_report
 from e2e_eval.run import EvaluationPipeline
 from service.errors import CircumplexError
 from service.settings import Settings
-from training.data.atomic_files import replace_text
 from training.data.errors import DatasetError
+from training.data.files import replace_text
 from training.synthetic.frame_rates import RATES
 
 DEFAULT_RATES: Final = ("24", "30", "60", "variable")
@@ -28,22 +28,22 @@ _error_console: Final = Console(stderr=True)
 
 
 def run_evaluation(
-    actors: Annotated[int, typer.Option(min=1, help="How many people.")] = 24,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Of each clip.")] = 12.0,
-    seed: Annotated[int, typer.Option(min=0, help="One that no training used.")] = 1_000,
-    rate: Annotated[
-        list[str] | None, typer.Option(help=f"{', '.join(RATES)}; may be given several times.")
-    ] = None,
-    cameras: Annotated[int, typer.Option(min=1, help="Rates of each actor, in turns.")] = 2,
+    actors: Annotated[int, typer.Option(min=1, help="Number of actors.")] = 24,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each clip.")] = 12.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that no training has used.")] = 1_000,
+    rate: Annotated[list[str] | None, typer.Option(help=f"{', '.join(RATES)}; repeatable.")] = None,
+    cameras: Annotated[
+        int, typer.Option(min=1, help="Frame rates of each actor, in rotation.")
+    ] = 2,
     url: Annotated[
-        str | None, typer.Option(help="A service that is running; else one is started.")
+        str | None, typer.Option(help="Running service; by default one is started.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="The run that is exported; else weights/<preset>.")
+        Path | None, typer.Option(help="Exported training run; by default weights/<preset>.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where eval.json goes.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder of eval.json.")] = Path("out"),
 ) -> None:
-    """Score held-out actors through the whole service, beside the same frames offline."""
+    """Evaluate held-out actors through the whole service, and the same frames offline."""
     rates = tuple(dict.fromkeys(rate or DEFAULT_RATES))
     unknown = sorted(set(rates) - set(RATES))
     if unknown:
@@ -59,22 +59,22 @@ def run_evaluation(
     replace_text(out / "eval.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     show_report(report, console)
     console.print(f"Written: {out / 'eval.json'}", highlight=False)
-    failed = list_failures(report)
-    for sentence in failed:
+    failures = list_failures(report)
+    for sentence in failures:
         _print_error(f"Does not hold: {sentence}")
-    if failed:
+    if failures:
         raise typer.Exit(1)
-    console.print("Everything that is asked holds.", style="green")
+    console.print("All thresholds hold.", style="green")
 
 
 @contextmanager
 def _errors_reported() -> Generator[None]:
-    """A plain sentence instead of a traceback; 2 for a e2e_eval that could not be made."""
+    """Print errors as one line; exit status 2 where the evaluation could not be completed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except (CircumplexError, ClientError, DatasetError, EvaluationError) as error:
-        _print_error(f"No e2e_eval: {error}")
+        _print_error(f"Evaluation failed: {error}")
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -1,21 +1,21 @@
-"""What keeps the e2e_eval from being made; a figure that is too low is no error.
+"""Errors that prevent an evaluation; a score below a threshold is no error.
 
-ProofError
-├── FramesDisagree     drawing, offline, serving: they do not speak of the same frames
-├── WeightsDiffer      offline, serving: not the weights that are exported here
-├── ActorsTaught       drawing: the weights learnt from these very actors
-└── ClipNotServed      serving: a clip that has no result
+EvaluationError
+├── FramesMismatch     rendering, offline, serving: the frames of a clip differ
+├── WeightsMismatch    offline, serving: not the weights that are exported here
+├── ActorsNotHeldOut   rendering: the weights were trained on these actors
+└── ClipNotAnnotated   serving: a clip has no result
 """
 
 from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    """The e2e_eval cannot be made."""
+    """The evaluation cannot be completed."""
 
 
 class FramesMismatch(EvaluationError):
-    """Two accounts of one clip differ in its frames or their times."""
+    """Two sources of one clip differ in its frames or their times."""
 
 
 class WeightsMismatch(EvaluationError):
@@ -23,7 +23,7 @@ class WeightsMismatch(EvaluationError):
 
 
 class ActorsNotHeldOut(EvaluationError):
-    """An actor is not held out."""
+    """An actor was used in training."""
 
 
 class ClipNotAnnotated(EvaluationError):

@@ -1,7 +1,7 @@
-"""The same frames three times over: their truth, and what was estimated offline and served.
+"""Frame matching: ground truth, offline estimates and served estimates of the same frames.
 
-A frame counts if it has truth and an estimate in both; every other one is left out of both.
-The truth of a synthetic clip has no gaps: what is left out is what nobody could estimate.
+A frame is scored if it has an estimate in both; all others are excluded from both. The truth of a
+synthetic clip has no gaps, so a frame is excluded only where there is no estimate.
 """
 
 from __future__ import annotations
@@ -10,26 +10,23 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from e2e_eval.errors import FramesMismatch
-from service.domain.array_types import BoolArray, Int64Array
+from service.domain.array_types import BoolArray, Float64Array, Int64Array
 from service.domain.model_signatures import TARGETS
 
-Doubles = npt.NDArray[np.float64]
-
 TIME_TOLERANCE_SECONDS: Final = 1e-4
-"""How far two accounts of a frame's time may differ: a container's tick, rounded."""
+"""Tolerance of frame times: a container's rounded tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClipTruth:
-    """What is known of a clip's frames: times (T,) in seconds, targets (T, 2)."""
+    """Ground truth of a clip: times (T,) in seconds, targets (T, 2)."""
 
     clip: str
     rate: str
-    times: Doubles
-    targets: Doubles
+    times: Float64Array
+    targets: Float64Array
 
     def __len__(self) -> int:
         return len(self.times)
@@ -37,20 +34,20 @@ class ClipTruth:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClipEstimates:
-    """What was estimated of a clip, one row a frame; mean and spread are NaN where unknown.
+    """Estimates of a clip, one row per frame; mean and spread are NaN where unknown.
 
-    index: (N,) which frame a row is. times: (N,) seconds. mean, spread: (N, 2).
+    index: (N,) index of each row's frame. times: (N,) seconds. mean, spread: (N, 2).
     """
 
     index: Int64Array
-    times: Doubles
-    mean: Doubles
-    spread: Doubles
+    times: Float64Array
+    mean: Float64Array
+    spread: Float64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExcludedFrames:
-    """How many frames do not count: without an estimate in one of the two, or in both."""
+    """Numbers of excluded frames, by where an estimate exists."""
 
     only_offline: int
     only_served: int
@@ -59,17 +56,17 @@ class ExcludedFrames:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MatchedFrames:
-    """The frames of one clip that count: (N, 2) each.
+    """Scored frames of one clip, (N, 2) each.
 
-    lost: frames that have truth and no row in one of the two. strange: rows of no such frame.
+    missing_rows: frames without a row in one of the two. unexpected_rows: rows without a frame.
     """
 
     rate: str
-    truth: Doubles
-    offline: Doubles
-    offline_spread: Doubles
-    served: Doubles
-    served_spread: Doubles
+    truth: Float64Array
+    offline: Float64Array
+    offline_spread: Float64Array
+    served: Float64Array
+    served_spread: Float64Array
     excluded: ExcludedFrames
     frames: int
     missing_rows: int
@@ -77,9 +74,9 @@ class MatchedFrames:
 
 
 def match_frames(truth: ClipTruth, offline: ClipEstimates, served: ClipEstimates) -> MatchedFrames:
-    """Bring the rows of both to the frames of the truth.
+    """Match the rows of both to the frames of the truth.
 
-    Raises: FramesDisagree: a frame is given twice, or two times of one frame differ.
+    Raises: FramesMismatch: a frame has two rows, or its times differ.
     """
     offline_aligned = _align_to_truth(truth, offline, "offline")
     served_aligned = _align_to_truth(truth, served, "served")
@@ -105,8 +102,8 @@ def match_frames(truth: ClipTruth, offline: ClipEstimates, served: ClipEstimates
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _AlignedEstimates:
-    mean: Doubles
-    spread: Doubles
+    mean: Float64Array
+    spread: Float64Array
     has_row: BoolArray
     unexpected_rows: int
 
@@ -117,7 +114,7 @@ class _AlignedEstimates:
 
 
 def _align_to_truth(truth: ClipTruth, estimates: ClipEstimates, source: str) -> _AlignedEstimates:
-    """Rows to frames by index; the times of the two have to agree."""
+    """Assign rows to frames by index, and check that their times agree."""
     index = estimates.index
     if len(np.unique(index)) != len(index):
         raise FramesMismatch(f"{truth.clip}, {source}: two rows of one frame")

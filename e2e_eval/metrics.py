@@ -1,4 +1,4 @@
-"""Figures of matched frames: concordance and coverage, served beside offline."""
+"""Metrics of matched frames: concordance and coverage, served and offline."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from e2e_eval.frame_matching import Doubles, MatchedFrames
+from e2e_eval.frame_matching import MatchedFrames
+from service.domain.array_types import Float64Array
 from training.metrics import Scores, compute_scores, interval_coverage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationMetrics:
-    """What some clips' frames, one after the other, are worth.
+    """Metrics over all frames of some clips.
 
-    agreement: the concordance of served with offline, truth aside. apart: their mean distance.
+    counted: number of scored frames. agreement: concordance of served with offline estimates.
+    mean_absolute_difference: of served and offline estimates.
     """
 
     clips: int
@@ -30,7 +32,7 @@ class EvaluationMetrics:
 
     @property
     def difference(self) -> Scores:
-        """Served less offline."""
+        """Served minus offline scores."""
         return Scores(
             valence=self.served.valence - self.offline.valence,
             arousal=self.served.arousal - self.offline.arousal,
@@ -38,7 +40,7 @@ class EvaluationMetrics:
 
 
 def compute_metrics(clips: Sequence[MatchedFrames]) -> EvaluationMetrics:
-    """Score clips together. Raises: NothingAnnotated: no frame counts."""
+    """Compute metrics of clips together. Raises: NoAnnotatedFrames: no frame is scored."""
     truth, offline, served, offline_spread, served_spread = (
         np.concatenate(parts)
         for parts in zip(*((c.truth, c.offline, c.served, c.offline_spread, c.served_spread)
@@ -58,11 +60,11 @@ def compute_metrics(clips: Sequence[MatchedFrames]) -> EvaluationMetrics:
 
 
 def compute_metrics_by_rate(clips: Sequence[MatchedFrames]) -> dict[str, EvaluationMetrics]:
-    """The figures of each rate, in the order in which rates first appear."""
+    """Compute metrics of each frame rate, in order of first appearance."""
     rates = dict.fromkeys(clip.rate for clip in clips)
     return {rate: compute_metrics([clip for clip in clips if clip.rate == rate]) for rate in rates}
 
 
-def _mean_absolute_difference(served: Doubles, offline: Doubles) -> Scores:
+def _mean_absolute_difference(served: Float64Array, offline: Float64Array) -> Scores:
     valence, arousal = np.abs(served - offline).mean(axis=0).tolist()
     return Scores(valence=valence, arousal=arousal)

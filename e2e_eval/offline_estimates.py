@@ -1,4 +1,4 @@
-"""The exported models on drawn crops, by the code that evaluates a training."""
+"""Offline estimates: the exported models on rendered crops, with training's evaluation code."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from service.domain.model_signatures import (
 )
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
+from training.data.samples import WindowGrid
 from training.data.spectra_cache import SpectraCache
-from training.data.window_grid import WindowGrid
 from training.evaluation.timelines import Timeline, TimelineEstimator
 from training.export import hash_weights, load_model
 from training.networks.log_mel import LogMel
@@ -38,7 +38,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedModels:
-    """The modules that Triton serves, on the CPU, and what is known of them."""
+    """The models that Triton serves, loaded on the CPU, with their provenance."""
 
     visual: nn.Module
     audio: nn.Module
@@ -49,10 +49,10 @@ class ExportedModels:
 
 
 def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> ExportedModels:
-    """Load what is exported. Raises: WeightsDiffer: from what its provenance says it is.
+    """Load the exported models. Raises: WeightsMismatch: they differ from their provenance.
 
-    Training reads sound through the log-mel network itself, which has no weights: that the
-    exported one is the same is seen from its hash.
+    Training computes spectra with the log-mel network itself, which has no weights: its hash shows
+    that the exported one is the same.
     """
     models = provenance["models"]
     for signature in EXPORTED_MODELS:
@@ -61,7 +61,7 @@ def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> Exp
             raise WeightsMismatch(f"{file} is not the file that its provenance names")
     log_mel = LogMel(PRESETS[provenance["preset"]].log_mel).eval()
     if hash_weights(ServedLogMel(log_mel)) != models[LOG_MEL.name]["weights_sha256"]:
-        raise WeightsMismatch("the exported log-mel is not the preset's")
+        raise WeightsMismatch("the exported log-mel differs from the preset's")
     method = provenance["method"]
     visual, audio, fusion = (
         load_model(repository / signature.name / "1" / "model.pt")
@@ -80,7 +80,7 @@ def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> Exp
 def estimate_offline(
     exported: ExportedModels, recordings: Sequence[Recording], cache: Path
 ) -> Iterator[ClipEstimates]:
-    """Every recording's estimates, in order.
+    """Estimate every recording, in order.
 
     Raises: CropUnreadable, VideoUnreadable.
     """
@@ -101,7 +101,7 @@ def estimate_offline(
             pass
         return _to_estimates(estimator.estimate(folds, recording))
 
-    # One thread a recording: two threads on one small network wait for each other.
+    # One thread per recording: two threads on one small network block each other.
     threads = ThreadPoolExecutor(
         len(os.sched_getaffinity(0)), initializer=torch.set_num_threads, initargs=(1,)
     )
@@ -110,9 +110,10 @@ def estimate_offline(
 
 
 class _SpreadBound(nn.Module):
-    """Mean plus or minus spread: the pair has the fusion's mean as mean, its spread as deviation.
+    """Mean plus or minus spread, as a fold for the estimator, which computes both from its folds.
 
-    The exported fusion has its six folds inside; the estimator takes them apart.
+    The exported fusion includes its folds and returns only their mean and spread; the two bounds
+    have the same mean and standard deviation.
     """
 
     def __init__(self, fusion: nn.Module, side: float) -> None:
@@ -121,7 +122,7 @@ class _SpreadBound(nn.Module):
         self._side = side
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, 512), (B, T, 128) and (B, T) to (B, T, 2)."""
+        """Fuse (B, T, 512), (B, T, 128) and (B, T) to (B, T, 2)."""
         outputs = [self._fusion(*window) for window in zip(visual, audio, mask, strict=True)]
         return torch.stack([mean + self._side * spread for mean, spread in outputs])
 

@@ -1,9 +1,9 @@
-"""What the e2e_eval found: `out/eval.json`, and the same as a table."""
+"""Evaluation report: `out/eval.json`, and the same as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from training.metrics import Scores
 def build_report(
     clips: Sequence[MatchedFrames], record: TrainingRecord, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Every figure as JSON. Raises: NothingAnnotated: of all clips, or those of one rate."""
+    """Build the JSON report. Raises: NoAnnotatedFrames: no frame of a rate is scored."""
     overall, rates = compute_metrics(clips), compute_metrics_by_rate(clips)
     targets = check_thresholds(clips, overall, rates)
     return {
@@ -28,7 +28,7 @@ def build_report(
         "ablations_from": _describe_record(record),
         "coverage_90": overall.offline_coverage.mean,
         "end_to_end": _served_metrics(overall)
-        | {"by_rate": {rate: _rate_metrics(figures) for rate, figures in rates.items()}},
+        | {"by_rate": {rate: _rate_metrics(metrics) for rate, metrics in rates.items()}},
         "offline": _offline_metrics(overall),
         "difference": _to_pair(overall.difference),
         "agreement": _agreement_metrics(overall),
@@ -42,7 +42,7 @@ def build_report(
 
 
 def list_failures(report: Mapping[str, Any]) -> list[str]:
-    """The sentences that ought to be true and are not."""
+    """Sentences of the failed threshold checks."""
     return [each["sentence"] for each in report["targets"]["checked"] if not each["holds"]]
 
 
@@ -51,22 +51,22 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(_build_table(report))
     frames, left_out = report["frames"], report["frames"]["left_out"]
     lines = [
-        f"{frames['counted']} of {frames['all']} frames count; estimated only offline "
+        f"{frames['counted']} of {frames['all']} frames are scored; estimated only offline "
         f"{left_out['only_offline']}, only served {left_out['only_served']}, "
         f"in neither {left_out['in_neither']}",
-        f"90 % intervals hold {report['coverage_90']:.1%} of the truth offline, "
+        f"90 % intervals contain {report['coverage_90']:.1%} of the truth offline, "
         f"{report['end_to_end']['coverage_90']:.1%} served",
         f"Ablations, as recorded when the weights were trained: {_format_ablations(report)}",
     ]
     if report["provenance"]["weights"]["training"] == "untrained":
-        lines.append("The weights are untrained: no estimate means anything yet.")
+        lines.append("The weights are untrained: the estimates are meaningless.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _build_table(report: Mapping[str, Any]) -> Table:
     title = "CCC with the truth"
-    columns = [f"{target}\n{of}" for target in "VA" for of in ("served", "offline", "apart")]
+    columns = [f"{target}\n{of}" for target in "VA" for of in ("served", "offline", "difference")]
     table = Table("rate", "clips", "frames", *columns, title=title)
     overall = report["end_to_end"] | {
         "offline": report["offline"],
@@ -97,30 +97,30 @@ def _describe_record(record: TrainingRecord) -> dict[str, Any]:
     return {"report": record.source, "full": record.full_ccc, "why_not": record.missing_reason}
 
 
-def _served_metrics(figures: EvaluationMetrics) -> dict[str, Any]:
-    return figures.served.as_dict() | {"coverage_90": figures.served_coverage.mean}
+def _served_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
+    return metrics.served.as_dict() | {"coverage_90": metrics.served_coverage.mean}
 
 
-def _offline_metrics(figures: EvaluationMetrics) -> dict[str, Any]:
-    return figures.offline.as_dict() | {"coverage_90": figures.offline_coverage.mean}
+def _offline_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
+    return metrics.offline.as_dict() | {"coverage_90": metrics.offline_coverage.mean}
 
 
-def _rate_metrics(figures: EvaluationMetrics) -> dict[str, Any]:
-    return _served_metrics(figures) | {
-        "offline": _offline_metrics(figures),
-        "difference": _to_pair(figures.difference),
-        "agreement": _agreement_metrics(figures),
-        "clips": figures.clips,
-        "frames": figures.frames,
-        "counted": figures.counted,
+def _rate_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
+    return _served_metrics(metrics) | {
+        "offline": _offline_metrics(metrics),
+        "difference": _to_pair(metrics.difference),
+        "agreement": _agreement_metrics(metrics),
+        "clips": metrics.clips,
+        "frames": metrics.frames,
+        "counted": metrics.counted,
     }
 
 
-def _agreement_metrics(figures: EvaluationMetrics) -> dict[str, Any]:
-    """Served against offline, truth aside."""
+def _agreement_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
+    """Served compared with offline estimates, regardless of the truth."""
     return {
-        "ccc": _to_pair(figures.agreement),
-        "mean_absolute_difference": _to_pair(figures.mean_absolute_difference),
+        "ccc": _to_pair(metrics.agreement),
+        "mean_absolute_difference": _to_pair(metrics.mean_absolute_difference),
     }
 
 
@@ -129,7 +129,7 @@ def _to_pair(scores: Scores) -> dict[str, float]:
 
 
 def _count_frames(clips: Sequence[MatchedFrames]) -> dict[str, Any]:
-    reasons = ExcludedFrames.__slots__
+    reasons = tuple(field.name for field in fields(ExcludedFrames))
     return {
         "all": sum(clip.frames for clip in clips),
         "counted": sum(len(clip.truth) for clip in clips),

@@ -1,4 +1,4 @@
-"""The e2e_eval step by step: draw, estimate offline, start and ask a service, match."""
+"""Evaluation pipeline: render clips, estimate offline and through a service, match frames."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ T = TypeVar("T")
 
 
 class EvaluationPipeline:
-    """One e2e_eval; says what it does, and how long it took."""
+    """Pipeline of one evaluation; logs its stages and records their durations."""
 
     def __init__(
         self, selection: ClipSelection, settings: Settings, folder: Path, console: Console
     ) -> None:
-        """Raises: ModelsMissing: nothing is exported."""
+        """Raises: ModelsMissing: no models have been exported."""
         self._selection = selection
         self._settings = settings
         self._folder = folder
@@ -41,21 +41,21 @@ class EvaluationPipeline:
         self._seconds: dict[str, float] = {}
 
     def read_training_record(self, run: Path | None) -> TrainingRecord:
-        """What is on record of the exported weights. Raises: ActorsTaught: of our actors."""
+        """Read the record of the exported run. Raises: ActorsNotHeldOut."""
         folder = run or Path("weights") / self._provenance["preset"]
         record = read_training_record(folder, self._provenance)
         overlapping = sorted(self._selection.subjects & record.training_subjects)
         if overlapping:
             raise ActorsNotHeldOut(
-                f"{folder} has met {', '.join(overlapping)}: choose another seed"
+                f"{folder} was trained on {', '.join(overlapping)}: choose another seed"
             )
         return record
 
     def match_estimates(self, url: str | None) -> list[MatchedFrames]:
-        """Draw, estimate twice, and bring the frames together.
+        """Render the clips, estimate them offline and through a service, and match the frames.
 
-        Args: url: of a running service; None: one is started for as long as it takes.
-        Raises: ProofError, DatasetError, CircumplexError.
+        Args: url: of a running service; None: one is started for the evaluation.
+        Raises: EvaluationError, DatasetError, CircumplexError.
         """
         self._run_stage(
             "drawing",
@@ -72,14 +72,14 @@ class EvaluationPipeline:
         return [match_frames(*each) for each in zip(truths, offline, served, strict=True)]
 
     def describe(self) -> dict[str, Any]:
-        """Where the figures come from."""
-        cast = self._selection
+        """Provenance of the evaluation."""
+        selection = self._selection
         return {
-            "seed": cast.seed,
-            "actors": cast.actors,
-            "seconds": cast.seconds,
-            "rates": list(cast.rates),
-            "rates_of_each_actor": cast.rates_per_actor,
+            "seed": selection.seed,
+            "actors": selection.actors,
+            "seconds": selection.seconds,
+            "rates": list(selection.rates),
+            "rates_of_each_actor": selection.rates_per_actor,
             "world": WORLD_VERSION,
             "weights": self._provenance,
             "took_seconds": self._seconds,
@@ -100,7 +100,7 @@ class EvaluationPipeline:
         shutil.rmtree(isolated_settings.state_dir, ignore_errors=True)
         with run_stack(
             isolated_settings, on_start=lambda part: self._logger.log(f"Starting {part} ...")
-        ) as (stack):
+        ) as stack:
             yield f"http://{stack.settings.host}:{stack.settings.http_port}"
 
     def _run_stage(self, title: str, steps: Iterable[T], total: int) -> list[T]:

@@ -1,4 +1,4 @@
-"""The clips through a running service: POSTed by the project's own client, several at a time."""
+"""Served estimates: clips through a running service with the project's own client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from circumplex_client import Client, ClientError, ClipResult
 
 from e2e_eval.errors import ClipNotAnnotated, WeightsMismatch
-from e2e_eval.frame_matching import ClipEstimates, Doubles
+from e2e_eval.frame_matching import ClipEstimates
+from service.domain.array_types import Float64Array
 
 MAX_IN_FLIGHT: Final = 4
 _COMPARED_KEYS: Final = ("preprocessing_version", "method")
@@ -20,9 +21,9 @@ _COMPARED_KEYS: Final = ("preprocessing_version", "method")
 def estimate_served(
     address: str, clips: Sequence[Path], provenance: Mapping[str, Any]
 ) -> Iterator[ClipEstimates]:
-    """Every clip's estimates, in order.
+    """Estimate every clip, in order, several concurrently.
 
-    Raises: ClipNotServed; WeightsDiffer: the service has other weights than the provenance.
+    Raises: ClipNotAnnotated; WeightsMismatch: the service's weights differ from the provenance.
     """
     with Client(address) as client, ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
         work = [threads.submit(_annotate, client, clip) for clip in clips]
@@ -37,7 +38,10 @@ def estimate_served(
 
 
 def check_weights(served: Mapping[str, Any], exported: Mapping[str, Any]) -> None:
-    """Whether a result is of these weights, cut and stitched alike. Raises: WeightsDiffer."""
+    """Check that a result is of these weights, preprocessing and method.
+
+    Raises: WeightsMismatch.
+    """
     for name, model in exported["models"].items():
         if served["models"][name]["weights_sha256"] != model["weights_sha256"]:
             raise WeightsMismatch(f"the service has another {name} than the model repository here")
@@ -47,7 +51,7 @@ def check_weights(served: Mapping[str, Any], exported: Mapping[str, Any]) -> Non
 
 
 def read_estimates(result: ClipResult) -> ClipEstimates:
-    """The raw values of a result, not the smoothed ones."""
+    """Read the unsmoothed values of a result."""
     return ClipEstimates(
         index=np.array(result.index, np.int64),
         times=np.array(result.time, np.float64),
@@ -63,5 +67,5 @@ def _annotate(client: Client, clip: Path) -> ClipResult:
         raise ClipNotAnnotated(f"{clip.name}: {error}") from error
 
 
-def _stack_columns(*columns: Sequence[float | None]) -> Doubles:
+def _stack_columns(*columns: Sequence[float | None]) -> Float64Array:
     return np.array(columns, np.float64).T

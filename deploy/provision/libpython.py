@@ -1,4 +1,4 @@
-"""Finds the shared library of the running Python, which Debian keeps in a package of its own."""
+"""Search for the shared library of the running Python, which Debian packages separately."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOADER_TOOLS = ("ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig")
 
 
 def find_libpython(folder: Path) -> Path:
-    """Where `libpython3.X.so.1.0` is; fetched into `folder` where the system has none."""
+    """Return the path of `libpython3.X.so.1.0`; downloads it into `folder` if it is missing."""
     found = _find_beside_interpreter() or _find_in_loader_cache()
     if found is not None:
         return found
@@ -45,7 +45,7 @@ def _find_in_loader_cache() -> Path | None:
 
 
 def _fetch(target: Path) -> None:
-    """Take the library out of the distribution's package; neither step needs root."""
+    """Extract the library from the distribution's package; no step needs root."""
     package = f"libpython{_VERSION}"
     advice = f"{_LIBRARY_NAME} is missing. On Debian: apt install {package}"
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
@@ -61,7 +61,7 @@ def _fetch(target: Path) -> None:
         library = next(Path(folder, "content").rglob(_LIBRARY_NAME), None)
         if library is None:
             sys.exit(advice)
-        # The name may be a link to the file proper: copy what it leads to.
+        # The name may be a symbolic link: copy its target.
         shutil.copy2(library.resolve(), f"{folder}/{_LIBRARY_NAME}")
         target.unlink(missing_ok=True)
         Path(folder, _LIBRARY_NAME).rename(target)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolve pyproject.toml afresh in an empty environment and write down what came out.
+# Resolve pyproject.toml afresh in an empty environment;
+# write the chosen versions to requirements/constraints.txt.
 set -euo pipefail
 python=$1
 scratch=$(mktemp -d)

@@ -1,7 +1,7 @@
-"""Unpacks a Triton server for CPU beside the environment, without installing anything.
+"""Provision a Triton server for CPU, outside the environment.
 
-The server comes out of the PyPI wheel `nvidia-pytriton`, whose own Python pins
-(numpy below 2) stay outside the environment. Standard library only.
+Unpacks it from the PyPI wheel `nvidia-pytriton`, whose dependencies (numpy below 2) are not
+installed. Standard library only.
 
     python -m deploy.provision.triton .runtime/triton
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deploy.provision.download import print_line
 from deploy.provision.libpython import find_libpython
 
 VERSION = "0.7.0"
@@ -21,15 +22,15 @@ _PYTORCH_BACKEND = Path(__file__).resolve().parents[1] / "triton" / "pytorch" / 
 
 
 def main(destination: Path) -> None:
-    """Leave a server in `destination`, with its backends; safe to run again.
+    """Install a server with its backends in `destination`; safe to run again.
 
     Layout: pytriton/tritonserver/bin/tritonserver, backends/{python,pytorch}, and lib/ with the
     libpython that the Python backend's stub loads.
     """
     if (destination / f"nvidia_pytriton-{VERSION}.dist-info").is_dir():
-        _print_line(f"Triton is in {destination}.")
+        print_line(f"Triton is in {destination}.")
     else:
-        _print_line(f"Unpacking Triton (nvidia-pytriton {VERSION}, 55 MB) into {destination} ...")
+        print_line(f"Unpacking Triton (nvidia-pytriton {VERSION}, 55 MB) into {destination} ...")
         _unpack(destination)
     _assemble_backends(destination)
     _link_libpython(destination)
@@ -47,14 +48,14 @@ def _unpack(destination: Path) -> None:
             check=False,
         )
         if completed.returncode:
-            sys.exit(f"nvidia-pytriton {VERSION} could not be installed; the lines above say why.")
+            sys.exit(f"nvidia-pytriton {VERSION} could not be installed; see the output above.")
         if destination.exists():
             shutil.rmtree(destination)
         part.rename(destination)
 
 
 def _assemble_backends(destination: Path) -> None:
-    """`python` with the stub of this interpreter, and `pytorch`, our stand-in, alone in its own."""
+    """Copy the `python` backend with this interpreter's stub, and our `pytorch` backend."""
     server = destination / "pytriton" / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
@@ -80,11 +81,6 @@ def _link_libpython(destination: Path) -> None:
     if found != link:
         link.unlink(missing_ok=True)
         link.symlink_to(found)
-
-
-def _print_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

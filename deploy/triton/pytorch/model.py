@@ -1,9 +1,8 @@
-"""Triton's `pytorch` backend for machines without the libtorch one: `model.pt` on the CPU.
+"""Triton backend `pytorch` for the CPU: runs `model.pt` where the libtorch backend is missing.
 
-Triton's Python backend loads this file for every model whose config says
-`backend: "pytorch"`. It refuses whatever the libtorch backend refuses (names,
-types, batches), so that a repository that works here works there. It needs
-torch and Triton's own module, and nothing of this project.
+Triton's Python backend loads this file for every model whose config has `backend: "pytorch"`.
+It rejects what the libtorch backend rejects (names, types, batches), so that a repository that
+works here works there. It imports torch and Triton's own module, and nothing of this project.
 """
 
 from __future__ import annotations
@@ -17,12 +16,17 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import triton_python_backend_utils as pb_utils  # pyright: ignore[reportMissingImports]
 from torch.utils.dlpack import from_dlpack
 
+if TYPE_CHECKING:
+    pb_utils: Any
+else:
+    import triton_python_backend_utils as pb_utils  # exists only inside Triton
+
+_jit = cast("Any", torch.jit)
 _TYPES = {
     "TYPE_BOOL": torch.bool,
     "TYPE_UINT8": torch.uint8,
@@ -35,14 +39,14 @@ _TYPES = {
     "TYPE_FP64": torch.float64,
 }
 SERVER_PID_ARGUMENT = 5
-"""Of the stub: its program, the model, a region of shared memory, its size and growth, this."""
+"""Index in the stub's command line: program, model, shared memory, its size, its growth, pid."""
 
 
 class TritonPythonModel:
     """One instance of one model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load `<model>/<version>/model.pt` and hold it to its config."""
+        """Load `<model>/<version>/model.pt` and check it against its config."""
         threading.Thread(target=exit_with_server, args=(read_server_pid(),), daemon=True).start()
         config = json.loads(args["model_config"])
         self._options = BackendOptions(config.get("parameters", {}))
@@ -50,7 +54,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._model = torch.jit.load(
+            self._model: Any = _jit.load(
                 folder / (config.get("default_model_filename") or "model.pt"), map_location="cpu"
             ).eval()
         self._max_batch = int(config["max_batch_size"])
@@ -58,15 +62,15 @@ class TritonPythonModel:
         self._inputs = order_tensors(config["input"], "INPUT", read_argument_names(self._model))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request; those that Triton batched share one call."""
+        """Run the requests; those that Triton batched share one call."""
         try:
             inputs = [self._read(request) for request in requests]
             if self._max_batch == 0:
                 return [build_response(self._outputs, self._run(one)) for one in inputs]
             return self._execute_batch(inputs)
         except pb_utils.TritonModelException as error:
-            refusal = pb_utils.TritonError(str(error))
-            return [pb_utils.InferenceResponse(error=refusal) for _ in requests]
+            triton_error = pb_utils.TritonError(str(error))
+            return [pb_utils.InferenceResponse(error=triton_error) for _ in requests]
 
     def _execute_batch(self, inputs: list[list[torch.Tensor]]) -> list[Any]:
         sizes = [one[0].shape[0] for one in inputs]
@@ -80,7 +84,7 @@ class TritonPythonModel:
                 raise pb_utils.TritonModelException(
                     f"an output has {output.shape[0]} rows for a batch of {sum(sizes)}"
                 )
-        parts = zip(*(output.split(sizes) for output in outputs), strict=True)
+        parts = zip(*(torch.split(output, sizes) for output in outputs), strict=True)
         return [build_response(self._outputs, list(part)) for part in parts]
 
     def _read(self, request: Any) -> list[torch.Tensor]:
@@ -104,8 +108,8 @@ class TritonPythonModel:
                 result = self._model(*inputs)
         except RuntimeError as error:
             raise pb_utils.TritonModelException(f"PyTorch execute failure: {error}") from error
-        outputs = [result] if isinstance(result, torch.Tensor) else result
-        if not isinstance(outputs, list | tuple) or len(outputs) < len(self._outputs):
+        outputs: Any = [result] if isinstance(result, torch.Tensor) else result
+        if not isinstance(outputs, list | tuple) or len(cast("Any", outputs)) < len(self._outputs):
             raise pb_utils.TritonModelException(
                 f"forward must return {len(self._outputs)} tensors, flat"
             )
@@ -116,20 +120,20 @@ class TritonPythonModel:
 
 
 def read_server_pid() -> int:
-    """The server's process number, as Triton tells its stub on the command line.
+    """Read the server's process id from the stub's command line.
 
-    The parent's number would do, but for a server that ends while this process starts: by now
-    the parent is somebody else then.
+    The parent's id is not reliable: if the server ends while this process starts, the parent is
+    already another process.
     """
     arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")
     return int(arguments[SERVER_PID_ARGUMENT])
 
 
 def exit_with_server(server_pid: int) -> None:
-    """End this process once its server has.
+    """Kill this process once its server has ended.
 
-    Triton's own stub asks whether the server's number is taken, which it is for as long as
-    nobody has reaped a server that was killed: a stub would stay.
+    Triton's own stub checks whether the server's process id exists, which stays true for a killed
+    server until it is reaped; the stub would stay alive.
     """
     while os.getppid() == server_pid:
         time.sleep(0.5)
@@ -137,16 +141,16 @@ def exit_with_server(server_pid: int) -> None:
 
 
 class BackendOptions:
-    """The parameters of a config that the libtorch backend knows; others are ignored, as there.
+    """Config parameters of the libtorch backend; unknown ones are ignored, as there.
 
-    But for NICE, which it ignores: how far this process gives way to others on its processor.
+    In addition NICE, which libtorch ignores: the nice value of this process.
     """
 
     def __init__(self, parameters: dict[str, dict[str, str]]) -> None:
         self._values = {key: value["string_value"] for key, value in parameters.items()}
 
     def apply_to_process(self) -> None:
-        """Set what holds for the whole process."""
+        """Apply thread counts and the nice value."""
         if "INTRA_OP_THREAD_COUNT" in self._values:
             torch.set_num_threads(int(self._values["INTRA_OP_THREAD_COUNT"]))
         if "INTER_OP_THREAD_COUNT" in self._values:
@@ -156,13 +160,13 @@ class BackendOptions:
 
     @contextmanager
     def call_context(self) -> Generator[None]:
-        """Set what holds for one call."""
+        """Apply the inference mode and optimisation for one call."""
         inference = self._read_flag("INFERENCE_MODE", default=True)
         optimised = not self._read_flag("DISABLE_OPTIMIZED_EXECUTION", default=False)
         with (
             torch.inference_mode(inference),
             torch.no_grad(),
-            torch.jit.optimized_execution(optimised),  # pyright: ignore[reportPrivateImportUsage]
+            _jit.optimized_execution(optimised),
         ):
             yield
 
@@ -171,7 +175,7 @@ class BackendOptions:
 
 
 def read_argument_names(model: torch.jit.ScriptModule) -> list[str]:
-    """The names of forward's arguments, without self."""
+    """Return the names of forward's arguments, without self."""
     forward: Any = model.forward
     return [argument.name for argument in forward.schema.arguments][1:]
 
@@ -179,7 +183,7 @@ def read_argument_names(model: torch.jit.ScriptModule) -> list[str]:
 def order_tensors(
     tensors: list[dict[str, Any]], prefix: str, arguments: list[str]
 ) -> list[tuple[str, str]]:
-    """Names and types in the order of forward, by the libtorch backend's rules for names."""
+    """Return names and types in the order of forward, by the libtorch backend's name rules."""
     types = {tensor["name"]: tensor["data_type"] for tensor in tensors}
     for name, data_type in types.items():
         if data_type not in _TYPES:
@@ -197,7 +201,7 @@ def order_tensors(
 
 
 def check_output(value: Any, name: str, data_type: str) -> torch.Tensor:
-    """An output that the config allows, in memory order."""
+    """Check an output against the config; returns it contiguous."""
     if not isinstance(value, torch.Tensor):
         raise pb_utils.TritonModelException(f"output {name} is no tensor")
     if value.dim() == 0:
@@ -210,7 +214,7 @@ def check_output(value: Any, name: str, data_type: str) -> torch.Tensor:
 
 
 def build_response(names: list[tuple[str, str]], outputs: list[torch.Tensor]) -> Any:
-    """One response; through DLPack, since a tensor made from NumPy 2 comes out empty."""
+    """Build a response through DLPack: tensors made from NumPy 2 arrays arrive empty."""
     tensors = [
         pb_utils.Tensor.from_dlpack(name, output.contiguous())
         for (name, _), output in zip(names, outputs, strict=True)

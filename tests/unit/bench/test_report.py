@@ -1,3 +1,5 @@
+"""Benchmark reports."""
+
 import os
 
 import pytest

@@ -1,4 +1,4 @@
-"""Figures, targets and the report of matched frames."""
+"""Metrics, thresholds and the report of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from rich.console import Console
 from e2e_eval.frame_matching import ExcludedFrames, MatchedFrames
 from e2e_eval.report import build_report, list_failures, show_report
 from e2e_eval.training_record import TrainingRecord
+from service.domain.array_types import Float64Array
 from training.data.errors import NoAnnotatedFrames
 
-FACTS = {"seed": 5, "weights": {"training": "trained"}}
+PROVENANCE = {"seed": 5, "weights": {"training": "trained"}}
 ABLATIONS = {"no_la_se": 0.81, "no_tcn": 0.62, "no_transformer": None, "face_only": 0.7}
 RECORD = TrainingRecord(
     ablations=ABLATIONS, full_ccc=0.9, source="weights/mini/evaluation/test/report.json"
 )
-NONE_LEFT_OUT = ExcludedFrames(only_offline=0, only_served=0, in_neither=0)
+NONE_EXCLUDED = ExcludedFrames(only_offline=0, only_served=0, in_neither=0)
 
 
 def make_matched(
-    rate: str, *, served_noise: float, offline_noise: float = 0.1, seed: int = 0, lost: int = 0
+    rate: str,
+    *,
+    served_noise: float,
+    offline_noise: float = 0.1,
+    seed: int = 0,
+    missing_rows: int = 0,
 ) -> MatchedFrames:
-    """200 frames whose offline and served values are the truth and some noise."""
+    """Make 200 frames with offline and served values of the truth plus noise."""
     random = np.random.default_rng(seed)
     truth = np.tanh(random.normal(0, 0.5, (200, 2)))
     offline, served = (
@@ -41,7 +47,7 @@ def make_matched(
         served_spread=np.full_like(truth, served_noise),
         excluded=ExcludedFrames(only_offline=1, only_served=2, in_neither=3),
         frames=206,
-        missing_rows=lost,
+        missing_rows=missing_rows,
         unexpected_rows=0,
     )
 
@@ -49,8 +55,8 @@ def make_matched(
 GOOD_CLIPS = [make_matched("24", served_noise=0.1), make_matched("60", served_noise=0.11, seed=1)]
 
 
-def recompute_ccc(estimate: np.ndarray, truth: np.ndarray) -> float:
-    """CCC by numpy's own covariance."""
+def recompute_ccc(estimate: Float64Array, truth: Float64Array) -> float:
+    """Compute the CCC from numpy's covariance."""
     (xx, xy), (_, yy) = np.cov(estimate, truth, bias=True)
     return float(2 * xy / (xx + yy + (estimate.mean() - truth.mean()) ** 2))
 
@@ -61,8 +67,8 @@ def render_report(report: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def test_figures_are_those_of_the_frames_one_after_the_other() -> None:
-    report = build_report(GOOD_CLIPS, RECORD, FACTS)
+def test_metrics_are_those_of_the_concatenated_frames() -> None:
+    report = build_report(GOOD_CLIPS, RECORD, PROVENANCE)
     truth = np.concatenate([each.truth for each in GOOD_CLIPS])
     for place, target in enumerate(("valence", "arousal")):
         for key, values in (
@@ -78,32 +84,32 @@ def test_figures_are_those_of_the_frames_one_after_the_other() -> None:
 
 
 def test_report_within_thresholds_has_no_failures_and_is_plain_json() -> None:
-    report = build_report(GOOD_CLIPS, RECORD, FACTS)
+    report = build_report(GOOD_CLIPS, RECORD, PROVENANCE)
     assert list_failures(report) == []
     assert report["targets"]["hold"] is True
     assert list(report["end_to_end"]["by_rate"]) == ["24", "60"]
     assert report["held_out"].keys() == {"valence", "arousal", "mean"}
-    assert report["provenance"] == FACTS
+    assert report["provenance"] == PROVENANCE
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_coverage_is_the_share_of_truth_within_90_percent_of_a_normal_spread() -> None:
-    report = build_report([make_matched("24", served_noise=0.5)], RECORD, FACTS)
+    report = build_report([make_matched("24", served_noise=0.5)], RECORD, PROVENANCE)
     assert report["coverage_90"] == pytest.approx(0.9, abs=0.04)
     assert report["end_to_end"]["coverage_90"] == pytest.approx(0.9, abs=0.04)
 
 
-def test_frames_left_out_are_counted() -> None:
-    frames = build_report(GOOD_CLIPS, RECORD, FACTS)["frames"]
+def test_excluded_frames_are_counted() -> None:
+    frames = build_report(GOOD_CLIPS, RECORD, PROVENANCE)["frames"]
     assert (frames["all"], frames["counted"], frames["clips"]) == (412, 400, 2)
     assert frames["left_out"] == {"only_offline": 2, "only_served": 4, "in_neither": 6}
 
 
-def test_low_figures_are_named_with_rate_and_target() -> None:
+def test_low_scores_are_reported_with_rate_and_target() -> None:
     bad = make_matched("variable", served_noise=0.6, offline_noise=0.6)
-    failed = list_failures(build_report([*GOOD_CLIPS, bad], RECORD, FACTS))
+    failed = list_failures(build_report([*GOOD_CLIPS, bad], RECORD, PROVENANCE))
     assert any(
-        line.startswith("rate variable: served valence has CCC 0.") and "0.80 is asked" in line
+        line.startswith("rate variable: served valence has CCC 0.") and "0.80 is required" in line
         for line in failed
     )
     assert not any(line.startswith("rate 24") for line in failed)
@@ -111,27 +117,27 @@ def test_low_figures_are_named_with_rate_and_target() -> None:
 
 def test_served_scores_that_differ_from_offline_fail_even_when_high() -> None:
     report = build_report(
-        [make_matched("24", served_noise=0.18, offline_noise=0.01)], RECORD, FACTS
+        [make_matched("24", served_noise=0.18, offline_noise=0.01)], RECORD, PROVENANCE
     )
     assert report["end_to_end"]["valence"] > 0.85
     failed = list_failures(report)
     assert any("rate 24: served valence is -0.0" in line for line in failed)
     assert all("from offline, at most 0.03" in line for line in failed)
     better = build_report(
-        [make_matched("24", served_noise=0.01, offline_noise=0.18)], RECORD, FACTS
+        [make_matched("24", served_noise=0.01, offline_noise=0.18)], RECORD, PROVENANCE
     )
     assert any("served valence is +0.0" in line for line in list_failures(better))
 
 
-def test_lost_frames_fail_whatever_the_figures_are() -> None:
+def test_missing_rows_fail_regardless_of_the_scores() -> None:
     failed = list_failures(
-        build_report([make_matched("24", served_noise=0.1, lost=2)], RECORD, FACTS)
+        build_report([make_matched("24", served_noise=0.1, missing_rows=2)], RECORD, PROVENANCE)
     )
     assert failed == ["every frame has exactly one row, offline and served: 2 do not"]
 
 
 def test_ablations_come_from_the_record_with_its_source() -> None:
-    report = build_report(GOOD_CLIPS, RECORD, FACTS)
+    report = build_report(GOOD_CLIPS, RECORD, PROVENANCE)
     assert report["ablations"] == ABLATIONS
     assert report["ablations_from"]["report"] == RECORD.source
     assert "full 0.900, no_la_se 0.810" in render_report(report)
@@ -140,7 +146,7 @@ def test_ablations_come_from_the_record_with_its_source() -> None:
 
 def test_unrecorded_ablations_are_null_with_a_reason() -> None:
     report = build_report(
-        GOOD_CLIPS, TrainingRecord(missing_reason="weights/mini is not a run"), FACTS
+        GOOD_CLIPS, TrainingRecord(missing_reason="weights/mini is not a run"), PROVENANCE
     )
     assert report["ablations"] is None
     assert "not recorded (weights/mini is not a run)" in render_report(report)
@@ -149,14 +155,16 @@ def test_unrecorded_ablations_are_null_with_a_reason() -> None:
 def test_untrained_weights_are_named() -> None:
     untrained = build_report(GOOD_CLIPS, RECORD, {"weights": {"training": "untrained"}})
     assert "The weights are untrained" in render_report(untrained)
-    assert "The weights are untrained" not in render_report(build_report(GOOD_CLIPS, RECORD, FACTS))
+    assert "The weights are untrained" not in render_report(
+        build_report(GOOD_CLIPS, RECORD, PROVENANCE)
+    )
 
 
-def test_no_frame_that_counts_is_an_error_and_no_figure() -> None:
+def test_clip_without_scored_frames_raises() -> None:
     empty = np.zeros((0, 2))
-    nothing = MatchedFrames(
+    unscored = MatchedFrames(
         rate="24", truth=empty, offline=empty, offline_spread=empty, served=empty,
-        served_spread=empty, excluded=NONE_LEFT_OUT, frames=0, missing_rows=0, unexpected_rows=0,
+        served_spread=empty, excluded=NONE_EXCLUDED, frames=0, missing_rows=0, unexpected_rows=0,
     )  # fmt: skip
     with pytest.raises(NoAnnotatedFrames):
-        build_report([nothing], RECORD, FACTS)
+        build_report([unscored], RECORD, PROVENANCE)

@@ -1,4 +1,4 @@
-"""Truth, offline and served estimates come together frame by frame."""
+"""Matching of truth, offline and served estimates by frame."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from e2e_eval.frame_matching import (
     MatchedFrames,
     match_frames,
 )
+from service.domain.array_types import Float64Array
 
 FRAMES = 10
 TIMES = np.arange(FRAMES) / 25
@@ -24,7 +25,7 @@ TRUTH = ClipTruth(clip="clip", rate="25", times=TIMES, targets=np.stack([TIMES, 
 def make_estimates(
     rows: list[int], *, unknown: tuple[int, ...] = (), shift: float = 0.0
 ) -> ClipEstimates:
-    """Every row's mean tells its frame, so that a mix-up shows."""
+    """Make estimates with the frame index encoded in the mean."""
     index = np.array(rows, np.int64)
     mean = np.stack([index, index + 100], axis=1) / 1000
     mean[np.isin(index, unknown)] = np.nan
@@ -34,21 +35,21 @@ def make_estimates(
 ALL_FRAMES = list(range(FRAMES))
 
 
-def frames_of(values: np.ndarray) -> list[int]:
+def decode_frames(values: Float64Array) -> list[int]:
     return np.round(values[:, 0] * 1000).astype(int).tolist()
 
 
 def counted_frames(matched: MatchedFrames) -> list[int]:
-    """Which frames count, told by the truth; the others have to agree."""
+    """Indices of the scored frames, which must be the same in all arrays."""
     frames = np.round(matched.truth[:, 0] * 25).astype(int).tolist()
-    assert frames_of(matched.offline) == frames
-    assert frames_of(matched.served) == frames
-    assert frames_of(matched.served_spread * 10) == frames
-    assert frames_of(matched.offline_spread * 10) == frames
+    assert decode_frames(matched.offline) == frames
+    assert decode_frames(matched.served) == frames
+    assert decode_frames(matched.served_spread * 10) == frames
+    assert decode_frames(matched.offline_spread * 10) == frames
     return frames
 
 
-def test_every_frame_with_an_estimate_in_both_counts() -> None:
+def test_every_frame_with_an_estimate_in_both_is_scored() -> None:
     matched = match_frames(TRUTH, make_estimates(ALL_FRAMES), make_estimates(ALL_FRAMES))
     assert counted_frames(matched) == ALL_FRAMES
     assert (matched.frames, matched.missing_rows, matched.unexpected_rows) == (FRAMES, 0, 0)
@@ -75,7 +76,7 @@ def test_rows_find_their_frames_in_any_order() -> None:
     )
 
 
-def test_missing_frame_is_lost_and_moves_no_other() -> None:
+def test_missing_row_shifts_no_other() -> None:
     matched = match_frames(
         TRUTH, make_estimates(ALL_FRAMES), make_estimates([k for k in ALL_FRAMES if k != 4])
     )
@@ -83,7 +84,7 @@ def test_missing_frame_is_lost_and_moves_no_other() -> None:
     assert (matched.missing_rows, matched.excluded.only_offline) == (1, 1)
 
 
-def test_truth_of_frames_that_were_never_decoded_is_lost() -> None:
+def test_frames_that_were_never_decoded_are_missing_rows() -> None:
     matched = match_frames(TRUTH, make_estimates(ALL_FRAMES), make_estimates(ALL_FRAMES[:7]))
     assert counted_frames(matched) == ALL_FRAMES[:7]
     assert matched.missing_rows == 3
@@ -108,14 +109,14 @@ def test_times_may_differ_by_a_rounded_tick_and_no_more() -> None:
         match_frames(TRUTH, make_estimates(ALL_FRAMES), make_estimates(ALL_FRAMES, shift=0.002))
 
 
-def test_frame_that_was_dropped_without_a_gap_in_the_index_is_noticed() -> None:
-    whole = make_estimates(ALL_FRAMES)
-    dropped = replace(whole, index=whole.index[:-1], times=np.delete(whole.times, 3))
-    dropped = replace(dropped, mean=whole.mean[:-1], spread=whole.spread[:-1])
+def test_frame_dropped_without_a_gap_in_the_index_is_detected() -> None:
+    complete = make_estimates(ALL_FRAMES)
+    dropped = replace(complete, index=complete.index[:-1], times=np.delete(complete.times, 3))
+    dropped = replace(dropped, mean=complete.mean[:-1], spread=complete.spread[:-1])
     with pytest.raises(FramesMismatch, match="frame 3 is at"):
-        match_frames(TRUTH, whole, dropped)
+        match_frames(TRUTH, complete, dropped)
 
 
-def test_two_rows_of_one_frame_are_refused() -> None:
+def test_two_rows_of_one_frame_are_rejected() -> None:
     with pytest.raises(FramesMismatch, match="offline: two rows of one frame"):
         match_frames(TRUTH, make_estimates([*ALL_FRAMES, 3]), make_estimates(ALL_FRAMES))

@@ -1,4 +1,4 @@
-"""Which run the exported weights came from, and what it says of itself."""
+"""Training record of the exported run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  # its types have no parameters
 
 from e2e_eval.training_record import read_training_record
 from service.domain.model_signatures import FOLDS
@@ -26,10 +26,13 @@ CCC = {"valence": 0.8, "arousal": 0.9, "mean": 0.85}
 
 
 def write_run(folder: Path, seed: int) -> TrainingRun:
-    """A run as training leaves it; its weights follow from the seed."""
-    facts = {"data": {"fingerprint": ""}, "initial": {"imported": {}, "backbones_of": None}}
+    """Write a completed run, with weights determined by the seed."""
+    metadata: dict[str, Any] = {
+        "data": {"fingerprint": ""},
+        "initial": {"imported": {}, "backbones_of": None},
+    }
     run = start_or_resume_run(
-        folder, preset=MINI, options=TrainingOptions(seed=seed), plan=PLAN, metadata=facts
+        folder, preset=MINI, options=TrainingOptions(seed=seed), plan=PLAN, metadata=metadata
     )
     networks = build_networks(MINI, seed)
     parts = {"visual": networks.visual, "audio": networks.audio}
@@ -72,7 +75,7 @@ def test_exported_run_is_recognised_by_its_weights(
     assert record.training_subjects == {f"actor000000{actor}" for actor in range(4)}
 
 
-def test_ablations_are_those_of_the_test_set_before_any_other(
+def test_ablations_of_the_test_set_take_precedence(
     run: TrainingRun, provenance: Mapping[str, Any]
 ) -> None:
     write_report(run, "validation", {"no_tcn": CCC | {"mean": 0.1}})
@@ -100,7 +103,7 @@ def test_run_with_other_weights_gives_no_record(
     assert record.missing_reason.endswith("is not the run that is exported")
 
 
-def test_calibration_is_part_of_what_was_exported(
+def test_calibration_is_part_of_the_exported_weights(
     provenance: Mapping[str, Any], tmp_path: Path
 ) -> None:
     same = write_run(tmp_path / "same", seed=3)
@@ -112,12 +115,10 @@ def test_calibration_is_part_of_what_was_exported(
 def test_missing_run_and_missing_weights_are_reported(
     run: TrainingRun, provenance: Mapping[str, Any], tmp_path: Path
 ) -> None:
-    assert "holds no run" in str(read_training_record(tmp_path, provenance).missing_reason)
+    assert "has no run" in str(read_training_record(tmp_path, provenance).missing_reason)
     begun = write_run(tmp_path / "begun", seed=3)
     (begun.fold_folder(5) / "weights.safetensors").unlink()
-    assert "has not come to its end" in str(
-        read_training_record(begun.folder, provenance).missing_reason
-    )
+    assert "is not complete" in str(read_training_record(begun.folder, provenance).missing_reason)
 
 
 def test_a_shipped_run_has_its_report_beside_its_weights(

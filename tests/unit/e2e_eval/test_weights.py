@@ -1,4 +1,4 @@
-"""Only the weights that are exported here are evaluated, offline and served."""
+"""Weights of an evaluation: only the exported ones are accepted, offline and served."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def provenance(mini_repository: Path) -> dict[str, Any]:
     return read_provenance(Settings(model_repository=mini_repository))
 
 
-def test_export_opens_with_the_grid_it_is_served_on(
+def test_export_is_loaded_with_its_serving_grid(
     mini_repository: Path, provenance: dict[str, Any]
 ) -> None:
     exported = load_exported_models(mini_repository, provenance)
     assert (exported.grid.window_frames, exported.grid.hop_frames) == (300, 200)
 
 
-def test_file_that_its_provenance_does_not_name_is_refused(
+def test_file_that_differs_from_its_provenance_is_rejected(
     mini_repository: Path, provenance: dict[str, Any]
 ) -> None:
     changed = json.loads(json.dumps(provenance))
@@ -36,16 +36,14 @@ def test_file_that_its_provenance_does_not_name_is_refused(
         load_exported_models(mini_repository, changed)
 
 
-def test_log_mel_of_another_kind_is_refused(
-    mini_repository: Path, provenance: dict[str, Any]
-) -> None:
+def test_another_log_mel_is_rejected(mini_repository: Path, provenance: dict[str, Any]) -> None:
     changed = json.loads(json.dumps(provenance))
     changed["models"]["log_mel"]["weights_sha256"] = "0" * 64
     with pytest.raises(WeightsMismatch, match="log-mel"):
         load_exported_models(mini_repository, changed)
 
 
-def test_result_of_other_weights_or_another_method_is_refused(provenance: dict[str, Any]) -> None:
+def test_result_of_other_weights_or_another_method_is_rejected(provenance: dict[str, Any]) -> None:
     check_weights(provenance, provenance)
     other = json.loads(json.dumps(provenance))
     other["models"]["audio_backbone"]["weights_sha256"] = "0" * 64
