@@ -1,4 +1,4 @@
-"""Real servers and exported models, started once a session by the tests that ask for them."""
+"""Session fixtures: a real Triton, and exported model repositories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = 0
 
 @pytest.fixture(scope="session")
 def triton_dir() -> Path:
-    """The unpacked Triton, with the stand-in backend as it is in the tree."""
+    """Directory of the unpacked Triton, with the current stand-in backend."""
     folder = ROOT / Settings().runtime_dir / "triton"
     unpacked = folder / "backends" / "pytorch" / "model.py"
     stand_in = ROOT / "deploy" / "triton" / "pytorch" / "model.py"
@@ -31,16 +31,16 @@ def triton_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def mini_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed configs with the small preset exported into them, untrained.
+    """The committed configurations with the untrained small preset.
 
-    A network that has learnt nothing is a hash of what it sees: it tells one frame from the next.
+    Random weights suffice: their outputs differ from frame to frame.
     """
     return _export(MINI, tmp_path_factory.mktemp("mini"))
 
 
 @pytest.fixture(scope="session")
 def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed configs with the shipped weights exported into them, as `make setup` does."""
+    """The committed configurations with the shipped weights, as by `make setup`."""
     repository = _copy_configs(tmp_path_factory.mktemp("shipped"))
     export_run(ROOT / "weights" / "mini", repository=repository)
     return repository
@@ -48,7 +48,7 @@ def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def paper_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The committed configs with the paper's preset exported into them, half a gigabyte."""
+    """The committed configurations with the paper's preset, half a gigabyte."""
     repository = _export(PAPER, tmp_path_factory.mktemp("paper"))
     yield repository
     shutil.rmtree(repository)
@@ -58,7 +58,7 @@ def paper_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 def triton_server(
     triton_dir: Path, mini_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonPorts]:
-    """A real Triton that serves the small preset."""
+    """A real Triton serving the small preset."""
     logs = tmp_path_factory.mktemp("triton")
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=logs) as ports:
         yield ports

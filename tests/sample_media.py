@@ -1,4 +1,4 @@
-"""Facts of a small made-up clip, for tests that need some and care little which."""
+"""Media information of a small clip, for tests that do not depend on its values."""
 
 from __future__ import annotations
 

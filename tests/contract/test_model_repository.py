@@ -1,12 +1,13 @@
-"""The configs that Triton reads, against the signatures that the service calls."""
+"""Configurations of Triton's models against the signatures that the service calls."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
 from service.domain.model_signatures import (
     ENSEMBLE_MODELS,
@@ -16,21 +17,23 @@ from service.domain.model_signatures import (
     ModelSignature,
 )
 
+MESSAGES: Any = import_module("tritonclient.grpc.model_config_pb2")
+"""Protobuf builds the message classes at import: they have no static types."""
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 BY_NAME = [pytest.param(signature, id=signature.name) for signature in SERVED_MODELS]
 SCRIPTED_BY_NAME = [pytest.param(signature, id=signature.name) for signature in EXPORTED_MODELS]
 
 
-def read_config(name: str) -> ModelConfig:
+def read_config(name: str) -> Any:
     text = (REPOSITORY / name / "config.pbtxt").read_text(encoding="utf-8")
-    return text_format.Parse(text, ModelConfig())
+    return text_format.Parse(text, MESSAGES.ModelConfig())
 
 
-def tensor_specs(tensors: object, batched: bool) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Name, type and whole shape of a config's tensors."""
+def tensor_specs(tensors: Any, batched: bool) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Name, type and full shape of a configuration's tensors."""
     batch = (-1,) if batched else ()
     return [
-        (one.name, DataType.Name(one.data_type).removeprefix("TYPE_"), (*batch, *one.dims))
+        (one.name, MESSAGES.DataType.Name(one.data_type).removeprefix("TYPE_"), (*batch, *one.dims))
         for one in tensors
     ]
 
@@ -55,7 +58,7 @@ def test_config_has_the_names_types_and_shapes_of_the_signature(signature: Model
 
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
-def test_tensors_are_named_the_way_libtorch_wants(signature: ModelSignature) -> None:
+def test_tensor_names_follow_the_convention_of_libtorch(signature: ModelSignature) -> None:
     config = read_config(signature.name)
     assert [one.name for one in config.input] == [
         f"INPUT__{index}" for index in range(len(config.input))
@@ -70,14 +73,14 @@ def test_both_backends_can_serve_the_config(signature: ModelSignature) -> None:
     config = read_config(signature.name)
     assert (config.backend, config.platform, config.runtime) == ("pytorch", "", "")
     [group] = config.instance_group
-    assert (group.kind, group.count) == (ModelInstanceGroup.Kind.KIND_AUTO, 1)
+    assert (group.kind, group.count) == (MESSAGES.ModelInstanceGroup.Kind.KIND_AUTO, 1)
     assert config.HasField("dynamic_batching") == (signature.max_batch_size > 0)
     # Two models that set it abort the server.
     assert "INTER_OP_THREAD_COUNT" not in config.parameters
 
 
 def test_every_model_computes_in_one_thread() -> None:
-    """More of them wait for each other where cores are few, and libtorch wants one number."""
+    """More threads contend on few cores, and libtorch needs the same number in every model."""
     counts = {
         read_config(signature.name).parameters["INTRA_OP_THREAD_COUNT"].string_value
         for signature in EXPORTED_MODELS
@@ -95,7 +98,7 @@ def test_warm_up_feeds_every_input(signature: ModelSignature) -> None:
         assert (warmup.batch_size > 0) == (signature.max_batch_size > 0)
 
 
-def test_the_ensemble_connects_its_parts_and_nothing_else() -> None:
+def test_ensemble_connects_its_models_and_nothing_else() -> None:
     config = read_config(VALENCE_AROUSAL.name)
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}
     assert set(steps) == {signature.name for signature in ENSEMBLE_MODELS}

@@ -1,4 +1,4 @@
-"""What set-up unpacks is what the service expects and the documents name."""
+"""Downloads of the set-up against the service and the documents."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from service.faces.tflite import SHA256
 DEPENDENCIES = (Path(__file__).parents[2] / "docs" / "dependencies.md").read_text()
 
 
-def test_the_face_models_unpacked_are_the_ones_the_service_trusts() -> None:
-    assert face_models._SHA256 == SHA256
+def test_face_models_have_the_hashes_that_the_service_checks() -> None:
+    assert face_models.SHA256 == SHA256
 
 
-def test_documents_name_the_versions_that_are_unpacked() -> None:
-    name, _, version = face_models._REQUIREMENT.partition("==")
+def test_documents_name_the_downloaded_versions() -> None:
+    name, _, version = face_models.REQUIREMENT.partition("==")
     assert f"`{name}` {version}" in DEPENDENCIES
     assert f"`nvidia-pytriton` {triton.VERSION}" in DEPENDENCIES
-    name, _, version = redis._REQUIREMENT.partition("==")
+    name, _, version = redis.REQUIREMENT.partition("==")
     assert f"Redis {redis.VERSION} for the tests, from `{name}` {version}" in DEPENDENCIES

@@ -1,8 +1,9 @@
-"""The exported files, against the signatures that configs and service share; both presets."""
+"""Exported models of both presets against their signatures."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def repository(request: pytest.FixtureRequest) -> Path:
 
 
 def make_example_input(signature: ModelSignature, tensor: Tensor) -> torch.Tensor:
-    """Zeros of the tensor's type and shape, -1 being so many frames, or samples of sound."""
+    """Zeros of the tensor's type and shape; -1 becomes FRAMES, or SAMPLES of a waveform."""
     is_waveform = signature.name == "log_mel" and tensor.data_type == "FP32"
     length = SAMPLES if is_waveform else FRAMES
     shape = [length if side == -1 else side for side in tensor.shape]
@@ -35,21 +36,19 @@ def make_example_input(signature: ModelSignature, tensor: Tensor) -> torch.Tenso
 
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
-def test_forward_takes_and_returns_what_the_signature_says(
-    repository: Path, signature: ModelSignature
-) -> None:
+def test_forward_matches_the_signature(repository: Path, signature: ModelSignature) -> None:
     model = load_model(repository / signature.name / "1" / "model.pt")
-    schema = model.forward.schema
+    schema = cast(Any, model.forward).schema
     assert [str(one.type) for one in schema.arguments[1:]] == ["Tensor"] * len(signature.inputs)
     with torch.inference_mode():
-        answer = model(*(make_example_input(signature, tensor) for tensor in signature.inputs))
-    outputs = (answer,) if isinstance(answer, torch.Tensor) else answer
+        result = model(*(make_example_input(signature, tensor) for tensor in signature.inputs))
+    outputs = (result,) if isinstance(result, torch.Tensor) else result
     assert [(one.dtype, tuple(one.shape)) for one in outputs] == [
         (TYPES[tensor.data_type], (FRAMES, *tensor.shape[1:])) for tensor in signature.outputs
     ]
 
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
-def test_the_file_is_frozen(mini_repository: Path, signature: ModelSignature) -> None:
+def test_model_has_no_parameters(mini_repository: Path, signature: ModelSignature) -> None:
     model = load_model(mini_repository / signature.name / "1" / "model.pt")
     assert list(model.parameters()) == []

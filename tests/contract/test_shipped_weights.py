@@ -1,4 +1,4 @@
-"""What is in git is what the card says, and worth what it has to be worth."""
+"""Shipped weights: hashes, size, held-out scores, report and provenance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def read_files() -> dict[str, bytes]:
 
 def test_file_hashes_match_the_model_card() -> None:
     card = (SHIPPED / "README.md").read_text()
-    hashes = {name: said for said, name in re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.M)}
+    hashes = {
+        name: digest for digest, name in re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.M)
+    }
     assert hashes == {
         name: hashlib.sha256(content).hexdigest()
         for name, content in read_files().items()

@@ -1,4 +1,4 @@
-"""A page in a real browser, steered over the DevTools protocol; its camera plays a file."""
+"""Page in a real browser, controlled over the DevTools protocol; its camera plays a file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHROMIUM_OPTIONS = (
 
 
 class BrowserPage:
-    """What is open in the browser's one tab."""
+    """The page in the browser's only tab."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -39,14 +39,14 @@ class BrowserPage:
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._message_ids)
-        told = {"id": number, "method": method, "params": parameters}
-        await self._socket.send(json.dumps(told))
+        command = {"id": number, "method": method, "params": parameters}
+        await self._socket.send(json.dumps(command))
         while (answer := json.loads(await self._socket.recv())).get("id") != number:
             pass
         return answer["result"]
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of an expression, as if somebody had clicked for it."""
+        """Evaluate an expression as if in a click handler; returns its value."""
         answer = await self.call(
             "Runtime.evaluate",
             expression=expression,
@@ -58,21 +58,21 @@ class BrowserPage:
         return answer["result"].get("value")
 
     async def wait_for(self, expression: str, seconds: float) -> Any:
-        """What an expression is as soon as it is something."""
+        """Evaluate an expression until it is truthy; returns its value."""
 
-        async def look() -> Any:
+        async def poll() -> Any:
             return await self.evaluate(expression) or None
 
         try:
-            return await eventually(look, seconds)
+            return await eventually(poll, seconds)
         except TimeoutError:
-            said = await self.evaluate("document.documentElement.innerText")
-            raise AssertionError(f"{expression} is nothing yet; the page says: {said}") from None
+            text = await self.evaluate("document.documentElement.innerText")
+            raise AssertionError(f"{expression} is falsy; the text of the page: {text}") from None
 
 
 @asynccontextmanager
 async def open_page(url: str, camera: Path, profile: Path) -> AsyncGenerator[BrowserPage]:
-    """A browser that shows `url` and sees `camera`, a file of Motion JPEG."""
+    """Open `url` in a browser whose camera plays `camera`, a file of Motion JPEG."""
     assert (CHROMIUM / "chromium").is_file(), "Chromium is not unpacked: run `make test`"
     process = await asyncio.create_subprocess_exec(
         CHROMIUM / "chromium",
@@ -88,8 +88,8 @@ async def open_page(url: str, camera: Path, profile: Path) -> AsyncGenerator[Bro
         address = await eventually(partial(_find_devtools_url, profile, url), START_TIMEOUT_SECONDS)
         async with connect(address, max_size=None, proxy=None) as socket:
             page = BrowserPage(socket)
-            shown = f"location.href === '{url}' && document.readyState === 'complete'"
-            await page.wait_for(shown, START_TIMEOUT_SECONDS)
+            is_loaded = f"location.href === '{url}' && document.readyState === 'complete'"
+            await page.wait_for(is_loaded, START_TIMEOUT_SECONDS)
             yield page
     finally:
         process.kill()
@@ -97,7 +97,7 @@ async def open_page(url: str, camera: Path, profile: Path) -> AsyncGenerator[Bro
 
 
 async def _find_devtools_url(profile: Path, url: str) -> str | None:
-    """Where the tab that shows `url` can be steered, once there is one."""
+    """Return the DevTools address of the tab that shows `url`, once there is one."""
     file = profile / "DevToolsActivePort"
     lines = file.read_text().splitlines() if file.is_file() else []
     if len(lines) < 2:
@@ -112,13 +112,13 @@ async def _find_devtools_url(profile: Path, url: str) -> str | None:
 
 
 class _SilentRequestHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it overrides
+        """Log nothing."""
 
 
 @asynccontextmanager
 async def serving_files(folder: Path) -> AsyncGenerator[str]:
-    """A server of static files, as any would do; yields its address."""
+    """Serve static files; yields the address."""
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(_SilentRequestHandler, directory=str(folder))
     )

@@ -1,4 +1,4 @@
-"""One whole stack, the way `make up` runs it, for every end-to-end test."""
+"""Fixtures of the end-to-end tests: one embedded stack, as `make up` runs it, and its clips."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def jpegs(talking_clip: Path) -> list[bytes]:
-    """The talking face, a file for each frame."""
+    """The frames of the talking clip as JPEG files."""
     with av.open(talking_clip) as clip:
-        pictures = [frame.to_ndarray(format="bgr24") for frame in clip.decode(video=0)]
-    return [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
+        images = [frame.to_ndarray(format="bgr24") for frame in clip.decode(video=0)]
+    return [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
 
 
 @pytest.fixture(scope="session")
 def target(stack: Stack) -> str:
-    """The door of gRPC."""
+    """Address of the gRPC port."""
     return f"{stack.settings.host}:{stack.settings.grpc_port}"

@@ -1,4 +1,4 @@
-"""The main job through every real part: REST, Redis, worker, decode child, Triton, store."""
+"""A clip through every real part: REST, Redis, worker, decode process, Triton, store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import httpx
@@ -23,10 +24,10 @@ from tests.media.clip_factory import AudioTrack, VideoTrack, encode_clip
 
 def decoded_times(clip: Path) -> list[float]:
     with av.open(str(clip)) as container:
-        return [float(frame.time) for frame in container.decode(video=0) if frame.time is not None]
+        return [float(frame.time) for frame in container.decode(video=0)]
 
 
-def fetch_result(client: Client, address: str, clip: Path) -> dict:
+def fetch_result(client: Client, address: str, clip: Path) -> dict[str, Any]:
     job = client.wait(client.submit(clip).id)
     return httpx.get(f"{address}/v1/jobs/{job.id}/result").json()
 
@@ -41,7 +42,7 @@ def test_every_frame_of_a_talking_face_gets_its_time_and_an_estimate(
     assert all(frames["observed"])
     for name in ("valence", "arousal", "valence_smoothed", "arousal_smoothed"):
         assert all(-1 <= value <= 1 for value in frames[name])
-        assert len(set(frames[name])) > 50, "an answer that hardly moves was not computed"
+        assert len(set(frames[name])) > 50, "a nearly constant column was not computed"
     assert all(0 <= spread <= 1 for spread in frames["valence_std"])
     assert result["flags"] == []
     assert result["media"]["audio_codec"] == "aac"
@@ -70,13 +71,12 @@ def test_csv_and_json_hold_the_same_numbers(
     assert [float(row["face_left"]) for row in rows] == frames["face"]["left"]
 
 
-def test_ten_clips_at_once_all_succeed_with_the_same_numbers(
+def test_ten_concurrent_clips_all_succeed_with_the_same_numbers(
     client: Client, address: str, talking_clip: Path
 ) -> None:
     with ThreadPoolExecutor(10) as threads:
-        results = list(
-            threads.map(lambda _: fetch_result(client, address, talking_clip), range(10))
-        )
+        futures = [threads.submit(fetch_result, client, address, talking_clip) for _ in range(10)]
+    results = [future.result() for future in futures]
     first = results[0]["frames"]
     assert all(result["frames"] == first for result in results)
 
@@ -87,17 +87,17 @@ def test_local_command_gives_the_same_file_as_the_service(
     job = client.wait(client.submit(talking_clip).id)
     served = httpx.get(f"{address}/v1/jobs/{job.id}/result", params={"format": "csv"}).content
     output, plot = tmp_path / "points.csv", tmp_path / "points.png"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "service", "annotate", talking_clip, "-o", output, "--plot", plot],
         env=settings_to_environment(stack.settings),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert output.read_bytes() == served
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert "75 frames" in done.stderr
+    assert "75 frames" in completed.stderr
 
 
 def test_clip_longer_than_a_window_has_a_row_for_every_frame(
@@ -124,16 +124,16 @@ def test_clip_without_a_face_has_rows_without_numbers(
     assert result["frames"]["missing"] == ["face_not_found"] * 40
 
 
-def test_clip_without_sound_is_estimated_from_the_face_and_flagged(
+def test_clip_without_audio_is_estimated_from_the_face_and_flagged(
     client: Client, address: str, talking_clip: Path, tmp_path: Path
 ) -> None:
     silent = tmp_path / "silent.mp4"
     with av.open(str(talking_clip)) as source, av.open(str(silent), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
+        stream = target.add_stream_from_template(source.streams.video[0])  # pyright: ignore[reportUnknownMemberType]  # PyAV's untyped **kwargs
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
-                target.mux(packet)
+                target.mux(packet)  # pyright: ignore[reportUnknownMemberType]  # PyAV's Packet is generic without a default
     result = fetch_result(client, address, silent)
     assert result["flags"] == ["no_audio"]
     assert None not in result["frames"]["valence"]
@@ -147,7 +147,7 @@ def test_metrics_of_each_process_show_the_work_done(
     settings = stack.settings
     port = {"gateway": settings.http_port, "worker": settings.worker_metrics_port}[name]
     text = httpx.get(f"http://{settings.host}:{port}/metrics").text
-    shown = {
+    expected_series = {
         "gateway": (
             'circumplex_http_request_duration_seconds_count{method="POST",route="/v1/jobs",'
             'status="202"}',
@@ -164,7 +164,7 @@ def test_metrics_of_each_process_show_the_work_done(
         ),
     }[name]
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert all(float(lines[series]) > 0 for series in shown)
+    assert all(float(lines[series]) > 0 for series in expected_series)
 
 
 def test_crops_go_to_triton_through_shared_memory(
@@ -173,7 +173,8 @@ def test_crops_go_to_triton_through_shared_memory(
     client.wait(client.submit(talking_clip).id)
     triton = stack.addresses["Triton"].partition(",")[0]
     regions = httpx.get(f"{triton}/v2/systemsharedmemory/status").json()
-    assert [region["name"].partition("-")[0] for region in regions] == ["circumplex"]
+    # one of the worker, and one of the gateway where streams have run on this stack
+    assert {region["name"].partition("-")[0] for region in regions} == {"circumplex"}
 
 
 def test_result_survives_as_plain_json_without_nan(

@@ -1,10 +1,11 @@
-"""What cannot be annotated gets its own typed error over REST, and nothing else breaks."""
+"""Typed errors over REST for clips that cannot be annotated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ def make_text_file(folder: Path) -> Path:
 
 
 def make_truncated(folder: Path) -> Path:
-    """An mp4 whose index, at its end, is cut off."""
+    """Write an MP4 without the index at its end."""
     whole = encode_clip(folder / "whole.mp4", VideoTrack(count=100))
     path = folder / "cut.mp4"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -33,7 +34,7 @@ def make_audio_only(folder: Path) -> Path:
 
 
 def make_without_frames(folder: Path) -> Path:
-    """A whole container whose only video packets hold no picture."""
+    """Write a complete container whose video packets contain no picture."""
     whole = encode_clip(
         folder / "whole.mkv",
         VideoTrack(count=5, codec="mpeg4", time_base=Fraction(1, 25), options={}),
@@ -69,9 +70,9 @@ def test_bad_clip_fails_its_job_with_its_own_problem(
         client.wait(job.id)
     assert failure.value.problem.code == code
 
-    shown = httpx.get(f"{address}/v1/jobs/{job.id}").json()
-    assert shown["state"] == "failed"
-    assert shown["error"]["code"] == code
+    job_document = httpx.get(f"{address}/v1/jobs/{job.id}").json()
+    assert job_document["state"] == "failed"
+    assert job_document["error"]["code"] == code
     result = httpx.get(f"{address}/v1/jobs/{job.id}/result")
     assert result.status_code == 422
     assert result.headers["content-type"] == "application/problem+json"
@@ -91,8 +92,8 @@ def test_cut_clip_that_can_still_be_read_is_annotated_and_flagged(
     assert "truncated" in result["flags"]
 
 
-def post(address: str, **request: object) -> httpx.Response:
-    return httpx.post(f"{address}/v1/jobs", **request)  # pyright: ignore
+def post(address: str, **request: Any) -> httpx.Response:
+    return httpx.post(f"{address}/v1/jobs", **request)
 
 
 @pytest.mark.parametrize(
@@ -109,22 +110,22 @@ def post(address: str, **request: object) -> httpx.Response:
     ],
 )
 def test_upload_that_cannot_become_a_job_is_refused_at_once(
-    address: str, request_body: dict[str, object], status: int, code: str
+    address: str, request_body: dict[str, Any], status: int, code: str
 ) -> None:
-    answer = post(address, **request_body)
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = post(address, **request_body)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_unknown_job_is_not_found(address: str) -> None:
     for path in ("", "/result"):
-        answer = httpx.get(f"{address}/v1/jobs/00000000-0000-4000-8000-000000000000{path}")
-        assert (answer.status_code, answer.json()["code"]) == (404, "job_unknown")
+        response = httpx.get(f"{address}/v1/jobs/00000000-0000-4000-8000-000000000000{path}")
+        assert (response.status_code, response.json()["code"]) == (404, "job_unknown")
 
 
-def test_result_of_a_job_under_way_is_not_ready(address: str, talking_clip: Path) -> None:
+def test_result_of_a_running_job_is_not_ready(address: str, talking_clip: Path) -> None:
     with talking_clip.open("rb") as clip:
         job = post(address, files={"clip": clip}).json()
-    answer = httpx.get(f"{address}/v1/jobs/{job['id']}/result")
-    assert (answer.status_code, answer.json()["code"]) == (409, "result_not_ready")
-    assert int(answer.headers["retry-after"]) >= 1
+    response = httpx.get(f"{address}/v1/jobs/{job['id']}/result")
+    assert (response.status_code, response.json()["code"]) == (409, "result_not_ready")
+    assert int(response.headers["retry-after"]) >= 1

@@ -1,4 +1,4 @@
-"""`python -m deploy.demo`, which is what `make demo` runs after set-up."""
+"""The demo, `python -m deploy.demo`, as `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.demo import ACTOR_SEED
 from service.embedded.stack import settings_to_environment
-from service.results.sparkline import BLOCKS
+from service.results.plot import BLOCKS
 from service.settings import Settings
 from training.synthetic.clip import create_demo_performance
 
 ROOT = Path(__file__).resolve().parents[2]
 MIN_CCC = 0.5
-"""Of one actor in ten seconds; of many the shipped weights promise more."""
+"""For one actor of ten seconds; over many actors the shipped weights reach more."""
 
 
-def test_demo_annotates_its_clip_and_leaves_all_it_promises(
+def test_demo_annotates_its_clip_and_writes_every_output(
     triton_dir: Path, shipped_repository: Path, tmp_path: Path
 ) -> None:
     settings = Settings(
@@ -31,7 +33,7 @@ def test_demo_annotates_its_clip_and_leaves_all_it_promises(
         face_models_dir=triton_dir.parent / "faces",
         model_repository=shipped_repository,
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "deploy.demo"],
         cwd=tmp_path,
         env=os.environ | settings_to_environment(settings) | {"PYTHONPATH": str(ROOT)},
@@ -39,7 +41,7 @@ def test_demo_annotates_its_clip_and_leaves_all_it_promises(
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     out = tmp_path / "out"
     with av.open(str(out / "demo.mp4")) as container:
         frames = sum(1 for _ in container.decode(video=0))
@@ -51,11 +53,11 @@ def test_demo_annotates_its_clip_and_leaves_all_it_promises(
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
     estimate = np.array([result["frames"][name] for name in ("valence", "arousal")])
     truth = create_demo_performance(seed=ACTOR_SEED).truth_at(np.array(result["frames"]["time"])).T
-    for name, ours, felt in zip(("valence", "arousal"), estimate, truth, strict=True):
-        (xx, xy), (_, yy) = np.cov(ours, felt, bias=True)
-        ccc = 2 * xy / (xx + yy + (ours.mean() - felt.mean()) ** 2)
+    for name, x, y in zip(("valence", "arousal"), estimate, truth, strict=True):
+        (xx, xy), (_, yy) = cast("NDArray[np.float64]", np.cov(x, y, bias=True))
+        ccc = 2 * xy / (xx + yy + (x.mean() - y.mean()) ** 2)
         assert ccc > MIN_CCC
-        assert f"CCC of {name} with the truth, {frames} frames: {ccc:.3f}" in done.stdout
-    assert any(block in done.stdout for block in BLOCKS)
+        assert f"CCC of {name} with the truth, {frames} frames: {ccc:.3f}" in completed.stdout
+    assert any(block in completed.stdout for block in BLOCKS)
     assert result["provenance"]["training"] == "trained"
-    assert "untrained" not in done.stdout
+    assert "untrained" not in completed.stdout

@@ -1,9 +1,9 @@
-"""`python -m e2e_eval`, which is what `make eval` runs, against the real stack.
+"""Evaluation command `python -m e2e_eval`, as run by `make eval`, against the real stack.
 
-The weights are untrained, so that no figure means anything; but an untrained network is a hash of
-what it sees. Offline and served estimates of one frame agree (CCC .84 to .97 on eight clips,
-crops drawn at once against crops found in coded video), those of neighbouring frames do not (at
-most .30), nor those of another actor (at most .13).
+The weights are untrained, so the scores are meaningless; but an untrained network is a hash of its
+input. Offline and served estimates of one frame agree (CCC .84 to .97 on eight clips, rendered
+crops against crops found in coded video), those of neighbouring frames do not (at most .30), nor
+those of another actor (at most .13).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def clips(out_dir: Path) -> list[RenderedClip]:
 def completed_run(
     stack: Stack, address: str, out_dir: Path, clips: list[RenderedClip]
 ) -> subprocess.CompletedProcess[str]:
-    wanted = ("--actors", "2", "--seconds", "3", "--rate", "24", "--rate", "variable")
+    options = ("--actors", "2", "--seconds", "3", "--rate", "24", "--rate", "variable")
     return subprocess.run(
-        [sys.executable, "-m", "e2e_eval", *wanted, "--url", address, "--out", out_dir],
+        [sys.executable, "-m", "e2e_eval", *options, "--url", address, "--out", out_dir],
         env=os.environ | settings_to_environment(stack.settings) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -80,7 +80,7 @@ def test_offline_and_served_estimates_of_the_same_frames_agree(report: dict[str,
             assert figures["agreement"]["mean_absolute_difference"][target] < 0.06
 
 
-def test_report_holds_every_figure_and_where_it_comes_from(
+def test_report_has_every_metric_and_its_provenance(
     report: dict[str, Any], clips: list[RenderedClip]
 ) -> None:
     assert report["held_out"].keys() == {"valence", "arousal", "mean"}
@@ -113,38 +113,37 @@ def run_offline_estimation(
     return list(estimate_offline(exported, [clip.recording for clip in clips], cache))
 
 
-def with_service_crops(clip: RenderedClip, settings: Settings, folder: Path) -> RenderedClip:
-    """The clip with the crops that the service cuts from it, to the bit, for offline evaluation."""
+def use_service_crops(clip: RenderedClip, settings: Settings, folder: Path) -> RenderedClip:
+    """Replace a clip's rendered crops by those that the service cuts, losslessly."""
     crops = folder / clip.truth.clip
     crops.mkdir(parents=True)
-    faces = np.zeros(len(clip.truth), np.bool_)
+    has_face = np.zeros(len(clip.truth), np.bool_)
     finder = open_face_finder(settings.face_models_dir, settings.yunet_file)
     for chunk in extract_clip(
         clip.file, DecodeRequest.from_settings(AnalysisOptions(), settings), finder
     ):
         if isinstance(chunk, Chunk):
-            seen = [frame.index for frame in chunk.frames for _ in frame.faces]
-            for index, crop in zip(seen, chunk.crops, strict=True):
-                faces[index] = True
+            indices = [frame.index for frame in chunk.frames for _ in frame.faces]
+            for index, crop in zip(indices, chunk.crops, strict=True):
+                has_face[index] = True
                 bgr = np.ascontiguousarray(crop.transpose(1, 2, 0)[..., ::-1])
-                # lossless inside, whatever its name says: readers go by the content
+                # PNG in spite of its name: readers detect the format by the content
                 (crops / f"{index + 1:05d}.jpg").write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
-    drawn = replace(clip.recording, crops=crops, faces=faces, video=clip.file)
-    return replace(clip, recording=drawn)
+    recording = replace(clip.recording, crops_folder=crops, has_face=has_face, video=clip.file)
+    return replace(clip, recording=recording)
 
 
 def test_offline_equals_served_given_the_same_crops(
     stack: Stack, address: str, clips: list[RenderedClip], tmp_path: Path
 ) -> None:
     settings = stack.settings
-    cut = [with_service_crops(clip, settings, tmp_path / "crops") for clip in clips]
+    cut = [use_service_crops(clip, settings, tmp_path / "crops") for clip in clips]
     files = [clip.file for clip in clips]
     served = list(estimate_served(address, files, read_provenance(settings)))
-    for here, there in zip(
-        run_offline_estimation(cut, settings, tmp_path / "cache"), served, strict=True
-    ):
-        assert np.array_equal(here.times, there.times)
-        assert np.isfinite(here.mean).any()
-        # float32 in another order: 4e-7 where this was measured
-        np.testing.assert_allclose(here.mean, there.mean, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(here.spread, there.spread, rtol=0, atol=1e-5)
+    offline = run_offline_estimation(cut, settings, tmp_path / "cache")
+    for actual, expected in zip(offline, served, strict=True):
+        assert np.array_equal(actual.times, expected.times)
+        assert np.isfinite(actual.mean).any()
+        # float32 in another order: the measured difference is 4e-7
+        np.testing.assert_allclose(actual.mean, expected.mean, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(actual.spread, expected.spread, rtol=0, atol=1e-5)

@@ -13,13 +13,13 @@ from tests.integration.javascript_client import CLIENT_DIR
 from tests.integration.websocket_client import websocket_url
 
 TIMEOUT_SECONDS = 90.0
-STATUS_TEXT = "document.getElementById('said').textContent"
+STATUS_TEXT = "document.getElementById('status').textContent"
 NARROW_WIDTH = 360
 
 
 @pytest.fixture(scope="module")
 def camera(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that the browser takes for a camera."""
+    """The file that the browser's camera plays."""
     path = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
     with av.open(str(talking_clip)) as source, av.open(str(path), "w", format="mjpeg") as target:
         stream = target.add_stream("mjpeg", rate=25, options={"qmin": "2", "qmax": "5"})
@@ -30,7 +30,7 @@ def camera(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-async def test_the_page_shows_what_its_camera_sees(
+async def test_the_page_shows_the_estimates_of_its_camera(
     address: str, camera: Path, tmp_path: Path
 ) -> None:
     async with (
@@ -44,25 +44,25 @@ async def test_the_page_shows_what_its_camera_sees(
             deviceScaleFactor=1,
             mobile=True,
         )
-        for way in ("frames", "container"):
+        for kind in ("frames", "container"):
             await page.evaluate(
                 f"document.getElementById('url').value = '{websocket_url(address)}';"
-                f"document.getElementById('as').value = '{way}';"
+                f"document.getElementById('mode').value = '{kind}';"
                 "document.getElementById('start').click();"
             )
-            seen = await page.wait_for(
+            text = await page.wait_for(
                 f"/Frame \\d+.*valence/.test({STATUS_TEXT}) && {STATUS_TEXT}", TIMEOUT_SECONDS
             )
-            dots = await page.evaluate("document.getElementById('now').getAttribute('cx') * 1")
+            x = await page.evaluate("document.getElementById('now').getAttribute('cx') * 1")
             await page.evaluate("document.getElementById('stop').click()")
             ended = await page.wait_for(
                 f"/^Ended/.test({STATUS_TEXT}) && {STATUS_TEXT}", TIMEOUT_SECONDS
             )
 
-            values = re.findall(r"-?\d\.\d\d(?=[,.]|$)", seen.partition("valence")[2])
-            assert len(values) == 2, seen
+            values = re.findall(r"-?\d\.\d\d(?=[,.]|$)", text.partition("valence")[2])
+            assert len(values) == 2, text
             assert all(-1 <= float(value) <= 1 for value in values)
-            assert -50 <= dots <= 50
+            assert -50 <= x <= 50
             frames = re.match(r"Ended after (\d+) frames", ended)
             assert frames, ended
             assert int(frames[1]) > 0

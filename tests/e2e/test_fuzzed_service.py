@@ -1,4 +1,4 @@
-"""Damaged clips through the whole service: each job ends in its own way, and the rest goes on."""
+"""Damaged clips through the whole service: each job ends in a result or a typed problem."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_damaged_clips_end_in_a_result_or_a_typed_problem(stack: Stack, tmp_path
     seeds, clip = make_seeds(), tmp_path / "clip"
     with CheckedServiceClient.connect(stack, hang_seconds=120) as service:
         for number in range(INPUT_COUNT):
-            fed = make_input(seeds, 3, number)
-            clip.write_bytes(fed.data)
-            outcome = service.try_clip(clip, fed.options)
-            assert outcome.verdict is Verdict.FINE, (fed.name, outcome)
+            fuzz_input = make_input(seeds, 3, number)
+            clip.write_bytes(fuzz_input.data)
+            outcome = service.try_clip(clip, fuzz_input.options)
+            assert outcome.verdict is Verdict.FINE, (fuzz_input.name, outcome)
         assert len(service.jobs) == INPUT_COUNT
         clip.write_bytes(seeds[0].data)
         assert service.try_clip(clip, AnalysisOptions()).code == "succeeded"

@@ -1,12 +1,13 @@
-"""gRPC through the whole stack, by a client that knows nothing but the contract."""
+"""Jobs and streams over gRPC through the whole stack, with a client generated from the .proto."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import grpc
@@ -23,7 +24,7 @@ from tests.integration.job_environment import eventually
 
 TIMEOUT_SECONDS = 120.0
 RELEASE_TIMEOUT_SECONDS = 5.0
-"""What takes some hundredths of a second, on a machine that has other things to do."""
+"""Takes some hundredths of a second; longer on a busy machine."""
 TOLERANCE = 1e-5
 
 
@@ -35,7 +36,7 @@ async def channel(stack: Stack) -> AsyncGenerator[grpc.aio.Channel]:
 
 @pytest.fixture(scope="module")
 def fragmented_mp4(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The clip as it would be sent while it is recorded."""
+    """The talking clip as a fragmented MP4, as a recorder would stream it."""
     path = tmp_path_factory.mktemp("fragmented") / "talking.mp4"
     options = {
         "movflags": "frag_keyframe+empty_moov+default_base_moof",
@@ -45,11 +46,14 @@ def fragmented_mp4(talking_clip: Path, tmp_path_factory: pytest.TempPathFactory)
         av.open(str(talking_clip)) as source,
         av.open(str(path), "w", options=options) as target,
     ):
-        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        streams = {
+            stream: target.add_stream_from_template(stream)  # pyright: ignore[reportUnknownMemberType]  # PyAV's untyped **kwargs
+            for stream in source.streams
+        }
         for packet in source.demux():
             if packet.dts is not None:
                 packet.stream = streams[packet.stream]
-                target.mux(packet)
+                target.mux(packet)  # pyright: ignore[reportUnknownMemberType]  # PyAV's Packet is generic without a default
     return path.read_bytes()
 
 
@@ -62,18 +66,22 @@ def split_randomly(content: bytes) -> Iterator[bytes]:
         start += size
 
 
-async def run_job(channel: grpc.aio.Channel, clip: bytes) -> dict:
-    """The clip's result by way of a job."""
-    service = jobs_pb2_grpc.JobServiceStub(channel)
+async def run_job(channel: grpc.aio.Channel, clip: bytes) -> dict[str, Any]:
+    """Annotate a clip as a job; returns its JSON result."""
+    service: Any = jobs_pb2_grpc.JobServiceStub(channel)
     options = jobs.SubmitOptions(filename="talking.mp4", priority="interactive")
     requests = [jobs.SubmitJobRequest(options=options)]
-    requests += [jobs.SubmitJobRequest(data=piece) for piece in split_randomly(clip)]
-    job = (await service.SubmitJob(iter(requests))).job
-    async for response in service.WatchJob(jobs.WatchJobRequest(job_id=job.id)):
-        job = response.job
+    requests += [jobs.SubmitJobRequest(data=chunk) for chunk in split_randomly(clip)]
+    submitted: jobs.SubmitJobResponse = await service.SubmitJob(iter(requests))
+    job = submitted.job
+    updates: AsyncIterable[jobs.WatchJobResponse]
+    updates = service.WatchJob(jobs.WatchJobRequest(job_id=job.id))
+    async for update in updates:
+        job = update.job
     assert job.state == "succeeded", job
-    pieces = service.GetResult(jobs.GetResultRequest(job_id=job.id))
-    return json.loads(b"".join([piece.data async for piece in pieces]))
+    chunks: AsyncIterable[jobs.GetResultResponse]
+    chunks = service.GetResult(jobs.GetResultRequest(job_id=job.id))
+    return json.loads(b"".join([chunk.data async for chunk in chunks]))
 
 
 async def test_a_randomly_chunked_stream_equals_a_job(
@@ -82,18 +90,20 @@ async def test_a_randomly_chunked_stream_equals_a_job(
     config = live.StreamConfig(container=live.ContainerMedia())
     requests = [live.StreamingAnnotateRequest(config=config)]
     requests += [
-        live.StreamingAnnotateRequest(container=live.ContainerChunk(data=piece))
-        for piece in split_randomly(fragmented_mp4)
+        live.StreamingAnnotateRequest(container=live.ContainerChunk(data=chunk))
+        for chunk in split_randomly(fragmented_mp4)
     ]
-    service = annotation_pb2_grpc.AnnotationServiceStub(channel)
+    service: Any = annotation_pb2_grpc.AnnotationServiceStub(channel)
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        told = [each async for each in service.StreamingAnnotate(iter(requests))]
+        stream: AsyncIterable[live.StreamingAnnotateResponse]
+        stream = service.StreamingAnnotate(iter(requests))
+        responses = [each async for each in stream]
         frames = (await run_job(channel, fragmented_mp4))["frames"]
 
-    assert told[0].config_ack.limits.message_bytes > 2**20
-    results = [each.frame_result for each in told if each.HasField("frame_result")]
+    assert responses[0].config_ack.limits.message_bytes > 2**20
+    results = [each.frame_result for each in responses if each.HasField("frame_result")]
     finals = [result for result in results if result.is_final]
-    assert told[-1].summary.frames == len(frames["index"]) == 75
+    assert responses[-1].summary.frames == len(frames["index"]) == 75
     assert [final.index for final in finals] == frames["index"]
     assert [final.time_seconds for final in finals] == frames["time"]
     assert len(finals) < len(results), "nothing was provisional"
@@ -103,7 +113,7 @@ async def test_a_randomly_chunked_stream_equals_a_job(
 
 
 def list_child_pids(stack: Stack) -> set[int]:
-    """Every process that works for the gateway now."""
+    """List the running child processes of the gateway."""
     [gateway] = stack.parts["gateway"]
     return {child.pid for child in gateway.children(recursive=True) if is_alive(child)}
 
@@ -126,7 +136,8 @@ async def test_a_disconnected_client_frees_its_decode_process(
     stack: Stack, channel: grpc.aio.Channel, address: str, fragmented_mp4: bytes
 ) -> None:
     before = list_child_pids(stack)
-    call = annotation_pb2_grpc.AnnotationServiceStub(channel).StreamingAnnotate()
+    service: Any = annotation_pb2_grpc.AnnotationServiceStub(channel)
+    call: Any = service.StreamingAnnotate()
     config = live.StreamConfig(container=live.ContainerMedia())
     await call.write(live.StreamingAnnotateRequest(config=config))
     assert (await call.read()).HasField("config_ack")

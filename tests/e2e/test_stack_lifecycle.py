@@ -1,4 +1,4 @@
-"""`circumplex up` as a process: what it starts it ends, however it ends itself."""
+"""`circumplex up` as a process: whether terminated, killed or interrupted, all its parts end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from service.settings import Settings
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, f"not true after {seconds:.0f} s"
         time.sleep(0.1)
 
 
 @pytest.fixture
 def settings(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Settings:
-    """Settings of a stack of its own, whose state outlives one run."""
+    """Settings of a separate stack, whose state outlives one run."""
     shared = Settings(
         runtime_dir=triton_dir.parent,
         face_models_dir=triton_dir.parent / "faces",
@@ -39,7 +39,7 @@ def settings(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Setting
 
 @contextmanager
 def running_stack(settings: Settings) -> Generator[subprocess.Popen[str]]:
-    """A running `circumplex up` that has said so."""
+    """Run `circumplex up` and wait until it reports that it is up."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "up"],
         env=os.environ | settings_to_environment(settings),
@@ -64,16 +64,25 @@ def stack_process(settings: Settings) -> Iterator[subprocess.Popen[str]]:
 
 
 def find_stack_processes(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
-    """The parts by what is in their command line; Triton's own children too."""
+    """Find the stack's processes by command line, Triton's own subprocesses included."""
     found = psutil.Process(process.pid).children(recursive=True)
-    names = ("redis-server", "tritonserver", "worker", "gateway", "triton_python_backend_stub")
-    family = {name: part for part in found for name in names if name in " ".join(part.cmdline())}
-    assert family.keys() == set(names)
-    return family
+    texts = {
+        "worker": "-m service worker",
+        "gateway": "-m service gateway",
+        **{name: name for name in ("redis-server", "tritonserver", "triton_python_backend_stub")},
+    }
+    parts = {
+        name: part
+        for part in found
+        for name, text in texts.items()
+        if text in " ".join(part.cmdline())
+    }
+    assert parts.keys() == texts.keys()
+    return parts
 
 
 def list_alive(parts: dict[str, psutil.Process]) -> list[str]:
-    """The names of the parts that have not ended."""
+    """List the names of the parts that have not ended."""
     return [name for name, part in parts.items() if is_alive(part)]
 
 
@@ -111,7 +120,7 @@ def test_killed_stack_ends_every_process(stack_process: subprocess.Popen[str]) -
     ("victim", "name"),
     [("worker", "worker"), ("triton_python_backend_stub", "Triton"), ("redis-server", "Redis")],
 )
-def test_dead_process_is_named_and_ends_the_stack(
+def test_process_that_ends_is_reported_and_ends_the_stack(
     stack_process: subprocess.Popen[str], victim: str, name: str
 ) -> None:
     parts = find_stack_processes(stack_process)
@@ -122,10 +131,10 @@ def test_dead_process_is_named_and_ends_the_stack(
     assert not list_alive(parts)
 
 
-def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
+def test_stack_that_starts_on_a_backlog_outlives_its_decode_processes(
     settings: Settings, talking_clip: Path
 ) -> None:
-    """Decode children come and go while the gateway starts: none of them is a part."""
+    """Decode processes that end while the gateway starts are not mistaken for ended parts."""
     address = f"http://{settings.host}:{settings.http_port}"
     with running_stack(settings) as first, Client(address) as client:
         parts = find_stack_processes(first)
@@ -135,8 +144,8 @@ def test_stack_that_starts_on_a_backlog_outlives_its_decode_children(
     with running_stack(settings) as second, Client(address) as client:
         for job in jobs:
             client.wait(job, timeout_seconds=120)
-        time.sleep(2)  # longer than the stack takes to look at every part
-        assert second.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(timeout=2)  # longer than the stack takes to check every part
 
 
 def test_stack_that_is_killed_ends_in_time_though_triton_hangs(
@@ -147,21 +156,21 @@ def test_stack_that_is_killed_ends_in_time_though_triton_hangs(
     with running_stack(settings) as stack, Client(address) as client:
         parts = find_stack_processes(stack)
         triton = parts["tritonserver"]
-        client.wait(client.submit(talking_clip).id, timeout_seconds=120)  # now they share memory
+        client.wait(client.submit(talking_clip).id, timeout_seconds=120)  # maps shared memory
         triton.suspend()
         try:
             client.submit(talking_clip)
             stack.kill()
-            ours = {name: parts[name] for name in ("worker", "gateway")}
-            wait_for_end(ours, seconds=settings.drain_seconds + 30)
+            python_parts = {name: parts[name] for name in ("worker", "gateway")}
+            wait_for_end(python_parts, seconds=settings.drain_seconds + 30)
         finally:
             triton.resume()
         wait_for_end(parts, seconds=60)
 
 
-def list_triton_shared_memory(stack: int) -> set[Path]:
-    """What the Triton of a stack shares with its models; the stack is a process's id."""
-    return set(Path("/dev/shm").glob(f"circumplex-triton-{stack}-*"))
+def list_triton_shared_memory(stack_pid: int) -> set[Path]:
+    """List the shared memory of a stack's Triton."""
+    return set(Path("/dev/shm").glob(f"circumplex-triton-{stack_pid}-*"))
 
 
 def test_stack_that_is_interrupted_while_triton_starts_leaves_no_shared_memory(

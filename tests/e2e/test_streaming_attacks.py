@@ -1,4 +1,4 @@
-"""Clients of streams that vanish, stall, are too many, or speak something else."""
+"""Clients of streams that disappear, stall, are too many, or send something else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -29,7 +30,7 @@ from tests.e2e.wire_client import (
 
 NOISE = random.Random(1).randbytes(5000)
 RELEASE_TIMEOUT_SECONDS = 10.0
-"""A second on an idle machine; the tests' machine is not."""
+"""Takes a second on an idle machine."""
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,14 @@ def gateway(stack: Stack) -> psutil.Process:
 
 
 async def assert_unharmed(target: str, gateway: psutil.Process, jpegs: list[bytes]) -> None:
-    """The gateway is the one that it was, holds no child any more, and serves a good stream."""
+    """Check that the gateway has no decode process left and serves a valid stream."""
     await wait_until_no_decoding(gateway)
-    heard = await call_until_admitted(target, [make_frames_config(), *make_frames(jpegs, 6)])
-    assert (heard.code, heard.response_counts["final"]) == (grpc.StatusCode.OK, 6)
+    outcome = await call_until_admitted(target, [make_frames_config(), *make_frames(jpegs, 6)])
+    assert (outcome.code, outcome.response_counts["final"]) == (grpc.StatusCode.OK, 6)
 
 
 async def wait_until_no_decoding(gateway: psutil.Process) -> None:
-    """Wait until no child works on a stream."""
+    """Wait until there is no decode process."""
     async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
         while True:
             if not _list_decode_processes(gateway):
@@ -55,9 +56,9 @@ async def wait_until_no_decoding(gateway: psutil.Process) -> None:
 
 
 def _list_decode_processes(gateway: psutil.Process) -> list[psutil.Process]:
-    """Children of streams: forked by the nursery, which is itself a child of the gateway."""
-    nurseries = gateway.children()
-    return [child for nursery in nurseries for child in nursery.children() if child.is_running()]
+    """List the decode processes: children of the forkserver, which is a child of the gateway."""
+    forkservers = gateway.children()
+    return [each for parent in forkservers for each in parent.children() if each.is_running()]
 
 
 async def test_traffic_that_is_not_grpc_is_refused(
@@ -122,13 +123,14 @@ async def test_a_killed_client_ends_its_decode_process(
     await assert_unharmed(target, gateway, jpegs)
 
 
-async def test_a_client_that_never_reads_blocks_nobody(
+async def test_a_client_that_never_reads_blocks_no_other(
     target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
     before = gateway.memory_info().rss
     options = [("grpc.max_send_message_length", -1)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
-        stream = services.AnnotationServiceStub(channel).StreamingAnnotate()
+        stub: Any = services.AnnotationServiceStub(channel)  # generated without types
+        stream = stub.StreamingAnnotate()
         await stream.write(make_frames_config())
         with suppress(TimeoutError):
             async with asyncio.timeout(3):
@@ -147,11 +149,11 @@ async def test_admitted_streams_complete_and_excess_ones_get_a_reason(
     target: str, gateway: psutil.Process, jpegs: list[bytes]
 ) -> None:
     async def one() -> tuple[str, str, int]:
-        heard = await run_call(
+        outcome = await run_call(
             target, [make_frames_config(), *make_frames(jpegs, 25)], pause_seconds=0.04
         )
-        assert heard.reason != "STREAMS_FULL" or heard.retry_seconds
-        return heard.code.name, heard.reason, heard.response_counts["final"]
+        assert outcome.reason != "STREAMS_FULL" or outcome.retry_seconds
+        return outcome.code.name, outcome.reason, outcome.response_counts["final"]
 
     ends = Counter(await asyncio.gather(*(one() for _ in range(42 + 4 * (os.cpu_count() or 1)))))
 
@@ -167,10 +169,11 @@ async def test_short_calls_leak_nothing(
 
     async def one(number: int) -> None:
         async with grpc.aio.insecure_channel(target) as channel:
-            stream = services.AnnotationServiceStub(channel).StreamingAnnotate()
-            with_frames = [make_frames_config(), *make_frames(jpegs, number % 4)]
+            stub: Any = services.AnnotationServiceStub(channel)
+            stream = stub.StreamingAnnotate()
+            requests = [make_frames_config(), *make_frames(jpegs, number % 4)]
             try:
-                for request in with_frames:
+                for request in requests:
                     await stream.write(request)
                 await asyncio.sleep(0.02 * number)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

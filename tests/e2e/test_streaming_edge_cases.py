@@ -1,4 +1,4 @@
-"""What a stream may not bring, or may though it is odd: each message or medium on its own."""
+"""Refused and unusual streams, message by message and medium by medium."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import random
 import struct
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
@@ -32,10 +33,10 @@ RGB_ENCODING = pb.FRAME_ENCODING_RGB24
 NOISE = random.Random(1).randbytes(50_000)
 
 REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
-    "nothing at all": ([], "STREAM_OUT_OF_ORDER"),
+    "no message": ([], "STREAM_OUT_OF_ORDER"),
     "media before the config": ([make_frame(0, b"jpeg")], "STREAM_OUT_OF_ORDER"),
     "an empty message first": ([Request()], "STREAM_OUT_OF_ORDER"),
-    "a config of nothing": ([make_config()], "REQUEST_INVALID"),
+    "an empty config": ([make_config()], "REQUEST_INVALID"),
     "two configs": ([make_frames_config(), make_frames_config()], "STREAM_OUT_OF_ORDER"),
     "an empty message": ([make_frames_config(), Request()], "STREAM_OUT_OF_ORDER"),
     "a container among frames": ([make_frames_config(), make_chunk(b"x")], "STREAM_OUT_OF_ORDER"),
@@ -43,7 +44,7 @@ REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
         [make_container_config(), make_frame(0, b"x")],
         "STREAM_OUT_OF_ORDER",
     ),
-    "sound not announced": ([make_frames_config(), make_audio(b"ab")], "STREAM_OUT_OF_ORDER"),
+    "audio not announced": ([make_frames_config(), make_audio(b"ab")], "STREAM_OUT_OF_ORDER"),
     "half a sample": (
         [make_frames_config(audio=S16_FORMAT), make_audio(b"abc")],
         "REQUEST_INVALID",
@@ -53,15 +54,15 @@ REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
         "REQUEST_INVALID",
     ),
     "an infinite time": ([make_frames_config(), make_frame(math.inf, b"x")], "REQUEST_INVALID"),
-    "a time twice": (
+    "a repeated time": (
         [make_frames_config(), make_frame(1, b"x"), make_frame(1, b"x")],
         "REQUEST_INVALID",
     ),
-    "a time before": (
+    "an earlier time": (
         [make_frames_config(), make_frame(1, b"x"), make_frame(0, b"x")],
         "REQUEST_INVALID",
     ),
-    "sound at no time": (
+    "audio with a time that is no number": (
         [make_frames_config(audio=S16_FORMAT), make_audio(b"ab", math.nan)],
         "REQUEST_INVALID",
     ),
@@ -69,17 +70,21 @@ REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
         [make_frames_config(), make_frame(0, b"x"), make_frame(1e6, b"x")],
         "CLIP_TOO_LONG",
     ),
-    "an encoding of tomorrow": ([make_frames_config(99)], "REQUEST_INVALID"),
-    "faces of tomorrow": (
-        [make_config(frames=pb.FrameMedia(encoding=1), faces=99)],
+    "an unknown encoding": ([make_frames_config(cast(pb.FrameEncoding, 99))], "REQUEST_INVALID"),
+    "unknown faces": (
+        [
+            make_config(
+                frames=pb.FrameMedia(encoding=pb.FRAME_ENCODING_JPEG), faces=cast(pb.Faces, 99)
+            )
+        ],
         "REQUEST_INVALID",
     ),
-    "a picture without size": ([make_frames_config(RGB_ENCODING)], "REQUEST_INVALID"),
-    "a picture of another size": (
+    "a frame without size": ([make_frames_config(RGB_ENCODING)], "REQUEST_INVALID"),
+    "a frame of another size": (
         [make_frames_config(RGB_ENCODING, width=64, height=64), make_frame(0, bytes(100))],
         "REQUEST_INVALID",
     ),
-    "a picture without end": (
+    "a frame of too many pixels": (
         [make_frames_config(RGB_ENCODING, width=2**31, height=2**31)],
         "CLIP_TOO_MANY_PIXELS",
     ),
@@ -87,23 +92,29 @@ REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
         [make_frames_config(CROP_ENCODING), make_frame(0, bytes(100))],
         "REQUEST_INVALID",
     ),
-    "sound without rate": (
-        [make_frames_config(audio=pb.AudioFormat(encoding=1, channels=1))],
+    "audio without rate": (
+        [make_frames_config(audio=pb.AudioFormat(encoding=pb.SAMPLE_ENCODING_S16LE, channels=1))],
         "REQUEST_INVALID",
     ),
     "a million channels": (
         [
             make_frames_config(
-                audio=pb.AudioFormat(encoding=1, sample_rate_hz=16_000, channels=10**6)
+                audio=pb.AudioFormat(
+                    encoding=pb.SAMPLE_ENCODING_S16LE, sample_rate_hz=16_000, channels=10**6
+                )
             )
         ],
         "REQUEST_INVALID",
     ),
     "a container that drops frames": (
-        [make_config(container=pb.ContainerMedia(), overload_policy=2)],
+        [
+            make_config(
+                container=pb.ContainerMedia(), overload_policy=pb.OVERLOAD_POLICY_DROP_OLDEST
+            )
+        ],
         "REQUEST_INVALID",
     ),
-    "a container of no bytes": ([make_container_config()], "CLIP_NOT_MEDIA"),
+    "an empty container": ([make_container_config()], "CLIP_NOT_MEDIA"),
     "a container of noise": ([make_container_config(), make_chunk(NOISE)], "CLIP_NOT_MEDIA"),
     "a playlist": (
         [make_container_config(), make_chunk(b"#EXTM3U\nfile:///etc/passwd\n")],
@@ -114,7 +125,7 @@ REFUSED_STREAMS: dict[str, tuple[list[Request], str]] = {
 
 @pytest.fixture(scope="module")
 def container_bytes(talking_clip: Path) -> bytes:
-    """The talking face as a file that can be streamed."""
+    """The talking clip as fragmented MP4."""
     return b"".join(data for _, data in pyav_io.remux_fragmented(talking_clip))
 
 
@@ -124,64 +135,65 @@ def container_bytes(talking_clip: Path) -> bytes:
 async def test_an_invalid_stream_is_refused_with_its_reason(
     target: str, requests: list[Request], reason: str
 ) -> None:
-    heard = await call_until_admitted(target, requests)
+    outcome = await call_until_admitted(target, requests)
 
-    assert (heard.code, heard.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
-    assert set(heard.response_counts) <= {"config_ack"}
+    assert (outcome.code, outcome.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert set(outcome.response_counts) <= {"config_ack"}
 
 
 @pytest.mark.parametrize("kind", [make_frame(0, bytes(9 * 2**20)), make_chunk(bytes(9 * 2**20))])
 async def test_an_oversized_message_ends_only_its_call(target: str, kind: Request) -> None:
     first = make_frames_config() if kind.HasField("frame") else make_container_config()
-    heard = await call_until_admitted(target, [first, kind])
+    outcome = await call_until_admitted(target, [first, kind])
 
-    assert heard.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_undecodable_frames_are_skipped(target: str, jpegs: list[bytes]) -> None:
     bad = {0: b"", 3: NOISE[:3000], 4: b"\x89PNG\r\n\x1a\n" + bytes(99), 9: jpegs[0][:20]}
     sent = [make_frame(index / 25, bad.get(index, data)) for index, data in enumerate(jpegs[:12])]
-    heard = await call_until_admitted(target, [make_frames_config(), *sent])
+    outcome = await call_until_admitted(target, [make_frames_config(), *sent])
 
-    dropped = [each.frames_dropped for each in heard.responses if each.HasField("frames_dropped")]
-    told = [run.first_index + place for run in dropped for place in range(run.count)]
-    assert told == list(bad)
+    dropped = [each.frames_dropped for each in outcome.responses if each.HasField("frames_dropped")]
+    indices = [run.first_index + place for run in dropped for place in range(run.count)]
+    assert indices == list(bad)
     assert {run.reason for run in dropped} == {pb.DROP_REASON_UNREADABLE}
-    finals = [each.frame_result for each in heard.responses if each.frame_result.is_final]
+    finals = [each.frame_result for each in outcome.responses if each.frame_result.is_final]
     assert [each.index for each in finals] == [n for n in range(12) if n not in bad]
-    assert (heard.summary.frames, heard.summary.frames_dropped) == (8, 4)
+    assert (outcome.summary.frames, outcome.summary.frames_dropped) == (8, 4)
 
 
 async def test_a_stream_may_be_empty(target: str) -> None:
     bare = await call_until_admitted(target, [make_frames_config()])
-    heard = [make_frames_config(audio=S16_FORMAT), *(make_audio(bytes(3200)) for _ in range(20))]
-    only_sound = await call_until_admitted(target, heard)
+    requests = [make_frames_config(audio=S16_FORMAT)]
+    requests += (make_audio(bytes(3200)) for _ in range(20))
+    audio_only = await call_until_admitted(target, requests)
 
-    assert (bare.summary.frames, only_sound.summary.frames) == (0, 0)
+    assert (bare.summary.frames, audio_only.summary.frames) == (0, 0)
 
 
 async def test_audio_may_be_misplaced_or_malformed(target: str, jpegs: list[bytes]) -> None:
-    """Far away, back again, twice at once; and no sound at all, but numbers that are none."""
-    places = [0.0, 5.0, 0.1, 1e8, -1e8, 0.2, None]
-    sounds = [make_audio(bytes(32_000), seconds) for seconds in places]
-    lost = await call_until_admitted(
+    """Audio at distant, backward and repeated times, and samples that are no numbers."""
+    times = [0.0, 5.0, 0.1, 1e8, -1e8, 0.2, None]
+    audio = [make_audio(bytes(32_000), seconds) for seconds in times]
+    misplaced = await call_until_admitted(
         target,
         [
             make_frames_config(audio=S16_FORMAT),
             *make_frames(jpegs, 2),
-            *sounds,
+            *audio,
             make_frame(1.0, jpegs[2]),
         ],
     )
-    odd = struct.pack("<4f", math.nan, math.inf, -math.inf, 3e38) * 4000
-    loud = await call_until_admitted(
-        target, [make_frames_config(audio=F32_FORMAT), make_audio(odd), *make_frames(jpegs, 20)]
+    samples = struct.pack("<4f", math.nan, math.inf, -math.inf, 3e38) * 4000
+    malformed = await call_until_admitted(
+        target, [make_frames_config(audio=F32_FORMAT), make_audio(samples), *make_frames(jpegs, 20)]
     )
 
-    assert (lost.response_counts["final"], loud.response_counts["final"]) == (3, 20)
+    assert (misplaced.response_counts["final"], malformed.response_counts["final"]) == (3, 20)
     values = [
         track.estimate.valence
-        for each in (*lost.responses, *loud.responses)
+        for each in (*misplaced.responses, *malformed.responses)
         for track in each.frame_result.tracks
     ]
     assert all(map(math.isfinite, values))
@@ -191,13 +203,13 @@ async def test_a_truncated_container_gives_its_readable_frames(
     target: str, container_bytes: bytes
 ) -> None:
     half = [make_container_config(), make_chunk(container_bytes[: len(container_bytes) // 2])]
-    heard = await call_until_admitted(target, half)
+    outcome = await call_until_admitted(target, half)
     start = await call_until_admitted(
         target, [make_container_config(), make_chunk(container_bytes[:100])]
     )
 
-    assert 0 < heard.response_counts["final"] < 75
-    assert heard.response_counts["final"] == heard.summary.frames
+    assert 0 < outcome.response_counts["final"] < 75
+    assert outcome.response_counts["final"] == outcome.summary.frames
     assert start.reason == "CLIP_TRUNCATED"
 
 

@@ -40,15 +40,15 @@ async def test_a_randomly_chunked_container_equals_a_job(
     address: str, client: Client, talking_clip: Path, tmp_path: Path
 ) -> None:
     clip = remux(talking_clip, tmp_path / "talking.mkv")
-    told, code = await run_stream(
+    messages, code = await run_stream(
         address, {"container": {}}, list(split_randomly(clip.read_bytes()))
     )
     result = await asyncio.to_thread(client.annotate, clip)
 
-    finals = [each for each in select_results(told) if each["is_final"]]
+    finals = [each for each in select_results(messages) if each["is_final"]]
     assert code == 1000
-    assert told[-1]["summary"]["frames"] == str(len(result))
-    assert len(finals) < len(select_results(told)), "nothing was provisional"
+    assert messages[-1]["summary"]["frames"] == str(len(result))
+    assert len(finals) < len(select_results(messages)), "nothing was provisional"
     assert [int(final["index"]) for final in finals] == result.index
     assert [final["time_seconds"] for final in finals] == result.time
     for name in ("valence", "arousal", "valence_smoothed", "arousal_std"):
@@ -63,20 +63,20 @@ async def test_the_javascript_client_gets_equal_results_over_broken_connections(
     for frame in make_jpeg_frames(talking_clip):
         media += [frame, AudioChunk(b"\0\1" * 640)]
     whole = await run_session(websocket_url(address), FRAMES_AND_AUDIO_CONFIG, media)
-    relay = FlakyProxy(int(address.rpartition(":")[2]), iter([60_000, 300_000]))
-    async with running_proxy(relay) as port:
+    proxy = FlakyProxy(int(address.rpartition(":")[2]), iter([60_000, 300_000]))
+    async with running_proxy(proxy) as port:
         url = websocket_url(f"http://127.0.0.1:{port}")
         broken = await run_session(url, FRAMES_AND_AUDIO_CONFIG, media)
 
-    assert relay.cut_count == 2
+    assert proxy.cut_count == 2
     assert [final["index"] for final in select_final_results(whole)] == list(range(FRAME_COUNT))
     assert [final["index"] for final in select_final_results(broken)] == list(range(FRAME_COUNT))
-    values, again = map(list_valences, (whole, broken))
-    assert again == pytest.approx(values, abs=TOLERANCE)
+    values, repeated = map(list_valences, (whole, broken))
+    assert repeated == pytest.approx(values, abs=TOLERANCE)
     assert len(set(values)) > FRAME_COUNT / 2
     assert all(final["tracks"][0]["box"]["height"] > 50 for final in select_final_results(broken))
-    for told in (whole, broken):
-        assert (told[-1]["type"], told[-1]["frames"]) == ("summary", FRAME_COUNT)
+    for messages in (whole, broken):
+        assert (messages[-1]["type"], messages[-1]["frames"]) == ("summary", FRAME_COUNT)
 
 
 def select_final_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def list_valences(messages: list[dict[str, Any]]) -> list[float]:
 async def run_stream(
     address: str, config: dict[str, Any], media: list[bytes]
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Everything that is said of media that come as fast as they are taken."""
+    """Send media as fast as they are accepted; returns all messages and the close code."""
     async with asyncio.timeout(6 * TIMEOUT_SECONDS), open_websocket(address) as socket:
         await send_message(socket, {"config": config})
         assert "config_ack" in await receive_message(socket)
@@ -101,9 +101,9 @@ async def run_stream(
             await send_message(socket, END_MESSAGE)
 
         sending = asyncio.create_task(send())
-        told, code = await receive_until_closed(socket)
+        messages, code = await receive_until_closed(socket)
         await sending
-        return told, code
+        return messages, code
 
 
 def select_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def split_randomly(data: bytes) -> Iterator[bytes]:
 
 
 def remux(clip: Path, into: Path) -> Path:
-    """The same packets in a file that can be read as it comes."""
+    """Copy the packets into a container that can be read from its first byte on."""
     with av.open(str(clip)) as source, av.open(str(into), "w") as target:
         streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
         for packet in source.demux():
@@ -130,7 +130,7 @@ def remux(clip: Path, into: Path) -> Path:
 
 
 def make_jpeg_frames(clip: Path) -> Iterator[ImageFrame]:
-    """Its first frames, each a JPEG file, at a size that a page would send."""
+    """Yield the first frames as JPEG files, at a size that a page would send."""
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number == FRAME_COUNT:

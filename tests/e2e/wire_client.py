@@ -1,4 +1,4 @@
-"""A client of streams that knows the wire contract and nothing else."""
+"""Client of streams, written against the public contract alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from circumplex.v1 import annotation_pb2 as pb
@@ -21,7 +22,7 @@ TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOutcome:
-    """How a call went. code: OK where it was not refused. reason: of ErrorInfo, "" without it."""
+    """Outcome of a call. reason: of ErrorInfo; "" without an error."""
 
     responses: list[pb.StreamingAnnotateResponse]
     code: grpc.StatusCode = grpc.StatusCode.OK
@@ -30,12 +31,12 @@ class CallOutcome:
 
     @property
     def response_counts(self) -> Counter[str]:
-        """How often each kind of response came; `final` and `provisional` are results."""
+        """Number of responses of each kind; `final` and `provisional` are results."""
         return Counter(map(_response_kind, self.responses))
 
     @property
     def summary(self) -> pb.StreamSummary:
-        """The last response, which has to be one."""
+        """The last response, which must be the summary."""
         last = self.responses[-1]
         assert last.HasField("summary")
         return last.summary
@@ -48,7 +49,7 @@ async def run_call(
     metadata: tuple[tuple[str, str | bytes], ...] = (),
     pause_seconds: float = 0.0,
 ) -> CallOutcome:
-    """Send it all, half-close, and hear how it ends; fails if it does not."""
+    """Send all requests, half-close, and read to the end of the call."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as thread:
         return await loop.run_in_executor(
@@ -57,29 +58,29 @@ async def run_call(
 
 
 async def call_until_admitted(target: str, requests: list[Request]) -> CallOutcome:
-    """As often as it takes until the gateway is not full."""
+    """Repeat the call until the gateway is not full."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
-            heard = await run_call(target, requests)
-            if heard.reason != "STREAMS_FULL":
-                return heard
-            await asyncio.sleep(heard.retry_seconds or 1.0)
+            outcome = await run_call(target, requests)
+            if outcome.reason != "STREAMS_FULL":
+                return outcome
+            await asyncio.sleep(outcome.retry_seconds or 1.0)
 
 
-def make_config(**fields: object) -> Request:
+def make_config(**fields: Any) -> Request:
     """The first request."""
     return Request(config=pb.StreamConfig(**fields))
 
 
 def make_frames_config(
-    encoding: pb.FrameEncoding = pb.FRAME_ENCODING_JPEG, **fields: object
+    encoding: pb.FrameEncoding = pb.FRAME_ENCODING_JPEG, **fields: Any
 ) -> Request:
     """The first request of a stream of single frames."""
     return make_config(frames=pb.FrameMedia(encoding=encoding, **fields))
 
 
 def make_container_config() -> Request:
-    """The first request of a stream that is a file."""
+    """The first request of a stream of container bytes."""
     return make_config(container=pb.ContainerMedia())
 
 
@@ -103,12 +104,11 @@ def make_chunk(data: bytes) -> Request:
 def _run_blocking(
     target: str, requests: Iterator[Request], metadata: tuple[tuple[str, str | bytes], ...]
 ) -> CallOutcome:
-    """Not by grpc.aio, which may put a status of its own in the service's place."""
+    """Make the call synchronously: grpc.aio may replace the service's status by its own."""
     responses: list[pb.StreamingAnnotateResponse] = []
     with grpc.insecure_channel(target, [("grpc.max_send_message_length", -1)]) as channel:
-        stream = services.AnnotationServiceStub(channel).StreamingAnnotate(
-            requests, metadata=metadata, timeout=TIMEOUT_SECONDS
-        )
+        stub: Any = services.AnnotationServiceStub(channel)  # generated without types
+        stream = stub.StreamingAnnotate(requests, metadata=metadata, timeout=TIMEOUT_SECONDS)
         try:
             responses.extend(stream)
         except grpc.RpcError:

@@ -1,4 +1,4 @@
-"""A gateway fuzzed from its own OpenAPI document, with every check on.
+"""Fuzzing of a gateway from its own OpenAPI document, with every check enabled.
 
 python -m tests.integration.api_fuzzing [--examples N] [--seed S]
 """
@@ -31,7 +31,7 @@ SCHEMATHESIS: Final = Path(sys.executable).parent / "schemathesis"
 def fuzz(
     folder: Path, redis_url: str, access: Literal["open", "keys"], *, examples: int, seed: int
 ) -> subprocess.CompletedProcess[str]:
-    """Fuzz every operation of a gateway that has a worker; all that is found is in stdout."""
+    """Fuzz every operation of a gateway with a worker; stdout holds the findings."""
     settings = Settings(
         redis_url=redis_url,
         queue_name=f"fuzz-{access}",
@@ -85,14 +85,14 @@ def _await_start(url: str) -> None:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz-api", description=__doc__)
-    parser.add_argument("--examples", type=int, default=100, help="of each operation")
+    parser.add_argument("--examples", type=int, default=100, help="per operation")
     parser.add_argument("--seed", type=int, default=1)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as name, running_redis(Path(name)) as server:
         for access in ("open", "keys"):
-            run = fuzz(Path(name), server.url, access, examples=told.examples, seed=told.seed)
-            print(f"== access={access}\n{run.stdout}{run.stderr}", flush=True)  # noqa: T201
+            run = fuzz(Path(name), server.url, access, **vars(arguments))
+            print(f"== access={access}\n{run.stdout}{run.stderr}", flush=True)  # noqa: T201 - a command
             failed += run.returncode != 0
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""A small TCP balancer that follows readiness, as whoever is in front of real gateways does."""
+"""Small TCP load balancer that sends connections to ready gateways only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real S3-compatible server on a free port: rclone's, over a folder."""
+"""Bucket server: rclone's S3-compatible server on a free port, over a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _START_TIMEOUT_SECONDS: Final = 30.0
 
 
 class BucketServer:
-    """It can be killed and started again on the same port, over the same folder."""
+    """An S3-compatible server that can be killed and started again on the same port and folder."""
 
     def __init__(self, folder: Path) -> None:
         self._log_file = folder / "server.log"
@@ -35,7 +35,7 @@ class BucketServer:
         return f"http://127.0.0.1:{self._port}"
 
     def settings(self, prefix: str, **changes: Any) -> dict[str, Any]:
-        """What a Settings needs to use it; credentials are `environment`."""
+        """Values of Settings for this server; for credentials see `credentials_environment`."""
         return {
             "store_url": f"s3://{BUCKET}/{prefix}",
             "store_endpoint": self.url,
@@ -44,7 +44,7 @@ class BucketServer:
         } | changes
 
     def list_files(self, prefix: str) -> list[str]:
-        """What lies under a prefix, the server's own unfinished files too."""
+        """Files under a prefix, the server's own unfinished ones included."""
         below = self.folder / BUCKET / prefix
         return sorted(str(file.relative_to(below)) for file in below.rglob("*") if file.is_file())
 
@@ -63,7 +63,7 @@ class BucketServer:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """At once, as `kill -9` does."""
+        """Kill the server with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -87,7 +87,7 @@ def running_bucket(folder: Path) -> Generator[BucketServer]:
 
 
 def list_foreign_variables() -> list[str]:
-    """Names of variables that would lead to other servers, or to this one as somebody else."""
+    """Names of environment variables with other credentials, or of proxies."""
     return [name for name in os.environ if name.startswith("AWS_") or is_proxy_variable(name)]
 
 
@@ -96,7 +96,7 @@ def is_proxy_variable(name: str) -> bool:
 
 
 def credentials_environment(key_id: str = KEY_ID, secret: str = SECRET) -> dict[str, str]:
-    """The caller's environment with these credentials, and no others."""
+    """Environment of this process with these credentials and no others."""
     foreign = list_foreign_variables()
     rest = {name: value for name, value in os.environ.items() if name not in foreign}
     return rest | {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret}

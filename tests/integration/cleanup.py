@@ -1,4 +1,4 @@
-"""Caretakers at work, and what they find and leave."""
+"""Running janitors, and the blobs and keys that they are to delete."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from service.jobs.cleanup.janitor import Janitor
-from service.jobs.queue.maintenance import QueueMaintenance
-from service.redis_client.client import connect_redis
+from service.jobs.queue.database import QueueMaintenance
+from service.redis_client.client import connect_redis, list_members
 from tests.integration.fakes import iterate_chunks
 from tests.integration.job_environment import JobEnvironment
+from tests.integration.redis_access import list_keys
 
 OLD_BLOB_SECONDS = 7200.0
-"""Twice the grace."""
+"""Twice the default of `orphan_grace_seconds`."""
 
 
 @asynccontextmanager
-async def running_janitor(rooms: JobEnvironment, **changes: object) -> AsyncGenerator[None]:
-    settings = rooms.settings.model_copy(update=changes)
-    async with QueueMaintenance.open(settings) as upkeep:
-        working = asyncio.create_task(Janitor(upkeep, rooms.store, settings).run())
+async def running_janitor(env: JobEnvironment, **changes: object) -> AsyncGenerator[None]:
+    settings = env.settings.model_copy(update=changes)
+    async with QueueMaintenance.open(settings) as maintenance:
+        running = asyncio.create_task(Janitor(maintenance, env.store, settings).run())
         try:
             yield
-            assert not working.done()
+            assert not running.done()
         finally:
-            working.cancel()
+            running.cancel()
             with suppress(asyncio.CancelledError):
-                await working
+                await running
 
 
 async def put_old_blob(
-    rooms: JobEnvironment, key: str, *, age_seconds: float = OLD_BLOB_SECONDS
+    env: JobEnvironment, key: str, *, age_seconds: float = OLD_BLOB_SECONDS
 ) -> str:
-    """A blob of a certain age."""
-    await rooms.store.put(key, iterate_chunks(b"left"))
-    then = time.time() - age_seconds
-    await asyncio.to_thread(os.utime, rooms.settings.store_dir / key, (then, then))
+    """Store a blob of a certain age and return its key."""
+    await env.store.put(key, iterate_chunks(b"left"))
+    modified_at = time.time() - age_seconds
+    await asyncio.to_thread(os.utime, env.settings.store_dir / key, (modified_at, modified_at))
     return key
 
 
-async def make_due(rooms: JobEnvironment, name: str, job_id: str) -> None:
-    """Bring forward what a job waits for in one of the queue's sorted sets."""
-    async with connect_redis(rooms.settings.redis_url) as redis:
-        key = f"{rooms.settings.queue_name}:{name}"
-        assert await redis.zadd(key, {job_id: 1}, xx=True, ch=True)
+async def make_due(env: JobEnvironment, name: str, job_id: str) -> None:
+    """Make a job the first one of a sorted set of the queue."""
+    async with connect_redis(env.settings.redis_url) as redis:
+        assert await redis.zadd(env.key(name), {job_id: 1}, xx=True, ch=True)
 
 
-async def list_blob_keys(rooms: JobEnvironment) -> set[str]:
+async def list_blob_keys(env: JobEnvironment) -> set[str]:
     found: set[str] = set()
     for prefix in ("clips", "results", "ready"):
-        found |= {blob.key async for blob in rooms.store.list(prefix)}
+        found |= {blob.key async for blob in env.store.list(prefix)}
     return found
 
 
-async def find_job_traces(rooms: JobEnvironment, job_id: str) -> list[str]:
-    """Keys of the queue that name a job, and blobs that do."""
-    async with connect_redis(rooms.settings.redis_url) as redis:
-        named = [key async for key in redis.scan_iter(f"{rooms.settings.queue_name}:*{job_id}*")]
-        due = await redis.zrange(f"{rooms.settings.queue_name}:purge", 0, -1)
-    return named + due + [key for key in await list_blob_keys(rooms) if job_id in key]
+async def find_job_traces(env: JobEnvironment, job_id: str) -> list[str]:
+    """List the keys of the queue and the blobs that name a job."""
+    async with connect_redis(env.settings.redis_url) as redis:
+        keys = await list_keys(redis, env.key(f"*{job_id}"))
+        purgeable = await list_members(redis, env.key("purge"))
+    return keys + purgeable + [key for key in await list_blob_keys(env) if job_id in key]

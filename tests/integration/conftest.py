@@ -1,3 +1,5 @@
+"""Fixtures of the integration tests: Redis, object store, settings, queue and gateway."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
@@ -23,6 +25,7 @@ from tests.integration.bucket_server import (
     running_bucket,
 )
 from tests.integration.fake_streams import FakeStreams
+from tests.integration.fakes import always_ready
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import (
     REDIS_VERSIONS,
@@ -34,10 +37,10 @@ from tests.integration.servers import (
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Scripts of ours are tested on every version of Redis; processes and the rest on one."""
-    name = metafunc.module.__name__
-    is_of_jobs = "test_jobs_" in name and not name.endswith("_processes")
-    if (is_of_jobs or name.endswith("test_rates")) and "redis_server" in metafunc.fixturenames:
+    """Run tests of Lua scripts on every version of Redis, all others on one."""
+    name = metafunc.definition.path.stem
+    is_of_jobs = name.startswith("test_jobs_") and name != "test_jobs_processes"
+    if (is_of_jobs or name == "test_rates") and "redis_server" in metafunc.fixturenames:
         metafunc.parametrize("redis_version", REDIS_VERSIONS, scope="session")
 
 
@@ -62,7 +65,7 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketSe
 
 @pytest.fixture
 def bucket_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process may use the bucket, with these credentials and no others."""
+    """Credentials of the bucket in the environment, and no others."""
     for name in list_foreign_variables():
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
@@ -71,7 +74,7 @@ def bucket_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
-    """Settings of a gateway and worker that share nothing with another test's."""
+    """Settings with queue, store and ports of this test alone."""
     return Settings(
         redis_url=redis_server.url,
         queue_name=f"test-{uuid4().hex}",
@@ -86,25 +89,21 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def env(settings: Settings) -> AsyncGenerator[JobEnvironment]:
-    """The jobs room and the store, open."""
-    async with LeaseManager.open(settings) as ledger, JobQueue.open(settings) as desk:
+    """Queue and blob store of this test."""
+    async with LeaseManager.open(settings) as leases, JobQueue.open(settings) as queue:
         yield JobEnvironment(
             settings=settings,
-            leases=ledger,
-            queue=desk,
+            leases=leases,
+            queue=queue,
             store=open_store(settings),
             metrics=Metrics(CollectorRegistry()),
         )
 
 
-async def _inference_is_ready() -> bool:
-    return True
-
-
 @pytest.fixture
 async def authenticator(settings: Settings) -> AsyncGenerator[Authenticator]:
-    async with Authenticator.open(settings) as gate:
-        yield gate
+    async with Authenticator.open(settings) as authenticator:
+        yield authenticator
 
 
 @pytest.fixture
@@ -115,13 +114,13 @@ def gateway(env: JobEnvironment, authenticator: Authenticator) -> GatewayContext
         store=env.store,
         job_queue=env.queue,
         streams=FakeStreams(),
-        is_inference_ready=_inference_is_ready,
+        is_inference_ready=always_ready,
         metrics=env.metrics,
     )
 
 
 @pytest.fixture
 async def address(gateway: GatewayContext) -> AsyncGenerator[str]:
-    """A gateway on a real socket."""
+    """URL of a gateway on a socket."""
     async with serving(create_app(gateway)) as url:
         yield url

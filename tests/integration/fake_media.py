@@ -1,4 +1,4 @@
-"""Made-up media for the stand-in gateway, and what it has to see in them."""
+"""Random media for the stub gateway, and the results expected for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTAINER_OPTIONS = LiveStreamOptions(media=ContainerInput(audio_stream=1), face
 
 
 def make_frames(count: int = FRAME_COUNT) -> list[MediaChunk]:
-    """Frames of up to 2 kB with a little sound after each."""
+    """Frames of up to 2 kB, each followed by a little audio."""
     chance = random.Random(1)
     pieces: list[MediaChunk] = []
     for index in range(count):
@@ -39,7 +39,7 @@ def make_frames(count: int = FRAME_COUNT) -> list[MediaChunk]:
 
 
 def make_container() -> list[MediaChunk]:
-    """As many bytes as make FRAMES frames, in chunks of any size."""
+    """Container bytes of FRAME_COUNT frames, in chunks of random sizes."""
     chance = random.Random(2)
     data = chance.randbytes(FRAME_COUNT * FRAME_BYTES)
     cuts = sorted(chance.sample(range(len(data)), 40))
@@ -50,14 +50,14 @@ def make_container() -> list[MediaChunk]:
 
 
 async def iterate_slowly(pieces: Iterable[MediaChunk]) -> AsyncGenerator[MediaChunk]:
-    """The pieces, a millisecond apart."""
+    """Yield the pieces, a millisecond apart."""
     for piece in pieces:
         yield piece
         await asyncio.sleep(0.001)
 
 
 def expected_valences(pieces: Iterable[MediaChunk]) -> list[float]:
-    """What is to be seen in each frame."""
+    """Expected valence of each frame."""
     whole = b"".join(piece.data for piece in pieces if isinstance(piece, ContainerChunk))
     blocks = [whole[start : start + FRAME_BYTES] for start in range(0, len(whole), FRAME_BYTES)]
     return [
@@ -67,13 +67,13 @@ def expected_valences(pieces: Iterable[MediaChunk]) -> list[float]:
 
 
 def expected_audio_flag(pieces: Iterable[MediaChunk]) -> tuple[str]:
-    """What the summary says of the sound that has come."""
-    sound = b"".join(piece.data for piece in pieces if isinstance(piece, AudioChunk))
-    return (hashlib.sha256(sound).hexdigest(),)
+    """Expected flags of the summary: a hash of the audio."""
+    audio = b"".join(piece.data for piece in pieces if isinstance(piece, AudioChunk))
+    return (hashlib.sha256(audio).hexdigest(),)
 
 
 def valences_by_index(results: Iterable[LiveResult], *, final: bool) -> dict[int, float]:
-    """By index, in the order of their coming; fails where one comes twice."""
+    """Valences by index, in the order received; fails where an index is repeated."""
     values: dict[int, float] = {}
     for result in results:
         if isinstance(result, FrameResult) and result.is_final == final:

@@ -1,27 +1,53 @@
-"""Streams that decode nothing, for tests of the doors to them."""
+"""Stream services that decode nothing, for tests of the transports."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from circumplex.v1 import annotation_pb2 as wire
-
 from service.domain.caller import Caller
 from service.errors import CircumplexError, GatewayDraining
+from service.streaming.config import StreamRequest
+from service.streaming.events import (
+    MediaPosition,
+    SessionLimits,
+    StreamCompleted,
+    StreamDraining,
+    StreamEvent,
+    StreamOpened,
+    StreamResult,
+)
 
 TOKEN_TEMPLATE = "token-of-{}"
 
 
-class FakeStreams:
-    """Answers each frame with a final result at once. What it was brought can be looked at.
+def make_opened(stream_id: str = "pretended") -> StreamOpened:
+    limits = SessionLimits(
+        message_bytes=0,
+        frame_pixels=0,
+        stream_seconds=0,
+        buffered_results=0,
+        waiting_frames=0,
+        resume_seconds=0,
+    )
+    return StreamOpened(
+        stream_id=stream_id,
+        limits=limits,
+        send_from=MediaPosition(),
+        next_final_index=0,
+        weights_sha256={},
+    )
 
-    fails: raised at the first frame. held: nothing is taken while it is cleared.
-    result_letters: how long resume tokens are.
+
+class FakeStreams:
+    """Returns a final result for each frame at once, and records the requests.
+
+    error: raised at the first frame. token_chars: added length of resume tokens.
+    reading_allowed: while it is cleared no request is taken.
     """
 
     def __init__(self, error: Exception | None = None, token_chars: int = 0) -> None:
-        self.requests: list[wire.StreamingAnnotateRequest] = []
+        self.requests: list[StreamRequest] = []
         self.callers: list[Caller] = []
         self.result_count = 0
         self.has_begun = asyncio.Event()
@@ -33,49 +59,46 @@ class FakeStreams:
         self._is_draining = asyncio.Event()
 
     async def annotate(
-        self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
-    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        self, requests: AsyncIterator[StreamRequest], caller: Caller
+    ) -> AsyncGenerator[StreamEvent]:
         self.callers.append(caller)
         try:
             self.requests.append(await anext(requests))
             self.has_begun.set()
-            yield wire.StreamingAnnotateResponse(config_ack=wire.ConfigAck(stream_id="pretended"))
+            yield make_opened()
             while (request := await self._read_request(requests)) is not None:
                 self.requests.append(request)
                 if self._error is not None:
                     raise self._error
                 yield self._make_result()
             if self._is_draining.is_set():
-                draining = wire.Draining(resume_token=TOKEN_TEMPLATE.format(self.result_count - 1))
-                yield wire.StreamingAnnotateResponse(draining=draining)
+                yield StreamDraining(resume_token=TOKEN_TEMPLATE.format(self.result_count - 1))
                 raise GatewayDraining
-            yield wire.StreamingAnnotateResponse(
-                summary=wire.StreamSummary(frames=self.result_count)
-            )
+            yield StreamCompleted(frames=self.result_count)
         finally:
             self.has_ended.set()
 
     def drain(self) -> None:
         self._is_draining.set()
 
-    async def _read_request(
-        self, requests: AsyncIterator[wire.StreamingAnnotateRequest]
-    ) -> wire.StreamingAnnotateRequest | None:
+    async def _read_request(self, requests: AsyncIterator[StreamRequest]) -> StreamRequest | None:
         await self.reading_allowed.wait()
-        taking = asyncio.ensure_future(anext(requests, None))
-        stopping = asyncio.create_task(self._is_draining.wait())
+        reading = asyncio.ensure_future(anext(requests, None))
+        draining = asyncio.create_task(self._is_draining.wait())
         try:
-            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return None if self._is_draining.is_set() else taking.result()
+            await asyncio.wait({reading, draining}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self._is_draining.is_set() else reading.result()
         finally:
-            stopping.cancel()
-            taking.cancel()
+            draining.cancel()
+            reading.cancel()
 
-    def _make_result(self) -> wire.StreamingAnnotateResponse:
+    def _make_result(self) -> StreamResult:
         token = TOKEN_TEMPLATE.format(self.result_count) + self._padding
-        result = wire.FrameResult(index=self.result_count, is_final=True, resume_token=token)
+        result = StreamResult(
+            index=self.result_count, time_seconds=0.0, is_final=True, resume_token=token
+        )
         self.result_count += 1
-        return wire.StreamingAnnotateResponse(frame_result=result)
+        return result
 
 
 def make_error(error: type[CircumplexError]) -> CircumplexError:

@@ -1,4 +1,4 @@
-"""Analyses that decode nothing, for tests of what is around them."""
+"""Fake analyses that decode nothing, and small fakes of other ports."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
-from service.domain.clip import FaceBox, Flag, Frame, TrackedFace
-from service.domain.options import AnalysisOptions
-from service.domain.timeline import (
+from service.domain.clip import (
     AnalysisClosed,
     AnalysisEvent,
     AnalysisOpened,
     AnalysisProgress,
     Estimate,
+    FaceBox,
+    Flag,
+    Frame,
     FramesDecoded,
     TimelinePoint,
+    TrackedFace,
 )
+from service.domain.options import AnalysisOptions
 from service.jobs.worker.job_runner import Analyse
 from tests.sample_media import MEDIA_INFO
 
@@ -26,7 +29,7 @@ TRACKED_FACE = TrackedFace(
 
 
 def make_point(index: int) -> TimelinePoint:
-    """The first two frames have no face and no estimate."""
+    """Make a point of the fake analysis; the first two frames have no face and no estimate."""
     if index < 2:
         frame = Frame(index=index, time_seconds=index / 25)
         return TimelinePoint(track=1, frame=frame, estimate=None)
@@ -45,7 +48,7 @@ def make_point(index: int) -> TimelinePoint:
 
 
 def make_fake_analysis(frames: int, frame_seconds: float = 0.0) -> Analyse:
-    """An analysis of so many frames that takes so long for each."""
+    """Make an analysis with a number of frames and a duration of each."""
 
     async def analyse(clip: Path, _: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
         assert await asyncio.to_thread(clip.read_bytes)
@@ -63,7 +66,7 @@ def make_fake_analysis(frames: int, frame_seconds: float = 0.0) -> Analyse:
 
 
 def make_failing_analysis(error: Exception) -> Analyse:
-    """An analysis that opens the clip and fails."""
+    """Make an analysis that opens the clip and raises an error."""
 
     async def analyse(clip: Path, _: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
         assert await asyncio.to_thread(clip.read_bytes)

@@ -1,4 +1,4 @@
-"""A relay that cuts connections."""
+"""TCP proxy that breaks connections."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 
 class FlakyProxy:
-    """Passes on what comes for a port of this machine.
+    """Forwards connections to a port of this machine.
 
-    lives: for how many bytes, of both directions, each connection lasts; the ones after the last
-    of them last as they like.
+    byte_limits: bytes, of both directions, after which each connection is broken; further
+    connections are unlimited.
     """
 
     def __init__(self, port: int, byte_limits: Iterator[int]) -> None:
@@ -23,7 +23,7 @@ class FlakyProxy:
         self.cut_count = 0
 
     def abort_connections(self) -> None:
-        """Break every connection, without a word."""
+        """Abort every connection."""
         for writer in self._open:
             writer.transport.abort()
         self.cut_count += bool(self._open)
@@ -31,7 +31,7 @@ class FlakyProxy:
     async def handle_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """One connection, from its beginning to its end."""
+        """Forward one connection."""
         try:
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
         except ConnectionError:
@@ -40,22 +40,22 @@ class FlakyProxy:
         pair = {writer, other_writer}
         self._open |= pair
         self._none_open.clear()
-        life = _ByteBudget(next(self._byte_limits, None))
-        ways = [
-            asyncio.create_task(_forward(reader, other_writer, life)),
-            asyncio.create_task(_forward(other_reader, writer, life)),
+        budget = _ByteBudget(next(self._byte_limits, None))
+        directions = [
+            asyncio.create_task(_forward(reader, other_writer, budget)),
+            asyncio.create_task(_forward(other_reader, writer, budget)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        self.cut_count += life.is_spent
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        self.cut_count += budget.is_spent
         for each in pair:
             each.transport.abort()
-        await asyncio.wait(ways)
+        await asyncio.wait(directions)
         self._open -= pair
         if not self._open:
             self._none_open.set()
 
     async def close(self) -> None:
-        """Cut, and wait until nothing is passed on any more."""
+        """Abort every connection and wait until all have ended."""
         self.abort_connections()
         await self._none_open.wait()
 
@@ -69,12 +69,12 @@ class _ByteBudget:
         return self._remaining_bytes == 0
 
     def take(self, data: bytes) -> bytes:
-        """As much of the data as may still pass."""
+        """Return as much of the data as the budget allows."""
         if self._remaining_bytes is None:
             return data
-        taken = data[: self._remaining_bytes]
-        self._remaining_bytes -= len(taken)
-        return taken
+        allowed = data[: self._remaining_bytes]
+        self._remaining_bytes -= len(allowed)
+        return allowed
 
 
 async def _forward(
@@ -88,7 +88,7 @@ async def _forward(
 
 @asynccontextmanager
 async def running_proxy(proxy: FlakyProxy) -> AsyncGenerator[int]:
-    """Yields the port to come to."""
+    """Run a proxy; yields its port."""
     server = await asyncio.start_server(proxy.handle_connection, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]

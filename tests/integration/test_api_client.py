@@ -1,3 +1,5 @@
+"""The Python client against a real gateway: library and command line."""
+
 from __future__ import annotations
 
 import asyncio
@@ -19,12 +21,12 @@ from circumplex_client import (
 from circumplex_client.__main__ import main
 
 from service.domain import options as domain
-from service.domain.timeline import AnalysisEvent
+from service.domain.clip import AnalysisEvent
 from service.errors import ClipNotMedia
 from service.gateway.context import GatewayContext
-from service.gateway.lifecycle import SubscriberLimiter
+from service.gateway.lifecycle import ShutdownState
 from service.gateway.rest.app import create_app
-from service.jobs.queue.listing import JobFilter
+from service.jobs.queue.database import JobFilter
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import free_port, serving
@@ -37,7 +39,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
+async def test_clip_is_annotated_with_progress_of_upload_and_job(
     address: str, env: JobEnvironment, clip: Path
 ) -> None:
     uploads: list[tuple[int, int]] = []
@@ -65,28 +67,26 @@ async def test_a_clip_is_annotated_with_progress_of_upload_and_job(
 async def test_options_of_a_clip_reach_its_analysis(
     address: str, env: JobEnvironment, clip: Path
 ) -> None:
-    chosen: list[domain.AnalysisOptions] = []
-    choices = ClipOptions(faces="all", video_stream=1, audio_stream=0)
+    received: list[domain.AnalysisOptions] = []
+    options = ClipOptions(faces="all", video_stream=1, audio_stream=0)
 
-    async def analyse(path: Path, told: domain.AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
-        chosen.append(told)
-        async for event in make_fake_analysis(2)(path, told):
+    async def analyse(path: Path, given: domain.AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+        received.append(given)
+        async for event in make_fake_analysis(2)(path, given):
             yield event
 
     with Client(address) as client:
-        job = await asyncio.to_thread(client.submit, clip, choices)
+        job = await asyncio.to_thread(client.submit, clip, options)
         async with env.running_worker(analyse):
             await env.wait_for_end(job.id)
 
-    assert job.choices == choices
-    assert chosen == [
+    assert job.choices == options
+    assert received == [
         domain.AnalysisOptions(faces=domain.FaceSelection.ALL, video_stream=1, audio_stream=0)
     ]
 
 
-async def test_a_failed_job_raises_its_problem(
-    address: str, env: JobEnvironment, clip: Path
-) -> None:
+async def test_failed_job_raises_its_problem(address: str, env: JobEnvironment, clip: Path) -> None:
     with Client(address) as client:
         async with env.running_worker(make_failing_analysis(ClipNotMedia("a text file"))):
             with pytest.raises(JobFailed, match="a text file") as raised:
@@ -95,9 +95,7 @@ async def test_a_failed_job_raises_its_problem(
     assert raised.value.problem.code == "clip_not_media"
 
 
-async def test_a_clip_that_is_too_large_is_reported(
-    address: str, env: JobEnvironment, clip: Path
-) -> None:
+async def test_oversized_clip_is_reported(address: str, env: JobEnvironment, clip: Path) -> None:
     content = bytes(env.settings.max_upload_bytes + 1)
     await asyncio.to_thread(clip.write_bytes, content)
     with Client(address) as client, pytest.raises(RequestRefused) as raised:
@@ -106,21 +104,22 @@ async def test_a_clip_that_is_too_large_is_reported(
     assert raised.value.problem.code == "clip_too_large"
 
 
-async def test_waiting_ends_when_its_time_is_up(address: str, env: JobEnvironment) -> None:
+async def test_wait_times_out(address: str, env: JobEnvironment) -> None:
     job_id = await env.submit()
     with Client(address) as client, pytest.raises(WaitTimedOut):
         await asyncio.to_thread(client.wait, job_id, timeout_seconds=0.3)
 
 
-def test_a_gateway_that_is_not_there_is_unreachable(clip: Path) -> None:
+def test_absent_gateway_is_unreachable(clip: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url, retry_timeout_seconds=0) as client:
-        for ask in (client.submit, lambda path: client.save("some-job", path)):
-            with pytest.raises(ServiceUnreachable, match=re.escape(url)):
-                ask(clip)
+        with pytest.raises(ServiceUnreachable, match=re.escape(url)):
+            client.submit(clip)
+        with pytest.raises(ServiceUnreachable, match=re.escape(url)):
+            client.save("some-job", clip)
 
 
-async def test_a_problem_message_is_not_repeated(address: str, clip: Path) -> None:
+async def test_problem_message_is_not_repeated(address: str, clip: Path) -> None:
     await asyncio.to_thread(clip.write_bytes, b"")
     with Client(address) as client:
         with pytest.raises(RequestRefused) as plain:
@@ -129,11 +128,11 @@ async def test_a_problem_message_is_not_repeated(address: str, clip: Path) -> No
             await asyncio.to_thread(client.job, "what")
 
     assert str(plain.value) == "The clip has no bytes [clip_empty]"
-    told = "There is no job with this id: 'what' is no job id [job_unknown]"
-    assert str(detailed.value) == told
+    expected = "There is no job with this id: 'what' is no job id [job_unknown]"
+    assert str(detailed.value) == expected
 
 
-async def test_a_folder_is_annotated_once(
+async def test_folder_is_annotated_once(
     address: str, env: JobEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
@@ -145,14 +144,14 @@ async def test_a_folder_is_annotated_once(
         assert await asyncio.to_thread(main, arguments) == 0
         assert await asyncio.to_thread(main, arguments) == 0
 
-    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    assert made == ["a.mp4.csv", "b/a.MOV.csv", "b/a.mp4.csv"]
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert written == ["a.mp4.csv", "b/a.MOV.csv", "b/a.mp4.csv"]
     assert (out / "a.mp4.csv").read_text().count("\n") == 6
     assert "3 clips, 3 already done" in capsys.readouterr().err
     assert len(env.list_stored_files("clips")) == 3
 
 
-async def test_an_interrupted_batch_is_resumed(
+async def test_interrupted_batch_is_resumed(
     address: str,
     env: JobEnvironment,
     clip: Path,
@@ -165,19 +164,19 @@ async def test_an_interrupted_batch_is_resumed(
         assert await asyncio.to_thread(main, arguments) == 1
         assert await asyncio.to_thread(main, arguments) == 1
     assert "1 of 1 clips have no result" in capsys.readouterr().err
-    (record,) = (await env.queue.listing.read_page(JobFilter(owner=None), size=9)).jobs
+    (record,) = (await env.queue.read_page(JobFilter(owner=None), size=9)).jobs
     await env.queue.retry(record.id)
     await env.queue.cancel(record.id)
 
     async with env.running_worker(make_fake_analysis(5)):
         assert await asyncio.to_thread(main, arguments) == 0
 
-    (record,) = (await env.queue.listing.read_page(JobFilter(owner=None), size=9)).jobs
+    (record,) = (await env.queue.read_page(JobFilter(owner=None), size=9)).jobs
     assert (record.state, record.attempt) == ("succeeded", 2)
     assert (out / f"{clip.name}.csv").exists()
 
 
-async def test_the_command_manages_jobs(
+async def test_command_manages_jobs(
     address: str, env: JobEnvironment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = await env.submit(), await env.submit()
@@ -188,14 +187,14 @@ async def test_the_command_manages_jobs(
 
     listed = await run("list")
     cancelled = await run("cancel", first, "unknown", second)
-    left = await run("list", "--state", "queued")
+    queued = await run("list", "--state", "queued")
     retried = await run("retry", first)
     deleted = await run("delete", second)
     remaining = await run("list")
 
     assert [line.split("\t")[0] for line in listed[1].splitlines()] == [second, first]
     assert cancelled == (1, f"{first} cancelled\n{second} cancelled\n")
-    assert left == (0, "")
+    assert queued == (0, "")
     assert retried == (0, f"{first} queued\n")
     assert deleted == (0, f"{second} deleted\n")
     assert [line.split("\t")[:2] for line in remaining[1].splitlines()] == [[first, "queued"]]
@@ -213,10 +212,10 @@ async def test_events_are_followed_over_a_lost_connection(
             kinds.extend(event.state for event in client.events(job_id) if event.kind == "state")
 
     following = asyncio.create_task(asyncio.to_thread(follow))
-    async with serving(create_app(replace(gateway, subscriber_limiter=SubscriberLimiter())), port):
+    async with serving(create_app(replace(gateway, shutdown=ShutdownState())), port):
         await eventually(lambda: _is_state_received(kinds))
     async with (
-        serving(create_app(replace(gateway, subscriber_limiter=SubscriberLimiter())), port),
+        serving(create_app(replace(gateway, shutdown=ShutdownState())), port),
         env.running_worker(make_fake_analysis(3)),
     ):
         await asyncio.wait_for(following, 60)
@@ -228,7 +227,7 @@ async def _is_state_received(kinds: list[str | None]) -> bool | None:
     return bool(kinds) or None
 
 
-async def test_a_submission_is_sent_again_until_it_is_answered_and_is_one_job(
+async def test_submission_is_repeated_until_it_succeeds_and_creates_one_job(
     gateway: GatewayContext, env: JobEnvironment, clip: Path
 ) -> None:
     port = free_port()
@@ -237,16 +236,23 @@ async def test_a_submission_is_sent_again_until_it_is_answered_and_is_one_job(
         with Client(f"http://127.0.0.1:{port}", retry_timeout_seconds=60) as client:
             return client.submit(clip)
 
-    submitting = asyncio.create_task(asyncio.to_thread(submit))
-    await asyncio.sleep(1.0)  # nobody listens yet
+    attempted = asyncio.Event()
+
+    async def drop(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        attempted.set()
+
+    async with await asyncio.start_server(drop, "127.0.0.1", port):
+        submitting = asyncio.create_task(asyncio.to_thread(submit))
+        await asyncio.wait_for(attempted.wait(), 60)
     async with serving(create_app(gateway), port):
         job = await asyncio.wait_for(submitting, 60)
 
-    page = await env.queue.listing.read_page(JobFilter(owner=None), size=9)
+    page = await env.queue.read_page(JobFilter(owner=None), size=9)
     assert [job.id] == [record.id for record in page.jobs]
 
 
-def test_clips_of_one_name_never_overwrite_each_other(
+def test_clips_of_the_same_name_never_overwrite_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clips = [tmp_path / "monday" / "a.mp4", tmp_path / "tuesday" / "a.mp4"]

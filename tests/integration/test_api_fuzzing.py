@@ -1,4 +1,4 @@
-"""What a fuzzer makes of the OpenAPI document is answered as the document says."""
+"""Conformance of every operation with the OpenAPI document, under fuzzing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.servers import RedisServer
 
 
 @pytest.mark.parametrize("access", ["open", "keys"])
-async def test_every_operation_answers_a_fuzzer_as_documented(
+async def test_every_operation_conforms_to_the_document_under_fuzzing(
     redis_server: RedisServer, tmp_path: Path, access: Literal["open", "keys"]
 ) -> None:
     run = await asyncio.to_thread(fuzz, tmp_path, redis_server.url, access, examples=15, seed=5)

@@ -1,4 +1,4 @@
-"""Cancel, retry and delete, in every state a job can be in."""
+"""Cancel, retry and delete jobs over REST, in every state of a job."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.errors import ClipNotMedia
+from service.jobs.queue.database import QueueMaintenance
 from service.jobs.queue.job_queue import JobQueue
-from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState
 from service.jobs.worker.job_runner import Analyse
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
@@ -19,9 +19,9 @@ from tests.integration.job_client import AnalysisSpy, find_redis_keys, open_clie
 from tests.integration.job_environment import JobEnvironment, eventually
 
 STOP_TIMEOUT_SECONDS = 4.0
-"""A cancelled job stops within a second; a busy machine is given some more."""
+"""A cancelled job stops within a second; the rest is slack for a busy machine."""
 LONG_ANALYSIS = (2000, 0.05)
-"""Frames and seconds for each: a job that nobody waits for."""
+"""Frames and seconds per frame: longer than any test."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_cancelled_job_that_waits_is_never_started(
+async def test_cancelled_queued_job_never_starts(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     job_id, after = await submit_job(client), await submit_job(client)
@@ -48,17 +48,17 @@ async def test_a_cancelled_job_that_waits_is_never_started(
     assert (await env.queue.find(job_id)).attempt == 0
 
 
-async def test_work_on_a_cancelled_job_stops_at_once_and_publishes_nothing(
+async def test_cancelled_running_job_stops_at_once_and_publishes_nothing(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     job_id = await submit_job(client)
     work = AnalysisSpy(*LONG_ANALYSIS)
     async with env.running_worker(work.analyse), asyncio.timeout(30):
         await work.started.wait()
-        asked = time.monotonic()
+        started = time.monotonic()
         answer = await client.post(f"/v1/jobs/{job_id}:cancel")
         await work.ended.wait()
-        seconds = time.monotonic() - asked
+        seconds = time.monotonic() - started
 
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
     assert seconds < STOP_TIMEOUT_SECONDS
@@ -70,7 +70,7 @@ async def test_work_on_a_cancelled_job_stops_at_once_and_publishes_nothing(
 
 
 @pytest.mark.parametrize("analyse", [make_fake_analysis(3), make_failing_analysis(ClipNotMedia())])
-async def test_a_finished_job_cannot_be_cancelled(
+async def test_finished_job_cannot_be_cancelled(
     client: httpx.AsyncClient, env: JobEnvironment, analyse: Analyse
 ) -> None:
     job_id = await submit_job(client)
@@ -84,63 +84,65 @@ async def test_a_finished_job_cannot_be_cancelled(
     assert before == await env.queue.find(job_id)
 
 
-async def _make_job_in_state(state: str, client: httpx.AsyncClient, rooms: JobEnvironment) -> str:
+async def _make_job_in_state(state: str, client: httpx.AsyncClient, env: JobEnvironment) -> str:
     job_id = await submit_job(client)
     if state == "queued":
         return job_id
     if state == "cancelled":
         await client.post(f"/v1/jobs/{job_id}:cancel")
         return job_id
-    claim = await rooms.claim()
+    claim = await env.claim()
     assert claim.job_id == job_id
     if state == "succeeded":
-        await rooms.leases.succeed(claim, frames=3, result_bytes=99)
+        await env.leases.succeed(claim, frames=3, result_bytes=99)
     elif state == "failed":
-        await rooms.leases.fail(claim, ClipNotMedia())
-    elif state == "put off":
-        await rooms.leases.defer(claim, seconds=60.0, deferrals=1)
+        await env.leases.fail(claim, ClipNotMedia())
+    elif state == "deferred":
+        await env.leases.defer(claim, seconds=60.0, deferrals=1)
     return job_id
 
 
 @pytest.mark.parametrize(
-    "state", ["queued", "running", "put off", "succeeded", "failed", "cancelled"]
+    "state", ["queued", "running", "deferred", "succeeded", "failed", "cancelled"]
 )
-async def test_a_deleted_job_leaves_nothing_but_its_blobs_to_purge(
+async def test_deleted_job_leaves_only_its_purge_entry(
     client: httpx.AsyncClient, env: JobEnvironment, state: str
 ) -> None:
     job_id = await _make_job_in_state(state, client, env)
     assert {"job:<id>", "events:<id>", "index:*"} < await find_redis_keys(env.settings, job_id)
 
-    gone = await client.delete(f"/v1/jobs/{job_id}")
-    asked = [await client.get(f"/v1/jobs/{job_id}{more}") for more in ("", "/events", "/result")]
-    asked += [await client.delete(f"/v1/jobs/{job_id}")]
-    asked += [await client.post(f"/v1/jobs/{job_id}:{verb}") for verb in ("cancel", "retry")]
+    deleted = await client.delete(f"/v1/jobs/{job_id}")
+    responses = [
+        await client.get(f"/v1/jobs/{job_id}{more}") for more in ("", "/events", "/result")
+    ]
+    responses += [await client.delete(f"/v1/jobs/{job_id}")]
+    responses += [await client.post(f"/v1/jobs/{job_id}:{verb}") for verb in ("cancel", "retry")]
 
-    assert (gone.status_code, gone.content) == (204, b"")
-    assert {(404, "job_unknown")} == {(each.status_code, each.json()["code"]) for each in asked}
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert {(404, "job_unknown")} == {(each.status_code, each.json()["code"]) for each in responses}
     assert {"purge"} == await find_redis_keys(env.settings, job_id)
     assert (await client.get("/v1/jobs")).json() == {"jobs": [], "next_page_token": None}
     assert await env.queue.measure_stored_bytes() == 0
 
 
-async def test_work_on_a_deleted_job_stops_at_once_and_publishes_nothing(
+async def test_deleted_running_job_stops_at_once_and_publishes_nothing(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     job_id = await submit_job(client)
     work = AnalysisSpy(*LONG_ANALYSIS)
     async with env.running_worker(work.analyse), asyncio.timeout(30):
         await work.started.wait()
-        asked = time.monotonic()
-        gone = await client.delete(f"/v1/jobs/{job_id}")
+        started = time.monotonic()
+        deleted = await client.delete(f"/v1/jobs/{job_id}")
         await work.ended.wait()
-        assert time.monotonic() - asked < STOP_TIMEOUT_SECONDS
+        assert time.monotonic() - started < STOP_TIMEOUT_SECONDS
 
-    assert gone.status_code == 204
+    assert deleted.status_code == 204
     assert env.list_stored_files("results") == []
     assert {"purge"} == await find_redis_keys(env.settings, job_id)
 
 
-async def test_a_failed_job_is_tried_again_under_its_id(
+async def test_failed_job_is_retried_with_the_same_id(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     job_id = await submit_job(client)
@@ -162,9 +164,7 @@ async def test_a_failed_job_is_tried_again_under_its_id(
     assert failed["created_at"] == job["created_at"]
 
 
-async def test_a_cancelled_job_is_tried_again(
-    client: httpx.AsyncClient, env: JobEnvironment
-) -> None:
+async def test_cancelled_job_is_retried(client: httpx.AsyncClient, env: JobEnvironment) -> None:
     job_id = await submit_job(client)
     await client.post(f"/v1/jobs/{job_id}:cancel")
 
@@ -184,10 +184,10 @@ async def test_only_a_failed_job_with_a_stored_clip_can_be_retried(
         await env.wait_for_end(succeeded)
     running, dropped = await submit_job(client), await submit_job(client)
     assert (await env.claim()).job_id == running
-    impatient = env.settings.model_copy(update={"clip_ttl_seconds": 0.0})
-    async with JobQueue.open(impatient) as desk, QueueMaintenance.open(impatient) as upkeep:
-        await desk.cancel(dropped)
-        assert dropped in await upkeep.list_expired_clips()
+    brief = env.settings.model_copy(update={"clip_ttl_seconds": 0.0})
+    async with JobQueue.open(brief) as queue, QueueMaintenance.open(brief) as maintenance:
+        await queue.cancel(dropped)
+        assert dropped in await maintenance.list_expired_clips()
 
     answers = [
         await client.post(f"/v1/jobs/{each}:retry") for each in (succeeded, running, dropped)
@@ -199,9 +199,7 @@ async def test_only_a_failed_job_with_a_stored_clip_can_be_retried(
     assert set((await client.get(f"/v1/jobs/{dropped}")).json()["actions"]) == {"delete"}
 
 
-async def test_a_running_job_reports_its_eta(
-    client: httpx.AsyncClient, env: JobEnvironment
-) -> None:
+async def test_running_job_reports_its_eta(client: httpx.AsyncClient, env: JobEnvironment) -> None:
     job_id = await submit_job(client)
 
     async def eta() -> float | None:
@@ -209,7 +207,7 @@ async def test_a_running_job_reports_its_eta(
 
     assert await eta() is None
     async with env.running_worker(make_fake_analysis(2000, 0.01)):
-        told = await eventually(eta, 30.0)
+        seconds = await eventually(eta, 30.0)
         await client.delete(f"/v1/jobs/{job_id}")
 
-    assert told > 1
+    assert seconds > 1

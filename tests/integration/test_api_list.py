@@ -1,4 +1,4 @@
-"""Lists of jobs, a page at a time."""
+"""Lists of jobs over REST: order, pages, filters."""
 
 from __future__ import annotations
 
@@ -41,36 +41,36 @@ async def test_jobs_are_listed_newest_first(client: httpx.AsyncClient) -> None:
     assert answer.json()["jobs"][0] == (await client.get(f"/v1/jobs/{submissions[-1]}")).json()
 
 
-async def test_each_lasting_job_is_on_exactly_one_page(
+async def test_each_job_that_is_not_deleted_is_on_exactly_one_page(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
-    steady: list[str] = []
-    passing: list[str] = []
+    stable: list[str] = []
+    transient: list[str] = []
     for number in range(250):
-        (steady if number % 5 else passing).append(await env.submit())
-    chance = random.Random(5)
-    seen: Counter[str] = Counter()
+        (stable if number % 5 else transient).append(await env.submit())
+    rng = random.Random(5)
+    counts: Counter[str] = Counter()
     sizes: list[int] = []
     url: str | None = "/v1/jobs?page_size=23"
     while url is not None:
         answer = await client.get(url)
         jobs = [job["id"] for job in answer.json()["jobs"]]
-        seen.update(jobs)
+        counts.update(jobs)
         sizes.append(len(jobs))
         url = answer.links["next"]["url"] if "next" in answer.links else None
         assert (url is None) == (answer.json()["next_page_token"] is None)
         await env.submit()
-        for gone in chance.sample(passing, min(4, len(passing))):
-            passing.remove(gone)
-            await env.queue.remove(gone)
+        for job_id in rng.sample(transient, min(4, len(transient))):
+            transient.remove(job_id)
+            await env.queue.remove(job_id)
 
-    assert {1} == set(seen.values())
-    assert set(steady) <= set(seen)
-    assert len(seen) <= 250
+    assert {1} == set(counts.values())
+    assert set(stable) <= set(counts)
+    assert len(counts) <= 250
     assert {23} >= set(sizes[:5])
 
 
-async def test_a_list_shows_one_state_or_one_kind_of_failure(
+async def test_list_is_filtered_by_state_and_error_code(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     done = await submit_job(client)
@@ -91,18 +91,18 @@ async def test_a_list_shows_one_state_or_one_kind_of_failure(
     assert [done] == await _list_job_ids(client, state="succeeded")
     assert [cancelled] == await _list_job_ids(client, state="cancelled")
     assert [*ended.values()][::-1] == await _list_job_ids(client, state="failed")
-    dead = [ended["attempts_exhausted"]]
-    assert dead == await _list_job_ids(client, state="failed", code="attempts_exhausted")
-    assert dead == await _list_job_ids(client, code="attempts_exhausted")
+    exhausted = [ended["attempts_exhausted"]]
+    assert exhausted == await _list_job_ids(client, state="failed", code="attempts_exhausted")
+    assert exhausted == await _list_job_ids(client, code="attempts_exhausted")
     assert await _list_job_ids(client, code="clip_empty") == []
     assert await _list_job_ids(client, state="queued", code="attempts_exhausted") == []
 
 
-async def test_a_list_of_somebody_without_jobs_is_empty(client: httpx.AsyncClient) -> None:
+async def test_list_of_an_owner_without_jobs_is_empty(client: httpx.AsyncClient) -> None:
     await submit_job(client)
 
     assert len(await _list_job_ids(client, owner="anyone")) == 1
-    assert await _list_job_ids(client, owner="somebody") == []
+    assert await _list_job_ids(client, owner="unknown") == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ async def test_a_list_of_somebody_without_jobs_is_empty(client: httpx.AsyncClien
         {"pagesize": "5"},
     ],
 )
-async def test_an_invalid_list_query_is_refused(
+async def test_invalid_list_query_is_refused(
     client: httpx.AsyncClient, query: dict[str, Any]
 ) -> None:
     answer = await client.get("/v1/jobs", params=query)
@@ -122,7 +122,9 @@ async def test_an_invalid_list_query_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
 
 
-async def test_many_may_list_at_once(client: httpx.AsyncClient, env: JobEnvironment) -> None:
+async def test_concurrent_lists_are_complete(
+    client: httpx.AsyncClient, env: JobEnvironment
+) -> None:
     submissions = [await env.submit() for _ in range(30)]
 
     lists = await asyncio.gather(*(_list_job_ids(client, page_size="30") for _ in range(40)))

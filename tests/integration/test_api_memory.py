@@ -1,3 +1,5 @@
+"""Memory of the gateway during a large upload."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -12,7 +14,7 @@ from tests.integration.servers import free_port
 
 CLIP_BYTES = 300 * 2**20
 MAX_GROWTH_BYTES = 64 * 2**20
-"""A few chunks of 1 MiB in flight, what the allocator keeps of them, and a wide margin."""
+"""A few chunks of 1 MiB in flight, memory that the allocator retains, and a wide margin."""
 
 
 def _peak_bytes(pid: int) -> int:
@@ -21,7 +23,7 @@ def _peak_bytes(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-async def test_a_big_upload_passes_through_without_being_held(settings: Settings) -> None:
+async def test_large_upload_is_streamed_without_buffering(settings: Settings) -> None:
     settings = settings.model_copy(
         update={"http_port": free_port(), "max_upload_bytes": 2 * CLIP_BYTES}
     )
@@ -37,13 +39,13 @@ async def test_a_big_upload_passes_through_without_being_held(settings: Settings
     ) as client:
         with running_service(settings, "gateway") as process:
 
-            async def answers() -> bool | None:
+            async def is_serving() -> bool | None:
                 try:
                     return (await client.post("/v1/jobs", files={"clip": b"warm"})).is_success
                 except httpx.ConnectError:
                     return None
 
-            assert await eventually(answers, 30.0)
+            assert await eventually(is_serving, 30.0)
             before = _peak_bytes(process.pid)
             headers = {"Content-Type": "multipart/form-data; boundary=xx"}
             answer = await client.post("/v1/jobs", content=form(), headers=headers)

@@ -1,3 +1,5 @@
+"""Liveness, readiness, metrics and the OpenAPI document."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -13,7 +15,7 @@ from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import free_port, serving
 
 
-async def test_the_gateway_is_ready_when_its_dependencies_are(address: str) -> None:
+async def test_gateway_is_ready_when_its_dependencies_are(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         live = await client.get("/health/live")
         ready = await client.get("/health/ready")
@@ -26,14 +28,14 @@ async def test_the_gateway_is_ready_when_its_dependencies_are(address: str) -> N
 async def test_each_unready_dependency_is_named(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    async def not_warm() -> bool:
+    async def not_ready() -> bool:
         return False
 
-    nowhere = env.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
-    async with JobQueue.open(nowhere) as desk:
-        lacking = dataclasses.replace(gateway, is_inference_ready=not_warm, job_queue=desk)
+    unreachable = env.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
+    async with JobQueue.open(unreachable) as queue:
+        degraded = dataclasses.replace(gateway, is_inference_ready=not_ready, job_queue=queue)
         async with (
-            serving(create_app(lacking)) as address,
+            serving(create_app(degraded)) as address,
             httpx.AsyncClient(base_url=address) as client,
         ):
             ready = await client.get("/health/ready")
@@ -83,8 +85,8 @@ async def test_openapi_documents_uploads_and_problems(address: str) -> None:
         post["requestBody"]["content"]
     )
     refused = {"401", "403", "429"}
-    taken = {"200", "202", "404", "408", "409", "413", "415", "422", "500", "503", "507"}
-    assert taken | refused == set(post["responses"])
+    accepted = {"200", "202", "404", "408", "409", "413", "415", "422", "500", "503", "507"}
+    assert accepted | refused == set(post["responses"])
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]
     fetched = {"200", "404", "406", "409", "422", "500", "502", "503", "507"}
     assert fetched | refused == set(result["responses"])

@@ -1,3 +1,5 @@
+"""Problem details of refused requests, failed jobs and outages."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -14,6 +16,7 @@ from service.errors import (
 )
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
+from service.jobs.queue.job_queue import JobQueue
 from tests.integration.auth.key_requests import UNKNOWN_JOB_URL
 from tests.integration.fakes import make_failing_analysis
 from tests.integration.job_environment import JobEnvironment
@@ -96,7 +99,7 @@ REFUSED_REQUESTS: list[tuple[str, str, dict[str, Any], int, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "request_parts", "status", "code"), REFUSED_REQUESTS)
-async def test_a_refused_request_gets_its_problem(
+async def test_refused_request_returns_its_problem(
     address: str,
     env: JobEnvironment,
     method: str,
@@ -127,7 +130,7 @@ def test_every_request_error_has_a_test() -> None:
     }
 
 
-async def test_a_refused_method_gets_the_allowed_ones(address: str) -> None:
+async def test_refused_method_returns_the_allowed_ones(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         put = await client.put(UNKNOWN_JOB_URL)
         patch = await client.patch("/v1/jobs")
@@ -145,7 +148,7 @@ async def test_identity_content_encoding_is_accepted(address: str) -> None:
     assert answer.status_code == 202
 
 
-async def test_a_form_without_a_clip_names_its_fields(address: str) -> None:
+async def test_form_without_a_clip_names_its_fields(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         answer = await client.post(
             "/v1/jobs", files={"video": b"x"}, data={"clip": "text", "b": "c"}
@@ -156,7 +159,7 @@ async def test_a_form_without_a_clip_names_its_fields(address: str) -> None:
         assert name in detail
 
 
-async def test_a_result_asked_for_too_early_is_not_ready(address: str, env: JobEnvironment) -> None:
+async def test_early_request_of_a_result_is_not_ready(address: str, env: JobEnvironment) -> None:
     job_id = await env.submit()
     async with httpx.AsyncClient(base_url=address) as client:
         answer = await client.get(f"/v1/jobs/{job_id}/result")
@@ -166,7 +169,7 @@ async def test_a_result_asked_for_too_early_is_not_ready(address: str, env: JobE
     assert "retry-after" in answer.headers
 
 
-async def test_the_callers_trace_id_is_used(address: str) -> None:
+async def test_trace_id_of_the_caller_is_used(address: str) -> None:
     headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
     async with httpx.AsyncClient(base_url=address, headers=headers) as client:
         answer = await client.get("/v1/jobs/what")
@@ -177,7 +180,7 @@ async def test_the_callers_trace_id_is_used(address: str) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(ClipNotMedia("a text file"), 422), (InferenceFailed("boom"), 502)]
 )
-async def test_a_failed_job_answers_its_own_problem(
+async def test_failed_job_returns_its_own_problem(
     address: str, env: JobEnvironment, error: ClipNotMedia | InferenceFailed, status: int
 ) -> None:
     job_id = await env.submit()
@@ -193,13 +196,13 @@ async def test_a_failed_job_answers_its_own_problem(
     assert (job_id, error.detail) == (problem["job_id"], problem["detail"])
 
 
-async def test_without_redis_a_job_is_refused(
+async def test_job_is_refused_without_redis(
     gateway: GatewayContext, env: JobEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         settings = env.settings.model_copy(update={"redis_url": server.url})
-        async with type(env.queue).open(settings) as desk:
-            app = create_app(dataclasses.replace(gateway, job_queue=desk))
+        async with JobQueue.open(settings) as queue:
+            app = create_app(dataclasses.replace(gateway, job_queue=queue))
             async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
                 await _lose_redis_after_upload(client, server)
                 answer = await client.post("/v1/jobs", files={"clip": b"bytes"})
@@ -219,9 +222,7 @@ async def _lose_redis_after_upload(client: httpx.AsyncClient, server: RedisServe
     assert_is_problem(answer, 503, "queue_unavailable")
 
 
-async def test_an_unwritable_store_is_a_problem(
-    gateway: GatewayContext, env: JobEnvironment
-) -> None:
+async def test_unwritable_store_is_a_problem(gateway: GatewayContext, env: JobEnvironment) -> None:
     env.settings.store_dir.write_text("a file where the folder should be")
     async with (
         serving(create_app(gateway)) as address,
@@ -233,7 +234,7 @@ async def test_an_unwritable_store_is_a_problem(
     assert (await env.queue.measure_backlog()).depth == 0
 
 
-async def test_an_internal_error_leaks_no_details(gateway: GatewayContext) -> None:
+async def test_internal_error_leaks_no_details(gateway: GatewayContext) -> None:
     async def defective() -> bool:
         raise ZeroDivisionError("a secret")
 

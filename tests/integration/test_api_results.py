@@ -1,3 +1,5 @@
+"""Results over REST: links, formats, content negotiation and HEAD."""
+
 from __future__ import annotations
 
 import csv
@@ -19,7 +21,7 @@ async def job_id(env: JobEnvironment) -> str:
     return job_id
 
 
-async def test_a_succeeded_job_links_to_its_results(address: str, job_id: str) -> None:
+async def test_succeeded_job_links_to_its_results(address: str, job_id: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         job = (await client.get(f"/v1/jobs/{job_id}")).json()
         results = [
@@ -27,15 +29,15 @@ async def test_a_succeeded_job_links_to_its_results(address: str, job_id: str) -
         ]
 
     assert job["state"] == "succeeded"
-    done = {"fraction": 1.0, "frames_done": 10, "frames_total": 10, "eta_seconds": None}
-    assert done == job["progress"]
+    progress = {"fraction": 1.0, "frames_done": 10, "frames_total": 10, "eta_seconds": None}
+    assert progress == job["progress"]
     assert None is job["error"]
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
     kinds = [result.headers["content-type"].split(";")[0] for result in results]
     assert kinds == ["application/json", "application/json", "text/csv"]
 
 
-async def test_json_and_csv_say_the_same(address: str, job_id: str) -> None:
+async def test_json_and_csv_hold_the_same_values(address: str, job_id: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         whole = (await client.get(f"/v1/jobs/{job_id}/result?format=json")).json()
         table = (await client.get(f"/v1/jobs/{job_id}/result?format=csv")).text
@@ -55,7 +57,7 @@ async def test_json_and_csv_say_the_same(address: str, job_id: str) -> None:
             assert column == [cell or None for cell in cells]
 
 
-async def test_accept_may_come_in_several_lines(address: str, job_id: str) -> None:
+async def test_accept_may_span_several_headers(address: str, job_id: str) -> None:
     lines = [("Accept", "image/png"), ("Accept", "text/csv")]
     async with httpx.AsyncClient(base_url=address) as client:
         request = client.build_request("GET", f"/v1/jobs/{job_id}/result")
@@ -67,16 +69,16 @@ async def test_accept_may_come_in_several_lines(address: str, job_id: str) -> No
     assert answer.headers["content-type"].startswith("text/csv")
 
 
-async def test_head_answers_as_get_does_without_the_body(address: str, job_id: str) -> None:
+async def test_head_returns_the_headers_of_get_without_the_body(address: str, job_id: str) -> None:
     paths = [f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/result?format=csv", "/v1/jobs/what"]
     paths += ["/v1/jobs?page_size=1", f"/v1/jobs/{job_id}/events", "/v1/jobs?page_size=0"]
     paths += ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/nowhere"]
-    passing = {"x-trace-id", "date", "content-length", "transfer-encoding"}
+    volatile = {"x-trace-id", "date", "content-length", "transfer-encoding"}
     async with httpx.AsyncClient(base_url=address) as client:
         for path in paths:
             get, head = await client.get(path), await client.head(path)
             assert (get.status_code, b"") == (head.status_code, head.content), path
-            for name in {*get.headers} - passing:
+            for name in {*get.headers} - volatile:
                 assert get.headers[name] == head.headers[name], (path, name)
         metrics = (await client.get("/metrics")).text
 
@@ -94,7 +96,7 @@ async def test_head_answers_as_get_does_without_the_body(address: str, job_id: s
         ("*/*", "application/json"),
     ],
 )
-async def test_accept_decides_the_format(
+async def test_accept_header_selects_the_format(
     address: str, job_id: str, accept: str, expected: str
 ) -> None:
     async with httpx.AsyncClient(base_url=address, headers={"Accept": accept}) as client:

@@ -1,4 +1,4 @@
-"""Whose job comes first, and how long one is kept, as clients see it."""
+"""Order and expiry of jobs over REST: fairness between keys, priorities, retention."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from service.auth.authenticator import Authenticator
 from service.auth.key_store import ApiKeyStore
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
+from service.jobs.queue.database import QueueMaintenance
 from service.jobs.queue.leases import LeaseManager
-from service.jobs.queue.maintenance import QueueMaintenance
 from tests.integration.auth.key_requests import bearer_headers, create_token
 from tests.integration.fakes import make_fake_analysis
 from tests.integration.job_client import AnalysisSpy, open_client, post_clip, submit_job
@@ -29,30 +29,30 @@ async def client(address: str) -> AsyncGenerator[httpx.AsyncClient]:
         yield client
 
 
-async def test_anothers_backlog_hardly_delays_a_key_with_few_jobs(
+async def test_backlog_of_one_key_hardly_delays_another_key(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     settings = env.settings.model_copy(update={"access": "keys"})
     work = AnalysisSpy(3, 0.03)
-    async with Authenticator.open(settings) as gate, ApiKeyStore.open(settings) as keys:
+    async with Authenticator.open(settings) as authenticator, ApiKeyStore.open(settings) as keys:
         busy, other = await create_token(keys), await create_token(keys)
-        app = create_app(dataclasses.replace(gateway, authenticator=gate))
+        app = create_app(dataclasses.replace(gateway, authenticator=authenticator))
         async with serving(app) as address, open_client(address) as client:
             for _ in range(BACKLOG):
-                assert (await post_clip(client, **bearer_headers(busy))).status_code == 202
+                assert (await post_clip(client, headers=bearer_headers(busy))).status_code == 202
             async with env.running_worker(work.analyse):
                 await eventually(lambda: _have_started(work, 6), 60.0)
                 before = len(work.clip_names)
                 few = [
-                    (await post_clip(client, **bearer_headers(other))).json()["id"]
+                    (await post_clip(client, headers=bearer_headers(other))).json()["id"]
                     for _ in range(5)
                 ]
                 for job_id in few:
                     await env.wait_for_end(job_id, 60.0)
 
-    places = [work.clip_names.index(job_id) - before for job_id in few]
-    assert max(places) < BACKLOG // 2  # in turn it is every second; in a line the last of them
-    assert places == sorted(places)
+    positions = [work.clip_names.index(job_id) - before for job_id in few]
+    assert max(positions) < BACKLOG // 2  # fair: every second job; first in, first out: the last
+    assert positions == sorted(positions)
 
 
 async def _have_started(work: AnalysisSpy, count: int) -> bool | None:
@@ -73,29 +73,27 @@ async def test_interactive_jobs_overtake_bulk_jobs(
     assert (await client.get(f"/v1/jobs/{urgent[0]}")).json()["priority"] == "interactive"
 
 
-async def test_an_expired_job_is_as_if_deleted(
-    client: httpx.AsyncClient, env: JobEnvironment
-) -> None:
+async def test_expired_job_is_deleted(client: httpx.AsyncClient, env: JobEnvironment) -> None:
     brief = env.settings.model_copy(update={"job_ttl_seconds": 0.5})
-    key = {"Idempotency_Key": "once"}
-    job_id = (await post_clip(client, **key)).json()["id"]
-    async with LeaseManager.open(brief) as ledger:
-        async with dataclasses.replace(env, settings=brief, leases=ledger).running_worker(
+    headers = {"Idempotency-Key": "once"}
+    job_id = (await post_clip(client, headers=headers)).json()["id"]
+    async with LeaseManager.open(brief) as leases:
+        async with dataclasses.replace(env, settings=brief, leases=leases).running_worker(
             make_fake_analysis(3)
         ):
             await env.wait_for_end(job_id)
-        kept = (await client.get(f"/v1/jobs/{job_id}")).json()
-        async with QueueMaintenance.open(brief) as upkeep:
+        finished = (await client.get(f"/v1/jobs/{job_id}")).json()
+        async with QueueMaintenance.open(brief) as maintenance:
 
             async def expired() -> int | None:
-                return await upkeep.expire_jobs() or None
+                return await maintenance.expire_jobs() or None
 
             assert await eventually(expired) == 1
-            assert await upkeep.list_purgeable_jobs() == [job_id]
+            assert await maintenance.list_purgeable_jobs() == [job_id]
 
-    assert kept["expires_at"] > kept["finished_at"]
+    assert finished["expires_at"] > finished["finished_at"]
     assert (await client.get(f"/v1/jobs/{job_id}")).status_code == 404
     assert (await client.get("/v1/jobs")).json()["jobs"] == []
-    anew = await post_clip(client, **key)
-    assert anew.json()["id"] != job_id
-    assert "idempotency-replayed" not in anew.headers
+    repeated = await post_clip(client, headers=headers)
+    assert repeated.json()["id"] != job_id
+    assert "idempotency-replayed" not in repeated.headers

@@ -1,9 +1,12 @@
+"""Uploads over REST: forms, raw bodies, limits, and clients that stall or disconnect."""
+
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -23,29 +26,29 @@ async def read_blob(store: BlobStore, key: str) -> bytes:
     return b"".join([chunk async for chunk in await store.get(key)])
 
 
-async def post(address: str, **request: object) -> httpx.Response:
+async def post(address: str, **request: Any) -> httpx.Response:
     async with httpx.AsyncClient(base_url=address, timeout=30) as client:
-        return await client.post("/v1/jobs", **request)  # pyright: ignore[reportArgumentType]
+        return await client.post("/v1/jobs", **request)
 
 
-async def test_a_form_is_stored_and_queued(address: str, env: JobEnvironment) -> None:
+async def test_form_is_stored_and_queued(address: str, env: JobEnvironment) -> None:
     files = {"clip": ("../of/Ünïque clip.mp4", CLIP, "video/mp4")}
 
-    answer = await post(address, files=files, data={"note": "other fields are passed over"})
+    answer = await post(address, files=files, data={"note": "other fields are ignored"})
 
     assert answer.status_code == 202
     job = answer.json()
     assert f"/v1/jobs/{job['id']}" == answer.headers["location"]
     assert answer.headers["retry-after"] == "1"
     assert job["state"] == "queued"
-    told = {"filename": "Ünïque clip.mp4", "media_type": "video/mp4", "bytes": len(CLIP)}
-    assert told == job["clip"]
+    expected = {"filename": "Ünïque clip.mp4", "media_type": "video/mp4", "bytes": len(CLIP)}
+    assert expected == job["clip"]
     assert await read_blob(env.store, f"clips/{job['id']}") == CLIP
     assert (await env.queue.measure_backlog()).depth == 1
 
 
 @pytest.mark.parametrize("media_type", ["video/webm", "audio/wav", "application/octet-stream"])
-async def test_a_raw_body_is_stored_and_queued(
+async def test_raw_body_is_stored_and_queued(
     address: str, env: JobEnvironment, media_type: str
 ) -> None:
     headers = {
@@ -57,14 +60,12 @@ async def test_a_raw_body_is_stored_and_queued(
 
     assert answer.status_code == 202
     job = answer.json()
-    told = {"filename": "face.webm", "media_type": media_type, "bytes": 2 * len(CLIP)}
-    assert told == job["clip"]
+    expected = {"filename": "face.webm", "media_type": media_type, "bytes": 2 * len(CLIP)}
+    assert expected == job["clip"]
     assert await read_blob(env.store, f"clips/{job['id']}") == CLIP + CLIP
 
 
-async def test_a_form_in_tiny_pieces_is_read_like_one_in_a_single_piece(
-    address: str, env: JobEnvironment
-) -> None:
+async def test_form_in_tiny_pieces_is_parsed(address: str, env: JobEnvironment) -> None:
     body = (
         b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a.mp4"\r\n\r\n'
         b"first\r\n--x\r\nlast\r\n--xx--\r\n"
@@ -99,7 +100,7 @@ async def test_ten_posts_at_once_become_ten_jobs_with_results(
         assert CLIP + bytes([number]) == await read_blob(env.store, f"clips/{job_id}")
 
 
-async def test_a_burst_of_posts_waits_for_redis_and_none_is_refused(
+async def test_burst_of_uploads_waits_for_redis_and_none_is_refused(
     address: str, env: JobEnvironment
 ) -> None:
     answers = await asyncio.gather(*(_post_raw(address) for _ in range(300)))
@@ -109,7 +110,7 @@ async def test_a_burst_of_posts_waits_for_redis_and_none_is_refused(
 
 
 async def _post_raw(address: str) -> bytes:
-    """On a bare socket: a client library takes more of the one event loop than the gateway."""
+    """POST over a plain socket: an HTTP client would take more CPU time than the gateway."""
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = (
@@ -122,7 +123,7 @@ async def _post_raw(address: str) -> bytes:
     return answer
 
 
-async def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(
+async def test_declared_length_beyond_the_limit_is_refused_before_the_body(
     address: str, gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     host, port = address.removeprefix("http://").split(":")
@@ -142,7 +143,7 @@ async def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(
 
 
 @pytest.mark.parametrize("as_form", [True, False])
-async def test_an_oversized_upload_is_refused_while_it_is_sent(
+async def test_oversized_upload_is_refused_while_it_is_sent(
     address: str, env: JobEnvironment, as_form: bool
 ) -> None:
     sent = 0
@@ -164,7 +165,7 @@ async def test_an_oversized_upload_is_refused_while_it_is_sent(
 
 
 @pytest.mark.parametrize("as_form", [True, False])
-async def test_a_disconnected_client_leaves_nothing(
+async def test_disconnected_client_leaves_nothing(
     address: str, env: JobEnvironment, as_form: bool
 ) -> None:
     host, port = address.removeprefix("http://").split(":")
@@ -179,17 +180,18 @@ async def test_a_disconnected_client_leaves_nothing(
     writer.write(head + bytes(500_000))
     await writer.drain()
 
-    async def began() -> bool | None:
+    async def is_storing() -> bool | None:
         return bool(env.list_stored_files("clips")) or None
 
-    await eventually(began)
+    await eventually(is_storing)
     writer.close()
 
-    async def gone() -> bool | None:
-        told = env.metrics.http_request_duration_seconds.labels("POST", "/v1/jobs", "408")
-        return (told._sum.get() > 0) or None  # pyright: ignore[reportPrivateUsage]
+    async def is_refused() -> bool | None:
+        labels = {"method": "POST", "route": "/v1/jobs", "status": "408"}
+        name = "circumplex_http_request_duration_seconds_count"
+        return bool(env.metrics.registry.get_sample_value(name, labels)) or None
 
-    await eventually(gone)
+    await eventually(is_refused)
     assert env.list_stored_files("clips") == []
     assert (await env.queue.measure_backlog()).depth == 0
 
@@ -203,7 +205,7 @@ async def test_a_disconnected_client_leaves_nothing(
     ],
 )
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=xx", "video/mp4"])
-async def test_a_stalled_upload_is_refused_and_leaves_nothing(
+async def test_stalled_upload_is_refused_and_leaves_nothing(
     gateway: GatewayContext, env: JobEnvironment, kind: str, sent: bytes
 ) -> None:
     settings = env.settings.model_copy(update={"upload_idle_seconds": 0.3})
@@ -226,7 +228,7 @@ async def test_a_stalled_upload_is_refused_and_leaves_nothing(
     assert env.list_stored_files("clips") == []
 
 
-async def test_an_upload_may_be_slow_as_long_as_it_goes_on(
+async def test_slow_but_steady_upload_is_accepted(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     async def slow() -> AsyncIterator[bytes]:
@@ -241,7 +243,7 @@ async def test_an_upload_may_be_slow_as_long_as_it_goes_on(
     assert answer.status_code == 202
 
 
-async def test_a_form_cut_short_leaves_nothing(address: str, env: JobEnvironment) -> None:
+async def test_truncated_form_leaves_nothing(address: str, env: JobEnvironment) -> None:
     body = b'--xx\r\nContent-Disposition: form-data; name="clip"; filename="a"\r\n\r\nbytes'
     headers = {"Content-Type": "multipart/form-data; boundary=xx"}
 

@@ -1,4 +1,4 @@
-"""Servers run as children: what they leave behind, and how they say that they cannot start."""
+"""Embedded servers: start failures, shutdown, and no process left behind."""
 
 from __future__ import annotations
 
@@ -54,18 +54,19 @@ def test_a_killed_parent_ends_its_server(tmp_path: Path) -> None:
     wait_until(lambda: not is_listening(port))
 
 
-def test_redis_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
+def test_redis_data_survives_a_restart(tmp_path: Path) -> None:
     for expected in (None, b"1"):
         with (
             run_redis(data_dir=tmp_path / "data", logs_dir=tmp_path) as url,
-            redis.Redis.from_url(url) as client,
+            redis.Redis.from_url(url) as client,  # pyright: ignore[reportUnknownMemberType]  # its keyword arguments have no types
         ):
-            assert client.get("kept") == expected
-            client.set("kept", 1)
-            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.get("count") == expected
+            client.set("count", 1)
+            policy = client.config_get("maxmemory-policy")  # pyright: ignore[reportUnknownMemberType]  # its keyword arguments have no types
+            assert policy == {"maxmemory-policy": "noeviction"}
 
 
-def test_redis_listens_on_the_port_it_was_given_and_leaves_it(tmp_path: Path) -> None:
+def test_redis_listens_on_the_given_port_until_its_context_ends(tmp_path: Path) -> None:
     [port] = find_free_ports(1)
     with run_redis(data_dir=tmp_path, logs_dir=tmp_path, port=port) as url:
         assert url == f"redis://127.0.0.1:{port}/0"
@@ -73,10 +74,10 @@ def test_redis_listens_on_the_port_it_was_given_and_leaves_it(tmp_path: Path) ->
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    with socket.socket() as held:
-        held.bind((LOOPBACK, 0))
-        held.listen()
-        port = held.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         with (
             pytest.raises(EmbeddedServerNotStarted, match=f"port {port} is in use"),
             run_redis(data_dir=tmp_path, logs_dir=tmp_path, port=port),
@@ -84,7 +85,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
             pass
 
 
-def test_a_server_that_dies_at_its_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_its_start_raises_with_the_end_of_its_log(tmp_path: Path) -> None:
     with (
         pytest.raises(
             EmbeddedServerNotStarted, match=r"(?s)Broken ended with status 3.*no such luck"
@@ -100,7 +101,7 @@ def test_a_server_that_dies_at_its_start_shows_the_end_of_its_log(tmp_path: Path
         pass
 
 
-def test_a_server_that_never_gets_ready_is_stopped_and_named(tmp_path: Path) -> None:
+def test_a_server_that_is_never_ready_is_stopped_and_named(tmp_path: Path) -> None:
     with (
         pytest.raises(EmbeddedServerNotStarted, match="Slow was not ready after 0 s"),
         run_process(
@@ -114,7 +115,7 @@ def test_a_server_that_never_gets_ready_is_stopped_and_named(tmp_path: Path) -> 
         pass
 
 
-def test_triton_that_is_not_unpacked_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_triton_raises_with_the_remedy(tmp_path: Path) -> None:
     with (
         pytest.raises(EmbeddedServerNotStarted, match="make setup"),
         run_triton(server_dir=tmp_path, repository=tmp_path, logs_dir=tmp_path),
@@ -122,7 +123,9 @@ def test_triton_that_is_not_unpacked_says_what_to_do(tmp_path: Path) -> None:
         pass
 
 
-def test_a_repository_without_exports_says_what_to_do(triton_dir: Path, tmp_path: Path) -> None:
+def test_a_repository_without_exports_raises_with_the_remedy(
+    triton_dir: Path, tmp_path: Path
+) -> None:
     with (
         pytest.raises(EmbeddedServerNotStarted, match="not exported: any model"),
         run_triton(
@@ -132,7 +135,7 @@ def test_a_repository_without_exports_says_what_to_do(triton_dir: Path, tmp_path
         pass
 
 
-def test_a_model_that_is_newer_than_the_export_is_named(triton_dir: Path, tmp_path: Path) -> None:
+def test_a_model_missing_from_the_export_is_named(triton_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "config.pbtxt").write_text('name: "newer"\nbackend: "pytorch"\n')
     with (
@@ -145,24 +148,24 @@ def test_a_model_that_is_newer_than_the_export_is_named(triton_dir: Path, tmp_pa
 def test_model_processes_end_with_a_killed_unreaped_server(
     triton_dir: Path, mini_repository: Path, tmp_path: Path
 ) -> None:
-    def of_this_process(name: str) -> set[psutil.Process]:
+    def subprocesses(name: str) -> set[psutil.Process]:
         found = psutil.Process().children(recursive=True)
-        return {part for part in found if name in part.name()}
+        return {each for each in found if name in each.name()}
 
-    before = of_this_process("triton")
+    before = subprocesses("triton")
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path):
-        started = of_this_process("triton") - before
-        [server] = [part for part in started if part.name() == "tritonserver"]
+        started = subprocesses("triton") - before
+        [server] = [each for each in started if each.name() == "tritonserver"]
         models = server.children(recursive=True)
         assert len(models) >= 4
-        # what they go by, since their parent may be gone before they can look
+        # the server's pid, by which they notice its end
         assert {model.cmdline()[5] for model in models} == {str(server.pid)}
         server.kill()
         wait_until(lambda: not any(map(psutil.Process.is_running, models)))
         assert server.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_models_process_that_waits_for_a_dead_server_is_ended() -> None:
+def test_a_model_process_that_waits_for_a_dead_server_is_killed() -> None:
     wait = "import sys; sys.stdin.read()"
     with shared_memory_prefix() as prefix:
         command = [sys.executable, "-c", wait, f"{prefix}region"]

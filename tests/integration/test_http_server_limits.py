@@ -1,4 +1,4 @@
-"""What a client may take of the gateway: time, bytes, connections. On raw sockets."""
+"""Limits of the HTTP server on time, bytes and connections, tested over raw sockets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.processes import running_service
 from tests.integration.servers import free_port, serving
 
 TIMEOUT_SECONDS = 20.0
-"""What ends in a second or two is given so long on a busy machine."""
+"""Ample time for what takes a second or two on an idle machine."""
 REQUEST_HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
 
 
@@ -33,7 +33,7 @@ class RawHttpClient:
     writer: asyncio.StreamWriter
 
     async def read_response(self) -> tuple[int, dict[str, str], bytes]:
-        """The next answer on this connection: status, headers, body."""
+        """Read the next response: status, headers, body."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             status, *lines = head.strip().split("\r\n")
@@ -51,7 +51,7 @@ class RawHttpClient:
         return status, problem["code"]
 
     async def read_until_closed(self) -> bytes:
-        """What comes until the server closes."""
+        """Read until the server closes the connection."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await self.reader.read()
@@ -86,10 +86,10 @@ def count_ended_connections(gateway: GatewayContext, reason: str) -> float:
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    async def look() -> bool | None:
+    async def poll() -> bool | None:
         return condition() or None
 
-    await eventually(look, TIMEOUT_SECONDS)
+    await eventually(poll, TIMEOUT_SECONDS)
 
 
 async def test_an_unfinished_head_times_out(gateway: GatewayContext) -> None:
@@ -107,7 +107,7 @@ async def test_an_unfinished_head_times_out(gateway: GatewayContext) -> None:
 
 
 async def test_a_slowly_sent_head_times_out(gateway: GatewayContext) -> None:
-    async def drip(client: RawHttpClient) -> None:
+    async def send_slowly(client: RawHttpClient) -> None:
         while not client.writer.is_closing():
             client.writer.write(b"X")
             await asyncio.sleep(0.05)
@@ -116,9 +116,9 @@ async def test_a_slowly_sent_head_times_out(gateway: GatewayContext) -> None:
         serving_with_settings(gateway, request_head_timeout_seconds=0.5) as address,
         open_raw_client(address, REQUEST_HEAD) as client,
     ):
-        dripping = asyncio.create_task(drip(client))
+        sending = asyncio.create_task(send_slowly(client))
         assert await client.read_problem() == (408, "request_too_slow")
-        dripping.cancel()
+        sending.cancel()
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_an_upload_that_is_too_slow_is_ended(
     )
     bounds = {"upload_idle_seconds": 1.0, "upload_min_bytes_per_second": 1000.0}
 
-    async def drip(client: RawHttpClient) -> None:
+    async def send_slowly(client: RawHttpClient) -> None:
         while True:
             client.writer.write(b"12345")
             await asyncio.sleep(0.1)
@@ -177,19 +177,19 @@ async def test_an_upload_that_is_too_slow_is_ended(
         serving_with_settings(gateway, **bounds) as address,
         open_raw_client(address, head) as client,
     ):
-        dripping = asyncio.create_task(drip(client))
+        sending = asyncio.create_task(send_slowly(client))
         assert await client.read_problem() == (408, "upload_interrupted")
-        dripping.cancel()
+        sending.cancel()
     assert env.list_stored_files("clips") == []
 
 
-async def _make_big_result(rooms: JobEnvironment) -> tuple[str, int]:
-    """A job with a result that no socket's buffers can hold."""
-    job_id = await rooms.submit()
-    async with rooms.running_worker(make_fake_analysis(5)):
-        record = await rooms.wait_for_end(job_id)
+async def _make_big_result(env: JobEnvironment) -> tuple[str, int]:
+    """Make a job whose result exceeds the buffers of a socket; returns its URL and size."""
+    job_id = await env.submit()
+    async with env.running_worker(make_fake_analysis(5)):
+        record = await env.wait_for_end(job_id)
     part = b"x" * 2**20
-    size = await rooms.store.put(record.result_key("csv"), iterate_chunks(*[part] * 16))
+    size = await env.store.put(record.result_key("csv"), iterate_chunks(*[part] * 16))
     return f"/v1/jobs/{job_id}/result?format=csv", size
 
 
@@ -200,10 +200,10 @@ async def test_a_client_that_does_not_read_is_disconnected_and_a_slow_one_is_not
     request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode()
     async with serving_with_settings(gateway, response_stall_seconds=1.5) as address:
         host, port = address.removeprefix("http://").split(":")
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
-            deaf.connect((host, int(port)))
-            deaf.sendall(request)
+        with socket.socket() as stalled:
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+            stalled.connect((host, int(port)))
+            stalled.sendall(request)
             async with open_raw_client(address, request) as slow:
                 received = 0
                 while part := await slow.reader.read(2**20):
@@ -236,8 +236,8 @@ async def test_a_new_connection_is_refused_when_all_are_busy(
     async with serving_with_settings(gateway, max_connections_per_client=2) as address:
         async with open_raw_client(address, head) as one, open_raw_client(address, head) as two:
             await wait_until(lambda: len(env.list_stored_files("clips")) == 2)
-            async with open_raw_client(address) as newcomer:
-                assert await newcomer.read_problem() == (503, "connections_exhausted")
+            async with open_raw_client(address) as extra:
+                assert await extra.read_problem() == (503, "connections_exhausted")
             for each in (one, two):
                 each.writer.write(b"more")
                 assert (await each.read_response())[0] == 202
@@ -251,7 +251,7 @@ async def test_500_silent_connections_do_not_block_a_job(env: JobEnvironment) ->
     settings = env.settings.model_copy(update=update)
     address = f"http://127.0.0.1:{port}"
     with running_service(settings, "gateway") as process:
-        await _is_up(address)
+        await _wait_until_live(address)
         before = psutil.Process(process.pid).memory_info().rss
         idle = [open_raw_client(address, REQUEST_HEAD + b"X: " + b"x" * 2**14) for _ in range(500)]
         clients = [await each.__aenter__() for each in idle]
@@ -267,17 +267,17 @@ async def test_500_silent_connections_do_not_block_a_job(env: JobEnvironment) ->
         for each in idle:
             await each.__aexit__(None, None, None)
 
-    told = [end for end in ends if end.startswith(b"HTTP/1.1 408")]
-    assert len(told) > 400  # the others gave way to those who asked
+    timed_out = [end for end in ends if end.startswith(b"HTTP/1.1 408")]
+    assert len(timed_out) > 400  # the others were evicted for new connections
     assert grown < 100 * 2**20
 
 
-async def _is_up(address: str) -> None:
-    async def look() -> bool | None:
+async def _wait_until_live(address: str) -> None:
+    async def is_live() -> bool | None:
         try:
             async with httpx.AsyncClient(base_url=address) as client:
                 return (await client.get("/health/live")).is_success or None
         except httpx.TransportError:
             return None
 
-    await eventually(look, 60.0)
+    await eventually(is_live, 60.0)

@@ -1,4 +1,4 @@
-"""The JavaScript client against a gateway's real door, over lines that break."""
+"""The JavaScript client against the gateway's WebSocket route, over flaky connections."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def serving_streams_over_websocket(
 
 
 def valences_by_index(messages: Iterable[Mapping[str, Any]], *, final: bool) -> dict[int, float]:
-    """By index, in the order of their coming; fails where one comes twice."""
+    """Return valences by frame index, in order of arrival; fails on repeated indices."""
     values: dict[int, float] = {}
     for message in messages:
         if message["type"] == "frame_result" and message["is_final"] == final:
@@ -64,7 +64,7 @@ async def test_the_unit_tests_of_the_client_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "pieces", "remembers"),
+    ("config", "chunks", "keeps_stream_state"),
     [
         (FRAME_CONFIG, make_frames(), True),
         (FRAME_CONFIG, make_frames(), False),
@@ -73,49 +73,53 @@ async def test_the_unit_tests_of_the_client_pass() -> None:
     ids=["frames-same_gateway", "frames-another_gateway", "container-another_gateway"],
 )
 async def test_cut_connections_leave_no_gap_and_no_repetition(
-    gateway: GatewayContext, config: Mapping[str, Any], pieces: list[MediaChunk], remembers: bool
+    gateway: GatewayContext,
+    config: Mapping[str, Any],
+    chunks: list[MediaChunk],
+    keeps_stream_state: bool,
 ) -> None:
-    chance = random.Random(4)
-    lives = iter([chance.choice([100, 4_000, 12_000, 30_000]) for _ in range(5)])
-    streams = StubStreamManager(StubAnnotationServicer(keeps_stream_state=remembers))
+    generator = random.Random(4)
+    byte_budgets = iter([generator.choice([100, 4_000, 12_000, 30_000]) for _ in range(5)])
+    streams = StubStreamManager(StubAnnotationServicer(keeps_stream_state=keeps_stream_state))
     async with serving_streams_over_websocket(gateway, streams) as address:
-        relay = FlakyProxy(int(address.rpartition(":")[2]), lives)
-        async with running_proxy(relay) as port:
+        proxy = FlakyProxy(int(address.rpartition(":")[2]), byte_budgets)
+        async with running_proxy(proxy) as port:
             url = websocket_url(f"http://127.0.0.1:{port}")
-            told = await run_session(url, config, pieces, pause_milliseconds=1)
+            messages = await run_session(url, config, chunks, pause_milliseconds=1)
 
-    assert relay.cut_count >= 3
+    assert proxy.cut_count >= 3
     assert len(streams.callers) >= 3
-    finals, provisional = valences_by_index(told, final=True), valences_by_index(told, final=False)
+    finals = valences_by_index(messages, final=True)
+    provisional = valences_by_index(messages, final=False)
     assert list(finals) == list(range(FRAME_COUNT))
-    assert list(finals.values()) == pytest.approx(expected_valences(pieces), abs=1e-12)
+    assert list(finals.values()) == pytest.approx(expected_valences(chunks), abs=1e-12)
     assert list(provisional) == sorted(provisional)
-    assert told[0]["type"] == "config_ack"
-    assert told[-1]["type"] == "summary"
-    assert (told[-1]["frames"], told[-1]["flags"]) == (
+    assert messages[0]["type"] == "config_ack"
+    assert messages[-1]["type"] == "summary"
+    assert (messages[-1]["frames"], messages[-1]["flags"]) == (
         FRAME_COUNT,
-        list(expected_audio_flag(pieces)),
+        list(expected_audio_flag(chunks)),
     )
 
 
 async def test_a_drained_stream_resumes_at_another_gateway(gateway: GatewayContext) -> None:
-    pieces, stand_in = make_frames(), StubAnnotationServicer(keeps_stream_state=False)
-    stand_in.drain_at = 40
-    async with serving_streams_over_websocket(gateway, StubStreamManager(stand_in)) as address:
-        told = await run_session(websocket_url(address), FRAME_CONFIG, pieces)
-    assert list(valences_by_index(told, final=True).values()) == pytest.approx(
-        expected_valences(pieces), abs=1e-12
+    chunks, servicer = make_frames(), StubAnnotationServicer(keeps_stream_state=False)
+    servicer.drain_at = 40
+    async with serving_streams_over_websocket(gateway, StubStreamManager(servicer)) as address:
+        messages = await run_session(websocket_url(address), FRAME_CONFIG, chunks)
+    assert list(valences_by_index(messages, final=True).values()) == pytest.approx(
+        expected_valences(chunks), abs=1e-12
     )
-    assert [bool(config.resume_token) for config in stand_in.configs] == [False, True]
+    assert [bool(config.resume_token) for config in servicer.configs] == [False, True]
 
 
 async def test_a_full_gateway_is_retried(gateway: GatewayContext) -> None:
-    pieces, stand_in = make_frames(10), StubAnnotationServicer()
-    stand_in.next_errors = [make_error_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "streams_full")]
-    async with serving_streams_over_websocket(gateway, StubStreamManager(stand_in)) as address:
-        told = await run_session(websocket_url(address), FRAME_CONFIG, pieces)
-    assert list(valences_by_index(told, final=True).values()) == pytest.approx(
-        expected_valences(pieces), abs=1e-12
+    chunks, servicer = make_frames(10), StubAnnotationServicer()
+    servicer.next_errors = [make_error_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "streams_full")]
+    async with serving_streams_over_websocket(gateway, StubStreamManager(servicer)) as address:
+        messages = await run_session(websocket_url(address), FRAME_CONFIG, chunks)
+    assert list(valences_by_index(messages, final=True).values()) == pytest.approx(
+        expected_valences(chunks), abs=1e-12
     )
 
 
@@ -123,10 +127,10 @@ async def test_a_full_gateway_is_retried(gateway: GatewayContext) -> None:
 async def test_a_permanent_error_is_raised(gateway: GatewayContext, error: Any) -> None:
     streams = FakeStreams(error=make_error(error))
     async with serving_streams_over_websocket(gateway, streams) as address:
-        told = await run_session(
+        messages = await run_session(
             websocket_url(address), JPEG_CONFIG["config"], make_frames(10)[::2]
         )
-    assert [message for message in told if message["type"] == "failed"] == [
+    assert [message for message in messages if message["type"] == "failed"] == [
         {
             "type": "failed",
             "code": error.code,
@@ -138,7 +142,7 @@ async def test_a_permanent_error_is_raised(gateway: GatewayContext, error: Any) 
 
 
 async def test_an_absent_gateway_is_an_error_after_retries() -> None:
-    told = await run_session(
-        "ws://127.0.0.1:1/v1/live", JPEG_CONFIG["config"], [], reconnectSeconds=0.5
+    messages = await run_session(
+        "ws://127.0.0.1:1/v1/live", JPEG_CONFIG["config"], [], reconnectTimeoutSeconds=0.5
     )
-    assert told[-1]["code"] == "connection_lost"
+    assert messages[-1]["code"] == "connection_lost"

@@ -1,4 +1,4 @@
-"""Whatever is done to jobs in whatever order, the queue's books agree."""
+"""Property test: random operations keep records, schedule and indices of the queue consistent."""
 
 from __future__ import annotations
 
@@ -6,160 +6,186 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import pytest
-from redis.asyncio import Redis
 
 from service.domain.options import Priority
 from service.errors import CircumplexError, ClipTooLong
+from service.jobs.queue.database import ALL_OWNERS, PACKAGE, PRELUDE, SCRIPTS, QueueMaintenance
 from service.jobs.queue.leases import AttemptSuperseded, Claim
-from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobState
-from service.redis_client.client import connect_redis
-from service.redis_client.scripts import load_script
+from service.redis_client.client import Redis, connect_redis, list_members, load_script
 from tests.integration.job_environment import JobEnvironment
+from tests.integration.redis_access import list_keys, read_hash
 
 STEPS = 200
 OWNERS = ("a", "b", "c")
+SORTED_SETS = {"clip_expiry", "delayed", "expiry", "index", "leases", "owners", "waiting"}
 
 
 class RandomOperations:
-    """Random steps by a gateway, workers that die, and upkeep; each may come too late."""
+    """Random operations of a gateway, of workers that may be lost, and of a janitor."""
 
     def __init__(
-        self, rooms: JobEnvironment, upkeep: QueueMaintenance, redis: Redis, seed: int
+        self, env: JobEnvironment, maintenance: QueueMaintenance, redis: Redis, seed: int
     ) -> None:
-        self.rooms = rooms
-        self.upkeep = upkeep
+        self.env = env
+        self.maintenance = maintenance
         self.redis = redis
         self.rng = random.Random(seed)
-        self.jobs: list[str] = ["nobody"]
+        self.jobs: list[str] = ["unknown"]
         self.claims: list[Claim] = []
 
     def run_one(self) -> Awaitable[object]:
-        desk, ledger, chance = self.rooms.queue, self.rooms.leases, self.rng
-        job_id = chance.choice(self.jobs[-12:])
+        queue, leases, rng = self.env.queue, self.env.leases, self.rng
+        job_id = rng.choice(self.jobs[-12:])
         steps: list[tuple[int, Callable[[], Awaitable[object]]]] = [
             (6, self.submit),
             (6, self.claim),
-            (1, lambda: desk.cancel(job_id)),
-            (1, lambda: desk.retry(job_id)),
-            (1, lambda: desk.remove(job_id)),
-            (1, self.upkeep.expire_jobs),
-            (1, self.upkeep.list_expired_clips),
+            (1, lambda: queue.cancel(job_id)),
+            (1, lambda: queue.retry(job_id)),
+            (1, lambda: queue.remove(job_id)),
+            (1, self.maintenance.expire_jobs),
+            (1, self.maintenance.list_expired_clips),
             (1, self.make_one_due),
         ]
         if self.claims:
-            claim = chance.choice(self.claims[-6:])
+            claim = rng.choice(self.claims[-6:])
             steps += [
-                (2, lambda: ledger.renew(claim, chance.randrange(9), 9)),
-                (2, lambda: ledger.succeed(claim, frames=9, result_bytes=chance.randrange(99))),
-                (1, lambda: ledger.fail(claim, ClipTooLong())),
-                (1, lambda: ledger.defer(claim, seconds=60.0, deferrals=1)),
-                (1, lambda: ledger.release(claim)),
+                (2, lambda: leases.renew(claim, rng.randrange(9), 9)),
+                (2, lambda: leases.succeed(claim, frames=9, result_bytes=rng.randrange(99))),
+                (1, lambda: leases.fail(claim, ClipTooLong())),
+                (1, lambda: leases.defer(claim, seconds=60.0, deferrals=1)),
+                (1, lambda: leases.release(claim)),
                 (2, lambda: self.lose_worker(claim)),
             ]
         weights, calls = zip(*steps, strict=True)
-        return chance.choices(calls, weights)[0]()
+        return rng.choices(calls, weights)[0]()
 
     async def submit(self) -> None:
         priority = self.rng.choice(tuple(Priority))
-        self.jobs.append(await self.rooms.submit(self.rng.choice(OWNERS), priority))
+        self.jobs.append(await self.env.submit(self.rng.choice(OWNERS), priority))
 
     async def claim(self) -> None:
-        claimed = await self.rooms.leases.claim()
+        claimed = await self.env.leases.claim()
         if claimed.claim is not None:
             self.claims.append(claimed.claim)
 
     async def lose_worker(self, claim: Claim) -> None:
-        leases = f"{self.rooms.settings.queue_name}:leases"
-        await self.redis.zadd(leases, {claim.job_id: 1}, xx=True)
+        await self.redis.zadd(self.env.key("leases"), {claim.job_id: 1}, xx=True)
 
     async def make_one_due(self) -> None:
-        """Some time passes for one that was put off, or whose end was long ago."""
-        for book in ("delayed", "expiry", "clip_expiry"):
-            name = f"{self.rooms.settings.queue_name}:{book}"
-            for job_id in await self.redis.zrange(name, 0, 0):
-                await self.redis.zadd(name, {job_id: 1.0})
+        """Make a deferred job, an expiring job and an expiring clip due."""
+        for name in ("delayed", "expiry", "clip_expiry"):
+            for job_id in await list_members(self.redis, self.env.key(name), 0, 0):
+                await self.redis.zadd(self.env.key(name), {job_id: 1.0})
 
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_queue_indices_stay_consistent(env: JobEnvironment, seed: int) -> None:
     async with (
-        QueueMaintenance.open(env.settings) as upkeep,
+        QueueMaintenance.open(env.settings) as maintenance,
         connect_redis(env.settings.redis_url) as redis,
     ):
-        play = RandomOperations(env, upkeep, redis, seed)
+        operations = RandomOperations(env, maintenance, redis, seed)
         seen: set[str] = set()
         for _ in range(STEPS):
             try:
-                await play.run_one()
+                await operations.run_one()
             except (CircumplexError, AttemptSuperseded) as refusal:
                 seen.add(type(refusal).__name__)
-            except AssertionError:
-                seen.add("nothing to lose")
-            await _check_indices(redis, env.settings.queue_name)
+            await _QueueState.check(redis, env.key(""))
     assert {"JobUnknown", "AttemptSuperseded"} <= seen
 
 
-async def _check_indices(redis: Redis, prefix: str) -> None:
-    names = [name async for name in redis.scan_iter(f"{prefix}:*", count=1000)]
-    books = {name.removeprefix(f"{prefix}:") for name in names}
-    jobs = {
-        book.removeprefix("job:"): await redis.hgetall(f"{prefix}:{book}")
-        for book in books
-        if book.startswith("job:")
-    }
+@dataclass(frozen=True, kw_only=True)
+class _QueueState:
+    """Everything that a queue stores: records by job id, sorted sets by name, stored bytes."""
 
-    async def members(book: str) -> set[str]:
-        return set(await redis.zrange(f"{prefix}:{book}", 0, -1))
+    jobs: dict[str, dict[str, str]]
+    members: dict[str, set[str]]
+    stored_bytes: dict[str, int]
 
-    def those(state: JobState) -> set[str]:
-        return {job_id for job_id, job in jobs.items() if job["state"] == state}
+    @classmethod
+    async def read(cls, redis: Redis, prefix: str) -> _QueueState:
+        names = [key.removeprefix(prefix) for key in await list_keys(redis, prefix)]
+        sorted_sets = [name for name in names if name.partition(":")[0] in SORTED_SETS]
+        stored = await read_hash(redis, f"{prefix}stored")
+        return cls(
+            jobs={
+                name.removeprefix("job:"): await read_hash(redis, f"{prefix}{name}")
+                for name in names
+                if name.startswith("job:")
+            },
+            members={
+                name: set(await list_members(redis, f"{prefix}{name}")) for name in sorted_sets
+            },
+            stored_bytes={owner: int(size) for owner, size in stored.items() if int(size)},
+        )
 
-    waiting = {book: await members(book) for book in books if book.startswith("waiting:")}
-    in_rooms = [job_id for room in waiting.values() for job_id in room]
-    delayed = await members("delayed")
-    assert sorted([*in_rooms, *delayed]) == sorted(those(JobState.QUEUED))
-    assert await members("leases") == those(JobState.RUNNING)
-    ended = those(JobState.SUCCEEDED) | those(JobState.FAILED) | those(JobState.CANCELLED)
-    assert await members("expiry") == ended
-    assert await members("clip_expiry") <= ended
+    @classmethod
+    async def check(cls, redis: Redis, prefix: str) -> None:
+        state = await cls.read(redis, prefix)
+        state.check_schedule()
+        state.check_owners()
+        state.check_indices()
+        state.check_stored_bytes()
 
-    turns: dict[str, set[str]] = defaultdict(set)
-    for book, room in waiting.items():
-        _, priority, owner = book.split(":")
-        turns[priority].add(owner)
-        for job_id in room:
-            assert (jobs[job_id]["priority"], jobs[job_id]["owner"]) == (priority, owner)
-    for priority in Priority:
-        assert await members(f"turns:{priority}") == turns[priority]
+    def select(self, *states: JobState) -> set[str]:
+        return {job_id for job_id, job in self.jobs.items() if job["state"] in states}
 
-    listed: dict[str, set[str]] = defaultdict(set)
-    for job_id, job in jobs.items():
-        for owner in (job["owner"], "*"):
-            listed[f"index:{owner}"].add(job_id)
-            listed[f"index:{owner}:{job['state']}"].add(job_id)
-            if "error_code" in job:
-                listed[f"index:{owner}:{job['state']}:{job['error_code']}"].add(job_id)
-    assert listed == {b: await members(b) for b in books if b.startswith("index:")}
+    def find(self, name: str) -> set[str]:
+        return self.members.get(name, set())
 
-    stored: dict[str, int] = defaultdict(int)
-    for job in jobs.values():
-        kept = 0 if "clip_dropped" in job else int(job["clip_bytes"])
-        for owner in (job["owner"], "*"):
-            stored[owner] += kept + int(job["result_bytes"])
-    found = await redis.hgetall(f"{prefix}:stored")
-    assert dict(stored) == {owner: int(size) for owner, size in found.items() if int(size)}
+    def starting_with(self, prefix: str) -> dict[str, set[str]]:
+        return {name: ids for name, ids in self.members.items() if name.startswith(prefix)}
+
+    def check_schedule(self) -> None:
+        waiting = [job_id for ids in self.starting_with("waiting:").values() for job_id in ids]
+        assert sorted([*waiting, *self.find("delayed")]) == sorted(self.select(JobState.QUEUED))
+        assert self.find("leases") == self.select(JobState.RUNNING)
+        ended = self.select(JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+        assert self.find("expiry") == ended
+        assert self.find("clip_expiry") <= ended
+
+    def check_owners(self) -> None:
+        owners: dict[str, set[str]] = defaultdict(set)
+        for name, job_ids in self.starting_with("waiting:").items():
+            _, priority, owner = name.split(":")
+            owners[priority].add(owner)
+            for job_id in job_ids:
+                job = self.jobs[job_id]
+                assert (job["priority"], job["owner"]) == (priority, owner)
+        for priority in Priority:
+            assert self.find(f"owners:{priority}") == owners[priority]
+
+    def check_indices(self) -> None:
+        expected: dict[str, set[str]] = defaultdict(set)
+        for job_id, job in self.jobs.items():
+            for owner in (job["owner"], ALL_OWNERS):
+                expected[f"index:{owner}"].add(job_id)
+                expected[f"index:{owner}:{job['state']}"].add(job_id)
+                if "error_code" in job:
+                    expected[f"index:{owner}:{job['state']}:{job['error_code']}"].add(job_id)
+        assert expected == self.starting_with("index:")
+
+    def check_stored_bytes(self) -> None:
+        expected: dict[str, int] = defaultdict(int)
+        for job in self.jobs.values():
+            clip_bytes = 0 if "clip_dropped" in job else int(job["clip_bytes"])
+            for owner in (job["owner"], ALL_OWNERS):
+                expected[owner] += clip_bytes + int(job["result_bytes"])
+        assert dict(expected) == self.stored_bytes
 
 
 def test_scripts_and_records_use_the_same_names() -> None:
-    source = load_script("claim")
+    sources = [load_script(PACKAGE, name) for name in (PRELUDE, *SCRIPTS)]
+    source = "\n".join(sources)
+    priorities = re.search(r"local PRIORITIES = {(.*?)}", source)
+    assert priorities
+    states = re.findall(r"state [=~]= '(\w+)'|(?:set_state|finish)\(id, '(\w+)'", source)
 
-    def names(table: str) -> list[str]:
-        found = re.search(rf"local {table} = {{(.*?)}}", source)
-        assert found
-        return re.findall(r"'(\w+)'", found[1])
-
-    assert names("PRIORITIES") == list(Priority)
-    assert names("STATES") == list(JobState)
+    assert re.findall(r"'(\w+)'", priorities[1]) == list(Priority)
+    assert {name for pair in states for name in pair if name} <= set(JobState)
+    assert len(states) > len(JobState)

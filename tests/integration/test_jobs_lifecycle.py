@@ -1,3 +1,5 @@
+"""Tests of the life of a job with a worker: success, failure, deferral, loss and drain."""
+
 from __future__ import annotations
 
 import asyncio
@@ -8,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from service.domain.clip import AnalysisEvent
 from service.domain.media import Flag
 from service.domain.options import AnalysisOptions
-from service.domain.timeline import AnalysisEvent
 from service.errors import (
     ClipTooLong,
     DecoderKilled,
@@ -18,9 +20,11 @@ from service.errors import (
     JobUnknown,
 )
 from service.jobs.queue.leases import AttemptSuperseded, Claim
-from service.jobs.record import JobRecord, JobState
+from service.jobs.record import JobState
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
-from tests.integration.job_environment import JobEnvironment, eventually
+from tests.integration.job_environment import JobEnvironment, until
+
+READINESS_CHECKS = 5
 
 
 async def test_a_job_is_analysed_and_published(env: JobEnvironment) -> None:
@@ -36,22 +40,18 @@ async def test_a_job_is_analysed_and_published(env: JobEnvironment) -> None:
     assert (await env.queue.measure_backlog()).depth == 0
 
 
-async def test_progress_is_seen_while_the_job_runs(env: JobEnvironment) -> None:
+async def test_progress_is_reported_while_the_job_runs(env: JobEnvironment) -> None:
     job_id = await env.submit()
 
-    async def half_done() -> JobRecord | None:
-        record = await env.queue.find(job_id)
-        return record if 0 < record.frames_done < 20 else None
-
     async with env.running_worker(make_fake_analysis(20, frame_seconds=0.05)):
-        record = await eventually(half_done)
+        record = await env.wait_for_job(job_id, lambda job: 0 < job.frames_done < 20)
         assert record.frames_total == 20
         assert record.state == JobState.RUNNING
         assert record.frames_done / 20 == record.fraction
         await env.wait_for_end(job_id)
 
 
-async def test_a_clip_at_fault_fails_its_job_at_once(env: JobEnvironment) -> None:
+async def test_a_clip_error_fails_the_job_without_another_attempt(env: JobEnvironment) -> None:
     job_id = await env.submit()
 
     async with env.running_worker(make_failing_analysis(ClipTooLong("5 hours"))):
@@ -77,7 +77,10 @@ async def test_a_short_dependency_outage_costs_one_retry(env: JobEnvironment) ->
     job_id = await env.submit()
     analyses = iter([make_failing_analysis(InferenceUnavailable()), make_fake_analysis(10)])
 
-    async with env.running_worker(lambda *told: next(analyses)(*told)):
+    def analyse(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+        return next(analyses)(clip, options)
+
+    async with env.running_worker(analyse):
         record = await env.wait_for_end(job_id)
 
     assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 0)
@@ -85,27 +88,25 @@ async def test_a_short_dependency_outage_costs_one_retry(env: JobEnvironment) ->
 
 async def test_waiting_jobs_stay_queued_during_a_dependency_outage(env: JobEnvironment) -> None:
     submitted = [await env.submit() for _ in range(3)]
-    back = asyncio.Event()
+    available = asyncio.Event()
+    readiness_checks: list[bool] = []
 
-    async def is_back() -> bool:
-        return back.is_set()
+    async def is_ready() -> bool:
+        readiness_checks.append(available.is_set())
+        return available.is_set()
 
-    async def analyse(clip: Path, choices: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
-        told = (
-            make_fake_analysis(3)
-            if back.is_set()
-            else make_failing_analysis(InferenceUnavailable())
-        )
-        async for event in told(clip, choices):
-            yield event
+    def analyse(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+        failing = make_failing_analysis(InferenceUnavailable())
+        return (make_fake_analysis(3) if available.is_set() else failing)(clip, options)
 
-    alone = dataclasses.replace(
-        env, settings=env.settings.model_copy(update={"worker_concurrency": 1})
-    )
-    async with alone.running_worker(analyse, is_back):
-        await asyncio.sleep(2.0)
+    settings = env.settings.model_copy(update={"worker_concurrency": 1})
+    async with dataclasses.replace(env, settings=settings).running_worker(analyse, is_ready):
+        await env.wait_for_job(submitted[0], lambda job: job.deferrals > 0)
+        await env.expire_deferral(submitted[0])
+        readiness_checks.clear()
+        await until(lambda: len(readiness_checks) >= READINESS_CHECKS)
         deferrals = [(await env.queue.find(job_id)).deferrals for job_id in submitted]
-        back.set()
+        available.set()
         records = [await env.wait_for_end(job_id) for job_id in submitted]
 
     assert sorted(deferrals) == [0, 0, 1]
@@ -117,19 +118,15 @@ async def test_a_lost_workers_job_is_taken_over_during_a_dependency_outage(
     env: JobEnvironment,
 ) -> None:
     lost = await env.submit()
-    await env.claim()  # by a worker that is never heard of again
+    await env.claim()  # by a worker that then disappears
     await env.submit()
 
-    async def is_back() -> bool:
+    async def is_ready() -> bool:
         return False
 
-    async def was_taken_over() -> JobRecord | None:
-        record = await env.queue.find(lost)
-        return record if record.deferrals else None
-
-    async with env.running_worker(make_failing_analysis(InferenceUnavailable()), is_back):
+    async with env.running_worker(make_failing_analysis(InferenceUnavailable()), is_ready):
         waiting = await env.submit()
-        record = await eventually(was_taken_over)
+        record = await env.wait_for_job(lost, lambda job: job.deferrals > 0)
 
     assert (record.attempt, record.lost) == (2, 1)
     assert (await env.queue.find(waiting)).attempt <= 1
@@ -139,15 +136,15 @@ async def test_a_lost_workers_job_is_taken_over_during_a_dependency_outage(
 async def test_a_clip_is_abandoned_for_killed_decoders_not_for_outages(
     env: JobEnvironment, killed: int, state: JobState
 ) -> None:
-    """With at most three attempts lost: being put off for other reasons takes none of them."""
+    """With max_attempts of three: deferrals for other reasons do not count as lost attempts."""
     job_id = await env.submit()
     settings = env.settings.model_copy(update={"max_attempts": 3})
     errors = [InferenceUnavailable()] * 4 + [DecoderKilled()] * killed
     for error in errors:
-        annotator = dataclasses.replace(
+        job_runner = dataclasses.replace(
             env.make_job_runner(make_failing_analysis(error)), settings=settings
         )
-        await annotator(await env.claim())
+        await job_runner(await env.claim())
         await env.expire_deferral(job_id)
 
     record = await env.queue.find(job_id)
@@ -171,7 +168,7 @@ async def test_a_final_state_never_changes(env: JobEnvironment) -> None:
     assert before == await env.queue.find(job_id)
 
 
-async def test_a_change_whose_answer_was_lost_can_be_sent_again(env: JobEnvironment) -> None:
+async def test_a_repeated_completion_is_counted_once(env: JobEnvironment) -> None:
     job_id = await env.submit()
     claim = await env.claim()
 
@@ -185,20 +182,9 @@ async def test_a_change_whose_answer_was_lost_can_be_sent_again(env: JobEnvironm
 async def test_a_superseded_attempt_publishes_nothing(env: JobEnvironment) -> None:
     job_id = await env.submit()
     async with env.running_worker(make_fake_analysis(20, frame_seconds=0.05)):
-
-        async def running() -> JobRecord | None:
-            record = await env.queue.find(job_id)
-            return record if record.state is JobState.RUNNING else None
-
-        await eventually(running)
-        await env.expire_lease(Claim(record=await env.queue.find(job_id)))
+        await env.expire_lease(Claim(record=await env.wait_for_start(job_id)))
         second = await env.claim()
-
-        async def superseded() -> bool | None:
-            ended = env.metrics.job_duration_seconds.labels("superseded")
-            return ended._sum.get() > 0 or None  # pyright: ignore[reportPrivateUsage]
-
-        await eventually(superseded)
+        await env.wait_for_outcome("superseded")
 
     record = await env.queue.find(job_id)
     assert (record.state, record.attempt, record.published) == (JobState.RUNNING, 2, None)
@@ -239,39 +225,28 @@ async def test_a_job_submitted_twice_is_worked_on_once(env: JobEnvironment) -> N
     assert (await env.queue.measure_backlog()).depth == 1
 
 
-async def test_a_drained_worker_finishes_what_it_has_and_takes_no_more(env: JobEnvironment) -> None:
+async def test_a_drained_worker_finishes_its_job_and_claims_no_more(
+    env: JobEnvironment, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     first = await env.submit()
     async with env.running_worker(make_fake_analysis(20, frame_seconds=0.05)) as stop:
-
-        async def running() -> JobRecord | None:
-            record = await env.queue.find(first)
-            return record if record.state is JobState.RUNNING else None
-
-        await eventually(running)
+        await env.wait_for_start(first)
         stop.set()
-        await asyncio.sleep(0.5)
+        await until(lambda: "draining: 1 jobs" in caplog.text)
         second = await env.submit()
 
     assert (await env.queue.find(first)).state == JobState.SUCCEEDED
     assert (await env.queue.find(second)).state == JobState.QUEUED
 
 
-async def test_a_drain_that_takes_too_long_hands_the_job_to_another(env: JobEnvironment) -> None:
-    hasty = JobEnvironment(
-        settings=env.settings.model_copy(update={"drain_seconds": 0.3}),
-        leases=env.leases,
-        queue=env.queue,
-        store=env.store,
-        metrics=env.metrics,
-    )
+async def test_a_drain_that_takes_too_long_releases_the_job(env: JobEnvironment) -> None:
+    settings = env.settings.model_copy(update={"drain_seconds": 0.3})
     job_id = await env.submit()
-    async with hasty.running_worker(make_fake_analysis(1000, frame_seconds=0.05)) as stop:
-
-        async def running() -> JobRecord | None:
-            record = await env.queue.find(job_id)
-            return record if record.state is JobState.RUNNING else None
-
-        await eventually(running)
+    async with dataclasses.replace(env, settings=settings).running_worker(
+        make_fake_analysis(1000, frame_seconds=0.05)
+    ) as stop:
+        await env.wait_for_start(job_id)
         stop.set()
     assert (await env.queue.find(job_id)).state == JobState.QUEUED
 
@@ -280,9 +255,9 @@ async def test_a_drain_that_takes_too_long_hands_the_job_to_another(env: JobEnvi
     assert (record.state, record.attempt, record.lost) == (JobState.SUCCEEDED, 2, 0)
 
 
-async def test_an_unknown_job_is_unknown(env: JobEnvironment) -> None:
+async def test_an_unknown_job_is_not_found(env: JobEnvironment) -> None:
     with pytest.raises(JobUnknown):
-        await env.queue.find("nobody")
+        await env.queue.find("unknown")
 
 
 async def test_a_job_longer_than_its_lease_is_worked_on_once(env: JobEnvironment) -> None:

@@ -1,7 +1,8 @@
+"""Tests of worker processes that are killed, frozen or stopped, and of outages of Redis."""
+
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import signal
 import subprocess
 from collections.abc import Callable, Generator
@@ -9,25 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
-import redis
 
-from service.jobs.queue.job_queue import JobQueue
-from service.jobs.queue.leases import LeaseManager
-from service.jobs.record import JobRecord, JobState
+from service.jobs.record import JobState
 from tests.integration.fakes import make_fake_analysis
-from tests.integration.job_environment import JobEnvironment, eventually
+from tests.integration.job_environment import JobEnvironment, until
 from tests.integration.processes import running_service
 from tests.integration.servers import RedisServer, running_redis
-
-
-async def _wait_for_progress(rooms: JobEnvironment, job_id: str) -> JobRecord:
-    async def look() -> JobRecord | None:
-        record = await rooms.queue.find(job_id)
-        return record if record.frames_done > 0 else None
-
-    return await eventually(look, 30.0)
 
 
 async def _wait_for_exit(process: subprocess.Popen[bytes], seconds: float = 20.0) -> int:
@@ -37,7 +26,7 @@ async def _wait_for_exit(process: subprocess.Popen[bytes], seconds: float = 20.0
 async def test_a_job_outlives_the_worker_that_is_killed(env: JobEnvironment) -> None:
     job_id = await env.submit()
     with running_service(env.settings, "worker", "1000", "0.05") as process:
-        assert (await _wait_for_progress(env, job_id)).attempt == 1
+        assert (await env.wait_for_progress(job_id)).attempt == 1
         process.send_signal(signal.SIGKILL)
         assert await _wait_for_exit(process) == -signal.SIGKILL
 
@@ -52,7 +41,7 @@ async def test_a_job_outlives_the_worker_that_is_killed(env: JobEnvironment) -> 
 async def test_a_frozen_worker_is_superseded_and_cannot_publish(env: JobEnvironment) -> None:
     job_id = await env.submit()
     with running_service(env.settings, "worker", "40", "0.05") as process:
-        await _wait_for_progress(env, job_id)
+        await env.wait_for_progress(job_id)
         process.send_signal(signal.SIGSTOP)
         async with env.running_worker(make_fake_analysis(5)):
             record = await env.wait_for_end(job_id)
@@ -65,13 +54,13 @@ async def test_a_frozen_worker_is_superseded_and_cannot_publish(env: JobEnvironm
     assert env.list_stored_files("results") == ["2.csv", "2.json"]
 
 
-async def test_a_worker_told_to_stop_finishes_its_job_and_exits_cleanly(
+async def test_a_stopped_worker_finishes_its_job_and_exits_cleanly(
     env: JobEnvironment,
 ) -> None:
     job_id = await env.submit()
     port = env.settings.worker_metrics_port
     with running_service(env.settings, "worker", "30", "0.05") as process:
-        await _wait_for_progress(env, job_id)
+        await env.wait_for_progress(job_id)
         async with httpx.AsyncClient() as client:
             metrics = await client.get(f"http://127.0.0.1:{port}/metrics")
         process.send_signal(signal.SIGTERM)
@@ -87,50 +76,36 @@ def _stopped(server: RedisServer) -> Generator[None]:
     yield
 
 
-@contextmanager
-def _frozen(server: RedisServer) -> Generator[None]:
-    """Redis keeps its connections and says nothing: what a lost network looks like."""
-    with redis.Redis.from_url(server.url) as client:
-        process = psutil.Process(client.info("server")["process_id"])
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
-
-
-@pytest.mark.parametrize("away", [_stopped, _frozen])
-async def test_a_worker_told_to_stop_ends_in_time_though_redis_is_away(
+@pytest.mark.parametrize("outage", [_stopped, RedisServer.frozen])
+async def test_a_stopped_worker_exits_in_time_though_redis_is_unavailable(
     env: JobEnvironment,
     tmp_path: Path,
-    away: Callable[[RedisServer], AbstractContextManager[None]],
+    outage: Callable[[RedisServer], AbstractContextManager[None]],
 ) -> None:
     with running_redis(tmp_path) as server:
-        # its only job keeps the worker from asking Redis for more, and so from seeing the outage
+        # with one job at a time the worker claims no more, and so does not notice the outage
         update = {"redis_url": server.url, "worker_concurrency": 1, "drain_seconds": 8.0}
         settings = env.settings.model_copy(update=update)
-        async with LeaseManager.open(settings) as ledger, JobQueue.open(settings) as desk:
-            moved = dataclasses.replace(env, settings=settings, leases=ledger, queue=desk)
+        async with env.with_settings(settings) as moved:
             job_id = await moved.submit()
             with running_service(settings, "worker", "40", "0.05") as process:
-                await _wait_for_progress(moved, job_id)
-                with away(server):
+                await moved.wait_for_progress(job_id)
+                with outage(server):
                     process.send_signal(signal.SIGTERM)
                     assert await _wait_for_exit(process, settings.drain_seconds + 15.0) == 0
 
 
 async def test_a_job_outlives_a_restart_of_redis(
-    env: JobEnvironment, tmp_path_factory: pytest.TempPathFactory
+    env: JobEnvironment, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+    with running_redis(tmp_path) as server:
         settings = env.settings.model_copy(update={"redis_url": server.url})
-        async with LeaseManager.open(settings) as ledger, JobQueue.open(settings) as desk:
-            moved = dataclasses.replace(env, settings=settings, leases=ledger, queue=desk)
+        async with env.with_settings(settings) as moved:
             job_id = await moved.submit()
             async with moved.running_worker(make_fake_analysis(60, frame_seconds=0.05)):
-                await _wait_for_progress(moved, job_id)
+                await moved.wait_for_progress(job_id)
                 await asyncio.to_thread(server.stop)
-                await asyncio.sleep(1.0)
+                await until(lambda: "its lease is not renewed" in caplog.text)
                 await asyncio.to_thread(server.start)
                 record = await moved.wait_for_end(job_id)
                 another = await moved.submit()
@@ -140,19 +115,18 @@ async def test_a_job_outlives_a_restart_of_redis(
 
 
 async def test_an_outage_longer_than_the_lease_starts_no_job_again(
-    env: JobEnvironment, tmp_path_factory: pytest.TempPathFactory
+    env: JobEnvironment, tmp_path: Path
 ) -> None:
-    """Two workers: the idle one must not take what the busy one could not renew."""
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+    """With two workers: the idle one must not claim the job that the other could not renew."""
+    with running_redis(tmp_path) as server:
         settings = env.settings.model_copy(update={"redis_url": server.url})
-        async with LeaseManager.open(settings) as ledger, JobQueue.open(settings) as desk:
-            moved = dataclasses.replace(env, settings=settings, leases=ledger, queue=desk)
+        async with env.with_settings(settings) as moved:
             job_id = await moved.submit()
             analyse = make_fake_analysis(120, frame_seconds=0.05)
             async with moved.running_worker(analyse), moved.running_worker(analyse):
-                await _wait_for_progress(moved, job_id)
+                await moved.wait_for_progress(job_id)
                 await asyncio.to_thread(server.stop)
-                await asyncio.sleep(3 * settings.lease_seconds)
+                await asyncio.sleep(3 * settings.lease_seconds)  # the length of the outage
                 await asyncio.to_thread(server.start)
                 record = await moved.wait_for_end(job_id)
 

@@ -1,4 +1,4 @@
-"""The gateway's side of a job's life, and what stays of it in Redis."""
+"""Tests of the queue operations of the gateway, and of what remains in Redis."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from service.errors import (
     QueueFull,
     QuotaExceeded,
 )
+from service.jobs.queue.database import JobFilter, QueueMaintenance
+from service.jobs.queue.events import JobUpdate
 from service.jobs.queue.job_queue import JobQueue
-from service.jobs.queue.listing import JobFilter
-from service.jobs.queue.maintenance import QueueMaintenance
 from service.jobs.record import JobRecord, JobState, new_job_id
 from service.redis_client.client import connect_redis
 from tests.integration.fakes import make_fake_analysis
-from tests.integration.job_environment import JobEnvironment, eventually
+from tests.integration.job_environment import JobEnvironment, eventually, until
+from tests.integration.redis_access import list_keys
 
-PERMANENT_KEYS = {"clock", "last_created", "pulse", "served", "stored"}
-"""What the queue keeps whatever jobs there are: as much as there are owners, at most."""
+PERMANENT_KEYS = {"last_contact", "last_created", "stored", "virtual_time", "work"}
+"""Keys that remain without jobs; their size is bounded by the number of owners."""
 
 
-async def _list_job_keys(rooms: JobEnvironment) -> set[str]:
-    """Names of the queue's keys, but for its counters and the claims of the last minute."""
-    prefix = f"{rooms.settings.queue_name}:"
-    async with connect_redis(rooms.settings.redis_url) as redis:
-        names = [name.removeprefix(prefix) async for name in redis.scan_iter(f"{prefix}*")]
+async def _list_job_keys(env: JobEnvironment) -> set[str]:
+    """List the keys of the queue, except counters and the claims of the last minute."""
+    prefix = env.key("")
+    async with connect_redis(env.settings.redis_url) as redis:
+        names = [key.removeprefix(prefix) for key in await list_keys(redis, prefix)]
     return {name for name in names if name.partition(":")[0] not in PERMANENT_KEYS | {"claim"}}
 
 
 @pytest.fixture
 async def maintenance(env: JobEnvironment) -> AsyncGenerator[QueueMaintenance]:
-    async with QueueMaintenance.open(env.settings) as upkeep:
-        yield upkeep
+    async with QueueMaintenance.open(env.settings) as maintenance:
+        yield maintenance
 
 
 def _make_record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
@@ -53,20 +54,20 @@ def _make_record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
     )
 
 
-async def test_a_full_queue_takes_no_more(env: JobEnvironment) -> None:
+async def test_a_full_queue_accepts_no_job(env: JobEnvironment) -> None:
     settings = env.settings.model_copy(update={"max_queued_jobs": 2})
-    async with JobQueue.open(settings) as desk:
-        await desk.submit(_make_record())
-        await desk.check_capacity(ANONYMOUS)
-        await desk.submit(_make_record("k2"))
+    async with JobQueue.open(settings) as queue:
+        await queue.submit(_make_record())
+        await queue.check_capacity(ANONYMOUS)
+        await queue.submit(_make_record("k2"))
         refused = _make_record()
-        for step in (desk.submit(refused), desk.check_capacity(ANONYMOUS)):
+        for step in (queue.submit(refused), queue.check_capacity(ANONYMOUS)):
             with pytest.raises(QueueFull) as caught:
                 await step
             assert caught.value.retry_seconds
 
         await env.claim()
-        await desk.submit(refused)
+        await queue.submit(refused)
 
 
 async def test_open_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
@@ -100,7 +101,7 @@ async def test_stored_bytes_of_an_owner_are_limited(env: JobEnvironment) -> None
     assert await env.queue.measure_stored_bytes() == 25
 
 
-async def test_nothing_of_a_removed_job_stays_but_its_purge(
+async def test_only_the_purge_entry_of_a_removed_job_remains(
     env: JobEnvironment, maintenance: QueueMaintenance
 ) -> None:
     ids = [await env.submit() for _ in range(5)]
@@ -127,18 +128,17 @@ async def test_an_expired_job_is_removed(
     env: JobEnvironment, maintenance: QueueMaintenance
 ) -> None:
     settings = env.settings.model_copy(update={"job_ttl_seconds": 0.2, "clip_ttl_seconds": 0.0})
-    hasty = dataclasses.replace(env, settings=settings)
     waiting, finished = await env.submit(), await env.submit()
-    async with JobQueue.open(settings) as desk:
-        await desk.cancel(finished)
+    async with JobQueue.open(settings) as queue:
+        await queue.cancel(finished)
 
     assert await maintenance.list_expired_clips() == [finished]
-    with pytest.raises(JobNotRetryable, match="not kept"):
+    with pytest.raises(JobNotRetryable, match="no longer stored"):
         await env.queue.retry(finished)
     assert await maintenance.list_expired_clips() == [finished]
     await maintenance.mark_clip_dropped(finished)
     assert await maintenance.list_expired_clips() == []
-    assert await hasty.queue.measure_stored_bytes() == len(b"clip")
+    assert await env.queue.measure_stored_bytes() == len(b"clip")
 
     async def expired() -> int | None:
         return await maintenance.expire_jobs() or None
@@ -146,19 +146,19 @@ async def test_an_expired_job_is_removed(
     assert await eventually(expired) == 1
     assert await maintenance.list_purgeable_jobs() == [finished]
     assert set(await maintenance.find_records([waiting, finished])) == {waiting}
-    assert await hasty.queue.measure_stored_bytes() == len(b"clip")
+    assert await env.queue.measure_stored_bytes() == len(b"clip")
 
 
-async def test_a_failed_job_can_be_tried_again(env: JobEnvironment) -> None:
+async def test_a_failed_job_can_be_retried(env: JobEnvironment) -> None:
     job_id = await env.submit()
     await env.leases.fail(await env.claim(), ClipTooLong())
     failed = JobFilter(owner=None, state=JobState.FAILED, error_code="clip_too_long")
-    assert [job.id for job in (await env.queue.listing.read_page(failed, size=9)).jobs] == [job_id]
+    assert [job.id for job in (await env.queue.read_page(failed, size=9)).jobs] == [job_id]
 
     retried = await env.queue.retry(job_id)
 
     assert (retried.state, retried.error, retried.expires_at) == (JobState.QUEUED, None, None)
-    assert (await env.queue.listing.read_page(failed, size=9)).jobs == ()
+    assert (await env.queue.read_page(failed, size=9)).jobs == ()
     async with env.running_worker(make_fake_analysis(3)):
         record = await env.wait_for_end(job_id)
     assert (record.state, record.attempt, record.published) == (JobState.SUCCEEDED, 2, 2)
@@ -172,7 +172,7 @@ async def test_a_finished_job_cannot_be_cancelled(env: JobEnvironment) -> None:
 
     with pytest.raises(JobFinished, match="failed"):
         await env.queue.cancel(job_id)
-    for step in (env.queue.cancel("nobody"), env.queue.retry("nobody")):
+    for step in (env.queue.cancel("unknown"), env.queue.retry("unknown")):
         with pytest.raises(JobUnknown):
             await step
 
@@ -180,18 +180,9 @@ async def test_a_finished_job_cannot_be_cancelled(env: JobEnvironment) -> None:
 async def test_a_running_job_stops_soon_after_it_is_cancelled(env: JobEnvironment) -> None:
     job_id = await env.submit()
     async with env.running_worker(make_fake_analysis(1000, frame_seconds=0.05)):
-
-        async def running() -> bool | None:
-            return (await env.queue.find(job_id)).frames_done > 0 or None
-
-        await eventually(running)
+        await env.wait_for_progress(job_id)
         await env.queue.cancel(job_id)
-
-        async def stopped() -> bool | None:
-            ended = env.metrics.job_duration_seconds.labels("cancelled")
-            return ended._sum.get() > 0 or None  # pyright: ignore[reportPrivateUsage]
-
-        await eventually(stopped, 5.0)
+        await env.wait_for_outcome("cancelled", 5.0)
 
     record = await env.queue.find(job_id)
     assert (record.state, record.published) == (JobState.CANCELLED, None)
@@ -202,49 +193,52 @@ async def test_pages_hold_each_job_once_newest_first(env: JobEnvironment) -> Non
     mine = [(await env.queue.submit(_make_record())).record.id for _ in range(7)]
     others = (await env.queue.submit(_make_record("k2"))).record.id
 
-    async def pages(chosen: JobFilter) -> list[str]:
+    async def read_pages(job_filter: JobFilter) -> list[str]:
         found: list[str] = []
         before = None
         while True:
-            page = await env.queue.listing.read_page(chosen, size=3, before=before)
+            page = await env.queue.read_page(job_filter, size=3, before=before)
             found += [job.id for job in page.jobs]
             if (before := page.before) is None:
                 return found
 
-    assert await pages(JobFilter(owner="k1")) == mine[::-1]
-    assert await pages(JobFilter(owner=None)) == [others, *mine[::-1]]
+    assert await read_pages(JobFilter(owner="k1")) == mine[::-1]
+    assert await read_pages(JobFilter(owner=None)) == [others, *mine[::-1]]
     claimed = (await env.claim()).job_id
-    assert await pages(JobFilter(owner=None, state=JobState.RUNNING)) == [claimed]
-    assert len(await pages(JobFilter(owner=None, state=JobState.QUEUED))) == 7
+    assert await read_pages(JobFilter(owner=None, state=JobState.RUNNING)) == [claimed]
+    assert len(await read_pages(JobFilter(owner=None, state=JobState.QUEUED))) == 7
 
 
 async def test_events_report_every_state_and_progress(env: JobEnvironment) -> None:
     job_id = await env.submit()
-    following = asyncio.create_task(_collect_events(env, job_id))
+    events: list[JobUpdate] = []
+    watching = asyncio.create_task(_collect_events(env, job_id, events))
     async with env.running_worker(make_fake_analysis(30, frame_seconds=0.1)):
-        story = await following
+        await watching
 
-    states = [event.state for event in story if event.kind == "state"]
+    states = [event.state for event in events if event.kind == "state"]
     assert states == [JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED]
-    done = [event.frames_done for event in story if event.kind == "progress"]
+    done = [event.frames_done for event in events if event.kind == "progress"]
     assert done == sorted(set(done))
     assert done
-    for place, event in enumerate(story[:-1]):
-        assert await env.queue.events.read_since(job_id, event.id) == story[place + 1 :]
-    assert await env.queue.events.read_since(job_id, None) == story[-1:]
+    for place, event in enumerate(events[:-1]):
+        assert await env.queue.events.read_since(job_id, event.id) == events[place + 1 :]
+    assert await env.queue.events.read_since(job_id, None) == events[-1:]
 
 
-async def _collect_events(rooms: JobEnvironment, job_id: str) -> list:
-    following = rooms.queue.events.watch(job_id, "0-0")
-    return [event async for event in following if event is not None]
+async def _collect_events(env: JobEnvironment, job_id: str, events: list[JobUpdate]) -> None:
+    async for event in env.queue.events.watch(job_id, "0-0"):
+        if event is not None:
+            events.append(event)  # noqa: PERF401 - as they arrive, not at the end
 
 
-async def test_following_a_removed_job_ends(env: JobEnvironment) -> None:
+async def test_watching_a_removed_job_ends(env: JobEnvironment) -> None:
     job_id = await env.submit()
-    following = asyncio.create_task(_collect_events(env, job_id))
-    await asyncio.sleep(0.5)
+    events: list[JobUpdate] = []
+    watching = asyncio.create_task(_collect_events(env, job_id, events))
+    await until(lambda: len(events) == 1)
 
     await env.queue.remove(job_id)
 
     with pytest.raises(JobUnknown):
-        await asyncio.wait_for(following, 10.0)
+        await asyncio.wait_for(watching, 10.0)

@@ -1,4 +1,4 @@
-"""Whose turn it is: priorities first, then fair shares, then the order of submission."""
+"""Tests of the order of jobs: by priority, then fair shares of owners, then submission."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from service.redis_client.client import connect_redis
 from tests.integration.job_environment import JobEnvironment
 
 
-async def _run_next_jobs(rooms: JobEnvironment, count: int, seconds: float = 60.0) -> list[str]:
-    """The owners of the next jobs, each of which takes so long by the books.
-
-    Work is charged by time: what the test itself takes must not weigh.
-    """
+async def _run_next_jobs(env: JobEnvironment, count: int, seconds: float = 60.0) -> list[str]:
+    """Run the next jobs, each charged as if it had taken `seconds`; returns their owners."""
     owners: list[str] = []
     for _ in range(count):
-        claim = await rooms.claim()
+        claim = await env.claim()
         owners.append(claim.record.owner)
-        await _backdate_start(rooms, claim.job_id, seconds)
-        await rooms.leases.succeed(claim, frames=1, result_bytes=0)
+        await _backdate_start(env, claim.job_id, seconds)
+        await env.leases.succeed(claim, frames=1, result_bytes=0)
     return owners
 
 
@@ -51,8 +48,8 @@ async def test_a_backlog_at_most_doubles_the_wait_of_another_owner(env: JobEnvir
     assert Counter(owners)["other"] == 5
 
 
-async def test_shares_are_of_work_and_not_of_jobs(env: JobEnvironment) -> None:
-    """A job of `long` takes forty seconds: thirty of a second each go before the next."""
+async def test_fair_shares_are_measured_in_work_not_in_jobs(env: JobEnvironment) -> None:
+    """After a job of 40 s, 30 jobs of 1 s of another owner come before the next long one."""
     for _ in range(3):
         await env.submit("long")
     for _ in range(30):
@@ -65,22 +62,21 @@ async def test_shares_are_of_work_and_not_of_jobs(env: JobEnvironment) -> None:
     assert await _run_next_jobs(env, 30, seconds=1.0) == ["short"] * 30
 
 
-async def _backdate_start(rooms: JobEnvironment, job_id: str, seconds: float) -> None:
-    async with connect_redis(rooms.settings.redis_url) as redis:
-        key = f"{rooms.settings.queue_name}:job:{job_id}"
-        await redis.hincrbyfloat(key, "attempt_started_at", -seconds)
+async def _backdate_start(env: JobEnvironment, job_id: str, seconds: float) -> None:
+    async with connect_redis(env.settings.redis_url) as redis:
+        await redis.hincrbyfloat(env.key(f"job:{job_id}"), "attempt_started_at", -seconds)
 
 
-async def test_an_absent_owner_accumulates_no_share(env: JobEnvironment) -> None:
-    await env.submit("away")
+async def test_an_owner_without_jobs_accumulates_no_share(env: JobEnvironment) -> None:
+    await env.submit("absent")
     await _run_next_jobs(env, 1)
     for _ in range(40):
         await env.submit("busy")
     await _run_next_jobs(env, 20)
     for _ in range(20):
-        await env.submit("away")
+        await env.submit("absent")
 
-    assert 4 <= Counter(await _run_next_jobs(env, 10))["away"] <= 6
+    assert 4 <= Counter(await _run_next_jobs(env, 10))["absent"] <= 6
 
 
 async def test_a_released_job_is_started_next(env: JobEnvironment) -> None:
@@ -90,7 +86,7 @@ async def test_a_released_job_is_started_next(env: JobEnvironment) -> None:
     assert [first, second] == [(await env.claim()).job_id for _ in range(2)]
 
 
-async def test_a_job_that_lost_its_worker_comes_before_all_that_wait(env: JobEnvironment) -> None:
+async def test_a_job_that_lost_its_worker_comes_before_queued_jobs(env: JobEnvironment) -> None:
     lost = await env.submit()
     await env.expire_lease(await env.claim())
     await env.submit("another", Priority.INTERACTIVE)
@@ -98,7 +94,7 @@ async def test_a_job_that_lost_its_worker_comes_before_all_that_wait(env: JobEnv
     assert (await env.claim()).job_id == lost
 
 
-async def test_a_deferred_job_waits_for_its_time(env: JobEnvironment) -> None:
+async def test_a_deferred_job_is_claimed_when_it_is_due(env: JobEnvironment) -> None:
     job_id = await env.submit()
     await env.leases.defer(await env.claim(), seconds=60.0, deferrals=1)
 
@@ -108,6 +104,6 @@ async def test_a_deferred_job_waits_for_its_time(env: JobEnvironment) -> None:
     assert record.retry_at is not None
 
     async with connect_redis(env.settings.redis_url) as redis:
-        await redis.zadd(f"{env.settings.queue_name}:delayed", {job_id: 1})
+        await redis.zadd(env.key("delayed"), {job_id: 1})
     again = await env.claim()
     assert (again.job_id, again.attempt, again.record.retry_at) == (job_id, 2, None)

@@ -1,4 +1,4 @@
-"""Every kind of URL that Redis is reached by: TLS, a socket file, sentinels."""
+"""Tests of Redis URLs: TLS, a socket file, sentinels, and invalid ones."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import traceback
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis
 import trustme
 
 from service.embedded.process import run_process
+from service.embedded.redis import is_redis_ready
 from service.errors import QueueUnavailable
 from service.redis_client.client import connect_redis
 from tests.integration.job_environment import eventually
-from tests.integration.redis_list import list_values, push_value
+from tests.integration.redis_access import list_values, push_value, run_command
 from tests.integration.servers import RedisServer, find_redis_binary, free_port, running_redis
 
 REDIS_VERSION = "7.4"
-"""The Redis that speaks TLS."""
+"""Version of the binary that is built with TLS."""
 SECRET = "s3cret-pass"
 
 
@@ -62,7 +65,7 @@ async def test_a_redis_with_a_certificate_of_the_named_authority_is_used(
         assert await list_values(client) == ["value"]
 
 
-async def test_another_authority_s_certificate_is_refused(tls_redis: TlsRedis) -> None:
+async def test_a_certificate_of_another_authority_is_refused(tls_redis: TlsRedis) -> None:
     async with connect_redis(tls_redis.url(tls_redis.wrong_ca)) as client:
         with pytest.raises(QueueUnavailable, match="certificate is not trusted"):
             await push_value(client, "value")
@@ -76,7 +79,7 @@ async def test_a_certificate_for_another_host_is_refused_unless_the_check_is_dis
         with pytest.raises(QueueUnavailable, match="certificate is not trusted"):
             await push_value(client, "value")
     async with connect_redis(f"{url}&ssl_check_hostname=false") as client:
-        assert await client.ping()
+        assert await run_command(client, "PING")
 
 
 async def test_a_missing_ca_file_is_reported(tls_redis: TlsRedis) -> None:
@@ -125,7 +128,7 @@ def test_an_invalid_url_is_not_quoted(url: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SentinelCluster:
-    """A master, a replica, and three sentinels that watch over them."""
+    """Master, replica and three sentinels."""
 
     servers: dict[int, RedisServer]
     sentinels: tuple[int, ...]
@@ -136,11 +139,12 @@ class SentinelCluster:
         return f"redis+sentinel://:{SECRET}@{hosts}/0?master_name=jobs"
 
     def find_master(self) -> RedisServer | None:
-        """Whoever the first sentinel takes for the master, once all know of each other."""
+        """Return the master according to the first sentinel, once all have found each other."""
         with redis.Redis(port=self.sentinels[0], decode_responses=True) as sentinel:
-            told = sentinel.sentinel_master("jobs")
-            knows_all = told["num-other-sentinels"] == 2 and told["num-slaves"] == 1  # pyright: ignore[reportIndexIssue]
-            return self.servers[int(told["port"])] if knows_all else None  # pyright: ignore[reportIndexIssue]
+            reply = sentinel.execute_command("SENTINEL MASTER", "jobs")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # untyped
+            state = cast("dict[str, Any]", reply)
+            is_complete = state["num-other-sentinels"] == 2 and state["num-slaves"] == 1
+            return self.servers[int(state["port"])] if is_complete else None
 
 
 @contextmanager
@@ -154,16 +158,15 @@ def running_sentinel(folder: Path, port: int, master_port: int) -> Generator[Non
         f"sentinel auth-pass jobs {SECRET}\n"
     )
 
-    def answers() -> bool:
-        try:
-            with redis.Redis(port=port) as client:
-                return client.ping() is True
-        except redis.ConnectionError:
-            return False
-
     command = [find_redis_binary(REDIS_VERSION), str(file), "--sentinel"]
     log_file = folder / "sentinel.log"
-    with run_process("Sentinel", command, is_ready=answers, log_file=log_file, start_seconds=30.0):
+    with run_process(
+        "Sentinel",
+        command,
+        is_ready=partial(is_redis_ready, port),
+        log_file=log_file,
+        start_seconds=30.0,
+    ):
         yield
 
 
@@ -176,24 +179,23 @@ def sentinel_cluster(tmp_path: Path) -> Iterator[SentinelCluster]:
             server.set_password(SECRET)
             servers.append(server)
         master, replica = servers
-        with replica.client() as client:
-            client.replicaof("127.0.0.1", master.port)
+        replica.run_command("REPLICAOF", "127.0.0.1", master.port)
         ports = (free_port(), free_port(), free_port())
         for port in ports:
             stack.enter_context(running_sentinel(tmp_path / str(port), port, master.port))
         yield SentinelCluster(servers={each.port: each for each in servers}, sentinels=ports)
 
 
-async def test_a_killed_master_is_replaced_and_the_work_goes_on_with_the_new_one(
+async def test_after_failover_commands_go_to_the_new_master(
     sentinel_cluster: SentinelCluster,
 ) -> None:
-    async def known() -> RedisServer | None:
+    async def find_master() -> RedisServer | None:
         return await asyncio.to_thread(sentinel_cluster.find_master)
 
-    old = await eventually(known, 60.0)
+    old = await eventually(find_master, 60.0)
     async with connect_redis(sentinel_cluster.url) as client:
 
-        async def goes_on() -> bool | None:
+        async def push_to_new_master() -> bool | None:
             try:
                 await push_value(client, "after")
             except QueueUnavailable:
@@ -201,11 +203,10 @@ async def test_a_killed_master_is_replaced_and_the_work_goes_on_with_the_new_one
             return True
 
         await push_value(client, "before")
-        assert await client.wait(1, 5000) == 1
+        assert await run_command(client, "WAIT", 1, 5000) == 1
         await asyncio.to_thread(old.kill)
-        await eventually(goes_on, 60.0)
+        await eventually(push_to_new_master, 60.0)
         assert await list_values(client) == ["before", "after"]
 
     (new,) = (each for each in sentinel_cluster.servers.values() if each is not old)
-    with new.client() as told:
-        assert told.role()[0] == b"master"
+    assert new.run_command("ROLE")[0] == b"master"

@@ -1,4 +1,4 @@
-"""Every process of the service is replaced, one after the other, under load."""
+"""Rolling restart of every process of the service under load."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from tests.integration.servers import free_port
 
 CLIENT_COUNT = 4
 DELAY_SECONDS = 2.0
-"""Twenty looks of the balancer."""
+"""Twenty polls of the balancer."""
 
 
 @dataclass(kw_only=True)
 class ClientLoad:
-    """Clients that submit and watch, each on a connection that it keeps, and retry nothing."""
+    """Clients that submit and poll, each on one persistent connection, without retries."""
 
     address: str
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
-    accepted: list[str] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
+    accepted: list[str] = field(default_factory=list[str])
+    statuses: Counter[int] = field(default_factory=Counter[int])
 
     async def run_client(self) -> None:
         async with httpx.AsyncClient(base_url=self.address, timeout=30.0) as client:
             while not self.stop_requested.is_set():
-                answer = await client.post("/v1/jobs", files={"clip": bytes(20_000)})
-                self.statuses[answer.status_code] += 1
-                job_id = answer.json()["id"]
+                response = await client.post("/v1/jobs", files={"clip": bytes(20_000)})
+                self.statuses[response.status_code] += 1
+                job_id = response.json()["id"]
                 self.accepted.append(job_id)
                 for _ in range(4):
                     await asyncio.sleep(0.1)
-                    answer = await client.get(f"/v1/jobs/{job_id}")
-                    self.statuses[answer.status_code] += 1
+                    response = await client.get(f"/v1/jobs/{job_id}")
+                    self.statuses[response.status_code] += 1
 
 
 class RestartableService:
@@ -111,7 +111,7 @@ async def test_no_request_fails_and_each_job_is_done_once(env: JobEnvironment) -
 
 
 async def _wait_until_all_ready(balancer: Balancer) -> None:
-    async def look() -> bool | None:
+    async def all_ready() -> bool | None:
         return balancer.ready_count == 2 or None
 
-    await eventually(look, 60.0)
+    await eventually(all_ready, 60.0)

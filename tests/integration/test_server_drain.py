@@ -1,4 +1,4 @@
-"""A gateway that is told to stop: who is served to the end, and when it is over."""
+"""Shutdown of the gateway while REST requests are under way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.integration.processes import running_service
 from tests.integration.servers import free_port
 
 TIMEOUT_SECONDS = 30.0
-"""For what takes a second or two on an idle machine."""
+"""Ample time for what takes a second or two on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,23 @@ class RunningGateway:
     async def wait_for_exit(self, seconds: float = TIMEOUT_SECONDS) -> int:
         return await asyncio.to_thread(self.process.wait, seconds)
 
+    async def wait_until_unready(self) -> httpx.Response:
+        """Wait until readiness fails; returns its response."""
+
+        async def unready() -> httpx.Response | None:
+            async with self.open_client() as probe:
+                response = await probe.get("/health/ready")
+            return None if response.is_success else response
+
+        return await eventually(unready, TIMEOUT_SECONDS)
+
     def open_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.address, timeout=TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
 async def running_gateway(settings: Settings, **update: object) -> AsyncGenerator[RunningGateway]:
-    """A gateway in its own process, once it is ready."""
+    """Gateway in its own process, once it is ready."""
     port = free_port()
     settings = settings.model_copy(update={"http_port": port, **update})
     with running_service(settings, "gateway") as process:
@@ -65,13 +75,7 @@ async def test_a_draining_gateway_is_unready_at_once_but_serves_for_the_delay(
     ):
         assert "connection" not in (await client.get("/health/live")).headers
         gateway.stop()
-
-        async def not_ready() -> httpx.Response | None:
-            async with gateway.open_client() as probe:
-                answer = await probe.get("/health/ready")
-            return None if answer.is_success else answer
-
-        refused = await eventually(not_ready, TIMEOUT_SECONDS)
+        refused = await gateway.wait_until_unready()
         accepted = await client.post("/v1/jobs", files={"clip": b"clip"})
         live = await client.get("/health/live")
         assert await gateway.wait_for_exit() == 0
@@ -98,10 +102,10 @@ async def test_an_upload_in_progress_becomes_a_job(env: JobEnvironment) -> None:
                 yield b"more"
 
         headers = {"Content-Type": "video/mp4"}
-        answer = await client.post("/v1/jobs", content=slowly(), headers=headers)
+        response = await client.post("/v1/jobs", content=slowly(), headers=headers)
         assert await gateway.wait_for_exit() == 0
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert (await env.queue.measure_backlog()).depth == 1
 
 
@@ -149,19 +153,19 @@ async def test_long_polling_does_not_delay_shutdown(env: JobEnvironment) -> None
 async def test_a_second_signal_ends_the_wait(env: JobEnvironment) -> None:
     async with running_gateway(env.settings, drain_delay_seconds=300.0) as gateway:
         gateway.stop()
-        await asyncio.sleep(0.5)
+        await gateway.wait_until_unready()
         assert gateway.process.poll() is None
         gateway.stop()
         assert await gateway.wait_for_exit() == 0
 
 
-async def _wait_for_upload(rooms: JobEnvironment) -> None:
-    async def look() -> bool | None:
-        return not _is_empty(rooms) or None
+async def _wait_for_upload(env: JobEnvironment) -> None:
+    async def stored() -> bool | None:
+        return not _is_empty(env) or None
 
-    await eventually(look, TIMEOUT_SECONDS)
+    await eventually(stored, TIMEOUT_SECONDS)
 
 
-def _is_empty(rooms: JobEnvironment) -> bool:
-    """Whether not even a part of a clip is stored."""
-    return not rooms.list_stored_files("clips")
+def _is_empty(env: JobEnvironment) -> bool:
+    """Return True if not even a part of a clip is stored."""
+    return not env.list_stored_files("clips")

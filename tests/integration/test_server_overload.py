@@ -1,4 +1,4 @@
-"""As many jobs wait as are taken: the next is refused at once, and the others are done."""
+"""Full queue: further jobs are refused at once, before their body, and the others run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.integration.servers import free_port
 
 QUEUE_SIZE = 5
 REFUSAL_SECONDS = 1.0
-"""Twenty times what it may take on an idle machine."""
+"""Twenty times what a refusal takes on an idle machine."""
 
 
-async def _announce_clip(address: str) -> tuple[int, dict[str, str], float]:
-    """Announce a clip and send not one byte of it: status, problem, seconds to the answer."""
+async def _send_upload_head(address: str) -> tuple[int, dict[str, str], float]:
+    """Send only the head of an upload; returns status, problem and seconds to the response."""
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     started = time.perf_counter()
@@ -39,12 +39,12 @@ async def _announce_clip(address: str) -> tuple[int, dict[str, str], float]:
 
 
 async def _fill_queue(client: httpx.AsyncClient) -> list[str]:
-    answers = [await client.post("/v1/jobs", files={"clip": b"clip"}) for _ in range(QUEUE_SIZE)]
-    assert {202} == {answer.status_code for answer in answers}
-    return [answer.json()["id"] for answer in answers]
+    responses = [await client.post("/v1/jobs", files={"clip": b"clip"}) for _ in range(QUEUE_SIZE)]
+    assert {202} == {response.status_code for response in responses}
+    return [response.json()["id"] for response in responses]
 
 
-async def test_a_refusal_comes_before_the_body_and_soon(env: JobEnvironment) -> None:
+async def test_a_refusal_is_sent_promptly_and_before_the_body(env: JobEnvironment) -> None:
     port = free_port()
     settings = env.settings.model_copy(update={"max_queued_jobs": QUEUE_SIZE, "http_port": port})
     address = f"http://127.0.0.1:{port}"
@@ -52,8 +52,8 @@ async def test_a_refusal_comes_before_the_body_and_soon(env: JobEnvironment) -> 
         async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:
             await eventually(lambda: _is_up(client), 60.0)
             accepted = await _fill_queue(client)
-            refusals = [await _announce_clip(address) for _ in range(30)]
-            together = await asyncio.gather(*(_announce_clip(address) for _ in range(30)))
+            refusals = [await _send_upload_head(address) for _ in range(30)]
+            together = await asyncio.gather(*(_send_upload_head(address) for _ in range(30)))
             while_sending = await _send_large_body(client)
             async with env.running_worker(make_fake_analysis(5)):
                 records = [await env.wait_for_end(job_id) for job_id in accepted]
@@ -68,7 +68,7 @@ async def test_a_refusal_comes_before_the_body_and_soon(env: JobEnvironment) -> 
 
 
 async def _send_large_body(client: httpx.AsyncClient) -> httpx.Response:
-    """Send 16 MiB, however that is received."""
+    """Send 16 MiB, whether they are read or not."""
 
     async def body() -> AsyncIterator[bytes]:
         for _ in range(2**8):

@@ -1,4 +1,4 @@
-"""A bucket whose server is killed, silent, of another opinion, or not there."""
+"""Bucket store failures: a killed, silent or missing server, and rejected credentials."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from tests.integration.fakes import iterate_chunks
 from tests.integration.job_environment import eventually
 
 MAX_FAILURE_SECONDS = 30.0
-"""Far more than one second of patience, times the tries."""
+"""Far more than the one-second timeout times the number of attempts."""
 
 pytestmark = pytest.mark.usefixtures("bucket_credentials")
 
 
 @pytest.fixture
 def killable_server(tmp_path: Path) -> Iterator[BucketServer]:
-    """A server of one's own, to be killed."""
+    """A server of this test alone, which may kill it."""
     with running_bucket(tmp_path) as server:
         yield server
 
 
-async def endless_chunks(reached: asyncio.Event | None = None) -> AsyncIterator[bytes]:
+async def endless_chunks() -> AsyncIterator[bytes]:
     while True:
         yield bytes(2**20)
         await asyncio.sleep(0.01)
@@ -64,13 +64,13 @@ async def test_a_server_killed_during_an_upload_shows_no_partial_blob(
 ) -> None:
     settings = bucket_settings(killable_server)
     store = open_store(settings)
-    putting = asyncio.create_task(store.put("clips/a", endless_chunks()))
+    put_task = asyncio.create_task(store.put("clips/a", endless_chunks()))
     await eventually(lambda: has_begun(killable_server))
 
     killable_server.kill()
     async with asyncio.timeout(MAX_FAILURE_SECONDS):
         with pytest.raises(StoreUnavailable):
-            await putting
+            await put_task
     killable_server.start()
 
     with pytest.raises(KeyError):
@@ -98,13 +98,13 @@ async def test_a_writer_killed_during_an_upload_leaves_no_visible_blob(
     killable_server: BucketServer,
 ) -> None:
     settings = bucket_settings(killable_server)
-    told = settings.model_dump(include=settings.model_fields_set, mode="json")
+    values = settings.model_dump(include=settings.model_fields_set, mode="json")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         _WRITER,
         env=credentials_environment()
-        | {f"CIRCUMPLEX_{name}".upper(): str(told[name]) for name in told},
+        | {f"CIRCUMPLEX_{name}".upper(): str(values[name]) for name in values},
         stderr=subprocess.DEVNULL,
     )
     await eventually(lambda: has_begun(killable_server), 30.0)
@@ -217,7 +217,7 @@ async def test_virtual_hosted_addressing_puts_the_bucket_in_the_host(
     assert f"http://{BUCKET}.nowhere.invalid/deep/a" in caplog.text
 
 
-async def test_a_slow_reader_is_not_cut_off(bucket_server: BucketServer) -> None:
+async def test_a_slow_reader_gets_the_whole_blob(bucket_server: BucketServer) -> None:
     async def content() -> AsyncIterator[bytes]:
         for index in range(40):
             yield bytes([index]) * 2**20

@@ -1,4 +1,4 @@
-"""Whole jobs through a bucket."""
+"""Jobs with a bucket store, from upload to result."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ async def test_a_job_goes_from_upload_to_result_through_a_bucket(
     settings: Settings, bucket_server: BucketServer, tmp_path: Path
 ) -> None:
     prefix = uuid4().hex
-    named = bucket_server.settings(prefix, store_scratch_dir=tmp_path / "scratch")
     port = free_port()
-    settings = Settings(
-        **settings.model_dump(include=settings.model_fields_set)
-        | named
-        | {"http_port": port, "max_upload_bytes": 2 * CLIP_BYTES}
-    )
+    values: dict[str, Any] = {
+        **settings.model_dump(include=settings.model_fields_set),
+        **bucket_server.settings(prefix, store_scratch_dir=tmp_path / "scratch"),
+        "http_port": port,
+        "max_upload_bytes": 2 * CLIP_BYTES,
+    }
+    settings = Settings(**values)
 
     with running_service(settings, "gateway"), running_service(settings, "worker", "50", "0.01"):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
-            async def answers() -> bool | None:
+            async def is_live() -> bool | None:
                 try:
                     return (await client.get("/health/live")).is_success
                 except httpx.ConnectError:
                     return None
 
-            assert await eventually(answers, 60.0)
+            assert await eventually(is_live, 60.0)
             accepted = await client.post(
                 "/v1/jobs", content=bytes(CLIP_BYTES), headers={"Content-Type": "video/mp4"}
             )
@@ -63,12 +64,12 @@ async def test_a_job_goes_from_upload_to_result_through_a_bucket(
 
     assert len(result["frames"]["index"]) == 50
     job_id = job.removeprefix("/v1/jobs/")
-    kept = [name for name in bucket_server.list_files(prefix) if name != "pair"]
-    assert kept == [f"clips/{job_id}", f"results/{job_id}/1.csv", f"results/{job_id}/1.json"]
+    stored = [name for name in bucket_server.list_files(prefix) if name != "pair"]
+    assert stored == [f"clips/{job_id}", f"results/{job_id}/1.csv", f"results/{job_id}/1.json"]
     assert not settings.store_dir.exists()
 
 
-async def test_a_decode_child_reads_a_copy_that_has_no_name(
+async def test_a_decode_process_reads_the_unlinked_copy(
     bucket_server: BucketServer, tmp_path: Path
 ) -> None:
     clip = tmp_path / "clip.mp4"

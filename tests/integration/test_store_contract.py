@@ -1,4 +1,4 @@
-"""What holds for every store: the same tests over a folder and over a real bucket."""
+"""Contract of the blob stores, tested with a folder and a real bucket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = (0, 1, 2**20, 2**20 + 1, 8 * 2**20, 8 * 2**20 + 1, 20_000_003)
 
 @dataclass(frozen=True, kw_only=True)
 class StoreUnderTest:
-    """A store, and what really lies in it."""
+    """A store, and a listing of its actual files."""
 
     store: BlobStore
     settings: Settings
@@ -110,51 +110,51 @@ async def test_a_cancelled_put_leaves_nothing(under_test: StoreUnderTest, size: 
     reached = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
-        async for piece in iterate_content(random_content(size)):
-            yield piece
+        async for chunk in iterate_content(random_content(size)):
+            yield chunk
         reached.set()
         await asyncio.Event().wait()
 
-    putting = asyncio.create_task(under_test.store.put("clips/a", endless()))
+    put_task = asyncio.create_task(under_test.store.put("clips/a", endless()))
     await reached.wait()
-    putting.cancel()
+    put_task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await putting
+        await put_task
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert under_test.list_files() == []
 
 
-async def test_a_put_cancelled_at_any_moment_leaves_all_or_nothing(
+async def test_a_put_cancelled_at_any_moment_stores_all_or_nothing(
     under_test: StoreUnderTest,
 ) -> None:
     content = random_content(20_000_003)
     delays = random.Random(0)
     for number in range(20):
-        putting = asyncio.create_task(
+        put_task = asyncio.create_task(
             under_test.store.put(f"clips/{number}", iterate_content(content))
         )
-        await asyncio.wait([putting], timeout=delays.uniform(0.0, 0.15))
-        putting.cancel()
+        await asyncio.wait([put_task], timeout=delays.uniform(0.0, 0.15))
+        put_task.cancel()
         with suppress(asyncio.CancelledError):
-            assert await putting == len(content)
+            assert await put_task == len(content)
 
-    whole = {blob.key: blob.size_bytes async for blob in under_test.store.list("clips")}
-    assert set(whole.values()) <= {len(content)}
-    assert sorted(under_test.list_files()) == sorted(whole)
+    stored = {blob.key: blob.size_bytes async for blob in under_test.store.list("clips")}
+    assert set(stored.values()) <= {len(content)}
+    assert sorted(under_test.list_files()) == sorted(stored)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_blob_is_seen_whole_or_not_at_all(under_test: StoreUnderTest) -> None:
+async def test_an_incomplete_blob_is_not_visible(under_test: StoreUnderTest) -> None:
     release = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
-        async for piece in iterate_content(random_content(20_000_000)):
-            yield piece
+        async for chunk in iterate_content(random_content(20_000_000)):
+            yield chunk
         await release.wait()
         yield b"end"
 
-    putting = asyncio.create_task(under_test.store.put("clips/a", slow()))
+    put_task = asyncio.create_task(under_test.store.put("clips/a", slow()))
 
     async def begun() -> bool | None:
         return True if under_test.list_files() else None
@@ -164,7 +164,7 @@ async def test_a_blob_is_seen_whole_or_not_at_all(under_test: StoreUnderTest) ->
         await under_test.store.get("clips/a")
     assert [blob async for blob in under_test.store.list("clips")] == []
     release.set()
-    assert await putting == 20_000_003
+    assert await put_task == 20_000_003
     assert await read_blob(under_test.store, "clips/a") == random_content(20_000_000) + b"end"
 
 
@@ -185,7 +185,7 @@ async def test_deleting_twice_is_no_error(under_test: StoreUnderTest) -> None:
     assert under_test.list_files() == []
 
 
-async def test_deleting_a_prefix_spares_its_siblings(under_test: StoreUnderTest) -> None:
+async def test_deleting_a_prefix_deletes_no_sibling(under_test: StoreUnderTest) -> None:
     for key in ("results/ab/1.csv", "results/ab/1.json", "results/abc/1.csv", "clips/ab"):
         await under_test.store.put(key, iterate_content(b"some"))
 
@@ -246,7 +246,7 @@ async def megabytes(number):
     for index in range(number):
         yield bytes([index % 256]) * 2**20
 
-async def through(store, number):
+async def round_trip(store, number):
     await store.put("clips/big", megabytes(number))
     size = 0
     async for chunk in await store.get("clips/big"):
@@ -256,26 +256,27 @@ async def through(store, number):
 
 async def main():
     store = open_store(Settings())
-    await through(store, 2)
+    await round_trip(store, 2)
     before = peak_bytes()
-    await through(store, 300)
+    await round_trip(store, 300)
     print(peak_bytes() - before)
 
 asyncio.run(main())
 """
 
 
-async def test_a_big_blob_passes_through_without_being_held(under_test: StoreUnderTest) -> None:
-    told = under_test.settings.model_dump(include=under_test.settings.model_fields_set, mode="json")
+async def test_a_big_blob_is_streamed_in_bounded_memory(under_test: StoreUnderTest) -> None:
+    settings = under_test.settings
+    values = settings.model_dump(include=settings.model_fields_set, mode="json")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         _BIG_BLOB_PROGRAM,
         env=credentials_environment()
-        | {f"CIRCUMPLEX_{name}".upper(): str(told[name]) for name in told},
+        | {f"CIRCUMPLEX_{name}".upper(): str(values[name]) for name in values},
         stdout=subprocess.PIPE,
     )
-    told_growth, _ = await process.communicate()
+    growth, _ = await process.communicate()
 
     assert process.returncode == 0
-    assert int(told_growth) < 120 * 2**20, f"grew by {int(told_growth) / 2**20:.0f} MiB"
+    assert int(growth) < 120 * 2**20, f"grew by {int(growth) / 2**20:.0f} MiB"

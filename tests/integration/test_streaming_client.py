@@ -1,3 +1,5 @@
+"""Python client of streams: results, reconnections, errors."""
+
 from __future__ import annotations
 
 import asyncio
@@ -52,39 +54,39 @@ from tests.integration.stub_gateway import (
 async def annotate(
     port: int,
     media: AsyncIterable[MediaChunk],
-    choices: LiveStreamOptions = FRAME_OPTIONS,
+    options: LiveStreamOptions = FRAME_OPTIONS,
     *,
     breaks: list[tuple[ClientError, float]] | None = None,
     accepted: list[StreamAccepted] | None = None,
-    trouble_seconds: float = 60.0,
+    retry_seconds: float = 60.0,
 ) -> list[LiveResult]:
-    """Everything that a stream brings; a few kB are kept in memory for it."""
+    """Annotate a stream, buffering a few kB of media; returns all results."""
     live = LiveClient(
         f"127.0.0.1:{port}",
         api_key="cpx_secret",
         memory_bytes=9_000,
-        retry_timeout_seconds=trouble_seconds,
+        retry_timeout_seconds=retry_seconds,
     )
-    told = [] if breaks is None else breaks
-    taken = [] if accepted is None else accepted
+    interruptions = [] if breaks is None else breaks
+    acceptances = [] if accepted is None else accepted
     async with live:
         results = live.annotate(
             media,
-            choices,
-            on_accepted=taken.append,
-            on_interrupted=lambda error, seconds: told.append((error, seconds)),
+            options,
+            on_accepted=acceptances.append,
+            on_interrupted=lambda error, seconds: interruptions.append((error, seconds)),
         )
         return [result async for result in results]
 
 
 async def test_a_stream_yields_provisional_and_final_results_and_a_summary() -> None:
-    pieces, stand_in, accepted = make_frames(), StubAnnotationServicer(), list[StreamAccepted]()
-    async with serving_streams(stand_in) as port:
+    pieces, servicer, accepted = make_frames(), StubAnnotationServicer(), list[StreamAccepted]()
+    async with serving_streams(servicer) as port:
         results = await annotate(port, iterate_slowly(pieces), accepted=accepted)
 
-    truth = dict(enumerate(expected_valences(pieces)))
-    assert valences_by_index(results, final=True) == truth
-    assert valences_by_index(results, final=False) == truth
+    expected = dict(enumerate(expected_valences(pieces)))
+    assert valences_by_index(results, final=True) == expected
+    assert valences_by_index(results, final=False) == expected
     first, last = results[0], results[-1]
     assert isinstance(first, FrameResult)
     assert first.tracks[0].box == Box(left=1, top=2, width=3, height=4, score=0.9)
@@ -93,25 +95,29 @@ async def test_a_stream_yields_provisional_and_final_results_and_a_summary() -> 
     assert (last.primary_track, last.latency) == (None, None)
     assert [each.stream_id for each in accepted] == ["stream0"]
     assert accepted[0].limits.buffered_results == 64
-    assert stand_in.metadata[0]["authorization"] == "Bearer cpx_secret"
+    assert servicer.metadata[0]["authorization"] == "Bearer cpx_secret"
 
 
-@pytest.mark.parametrize("remembers", [True, False], ids=["same_gateway", "another_gateway"])
 @pytest.mark.parametrize(
-    ("choices", "pieces"),
+    "keeps_stream_state", [True, False], ids=["same_gateway", "another_gateway"]
+)
+@pytest.mark.parametrize(
+    ("options", "pieces"),
     [(FRAME_OPTIONS, make_frames()), (CONTAINER_OPTIONS, make_container())],
     ids=["frames", "container"],
 )
 async def test_cut_connections_leave_no_gap_and_no_repetition(
-    choices: LiveStreamOptions, pieces: list[MediaChunk], remembers: bool
+    options: LiveStreamOptions, pieces: list[MediaChunk], keeps_stream_state: bool
 ) -> None:
     chance = random.Random(4)
-    lives = iter([chance.choice([100, 3_000, 12_000, 30_000]) for _ in range(6)])
+    limits = iter([chance.choice([100, 3_000, 12_000, 30_000]) for _ in range(6)])
     breaks: list[tuple[ClientError, float]] = []
-    async with serving_streams(StubAnnotationServicer(keeps_stream_state=remembers)) as port:
-        relay = FlakyProxy(port, lives)
-        async with running_proxy(relay) as door:
-            results = await annotate(door, iterate_slowly(pieces), choices, breaks=breaks)
+    async with serving_streams(
+        StubAnnotationServicer(keeps_stream_state=keeps_stream_state)
+    ) as port:
+        proxy = FlakyProxy(port, limits)
+        async with running_proxy(proxy) as proxy_port:
+            results = await annotate(proxy_port, iterate_slowly(pieces), options, breaks=breaks)
 
     assert len(breaks) >= 3
     assert all(isinstance(error, ServiceUnreachable) for error, _ in breaks)
@@ -127,24 +133,24 @@ async def test_cut_connections_leave_no_gap_and_no_repetition(
 
 
 async def test_a_drained_stream_resumes_at_another_gateway() -> None:
-    pieces, stand_in = make_frames(), StubAnnotationServicer(keeps_stream_state=False)
-    stand_in.drain_at = 40
+    pieces, servicer = make_frames(), StubAnnotationServicer(keeps_stream_state=False)
+    servicer.drain_at = 40
     breaks: list[tuple[ClientError, float]] = []
-    async with serving_streams(stand_in) as port:
+    async with serving_streams(servicer) as port:
         results = await annotate(port, iterate_slowly(pieces), breaks=breaks)
 
     assert list(valences_by_index(results, final=True).values()) == expected_valences(pieces)
     (error, _), *others = breaks
     assert isinstance(error, ServiceFailed)
     assert (error.problem.code, others) == ("gateway_draining", [])
-    assert [bool(config.resume_token) for config in stand_in.configs] == [False, True]
+    assert [bool(config.resume_token) for config in servicer.configs] == [False, True]
 
 
 async def test_a_full_gateway_is_retried_after_its_delay() -> None:
-    stand_in, breaks = StubAnnotationServicer(), list[tuple[ClientError, float]]()
-    stand_in.next_errors = [make_error_status(StatusCode.RESOURCE_EXHAUSTED, "streams_full", 0.3)]
+    servicer, breaks = StubAnnotationServicer(), list[tuple[ClientError, float]]()
+    servicer.next_errors = [make_error_status(StatusCode.RESOURCE_EXHAUSTED, "streams_full", 0.3)]
     pieces = make_frames(10)
-    async with serving_streams(stand_in) as port:
+    async with serving_streams(servicer) as port:
         results = await annotate(port, iterate_slowly(pieces), breaks=breaks)
 
     assert list(valences_by_index(results, final=True).values()) == expected_valences(pieces)
@@ -163,15 +169,15 @@ async def test_a_full_gateway_is_retried_after_its_delay() -> None:
 async def test_a_permanent_error_is_raised_at_once(
     code: StatusCode, reason: str, retry_seconds: float | None
 ) -> None:
-    stand_in = StubAnnotationServicer()
-    stand_in.next_errors = [make_error_status(code, reason, retry_seconds)]
-    async with serving_streams(stand_in) as port:
+    servicer = StubAnnotationServicer()
+    servicer.next_errors = [make_error_status(code, reason, retry_seconds)]
+    async with serving_streams(servicer) as port:
         with pytest.raises(RequestRefused) as raised:
             await annotate(port, iterate_slowly(make_frames()))
 
     assert str(raised.value) == f"It cannot be: because of {reason} [{reason}]"
     assert raised.value.problem.trace_id == "0af7"
-    assert len(stand_in.configs) == 1
+    assert len(servicer.configs) == 1
 
 
 async def test_responses_are_received_while_media_are_sent() -> None:
@@ -179,45 +185,45 @@ async def test_responses_are_received_while_media_are_sent() -> None:
         for index in range(2000):
             yield ImageFrame(index / 25, bytes(2**14))
 
-    stand_in = StubAnnotationServicer()
-    stand_in.fail_at = 5
-    async with serving_streams(stand_in) as port:
+    servicer = StubAnnotationServicer()
+    servicer.fail_at = 5
+    async with serving_streams(servicer) as port:
         for _ in range(20):
             with pytest.raises(RequestRefused) as raised:
                 await annotate(port, flood())
             assert raised.value.problem.code == "request_invalid"
 
-    assert len(stand_in.configs) == 20
+    assert len(servicer.configs) == 20
 
 
 async def test_a_lost_stream_restarts_if_all_media_are_buffered() -> None:
-    pieces, stand_in = make_container(), StubAnnotationServicer()
-    stand_in.drain_at = 40
-    gone = make_error_status(StatusCode.NOT_FOUND, "stream_gone")
-    async with serving_streams(stand_in) as port, LiveClient(f"127.0.0.1:{port}") as live:
+    pieces, servicer = make_container(), StubAnnotationServicer()
+    servicer.drain_at = 40
+    expired = make_error_status(StatusCode.NOT_FOUND, "stream_gone")
+    async with serving_streams(servicer) as port, LiveClient(f"127.0.0.1:{port}") as live:
         results = [
             result
             async for result in live.annotate(
                 iterate_slowly(pieces),
                 CONTAINER_OPTIONS,
-                on_interrupted=lambda *_: stand_in.next_errors.append(gone),
+                on_interrupted=lambda _error, _seconds: servicer.next_errors.append(expired),
             )
         ]
 
     assert list(valences_by_index(results, final=True).values()) == expected_valences(pieces)
-    assert [bool(config.resume_token) for config in stand_in.configs] == [False, True, False]
+    assert [bool(config.resume_token) for config in servicer.configs] == [False, True, False]
 
 
 async def test_a_lost_stream_is_an_error_once_media_were_released() -> None:
-    stand_in = StubAnnotationServicer()
-    stand_in.drain_at = 40
-    gone = make_error_status(StatusCode.NOT_FOUND, "stream_gone")
-    async with serving_streams(stand_in) as port, LiveClient(f"127.0.0.1:{port}") as live:
+    servicer = StubAnnotationServicer()
+    servicer.drain_at = 40
+    expired = make_error_status(StatusCode.NOT_FOUND, "stream_gone")
+    async with serving_streams(servicer) as port, LiveClient(f"127.0.0.1:{port}") as live:
         with pytest.raises(RequestRefused) as raised:
             async for _ in live.annotate(
                 iterate_slowly(make_frames()),
                 FRAME_OPTIONS,
-                on_interrupted=lambda *_: stand_in.next_errors.append(gone),
+                on_interrupted=lambda _error, _seconds: servicer.next_errors.append(expired),
             ):
                 pass
 
@@ -227,16 +233,16 @@ async def test_a_lost_stream_is_an_error_once_media_were_released() -> None:
 async def test_an_absent_gateway_is_unreachable_after_the_retry_time() -> None:
     port = free_port()
     with pytest.raises(ServiceUnreachable, match=f"127.0.0.1:{port}"):
-        await annotate(port, iterate_slowly(make_frames()), trouble_seconds=0.5)
+        await annotate(port, iterate_slowly(make_frames()), retry_seconds=0.5)
 
 
 async def test_an_error_of_the_media_source_is_raised() -> None:
     async def broken() -> AsyncGenerator[MediaChunk]:
         yield ImageFrame(0.0, b"picture")
-        raise OSError("the camera is gone")
+        raise OSError("the camera was unplugged")
 
     async with serving_streams(StubAnnotationServicer()) as port:
-        with pytest.raises(OSError, match="the camera is gone"):
+        with pytest.raises(OSError, match="the camera was unplugged"):
             await annotate(port, broken())
 
 
@@ -245,7 +251,7 @@ async def test_an_error_of_the_media_source_is_raised() -> None:
     [ContainerChunk(b"bytes"), AudioChunk(b"odd"), ImageFrame(0.0, bytes(2**16))],
     ids=["of another kind", "half a sample", "more than a message"],
 )
-async def test_a_piece_that_does_not_belong_into_the_stream_is_refused(piece: MediaChunk) -> None:
+async def test_a_chunk_that_does_not_fit_the_stream_is_refused(piece: MediaChunk) -> None:
     async with serving_streams(StubAnnotationServicer()) as port:
         with pytest.raises(InvalidMedia):
             await annotate(port, iterate_slowly([piece]))
@@ -260,7 +266,7 @@ async def test_audio_and_containers_may_have_any_chunk_size() -> None:
     assert results[-1].flags == expected_audio_flag(pieces)
 
 
-async def test_a_stream_that_is_left_early_closes_the_media_and_the_call() -> None:
+async def test_closing_the_generator_early_closes_the_media_and_the_call() -> None:
     closed = asyncio.Event()
 
     async def endless() -> AsyncGenerator[MediaChunk]:
@@ -271,10 +277,10 @@ async def test_a_stream_that_is_left_early_closes_the_media_and_the_call() -> No
         finally:
             closed.set()
 
-    stand_in = StubAnnotationServicer()
-    async with serving_streams(stand_in) as port, LiveClient(f"127.0.0.1:{port}") as live:
+    servicer = StubAnnotationServicer()
+    async with serving_streams(servicer) as port, LiveClient(f"127.0.0.1:{port}") as live:
         async with aclosing(live.annotate(endless(), FRAME_OPTIONS)) as results:
             async for _ in results:
                 break
         assert closed.is_set()
-        await eventually(stand_in.is_idle)
+        await eventually(servicer.is_idle)

@@ -1,3 +1,5 @@
+"""`circumplex-client live`: sources, output, interruption, errors."""
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +17,7 @@ from typing import Any
 import av
 import pytest
 from circumplex_client.__main__ import main
-from circumplex_client.live.file_source import has_late_index, stream_file
+from circumplex_client.live.inputs import has_late_index, stream_file
 from grpc import StatusCode
 
 from tests.integration.fake_media import FRAME_COUNT, expected_valences, make_container
@@ -43,7 +45,7 @@ async def url(servicer: StubAnnotationServicer) -> AsyncGenerator[str]:
 
 @pytest.fixture(scope="module")
 def trailing_index_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MP4 as most programs write it: its index comes last."""
+    """An MP4 with its index at the end, as most programs write it."""
     path = tmp_path_factory.mktemp("clips") / "late.mp4"
     render_demo_clip(path, seconds=CLIP_SECONDS, height=120, width=160)
     return path
@@ -51,7 +53,7 @@ def trailing_index_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def running_command(*arguments: str, stdin: int = DEVNULL) -> AsyncGenerator[Process]:
-    """`circumplex-client live`, killed if it outlasts the context."""
+    """Run `circumplex-client live`; killed if it outlasts the context."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "circumplex_client", "live", *arguments),
         stdin=stdin,
@@ -68,7 +70,7 @@ async def running_command(*arguments: str, stdin: int = DEVNULL) -> AsyncGenerat
 
 
 def parse_final_valences(lines: bytes) -> list[float]:
-    """What was printed of them, as far as the stand-in makes anything of frames."""
+    """Parse the valences of the printed final results."""
     printed: list[dict[str, Any]] = [json.loads(line) for line in lines.splitlines()]
     finals = [each for each in printed if each["type"] == "frame" and each["is_final"]]
     assert [each["index"] for each in finals] == list(range(len(finals)))
@@ -88,7 +90,7 @@ async def test_standard_input_is_annotated(url: str, servicer: StubAnnotationSer
     assert servicer.configs[0].WhichOneof("media") == "container"
 
 
-async def test_ctrl_c_ends_the_stream_and_not_its_results(url: str) -> None:
+async def test_ctrl_c_ends_the_media_and_pending_results_are_printed(url: str) -> None:
     async with running_command("-", "--url", url, stdin=PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -103,7 +105,7 @@ async def test_ctrl_c_ends_the_stream_and_not_its_results(url: str) -> None:
     assert parse_final_valences(b"".join(printed) + rest) == expected_valences(make_container())
 
 
-async def test_ctrl_c_twice_leaves_at_once(url: str, servicer: StubAnnotationServicer) -> None:
+async def test_second_ctrl_c_exits_at_once(url: str, servicer: StubAnnotationServicer) -> None:
     servicer.never_finishes = True
     async with running_command("-", "--url", url, stdin=PIPE) as process:
         assert process.stderr is not None
@@ -150,10 +152,10 @@ async def test_a_camera_sends_jpeg_frames_and_their_times(
         out, _ = await process.communicate()
 
     assert len(parse_final_valences(out)) == 10
-    (told,) = servicer.streams.values()
-    assert [time for time, _ in told.frames] == pytest.approx([index / 25 for index in range(10)])
-    for _, data in told.frames:
-        with av.open(io.BytesIO(data), format="image2pipe") as picture:
+    (stream,) = servicer.streams.values()
+    assert [time for time, _ in stream.frames] == pytest.approx([index / 25 for index in range(10)])
+    for _, data in stream.frames:
+        with av.open(io.BytesIO(data), "r", format="image2pipe") as picture:
             assert next(picture.decode(video=0)).width == 64
 
 
@@ -169,7 +171,7 @@ async def test_a_service_error_is_printed_on_one_line(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("-", "--url", "http://127.0.0.1:8080"), "grpc://HOST:PORT"),
         ((), "name a file"),
@@ -178,12 +180,12 @@ async def test_a_service_error_is_printed_on_one_line(
     ids=["an address of REST", "nothing to send", "no certificate"],
 )
 def test_a_usage_error_is_printed_on_one_line(
-    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["live", *arguments]) == 2
 
     printed = capsys.readouterr()
-    assert told in printed.err
+    assert message in printed.err
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
@@ -215,12 +217,11 @@ async def play_to_bytes(path: Path, *, realtime: bool) -> bytes:
 
 
 def decode_frames(path: Path) -> list[tuple[object, ...]]:
-    """Time and content of each picture and of the sound, decoded."""
-    facts: list[tuple[object, ...]] = []
+    """Decode a file; returns kind, time and a hash of each video and audio frame."""
+    frames: list[tuple[object, ...]] = []
     for kind in ("video", "audio"):
         with av.open(path) as clip:
-            facts += [
-                (kind, frame.time, hash(frame.to_ndarray().tobytes()))
-                for frame in clip.decode(**{kind: 0})
-            ]
-    return facts
+            for frame in clip.decode(**{kind: 0}):
+                assert isinstance(frame, av.VideoFrame | av.AudioFrame)
+                frames.append((kind, frame.time, hash(frame.to_ndarray().tobytes())))
+    return frames

@@ -1,4 +1,4 @@
-"""The final results of a stream are those of a job, however the stream is cut."""
+"""Final results of streams: equal to those of a job, however the media are cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from circumplex.v1 import annotation_pb2 as wire
 
-from service.domain.caller import ANONYMOUS
 from service.domain.model_signatures import LIVE_WINDOW_FRAMES
 from service.embedded.triton import TritonPorts
 from service.errors import ClipNotMedia
@@ -24,11 +23,12 @@ from tests.integration.streaming_environment import (
     open_streaming_environment,
 )
 from tests.media_corpus.ffmpeg_reference import run_ffmpeg
+from tests.unit.streaming.stream_harness import annotate_messages
 from training.synthetic.clip import render_demo_clip
 
 CLIP_SECONDS = 5.2
 TOLERANCE = 1e-5
-"""Backbones round otherwise where they are given other numbers of crops."""
+"""Rounding of the backbones depends on the number of crops in a call."""
 FFMPEG_OPTIONS = {
     "fragmented.mp4": "-c copy -movflags frag_keyframe+empty_moov+default_base_moof",
     "live.ts": "-c copy",
@@ -50,8 +50,8 @@ async def streaming_env(
         hop_frames=40,
         max_streams=4,
     )
-    async with open_streaming_environment(settings) as stage:
-        yield stage
+    async with open_streaming_environment(settings) as env:
+        yield env
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ async def test_a_container_cut_anywhere_gives_a_jobs_result(
     assert replies[-1].summary.frames == len(expected)
 
 
-async def test_pictures_and_sound_give_the_result_of_the_same_in_a_file(
+async def test_frames_and_audio_give_the_same_result_as_a_file_of_them(
     streaming_env: StreamingEnvironment, folder: Path
 ) -> None:
     run_ffmpeg(f"-i talk.mp4 {MOTION_JPEG_OPTIONS} motion.mkv", folder=folder)
@@ -85,7 +85,7 @@ async def test_pictures_and_sound_give_the_result_of_the_same_in_a_file(
     np.testing.assert_allclose(collect_final_results(replies), expected, rtol=0, atol=TOLERANCE)
 
 
-async def test_a_provisional_result_is_the_final_one_of_a_stream_that_ends_there(
+async def test_a_provisional_result_equals_the_final_one_of_a_stream_that_ends_there(
     streaming_env: StreamingEnvironment,
 ) -> None:
     crops = np.random.default_rng(0).integers(
@@ -97,18 +97,18 @@ async def test_a_provisional_result_is_the_final_one_of_a_stream_that_ends_there
         yield wire.StreamingAnnotateRequest(config=wire.StreamConfig(frames=media))
         for index, crop in enumerate(crops):
             if index == len(crops) - 1:
-                await asyncio.sleep(1.0)  # until all before it has been heard as well
+                await asyncio.sleep(1.0)  # until the audio of all frames before is embedded
             frame = wire.VideoFrame(time_seconds=index / 25, data=crop.tobytes())
             yield wire.StreamingAnnotateRequest(frame=frame)
 
-    replies = [each async for each in streaming_env.streams.annotate(requests(), ANONYMOUS)]
+    replies = [each async for each in annotate_messages(streaming_env.streams, requests())]
     results = [each.frame_result for each in replies if each.HasField("frame_result")]
-    told, final = (
+    provisional, final = (
         next(r.tracks[0].estimate for r in reversed(results) if r.is_final is kind)
         for kind in (False, True)
     )
     for column in ("valence", "arousal", "valence_std", "arousal_std"):
-        assert getattr(told, column) == pytest.approx(getattr(final, column), abs=TOLERANCE)
+        assert getattr(provisional, column) == pytest.approx(getattr(final, column), abs=TOLERANCE)
 
 
 async def test_invalid_media_end_their_own_stream_with_a_typed_error(

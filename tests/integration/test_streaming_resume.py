@@ -1,4 +1,4 @@
-"""Streams of real media that are cut off, over two gateways, are what they would have been."""
+"""Streams of real media, disconnected and resumed at two gateways: the same results."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.integration.streaming_environment import (
 from tests.media_corpus.ffmpeg_reference import run_ffmpeg
 from tests.unit.streaming.redis_proxy import RedisProxy
 from tests.unit.streaming.resuming_client import MediaCounts, ResumingClient, comparable_results
+from tests.unit.streaming.stream_harness import annotate_messages
 from training.synthetic.clip import render_demo_clip
 
 CLIP_SECONDS = 4.0
@@ -29,20 +30,20 @@ FRAME_COUNT = 100
 CUT_COUNT = 10
 TOLERANCE = 1e-5
 AUDIO_SAMPLE_BYTES = 4
-"""Of one sample: two channels of 16 bits."""
+"""Bytes of one sample of two channels of 16 bits."""
 
 
 @pytest.fixture(scope="module")
-async def relay(redis_server: RedisServer) -> AsyncIterator[RedisProxy]:
-    async with RedisProxy(redis_server.url).running() as relay:
-        yield relay
+async def proxy(redis_server: RedisServer) -> AsyncIterator[RedisProxy]:
+    async with RedisProxy(redis_server.url).running() as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
 async def gateways(
-    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer, relay: RedisProxy
+    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer, proxy: RedisProxy
 ) -> AsyncIterator[list[StreamingEnvironment]]:
-    """Two, of which the second can lose its Redis."""
+    """Two gateways; the second can be disconnected from Redis."""
     settings = Settings(
         redis_url=redis_server.url,
         triton_url=triton_server.grpc_url,
@@ -52,7 +53,7 @@ async def gateways(
         chunk_frames=8,
         max_streams=4,
     )
-    other = settings.model_copy(update={"redis_url": relay.url})
+    other = settings.model_copy(update={"redis_url": proxy.url})
     async with (
         open_streaming_environment(settings) as one,
         open_streaming_environment(other) as two,
@@ -75,13 +76,13 @@ def make_client(requests: Iterator[wire.StreamingAnnotateRequest]) -> ResumingCl
 
 
 def _count_media(request: wire.StreamingAnnotateRequest) -> MediaCounts:
-    sound = len(request.audio.data) // AUDIO_SAMPLE_BYTES
-    return len(request.container.data), int(request.HasField("frame")), sound
+    samples = len(request.audio.data) // AUDIO_SAMPLE_BYTES
+    return len(request.container.data), int(request.HasField("frame")), samples
 
 
 @pytest.mark.parametrize("kind", ["single frames", "container"])
-async def test_ten_cuts_change_nothing(
-    gateways: list[StreamingEnvironment], relay: RedisProxy, folder: Path, kind: str
+async def test_ten_disconnections_do_not_change_the_results(
+    gateways: list[StreamingEnvironment], proxy: RedisProxy, folder: Path, kind: str
 ) -> None:
     def client() -> ResumingClient:
         if kind == "container":
@@ -95,16 +96,16 @@ async def test_ten_cuts_change_nothing(
     draw = random.Random(2)
     for place in range(CUT_COUNT):
         gateway = gateways[place % 2]
-        replies = gateway.streams.annotate(cut.requests(), cut.caller)
-        wanted = len(cut.finals) + draw.randrange(9)
+        replies = annotate_messages(gateway.streams, cut.requests(), cut.caller)
+        max_finals = len(cut.finals) + draw.randrange(9)
         async with aclosing(replies):
             async for reply in replies:
                 cut.handle(reply)
-                if len(cut.finals) >= wanted:
+                if len(cut.finals) >= max_finals:
                     break
             if place % 4 == 1:
-                await relay.disconnect()  # it dies: whatever it writes now is lost
-        await relay.restore()
+                await proxy.disconnect()  # what the gateway writes now is lost
+        await proxy.restore()
     assert cut.summary is None
     await cut.connect(gateways[0].streams)
     assert len(cut.send_from) == CUT_COUNT + 1

@@ -1,4 +1,4 @@
-"""What clients that call at the same time must not notice, and what the stand-in refuses."""
+"""Batches of concurrent clients, repeatable results, and requests that Triton rejects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
+from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import SERVED_MODELS
 from service.embedded.triton import TritonPorts
 from tests.integration.test_triton_parity import infer
@@ -17,8 +18,8 @@ from tests.integration.test_triton_parity import infer
 
 @pytest.fixture(scope="module")
 def client(triton_server: TritonPorts) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(triton_server.grpc_url) as one:
-        yield one
+    with InferenceServerClient(triton_server.grpc_url) as client:
+        yield client
 
 
 def test_every_model_is_ready(client: InferenceServerClient) -> None:
@@ -27,7 +28,7 @@ def test_every_model_is_ready(client: InferenceServerClient) -> None:
         assert client.is_model_ready(signature.name)
 
 
-def test_clips_that_share_batches_get_the_bits_they_get_alone(
+def test_batched_clips_give_the_same_bits_as_single_ones(
     client: InferenceServerClient,
 ) -> None:
     random = np.random.default_rng(1)
@@ -35,16 +36,20 @@ def test_clips_that_share_batches_get_the_bits_they_get_alone(
         random.integers(0, 256, (size, 3, 112, 112), dtype=np.uint8)
         for size in (1, 2, 3, 7, 16, 31, 32, 33)
     ]
-    alone = [infer(client, "visual_backbone", one)[0] for one in crops]
+
+    def embed(clip: UInt8Array) -> Float32Array:
+        return infer(client, "visual_backbone", clip)[0]
+
+    alone = [embed(clip) for clip in crops]
     with ThreadPoolExecutor(len(crops)) as callers:
-        together = list(callers.map(lambda one: infer(client, "visual_backbone", one)[0], crops))
+        together = list(callers.map(embed, crops))
     statistics = client.get_inference_statistics("visual_backbone").model_stats[0]
     assert statistics.execution_count < statistics.inference_stats.success.count
     for expected, actual in zip(alone, together, strict=True):
         assert np.array_equal(expected, actual)
 
 
-def test_asking_twice_gives_the_same_bits(client: InferenceServerClient) -> None:
+def test_repeated_requests_give_the_same_bits(client: InferenceServerClient) -> None:
     random = np.random.default_rng(2)
     window = (
         random.normal(size=(300, 512)).astype(np.float32),
@@ -55,19 +60,19 @@ def test_asking_twice_gives_the_same_bits(client: InferenceServerClient) -> None
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
 
 
-def test_a_batch_above_the_limit_is_refused(client: InferenceServerClient) -> None:
+def test_a_batch_above_the_limit_is_rejected(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="batch-size must be <= 512"):
         infer(client, "audio_backbone", np.zeros((513, 96, 64), np.float32))
 
 
-def test_an_input_of_another_type_is_refused(client: InferenceServerClient) -> None:
+def test_an_input_of_another_type_is_rejected(client: InferenceServerClient) -> None:
     wrong = InferInput("INPUT__0", [1, 96, 64], "FP64")
     wrong.set_data_from_numpy(np.zeros((1, 96, 64)))
     with pytest.raises(InferenceServerException, match="data-type"):
         client.infer("audio_backbone", [wrong])
 
 
-def test_an_error_inside_the_model_is_answered_and_the_model_lives_on(
+def test_an_error_inside_a_model_is_returned_and_the_model_stays_usable(
     client: InferenceServerClient,
 ) -> None:
     waveform = np.zeros(16_000, np.float32)

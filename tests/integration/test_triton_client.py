@@ -1,4 +1,4 @@
-"""The worker's door to Triton: the same numbers by both ways in, and what it survives."""
+"""Triton client: shared memory and gRPC agree, lost regions, outages, cancelled callers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.domain.array_types import UInt8Array
+from service.domain.array_types import Float32Array, UInt8Array
 from service.embedded.process import find_free_ports
 from service.embedded.triton import TritonPorts, run_triton
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import TritonInference, connect_triton
-from service.triton.requests import ModelClient
-from service.triton.shared_memory import SharedCropMemory
+from service.triton.requests import ModelClient, SharedCropMemory
 
 UNUSED_PID = 2**22 + 1
-"""Above the largest process id that Linux gives."""
+"""Above the largest process id of Linux."""
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def list_regions(url: str) -> Sequence[str]:
 
 
 async def unregister_all(client: InferenceServerClient) -> None:
-    """Have Triton let go of every region, those of requests just answered included."""
+    """Unregister every region, those of requests that have just finished included."""
     while (await client.get_system_shared_memory_status()).regions:
         with suppress(InferenceServerException):
             await client.unregister_system_shared_memory()
@@ -62,17 +61,17 @@ async def unregister_all(client: InferenceServerClient) -> None:
 async def test_shared_memory_and_grpc_give_the_same_bits(
     settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
-    answers = []
+    answers: list[Float32Array] = []
     for mode in ("on", "off"):
         chosen = settings.model_copy(update={"triton_shared_memory": mode})
         async with connect_triton(chosen, metrics) as inference:
             answers.append(await inference.embed_faces(crops))
             assert bool(await list_regions(settings.triton_url)) == (mode == "on")
-    assert np.array_equal(*answers)
+    assert np.array_equal(answers[0], answers[1])
     assert await list_regions(settings.triton_url) == []
 
 
-async def test_more_requests_than_slots_keep_their_own_crops(
+async def test_more_requests_than_slots_use_their_own_crops(
     settings: Settings, metrics: Metrics
 ) -> None:
     random = np.random.default_rng(1)
@@ -94,15 +93,15 @@ async def test_a_few_crops_need_no_shared_memory(
     assert np.array_equal(few, many[:8])
 
 
-@pytest.mark.parametrize("room", [0, 1])
+@pytest.mark.parametrize("missing_bytes", [0, 1])
 async def test_crops_without_a_free_slot_are_sent_inline(
-    settings: Settings, metrics: Metrics, crops: UInt8Array, room: int
+    settings: Settings, metrics: Metrics, crops: UInt8Array, missing_bytes: int
 ) -> None:
-    """All slots are taken, or each is a byte too small."""
+    """All slots are in use, or each is a byte too small."""
     async with InferenceServerClient(settings.triton_url) as client:
-        slot_bytes = crops.nbytes - room
+        slot_bytes = crops.nbytes - missing_bytes
         memory = SharedCropMemory(client, slot_bytes=slot_bytes, slots=1, timeout_seconds=5)
-        assert (memory.claim(crops) is None) == bool(room)
+        assert (memory.claim(crops) is None) == bool(missing_bytes)
         calls = ModelClient(client, timeout_seconds=30, metrics=metrics)
         inference = TritonInference(
             client, model_client=calls, crop_memory=memory, requires_shared_memory=True
@@ -141,7 +140,7 @@ async def test_regions_of_a_killed_worker_are_released(
         await unregister_all(client)
 
 
-async def test_requests_of_a_killed_worker_block_nobody(
+async def test_requests_of_a_killed_worker_block_no_other(
     settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
     name, count = f"circumplex-{UNUSED_PID}-busy", 512
@@ -149,10 +148,10 @@ async def test_requests_of_a_killed_worker_block_nobody(
     memory = SharedMemory(create=True, size=size)
     async with InferenceServerClient(settings.triton_url) as other:
         await other.register_system_shared_memory(name, f"/{memory.name}", size)
-        given = InferInput("INPUT__0", [count, 3, 112, 112], "UINT8")
-        given.set_shared_memory(name, size)
-        slow = asyncio.create_task(other.infer("visual_backbone", [given]))
-        await asyncio.sleep(0.1)
+        model_input = InferInput("INPUT__0", [count, 3, 112, 112], "UINT8")
+        model_input.set_shared_memory(name, size)
+        slow = asyncio.create_task(other.infer("visual_backbone", [model_input]))
+        await asyncio.sleep(0.1)  # Triton does not report that it has begun a request
         async with connect_triton(settings, metrics) as inference:
             assert (await inference.embed_faces(crops)).shape == (17, 512)
         await asyncio.wait([slow])
@@ -161,7 +160,7 @@ async def test_requests_of_a_killed_worker_block_nobody(
     memory.unlink()
 
 
-async def test_a_caller_who_leaves_does_not_cancel_the_request(
+async def test_cancelling_a_caller_does_not_cancel_its_request(
     settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
     async with connect_triton(settings, metrics) as inference:
@@ -170,8 +169,8 @@ async def test_a_caller_who_leaves_does_not_cancel_the_request(
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-    answered = "circumplex_triton_request_duration_seconds_count"
-    assert metrics.registry.get_sample_value(answered, {"model": "visual_backbone"}) == 1
+    metric = "circumplex_triton_request_duration_seconds_count"
+    assert metrics.registry.get_sample_value(metric, {"model": "visual_backbone"}) == 1
 
 
 async def test_an_absent_triton_is_unready_and_retryable(
@@ -195,7 +194,7 @@ async def test_empty_input_makes_no_request(metrics: Metrics) -> None:
 
 
 class UnsharedMemoryClient(InferenceServerClient):
-    """A client whose Triton sees other shared memory than this process does."""
+    """A client that registers memory which Triton cannot open."""
 
     async def register_system_shared_memory(
         self, name: str, key: str, byte_size: int, **options: Any
@@ -203,25 +202,25 @@ class UnsharedMemoryClient(InferenceServerClient):
         await super().register_system_shared_memory(name, f"{key}-elsewhere", byte_size, **options)
 
 
-@pytest.mark.parametrize("insists", [False, True])
+@pytest.mark.parametrize("is_required", [False, True])
 async def test_unshareable_memory_falls_back_unless_required(
-    settings: Settings, metrics: Metrics, crops: UInt8Array, insists: bool
+    settings: Settings, metrics: Metrics, crops: UInt8Array, is_required: bool
 ) -> None:
     async with connect_triton(settings, metrics) as inference:
         expected = await inference.embed_faces(crops)
     async with UnsharedMemoryClient(settings.triton_url) as client:
         memory = SharedCropMemory(client, slot_bytes=crops.nbytes, slots=1, timeout_seconds=5)
         calls = ModelClient(client, timeout_seconds=30, metrics=metrics)
-        apart = TritonInference(
-            client, model_client=calls, crop_memory=memory, requires_shared_memory=insists
+        fallback = TritonInference(
+            client, model_client=calls, crop_memory=memory, requires_shared_memory=is_required
         )
-        if insists:
+        if is_required:
             with pytest.raises(InferenceFailed, match="shared memory"):
-                await apart.embed_faces(crops)
+                await fallback.embed_faces(crops)
         else:
-            answers = await asyncio.gather(*(apart.embed_faces(crops) for _ in range(3)))
+            answers = await asyncio.gather(*(fallback.embed_faces(crops) for _ in range(3)))
             assert all(np.array_equal(expected, answer) for answer in answers)
-        await apart.close()
+        await fallback.close()
 
 
 async def test_a_dead_model_process_is_an_outage(
@@ -250,8 +249,8 @@ async def test_a_stopping_triton_is_an_outage(
             errors: list[BaseException] = []
             server.terminate()
             while psutil.pid_exists(server.pid) and server.status() != psutil.STATUS_ZOMBIE:
-                answers = [inference.embed_faces(crops) for _ in range(4)]
-                found = await asyncio.gather(*answers, return_exceptions=True)
-                errors += [each for each in found if isinstance(each, BaseException)]
+                requests = [inference.embed_faces(crops) for _ in range(4)]
+                results = await asyncio.gather(*requests, return_exceptions=True)
+                errors += [each for each in results if isinstance(each, BaseException)]
         assert errors
         assert [each for each in errors if not isinstance(each, InferenceUnavailable)] == []

@@ -1,4 +1,4 @@
-"""One set of weights three ways: eager networks, exported files, a real Triton. Both presets."""
+"""Parity of eager networks, exported files and a real Triton, for both presets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
@@ -26,14 +28,16 @@ from training.export import load_model
 from training.presets import PRESETS, build_networks
 from training.serving import build_served_models
 
+Array = npt.NDArray[Any]
+
 FRAMES = 9
 TOLERANCE = 1e-5
-"""Another order of the same float32 sums: folded batch norms, another memory layout."""
+"""The same float32 sums in another order: folded batch norms, another memory layout."""
 
 
 @dataclass(frozen=True)
 class ServedPreset:
-    """A preset behind a running Triton, and the same one in this process."""
+    """A preset served by a running Triton, and the same one in this process."""
 
     client: InferenceServerClient
     eager: dict[str, nn.Module]
@@ -60,15 +64,15 @@ def _serve(preset: str, repository: Path, ports: TritonPorts) -> Iterator[Served
             client=client,
             eager=build_served_models(build_networks(PRESETS[preset], SEED)),
             scripted={
-                one.name: load_model(repository / one.name / "1/model.pt")
-                for one in EXPORTED_MODELS
+                model.name: load_model(repository / model.name / "1/model.pt")
+                for model in EXPORTED_MODELS
             },
         )
 
 
 @pytest.fixture(scope="module")
-def clip() -> dict[str, np.ndarray]:
-    """Crops and sound of a few frames at 25 a second; two of them padding."""
+def clip() -> dict[str, Array]:
+    """Crops and audio of a few frames at 25 a second; two of them padding."""
     random = np.random.default_rng(0)
     mask = np.ones(FRAMES, np.bool_)
     mask[-2:] = False
@@ -80,8 +84,8 @@ def clip() -> dict[str, np.ndarray]:
     }
 
 
-def as_streams(visual: np.ndarray, audio: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The clip as the end of one stream and the start of another, padded in front."""
+def as_streams(visual: Array, audio: Array, mask: Array) -> tuple[Array, ...]:
+    """Two windows, padded in front: the whole clip, and its first four frames."""
     return tuple(
         np.stack(
             [
@@ -93,28 +97,29 @@ def as_streams(visual: np.ndarray, audio: np.ndarray, mask: np.ndarray) -> tuple
     )
 
 
-def pad_front(part: np.ndarray, missing: int) -> np.ndarray:
+def pad_front(part: Array, missing: int) -> Array:
     return np.concatenate([np.zeros((missing, *part.shape[1:]), part.dtype), part])
 
 
-def infer(client: InferenceServerClient, model: str, *arrays: np.ndarray) -> list[np.ndarray]:
-    signature = next(one for one in SERVED_MODELS if one.name == model)
-    inputs = []
+def infer(client: InferenceServerClient, model: str, *arrays: Array) -> list[Array]:
+    signature = next(each for each in SERVED_MODELS if each.name == model)
+    inputs: list[InferInput] = []
     for tensor, array in zip(signature.inputs, arrays, strict=True):
-        inputs.append(InferInput(tensor.name, list(array.shape), np_to_triton_dtype(array.dtype)))
+        inputs.append(InferInput(tensor.name, array.shape, np_to_triton_dtype(array.dtype)))
         inputs[-1].set_data_from_numpy(array)
-    answer = client.infer(model, inputs)
-    return [answer.as_numpy(tensor.name) for tensor in signature.outputs]
+    result = client.infer(model, inputs)
+    outputs = [result.as_numpy(tensor.name) for tensor in signature.outputs]
+    return [output for output in outputs if output is not None]
 
 
 @torch.inference_mode()
-def run_local(models: dict[str, nn.Module], name: str, *arrays: np.ndarray) -> list[np.ndarray]:
-    answer = models[name](*(torch.from_numpy(array) for array in arrays))
-    return [one.numpy() for one in ([answer] if isinstance(answer, torch.Tensor) else answer)]
+def run_local(models: dict[str, nn.Module], name: str, *arrays: Array) -> list[Array]:
+    outputs = models[name](*(torch.as_tensor(array) for array in arrays))
+    return [each.numpy() for each in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
 
 def test_eager_exported_and_served_models_agree(
-    preset_under_test: ServedPreset, clip: dict[str, np.ndarray]
+    preset_under_test: ServedPreset, clip: dict[str, Array]
 ) -> None:
     [visual] = run_local(preset_under_test.eager, "visual_backbone", clip["crops"])
     [patches] = run_local(
@@ -140,7 +145,7 @@ def test_eager_exported_and_served_models_agree(
 
 
 def test_the_ensemble_equals_its_chained_models(
-    preset_under_test: ServedPreset, clip: dict[str, np.ndarray]
+    preset_under_test: ServedPreset, clip: dict[str, Array]
 ) -> None:
     [visual] = run_local(preset_under_test.eager, "visual_backbone", clip["crops"])
     [patches] = run_local(
@@ -148,6 +153,6 @@ def test_the_ensemble_equals_its_chained_models(
     )
     [audio] = run_local(preset_under_test.eager, "audio_backbone", patches)
     parts = run_local(preset_under_test.eager, "fusion", visual, audio, clip["mask"])
-    whole = infer(preset_under_test.client, VALENCE_AROUSAL.name, *clip.values())
-    for expected, actual in zip(parts, whole, strict=True):
+    ensemble = infer(preset_under_test.client, VALENCE_AROUSAL.name, *clip.values())
+    for expected, actual in zip(parts, ensemble, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)

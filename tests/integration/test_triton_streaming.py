@@ -1,4 +1,4 @@
-"""What streams ask of Triton: one crop and one window at a time, many of them together."""
+"""Streams on Triton: single crops and windows of concurrent streams share batches."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 
+from service.domain.array_types import Float32Array
 from service.domain.model_signatures import (
     FUSION,
     LIVE_FUSION,
@@ -22,7 +23,7 @@ from service.domain.model_signatures import (
 from service.domain.ports import Inference
 from service.embedded.triton import TritonPorts
 from service.settings import Settings
-from service.streaming.batching.batched_inference import BatchedInference
+from service.streaming.batching import BatchedInference
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
 from tests.integration.job_environment import eventually
@@ -40,7 +41,7 @@ def settings(triton_server: TritonPorts) -> Settings:
 
 
 class SimulatedStream:
-    """The crops of one stream, and what stands in its window before any of them."""
+    """Crops of one stream, and the initial content of its window."""
 
     def __init__(self, seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -49,9 +50,9 @@ class SimulatedStream:
         self.voice = random.normal(size=(LIVE_WINDOW_FRAMES, 128)).astype(np.float32)
         self.mask = np.arange(LIVE_WINDOW_FRAMES) >= LIVE_WINDOW_FRAMES // 2
 
-    async def estimate(self, inference: Inference) -> list[np.ndarray]:
-        """What is known of each frame when it is there, (FRAMES, 4)."""
-        estimates = []
+    async def estimate(self, inference: Inference) -> list[Float32Array]:
+        """Provisional estimates of each frame: mean and spread, (4,) each."""
+        estimates: list[Float32Array] = []
         faces = self.faces
         for crop in self.crops:
             faces = np.concatenate([faces[1:], await inference.embed_faces(crop[None])])
@@ -61,7 +62,7 @@ class SimulatedStream:
 
 
 async def read_execution_counts(url: str, model: str) -> tuple[int, int]:
-    """How often Triton has run a model, and for how many requests."""
+    """Executions of a model by Triton, and the requests that they served."""
     async with InferenceServerClient(url) as client:
         [statistics] = (await client.get_inference_statistics(model)).model_stats
     return statistics.execution_count, statistics.inference_stats.success.count
@@ -70,19 +71,19 @@ async def read_execution_counts(url: str, model: str) -> tuple[int, int]:
 async def wait_for_execution_counts(
     url: str, model: str, expected_requests: int | None = None
 ) -> tuple[int, int]:
-    """The same once Triton has counted `asked` requests, or all: a moment after its answers."""
+    """Execution counts once they are stable, and equal to the expected requests if given."""
     last: tuple[int, int] | None = None
 
-    async def look() -> tuple[int, int] | None:
+    async def poll() -> tuple[int, int] | None:
         nonlocal last
         before, last = last, await read_execution_counts(url, model)
         await asyncio.sleep(STATISTICS_POLL_SECONDS)
         return last if last == before and expected_requests in (None, last[1]) else None
 
-    return await eventually(look)
+    return await eventually(poll)
 
 
-async def test_streams_share_batches_and_get_what_they_get_alone(settings: Settings) -> None:
+async def test_streams_share_batches_with_equal_results(settings: Settings) -> None:
     streams = [SimulatedStream(seed) for seed in range(STREAM_COUNT)]
     async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
         alone = [await stream.estimate(inference) for stream in streams]
@@ -91,13 +92,13 @@ async def test_streams_share_batches_and_get_what_they_get_alone(settings: Setti
         together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
         after = [
             await wait_for_execution_counts(
-                settings.triton_url, model, asked + STREAM_COUNT * FRAME_COUNT
+                settings.triton_url, model, requests + STREAM_COUNT * FRAME_COUNT
             )
-            for model, (_, asked) in zip(models, before, strict=True)
+            for model, (_, requests) in zip(models, before, strict=True)
         ]
-    for (ran, asked), (ran_before, asked_before) in zip(after, before, strict=True):
-        assert asked - asked_before == STREAM_COUNT * FRAME_COUNT
-        assert ran - ran_before < STREAM_COUNT * FRAME_COUNT
+    for (runs, requests), (runs_before, requests_before) in zip(after, before, strict=True):
+        assert requests - requests_before == STREAM_COUNT * FRAME_COUNT
+        assert runs - runs_before < STREAM_COUNT * FRAME_COUNT
     np.testing.assert_allclose(together, alone, rtol=0, atol=TOLERANCE)
 
 
@@ -109,21 +110,20 @@ async def test_concurrent_streams_share_one_call_with_equal_results(
         shared = BatchedInference(inference)
         alone = [await stream.estimate(inference) for stream in streams]
         before = await read_execution_counts(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
-        with ExitStack() as asking:
+        with ExitStack() as active_streams:
             for _ in streams:
-                asking.enter_context(shared.active_stream())
+                active_streams.enter_context(shared.active_stream())
             together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
         after = await read_execution_counts(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
     assert after[1] - before[1] < STREAM_COUNT * FRAME_COUNT
     np.testing.assert_allclose(together, alone, rtol=0, atol=TOLERANCE)
 
 
-async def test_a_window_gets_the_estimates_that_a_clip_gets(settings: Settings) -> None:
+async def test_a_streaming_window_gives_the_estimates_of_a_clip(settings: Settings) -> None:
     stream = SimulatedStream(0)
-    window = stream.faces, stream.voice, stream.mask
     async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
-        live = await inference.fuse_live(*(each[None] for each in window))
-        batch = await inference.fuse(*window)
+        live = await inference.fuse_live(stream.faces[None], stream.voice[None], stream.mask[None])
+        batch = await inference.fuse(stream.faces, stream.voice, stream.mask)
     for expected, actual in zip(batch, live, strict=True):
         np.testing.assert_allclose(actual[0], expected, rtol=0, atol=TOLERANCE)
 

@@ -1,4 +1,4 @@
-"""The stand-in refuses at load what the libtorch backend would refuse."""
+"""Validation by the stand-in backend: it rejects the configs that libtorch's would reject."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_model(repository: Path, name: str, config: dict[str, str]) -> None:
     script_model(DoublingNetwork().eval()).save(folder / "1" / "model.pt")
 
 
-def test_names_by_position_and_by_argument_serve_and_a_wrong_output_type_is_refused(
+def test_names_by_position_and_by_argument_are_served_and_a_wrong_output_type_is_rejected(
     triton_dir: Path, tmp_path: Path
 ) -> None:
     repository = tmp_path / "repository"
@@ -64,17 +64,17 @@ def test_names_by_position_and_by_argument_serve_and_a_wrong_output_type_is_refu
 
 
 def infer_double(ports: TritonPorts, model: str, name: str) -> Float32Array:
-    given = InferInput(name, [1, 2], "FP32")
-    given.set_data_from_numpy(np.array([[1, 2]], np.float32))
+    model_input = InferInput(name, [1, 2], "FP32")
+    model_input.set_data_from_numpy(np.array([[1, 2]], np.float32))
     with InferenceServerClient(ports.grpc_url) as client:
-        return client.infer(model, [given]).as_numpy("OUTPUT__0")
+        output = client.infer(model, [model_input]).as_numpy("OUTPUT__0")
+    assert output is not None
+    return output
 
 
 @pytest.mark.parametrize("name", INVALID_CONFIGS)
-def test_wrong_names_and_types_keep_a_model_from_loading(
-    triton_dir: Path, tmp_path: Path, name: str
-) -> None:
-    """One model a server: Triton 2.51 may crash while several fail to load at once."""
+def test_wrong_names_and_types_prevent_loading(triton_dir: Path, tmp_path: Path, name: str) -> None:
+    """One model per server: Triton 2.51 may crash while several fail to load at once."""
     config, reason = INVALID_CONFIGS[name]
     write_model(tmp_path / "repository", name, config)
     with (

@@ -1,4 +1,4 @@
-"""The shipped weights on people of another seed, drawn here and now."""
+"""Accuracy of the shipped weights on newly drawn actors of another seed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from training.loop.run_logger import RunLogger
 SHIPPED_RUN = Path(__file__).parents[2] / "weights" / "mini"
 SEED = 4_711
 MIN_CCC = 0.7
-"""Of six people in eight seconds each; of many the shipped weights promise more."""
+"""For six actors of eight seconds each; over many actors the shipped weights reach more."""
 
 
 @pytest.fixture
 def unseen_actors(tmp_path: Path) -> Path:
-    """A data set of eight people, six of them to be judged by."""
+    """A data set of eight actors, six of them in the test split."""
     world = tmp_path / "world"
     arguments = ["--actors", "8", "--seconds", "8", "--seed", str(SEED), "--workers", "1"]
     result = CliRunner().invoke(app, ["synthesise", "--out", str(world), *arguments])

@@ -1,4 +1,4 @@
-"""The WebSocket door: what comes in and goes out, who is refused, and that nothing is left."""
+"""Streams over a WebSocket: messages, errors, close codes, refused handshakes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
+from service.domain.stream import (
+    ContainerStreamMedia,
+    FrameStreamMedia,
+    StreamAudio,
+    StreamBytes,
+    StreamFrame,
+)
 from service.errors import (
     CircumplexError,
     InferenceUnavailable,
@@ -18,6 +25,7 @@ from service.errors import (
 )
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
+from service.streaming.config import StreamSessionConfig
 from tests.integration.fake_streams import FakeStreams, make_error
 from tests.integration.servers import serving
 from tests.integration.websocket_client import (
@@ -47,11 +55,11 @@ FRAMES_AND_AUDIO_CONFIG = {
 
 @pytest.fixture
 async def server(gateway: GatewayContext) -> AsyncGenerator[WebSocketGateway]:
-    async with serving_websockets(gateway) as door:
-        yield door
+    async with serving_websockets(gateway) as server:
+        yield server
 
 
-async def test_a_session_goes_as_documented(server: WebSocketGateway) -> None:
+async def test_a_session_follows_the_documented_messages(server: WebSocketGateway) -> None:
     async with open_websocket(server.address) as socket:
         await send_message(socket, FRAMES_AND_AUDIO_CONFIG)
         ack = await receive_message(socket)
@@ -69,17 +77,23 @@ async def test_a_session_goes_as_documented(server: WebSocketGateway) -> None:
         "time_seconds": 0.0,
         "is_final": True,
         "tracks": [],
-        "missing_reason": "MISSING_REASON_UNSPECIFIED",
+        "missing_reason": "MISSING_REASON_FACE_NOT_FOUND",
         "resume_token": "token-of-0",
     }
     assert [next(iter(message)) for message in rest] == ["frame_result", "frame_result", "summary"]
     assert rest[-1]["summary"]["frames"] == "3"
     assert code == 1000
-    config, picture, follows, placed = server.streams.requests
-    assert config.config.frames.audio.sample_rate_hz == 16000
-    assert (picture.frame.data, picture.frame.time_seconds) == (b"one", 0.5)
-    assert (follows.audio.data, follows.audio.HasField("time_seconds")) == (b"\1\2", False)
-    assert (placed.audio.data, placed.audio.time_seconds) == (b"\3\4", 0.25)
+    config, frame, *audio = server.streams.requests
+    assert isinstance(config, StreamSessionConfig)
+    assert isinstance(config.media, FrameStreamMedia)
+    assert config.media.audio is not None
+    assert config.media.audio.rate_hz == 16000
+    assert isinstance(frame, StreamFrame)
+    assert (frame.data, frame.time_seconds) == (b"one", 0.5)
+    assert audio == [
+        StreamAudio(data=b"\1\2", time_seconds=None),
+        StreamAudio(data=b"\3\4", time_seconds=0.25),
+    ]
     await server.wait_for_close_count(1000, 1)
 
 
@@ -92,43 +106,50 @@ async def test_a_container_may_have_any_chunk_size(server: WebSocketGateway) -> 
         _, code = await receive_until_closed(socket)
     assert code == 1000
     config, *pieces = server.streams.requests
-    assert config.config.container.audio_stream == 2
-    assert [len(piece.container.data) for piece in pieces] == [0, 1, 300_000]
+    assert isinstance(config, StreamSessionConfig)
+    assert config.media == ContainerStreamMedia(audio_stream=2)
+    assert [len(piece.data) for piece in pieces if isinstance(piece, StreamBytes)] == [
+        *(0, 1, 300_000)
+    ]
 
 
 INVALID_MESSAGES: list[tuple[str, object, str]] = [
     ("no JSON", "{", "request_invalid"),
-    ("no object", "[1]", "request_invalid"),
+    ("an array", "[1]", "request_invalid"),
     ("a number", "7", "request_invalid"),
-    ("nothing", "{}", "stream_out_of_order"),
-    ("nested beyond reason", "[" * 50_000, "request_invalid"),
+    ("an empty object", "{}", "stream_out_of_order"),
+    ("nested too deeply", "[" * 50_000, "request_invalid"),
     ("an unknown field", {"config": {"frames": {"colour": 1}}}, "request_invalid"),
     ("two kinds of media", {"config": {"frames": {}, "container": {}}}, "request_invalid"),
     ("media as text", {"container": {"data": "AAAA"}}, "stream_out_of_order"),
     ("a text too long", " " * 70_000, "request_invalid"),
-    ("no byte", b"", "request_invalid"),
+    ("an empty message", b"", "request_invalid"),
     ("an unknown kind", b"\7abc", "request_invalid"),
     ("a frame without a time", b"\2\0\0", "request_invalid"),
-    ("a frame at no time", encode_frame(seconds=float("nan")), "request_invalid"),
-    ("sound at the end of time", encode_audio(seconds=float("inf")), "request_invalid"),
+    (
+        "a frame with a time that is no number",
+        encode_frame(seconds=float("nan")),
+        "request_invalid",
+    ),
+    ("audio at an infinite time", encode_audio(seconds=float("inf")), "request_invalid"),
 ]
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["at first", "later"])
 async def test_an_invalid_message_gets_a_problem(server: WebSocketGateway, is_first: bool) -> None:
-    for what, message, code in INVALID_MESSAGES:
+    for name, message, code in INVALID_MESSAGES:
         async with open_websocket(server.address) as socket:
             if not is_first:
                 await send_message(socket, JPEG_CONFIG)
                 await receive_message(socket)
             await send_message(socket, message)
-            told, close_code = await receive_until_closed(socket)
-        assert [list(each) for each in told] == [["error"]], what
-        error = told[0]["error"]
-        assert (error["code"], error["retryable"]) == (code, False), what
+            messages, close_code = await receive_until_closed(socket)
+        assert [list(each) for each in messages] == [["error"]], name
+        error = messages[0]["error"]
+        assert (error["code"], error["retryable"]) == (code, False), name
         assert error["detail"]
         assert "\n" not in error["detail"]
-        assert close_code == 4422, what
+        assert close_code == 4422, name
     await server.wait_until_disconnected()
     await server.wait_for_close_count(4422, len(INVALID_MESSAGES))
 
@@ -145,19 +166,19 @@ async def test_an_invalid_message_gets_a_problem(server: WebSocketGateway, is_fi
 async def test_each_error_has_its_close_code(
     gateway: GatewayContext, error: Exception, close_code: int, code: str, retryable: bool
 ) -> None:
-    async with serving_websockets(gateway, FakeStreams(error=error)) as door:
-        async with open_websocket(door.address) as socket:
+    async with serving_websockets(gateway, FakeStreams(error=error)) as server:
+        async with open_websocket(server.address) as socket:
             await send_message(socket, JPEG_CONFIG)
             await receive_message(socket)
             await send_message(socket, encode_frame())
-            told, closed_with = await receive_until_closed(socket)
+            messages, closed_with = await receive_until_closed(socket)
         assert closed_with == close_code
-        said = told[-1]["error"]
-        assert (said["code"], said["retryable"]) == (code, retryable)
+        problem = messages[-1]["error"]
+        assert (problem["code"], problem["retryable"]) == (code, retryable)
         assert socket.close_reason == code
-        assert "secret" not in json.dumps(said)
+        assert "secret" not in json.dumps(problem)
         if isinstance(error, CircumplexError):
-            assert said["detail"] == "as it was pretended"
+            assert problem["detail"] == "as it was pretended"
 
 
 async def test_a_draining_gateway_sends_a_resume_token(gateway: GatewayContext) -> None:
@@ -178,33 +199,33 @@ async def test_a_draining_gateway_sends_a_resume_token(gateway: GatewayContext) 
             await send_message(socket, encode_frame())
             await receive_message(socket)
             stop.set()
-            told, code = await receive_until_closed(socket)
-    assert told[0] == {"draining": {"resume_token": "token-of-0"}}
-    assert told[1]["error"]["code"] == "gateway_draining"
+            messages, code = await receive_until_closed(socket)
+    assert messages[0] == {"draining": {"resume_token": "token-of-0"}}
+    assert messages[1]["error"]["code"] == "gateway_draining"
     assert code == 1012
 
 
 async def test_other_origins_are_refused(gateway: GatewayContext) -> None:
     async with serving_websockets(
         gateway, websocket_origins="https://a.example, https://b.example:444"
-    ) as door:
-        own = door.address
+    ) as server:
+        own = server.address
         for origin in (None, own, "https://a.example", "HTTPS://B.example:444"):
-            async with open_websocket(door.address, origin=origin) as socket:
+            async with open_websocket(server.address, origin=origin) as socket:
                 await send_message(socket, JPEG_CONFIG)
                 assert "config_ack" in await receive_message(socket)
         foreign = ("null", "https://b.example", "http://a.example", f"{own}1", "http://127.0.0.1")
         for origin in (*foreign, "https://a.example.evil.example"):
-            status, problem = await expect_refused_handshake(door.address, origin=origin)
+            status, problem = await expect_refused_handshake(server.address, origin=origin)
             assert (status, problem["code"]) == (403, "origin_refused"), origin
-        assert len(door.streams.callers) == 4
-        await door.wait_for_close_count(403, len(foreign) + 1)
+        assert len(server.streams.callers) == 4
+        await server.wait_for_close_count(403, len(foreign) + 1)
 
 
 async def test_a_wildcard_allows_every_origin(gateway: GatewayContext) -> None:
     async with (
-        serving_websockets(gateway, websocket_origins="*") as door,
-        open_websocket(door.address, origin="https://somewhere.example") as socket,
+        serving_websockets(gateway, websocket_origins="*") as server,
+        open_websocket(server.address, origin="https://somewhere.example") as socket,
     ):
         await send_message(socket, JPEG_CONFIG)
         assert "config_ack" in await receive_message(socket)
@@ -237,10 +258,13 @@ async def test_a_plain_request_gets_an_http_response(server: WebSocketGateway) -
     await server.wait_until_disconnected()
 
 
-async def test_nothing_is_compressed_and_the_protocol_is_answered(server: WebSocketGateway) -> None:
+async def test_compression_is_declined_and_the_subprotocol_is_accepted(
+    server: WebSocketGateway,
+) -> None:
     async with open_websocket(
         server.address, compression="deflate", subprotocols=["other", "circumplex.v1"]
     ) as socket:
         assert socket.subprotocol == "circumplex.v1"
+        assert socket.response is not None
         assert "Sec-WebSocket-Extensions" not in socket.response.headers
         assert len(socket.response.headers["X-Trace-Id"]) == 32

@@ -1,4 +1,4 @@
-"""What a client of the WebSocket door may take: bytes, time, connections; and when it is gone."""
+"""Limits of WebSockets: message sizes, unread messages, connections, disconnections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import logging
 import struct
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -28,38 +28,38 @@ from tests.integration.websocket_gateway import WebSocketGateway, serving_websoc
 
 @pytest.fixture
 async def server(gateway: GatewayContext) -> AsyncGenerator[WebSocketGateway]:
-    async with serving_websockets(gateway) as door:
-        yield door
+    async with serving_websockets(gateway) as server:
+        yield server
 
 
 async def test_a_message_too_large_ends_the_stream(gateway: GatewayContext) -> None:
-    async with serving_websockets(gateway, max_stream_message_bytes=2**18) as door:
-        async with open_websocket(door.address) as socket:
+    async with serving_websockets(gateway, max_stream_message_bytes=2**18) as server:
+        async with open_websocket(server.address) as socket:
             await send_message(socket, JPEG_CONFIG)
             await receive_message(socket)
             await send_message(socket, encode_frame(b"x" * 2**18))
             assert "frame_result" in await receive_message(socket)
             await send_message(socket, encode_frame(b"x" * (2**18 + 1)))
             assert await receive_until_closed(socket) == ([], 1009)
-        async with open_websocket(door.address) as socket:
-            await send_message(socket, b"x" * (2**18 + 1))  # before anything is known of the client
+        async with open_websocket(server.address) as socket:
+            await send_message(socket, b"x" * (2**18 + 1))  # before the client is authenticated
             assert await receive_until_closed(socket) == ([], 1009)
-        await door.wait_until_disconnected()
+        await server.wait_until_disconnected()
 
 
-async def test_a_message_of_countless_fragments_ends_the_stream(server: WebSocketGateway) -> None:
+async def test_a_message_of_too_many_fragments_ends_the_stream(server: WebSocketGateway) -> None:
     async with open_websocket(server.address, close_timeout=1) as socket:
         await send_message(socket, JPEG_CONFIG)
         await receive_message(socket)
 
-        async def crumbs() -> AsyncGenerator[bytes]:
+        async def empty_fragments() -> AsyncGenerator[bytes]:
             while True:
                 yield b""
                 await asyncio.sleep(0)
 
-        sending = asyncio.create_task(socket.send(crumbs()))
-        told, code = await receive_until_closed(socket)
-        assert (told, code) == ([], 1002)
+        sending = asyncio.create_task(socket.send(empty_fragments()))
+        messages, code = await receive_until_closed(socket)
+        assert (messages, code) == ([], 1002)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     await server.wait_until_disconnected()
@@ -74,14 +74,14 @@ async def close_connection(socket: ClientConnection) -> None:
 
 
 @pytest.mark.parametrize("leave", [abort_connection, close_connection])
-@pytest.mark.parametrize("is_held", [False, True], ids=["read from", "held up"])
+@pytest.mark.parametrize("is_blocked", [False, True], ids=["read from", "blocked"])
 async def test_a_disconnected_client_ends_its_stream(
-    server: WebSocketGateway, leave: Any, is_held: bool
+    server: WebSocketGateway, leave: Any, is_blocked: bool
 ) -> None:
     async with open_websocket(server.address, close_timeout=1) as socket:
         await send_message(socket, JPEG_CONFIG)
         await receive_message(socket)
-        if is_held:
+        if is_blocked:
             await send_message(socket, encode_frame())
             await receive_message(socket)
             server.streams.reading_allowed.clear()
@@ -99,8 +99,8 @@ async def test_a_client_that_does_not_read_is_disconnected_and_buffers_are_bound
     gateway: GatewayContext,
 ) -> None:
     streams = FakeStreams(token_chars=100_000)
-    async with serving_websockets(gateway, streams, response_stall_seconds=1.0) as door:
-        async with open_websocket(door.address, max_queue=1, close_timeout=1) as socket:
+    async with serving_websockets(gateway, streams, response_stall_seconds=1.0) as server:
+        async with open_websocket(server.address, max_queue=1, close_timeout=1) as socket:
             socket.transport.pause_reading()
             await send_message(socket, JPEG_CONFIG)
             sending = asyncio.create_task(send_frames(socket, 2000))
@@ -108,9 +108,9 @@ async def test_a_client_that_does_not_read_is_disconnected_and_buffers_are_bound
                 await streams.has_ended.wait()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-        await door.wait_until_disconnected()
-    assert streams.result_count < 500, "200 MB were made, and buffered somewhere"
-    assert door.count_ended_connections("answer_stalled") == 1
+        await server.wait_until_disconnected()
+    assert streams.result_count < 500, "200 MB of results were buffered"
+    assert server.count_ended_connections("answer_stalled") == 1
 
 
 async def send_frames(socket: ClientConnection, count: int) -> None:
@@ -120,22 +120,22 @@ async def send_frames(socket: ClientConnection, count: int) -> None:
 
 async def test_websockets_count_as_connections(gateway: GatewayContext) -> None:
     async with (
-        serving_websockets(gateway, max_connections=2, max_connections_per_client=2) as door,
-        open_websocket(door.address) as one,
-        open_websocket(door.address) as other,
+        serving_websockets(gateway, max_connections=2, max_connections_per_client=2) as server,
+        open_websocket(server.address) as one,
+        open_websocket(server.address) as other,
     ):
         for socket in (one, other):
             await send_message(socket, JPEG_CONFIG)
             assert "config_ack" in await receive_message(socket)
-        assert door.count_connections() == 2
-        host, port = door.address.removeprefix("http://").split(":")
+        assert server.count_connections() == 2
+        host, port = server.address.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        answer = await reader.read()
+        response = await reader.read()
         writer.close()
-        assert answer.startswith(b"HTTP/1.1 503 ")
-        assert b'"connections_exhausted"' in answer
+        assert response.startswith(b"HTTP/1.1 503 ")
+        assert b'"connections_exhausted"' in response
         await one.close()
-        async with open_websocket(door.address) as third:
+        async with open_websocket(server.address) as third:
             await send_message(third, JPEG_CONFIG)
             assert "config_ack" in await receive_message(third)
 
@@ -150,9 +150,11 @@ INVALID_OPCODE_FRAME = b"\x83\x81\0\0\0\0x"
 PING_FRAME = b"\x89\xfd\0\0\0\0" + bytes(125)
 
 
-async def connect_raw(door: WebSocketGateway) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A WebSocket that says what no library would."""
-    host, port = door.address.removeprefix("http://").split(":")
+async def connect_raw(
+    server: WebSocketGateway,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a WebSocket on a raw connection, to send frames that no library sends."""
+    host, port = server.address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(HANDSHAKE_REQUEST)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
@@ -177,7 +179,8 @@ async def test_invalid_frames_close_the_connection_without_warnings(
 
 async def test_a_ping_flood_with_unread_pongs_is_disconnected(server: WebSocketGateway) -> None:
     _, writer = await connect_raw(server)
-    writer.transport.pause_reading()
+    transport = cast(asyncio.Transport, writer.transport)
+    transport.pause_reading()
 
     async def flood() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Clients of /v1/live, as plain as they come."""
+"""Plain WebSocket client of /v1/live."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 TIMEOUT_SECONDS: Final = 20.0
 JPEG_CONFIG: Final = {"config": {"frames": {"encoding": "FRAME_ENCODING_JPEG"}}}
-END_MESSAGE: Final = {"end": {}}
+END_MESSAGE: Final[dict[str, dict[str, object]]] = {"end": {}}
 
 
 def websocket_url(address: str, path: str = "/v1/live") -> str:
@@ -21,9 +21,10 @@ def websocket_url(address: str, path: str = "/v1/live") -> str:
 
 
 def open_websocket(address: str, path: str = "/v1/live", **options: Any) -> connect:
-    """A WebSocket; `ping_interval` is off, so that it says only what a test says."""
-    told = {"compression": None, "ping_interval": None, "max_size": None, "proxy": None}
-    return connect(websocket_url(address, path), **(told | options))
+    """Open a WebSocket that sends nothing by itself: without pings."""
+    defaults: dict[str, Any] = {"compression": None, "ping_interval": None}
+    defaults |= {"max_size": None, "proxy": None}
+    return connect(websocket_url(address, path), **(defaults | options))
 
 
 def encode_frame(data: bytes = b"a frame", seconds: float = 0.0) -> bytes:
@@ -43,19 +44,19 @@ async def receive_message(socket: ClientConnection) -> dict[str, Any]:
 
 
 async def receive_until_closed(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
-    """What still comes, and the close code."""
-    told: list[dict[str, Any]] = []
+    """Return the remaining messages, and the close code."""
+    messages: list[dict[str, Any]] = []
     try:
         while True:
-            told.append(await receive_message(socket))
+            messages.append(await receive_message(socket))
     except ConnectionClosed:
-        return told, socket.close_code
+        return messages, socket.close_code
 
 
 async def expect_refused_handshake(
     address: str, path: str = "/v1/live", **options: Any
 ) -> tuple[int, dict[str, Any]]:
-    """The status and the problem of a handshake that must fail."""
+    """Open a WebSocket that must be refused; returns the status and the problem."""
     with pytest.raises(InvalidStatus) as refused:
         async with open_websocket(address, path, **options):
             pass

@@ -1,4 +1,4 @@
-"""A gateway's WebSocket door to pretended streams."""
+"""Gateway that serves WebSockets over fake streams."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class WebSocketGateway:
         return self.gateway.metrics.registry.get_sample_value("circumplex_http_connections") or 0.0
 
     async def wait_until_disconnected(self) -> None:
-        """Wait until nobody is connected."""
+        """Wait until there is no connection."""
 
-        async def look() -> bool | None:
+        async def poll() -> bool | None:
             return not self.count_connections() or None
 
-        await eventually(look, TIMEOUT_SECONDS)
+        await eventually(poll, TIMEOUT_SECONDS)
 
     async def wait_for_close_count(self, code: int, times: int) -> None:
         """Wait until so many WebSockets have ended with this code."""
 
-        async def look() -> bool | None:
+        async def poll() -> bool | None:
             return self.count_closed(code) == times or None
 
-        await eventually(look, TIMEOUT_SECONDS)
+        await eventually(poll, TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
