@@ -30,6 +30,8 @@ from service.settings import Settings
 
 RECHECK_SECONDS: Final = 1.0
 """Pause between two checks of the API key of a call in progress."""
+BUCKET_SECONDS: Final = 60
+"""Time in which an empty token bucket refills."""
 
 
 class Authenticator:
@@ -167,10 +169,6 @@ def _default_limits(settings: Settings) -> CallerQuotas:
         stored_bytes=settings.key_stored_bytes,
         upload_bytes=settings.key_upload_bytes,
     )
-
-
-BUCKET_SECONDS: Final = 60
-"""Time in which an empty token bucket refills."""
 
 
 class RateLimiter:

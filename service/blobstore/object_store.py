@@ -25,6 +25,17 @@ from service.errors import ServiceError, StoreFull, StoreUnavailable
 
 _CHUNK_BYTES: Final = 2**20
 _LIST_PAGE_SIZE: Final = 1000
+_FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_PATTERN: Final = re.compile(
+    r"No space left|[Qq]uota exceeded|File too large|os error (28|122|27)\b"
+    r"|<Code>(XMinioStorageFull|QuotaExceeded|EntityTooLarge|InsufficientCapacity)</Code>"
+)
+_CODE_PATTERN: Final = re.compile(r"<Code>(\w{1,64})</Code>")
+_QUERY_PATTERN: Final = re.compile(r"\?\S*")
+_MAX_REASON_CHARS: Final = 300
+log = logging.getLogger(__name__)
+_PARTS_IN_FLIGHT: Final = 2
+_ROLLBACK_SECONDS: Final = 10.0
 
 
 class ObjectBlobStore(ABC):
@@ -107,18 +118,6 @@ async def read_chunks(found: obstore.GetResult, key: str) -> AsyncGenerator[byte
             yield bytes(chunk)
 
 
-_FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_PATTERN: Final = re.compile(
-    r"No space left|[Qq]uota exceeded|File too large|os error (28|122|27)\b"
-    r"|<Code>(XMinioStorageFull|QuotaExceeded|EntityTooLarge|InsufficientCapacity)</Code>"
-)
-_CODE_PATTERN: Final = re.compile(r"<Code>(\w{1,64})</Code>")
-_QUERY_PATTERN: Final = re.compile(r"\?\S*")
-_MAX_REASON_CHARS: Final = 300
-
-log = logging.getLogger(__name__)
-
-
 @contextmanager
 def read_errors_translated(key: str) -> Generator[None]:
     """Translate errors of reading a blob.
@@ -162,10 +161,6 @@ def _reason(error: Exception) -> str:
     code = _CODE_PATTERN.search(text)
     line = _QUERY_PATTERN.sub("", text.partition("\n")[0].partition("<")[0]).strip()
     return line[:_MAX_REASON_CHARS] + (f" [{code[1]}]" if code else "")
-
-
-_PARTS_IN_FLIGHT: Final = 2
-_ROLLBACK_SECONDS: Final = 10.0
 
 
 async def put_atomically(

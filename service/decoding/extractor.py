@@ -56,6 +56,8 @@ _log = logging.getLogger(__name__)
 
 WORKER_MODULE: Final = "service.decoding.worker"
 """Package with the forkserver's `__main__`."""
+_MAX_UNSENT_BYTES: Final = 1 << 16
+"""Limit of unsent bytes in this process, beside those in the pipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +154,6 @@ def _read_timeouts(settings: Settings) -> ReadTimeouts:
         wall_seconds=settings.decode_wall_seconds,
         cpu_seconds=settings.decode_cpu_seconds,
     )
-
-
-_MAX_UNSENT_BYTES: Final = 1 << 16
-"""Limit of unsent bytes in this process, beside those in the pipe."""
 
 
 @contextlib.asynccontextmanager

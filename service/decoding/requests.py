@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # decode processes start without pydantic
 
 CLIP_HANDLES: Final = 2
 """Handles of its clip that a decode process gets: for the pictures and for the audio."""
+_PREFIX: Final = struct.Struct("<BI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,6 @@ class EndOfInput:
 
 
 InputMessage = StreamInput | ResumeState
-_PREFIX: Final = struct.Struct("<BI")
 _TYPES: Final[tuple[type[InputMessage | EndOfInput], ...]] = (
     *(StreamBytes, StreamFrame, StreamAudio, ResumeState, EndOfInput),
 )

@@ -49,6 +49,9 @@ _log = logging.getLogger(__name__)
 
 _EXIT_TIMEOUT_SECONDS: Final = 5.0
 OUT_OF_ORDER: Final = "The decoder process sent messages out of order"
+_STATE_VERSION: Final = 2
+"""Version of the decode process's snapshot dataclasses; states of another cannot be used."""
+_UNUSABLE: Final = "The saved state of the stream cannot be used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +179,6 @@ async def read_clip(reader: WorkerReader) -> AsyncIterator[ExtractionEvent]:
         yield message
         if isinstance(message, ClipClosed):
             return
-
-
-_STATE_VERSION: Final = 2
-"""Version of the decode process's snapshot dataclasses; states of another cannot be used."""
-_UNUSABLE: Final = "The saved state of the stream cannot be used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,24 @@ MIN_COMBINED_SCORE: Final = 0.7
 animals and logos reached 0.96 and 0.62; small faces 1.0 by mesh at a detector's 0.5 to 0.7."""
 MAX_CANDIDATES: Final = MAX_FACES
 """Limit of candidates that are measured in one detection."""
+DETECTION_INTERVAL_PICTURES: Final = 30
+"""Pictures from one detection to the next while there are tracks."""
+TILED_SEARCH_EVERY_DETECTIONS: Final = 6
+"""Interval of searches for small faces, in detections, from the first: ten times the work."""
+FIRST_DETECTION_INTERVAL_PICTURES: Final = 5
+"""The first interval after a face was found; the intervals then double."""
+TILES_PER_PICTURE: Final = 2
+"""Tiles searched in each picture while there are tracks: a search of all tiles at once would delay
+every stream on the machine."""
+FACELESS_DETECTION_INTERVAL_PICTURES: Final = 2
+"""Only every second picture is searched while there is no face."""
+APPEARANCE_INTERVAL_PICTURES: Final = 10
+"""Pictures from one check of all appearances to the next."""
+SMALL_FACE_SHARE: Final = 0.15
+"""A face of less height than this share of the picture's longer side is found in tiles only."""
+SCENE_CUT_THRESHOLD: Final = 28.0
+"""Mean change of a pixel from picture to picture, of 255, that makes a cut."""
+_THUMBNAIL_SIDE: Final = 24
 
 
 class FaceSearch:
@@ -91,26 +109,6 @@ def _to_face_box(face: Candidate) -> FaceBox:
 
 def _is_confident(mesh_score: float, detector_score: float) -> bool:
     return mesh_score >= MIN_MESH_SCORE or mesh_score * detector_score >= MIN_COMBINED_SCORE
-
-
-DETECTION_INTERVAL_PICTURES: Final = 30
-"""Pictures from one detection to the next while there are tracks."""
-TILED_SEARCH_EVERY_DETECTIONS: Final = 6
-"""Interval of searches for small faces, in detections, from the first: ten times the work."""
-FIRST_DETECTION_INTERVAL_PICTURES: Final = 5
-"""The first interval after a face was found; the intervals then double."""
-TILES_PER_PICTURE: Final = 2
-"""Tiles searched in each picture while there are tracks: a search of all tiles at once would delay
-every stream on the machine."""
-FACELESS_DETECTION_INTERVAL_PICTURES: Final = 2
-"""Only every second picture is searched while there is no face."""
-APPEARANCE_INTERVAL_PICTURES: Final = 10
-"""Pictures from one check of all appearances to the next."""
-SMALL_FACE_SHARE: Final = 0.15
-"""A face of less height than this share of the picture's longer side is found in tiles only."""
-SCENE_CUT_THRESHOLD: Final = 28.0
-"""Mean change of a pixel from picture to picture, of 255, that makes a cut."""
-_THUMBNAIL_SIDE: Final = 24
 
 
 class MeshTracker:

@@ -70,6 +70,13 @@ _PRIMARIES: Final = {
     22: "ebu3213",
 }
 _HDR: Final = {"smpte2084": "pq", "arib-std-b67": "hlg"}
+_ROTATIONS: Final = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
+_ANGLE_TOLERANCE_DEGREES: Final = 1.0
+"""Angles this close to a quarter turn count as one: matrices hold rounded sines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,15 +147,6 @@ def is_bottom_field_first(context: VideoCodecContext) -> bool:
     """Check whether the bottom field of interlaced frames is displayed first; default: top."""
     order = FIELD_ORDERS.get(context.field_order)
     return order == "bottom" or (order is None and context.name in _BOTTOM_FIRST_CODECS)
-
-
-_ROTATIONS: Final = {
-    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_CLOCKWISE,
-}
-_ANGLE_TOLERANCE_DEGREES: Final = 1.0
-"""Angles this close to a quarter turn count as one: matrices hold rounded sines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,13 @@ _REASON_BY_CODE: Final = {
     "BUSY": "it is busy with a script",
 }
 """Codes without a class in redis-py, or that Redis 6.2 wraps when a script meets them."""
+__all__ = ["Redis", "ScriptLibrary", "connect_redis", "list_members"]
+T = TypeVar("T")
+MAX_RETRIES: Final = 2
+RETRY_BACKOFF_SECONDS: Final = 0.1
+"""Pause before a command is sent again."""
+MAX_CONNECTIONS: Final = 32
+"""Connections of one client; further callers wait. A command takes about a millisecond."""
 
 
 @asynccontextmanager
@@ -154,17 +161,6 @@ def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
-
-
-__all__ = ["Redis", "ScriptLibrary", "connect_redis", "list_members"]
-
-T = TypeVar("T")
-
-MAX_RETRIES: Final = 2
-RETRY_BACKOFF_SECONDS: Final = 0.1
-"""Pause before a command is sent again."""
-MAX_CONNECTIONS: Final = 32
-"""Connections of one client; further callers wait. A command takes about a millisecond."""
 
 
 def connect_redis(url: str, *, decode_responses: bool = True) -> Redis:

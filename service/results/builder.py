@@ -28,6 +28,19 @@ from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
 from service.errors import InternalError
 
+SCHEMA: Final = "circumplex.result.v1"
+ESTIMATE_COLUMNS: Final = (
+    "valence",
+    "arousal",
+    "valence_std",
+    "arousal_std",
+    "valence_smoothed",
+    "arousal_smoothed",
+)
+BOX_COLUMNS: Final = ("left", "top", "width", "height", "score")
+RELATIVE_BOX_COLUMNS: Final = ("x", "y", "w", "h")
+FACE_COLUMNS: Final = (*BOX_COLUMNS, *RELATIVE_BOX_COLUMNS)
+
 
 class ResultBuilder:
     """Collects the events of one analysis into an AnalysisResult."""
@@ -151,20 +164,6 @@ class _TrackColumns:
             estimates={k: np.array(v, dtype=np.float32) for k, v in self._estimates.items()},
             box={name: np.array(column, dtype=np.float32) for name, column in self._box.items()},
         ).cut(rows)
-
-
-SCHEMA: Final = "circumplex.result.v1"
-ESTIMATE_COLUMNS: Final = (
-    "valence",
-    "arousal",
-    "valence_std",
-    "arousal_std",
-    "valence_smoothed",
-    "arousal_smoothed",
-)
-BOX_COLUMNS: Final = ("left", "top", "width", "height", "score")
-RELATIVE_BOX_COLUMNS: Final = ("x", "y", "w", "h")
-FACE_COLUMNS: Final = (*BOX_COLUMNS, *RELATIVE_BOX_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,12 @@ _DRAIN_SECONDS: Final = 5.0
 _UNAVAILABLE_MESSAGES: Final = ("is not healthy", "has no available versions")
 """Triton's errors for a Python model whose process has died (until Triton is restarted), and for
 every model while Triton shuts down."""
+_log = logging.getLogger(__name__)
+_PREFIX: Final = "circumplex"
+_UNREGISTER_SECONDS: Final = 2.0
+"""Timeout for unregistering a region; the next worker unregisters one that is left."""
+_IN_USE_MESSAGE: Final = "currently in use"
+_RETRY_SECONDS: Final = 0.05
 
 
 class ModelClient:
@@ -121,15 +127,6 @@ def _output_array(result: InferResult | None, name: str) -> Float32Array:
     if output is None:
         raise InferenceFailed(f"Triton's response has no output {name}.")
     return np.asarray(output, np.float32)
-
-
-_log = logging.getLogger(__name__)
-
-_PREFIX: Final = "circumplex"
-_UNREGISTER_SECONDS: Final = 2.0
-"""Timeout for unregistering a region; the next worker unregisters one that is left."""
-_IN_USE_MESSAGE: Final = "currently in use"
-_RETRY_SECONDS: Final = 0.05
 
 
 class SharedMemoryUnavailable(Exception):

@@ -38,6 +38,8 @@ from service.media.video import Picture, VideoReader
 
 _PICTURE_BYTES_PER_PIXEL: Final = 8
 """Memory in which one picture can be decoded and converted: measured 7.6 to 9.5."""
+PREFETCHED_PICTURES: Final = 3
+"""Decoded frames that wait for the face stage: the bound of the decode process's memory."""
 
 
 @contextlib.contextmanager
@@ -76,10 +78,6 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-PREFETCHED_PICTURES: Final = 3
-"""Decoded frames that wait for the face stage: the bound of the decode process's memory."""
 
 
 def extract_clip(

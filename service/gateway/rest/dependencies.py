@@ -23,7 +23,7 @@ from service.errors import (
     Unauthenticated,
 )
 from service.gateway.context import GatewayContext
-from service.gateway.use_cases.submit_clip import KEY_PATTERN, MAX_KEY_LENGTH
+from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 
 API_KEY_HEADER: Final = "X-API-Key"
 IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"

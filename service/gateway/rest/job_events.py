@@ -30,7 +30,8 @@ from service.gateway.rest.openapi import (
     response_doc,
 )
 from service.gateway.rest.schemas import EVENTS_PATH, JobId, event_to_schema
-from service.gateway.use_cases.jobs import find_job, watch_job
+from service.gateway.use_cases.follow_job import watch_job
+from service.gateway.use_cases.jobs import find_job
 from service.jobs.queue.events import JobUpdate
 from service.jobs.record import JobRecord, JobState
 

@@ -45,6 +45,7 @@ from service.gateway.rest.schemas import (
     job_to_schema,
 )
 from service.gateway.use_cases import jobs as use_cases
+from service.gateway.use_cases.follow_job import wait_for_job_end
 from service.gateway.use_cases.jobs import (
     CURSOR_PATTERN,
     DEFAULT_PAGE_SIZE,
@@ -53,7 +54,6 @@ from service.gateway.use_cases.jobs import (
     MAX_PAGE_SIZE,
     decode_page_token,
     encode_page_token,
-    wait_for_job_end,
 )
 from service.jobs.record import JobRecord, JobState
 

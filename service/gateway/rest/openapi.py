@@ -26,8 +26,8 @@ from service.gateway.rest.dependencies import IDEMPOTENCY_KEY_HEADER
 from service.gateway.rest.problems import PROBLEM_MEDIA_TYPE, problem_details
 from service.gateway.rest.schemas import JobEvent, JobPage, Problem, job_to_schema
 from service.gateway.rest.uploads import CLIP_FIELD
+from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 from service.gateway.use_cases.jobs import encode_page_token
-from service.gateway.use_cases.submit_clip import KEY_PATTERN, MAX_KEY_LENGTH
 from service.jobs.queue.events import JobUpdate
 from service.jobs.record import JobRecord, JobState
 

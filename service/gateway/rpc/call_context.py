@@ -47,6 +47,9 @@ AUDITED_READ_ACTIONS: Final = frozenset({"get_result"})
 """Read actions that the audit log records all the same."""
 REFLECTION_SERVICE_NAMES: Final = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 """v1 has the messages of v1alpha, the version that the library provides."""
+TRACE_METADATA_KEY: Final = "x-trace-id"
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +104,6 @@ def create_reflection_handlers() -> list[grpc.GenericRpcHandler]:
         grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
         for name in REFLECTION_SERVICE_NAMES
     ]
-
-
-TRACE_METADATA_KEY: Final = "x-trace-id"
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class CallContext:

@@ -22,7 +22,7 @@ from service.domain.options import (
 )
 from service.errors import MediaTypeUnsupported, RequestInvalid, StreamOutOfOrder
 from service.gateway.context import GatewayContext
-from service.gateway.use_cases.submit_clip import KEY_PATTERN, MAX_KEY_LENGTH
+from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 from service.gateway.use_cases.uploads import (
     MAX_MEDIA_TYPE_LENGTH,
     OCTET_STREAM,

@@ -13,6 +13,7 @@ from service.errors import GatewayDraining, RequestInvalid
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.job_messages import SubmitCall, job_to_proto, parse_enum, parse_pattern
 from service.gateway.use_cases import jobs
+from service.gateway.use_cases.follow_job import watch_job
 from service.gateway.use_cases.jobs import (
     CURSOR_PATTERN,
     DEFAULT_PAGE_SIZE,
@@ -21,7 +22,6 @@ from service.gateway.use_cases.jobs import (
     MAX_PAGE_SIZE,
     decode_page_token,
     encode_page_token,
-    watch_job,
 )
 from service.gateway.use_cases.submit_clip import submit_clip
 from service.jobs.record import JobState

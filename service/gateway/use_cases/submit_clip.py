@@ -1,42 +1,33 @@
 """Submission of a clip: streamed into the blob store, then queued as a job.
 
-    check capacity > fingerprint > limit to capacity > blob store > job queue
-
-One idempotency key makes one job, however often the request is sent.
+check capacity > fingerprint > limit to capacity > blob store > job queue
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import logging
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from service.domain.caller import Caller
 from service.domain.options import SubmissionOptions
 from service.errors import (
-    IdempotencyKeyInUse,
-    IdempotencyKeyReused,
     JobUnknown,
     QueueFull,
-    QueueUnavailable,
     QuotaExceeded,
     StoreFull,
 )
 from service.gateway.context import GatewayContext
-from service.gateway.use_cases.uploads import Upload
-from service.jobs.queue.job_queue import (
-    KEY_RENEW_SECONDS,
-    JobQueue,
-    PriorSubmission,
-    Reservation,
-    SubmitReceipt,
+from service.gateway.use_cases.idempotency import (
+    Fingerprint,
+    key_released_error,
+    replayed_job,
+    reserved_key,
 )
+from service.gateway.use_cases.uploads import Upload
+from service.jobs.queue.idempotency_keys import PriorSubmission, Reservation
+from service.jobs.queue.job_queue import SubmitReceipt
 from service.jobs.record import JobRecord, clip_key, new_job_id
 from service.telemetry.logs import TRACE_ID
 
@@ -195,91 +186,3 @@ async def _limit_to_capacity(
             raise StoreFull("the blob store's budget has no room for the clip")
         await gateway.store.check_free_space(len(chunk))
         yield chunk
-
-
-MAX_KEY_LENGTH: Final = 255
-"""Characters of an idempotency key."""
-KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
-"""Printable ASCII without leading or trailing spaces."""
-
-log = logging.getLogger(__name__)
-
-
-class Fingerprint:
-    """SHA-256 of a submission: its options and the bytes of its clip."""
-
-    def __init__(self, options: SubmissionOptions) -> None:
-        self._hash = hashlib.sha256(options.to_canonical_json().encode() + b"\n")
-
-    async def pass_through(self, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """Pass the content through, hashing its bytes."""
-        async for chunk in content:
-            self._hash.update(chunk)
-            yield chunk
-
-    def hexdigest(self) -> str:
-        """The fingerprint of the bytes so far, in hex."""
-        return self._hash.hexdigest()
-
-
-@asynccontextmanager
-async def reserved_key(
-    job_queue: JobQueue, caller: Caller, key: str | None
-) -> AsyncGenerator[Reservation | PriorSubmission | None]:
-    """Reserve a key while its upload lasts; release it if the upload fails.
-
-    Yields: the reservation, the prior submission with this key, or None without a key.
-    Raises: IdempotencyKeyInUse, QueueUnavailable.
-    """
-    reservation = (
-        None if key is None else await job_queue.idempotency_keys.reserve(caller.owner, key)
-    )
-    if not isinstance(reservation, Reservation):
-        yield reservation
-        return
-    renewal = asyncio.create_task(_renew_forever(job_queue, reservation), name="idempotency key")
-    try:
-        yield reservation
-    except BaseException:
-        await _release(job_queue, reservation)
-        raise
-    finally:
-        renewal.cancel()
-
-
-async def replayed_job(
-    job_queue: JobQueue, job_id: str, fingerprint: str, prior_fingerprint: str
-) -> JobRecord:
-    """Find the job of a prior submission.
-
-    Raises: IdempotencyKeyReused: the key was used for a different request. IdempotencyKeyInUse:
-        the job was deleted meanwhile, and the key is free again.
-    """
-    if fingerprint != prior_fingerprint:
-        detail = "this idempotency key was used with another clip or other options before"
-        raise IdempotencyKeyReused(detail)
-    try:
-        return await job_queue.find(job_id)
-    except JobUnknown as error:
-        raise key_released_error() from error
-
-
-def key_released_error() -> IdempotencyKeyInUse:
-    """The error when the key's job was deleted meanwhile: a repeated request gets the key."""
-    return IdempotencyKeyInUse("the key's job was deleted just now", retry_seconds=1)
-
-
-async def _renew_forever(job_queue: JobQueue, reservation: Reservation) -> None:
-    while True:
-        await asyncio.sleep(KEY_RENEW_SECONDS)
-        try:
-            await job_queue.idempotency_keys.renew(reservation)
-        except (QueueUnavailable, IdempotencyKeyInUse) as error:
-            log.warning("idempotency key not renewed: %s", error)
-
-
-async def _release(job_queue: JobQueue, reservation: Reservation) -> None:
-    try:
-        await job_queue.idempotency_keys.release(reservation)
-    except QueueUnavailable as error:
-        log.warning("idempotency key not released, it will expire: %s", error)

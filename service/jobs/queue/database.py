@@ -41,6 +41,8 @@ SCRIPTS: Final = (
     "retry",
     "submit",
 )
+BATCH_SIZE: Final = 100
+"""Default number of jobs that one call of maintenance handles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +136,6 @@ class QueueDatabase:
         if job_filter.state is not None:
             return self.index_key(owner, job_filter.state)
         return self.index_key(owner)
-
-
-BATCH_SIZE: Final = 100
-"""Default number of jobs that one call of maintenance handles."""
 
 
 class QueueMaintenance:

@@ -9,11 +9,7 @@ import pytest
 from service.errors import ResultFormatUnknown
 from service.gateway.rest.dependencies import parse_wait_seconds
 from service.gateway.rest.results import choose_format
-from service.gateway.use_cases.jobs import (
-    CURSOR_PATTERN,
-    decode_page_token,
-    encode_page_token,
-)
+from service.gateway.use_cases.jobs import CURSOR_PATTERN, decode_page_token, encode_page_token
 
 
 @pytest.mark.parametrize(
