@@ -56,18 +56,6 @@ def set_edit_list(name: str, *edits: tuple[int, int]) -> Callable[[Path], None]:
     return step
 
 
-def replace_bytes(name: str, old: bytes, new: bytes, *, count: int = 1) -> Callable[[Path], None]:
-    """Replace bytes by as many others; `old` must occur."""
-
-    def step(folder: Path) -> None:
-        content = (folder / name).read_bytes()
-        assert old in content
-        assert len(old) == len(new)
-        (folder / name).write_bytes(content.replace(old, new, count))
-
-    return step
-
-
 def set_display_matrix(
     name: str, matrix: tuple[float, float, float, float]
 ) -> Callable[[Path], None]:

@@ -4,7 +4,6 @@ RunError
 ├── RunNotFound          the folder has no run
 ├── RunConfigMismatch    the folder has a run with other options, preset or data
 ├── RunIncomplete        a required part is not fully trained
-├── IncompatibleWeights  a file of weights does not fit the network
 ├── TrainingDiverged     the loss is not finite
 ├── SubjectsNotHeldOut   the run was trained on subjects that it should be calibrated on
 └── RunNotServable       a modality was ablated, which the served fusion does not do
@@ -31,10 +30,6 @@ class RunConfigMismatch(RunError):
 
 class RunIncomplete(RunError):
     """The run is not complete."""
-
-
-class IncompatibleWeights(RunError):
-    """The weights do not fit the network."""
 
 
 class TrainingDiverged(RunError):

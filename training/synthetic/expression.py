@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Self
 
 import numpy as np
 
@@ -59,7 +58,3 @@ class ExpressionTracks:
         names = [field.name for field in fields(self)]
         rows = np.stack([interpolate_track(getattr(self, name), times) for name in names], axis=1)
         return [Expression(**dict(zip(names, map(float, row), strict=True))) for row in rows]
-
-    def slice_steps(self, start: int, stop: int) -> Self:
-        """Return the control steps [start, stop)."""
-        return type(self)(**{f.name: getattr(self, f.name)[start:stop] for f in fields(self)})

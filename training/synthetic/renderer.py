@@ -70,10 +70,6 @@ class PerformanceRenderer:
             light, blur_pixels, _CROP_GRAIN_FACTOR * self._camera.grain, seconds
         )
 
-    def locate_landmarks(self, expression: Expression, seconds: float) -> Float32Array:
-        """Return the five landmarks of the face in the frame, (5, 2) pixels."""
-        return compute_landmarks(self._performance.actor, expression, self._place_head(seconds))
-
     def _place_head(self, seconds: float) -> HeadPlacement:
         return self._camera.place_head(seconds, height=self._height, width=self._width)
 
