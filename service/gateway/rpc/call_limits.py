@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from service.domain.caller import Caller, address_id
 from service.domain.limiter import ClientLimiter
-from service.errors import RequestTooSlow, TooManyCalls
+from service.errors import CircumplexError, QuotaExceeded, RequestTooSlow, TooManyCalls
 from service.settings import Settings
 
 BUSY_MESSAGE_SECONDS: Final = 1.0
@@ -44,54 +44,37 @@ class _PendingMessage:
     deadline: asyncio.Timeout
 
 
-class FirstMessageReader:
-    """Reads the first messages of calls within slots, by client and in total.
+class ClientSlots:
+    """Slots that calls wait for: those of a client first, then those of all clients."""
 
-    A message has `timeout_seconds`, and BUSY_MESSAGE_SECONDS while other calls wait for a slot:
-    messages that stay away delay those that are there by no more.
-    """
-
-    def __init__(self, *, max_total: int, max_per_client: int, timeout_seconds: float) -> None:
+    def __init__(self, *, max_total: int, max_per_client: int) -> None:
         self._max_per_client = max_per_client
-        self._timeout_seconds = timeout_seconds
         self._total_slots = asyncio.Semaphore(max_total)
         self._client_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._waiting: Counter[str] = Counter()
-        self._pending: set[_PendingMessage] = set()
 
-    async def read(self, client_id: str, read: Callable[[], Awaitable[T]]) -> T:
-        """Await `read` in a slot of the client. Raises: RequestTooSlow."""
-        async with self._slot(client_id):
-            now = asyncio.get_running_loop().time()
-            is_busy = self._waiting[client_id] > 0 or self._total_slots.locked()
-            seconds = BUSY_MESSAGE_SECONDS if is_busy else self._timeout_seconds
-            deadline = asyncio.timeout_at(now + min(seconds, self._timeout_seconds))
-            message = _PendingMessage(client_id=client_id, since=now, deadline=deadline)
-            self._pending.add(message)
-            try:
-                async with deadline:
-                    return await read()
-            except TimeoutError as error:
-                if not deadline.expired():
-                    raise
-                raise RequestTooSlow(
-                    "the first message of the call did not come in time"
-                ) from error
-            finally:
-                self._pending.discard(message)
+    def is_contended(self, client_id: str) -> bool:
+        """Return whether calls wait, of this client or of all clients."""
+        return self._waiting[client_id] > 0 or self._total_slots.locked()
 
     @asynccontextmanager
-    async def _slot(self, client_id: str) -> AsyncGenerator[None]:
+    async def acquire(
+        self, client_id: str, on_full: Callable[[bool], None]
+    ) -> AsyncGenerator[None]:
+        """Wait for a slot, and hold it while the context lasts.
+
+        Args: on_full: called before a wait; True: for a slot of the client's own.
+        """
         own = self._client_slots.get(client_id)
         if own is None:
             own = self._client_slots[client_id] = asyncio.Semaphore(self._max_per_client)
         with self._counted_as_waiting(client_id):
             if own.locked():
-                self._hasten(client_id)
+                on_full(True)
             await own.acquire()
             try:
                 if self._total_slots.locked():
-                    self._hasten(None)
+                    on_full(False)
                 await self._total_slots.acquire()
             except BaseException:
                 own.release()
@@ -112,6 +95,44 @@ class FirstMessageReader:
             if not self._waiting[client_id]:
                 del self._waiting[client_id]
 
+
+class FirstMessageReader:
+    """Reads the first messages of calls within slots, by client and in total.
+
+    A message has `timeout_seconds`, and BUSY_MESSAGE_SECONDS while other calls wait for a slot:
+    messages that stay away delay those that are there by no more.
+    """
+
+    def __init__(self, *, max_total: int, max_per_client: int, timeout_seconds: float) -> None:
+        self._slots = ClientSlots(max_total=max_total, max_per_client=max_per_client)
+        self._timeout_seconds = timeout_seconds
+        self._pending: set[_PendingMessage] = set()
+
+    async def read(self, client_id: str, read: Callable[[], Awaitable[T]]) -> T:
+        """Await `read` in a slot of the client. Raises: RequestTooSlow."""
+
+        def hasten(is_own: bool) -> None:
+            self._hasten(client_id if is_own else None)
+
+        async with self._slots.acquire(client_id, hasten):
+            now = asyncio.get_running_loop().time()
+            is_contended = self._slots.is_contended(client_id)
+            seconds = BUSY_MESSAGE_SECONDS if is_contended else self._timeout_seconds
+            deadline = asyncio.timeout_at(now + min(seconds, self._timeout_seconds))
+            message = _PendingMessage(client_id=client_id, since=now, deadline=deadline)
+            self._pending.add(message)
+            try:
+                async with deadline:
+                    return await read()
+            except TimeoutError as error:
+                if not deadline.expired():
+                    raise
+                raise RequestTooSlow(
+                    "the first message of the call did not come in time"
+                ) from error
+            finally:
+                self._pending.discard(message)
+
     def _hasten(self, client_id: str | None) -> None:
         """Shorten the time-outs of the pending messages of a client; None: of all clients."""
         for message in self._pending:
@@ -119,6 +140,42 @@ class FirstMessageReader:
             is_meant = client_id in (None, message.client_id)
             if is_meant and not deadline.expired() and (deadline.when() or 0.0) > due:
                 deadline.reschedule(due)
+
+
+class UploadSlots:
+    """Slots of uploads: a call waits for one up to `timeout_seconds`, and is refused then."""
+
+    def __init__(self, *, max_total: int, max_per_client: int, timeout_seconds: float) -> None:
+        self._slots = ClientSlots(max_total=max_total, max_per_client=max_per_client)
+        self._max_per_client = max_per_client
+        self._max_total = max_total
+        self._timeout_seconds = timeout_seconds
+
+    @asynccontextmanager
+    async def acquire(self, client_id: str) -> AsyncGenerator[None]:
+        """Hold a slot while the context lasts.
+
+        Raises: QuotaExceeded: the uploads of the client have all its slots. TooManyCalls.
+        """
+        error: CircumplexError = TooManyCalls()
+
+        def note(is_own: bool) -> None:
+            nonlocal error
+            error = (
+                QuotaExceeded(
+                    f"{self._max_per_client} uploads of this key or address are under way"
+                )
+                if is_own
+                else TooManyCalls(f"{self._max_total} uploads are under way")
+            )
+
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await stack.enter_async_context(self._slots.acquire(client_id, note))
+            except TimeoutError:
+                raise error from None
+            yield
 
 
 class CallLimits:
@@ -136,11 +193,10 @@ class CallLimits:
             max_total=settings.max_calls,
             total_error=TooManyCalls,
         )
-        self.uploads = ClientLimiter(
-            "gRPC uploads",
-            max_per_client=max_uploads_per_client,
+        self.uploads = UploadSlots(
             max_total=max_uploads,
-            total_error=TooManyCalls,
+            max_per_client=max_uploads_per_client,
+            timeout_seconds=timeout_seconds,
         )
         self.first_messages = FirstMessageReader(
             max_total=max_first,

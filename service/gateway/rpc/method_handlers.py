@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -15,13 +15,15 @@ from google.protobuf.message import DecodeError
 
 from service.auth.authenticator import while_authorized
 from service.domain.caller import Caller
-from service.errors import RequestInvalid
+from service.errors import CircumplexError, RequestInvalid
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.call_context import CallContext, RpcMethod, list_methods
 from service.gateway.rpc.call_limits import CallLimits
 
 UPLOAD_ACTION: Final = "submit_job"
 """Action whose calls wait for messages of full size all along: they are limited as a whole."""
+LINGER_SECONDS: Final = 0.3
+"""Time for which the rest of a refused upload is read."""
 CANCELLATION_WAIT_SECONDS: Final = 0.1
 """A lost client appears to have half-closed first; its cancellation follows within this time."""
 
@@ -94,7 +96,7 @@ async def _respond(
     caller: Caller,
 ) -> None:
     """Answer one call, or all requests of its stream."""
-    with messages.limit_uploads(caller):
+    async with messages.limit_uploads(caller):
         if method.descriptor.client_streaming:
             request = messages.read_all(caller)
         else:
@@ -121,11 +123,25 @@ class _MessageSource:
         self._method = method
         self._received = received
         self._limits = limits
+        self._is_reading = False
         self._is_upload = method.action == UPLOAD_ACTION
 
-    def limit_uploads(self, caller: Caller) -> AbstractContextManager[None]:
-        """Count an upload while the context lasts. Raises: QuotaExceeded, TooManyCalls."""
-        return self._limits.uploads.slot(caller.client_id) if self._is_upload else nullcontext()
+    @asynccontextmanager
+    async def limit_uploads(self, caller: Caller) -> AsyncGenerator[None]:
+        """Hold a slot of uploads while the context lasts, if the call is one.
+
+        What the client still sends after an error is read for a moment: some clients do not see
+        the status of a call to which they cannot write. Raises: QuotaExceeded, TooManyCalls.
+        """
+        if not self._is_upload:
+            yield
+            return
+        async with self._limits.uploads.acquire(caller.client_id):
+            try:
+                yield
+            except CircumplexError:
+                await self._discard_rest()
+                raise
 
     async def read_one(self, caller: Caller) -> Any:
         """Read the only request. Raises: RequestInvalid, RequestTooSlow."""
@@ -153,7 +169,18 @@ class _MessageSource:
         return await self._limits.first_messages.read(caller.client_id, self._read_next)
 
     async def _read_next(self) -> bytes | None:
-        return await anext(aiter(self._received), None)  # aiter gives the same iterator each time
+        self._is_reading = True
+        data = await anext(aiter(self._received), None)  # the same iterator each time
+        self._is_reading = False
+        return data
+
+    async def _discard_rest(self) -> None:
+        if self._is_reading:
+            return  # the client has stopped sending
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while await self._read_next() is not None:
+                    continue
 
     def _parse(self, data: bytes) -> Any:
         try:
