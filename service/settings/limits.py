@@ -117,6 +117,19 @@ class Streaming(SettingsGroup):
         ge=1,
         description="Maximum number of streams of one gateway; unset: two per CPU.",
     )
+    max_streams_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        description="Maximum number of streams of one API key, or address where none is required, "
+        "at one gateway; unset: max_streams.",
+    )
+    stream_reserve_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Streams beyond max_streams, as a fraction of it, for API keys and addresses "
+        "that have none while another has several; at least one stream.",
+    )
     stream_admission_latency_seconds: float = Field(
         default=0.2,
         gt=0,
@@ -139,6 +152,12 @@ class Streaming(SettingsGroup):
         default=3600.0,
         gt=0,
         description="Idle time-out of a stream, seconds; the stream can be resumed afterwards.",
+    )
+    stream_first_frame_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Time-out of a stream that has had no frame yet, seconds: over it at least "
+        "upload_min_bytes_per_second of media have to come.",
     )
     stream_resume_seconds: float = Field(
         default=600.0,

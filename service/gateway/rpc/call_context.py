@@ -108,7 +108,7 @@ class CallContext:
         self._context.set_trailing_metadata(self._trace_metadata)
         started = time.perf_counter()
         try:
-            with self._limits.calls.slot(address_id(self._address) or LOCAL_CLIENT):
+            with self._limits.call_of_address(address_id(self._address) or LOCAL_CLIENT):
                 caller = await self._authorize()
                 with self._limits.call_of_key(caller):
                     result = await handler(caller)

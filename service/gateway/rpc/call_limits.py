@@ -10,7 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -187,12 +192,10 @@ class CallLimits:
             settings.max_pending_message_bytes_per_client, settings
         )
         timeout_seconds = settings.call_message_timeout_seconds
-        self.calls = ClientLimiter(
-            "calls",
-            max_per_client=settings.max_calls_per_client,
-            max_total=settings.max_calls,
-            total_error=TooManyCalls,
-        )
+        self._settings = settings
+        self._calls_by_address = ClientLimiter("calls", TooManyCalls)
+        self._calls_by_key = ClientLimiter("calls", TooManyCalls)
+        self._health_calls = ClientLimiter("health calls", TooManyCalls)
         self.uploads = UploadSlots(
             max_total=max_uploads,
             max_per_client=max_uploads_per_client,
@@ -203,24 +206,32 @@ class CallLimits:
             max_per_client=max_first_per_client,
             timeout_seconds=timeout_seconds,
         )
-        self.health_calls = ClientLimiter(
-            "health calls",
-            max_per_client=MAX_HEALTH_CALLS_PER_CLIENT,
-            max_total=MAX_HEALTH_CALLS,
-            total_error=TooManyCalls,
-        )
         self.health_messages = FirstMessageReader(
             max_total=MAX_HEALTH_MESSAGES,
             max_per_client=MAX_HEALTH_MESSAGES_PER_CLIENT,
             timeout_seconds=timeout_seconds,
         )
-        self._calls_by_key = ClientLimiter("calls", max_per_client=settings.max_calls_per_client)
 
-    @contextmanager
-    def call_of_key(self, caller: Caller) -> Generator[None]:
+    def call_of_address(self, client_id: str) -> AbstractContextManager[None]:
+        """Count a call by the address of its peer. Raises: QuotaExceeded, TooManyCalls."""
+        settings = self._settings
+        return self._calls_by_address.slot(
+            client_id,
+            max_per_client=settings.max_calls_per_client,
+            max_total=settings.max_calls,
+        )
+
+    def call_of_key(self, caller: Caller) -> AbstractContextManager[None]:
         """Count a call by its API key, if it has one. Raises: QuotaExceeded."""
-        with self._calls_by_key.slot(caller.client_id):
-            yield
+        return self._calls_by_key.slot(
+            caller.client_id, max_per_client=self._settings.max_calls_per_client
+        )
+
+    def health_call(self, client_id: str) -> AbstractContextManager[None]:
+        """Count a call of the health service. Raises: QuotaExceeded, TooManyCalls."""
+        return self._health_calls.slot(
+            client_id, max_per_client=MAX_HEALTH_CALLS_PER_CLIENT, max_total=MAX_HEALTH_CALLS
+        )
 
 
 def _split_bytes(pending_bytes: int, settings: Settings) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import grpc
@@ -10,12 +11,12 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service.domain.limiter import ClientLimiter
 from service.errors import CircumplexError, RequestInvalid
-from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
+from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE, TRACE_METADATA_KEY
 from service.gateway.rpc.call_limits import CallLimits, FirstMessageReader, client_of_peer
 from service.gateway.rpc.health import GatewayHealthServicer
 from service.gateway.rpc.status import status_of
+from service.telemetry.logs import TRACE_ID, trace_id_of
 
 REFLECTION_SERVICE_NAMES: Final = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 """v1 has the messages of v1alpha, the version that the library provides."""
@@ -38,7 +39,7 @@ def create_health_handler(
             if request is not None:
                 await respond(request, context)
 
-        await _serve_within_limit(limits.health_calls, client_id, context, body)
+        await _serve_within(limits.health_call(client_id), context, body)
 
     async def check(requests: AsyncIterator[bytes], context: Any) -> None:
         await handle(servicer.check, requests, context)
@@ -80,7 +81,7 @@ def create_reflection_handlers(limits: CallLimits) -> list[grpc.GenericRpcHandle
             async for response in servicer.ServerReflectionInfo(read_requests(), context):
                 await context.write(response)
 
-        await _serve_within_limit(limits.calls, client_id, context, body)
+        await _serve_within(limits.call_of_address(client_id), context, body)
 
     create: Any = grpc.stream_stream_rpc_method_handler
     method = create(
@@ -92,16 +93,18 @@ def create_reflection_handlers(limits: CallLimits) -> list[grpc.GenericRpcHandle
     ]
 
 
-async def _serve_within_limit(
-    limiter: ClientLimiter, client_id: str, context: Any, body: Callable[[], Awaitable[None]]
+async def _serve_within(
+    limit: AbstractContextManager[None], context: Any, body: Callable[[], Awaitable[None]]
 ) -> None:
     """Run the body of a call within a limit; an error ends the call with its status."""
     try:
-        with limiter.slot(client_id):
+        with limit:
             await body()
     except CircumplexError as error:
+        TRACE_ID.set(trace_id_of(""))
         status = status_of(error)
-        await context.abort(status.code, status.message, status.metadata)
+        metadata = ((TRACE_METADATA_KEY, TRACE_ID.get()), *status.metadata)
+        await context.abort(status.code, status.message, metadata)
 
 
 async def _read_message(
