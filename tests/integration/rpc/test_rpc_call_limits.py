@@ -146,7 +146,7 @@ async def test_calls_of_one_key_are_limited_at_all_its_addresses(
             open_grpc_client(f"127.0.0.1:{port}") as client,
             half_messages(port, GET_JOB, 2, token=token.text, address="127.0.0.2") as halves,
         ):
-            await until(lambda: all(half.sent_bytes for half in halves))
+            await until(lambda: all(half.sent_bytes == MESSAGE_BYTES - 1 for half in halves))
             list_jobs = client.jobs.ListJobs
             request = wire.ListJobsRequest()
             error = await expect_error(list_jobs(request, metadata=(("x-api-key", token.text),)))
@@ -179,8 +179,11 @@ async def test_health_has_room_of_its_own(gateway: GatewayContext) -> None:
         assert (await expect_error(client.jobs.ListJobs(wire.ListJobsRequest()))).code == (
             "calls_exhausted"
         )
+        watch = client.health.Watch(HealthCheckRequest())
+        await wait_for_health(watch, HealthCheckResponse.SERVING)
         response = await client.health.Check(HealthCheckRequest())
         assert response.status == HealthCheckResponse.SERVING
+        watch.cancel()
         call.cancel()
 
 
