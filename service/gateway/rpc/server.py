@@ -52,23 +52,28 @@ async def serve_grpc(
     """
     settings, calls, health = gateway.settings, InFlightCalls(), GatewayHealthServicer(gateway)
     server: Any = grpc.aio.server(options=channel_options(settings, ping_limits))
-    server.add_generic_rpc_handlers(_create_handlers(gateway, calls, health))
+    limits = CallLimits(settings)
+    server.add_generic_rpc_handlers(_create_handlers(gateway, calls, health, limits))
     bound_port = _bind(server, settings, settings.grpc_port if port is None else port)
     await server.start()
     health_task = asyncio.create_task(health.poll_until_shutdown(), name="gRPC health")
     stop_task = asyncio.create_task(_stop_when_drained(server, gateway.shutdown, calls))
+    connections_task = asyncio.create_task(limits.connections.run(bound_port), name="connections")
     try:
         yield bound_port
     finally:
         gateway.shutdown.request(ShutdownPhase.CLOSING)
         await stop_task
         await health_task
+        connections_task.cancel()
 
 
 def _create_handlers(
-    gateway: GatewayContext, calls: InFlightCalls, health: GatewayHealthServicer
+    gateway: GatewayContext,
+    calls: InFlightCalls,
+    health: GatewayHealthServicer,
+    limits: CallLimits,
 ) -> list[grpc.GenericRpcHandler]:
-    limits = CallLimits(gateway.settings)
     servicers = {
         ANNOTATION_SERVICE: AnnotationServicer(gateway.streams),
         JOB_SERVICE: JobServicer(gateway),
