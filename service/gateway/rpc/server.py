@@ -17,6 +17,7 @@ import grpc
 
 from service.errors import GrpcServerNotStarted
 from service.gateway.context import GatewayContext
+from service.gateway.freed_memory import return_freed_memory
 from service.gateway.lifecycle import OVERDUE_GRACE_SECONDS, ShutdownPhase, ShutdownState
 from service.gateway.rpc.annotation_servicer import AnnotationServicer
 from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
@@ -58,14 +59,18 @@ async def serve_grpc(
     await server.start()
     health_task = asyncio.create_task(health.poll_until_shutdown(), name="gRPC health")
     stop_task = asyncio.create_task(_stop_when_drained(server, gateway.shutdown, calls))
-    connections_task = asyncio.create_task(limits.connections.run(bound_port), name="connections")
+    background_tasks = [
+        asyncio.create_task(limits.connections.run(bound_port), name="connections"),
+        asyncio.create_task(return_freed_memory(), name="freed memory"),
+    ]
     try:
         yield bound_port
     finally:
         gateway.shutdown.request(ShutdownPhase.CLOSING)
         await stop_task
         await health_task
-        connections_task.cancel()
+        for task in background_tasks:
+            task.cancel()
 
 
 def _create_handlers(
