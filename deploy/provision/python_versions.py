@@ -61,7 +61,8 @@ def _create_environment(version: str, interpreter: str) -> Path:
     """Create the environment, or renew it when the pins have changed; return its interpreter."""
     folder = ENVIRONMENTS / f"python-{version}"
     python, installed_pins = folder / "bin" / "python", folder / ".constraints"
-    pins = CONSTRAINTS.read_text() + Path("pyproject.toml").read_text()
+    # the folder too: an environment that was moved with its checkout points to the old one
+    pins = f"{Path.cwd()}\n{CONSTRAINTS.read_text()}{Path('pyproject.toml').read_text()}"
     if installed_pins.is_file() and installed_pins.read_text() == pins:
         return python
     print(f"Installing the pinned packages for Python {version} ...", flush=True)

@@ -210,7 +210,9 @@ def _is_http_ok(host: str, port: int, path: str) -> bool:
 
 
 def _is_triton_reachable(url: str) -> bool:
-    with InferenceServerClient(url) as client:
+    # not through a proxy of the environment
+    options = [("grpc.enable_http_proxy", 0)]
+    with InferenceServerClient(url, channel_args=options) as client:
         try:
             return client.is_server_ready(client_timeout=2.0)
         except InferenceServerException:

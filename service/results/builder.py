@@ -27,6 +27,7 @@ from service.domain.clip import (
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
 from service.errors import InternalError
+from service.pipeline.provenance import find_weight_flags
 
 SCHEMA: Final = "circumplex.result.v1"
 ESTIMATE_COLUMNS: Final = (
@@ -87,7 +88,7 @@ class ResultBuilder:
             media=self._media,
             anomalies=self._closed.anomalies,
             provenance=self._provenance,
-            flags=self._closed.flags,
+            flags=tuple(sorted({*self._closed.flags, *find_weight_flags(self._provenance)})),
             faces=self._faces,
             frames=frames,
             track=primary,

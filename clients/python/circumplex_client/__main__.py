@@ -14,7 +14,7 @@ from pathlib import Path
 from circumplex_client.batch import annotate_clips
 from circumplex_client.client import API_KEY_VARIABLE, Client
 from circumplex_client.errors import ClientError
-from circumplex_client.live_cli import add_live_command
+from circumplex_client.live_cli import PROXY_HELP, add_live_command
 from circumplex_client.models import Job
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -25,7 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = _build_parser().parse_args(arguments)
     if args.act is _run_live:
         return _run_live(args)
-    with Client(args.url, api_key=args.api_key) as client:
+    try:
+        client = Client(args.url, api_key=args.api_key, proxy=args.proxy)
+    except (ClientError, ValueError) as error:
+        _print_error(str(error))
+        return 2
+    with client:
         return args.act(client, args)
 
 
@@ -85,6 +90,7 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help=f"visible to every user of this machine; prefer {API_KEY_VARIABLE}",
     )
+    shared.add_argument("--proxy", metavar="URL", help=PROXY_HELP)
     parser = argparse.ArgumentParser(prog="circumplex-client", description=__doc__)
     commands = parser.add_subparsers(required=True)
     folder = commands.add_parser(

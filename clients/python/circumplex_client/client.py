@@ -26,7 +26,9 @@ from circumplex_client.transport import (
     CHUNK_BYTES,
     OnUpload,
     build_headers,
+    build_transport,
     call_with_retries,
+    describe_route,
     iter_chunks,
     parse_events,
 )
@@ -50,6 +52,8 @@ class Client:
         base_url: such as "http://127.0.0.1:8080".
         api_key: default: the environment variable CIRCUMPLEX_API_KEY.
         timeout_seconds: of a single HTTP request.
+        proxy: such as "http://proxy:3128". None: a direct connection, whatever the environment
+            says (HTTPS_PROXY and its like).
         retry_timeout_seconds: time for which requests are repeated while the service does not
             answer, fails or asks to retry later.
 
@@ -61,12 +65,20 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_seconds: float = 60.0,
+        proxy: str | None = None,
         retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
         self._retry_timeout_seconds = retry_timeout_seconds
         key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds, headers=headers)
+        self._route = describe_route(base_url, proxy)
+        self._http = httpx.Client(
+            base_url=base_url,
+            timeout=timeout_seconds,
+            headers=headers,
+            transport=build_transport(proxy),
+            trust_env=False,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -253,9 +265,7 @@ class Client:
         return error if isinstance(error, ServiceFailed) else self._to_unreachable(error)
 
     def _to_unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
-        return ServiceUnreachable(
-            f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}"
-        )
+        return ServiceUnreachable(f"{self._route} cannot be reached: {str(error) or repr(error)}")
 
 
 def _raise_unless_succeeded(job: Job) -> Job:
