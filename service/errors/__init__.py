@@ -63,8 +63,8 @@ decides a status.
         ├── FaceModelsMissing         face models not installed
         ├── ModelsMissing             no exported models
         ├── EmbeddedServerNotStarted  server of the embedded stack did not start
-        ├── EmbeddedServerStopped     server of the embedded stack stopped
         ├── OutputNotWritable         output file of a command cannot be written
+        ├── EmbeddedServerStopped     server of the embedded stack stopped
         ├── AccessModeUnset           reachable from other machines without an access mode
         ├── AuditUnwritable           audit file cannot be opened
         ├── GrpcServerNotStarted      gRPC port or TLS files unusable
