@@ -22,6 +22,7 @@ from circumplex_client.errors import (
     WaitTimedOut,
 )
 from circumplex_client.models import ClipOptions, ClipResult, Job, JobNotification
+from circumplex_client.partial_files import PartialFiles
 from circumplex_client.transport import (
     CHUNK_BYTES,
     OnUpload,
@@ -71,6 +72,7 @@ class Client:
         self._retry_timeout_seconds = retry_timeout_seconds
         key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._partial_files = PartialFiles()
         self._route = describe_route(base_url, proxy)
         self._http = httpx.Client(
             base_url=base_url,
@@ -87,7 +89,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; results that are being saved are dropped."""
+        self._partial_files.discard_all()
         self._http.close()
 
     def submit(
@@ -216,8 +219,6 @@ class Client:
             format: "json" or "csv".
 
         """
-        target = Path(path)
-        partial = target.with_name(f"{target.name}.part")
         try:
             with self._http.stream(
                 "GET", f"/v1/jobs/{job_id}/result", params={"format": format}
@@ -225,13 +226,10 @@ class Client:
                 if not response.is_success:
                     response.read()
                     _raise_for_status(response)
-                with partial.open("wb") as file:
+                with self._partial_files.open(Path(path)) as file:
                     file.writelines(response.iter_bytes(CHUNK_BYTES))
-            partial.replace(target)
         except httpx.TransportError as error:
             raise self._to_unreachable(error) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def annotate(
         self,

@@ -64,7 +64,7 @@ def build_headers(clip: Path, idempotency_key: str) -> dict[bytes, bytes]:
     media_type, _ = mimetypes.guess_type(clip.name)
     if media_type is None or not media_type.startswith(("video/", "audio/")):
         media_type = "application/octet-stream"
-    name = clip.name.replace("\\", "_").replace('"', "_")
+    name = "".join(c if c.isprintable() and c not in '"\\' else "_" for c in clip.name)
     return {
         b"Content-Type": media_type.encode(),
         b"Content-Length": str(clip.stat().st_size).encode(),
