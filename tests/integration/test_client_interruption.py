@@ -76,10 +76,10 @@ def test_a_signal_stops_the_batch_at_once_and_cleanly(
         first = command.stderr.readline()
         command.send_signal(number)
         assert command.wait(STOP_SECONDS) == 130
-        said = first + command.stderr.read()
-    assert "9 clips" in said
-    assert "same command" in said
-    assert "Traceback" not in said
+        printed = first + command.stderr.read()
+    assert "9 clips" in printed
+    assert "same command" in printed
+    assert "Traceback" not in printed
     assert list(out.iterdir()) == []
 
 
