@@ -72,6 +72,8 @@ _CONTAINER_OPTIONS: Final = {
     "enable_drefs": "0",
     "max_streams": "256",
 }
+_TAG_ERRORS: Final = "replace"
+"""Tags are often in a local encoding: bytes that are not UTF-8 become U+FFFD."""
 _STREAMABLE_FORMATS: Final = ",".join(
     name for name in VIDEO_FORMATS + AUDIO_FORMATS if name != "mxf"
 )
@@ -94,8 +96,10 @@ def open_container(clip: ClipSource, max_pixels: int | None = None) -> Generator
         # FFmpeg duplicates the handle
         with open_handle(clip) as handle, _captured_ffmpeg_log() as log_messages:
             options = {**_CONTAINER_OPTIONS, "fd": str(handle)}
-            container = av.open("fd:", options=probing, container_options=options)
-    except (FFmpegError, ValueError) as error:
+            container = av.open(
+                "fd:", options=probing, container_options=options, metadata_errors=_TAG_ERRORS
+            )
+    except FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
         raise ClipTruncated() if lacks_index(clip) else ClipNotMedia() from error
@@ -125,8 +129,9 @@ def open_growing_file(
                     "format_whitelist": _STREAMABLE_FORMATS,
                     **(options or {}),
                 },
+                metadata_errors=_TAG_ERRORS,
             )
-    except (FFmpegError, ValueError) as error:
+    except FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
         raise ClipTruncated() if has_clip_signature(file) else ClipNotMedia() from error

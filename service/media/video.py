@@ -38,6 +38,7 @@ from service.media.media_info import (
     read_start_seconds,
     read_stream_duration_seconds,
 )
+from service.media.orientation import OrientationReader
 
 TRUNCATION_SECONDS: Final = 0.5
 """A clip whose frames end this long before their declared end counts as truncated."""
@@ -90,6 +91,7 @@ class VideoReader:
         self._container_aspect = read_aspect(stream)
         self._decoder = StreamDecoder(container, stream)
         self._converter = RgbConverter(threads=threads)
+        self._orientations = OrientationReader()
         self._clock = FrameClock(stream)
         self._counts = _Counts()
         self._frame_format: FrameFormat | None = None
@@ -156,7 +158,9 @@ class VideoReader:
 
     def _record_format(self, frame: VideoFrame) -> FrameFormat:
         """Count a frame's anomalies; returns its format."""
-        frame_format = read_frame_format(frame, self._stream.codec_context, self._container_aspect)
+        frame_format = read_frame_format(
+            frame, self._stream.codec_context, self._container_aspect, self._orientations
+        )
         counts, before = self._counts, self._frame_format
         if before is not None:
             counts.size_changes += frame_format.shape != before.shape
