@@ -42,6 +42,7 @@ decides a status.
     │   ├── ClipTruncated             index of the container missing
     │   ├── ClipWithoutVideo          no video stream
     │   ├── ClipWithoutFrames         no frame that can be decoded
+    │   ├── ClipEncrypted             encrypted video
     │   ├── MediaStreamUnknown        no stream of the kind with the index
     │   ├── ClipTooLong               more seconds or frames than allowed
     │   ├── ClipTooManyPixels         larger frames than allowed
@@ -79,6 +80,7 @@ from service.errors.base import (
 )
 from service.errors.clips import (
     AttemptsExhausted,
+    ClipEncrypted,
     ClipError,
     ClipNotMedia,
     ClipTooLong,
@@ -156,6 +158,7 @@ __all__ = [
     "AuditUnwritable",
     "CircumplexError",
     "ClipEmpty",
+    "ClipEncrypted",
     "ClipError",
     "ClipFieldMissing",
     "ClipNotMedia",

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from service.errors import ClipNotMedia, ClipTooManyPixels, ClipTruncated
 from service.media.clip_handles import ClipSource, open_handle
 from service.media.growing_file import GrowingFile
+from service.media.still_pictures import refuse_still_picture
 from service.media.truncation import has_clip_signature, lacks_index, refuse_late_index
 
 FrameT_co = TypeVar("FrameT_co", covariant=True)
@@ -91,6 +92,7 @@ def open_container(clip: ClipSource, max_pixels: int | None = None) -> Generator
     Args: max_pixels: limit on the pictures that FFmpeg decodes while it probes the streams.
     Raises: ClipNotMedia, ClipTruncated; ClipTooManyPixels: every probed picture is too large.
     """
+    refuse_still_picture(clip)
     probing = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
         # FFmpeg duplicates the handle
@@ -118,6 +120,7 @@ def open_growing_file(
     Raises: ClipNotMedia, ClipTruncated, ClipTooManyPixels.
     """
     refuse_late_index(file)
+    refuse_still_picture(file)
     try:
         with _captured_ffmpeg_log() as log_messages:
             container = av.open(

@@ -7,13 +7,14 @@ orientation of EXIF. The first one applies, as in FFmpeg's own players.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData, Type
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
@@ -57,7 +58,7 @@ class OrientationReader:
             filtered = graph.pull()
         except BlockingIOError:  # no display matrix
             return UPRIGHT
-        matrix = bytes(filtered.side_data[0])
+        matrix = bytes(cast("Sequence[SideData]", filtered.side_data)[0])
         return parse_display_matrix(np.frombuffer(matrix, np.int32).tolist())
 
 

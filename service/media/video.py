@@ -34,9 +34,9 @@ from service.media.frame_format import (
 from service.media.frame_times import FrameClock
 from service.media.media_info import (
     ClipLimits,
+    declares_file_duration,
     read_duration_seconds,
     read_start_seconds,
-    read_stream_duration_seconds,
 )
 from service.media.orientation import OrientationReader
 
@@ -207,8 +207,11 @@ class VideoReader:
 
     def _ends_early(self) -> bool:
         declared = read_duration_seconds(self._container, self._stream)
-        only_container = read_stream_duration_seconds(self._stream) is None
-        if declared is None or (only_container and self._container.streams.audio):
+        is_of_file = declares_file_duration(self._container, self._stream)
+        if declared is None or (is_of_file and self._container.streams.audio):
             return False
         begins = read_start_seconds(self._stream) or 0.0
-        return begins + declared - self._last_end > TRUNCATION_SECONDS
+        # a file's duration counts from its first frame, or from 0 though that comes later
+        counts_from_zero = is_of_file and declared > begins
+        end = declared if counts_from_zero else begins + declared
+        return end - self._last_end > TRUNCATION_SECONDS
