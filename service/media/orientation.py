@@ -1,7 +1,7 @@
 """Orientation of a frame when displayed, by the display matrix that it carries.
 
-FFmpeg attaches a frame's matrices in this order: the container's, the coded stream's, the
-orientation of EXIF. The first one applies, as in FFmpeg's own players.
+FFmpeg gives a frame the container's matrix, and replaces it by what the coded picture says: the
+orientation in EXIF of a JPEG, or a message of H.264 or HEVC. The same holds in its own players.
 """
 
 from __future__ import annotations
