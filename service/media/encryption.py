@@ -14,7 +14,7 @@ from typing import Final
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from service.errors import ClipEncrypted, ClipWithoutFrames
+from service.errors import ClipEncrypted, ClipTruncated, ClipWithoutFrames
 from service.media.clip_handles import ClipSource
 from service.media.file_structure import (
     ASF_HEADER,
@@ -71,13 +71,13 @@ def refuse_encrypted(
 
 @contextlib.contextmanager
 def report_encryption(clip: ClipSource | GrowingFile) -> Generator[None]:
-    """Raise ClipEncrypted where a clip has no frames because it is encrypted.
+    """Raise ClipEncrypted where a clip cannot be decoded because it is encrypted.
 
-    Raises: ClipEncrypted instead of ClipWithoutFrames.
+    Raises: ClipEncrypted instead of ClipWithoutFrames and ClipTruncated.
     """
     try:
         yield
-    except ClipWithoutFrames as error:
+    except (ClipTruncated, ClipWithoutFrames) as error:
         with open_file_bytes(clip) as file:
             if _declares_encryption(file) or _may_be_encrypted(file):
                 raise ClipEncrypted() from error
