@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
+from circumplex_client.live.pyav_io import remux_fragmented
 
 from service.media.demux import open_growing_file
 from service.media.growing_file import GrowingFile
@@ -84,3 +85,11 @@ def test_tags_of_any_bytes_are_no_reason_to_refuse(
         stream = select_video_stream(container, file)
         reader = VideoReader(container, stream, limits=GENEROUS_LIMITS, threads=1)
         assert [picture.time_seconds for picture in reader.read()] == reading.times
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_client_streams_a_clip_with_tags_of_any_bytes(tmp_path: Path, text: bytes) -> None:
+    clip = _write_tagged_clip(tmp_path / "a.mov", "mpeg4", text)
+    remuxed = tmp_path / "remuxed.mov"
+    remuxed.write_bytes(b"".join(data for _, data in remux_fragmented(clip)))
+    assert read_video(remuxed).times == read_video(clip).times
