@@ -35,9 +35,15 @@ _ENCRYPTED_VIDEO: Final = frozenset((b"encv", b"drmi"))
 _ASF_HEADER_FIELDS_BYTES: Final = 30
 _ASF_ENCRYPTION: Final = frozenset(
     bytes.fromhex(guid)
-    for guid in ("fbb31122 23bd d211 b4b7 00a0c955fc6e", "14e68a29 2226 174c b935 dae07ee9289c")
+    for guid in (
+        "fbb31122 23bd d211 b4b7 00a0c955fc6e",
+        "14e68a29 2226 174c b935 dae07ee9289c",
+        "33850543 8169 e649 9b74 ad12cb86d58c",
+    )
 )
-"""Content Encryption Object, Extended Content Encryption Object."""
+"""Content Encryption, Extended Content Encryption and Advanced Content Encryption Object."""
+_ASF_HEADER_EXTENSION: Final = bytes.fromhex("b503bf5f 2ea9 cf11 8ee3 00c00c205365")
+_ASF_EXTENSION_FIELDS_BYTES: Final = 46
 _MATROSKA_KEY_TAG: Final = "enc_key_id"
 """FFmpeg's tag of a stream that is encrypted with a key."""
 _MATROSKA_ENCRYPTION: Final = re.compile(rb"\x6d\x80.{1,8}\x62\x40.{1,64}\x50\x35", re.DOTALL)
@@ -136,8 +142,12 @@ def _list_asf_objects(head: bytes) -> Iterator[bytes]:
     end = min(len(head), int.from_bytes(head[16:24], "little"))
     place = _ASF_HEADER_FIELDS_BYTES
     while place + 24 <= end:
-        yield head[place : place + 16]
-        place += max(24, int.from_bytes(head[place + 16 : place + 24], "little"))
+        guid = head[place : place + 16]
+        yield guid
+        if guid == _ASF_HEADER_EXTENSION:  # its objects follow
+            place += _ASF_EXTENSION_FIELDS_BYTES
+        else:
+            place += max(24, int.from_bytes(head[place + 16 : place + 24], "little"))
 
 
 def _list_scrambled_pictures(head: bytes) -> list[bool]:

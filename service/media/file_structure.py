@@ -50,7 +50,7 @@ def open_file_bytes(clip: ClipSource | GrowingFile) -> Generator[FileBytes]:
         )
 
 
-class Box(NamedTuple):
+class IsoBox(NamedTuple):
     """ISO box: the offset of its header, its length with the header, its type."""
 
     position: int
@@ -58,7 +58,7 @@ class Box(NamedTuple):
     kind: bytes
 
 
-def walk_boxes(file: FileBytes) -> Iterator[Box]:
+def walk_boxes(file: FileBytes) -> Iterator[IsoBox]:
     """Yield the top-level boxes of an ISO file; the last one may extend beyond the file."""
     position = 0
     for _ in range(_MAX_BOXES):
@@ -71,5 +71,5 @@ def walk_boxes(file: FileBytes) -> Iterator[Box]:
         length = length or file.size - position
         if length < BOX_HEADER_BYTES:
             return
-        yield Box(position, length, kind)
+        yield IsoBox(position, length, kind)
         position += length

@@ -25,6 +25,7 @@ from tests.media.stream_extraction import run_stream_extraction, split_bytes
 
 CONTENT_ENCRYPTION = "fbb3112223bdd211b4b700a0c955fc6e"
 EXTENDED_CONTENT_ENCRYPTION = "14e68a292226174cb935dae07ee9289c"
+ADVANCED_CONTENT_ENCRYPTION = "338505438169e6499b74ad12cb86d58c"
 FRAGMENTS = "frag_keyframe+empty_moov"
 
 
@@ -43,6 +44,7 @@ FRAGMENTS = "frag_keyframe+empty_moov"
         ("a.vob", write_scrambled_program),
         ("a.wmv", partial(write_encrypted_asf, guid=CONTENT_ENCRYPTION)),
         ("extended.wmv", partial(write_encrypted_asf, guid=EXTENDED_CONTENT_ENCRYPTION)),
+        ("advanced.wmv", partial(write_encrypted_asf, guid=ADVANCED_CONTENT_ENCRYPTION)),
     ],
 )
 async def test_encrypted_clip_is_refused_as_encrypted(
