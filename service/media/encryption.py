@@ -28,6 +28,7 @@ from service.media.file_structure import (
 from service.media.growing_file import HEAD_BYTES, GrowingFile
 
 _MAX_INDEX_BYTES: Final = 16 * 2**20
+_MAX_INDEX_BOXES: Final = 20_000
 _SAMPLE_TABLE: Final = (b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _STSD_FIELDS_BYTES: Final = 8
 _ENCRYPTED_VIDEO: Final = frozenset((b"encv", b"drmi"))
@@ -120,21 +121,24 @@ def _is_mostly(scrambled: Sequence[bool]) -> bool:
 
 
 def _list_sample_entries(moov: bytes) -> Iterator[bytes]:
-    """List the types of all sample entries in a `moov` box."""
-    for table in _find_boxes(moov[BOX_HEADER_BYTES:], _SAMPLE_TABLE):
-        for box in walk_boxes(FileBytes.of(table[_STSD_FIELDS_BYTES:])):
+    """List the types of the sample entries in a `moov` box, until too many boxes were walked."""
+    budget = iter(range(_MAX_INDEX_BOXES))
+    for table in _find_boxes(moov[BOX_HEADER_BYTES:], _SAMPLE_TABLE, budget):
+        for box, _ in zip(
+            walk_boxes(FileBytes.of(table[_STSD_FIELDS_BYTES:])), budget, strict=False
+        ):
             yield box.kind
 
 
-def _find_boxes(content: bytes, path: Sequence[bytes]) -> Iterator[bytes]:
-    """Find the contents of the boxes at a path of types."""
-    for position, length, kind in walk_boxes(FileBytes.of(content)):
+def _find_boxes(content: bytes, path: Sequence[bytes], budget: Iterator[int]) -> Iterator[bytes]:
+    """Find the contents of the boxes at a path of types; each box walked takes one of `budget`."""
+    for (position, length, kind), _ in zip(walk_boxes(FileBytes.of(content)), budget, strict=False):
         if kind == path[0]:
             inner = content[position + BOX_HEADER_BYTES : position + length]
             if len(path) == 1:
                 yield inner
             else:
-                yield from _find_boxes(inner, path[1:])
+                yield from _find_boxes(inner, path[1:], budget)
 
 
 def _list_asf_objects(head: bytes) -> Iterator[bytes]:
