@@ -42,6 +42,7 @@ decides a status.
     │   ├── ClipTruncated             index of the container missing
     │   ├── ClipWithoutVideo          no video stream
     │   ├── ClipWithoutFrames         no frame that can be decoded
+    │   ├── ClipEncrypted             encrypted video
     │   ├── MediaStreamUnknown        no stream of the kind with the index
     │   ├── ClipTooLong               more seconds or frames than allowed
     │   ├── ClipTooManyPixels         larger frames than allowed
@@ -80,6 +81,7 @@ from service.errors.base import (
 )
 from service.errors.clips import (
     AttemptsExhausted,
+    ClipEncrypted,
     ClipError,
     ClipNotMedia,
     ClipTooLong,
@@ -158,6 +160,7 @@ __all__ = [
     "AuditUnwritable",
     "CircumplexError",
     "ClipEmpty",
+    "ClipEncrypted",
     "ClipError",
     "ClipFieldMissing",
     "ClipNotMedia",

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from service.errors import ClipNotMedia, ClipTooManyPixels, ClipTruncated
 from service.media.clip_handles import ClipSource, open_handle
 from service.media.growing_file import GrowingFile
+from service.media.still_pictures import refuse_still_picture
 from service.media.truncation import has_clip_signature, lacks_index, refuse_late_index
 
 FrameT_co = TypeVar("FrameT_co", covariant=True)
@@ -72,6 +73,8 @@ _CONTAINER_OPTIONS: Final = {
     "enable_drefs": "0",
     "max_streams": "256",
 }
+_TAG_ERRORS: Final = "replace"
+"""Tags are often in a local encoding: bytes that are not UTF-8 become U+FFFD."""
 _STREAMABLE_FORMATS: Final = ",".join(
     name for name in VIDEO_FORMATS + AUDIO_FORMATS if name != "mxf"
 )
@@ -89,13 +92,16 @@ def open_container(clip: ClipSource, max_pixels: int | None = None) -> Generator
     Args: max_pixels: limit on the pictures that FFmpeg decodes while it probes the streams.
     Raises: ClipNotMedia, ClipTruncated; ClipTooManyPixels: every probed picture is too large.
     """
+    refuse_still_picture(clip)
     probing = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
         # FFmpeg duplicates the handle
         with open_handle(clip) as handle, _captured_ffmpeg_log() as log_messages:
             options = {**_CONTAINER_OPTIONS, "fd": str(handle)}
-            container = av.open("fd:", options=probing, container_options=options)
-    except (FFmpegError, ValueError) as error:
+            container = av.open(
+                "fd:", options=probing, container_options=options, metadata_errors=_TAG_ERRORS
+            )
+    except FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
         raise ClipTruncated() if lacks_index(clip) else ClipNotMedia() from error
@@ -114,6 +120,7 @@ def open_growing_file(
     Raises: ClipNotMedia, ClipTruncated, ClipTooManyPixels.
     """
     refuse_late_index(file)
+    refuse_still_picture(file)
     try:
         with _captured_ffmpeg_log() as log_messages:
             container = av.open(
@@ -125,8 +132,9 @@ def open_growing_file(
                     "format_whitelist": _STREAMABLE_FORMATS,
                     **(options or {}),
                 },
+                metadata_errors=_TAG_ERRORS,
             )
-    except (FFmpegError, ValueError) as error:
+    except FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
         raise ClipTruncated() if has_clip_signature(file) else ClipNotMedia() from error

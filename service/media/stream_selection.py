@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, MediaStreamUnknown
 from service.media.clip_handles import ClipSource
 from service.media.demux import VIDEO_DECODERS
+from service.media.encryption import refuse_encrypted
 from service.media.growing_file import GrowingFile
 from service.media.truncation import has_clip_signature, lacks_index
 
@@ -21,11 +22,11 @@ def select_video_stream(
 ) -> VideoStream:
     """Select the requested video stream, else the first that can be decoded.
 
-    Cover pictures do not count as video.
+    Cover pictures and still pictures beside a video do not count as video.
 
     Args: stream_index: index among all streams of the file.
     Raises: ClipWithoutVideo, ClipTruncated; MediaStreamUnknown: the requested stream is no video;
-        ClipWithoutFrames: no accepted decoder for its codec.
+        ClipWithoutFrames: no accepted decoder for its codec; ClipEncrypted.
     """
     moving = list_moving_streams(container)
     if not moving:
@@ -41,6 +42,7 @@ def select_video_stream(
             if _lacks_index(clip)
             else ClipWithoutFrames(_describe_refused_codecs(moving))
         )
+    refuse_encrypted(container, stream, clip)
     return stream
 
 
@@ -62,8 +64,18 @@ def select_audio_stream(
 
 
 def list_moving_streams(container: InputContainer) -> list[VideoStream]:
-    """Video streams other than cover pictures."""
-    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    """Video streams other than cover pictures and the picture items of HEIF files."""
+    return [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+        and not (container.format.name.startswith("mov") and _is_item(stream))
+    ]
+
+
+def _is_item(stream: VideoStream) -> bool:
+    """Check whether FFmpeg made a stream of a picture item, which has no times of its own."""
+    return stream.time_base == 1 and stream.frames == 1 and stream.duration is None
 
 
 def _is_decodable(stream: VideoStream) -> bool:

@@ -30,6 +30,7 @@ from service.faces.detections import FaceFinder
 from service.media.audio import AudioReader
 from service.media.clip_handles import ClipSource
 from service.media.demux import open_container
+from service.media.encryption import report_encryption
 from service.media.media_info import ClipLimits, check_limits, read_media_info
 from service.media.prefetch import prefetch
 from service.media.stream_selection import select_audio_stream, select_video_stream
@@ -95,6 +96,7 @@ def extract_clip(
     with (
         open_container(clip, options.max_pixels) as container,
         open_container(clip, options.max_pixels) as audio_container,
+        report_encryption(clip),
     ):
         stream = select_video_stream(container, clip, options.video_stream)
         check_limits(container, stream, limits)

@@ -36,6 +36,7 @@ from service.faces.detections import FaceFinder
 from service.media.audio import AudioReader
 from service.media.audio_buffer import AudioBuffer
 from service.media.demux import open_growing_file
+from service.media.encryption import report_encryption
 from service.media.growing_file import GrowingFile
 from service.media.media_info import ClipLimits, check_limits, read_media_info
 from service.media.prefetch import prefetch
@@ -85,6 +86,7 @@ def extract_container(
         container = resources.enter_context(
             open_growing_file(file, options.max_pixels, _PROBE_OPTIONS)
         )
+        resources.enter_context(report_encryption(file))
         stream = select_video_stream(container, file, options.video_stream)
         check_limits(container, stream, limits)
         audio_stream = select_audio_stream(container, options.audio_stream)
