@@ -33,7 +33,7 @@ from service.domain.media import Anomalies, Flag
 from service.domain.stream import FramesExtracted, StreamBytes
 from service.errors import ClipError
 from service.faces.detections import FaceFinder
-from service.media.audio import AudioReader
+from service.media.audio import AudioReader, open_audio
 from service.media.audio_buffer import AudioBuffer
 from service.media.demux import open_growing_file
 from service.media.growing_file import GrowingFile
@@ -190,8 +190,7 @@ class AudioThread:
         failure: BaseException | None = None
         try:
             with open_growing_file(self.file, self._options.max_pixels) as container:
-                stream = select_audio_stream(container, self._options.audio_stream)
-                self._read_audio(AudioReader(container, stream, self._buffer))
+                self._read_audio(open_audio(container, self._options.audio_stream, self._buffer))
         except ClipError:  # the pictures' reader raises the error of the clip
             self._reader = None
         except BaseException as error:
