@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,16 +21,21 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
 """A timestamp may stray 5 ms (containers round to 1 ms) without being looked into."""
 DRIFT_SAMPLES: Final = SAMPLE_RATE_HZ // 400
-"""Timestamps may stray 2.5 ms on average over about `_DRIFT_FRAMES` frames."""
+"""Timestamps may stray 2.5 ms on average, or as far as they jitter, over about `_DRIFT_FRAMES`
+frames; where they jitter, over `_JITTER_FRAMES`."""
 DISCONTINUITY_SAMPLES: Final = SAMPLE_RATE_HZ // 80
 """Audio whose timestamps leave the count by more than 12.5 ms has a gap or an overlap there; by
 less, it is stretched: a lost packet is 20 ms and more, the jitter of Vorbis 10 ms."""
-_DRIFT_FRAMES: Final = 16
-_SPREAD_FRAMES: Final = 64
+_DRIFT_FRAMES: Final = 8
+_JITTER_FRAMES: Final = 64
+_SPREAD_FRAMES: Final = 16
 _HELD_SAMPLES: Final = SAMPLE_RATE_HZ // 2
 _MAX_HELD_SAMPLES: Final = SAMPLE_RATE_HZ
-"""Timestamps have left the count after 0.5 s of audio with `_HELD_STAMPS` of them, or after 1 s."""
+"""Longest wait for timestamps to return, if they agree on where they are, and if they do not."""
 _HELD_STAMPS: Final = 4
+MAX_HELD_FRAMES: Final = 256
+_FOLLOWED_SAMPLES: Final = 4 * SAMPLE_RATE_HZ
+"""Time constant: a jump that undoes a recent drift, as of chunks of packets, is no gap."""
 _START_SAMPLES: Final = SAMPLE_RATE_HZ // 20
 _MAX_START_ERROR: Final = SAMPLE_RATE_HZ // 50
 """The first timestamp of a run may be wrong by 20 ms, as the next 50 ms of audio tell."""
@@ -74,13 +79,15 @@ class FramePlacerSnapshot:
     end: float | None
     drift: float
     spread: float
+    followed: float
 
 
 class FramePlacer:
     """Places frames by their timestamps.
 
     end: of the frames placed so far. drift: mean deviation of timestamps from the count; spread:
-    their mean absolute deviation from that. held: frames that are not placed yet.
+    their mean absolute deviation from that; followed: samples by which the run was stretched to
+    follow drifts, of late. held: frames that are not placed yet.
     """
 
     def __init__(self) -> None:
@@ -88,6 +95,7 @@ class FramePlacer:
         self._end: float | None = None
         self._drift = 0.0
         self._spread = 0.0
+        self._followed = 0.0
         self._format: tuple[str, str, int] | None = None
 
     def push(self, timed: TimedFrame) -> Iterator[PlacedFrame]:
@@ -103,13 +111,16 @@ class FramePlacer:
 
     def snapshot(self) -> FramePlacerSnapshot:
         """Return the state without the frames that are held."""
-        return FramePlacerSnapshot(end=self._end, drift=self._drift, spread=self._spread)
+        return FramePlacerSnapshot(
+            end=self._end, drift=self._drift, spread=self._spread, followed=self._followed
+        )
 
     def restore(
         self, snapshot: FramePlacerSnapshot, held: Iterable[TimedFrame], like: AudioFrame
     ) -> None:
         """Continue from a snapshot, with the frames that were held and one like the last placed."""
-        self._end, self._drift, self._spread = snapshot.end, snapshot.drift, snapshot.spread
+        self._end, self._followed = snapshot.end, snapshot.followed
+        self._drift, self._spread = snapshot.drift, snapshot.spread
         self._format = None if snapshot.end is None else read_format(like)
         self.held.extend(held)
 
@@ -117,7 +128,7 @@ class FramePlacer:
         while self.held:
             end = self._end
             if end is None or read_format(self.held[0].frame) != self._format:
-                if not is_last and not self._is_start_known():
+                if not is_last and not self._have_held(_START_SAMPLES):
                     return
                 yield self._begin_run()
                 continue
@@ -128,8 +139,11 @@ class FramePlacer:
             elif straying < len(deviations):  # they have returned
                 for deviation in deviations[:straying]:
                     yield self._continue_run(deviation)
-            elif is_last or self._has_left(deviations):
-                yield self._follow_jump(next(d for d in deviations if d is not None), is_last)
+            elif is_last or self._have_left(deviations):
+                yield self._follow_jump(deviations[0] or 0.0, is_last=is_last)
+            elif self._have_held(_MAX_HELD_SAMPLES):
+                for deviation in deviations:
+                    yield self._continue_run(deviation)
             else:
                 return
 
@@ -142,7 +156,7 @@ class FramePlacer:
         return deviations
 
     @staticmethod
-    def _count_straying(deviations: list[float | None]) -> int:
+    def _count_straying(deviations: Sequence[float | None]) -> int:
         """Count the frames before the first whose timestamp is near the count, or across it."""
         first = next((each for each in deviations if each is not None), 0.0)
         if deviations[0] is None:
@@ -152,19 +166,34 @@ class FramePlacer:
                 return place
         return len(deviations)
 
-    def _has_left(self, deviations: list[float | None]) -> bool:
-        """Check whether timestamps have strayed for so long that they will not return."""
-        held = sum(timed.duration for timed in self.held)
-        stamps = sum(each is not None for each in deviations)
-        return held >= _MAX_HELD_SAMPLES or (held >= _HELD_SAMPLES and stamps >= _HELD_STAMPS)
+    def _have_left(self, deviations: Sequence[float | None]) -> bool:
+        """Check whether the timestamps of the held frames will not return to the count.
 
-    def _is_start_known(self) -> bool:
-        return sum(timed.duration for timed in self.held) >= _START_SAMPLES
+        They have left it if they agree, if they are all further away than they are from one
+        another, or if they go on leaving.
+        """
+        stamps = [each for each in deviations if each is not None]
+        spread = max(stamps) - min(stamps)
+        if self._have_held(_HELD_SAMPLES) and len(stamps) >= _HELD_STAMPS:
+            first = stamps[:_HELD_STAMPS]
+            if max(first) - min(first) <= JITTER_SAMPLES or abs(statistics.median(stamps)) > spread:
+                return True
+        if not self._have_held(_MAX_HELD_SAMPLES):
+            return False
+        part = max(1, len(stamps) // 3)
+        change = statistics.median(stamps[-part:]) - statistics.median(stamps[:part])
+        return len(stamps) < _HELD_STAMPS or abs(change) > spread / 4
+
+    def _have_held(self, samples: int) -> bool:
+        """Check whether frames of so many samples are held, or as many frames as may be."""
+        return len(self.held) >= MAX_HELD_FRAMES or (
+            sum(timed.duration for timed in self.held) >= samples
+        )
 
     def _begin_run(self) -> PlacedFrame:
         begin = self._read_start()
         jump = 0.0 if self._end is None else begin - self._end
-        self._drift = 0.0
+        self._drift = self._followed = 0.0
         timed = self.held.popleft()
         self._format = read_format(timed.frame)
         self._end = begin + timed.duration
@@ -177,29 +206,37 @@ class FramePlacer:
             return 0.0 if self._end is None else self._end
         later = [each for each in self._measure_deviations(first)[1:] if each is not None]
         error = statistics.median(later) if later else 0.0
+        if later:
+            self._spread = statistics.median(abs(each - error) for each in later)
         agree = all(abs(each - error) <= JITTER_SAMPLES for each in later)
         if agree and len(later) > 1 and JITTER_SAMPLES < abs(error) <= _MAX_START_ERROR:
             return first + error
         return first
 
-    def _follow_jump(self, deviation: float, is_last: bool) -> PlacedFrame:
+    def _follow_jump(self, deviation: float, *, is_last: bool) -> PlacedFrame:
         """Place the first held frame where the timestamps have gone to."""
-        if abs(deviation) > (_MAX_END_JITTER if is_last else DISCONTINUITY_SAMPLES):
-            return self._begin_run()
-        if is_last:
+        if is_last and abs(deviation) <= max(_MAX_END_JITTER, 4 * self._spread):
             return self._continue_run(None)
-        return self._continue_run(None, round(deviation))
+        is_return = deviation * self._followed < 0 and abs(deviation) <= (
+            abs(self._followed) + DISCONTINUITY_SAMPLES
+        )
+        if is_return or abs(deviation) <= DISCONTINUITY_SAMPLES:
+            return self._continue_run(None, round(deviation))
+        return self._begin_run()
 
     def _continue_run(self, deviation: float | None, shift: int = 0) -> PlacedFrame:
         """Place the first held frame at the end of the run, which follows a drift."""
         if deviation is not None and abs(deviation) <= _MAX_AVERAGED:
-            self._drift += (deviation - self._drift) / _DRIFT_FRAMES
+            is_calm = self._spread < DRIFT_SAMPLES
+            frames = _DRIFT_FRAMES if is_calm else _JITTER_FRAMES
+            self._drift += (deviation - self._drift) / frames
             self._spread += (abs(deviation - self._drift) - self._spread) / _SPREAD_FRAMES
             if abs(self._drift) > max(DRIFT_SAMPLES, self._spread):
-                shift = round(self._drift)
+                shift = round(deviation if is_calm else self._drift)
         if shift:
             self._drift = 0.0
         timed = self.held.popleft()
+        self._followed += shift - self._followed * min(1.0, timed.duration / _FOLLOWED_SAMPLES)
         self._end = (self._end or 0.0) + shift + timed.duration
         return PlacedFrame(frame=timed.frame, shift=shift)
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 
-from service.media.audio_clock import TimedFrame
+from service.media.audio_clock import MAX_HELD_FRAMES, TimedFrame
 
 Samples = npt.NDArray[np.float64]
 
@@ -160,12 +160,11 @@ class Downmixer:
             return
         self._measured.append(measured)
         audible = [each for each in self._measured if each.is_audible]
-        held = sum(each.seconds for each in self._measured)
+        is_full = len(self._measured) >= MAX_HELD_FRAMES
+        is_full |= sum(each.seconds for each in self._measured) >= _MAX_HELD_SECONDS
         if not _cancel(audible):
             yield from self._release(is_cancelling=False)
-        elif sum(each.seconds for each in audible) >= _EVIDENCE_SECONDS:
-            yield from self._release(is_cancelling=True)
-        elif held >= _MAX_HELD_SECONDS:
+        elif is_full or sum(each.seconds for each in audible) >= _EVIDENCE_SECONDS:
             yield from self._release(is_cancelling=True)
 
     def _release(self, *, is_cancelling: bool) -> Iterator[TimedFrame]:

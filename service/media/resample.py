@@ -301,7 +301,10 @@ def _store(held: Iterable[TimedFrame]) -> tuple[StoredAudio, ...]:
 
 
 def _load(
-    stored: Iterable[StoredAudio], make_frame: Callable[[bytes, bool], AudioFrame], *, is_mixed: bool
+    stored: Iterable[StoredAudio],
+    make_frame: Callable[[bytes, bool], AudioFrame],
+    *,
+    is_mixed: bool,
 ) -> Iterator[TimedFrame]:
     for each in stored:
         yield TimedFrame(frame=make_frame(each.data, is_mixed), start=each.start)
