@@ -21,12 +21,8 @@ from service.domain.audio_grid import HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE_HZ
 from service.domain.media import Anomalies, Flag
 from service.media.audio_buffer import RETAINED_SAMPLES, AudioBuffer
 from service.media.audio_decoding import AudioDecoder
-from service.media.resample import (
-    AudioSegment,
-    PlacedResampler,
-    TimestampReader,
-    resample_frames,
-)
+from service.media.audio_timestamps import TimestampReader
+from service.media.resample import AudioSegment, PlacedResampler, resample_frames
 from service.media.stream_selection import rank_audio_streams
 
 PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
@@ -53,6 +49,7 @@ class AudioReader:
             that are read, in this order, if the first cannot be decoded.
         """
         self._decoder = None if stream is None else AudioDecoder(container, [stream, *others])
+        self._is_counted = container.format.name == "avi"
         self.buffer = AudioBuffer() if buffer is None else buffer
         self._resampler = PlacedResampler(self.buffer.discontinuities)
         self._is_unreadable = False
@@ -123,7 +120,8 @@ class AudioReader:
             return
         try:
             decoder.prove()
-            yield from resample_frames(decoder, _read_clock(decoder.stream), self._resampler)
+            clock = _make_clock(decoder.stream, is_counted=self._is_counted)
+            yield from resample_frames(decoder, clock, self._resampler)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
@@ -142,10 +140,10 @@ def open_audio(
     return AudioReader(container, ranked[0] if ranked else None, buffer, others=ranked[1:])
 
 
-def _read_clock(stream: AudioStream) -> TimestampReader:
+def _make_clock(stream: AudioStream, *, is_counted: bool) -> TimestampReader:
     context = stream.codec_context
     rate_hz = (context.sample_rate if context else 0) or SAMPLE_RATE_HZ
-    return TimestampReader(stream.time_base or Fraction(1), rate_hz)
+    return TimestampReader(stream.time_base or Fraction(1), rate_hz, is_counted=is_counted)
 
 
 def cut_patches(hops: Sequence[int], read_samples: ReadSamples) -> tuple[Float32Array, Int64Array]:

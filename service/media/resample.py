@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -22,9 +21,11 @@ from service.media.audio_clock import (
     TimedFrame,
     read_format,
 )
+from service.media.audio_timestamps import TimestampReader
 from service.media.downmix import Downmixer, DownmixerSnapshot
 
 _STRETCH_PARTS: Final = 50
+"""Audio is stretched by at most 2 %."""
 MIN_RATE_HZ: Final = 1_000
 MAX_RATE_HZ: Final = 768_000
 """Rates outside occur only in damaged headers, and would cost gigabytes or minutes."""
@@ -54,32 +55,6 @@ class Discontinuities:
         """Continue from earlier counts."""
         self.gaps, self.gap_samples = counts.gaps, counts.gap_samples
         self.overlaps, self.format_changes = counts.overlaps, counts.format_changes
-
-
-class TimestampReader:
-    """Reads the start times of audio frames."""
-
-    def __init__(self, time_base: Fraction, declared_hz: int) -> None:
-        """time_base: seconds of a pts tick; declared_hz: the sample rate the demuxer counts by."""
-        self._base = time_base
-        self._declared_hz = declared_hz
-        self._predicted_pts: int | None = None
-
-    def read(self, frame: AudioFrame) -> float | None:
-        """Start in samples at 16 kHz; None: no timestamp, or one extrapolated wrongly.
-
-        Between the timestamps of a transport stream FFmpeg's demuxer extrapolates by the initial
-        sample rate, even when that has changed.
-        """
-        if frame.pts is None:
-            return None
-        is_prediction = (
-            frame.sample_rate != self._declared_hz
-            and self._predicted_pts is not None
-            and abs(frame.pts - self._predicted_pts) <= 1
-        )
-        self._predicted_pts = frame.pts + round(frame.samples / self._declared_hz / self._base)
-        return None if is_prediction else float(frame.pts * self._base * SAMPLE_RATE_HZ)
 
 
 def resample_frames(
