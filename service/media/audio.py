@@ -94,7 +94,9 @@ class AudioReader:
         found = {
             Flag.DAMAGED: self._bad_packets,
             Flag.NO_AUDIO: is_empty,
-            Flag.AUDIO_UNREADABLE: self._is_unreadable or (is_silent and not is_empty),
+            Flag.AUDIO_UNREADABLE: self._is_unreadable
+            or decoder.is_hopeless
+            or (is_silent and not is_empty),
             Flag.AUDIO_STREAM_SKIPPED: decoder.is_skipping,
             Flag.AUDIO_OPPOSITE_PHASE: self._resampler.has_cancelled,
             Flag.AUDIO_GAPS: discontinuities.gaps + discontinuities.overlaps,

@@ -37,8 +37,8 @@ MAX_HELD_FRAMES: Final = 256
 _FOLLOWED_SAMPLES: Final = 4 * SAMPLE_RATE_HZ
 """Time constant: a jump that undoes a recent drift, as of chunks of packets, is no gap."""
 _START_SAMPLES: Final = SAMPLE_RATE_HZ // 20
-_MAX_START_ERROR: Final = SAMPLE_RATE_HZ // 50
-"""The first timestamp of a run may be wrong by 20 ms, as the next 50 ms of audio tell."""
+_MAX_START_ERROR: Final = 15 * SAMPLE_RATE_HZ // 1000
+"""The first timestamp of a run may be wrong by 15 ms, as the next 50 ms of audio tell."""
 _MAX_END_JITTER: Final = SAMPLE_RATE_HZ // 33
 """At the end, where nothing follows that could tell, timestamps that stray by 30 ms are jitter."""
 _MAX_AVERAGED: Final = SAMPLE_RATE_HZ // 20
@@ -139,9 +139,12 @@ class FramePlacer:
             elif straying < len(deviations):  # they have returned
                 for deviation in deviations[:straying]:
                     yield self._continue_run(deviation)
-            elif is_last or self._have_left(deviations):
-                yield self._follow_jump(deviations[0] or 0.0, is_last=is_last)
-            elif self._have_held(_MAX_HELD_SAMPLES):
+            elif self._have_left(deviations, is_last=is_last):
+                yield self._follow_jump(deviations[0] or 0.0)
+            elif near := self._count_before_jump(deviations, is_last=is_last):
+                for deviation in deviations[:near]:
+                    yield self._continue_run(deviation)
+            elif is_last or self._have_held(_MAX_HELD_SAMPLES):
                 for deviation in deviations:
                     yield self._continue_run(deviation)
             else:
@@ -166,23 +169,32 @@ class FramePlacer:
                 return place
         return len(deviations)
 
-    def _have_left(self, deviations: Sequence[float | None]) -> bool:
+    def _have_left(self, deviations: Sequence[float | None], *, is_last: bool) -> bool:
         """Check whether the timestamps of the held frames will not return to the count.
 
         They have left it if they agree, if they are all further away than they are from one
         another, or if they go on leaving.
         """
         stamps = [each for each in deviations if each is not None]
-        spread = max(stamps) - min(stamps)
-        if self._have_held(_HELD_SAMPLES) and len(stamps) >= _HELD_STAMPS:
-            first = stamps[:_HELD_STAMPS]
-            if max(first) - min(first) <= JITTER_SAMPLES or abs(statistics.median(stamps)) > spread:
-                return True
-        if not self._have_held(_MAX_HELD_SAMPLES):
+        if len(stamps) < _HELD_STAMPS:
+            far = max(_MAX_END_JITTER, 4 * self._spread)
+            return abs(stamps[0]) > far if is_last else self._have_held(_MAX_HELD_SAMPLES)
+        if not is_last and not self._have_held(_HELD_SAMPLES):
             return False
+        first, spread = stamps[:_HELD_STAMPS], max(stamps) - min(stamps)
+        if max(first) - min(first) <= JITTER_SAMPLES or abs(statistics.median(stamps)) > spread:
+            return True
         part = max(1, len(stamps) // 3)
         change = statistics.median(stamps[-part:]) - statistics.median(stamps[:part])
-        return len(stamps) < _HELD_STAMPS or abs(change) > spread / 4
+        is_known = is_last or self._have_held(_MAX_HELD_SAMPLES)
+        return is_known and abs(change) > spread / 4
+
+    def _count_before_jump(self, deviations: Sequence[float | None], *, is_last: bool) -> int:
+        """Count the frames that jitter before those whose timestamps have left the count."""
+        for place, each in enumerate(deviations):
+            if each is not None and abs(each) > DISCONTINUITY_SAMPLES:
+                return place if self._have_left(deviations[place:], is_last=is_last) else 0
+        return 0
 
     def _have_held(self, samples: int) -> bool:
         """Check whether frames of so many samples are held, or as many frames as may be."""
@@ -213,10 +225,8 @@ class FramePlacer:
             return first + error
         return first
 
-    def _follow_jump(self, deviation: float, *, is_last: bool) -> PlacedFrame:
+    def _follow_jump(self, deviation: float) -> PlacedFrame:
         """Place the first held frame where the timestamps have gone to."""
-        if is_last and abs(deviation) <= max(_MAX_END_JITTER, 4 * self._spread):
-            return self._continue_run(None)
         is_return = deviation * self._followed < 0 and abs(deviation) <= (
             abs(self._followed) + DISCONTINUITY_SAMPLES
         )

@@ -19,6 +19,8 @@ from service.media.stream_selection import has_audio_decoder
 
 _MAX_TRIED_PACKETS: Final = 50
 """Packets without a frame after which a stream is given up for another: about 1 s."""
+_PROOF_FRAMES: Final = 3
+_HOPELESS: Final = 10
 _MAX_WAITING_PACKETS: Final = 5_000
 _MAX_WAITING_BYTES: Final = 4 * 2**20
 """Packets of others, in all, after which a stream without any is given up: about a minute."""
@@ -28,13 +30,22 @@ _MAX_WAITING_BYTES: Final = 4 * 2**20
 class _Candidate:
     """A stream that has a decoder, and its packets that wait for it to be chosen.
 
-    packets: given to the decoder so far.
+    packets: given to the decoder so far; frames: that it has returned. is_proven: True once most
+    packets could be decoded; decoders make a frame of noise now and then.
     """
 
     stream: AudioStream
     decoder: StreamDecoder[AudioFrame]
     waiting: deque[Packet[Stream]]
     packets: int = 0
+    frames: int = 0
+    is_proven: bool = False
+
+    def decode(self, packet: Packet[Stream]) -> Sequence[AudioFrame]:
+        frames = self.decoder.decode(packet)
+        self.frames += len(frames)
+        self.is_proven |= self.frames >= max(_PROOF_FRAMES, self.decoder.failed_packets + 1)
+        return frames
 
 
 class AudioDecoder:
@@ -70,6 +81,12 @@ class AudioDecoder:
         return self.stream is not self._best
 
     @property
+    def is_hopeless(self) -> bool:
+        """True if hardly a packet could be decoded: what was may be noise."""
+        chosen = self._chosen
+        return chosen is not None and chosen.decoder.failed_packets > _HOPELESS * chosen.frames
+
+    @property
     def packets(self) -> int:
         """Packets of the stream so far."""
         return 0 if self._chosen is None else self._chosen.packets
@@ -91,22 +108,23 @@ class AudioDecoder:
         packets = read_packets(self._container, streams, self._count_failed_read)
         for candidate in candidates:
             self._chosen, self.stream = candidate, candidate.stream
-            has_frames = False
+            is_last = candidate is candidates[-1]
+            unproven: list[AudioFrame] = []
             for packet in self._read_chosen(candidate, packets):
-                frames = candidate.decoder.decode(packet)
-                yield from frames
-                has_frames = has_frames or bool(frames)
-                if has_frames:
+                unproven += candidate.decode(packet)
+                if is_last or candidate.is_proven:
                     self._candidates = [candidate]  # the packets of the others wait no more
-                elif candidate is not candidates[-1] and candidate.packets >= _MAX_TRIED_PACKETS:
+                    yield from unproven
+                    unproven.clear()
+                elif candidate.packets >= _MAX_TRIED_PACKETS:
                     break
             else:
                 flush: Packet[Stream] = Packet()
-                frames = candidate.decoder.decode(flush)
-                yield from frames
-                if has_frames or frames:
+                unproven += candidate.decode(flush)
+                if candidate.frames > candidate.decoder.failed_packets or candidate.is_proven:
+                    yield from unproven
                     return
-        if candidates:
+        if candidates and not candidates[-1].frames:
             self._chosen, self.stream = candidates[0], candidates[0].stream
 
     def _read_chosen(

@@ -15,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 
-from service.media.audio_clock import MAX_HELD_FRAMES, TimedFrame
+from service.media.audio_clock import MAX_HELD_FRAMES, TimedFrame, read_format
 
 Samples = npt.NDArray[np.float64]
 
@@ -43,7 +44,16 @@ _EVIDENCE_SECONDS: Final = 0.25
 _MAX_HELD_SECONDS: Final = 1.0
 _MEMORY_SECONDS: Final = 0.5
 """Time constant of the averages of power and of the peaks."""
-_FULL_SCALES: Final = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31}
+_SCALES: Final = {
+    "u8": (2.0**7, 2.0**7),
+    "s16": (2.0**15, 0.0),
+    "s32": (2.0**31, 0.0),
+    "flt": (1.0, 0.0),
+    "dbl": (1.0, 0.0),
+}
+"""Full scale and zero of the sample formats whose stereo is passed."""
+_MAX_SAMPLE: Final = 8.0
+"""Limit of float samples, which may be beyond full scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +99,9 @@ class Downmixer:
     def __init__(self) -> None:
         self.has_cancelled = False
         self._measured: deque[_Measurement] = deque()
-        self._layout = ""
+        self._format: tuple[str, str, int] | None = None
+        self._is_stereo = False
+        self._unpacker: AudioResampler | None = None
         self._gains = np.zeros(0)
         self._weights: Samples | None = None
         self._energies = (0.0, 0.0)
@@ -102,13 +114,15 @@ class Downmixer:
 
     def push(self, timed: TimedFrame) -> Iterator[TimedFrame]:
         """Yield the frames that the next one completes: mono, or stereo whose mean is sound."""
+        if not timed.frame.samples:
+            return
         if timed.frame.layout.name in _MONO_LAYOUTS:
             yield from self.flush()
             yield timed
             return
-        if timed.frame.layout.name != self._layout:
+        if read_format(timed.frame) != self._format:
             yield from self.flush()
-            self._start_layout(timed.frame)
+            self._start_format(timed.frame)
         measured = self._measure(timed)
         if self._weights is None:
             yield from self._watch(measured)
@@ -133,18 +147,22 @@ class Downmixer:
         self, snapshot: DownmixerSnapshot, held: Iterable[TimedFrame], like: AudioFrame
     ) -> None:
         """Continue from a snapshot, with the frames that were held and one like the last mixed."""
-        self._start_layout(like)
+        self._start_format(like)
         self.has_cancelled, self._energies = snapshot.has_cancelled, snapshot.energies
         self._weights = np.array(snapshot.weights) if snapshot.weights else None
         self._peaks = snapshot.peaks
         self._measured.extend(self._measure(timed) for timed in held)
 
-    def _start_layout(self, frame: AudioFrame) -> None:
-        self._layout, self._gains = frame.layout.name, _read_gains(frame)
+    def _start_format(self, frame: AudioFrame) -> None:
+        self._format = name, layout, rate_hz = read_format(frame)
+        self._is_stereo = layout in _STEREO_LAYOUTS and name.removesuffix("p") in _SCALES
+        # PyAV reads beyond the eight pointers to the planes of a frame
+        self._unpacker = None if self._is_stereo else AudioResampler("flt", layout, rate_hz)
+        self._gains = _read_gains(frame)
         self._weights, self._energies, self._peaks = None, (0.0, 0.0), (0.0, 0.0)
 
     def _measure(self, timed: TimedFrame) -> _Measurement:
-        samples = _read_samples(timed.frame)
+        samples = self._read_samples(timed.frame)
         mix = self._gains @ samples
         return _Measurement(
             timed=timed,
@@ -152,6 +170,20 @@ class Downmixer:
             mixed=float(mix @ mix),
             unrelated=float(self._gains**2 @ np.einsum("cn,cn->c", samples, samples)),
         )
+
+    def _read_samples(self, frame: AudioFrame) -> Samples:
+        """Read (C, n) samples of which full scale is 1."""
+        scale, offset = 1.0, 0.0
+        if self._unpacker is None:
+            raw = frame.to_ndarray()
+            scale, offset = _SCALES[frame.format.name.removesuffix("p")]
+        else:
+            frame.pts = None
+            raw = np.hstack([each.to_ndarray() for each in self._unpacker.resample(frame)])
+        if raw.shape[0] != len(self._gains):
+            raw = raw.reshape(-1, len(self._gains)).T
+        samples = (raw.astype(np.float64) - offset) / scale
+        return np.clip(np.nan_to_num(samples), -_MAX_SAMPLE, _MAX_SAMPLE)
 
     def _watch(self, measured: _Measurement) -> Iterator[TimedFrame]:
         """Mix, but hold frames back while their channels cancel, until that is certain."""
@@ -189,8 +221,7 @@ class Downmixer:
         """Mix a frame, with a fade from the weights of the one before it."""
         frame, before = measured.timed.frame, self._weights
         self._weights = weights
-        is_stereo = self._layout in _STEREO_LAYOUTS
-        if is_stereo and before is None and weights is None:
+        if self._is_stereo and before is None and weights is None:
             return measured.timed
         after = self._gains if weights is None else weights
         mixed = after @ measured.samples
@@ -199,7 +230,7 @@ class Downmixer:
             mixed = fade * mixed + (1 - fade) * (
                 (self._gains if before is None else before) @ measured.samples
             )
-        if is_stereo:
+        if self._is_stereo:
             made = _write_stereo(mixed, frame)
         else:
             made = _write_mono(self._limit(mixed, np.abs(measured.samples).max(0), frame), frame)
@@ -240,26 +271,13 @@ def _read_gains(frame: AudioFrame) -> Samples:
     return np.ones(len(names)) if are_alike else gains
 
 
-def _read_samples(frame: AudioFrame) -> Samples:
-    """Read (C, n) samples of which full scale is 1."""
-    raw = frame.to_ndarray()
-    if raw.shape[0] != frame.layout.nb_channels:
-        raw = raw.reshape(-1, frame.layout.nb_channels).T
-    samples = raw.astype(np.float64)
-    scale = _FULL_SCALES.get(raw.dtype.str[1:])
-    if scale is None:
-        return np.clip(np.nan_to_num(samples), -8.0, 8.0)
-    return (samples - (scale if raw.dtype.kind == "u" else 0.0)) / scale
-
-
 def _write_stereo(mixed: Samples, frame: AudioFrame) -> AudioFrame:
     """Write (n,) samples to both channels of a frame of the same format."""
     like = frame.to_ndarray()
-    scale = _FULL_SCALES.get(like.dtype.str[1:], 1.0)
-    values: npt.NDArray[Any] = mixed * scale
+    scale, offset = _SCALES[frame.format.name.removesuffix("p")]
+    values: npt.NDArray[Any] = mixed * scale + offset
     if like.dtype.kind != "f":
-        offset = scale if like.dtype.kind == "u" else 0.0
-        values = np.clip(np.round(values), -scale, scale - 1) + offset
+        values = np.clip(np.round(values), offset - scale, offset + scale - 1)
     is_planar = like.shape[0] == MAX_PASSED_CHANNELS
     values = np.tile(values, (2, 1)) if is_planar else np.repeat(values, 2)[None]
     return _make_frame(values.astype(like.dtype), frame.format.name, frame.layout.name, frame)

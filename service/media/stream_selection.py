@@ -60,9 +60,10 @@ def select_audio_stream(
 def rank_audio_streams(
     container: InputContainer, stream_index: int | None = None
 ) -> list[AudioStream]:
-    """Return the requested audio stream, else all: FFmpeg's choice, then by disposition, bit rate.
+    """Return the requested audio stream, else all, the best-placed first.
 
-    FFmpeg chooses by disposition, packets, bit rate.
+    That is FFmpeg's choice (by disposition, packets, bit rate), and the rest by disposition and bit
+    rate. FFmpeg leaves streams aside that it cannot make out: they stay where they are placed.
 
     Args: stream_index: index among all streams of the file.
     Raises: MediaStreamUnknown: the requested stream is no audio.
@@ -74,7 +75,15 @@ def rank_audio_streams(
             raise MediaStreamUnknown(f"Stream {stream_index} of the file is not audio")
         return requested
     best = container.streams.best("audio")
-    return sorted(streams, key=lambda stream: (stream is not best, *_rank_audio(stream)))
+    if not isinstance(best, AudioStream):
+        return sorted(streams, key=_rank_audio)
+    aside = [
+        stream
+        for stream in streams
+        if not _is_made_out(stream) and _rank_audio(stream) < _rank_audio(best)
+    ]
+    rest = [stream for stream in streams if stream is not best and stream not in aside]
+    return [*sorted(aside, key=_rank_audio), best, *sorted(rest, key=_rank_audio)]
 
 
 def has_audio_decoder(stream: AudioStream) -> bool:
@@ -84,11 +93,17 @@ def has_audio_decoder(stream: AudioStream) -> bool:
 
 
 def _rank_audio(stream: AudioStream) -> tuple[bool, bool, int, int]:
-    """Rank as FFmpeg does, where the packets do not tell; the lowest is the best-placed."""
+    """Rank a stream by its place; the lowest is the best-placed."""
     impaired = Disposition.hearing_impaired | Disposition.visual_impaired
     is_default = bool(stream.disposition & Disposition.default)
-    bit_rate = (stream.codec_context.bit_rate or 0) if stream.codec_context else 0
+    context = stream.codec_context
+    bit_rate = (context.bit_rate or 0) if context and _is_made_out(stream) else 2**62
     return bool(stream.disposition & impaired), not is_default, -bit_rate, stream.index
+
+
+def _is_made_out(stream: AudioStream) -> bool:
+    context = stream.codec_context
+    return bool(context) and bool(context.sample_rate and context.channels)
 
 
 def list_moving_streams(container: InputContainer) -> list[VideoStream]:
