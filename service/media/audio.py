@@ -65,7 +65,12 @@ class AudioReader:
     def prove_stream(self) -> None:
         """Decode the first frame, so that `stream` is one that can be decoded, if there is one."""
         if self._decoder is not None:
-            self._decoder.prove()
+            try:
+                self._decoder.prove()
+            except (FFmpegError, ValueError) as error:
+                if isinstance(error, MemoryError):
+                    raise
+                self._is_unreadable = True
 
     @property
     def stored_samples(self) -> int:
@@ -121,8 +126,12 @@ class AudioReader:
         if decoder is None:
             return
         try:
-            decoder.prove()
-            clock = _make_clock(decoder.stream, is_counted=self._is_counted)
+            decoder.prove()  # the clock is that of the stream which is read
+            clock = TimestampReader(
+                decoder.stream.time_base or Fraction(1),
+                decoder.declared_hz or SAMPLE_RATE_HZ,
+                is_counted=self._is_counted,
+            )
             yield from resample_frames(decoder, clock, self._resampler)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
@@ -140,12 +149,6 @@ def open_audio(
     """
     ranked = rank_audio_streams(container, stream_index)
     return AudioReader(container, ranked[0] if ranked else None, buffer, others=ranked[1:])
-
-
-def _make_clock(stream: AudioStream, *, is_counted: bool) -> TimestampReader:
-    context = stream.codec_context
-    rate_hz = (context.sample_rate if context else 0) or SAMPLE_RATE_HZ
-    return TimestampReader(stream.time_base or Fraction(1), rate_hz, is_counted=is_counted)
 
 
 def cut_patches(hops: Sequence[int], read_samples: ReadSamples) -> tuple[Float32Array, Int64Array]:

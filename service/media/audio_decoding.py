@@ -30,11 +30,13 @@ _MAX_WAITING_BYTES: Final = 4 * 2**20
 class _Candidate:
     """A stream that has a decoder, and its packets that wait for it to be chosen.
 
+    declared_hz: sample rate before the first frame, by which the demuxer counts; 0: unknown.
     packets: given to the decoder so far; frames: that it has returned. is_proven: True once most
     packets could be decoded; decoders make a frame of noise now and then.
     """
 
     stream: AudioStream
+    declared_hz: int
     decoder: StreamDecoder[AudioFrame]
     waiting: deque[Packet[Stream]]
     packets: int = 0
@@ -60,7 +62,12 @@ class AudioDecoder:
         self._best = streams[0]
         self._container = container
         self._candidates = [
-            _Candidate(stream=stream, decoder=StreamDecoder(container, stream), waiting=deque())
+            _Candidate(
+                stream=stream,
+                declared_hz=stream.codec_context.sample_rate or 0,
+                decoder=StreamDecoder(container, stream),
+                waiting=deque(),
+            )
             for stream in streams
             if has_audio_decoder(stream)
         ]
@@ -79,6 +86,11 @@ class AudioDecoder:
     def is_skipping(self) -> bool:
         """True if a better-placed stream could not be decoded."""
         return self.stream is not self._best
+
+    @property
+    def declared_hz(self) -> int:
+        """Sample rate by which the demuxer counts; 0: unknown."""
+        return 0 if self._chosen is None else self._chosen.declared_hz
 
     @property
     def is_hopeless(self) -> bool:
