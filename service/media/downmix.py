@@ -157,7 +157,7 @@ class Downmixer:
         self._format = name, layout, rate_hz = read_format(frame)
         self._is_stereo = layout in _STEREO_LAYOUTS and name.removesuffix("p") in _SCALES
         # PyAV reads beyond the eight pointers to the planes of a frame
-        self._unpacker = None if self._is_stereo else AudioResampler("flt", layout, rate_hz)
+        self._unpacker = None if self._is_stereo else AudioResampler("flt", frame.layout, rate_hz)
         self._gains = _read_gains(frame)
         self._weights, self._energies, self._peaks = None, (0.0, 0.0), (0.0, 0.0)
 
