@@ -18,22 +18,11 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from service.media.audio_clock import MAX_HELD_FRAMES, TimedFrame, read_format
-
-Samples = npt.NDArray[np.float64]
+from service.media.channel_gains import STEREO_LAYOUTS, Samples, read_gains
 
 MAX_PASSED_CHANNELS: Final = 2
 """Frames of more channels are mixed to one of float samples."""
 _MONO_LAYOUTS: Final = frozenset({"mono", "1 channels"})
-_STEREO_LAYOUTS: Final = frozenset({"stereo", "2 channels", "downmix", "binaural"})
-_GAINS: Final = {
-    **dict.fromkeys(("FC", "AMBI0"), 1.0),
-    **dict.fromkeys(("FL", "FR", "DL", "DR", "FLC", "FRC", "BC"), 0.5),
-    **dict.fromkeys(("BL", "BR", "SL", "SR", "WL", "WR"), 0.5 * math.sqrt(0.5)),
-    **dict.fromkeys(("LFE", "LFE2"), 0.0),
-}
-"""A voice in the centre keeps its level, be it in one centre channel or in both front ones."""
-_UNNAMED: Final = "NONE"
-_OTHER_GAIN: Final = 0.25
 _CANCELLED_RATIO: Final = 0.25
 """Channels cancel where the mix has less than a quarter of the power that unrelated ones have."""
 _RESTORED_RATIO: Final = 0.5
@@ -155,10 +144,10 @@ class Downmixer:
 
     def _start_format(self, frame: AudioFrame) -> None:
         self._format = name, layout, rate_hz = read_format(frame)
-        self._is_stereo = layout in _STEREO_LAYOUTS and name.removesuffix("p") in _SCALES
+        self._is_stereo = layout in STEREO_LAYOUTS and name.removesuffix("p") in _SCALES
         # PyAV reads beyond the eight pointers to the planes of a frame
         self._unpacker = None if self._is_stereo else AudioResampler("flt", frame.layout, rate_hz)
-        self._gains = _read_gains(frame)
+        self._gains = read_gains(frame)
         self._weights, self._energies, self._peaks = None, (0.0, 0.0), (0.0, 0.0)
 
     def _measure(self, timed: TimedFrame) -> _Measurement:
@@ -259,16 +248,6 @@ def _weigh_cancelling(samples: Samples, gains: Samples) -> Samples:
     related = samples @ samples[strongest] * gains * gains[strongest]
     limits = _OPPOSITE_CORRELATION * np.sqrt(energies * energies[strongest])
     return np.where(related < limits, -gains, gains)
-
-
-def _read_gains(frame: AudioFrame) -> Samples:
-    """Read the gains of the channels; all alike where the channels have no names."""
-    names = [channel.name for channel in frame.layout.channels]
-    if frame.layout.name in _STEREO_LAYOUTS:
-        return np.full(len(names), 0.5)
-    gains = np.array([_GAINS.get(name, _OTHER_GAIN) for name in names])
-    are_alike = len(names) == 1 or _UNNAMED in names or not gains.any()
-    return np.ones(len(names)) if are_alike else gains
 
 
 def _write_stereo(mixed: Samples, frame: AudioFrame) -> AudioFrame:
