@@ -24,7 +24,7 @@ from tests.integration.servers import free_port, serving
 
 TIMEOUT_SECONDS = 20.0
 """Ample time for what takes a second or two on an idle machine."""
-REQUEST_HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
+REQUEST_HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ async def test_a_head_that_is_too_large_is_refused(gateway: GatewayContext, sent
 async def test_trailers_are_bounded_and_are_no_headers(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    post = b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+    post = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
     body = b"Transfer-Encoding: chunked\r\n\r\n4\r\nclip\r\n0\r\n"
     async with serving_with_settings(gateway) as address:
         async with open_raw_client(address, post + body + b"X-Trace: 1\r\n\r\n") as client:
@@ -163,7 +163,7 @@ async def test_an_upload_that_is_too_slow_is_ended(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     head = (
-        b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
         b"Content-Length: 100000\r\n\r\n"
     )
     bounds = {"upload_idle_seconds": 1.0, "upload_min_bytes_per_second": 1000.0}
@@ -197,7 +197,7 @@ async def test_a_client_that_does_not_read_is_disconnected_and_a_slow_one_is_not
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     path, size = await _make_big_result(env)
-    request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     async with serving_with_settings(gateway, response_stall_seconds=1.5) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.socket() as stalled:
@@ -230,7 +230,7 @@ async def test_a_new_connection_is_refused_when_all_are_busy(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     head = (
-        b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
         b"Content-Length: 500004\r\n\r\n" + bytes(500_000)
     )
     async with serving_with_settings(gateway, max_connections_per_client=2) as address:

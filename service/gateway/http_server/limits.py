@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
+import select
 from http import HTTPStatus
 from math import ceil
 from typing import Final
@@ -17,6 +18,8 @@ from service.telemetry.metrics import Metrics
 
 UNIX_SOCKET_ADDRESS: Final = ""
 """The address of a client on a Unix socket, which has none."""
+READ_BUFFER_BYTES: Final = 2**16
+"""Maximum length of one read of an HTTP connection."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,15 @@ class LimitedConnection(asyncio.Protocol):
         self.count_ended(reason)
         self.transport.abort()
 
+    def has_peer_closed(self) -> bool:
+        """Return True if the client has closed its end; earlier bytes may be unread still."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     def count_ended(self, reason: str) -> None:
         """Count and log a connection that the gateway ends."""
         self.limiter.metrics.connections_ended_total.labels(reason).inc()
@@ -75,6 +87,7 @@ class ConnectionLimiter:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.metrics = metrics
+        self.read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self._max_connections = settings.max_connections
         self._max_per_client = settings.max_connections_per_client
         self._connections: dict[LimitedConnection, None] = {}

@@ -53,7 +53,9 @@ CONNECTION_HOOKS: Final = LibraryHooks(
     ),
     reads=frozenset(
         {
-            *("client", "transport", "loop", "url", "headers", "pipeline"),
+            *("client", "transport", "loop", "url", "headers"),
+            *("parser", "parser.get_http_version", "flow", "flow.read_paused"),
+            *("flow.write_paused", "_unset_keepalive_if_required"),
             *("cycle", "cycle.keep_alive", "cycle.response_started", "cycle.response_complete"),
         }
     ),

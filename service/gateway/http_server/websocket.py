@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 import socket
 from contextlib import suppress
 from typing import Any, Final
@@ -94,7 +93,7 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
             self.abort("answer_stalled")
         elif self.read_paused:
             self._last_received_at = now_seconds  # reading is paused
-            if self._has_peer_closed():
+            if self.has_peer_closed():
                 self.transport.abort()
         elif now_seconds > self._last_received_at + CLIENT_TIMEOUT_SECONDS:
             self.abort("client_timeout")
@@ -137,15 +136,6 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
             self.abort("answer_stalled")
         else:
             super().handle_ping()
-
-    def _has_peer_closed(self) -> bool:
-        """Return True if the client has closed its end; earlier bytes may be unread still."""
-        connection = self.transport.get_extra_info("socket")
-        if connection is None or connection.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
 
 
 class BoundedServerProtocol(ServerProtocol):
