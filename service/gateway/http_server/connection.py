@@ -29,6 +29,7 @@ from service.gateway.http_server.limits import (
     WriteStallTimer,
     error_response,
 )
+from service.gateway.http_server.read_size import AdaptiveReadSize
 from service.gateway.http_server.request_head import check_host, find_content_length
 from service.gateway.http_server.request_splitter import RequestSplitter
 from service.gateway.lifecycle import ShutdownPhase, ShutdownState
@@ -40,10 +41,8 @@ MAX_HEADERS: Final = 100
 """Headers of one request."""
 MAX_READ_AHEAD_BYTES: Final = 2**14
 """Unparsed bytes behind a request under way at which reading pauses."""
-MIN_READ_BYTES: Final = 2**10
-MAX_PIECES_PER_READ: Final = 256
-"""Pieces of a body in one read above which the next read is half as long: the time that a read
-takes depends on the pieces, not on the bytes."""
+MAX_BODY_PIECES: Final = 256
+"""Pieces of a body in one read above which the next read is short."""
 FIRST_REQUEST_SECONDS: Final = 1.0
 """Time for the first request on a connection that was made just before the shutdown."""
 _BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -84,8 +83,9 @@ class BoundedConnection(LimitedConnection, HttpToolsProtocol, asyncio.BufferedPr
         self._unparsed = RequestSplitter()
         self._body_bytes: int | None = None
         self._is_read_paused = False
-        self._read_bytes = len(limiter.read_buffer)
-        self._piece_count = 0
+        self._read_size = AdaptiveReadSize(
+            max_bytes=len(limiter.read_buffer), max_pieces=MAX_BODY_PIECES
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -133,20 +133,16 @@ class BoundedConnection(LimitedConnection, HttpToolsProtocol, asyncio.BufferedPr
     # reading
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
-        """Lend the transport a buffer for its next read, as long as the read may be."""
-        length = self._read_bytes
+        """Lend the transport a buffer, as long as its next read may be."""
+        length = self._read_size.next_bytes
         if self._is_parsing_held:
             length = min(length, max(MAX_READ_AHEAD_BYTES - len(self._unparsed), 1))
         return self.limiter.read_buffer[:length]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read; the next read is shorter if this one was long to parse."""
-        self._piece_count = 0
+        """Take what was read."""
         self.data_received(bytes(self.limiter.read_buffer[:nbytes]))
-        if self._piece_count > MAX_PIECES_PER_READ:
-            self._read_bytes = max(self._read_bytes // 2, MIN_READ_BYTES)
-        else:
-            self._read_bytes = min(self._read_bytes * 2, len(self.limiter.read_buffer))
+        self._read_size.adapt()
 
     def data_received(self, data: bytes) -> None:
         """Parse up to the end of the request under way."""
@@ -178,7 +174,7 @@ class BoundedConnection(LimitedConnection, HttpToolsProtocol, asyncio.BufferedPr
             self.transport.resume_reading()
 
     def _parse_piece(self, data: bytes) -> None:
-        self._piece_count += 1
+        self._read_size.pieces += 1
         self._bytes_without_progress += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -244,7 +240,7 @@ class BoundedConnection(LimitedConnection, HttpToolsProtocol, asyncio.BufferedPr
 
     def on_body(self, body: bytes) -> None:
         """Note the progress; the rate of uploads is checked by the application."""
-        self._piece_count += 1
+        self._read_size.pieces += 1
         self._bytes_without_progress = 0
         if self._body_bytes is not None:
             self._body_bytes -= len(body)

@@ -27,6 +27,7 @@ from service.gateway.http_server.limits import (
     WriteStallTimer,
     error_response,
 )
+from service.gateway.http_server.read_size import AdaptiveReadSize
 from service.gateway.rest.websocket_exchange import DISCONNECTED_KEY
 from service.gateway.rest.websocket_messages import MAX_TEXT_LENGTH, MEDIA_HEADER
 from service.settings import Settings
@@ -39,11 +40,15 @@ MAX_UNREAD_PONG_BYTES: Final = 2**16
 """Unread answers to pings at which a client is disconnected."""
 NOTSENT_LOWAT_BYTES: Final = 2**15
 """Unsent bytes that the kernel buffers (TCP_NOTSENT_LOWAT), so that stalls are noticed here."""
+MAX_READ_BYTES: Final = 2**14
+"""Maximum length of one read."""
+MAX_FRAMES: Final = 64
+"""Frames in one read above which the next read is short."""
 MAX_FRAGMENTS: Final = 1024
 """Fragments of one message."""
 
 
-class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
+class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     """One WebSocket; takes the transport of a connection that is upgraded."""
 
     def __init__(
@@ -61,6 +66,7 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
             config, server_state, {**app_state, DISCONNECTED_KEY: self._disconnected}, _loop
         )
         self.logger = logging.getLogger("uvicorn.access")  # lines contain query strings
+        self._read_size = AdaptiveReadSize(max_bytes=MAX_READ_BYTES, max_pieces=MAX_FRAMES)
         self.conn = BoundedServerProtocol(settings.max_stream_message_bytes + MEDIA_HEADER.size)
         self.limiter = limiter
         self.write_stall_timer = WriteStallTimer(settings.response_stall_seconds)
@@ -111,6 +117,16 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
 
     # messages
 
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
+        """Lend the transport a buffer, as long as its next read may be."""
+        return self.limiter.read_buffer[: self._read_size.next_bytes]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(self.limiter.read_buffer[:nbytes]))
+        self._read_size.pieces = self.conn.take_frame_count()
+        self._read_size.adapt()
+
     def data_received(self, data: bytes) -> None:
         """Parse; a handshake that cannot be parsed is refused with a problem document."""
         self._last_received_at = self.loop.time()
@@ -146,10 +162,17 @@ class BoundedServerProtocol(ServerProtocol):
         super().__init__(max_size=4 * MAX_TEXT_LENGTH, logger=logging.getLogger("uvicorn.access"))
         self._max_bytes = max_bytes
         self._fragments = 0
+        self._frame_count = 0
+
+    def take_frame_count(self) -> int:
+        """Return the number of frames since the last call."""
+        count, self._frame_count = self._frame_count, 0
+        return count
 
     def recv_frame(self, frame: Frame) -> None:
         """Check a frame, and set the size limit of the next message."""
         super().recv_frame(frame)
+        self._frame_count += 1
         if frame.opcode not in DATA_OPCODES:
             return
         self._fragments = 0 if frame.fin else self._fragments + 1
