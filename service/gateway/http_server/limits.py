@@ -13,6 +13,7 @@ from typing import Final
 
 from service.errors import DEFAULT_RETRY_SECONDS, CircumplexError
 from service.gateway.rest.problems import PROBLEM_MEDIA_TYPE, problem_details
+from service.gateway.rest.security_headers import SECURITY_HEADERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -175,9 +176,18 @@ class WriteStallTimer:
 
 def error_response(error: CircumplexError) -> bytes:
     """Whole HTTP/1.1 response, closing its connection, to a request that the app never sees."""
+    headers, body = error_headers_and_body(error)
+    status = f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}"
+    lines = (status, *(f"{name}: {value}" for name, value in headers.items()), "", "")
+    return "\r\n".join(lines).encode() + body
+
+
+def error_headers_and_body(error: CircumplexError) -> tuple[dict[str, str], bytes]:
+    """Headers, with names in lower case, and body of the response to such a request."""
     trace_id = secrets.token_hex(16)
     body = json.dumps({**problem_details(error, "/"), "trace_id": trace_id}).encode()
     headers = {
+        **{name.lower(): value for name, value in SECURITY_HEADERS.items()},
         "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),
         "connection": "close",
@@ -185,6 +195,4 @@ def error_response(error: CircumplexError) -> bytes:
     }
     if error.retryable:
         headers["retry-after"] = str(ceil(error.retry_seconds or DEFAULT_RETRY_SECONDS))
-    status = f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}"
-    lines = (status, *(f"{name}: {value}" for name, value in headers.items()), "", "")
-    return "\r\n".join(lines).encode() + body
+    return headers, body

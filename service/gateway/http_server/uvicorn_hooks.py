@@ -83,7 +83,7 @@ WEBSOCKET_HOOKS: Final = LibraryHooks(
 MESSAGE_HOOKS: Final = LibraryHooks(
     subclass=BoundedServerProtocol,
     base=ServerProtocol,
-    overrides=frozenset({"__init__", "recv_frame"}),
+    overrides=frozenset({"__init__", "recv_frame", "reject"}),
     reads=frozenset({"max_message_size"}),
 )
 LIBRARY_HOOKS: Final = (SERVER_HOOKS, CONNECTION_HOOKS, WEBSOCKET_HOOKS, MESSAGE_HOOKS)

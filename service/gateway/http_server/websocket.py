@@ -11,20 +11,25 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.exceptions import ProtocolError, SecurityError
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.http11 import Response
 from websockets.server import ServerProtocol
+from websockets.typing import StatusLike
 
 from service.errors import HeadTooLarge, RequestMalformed
 from service.gateway.http_server.limits import (
     ConnectionLimiter,
     LimitedConnection,
     WriteStallTimer,
+    error_headers_and_body,
     error_response,
 )
 from service.gateway.http_server.read_size import AdaptiveReadSize
@@ -67,7 +72,8 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol, asyncio.Buff
         )
         self.logger = logging.getLogger("uvicorn.access")  # lines contain query strings
         self._read_size = AdaptiveReadSize(max_bytes=MAX_READ_BYTES, max_pieces=MAX_FRAMES)
-        self.conn = BoundedServerProtocol(settings.max_stream_message_bytes + MEDIA_HEADER.size)
+        max_bytes = settings.max_stream_message_bytes + MEDIA_HEADER.size
+        self.conn = self._frame_parser = BoundedServerProtocol(max_bytes)
         self.limiter = limiter
         self.write_stall_timer = WriteStallTimer(settings.response_stall_seconds)
         self._settings = settings
@@ -124,7 +130,7 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol, asyncio.Buff
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         self.data_received(bytes(self.limiter.read_buffer[:nbytes]))
-        self._read_size.pieces = self.conn.take_frame_count()
+        self._read_size.pieces = self._frame_parser.take_frame_count()
         self._read_size.adapt()
 
     def data_received(self, data: bytes) -> None:
@@ -163,6 +169,12 @@ class BoundedServerProtocol(ServerProtocol):
         self._max_bytes = max_bytes
         self._fragments = 0
         self._frame_count = 0
+
+    def reject(self, status: StatusLike, text: str) -> Response:  # noqa: ARG002 - always 400
+        """Return the response to an invalid handshake, as a problem document."""
+        headers, body = error_headers_and_body(RequestMalformed(text.strip()))
+        response = super().reject(RequestMalformed.http_status, "")
+        return replace(response, headers=Headers(headers), body=body)
 
     def take_frame_count(self) -> int:
         """Return the number of frames since the last call."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.errors import ClipFieldMissing, RequestInvalid
-from service.gateway.rest.uploads import MultipartClipReader
+from service.gateway.rest.multipart import MultipartClipReader
 
 CLIP = bytes(range(256)) + b"\r\n--b\r\n--boundar"
 
