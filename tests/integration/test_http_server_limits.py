@@ -159,6 +159,35 @@ async def test_a_request_that_is_not_http_is_refused(gateway: GatewayContext, se
         assert await client.read_problem() == (400, "request_malformed")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost:\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nhost: localhost\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost, evil.example\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: user@localhost\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost/\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost:port\r\n", 400),
+        (b"GET http://evil.example/health/live HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"GET http://LOCALHOST/health/live HTTP/1.1\r\nHost: localhost\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nHost: [::1]:8080\r\n", 200),
+        (b"GET /health/live HTTP/1.0\r\n", 200),
+        (b"GET /health/live HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (b"GET /v1/live HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 400),
+    ],
+)
+async def test_a_request_has_one_host(gateway: GatewayContext, head: bytes, status: int) -> None:
+    async with (
+        serving_with_settings(gateway) as address,
+        open_raw_client(address, head + b"\r\n") as client,
+    ):
+        if status == 200:
+            assert (await client.read_response())[0] == 200
+        else:
+            assert await client.read_problem() == (400, "request_malformed")
+
+
 async def test_an_upload_that_is_too_slow_is_ended(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
@@ -251,7 +280,7 @@ async def test_500_silent_connections_do_not_block_a_job(env: JobEnvironment) ->
     settings = env.settings.model_copy(update=update)
     address = f"http://127.0.0.1:{port}"
     with running_service(settings, "gateway") as process:
-        await _wait_until_live(address)
+        await wait_until_live(address)
         before = psutil.Process(process.pid).memory_info().rss
         idle = [open_raw_client(address, REQUEST_HEAD + b"X: " + b"x" * 2**14) for _ in range(500)]
         clients = [await each.__aenter__() for each in idle]
@@ -272,7 +301,7 @@ async def test_500_silent_connections_do_not_block_a_job(env: JobEnvironment) ->
     assert grown < 100 * 2**20
 
 
-async def _wait_until_live(address: str) -> None:
+async def wait_until_live(address: str) -> None:
     async def is_live() -> bool | None:
         try:
             async with httpx.AsyncClient(base_url=address) as client:
