@@ -65,10 +65,10 @@ class AccessControl(SettingsGroup):
     allowed_hosts: str = Field(
         default="",
         pattern=r"^(\*|[A-Za-z0-9.:_~-]+([ ,]+[A-Za-z0-9.:_~-]+)*)?$",
-        description="Names and addresses, without a port, by which the gateway is reached, beside "
-        "`host`, localhost and loopback addresses, separated by commas; *: all. Unset: with API "
-        "keys all; without keys any address, or on a loopback address no other. Requests to "
-        "another Host are answered with 403.",
+        description="Names, without a port, by which the gateway is reached, separated by commas; "
+        "*: all. Unset: with API keys all, without them none. Always allowed: `host`, localhost, "
+        "loopback addresses and, unless `host` is one, every address and every name without a "
+        "dot. Requests to another Host are answered with 403.",
     )
     allowed_origins: str = Field(
         default="",

@@ -1,4 +1,4 @@
-"""What web pages may do with a gateway: hosts, origins, and headers of responses."""
+"""Protection from web pages: hosts, origins, and headers of responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FOLLOWED_LINK = {
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
 }
-FOREIGN_HOSTS = ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1"]
+FOREIGN_HOSTS = ["evil.example", "gateway", "evil.example:8080", "localhost.evil.example", "10.0.0.1"]
 OWN_HOSTS = ["localhost", "localhost:8080", "app.localhost", "LocalHost.", "127.0.0.2", "[::1]:80"]
 
 
@@ -148,8 +148,8 @@ async def test_websocket_origins_allow_streams_and_nothing_else(gateway: Gateway
         ({}, OWN_HOSTS, FOREIGN_HOSTS),
         ({"allowed_hosts": "evil.example"}, ["evil.example:1", "localhost"], ["10.0.0.1", "b.c"]),
         ({"allowed_hosts": "*"}, FOREIGN_HOSTS, []),
-        ({"host": "0.0.0.0"}, [*OWN_HOSTS, "10.0.0.1:8080"], ["evil.example", "gateway:8080"]),
-        ({"host": "0.0.0.0", "allowed_hosts": "gateway"}, ["gateway:8080"], ["evil.example"]),
+        ({"host": "0.0.0.0"}, [*OWN_HOSTS, "10.0.0.1:8080", "gateway:8080"], ["evil.example"]),
+        ({"host": "0.0.0.0", "allowed_hosts": "a.b"}, ["a.b", "c"], ["evil.example"]),
     ],
 )
 async def test_an_open_gateway_answers_under_its_own_names_only(

@@ -4,6 +4,7 @@ A page of any site can send requests to every address that its visitor's browser
 gateway on a loopback address among them. Browsers name the page's origin in `Origin` and
 `Sec-Fetch-Site`; clients that are no browsers send neither. With DNS rebinding the page's own name
 resolves to the gateway's address: then the origin is right and the name in `Host` is wrong.
+Addresses, and names without a dot, which no stranger can register, are not open to that.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class BrowserPolicy:
         self._allows_any_host = ANY in self._allowed_hosts or (
             requires_keys and not settings.allowed_hosts  # a rebound page has no API key
         )
-        self._allows_any_address = not is_loopback(settings.host)
+        self._allows_local_hosts = not is_loopback(settings.host)
 
     def check(self, request: HTTPConnection) -> None:
         """Check a request, or the handshake of a WebSocket. Raises: HostRefused, OriginRefused."""
@@ -60,8 +61,8 @@ class BrowserPolicy:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
-            return False
-        return self._allows_any_address or address.is_loopback  # an address cannot be rebound
+            return self._allows_local_hosts and "." not in host
+        return self._allows_local_hosts or address.is_loopback
 
     def _check_origin(self, request: HTTPConnection, host: str) -> None:
         is_websocket = request.scope["type"] == "websocket"
