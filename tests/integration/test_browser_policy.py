@@ -31,7 +31,13 @@ FOLLOWED_LINK = {
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
 }
-FOREIGN_HOSTS = ["evil.example", "gateway", "evil.example:8080", "localhost.evil.example", "10.0.0.1"]
+FOREIGN_HOSTS = [
+    "evil.example",
+    "gateway",
+    "evil.example:8080",
+    "localhost.evil.example",
+    "10.0.0.1",
+]
 OWN_HOSTS = ["localhost", "localhost:8080", "app.localhost", "LocalHost.", "127.0.0.2", "[::1]:80"]
 
 
