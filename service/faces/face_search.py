@@ -1,0 +1,148 @@
+"""Search for faces that are not tracked: the detector proposes, and the mesh verifies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from service.domain.array_types import UInt8Array
+from service.domain.clip import FaceBox
+from service.faces.detector import Candidate, FaceDetector
+from service.faces.identity import SAME_FACE_OVERLAP, compute_overlap
+from service.faces.mesh import (
+    FaceMesh,
+    Mesh,
+    compute_bounding_box,
+    region_from_candidate,
+    region_from_mesh,
+)
+from service.faces.tiles import Tile, is_flat, make_tiles, min_tile_side
+
+MIN_MEAN_LOGIT: Final = 5.0
+"""A face is accepted by the mean of two meshes, the second in the region of the first. People,
+upright, had 10 to 30 from 20 pixels of height on; buttons, logos and test cards up to 4.3."""
+MIN_PROFILE_LOGIT: Final = 1.0
+MIN_PROFILE_SCORE: Final = 0.8
+"""A profile, which the mesh knows less well, is accepted by the detector's score as well."""
+MAX_CANDIDATES: Final = 48
+"""Limit of candidates that are measured in one search."""
+SIZE_TOLERANCE: Final = 0.1
+"""Error of a small face's measured height, as a share."""
+_LOST_FACE_TILE: Final = 6.0
+"""Side of the tile in which a lost face is looked for, in heights of the face."""
+
+
+class FaceSearch:
+    """Finds faces that are not tracked yet."""
+
+    def __init__(self, models_dir: Path, mesh: FaceMesh, *, min_pixels: float) -> None:
+        """Load the detector.
+
+        Args: min_pixels: height of the smallest face.
+
+        Raises: FaceModelsMissing.
+        """
+        self._detector = FaceDetector(models_dir)
+        self._mesh = mesh
+        self._min_pixels = min_pixels
+        self._make_tiles = lru_cache(maxsize=4)(make_tiles)
+
+    def list_tiles(self, picture: UInt8Array) -> Sequence[Tile]:
+        """List the tiles of a thorough search, the largest first."""
+        height, width = picture.shape[:2]
+        return self._make_tiles(height, width, self._min_pixels)
+
+    def make_tile_around(self, face: FaceBox) -> Tile:
+        """Make the tile in which a lost face is looked for."""
+        side = max(min_tile_side(self._min_pixels), round(_LOST_FACE_TILE * face.height))
+        x, y = face.left + face.width / 2, face.top + face.height / 2
+        return Tile(round(x - side / 2), round(y - side / 2), side)
+
+    def detect(
+        self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox], tiles: Iterable[Tile] = ()
+    ) -> list[Mesh]:
+        """Find new faces in the whole (H, W, 3) RGB picture, and in tiles; largest first."""
+        selected = _select_tiles(picture, tiles, tracked_boxes)
+        return self._verify(picture, self._detector.detect(picture, selected), tracked_boxes)
+
+    def detect_in_tiles(
+        self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox], tiles: Iterable[Tile]
+    ) -> list[Mesh]:
+        """Find new faces in tiles only, small ones too; largest first."""
+        selected = _select_tiles(picture, tiles, tracked_boxes)
+        candidates = self._detector.detect_in_tiles(picture, selected)
+        return self._verify(picture, candidates, tracked_boxes)
+
+    def _verify(
+        self, picture: UInt8Array, candidates: Sequence[Candidate], tracked_boxes: Sequence[FaceBox]
+    ) -> list[Mesh]:
+        found: list[Mesh] = []
+        taken = [*tracked_boxes]
+        for candidate in candidates[:MAX_CANDIDATES]:
+            if _overlaps_any(_to_face_box(candidate), taken):
+                continue
+            mesh = self._measure_candidate(picture, candidate)
+            if mesh is None:
+                continue
+            box = compute_bounding_box(mesh)
+            is_large = box.height >= (1 - SIZE_TOLERANCE) * self._min_pixels
+            if is_large and not _overlaps_any(box, taken):
+                found.append(mesh)
+                taken.append(box)
+        return found
+
+    def _measure_candidate(self, picture: UInt8Array, candidate: Candidate) -> Mesh | None:
+        """Measure a candidate, upright and upside down, and again where it was; None: no face.
+
+        The detector finds a face that is upside down, but takes it for an upright one.
+        """
+        region = region_from_candidate(candidate)
+        turned = replace(region, angle_radians=region.angle_radians + math.pi)
+        meshes = (self._mesh.measure(picture, each) for each in (region, turned))
+        first = max(
+            (mesh for mesh in meshes if mesh is not None), key=lambda mesh: mesh.logit, default=None
+        )
+        if first is None:
+            return None
+        second = self._mesh.measure(picture, region_from_mesh(first.points))
+        if second is None or not _is_confident((first.logit + second.logit) / 2, candidate.score):
+            return None
+        return second
+
+
+def _is_confident(mean_logit: float, detector_score: float) -> bool:
+    return mean_logit >= MIN_MEAN_LOGIT or (
+        mean_logit >= MIN_PROFILE_LOGIT and detector_score >= MIN_PROFILE_SCORE
+    )
+
+
+def _select_tiles(
+    picture: UInt8Array, tiles: Iterable[Tile], tracked_boxes: Sequence[FaceBox]
+) -> Iterator[Tile]:
+    """Leave out tiles without contrast, and those inside a face."""
+    for tile in tiles:
+        if not any(_is_inside(tile, box) for box in tracked_boxes) and not is_flat(picture, tile):
+            yield tile
+
+
+def _is_inside(tile: Tile, box: FaceBox) -> bool:
+    return (
+        box.left <= tile.left
+        and box.top <= tile.top
+        and tile.left + tile.side <= box.left + box.width
+        and tile.top + tile.side <= box.top + box.height
+    )
+
+
+def _overlaps_any(box: FaceBox, boxes: Sequence[FaceBox]) -> bool:
+    return any(compute_overlap(box, other) > SAME_FACE_OVERLAP for other in boxes)
+
+
+def _to_face_box(face: Candidate) -> FaceBox:
+    return FaceBox(
+        left=face.left, top=face.top, width=face.width, height=face.height, score=face.score
+    )
