@@ -26,12 +26,14 @@ MIN_MEAN_LOGIT: Final = 5.0
 """A face is accepted by the mean of two meshes, the second in the region of the first. People,
 upright, had 10 to 30 from 20 pixels of height on; buttons, logos and test cards up to 4.3."""
 MIN_PROFILE_LOGIT: Final = 1.0
-MIN_PROFILE_SCORE: Final = 0.8
+MIN_PROFILE_SCORE: Final = 0.75
 """A profile, which the mesh knows less well, is accepted by the detector's score as well."""
 MAX_CANDIDATES: Final = 48
 """Limit of candidates that are measured in one search."""
 SIZE_TOLERANCE: Final = 0.1
 """Error of a small face's measured height, as a share."""
+_TURNS_RADIANS: Final = (0.0, math.pi, math.pi / 2, -math.pi / 2)
+"""Ways up in which a candidate is measured; the last two where the first two are no face."""
 _LOST_FACE_TILE: Final = 6.0
 """Side of the tile in which a lost face is looked for, in heights of the face."""
 
@@ -96,16 +98,20 @@ class FaceSearch:
         return found
 
     def _measure_candidate(self, picture: UInt8Array, candidate: Candidate) -> Mesh | None:
-        """Measure a candidate, upright and upside down, and again where it was; None: no face.
+        """Measure a candidate the way up that fits best, and again where it was; None: no face.
 
-        The detector finds a face that is upside down, but takes it for an upright one.
+        The detector finds faces that are upside down or lie on their side, but takes most of them
+        for upright ones.
         """
         region = region_from_candidate(candidate)
-        turned = replace(region, angle_radians=region.angle_radians + math.pi)
-        meshes = (self._mesh.measure(picture, each) for each in (region, turned))
-        first = max(
-            (mesh for mesh in meshes if mesh is not None), key=lambda mesh: mesh.logit, default=None
-        )
+        first: Mesh | None = None
+        for turn in _TURNS_RADIANS:
+            angle = region.angle_radians + turn
+            mesh = self._mesh.measure(picture, replace(region, angle_radians=angle))
+            if mesh is not None and (first is None or mesh.logit > first.logit):
+                first = mesh
+            if turn == math.pi and first is not None and first.logit >= MIN_MEAN_LOGIT:
+                break
         if first is None:
             return None
         second = self._mesh.measure(picture, region_from_mesh(first.points))

@@ -86,7 +86,8 @@ class SearchSchedule:
         if self._tiles_left == 0 and self._is_sweep_due(has_faces):
             self._tiles_left, self._sweep_seconds = None, SWEEP_SECONDS
         left = count if self._tiles_left is None else min(self._tiles_left, count)
-        share = min(self._elapsed_seconds / self._sweep_seconds, 1.0)
+        is_low_rate = self._elapsed_seconds >= LOW_RATE_SECONDS
+        share = 1.0 if is_low_rate else self._elapsed_seconds / self._sweep_seconds
         taken = min(left, max(1, math.ceil(count * share)))
         tiles = [(self._next_tile + each) % count for each in range(taken)]
         if taken:

@@ -24,7 +24,7 @@ _MAX_LEVEL_RATIO: Final = 2.8
 """Limit of the ratio of tile sides from level to level."""
 _OVERLAP: Final = 0.22
 """Overlap of neighbours: more than _MAX_LEVEL_RATIO / TILE_FACES."""
-_GROWTH: Final = 1.25
+_GROWTH: Final = 1.1
 _FLAT_CONTRAST: Final = 12
 """Range of pixel values in a tile without anything in it, of 255."""
 _CONTRAST_SAMPLES: Final = 40
