@@ -31,6 +31,9 @@ LOW_RATE_SECONDS: Final = 0.5
 """Pictures that are further apart are all searched thoroughly."""
 LOST_FACE_SECONDS: Final = 1.0
 """Time for which a lost face is looked for where it was."""
+_DECIMALS: Final = 3
+"""Times are rounded: those of a clip's frames differ in the last digits by where they come from."""
+_TOLERANCE: Final = 1e-4
 
 
 class SearchSchedule:
@@ -56,6 +59,7 @@ class SearchSchedule:
         last = self._time_seconds
         if time_seconds is None:
             time_seconds = 0.0 if last is None else last + 1 / ASSUMED_RATE_HZ
+        time_seconds = round(time_seconds, _DECIMALS)
         if last is None or time_seconds < last:
             self._elapsed_seconds = math.inf
             self._event_seconds = self._detected_seconds = self._swept_seconds = time_seconds
@@ -76,7 +80,7 @@ class SearchSchedule:
         now = self._time_seconds or 0.0
         settled = now - self._event_seconds - SETTLE_SECONDS
         interval = min(max(settled, 0.0) / 2, MAX_DETECTION_SECONDS)
-        is_due = now - self._detected_seconds >= interval
+        is_due = now - self._detected_seconds >= interval - _TOLERANCE
         if is_due:
             self._detected_seconds = now
         return is_due
@@ -86,9 +90,9 @@ class SearchSchedule:
         if self._tiles_left == 0 and self._is_sweep_due(has_faces):
             self._tiles_left, self._sweep_seconds = None, SWEEP_SECONDS
         left = count if self._tiles_left is None else min(self._tiles_left, count)
-        is_low_rate = self._elapsed_seconds >= LOW_RATE_SECONDS
+        is_low_rate = self._elapsed_seconds >= LOW_RATE_SECONDS - _TOLERANCE
         share = 1.0 if is_low_rate else self._elapsed_seconds / self._sweep_seconds
-        taken = min(left, max(1, math.ceil(count * share)))
+        taken = min(left, max(1, math.ceil(count * share - _TOLERANCE)))
         tiles = [(self._next_tile + each) % count for each in range(taken)]
         if taken:
             self._next_tile = (self._next_tile + taken) % count
@@ -121,5 +125,5 @@ class SearchSchedule:
         now = self._time_seconds or 0.0
         longest = MAX_PAUSE_SECONDS if has_faces else MAX_FACELESS_PAUSE_SECONDS
         pause = min(max(now - self._event_seconds, MIN_PAUSE_SECONDS), longest)
-        is_low_rate = self._elapsed_seconds >= LOW_RATE_SECONDS
-        return is_low_rate or now - self._swept_seconds >= pause
+        is_low_rate = self._elapsed_seconds >= LOW_RATE_SECONDS - _TOLERANCE
+        return is_low_rate or now - self._swept_seconds >= pause - _TOLERANCE
