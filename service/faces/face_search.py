@@ -25,9 +25,10 @@ from service.faces.tiles import Tile, is_flat, make_tiles, min_tile_side
 MIN_MEAN_LOGIT: Final = 5.0
 """A face is accepted by the mean of two meshes, the second in the region of the first. People,
 upright, had 10 to 30 from 20 pixels of height on; buttons, logos and test cards up to 4.3."""
-MIN_PROFILE_LOGIT: Final = 1.0
+MIN_EXPECTED_LOGIT: Final = 1.0
+"""The same for a face that is expected: where one was lost, or by the detector's score."""
 MIN_PROFILE_SCORE: Final = 0.75
-"""A profile, which the mesh knows less well, is accepted by the detector's score as well."""
+"""A profile, which the mesh knows less well, is expected where the detector has this score."""
 MAX_CANDIDATES: Final = 48
 """Limit of candidates that are measured in one search."""
 SIZE_TOLERANCE: Final = 0.1
@@ -58,18 +59,26 @@ class FaceSearch:
         height, width = picture.shape[:2]
         return self._make_tiles(height, width, self._min_pixels)
 
-    def make_tile_around(self, face: FaceBox) -> Tile:
-        """Make the tile in which a lost face is looked for."""
+    def _make_tile_around(self, face: FaceBox) -> Tile:
         side = max(min_tile_side(self._min_pixels), round(_LOST_FACE_TILE * face.height))
         x, y = face.left + face.width / 2, face.top + face.height / 2
         return Tile(round(x - side / 2), round(y - side / 2), side)
 
     def detect(
-        self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox], tiles: Iterable[Tile] = ()
+        self,
+        picture: UInt8Array,
+        tracked_boxes: Sequence[FaceBox],
+        tiles: Sequence[Tile] = (),
+        lost_boxes: Sequence[FaceBox] = (),
     ) -> list[Mesh]:
-        """Find new faces in the whole (H, W, 3) RGB picture, and in tiles; largest first."""
-        selected = _select_tiles(picture, tiles, tracked_boxes)
-        return self._verify(picture, self._detector.detect(picture, selected), tracked_boxes)
+        """Find new faces in the whole (H, W, 3) RGB picture, and in tiles; largest first.
+
+        Args: lost_boxes: of faces that were just lost; they are looked for where they were.
+        """
+        around = [self._make_tile_around(each) for each in lost_boxes]
+        selected = _select_tiles(picture, [*tiles, *around], tracked_boxes)
+        candidates = self._detector.detect(picture, selected)
+        return self._verify(picture, candidates, tracked_boxes, lost_boxes)
 
     def detect_in_tiles(
         self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox], tiles: Iterable[Tile]
@@ -80,14 +89,22 @@ class FaceSearch:
         return self._verify(picture, candidates, tracked_boxes)
 
     def _verify(
-        self, picture: UInt8Array, candidates: Sequence[Candidate], tracked_boxes: Sequence[FaceBox]
+        self,
+        picture: UInt8Array,
+        candidates: Sequence[Candidate],
+        tracked_boxes: Sequence[FaceBox],
+        lost_boxes: Sequence[FaceBox] = (),
     ) -> list[Mesh]:
         found: list[Mesh] = []
         taken = [*tracked_boxes]
         for candidate in candidates[:MAX_CANDIDATES]:
-            if _overlaps_any(_to_face_box(candidate), taken):
+            proposed = _to_face_box(candidate)
+            if _overlaps_any(proposed, taken):
                 continue
-            mesh = self._measure_candidate(picture, candidate)
+            is_expected = proposed.score >= MIN_PROFILE_SCORE or _overlaps_any(proposed, lost_boxes)
+            mesh = self._measure_candidate(
+                picture, candidate, MIN_EXPECTED_LOGIT if is_expected else MIN_MEAN_LOGIT
+            )
             if mesh is None:
                 continue
             box = compute_bounding_box(mesh)
@@ -97,7 +114,9 @@ class FaceSearch:
                 taken.append(box)
         return found
 
-    def _measure_candidate(self, picture: UInt8Array, candidate: Candidate) -> Mesh | None:
+    def _measure_candidate(
+        self, picture: UInt8Array, candidate: Candidate, min_logit: float
+    ) -> Mesh | None:
         """Measure a candidate the way up that fits best, and again where it was; None: no face.
 
         The detector finds faces that are upside down or lie on their side, but takes most of them
@@ -115,15 +134,9 @@ class FaceSearch:
         if first is None:
             return None
         second = self._mesh.measure(picture, region_from_mesh(first.points))
-        if second is None or not _is_confident((first.logit + second.logit) / 2, candidate.score):
+        if second is None or (first.logit + second.logit) / 2 < min_logit:
             return None
         return second
-
-
-def _is_confident(mean_logit: float, detector_score: float) -> bool:
-    return mean_logit >= MIN_MEAN_LOGIT or (
-        mean_logit >= MIN_PROFILE_LOGIT and detector_score >= MIN_PROFILE_SCORE
-    )
 
 
 def _select_tiles(

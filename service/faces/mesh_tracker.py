@@ -126,8 +126,8 @@ class MeshTracker:
             recent = now - LOST_FACE_SECONDS
             lost = [each for each in self._lost_faces if recent <= each.time_seconds <= now]
             self._lost_faces = lost[-MAX_LOST_FACES:]
-            tiles += [self._face_search.make_tile_around(each.box) for each in self._lost_faces]
-            found = self._face_search.detect(picture, boxes, tiles)
+            lost_boxes = [each.box for each in self._lost_faces]
+            found = self._face_search.detect(picture, boxes, tiles, lost_boxes)
         else:
             found = self._face_search.detect_in_tiles(picture, boxes, tiles)
         self._active_tracks.start(picture, found, self._number)
