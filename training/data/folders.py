@@ -114,7 +114,7 @@ def find_folders(root: Path, options: DatasetOptions | None = None) -> DatasetFo
         annotations=annotations,
         crops=crops,
         video_places=_name_places(places, listing_of_videos),
-        test_files=tuple(file for file in listing if _TEST_FILE.fullmatch(file.name)),
+        test_files=filter_test_files(listing),
         subjects=table if options.subjects or table.is_file() else None,
         _videos=index_videos(listing_of_videos),
     )
@@ -127,6 +127,11 @@ def index_videos(files: Sequence[Path]) -> dict[str, list[Path]]:
         if file.suffix.lower() in VIDEO_SUFFIXES:
             index[file.stem].append(file)
     return dict(index)
+
+
+def filter_test_files(files: Sequence[Path]) -> tuple[Path, ...]:
+    """Select lists of test videos and sample submissions, by their names."""
+    return tuple(file for file in files if _TEST_FILE.fullmatch(file.name))
 
 
 def list_files(folder: Path) -> list[Path]:

@@ -28,17 +28,14 @@ from training.data.errors import (
     VideoNotFound,
 )
 from training.data.folders import (
-    ANNOTATIONS_FOLDER,
-    CROPS_FOLDER,
-    VIDEOS_FOLDER,
     DatasetFolders,
     DatasetOptions,
+    filter_test_files,
     find_folders,
+    list_files,
 )
 from training.data.subjects import parse_source_video, parse_subject, read_subject_table
 from training.data.test_list import SubmissionRow, TestList, read_test_list
-
-__all__ = ["ANNOTATIONS_FOLDER", "CROPS_FOLDER", "VIDEOS_FOLDER", "parse_subject"]
 
 
 class Split(StrEnum):
@@ -158,6 +155,17 @@ def read_sample_submission(
     return read_test_list(find_folders(root, options).test_files).rows or None
 
 
+def list_recording_names(annotations: Path) -> list[str]:
+    """List the names of all recordings that annotation files and test lists name.
+
+    Raises: TestListInvalid.
+    """
+    files = list_files(annotations)
+    splits = {folder.lower() for folder in _SPLIT_FOLDERS.values()}
+    annotated = {file.stem for file in files if _normalise_split(file.parent) in splits}
+    return sorted(annotated | set(read_test_list(filter_test_files(files)).names))
+
+
 def filter_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
     """Return the recordings of one part of the official split."""
     return tuple(recording for recording in recordings if recording.split is split)
@@ -235,12 +243,16 @@ class _RecordingReader:
             raise
 
 
+def _normalise_split(folder: Path) -> str:
+    return folder.name.lower().replace(" ", "_")
+
+
 def _list_annotations(folder: Path, split_folder: str) -> list[Path]:
     """List the annotation files of a split, in any case of its folder; hidden ones are not."""
     places = [
         place
         for place in sorted(folder.iterdir())
-        if place.name.lower().replace(" ", "_") == split_folder.lower() and place.is_dir()
+        if _normalise_split(place) == split_folder.lower() and place.is_dir()
     ]
     files = (file for place in places for file in place.iterdir())
     return sorted(

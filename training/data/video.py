@@ -7,11 +7,13 @@ they are when the video is analysed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
@@ -33,17 +35,28 @@ Seconds = npt.NDArray[np.float64]
 
 
 def read_video(video: Path) -> tuple[Seconds, Float32Array]:
-    """Read the presentation time of every frame, and the audio.
+    """Read the presentation time of every frame, and the audio; logs the audio's faults.
 
     Returns: (F,) seconds, and (S,) in [-1, 1], mono 16 kHz; empty without an audio stream.
     Raises: VideoUnreadable: no frame, or an audio stream that cannot be decoded.
     """
+    times, waveform, flags = read_video_with_flags(video)
+    if flags:
+        _LOG.warning("%s: %s", video, ", ".join(sorted(flags)))
+    return times, waveform
+
+
+def read_video_with_flags(video: Path) -> tuple[Seconds, Float32Array, set[Flag]]:
+    """Read times and audio, and whether the video has no audio or damaged audio.
+
+    Raises: VideoUnreadable.
+    """
     try:
         times = read_frame_times(video)
         end_seconds = float(times.max()) * _MAX_AUDIO_EXCESS + _MAX_EXTRA_SECONDS
-        return times, _read_waveform(video, round(end_seconds * SAMPLE_RATE_HZ))
-    except ClipError as error:
-        raise VideoUnreadable(f"{video}: {error.detail}") from error
+        return times, *_read_waveform(video, round(end_seconds * SAMPLE_RATE_HZ))
+    except (ClipError, ValueError) as error:  # PyAV: a tag that is not UTF-8
+        raise VideoUnreadable(f"{video}: {error}") from error
 
 
 def read_frame_times(video: Path) -> Seconds:
@@ -52,13 +65,21 @@ def read_frame_times(video: Path) -> Seconds:
     Raises: VideoUnreadable, ClipError.
     """
     with open_container(video) as container:
-        stream = select_video_stream(container, video)
-        stream.codec_context.thread_type = "SLICE"  # as the service decodes
-        clock = FrameClock(stream)
-        times = [clock.read(frame) for frame in StreamDecoder(container, stream)]
+        times = list(_iter_frame_times(container, video))
     if not times:
         raise VideoUnreadable(f"{video}: no frame can be decoded")
     return np.array(times)
+
+
+def check_video_opens(video: Path) -> None:
+    """Decode the first frame, and find the audio. Raises: VideoUnreadable."""
+    try:
+        with open_container(video) as container:
+            if next(_iter_frame_times(container, video), None) is None:
+                raise VideoUnreadable(f"{video}: no frame can be decoded")
+            select_audio_stream(container)
+    except (ClipError, ValueError) as error:
+        raise VideoUnreadable(f"{video}: {error}") from error
 
 
 def extend_times(times: Seconds, row_count: int, rate_hz: float) -> Seconds:
@@ -69,7 +90,14 @@ def extend_times(times: Seconds, row_count: int, rate_hz: float) -> Seconds:
     return np.concatenate((times[:row_count], more)).astype(np.float64)
 
 
-def _read_waveform(video: Path, max_samples: int) -> Float32Array:
+def _iter_frame_times(container: InputContainer, video: Path) -> Iterator[float]:
+    stream = select_video_stream(container, video)
+    stream.codec_context.thread_type = "SLICE"  # as the service decodes
+    clock = FrameClock(stream)
+    return (clock.read(frame) for frame in StreamDecoder(container, stream))
+
+
+def _read_waveform(video: Path, max_samples: int) -> tuple[Float32Array, set[Flag]]:
     with open_container(video) as container:
         audio = AudioReader(container, select_audio_stream(container))
         segments: list[AudioSegment] = []
@@ -79,12 +107,10 @@ def _read_waveform(video: Path, max_samples: int) -> Float32Array:
         flags = audio.flags()
     if Flag.AUDIO_UNREADABLE in flags:
         raise VideoUnreadable(f"{video}: its audio cannot be decoded")
-    if flags & {Flag.NO_AUDIO, Flag.DAMAGED}:
-        _LOG.warning("%s: %s", video, ", ".join(sorted(flags)))
     end = max((start + len(samples) for start, samples in segments), default=0)
     waveform = np.zeros(min(max(end, 0), max_samples), np.float32)
     for start, samples in segments:
         clipped = samples[max(0, -start) :]
         place = waveform[max(0, start) : max(0, start) + len(clipped)]
         place[:] = clipped[: len(place)]
-    return waveform
+    return waveform, flags & {Flag.NO_AUDIO, Flag.DAMAGED}
