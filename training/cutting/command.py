@@ -41,7 +41,7 @@ def cut_faces_command(
     except KeyboardInterrupt:
         console.print("interrupted; repeat the command to continue")
         raise typer.Exit(130) from None
-    except (CircumplexError, DatasetError, ValidationError) as error:
+    except (CircumplexError, DatasetError, ValidationError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     report.failures = missing | report.failures

@@ -26,10 +26,10 @@ from service.domain.clip import Chunk, ClipClosed, ClipOpened
 from service.domain.options import AnalysisOptions
 from service.domain.ports import ClipExtractor
 from training.cutting.track_selection import FaceTable
+from training.data.crops import CUT_MANIFEST_FILE
 from training.data.errors import CropsFolderOccupied, DatasetChanged
 from training.data.files import replace_text
 
-MANIFEST_FILE: Final = "cut-faces.json"
 PART_PREFIX: Final = ".cutting-"
 _FORMAT: Final = 1
 """Raise it when other crops are cut from the same video."""
@@ -107,7 +107,7 @@ class CropCutter:
                 "crops": cut.crops[name],
                 "flags": cut.flags,
             }
-            replace_text(part / name / MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
+            replace_text(part / name / CUT_MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
         for name in task.recordings:
             _replace_folder(part / name, self._out / name)
         return cut
@@ -171,7 +171,7 @@ def _replace_folder(folder: Path, target: Path) -> None:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     """Read a folder's manifest; empty if there is none, or one of another format."""
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / CUT_MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return manifest if manifest.get("format") == _FORMAT else {"format": None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from service.decoding.extractor import open_clip_extractor
-from service.errors import CircumplexError, FaceModelsMissing
+from service.errors import CircumplexError
 from service.settings import Settings
 from training.cutting.crop_cutter import (
     PART_PREFIX,
@@ -86,7 +86,7 @@ async def cut_videos(
 ) -> CutReport:
     """Cut videos into a folder, several at a time; those that are done are passed over.
 
-    Raises: CropsFolderBusy, FaceModelsMissing.
+    Raises: CropsFolderBusy, FaceModelsMissing, DecoderKilled.
     """
     report = CutReport()
     with _locked(out):
@@ -99,6 +99,7 @@ async def cut_videos(
         if not remaining:
             return report
         async with open_clip_extractor(settings) as extractor:
+            await extractor.forkserver.start()
             cutter = CropCutter(extractor, out, progress.count_frames)
             queue = iter(remaining)
 
@@ -118,8 +119,6 @@ async def _cut_one(
     name = task.video.name
     try:
         cut = report.cut[name] = await cutter.cut(task)
-    except FaceModelsMissing:
-        raise
     except (CircumplexError, DatasetError, OSError) as error:
         report.failures[name] = f"{type(error).__name__}: {error}"
         progress.finish_video(name, report.failures[name])

@@ -18,6 +18,8 @@ from service.domain.array_types import BoolArray, UInt8Array
 from service.domain.model_signatures import CROP_SIDE
 from training.data.errors import CropsMisnumbered, CropUnreadable
 
+CUT_MANIFEST_FILE: Final = "cut-faces.json"
+"""File in a folder of crops that `cut-faces` wrote, where there may be no face at all."""
 _FILE_PATTERN: Final = re.compile(r"0*(\d+)\.(?:jpe?g|png)", re.IGNORECASE | re.ASCII)
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"IEND\xaeB`\x82"

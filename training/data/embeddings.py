@@ -50,7 +50,7 @@ class EmbeddingStore:
         self._weights_key = weights_key
         self._spectra = spectra
         self._rate_hz = rate_hz
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, Path, Path | None], str] = {}
 
     def prepare(
         self,
@@ -111,8 +111,9 @@ class EmbeddingStore:
             yield stored
 
     def _compute_key(self, recording: Recording) -> str:
-        if recording.name not in self._keys:
-            self._keys[recording.name] = make_cache_key(
+        files = (recording.name, recording.crops_folder, recording.video)
+        if files not in self._keys:
+            self._keys[files] = make_cache_key(
                 kind="embeddings",
                 format=_FORMAT,
                 weights=self._weights_key,
@@ -122,7 +123,7 @@ class EmbeddingStore:
                 spectra=self._spectra.compute_key(recording),
                 patch_starts=[patch_start_hop(seconds) for seconds in _PROBED_TIMES],
             )
-        return self._keys[recording.name]
+        return self._keys[files]
 
     def _cut_patches(self, recording: Recording) -> tuple[Seconds, Iterator[Tensor]]:
         track = self._spectra.read(recording)

@@ -32,7 +32,9 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 _LISTED_SUFFIXES: Final = VIDEO_SUFFIXES | {".txt", ".csv"}
 _DEPTH: Final = 4
-_TEST_FILE: Final = re.compile(r"(?=.*va)(?=.*test).*\.(txt|csv)", re.IGNORECASE)
+_TEST_FILE: Final = re.compile(
+    r"(?=.*(?<![a-z])va(lence)?(?![a-z]))(?=.*test).*\.(txt|csv)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,12 @@ import numpy as np
 
 from service.domain.array_types import BoolArray, Float32Array
 from training.data.annotations import read_annotations
-from training.data.crops import CropNames, format_crop_name, list_crops
+from training.data.crops import (
+    CUT_MANIFEST_FILE,
+    CropNames,
+    format_crop_name,
+    list_crops,
+)
 from training.data.errors import (
     CropsNotFound,
     DatasetError,
@@ -34,7 +39,12 @@ from training.data.folders import (
     find_folders,
     list_files,
 )
-from training.data.subjects import parse_source_video, parse_subject, read_subject_table
+from training.data.subjects import (
+    parse_source_video,
+    parse_subject,
+    parse_video,
+    read_subject_table,
+)
 from training.data.test_list import SubmissionRow, TestList, read_test_list
 
 
@@ -89,6 +99,11 @@ class Recording:
     def source_video(self) -> str:
         """Name of the video that this and its other parts and sides were cut from."""
         return parse_source_video(self.name)
+
+    @property
+    def video_name(self) -> str:
+        """Name of the video file without suffix, or the name that it should have."""
+        return parse_video(self.name) if self.video is None else self.video.stem
 
     @property
     def is_annotated(self) -> BoolArray:
@@ -222,6 +237,8 @@ class _RecordingReader:
     def _read(self, name: str, split: Split, targets: Float32Array) -> Recording:
         crops = self.folders.find_crops(name)
         names, surplus = list_crops(crops, len(targets))
+        if len(names) and not names.any() and not (crops / CUT_MANIFEST_FILE).is_file():
+            raise CropsNotFound(f"{name}: no file such as 00001.jpg in {crops}")
         return Recording(
             name=name,
             split=split,

@@ -22,7 +22,6 @@ from training.data.crops import verify_crop
 from training.data.errors import CropUnreadable, DatasetChanged, VideoUnreadable
 from training.data.files import replace_text
 from training.data.layout import Recording
-from training.data.subjects import parse_video
 
 _FORMAT: Final = 1
 _SETTLE_SECONDS: Final = 2.0
@@ -109,7 +108,7 @@ def digest_dataset(sources: SourceDigests, recordings: Iterable[Recording]) -> s
 
 
 def _name_video(recording: Recording) -> str:
-    return f"{parse_video(recording.name)}.video"
+    return f"{recording.video_name}.video"
 
 
 def _read_status(files: Sequence[Path], extent: str) -> tuple[str, float]:

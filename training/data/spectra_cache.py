@@ -19,7 +19,6 @@ from training.data.cache_files import make_cache_key, open_cached, write_cached
 from training.data.errors import VideoNotFound, VideoTooShort, VideoUnreadable
 from training.data.layout import Recording
 from training.data.sources import SourceDigests
-from training.data.subjects import parse_video
 from training.data.video import Seconds, extend_times, read_video
 from training.networks.log_mel import LogMel
 
@@ -79,7 +78,7 @@ class SpectraCache:
         self._folder = folder
         self._log_mel = log_mel
         self._allow_missing_audio = allow_missing_audio
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, Path | None], str] = {}
 
     def prepare(self, recordings: Sequence[Recording]) -> Iterator[Recording]:
         """Compute missing spectra; yields every recording once its spectra are stored.
@@ -116,7 +115,7 @@ class SpectraCache:
 
     def compute_key(self, recording: Recording) -> str:
         """Return the key of a recording's spectra, which stays the same in this process."""
-        video = parse_video(recording.name)
+        video = (recording.video_name, recording.video)
         if video not in self._keys:
             log_mel = self._log_mel
             sizes = (log_mel.window_samples, log_mel.hop_samples, log_mel.fft_length)
@@ -172,7 +171,7 @@ class SpectraCache:
         return torch.cat([self._log_mel.compute_spectra(batch) for batch in batches])
 
     def _file_path(self, recording: Recording) -> Path:
-        return self._folder / f"{parse_video(recording.name)}.safetensors"
+        return self._folder / f"{recording.video_name}.safetensors"
 
 
 def count_tolerated_rows(row_count: int) -> int:

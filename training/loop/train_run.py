@@ -19,7 +19,6 @@ from training.data.layout import Recording, fingerprint_dataset, read_dataset
 from training.data.samples import Modality
 from training.data.sources import SourceDigests, digest_dataset
 from training.data.spectra_cache import SOURCES_FOLDER, SpectraCache
-from training.data.subjects import parse_video
 from training.evaluation.embed_recordings import open_spectra_cache
 from training.folds import CrossValidationPlan, plan_folds
 from training.importers.backbone import ImportedBackbone, read_backbone
@@ -173,4 +172,4 @@ def _list_used_recordings(plan: CrossValidationPlan) -> set[str]:
 def _select_one_per_video(recordings: Sequence[Recording]) -> list[Recording]:
     """Select the longest recording of each video: recordings of one video share its audio."""
     by_length = sorted(recordings, key=len)
-    return list({parse_video(recording.name): recording for recording in by_length}.values())
+    return list({recording.video_name: recording for recording in by_length}.values())

@@ -119,6 +119,27 @@ def test_the_same_names_in_another_root_are_other_recordings(tmp_path: Path, roo
     np.testing.assert_array_equal(embed(tmp_path / "cache", original)[0], key_before[0])
 
 
+def test_each_side_may_have_a_video_of_its_own(tmp_path: Path) -> None:
+    names = ("duo_left", "duo_right")
+    root = write_dataset(
+        tmp_path / "world",
+        (
+            *(ToyRecording(name=name, folder="Train_Set", rows=ROWS) for name in names),
+            ToyRecording(name="b", folder="Validation_Set", rows=ROWS),
+        ),
+    )
+    videos = root / "videos"
+    shutil.copy(videos / "duo.mp4", videos / "duo_left.mp4")
+    replace_video(root)
+    (videos / "a.mp4").rename(videos / "duo_right.mp4")
+    recordings = read_dataset(root)
+    together = SpectraCache(tmp_path / "together", LogMel(LogMelConfig()).eval())
+    for each in recordings[:2]:
+        alone = SpectraCache(tmp_path / each.name, LogMel(LogMelConfig()).eval())
+        assert torch.equal(together.read(each).spectra, alone.read(each).spectra)
+    assert not torch.equal(*(together.read(each).spectra for each in recordings[:2]))
+
+
 def test_a_moved_data_set_keeps_its_cache(tmp_path: Path, root: Path) -> None:
     embed(tmp_path / "cache", read_first(root))
     stored = tmp_path / "cache" / "embeddings" / "a.safetensors"

@@ -18,6 +18,7 @@ from training.cli import app
 from training.data.crops import read_crop
 from training.data.errors import (
     CropsMisnumbered,
+    CropsNotFound,
     CropUnreadable,
     DatasetError,
     LayoutAmbiguous,
@@ -131,6 +132,9 @@ def break_folders(root: Path, fault: str) -> None:
             )
         case "two crops":
             shutil.copy(crops / "00001.jpg", crops / "1.jpeg")
+        case "other names":
+            for file in list(crops.iterdir()):
+                file.rename(crops / f"frame_{file.name}")
         case "from zero":
             (crops / "00001.jpg").rename(crops / "00000.jpg")
         case "two annotations":
@@ -147,6 +151,7 @@ def break_folders(root: Path, fault: str) -> None:
         ("two folders of crops", LayoutAmbiguous, "crops of video59"),
         ("two crops", CropsMisnumbered, "00001.jpg and 1.jpeg|1.jpeg and 00001.jpg"),
         ("from zero", CropsMisnumbered, "row 1 is file 1"),
+        ("other names", CropsNotFound, r"no file such as 00001\.jpg"),
         ("two annotations", LayoutAmbiguous, "5th ABAW"),
         ("no crops", LayoutNotFound, r"cropped_aligned\*"),
     ],
