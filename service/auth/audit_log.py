@@ -21,6 +21,7 @@ from typing import Final, Self
 from service.errors import AuditUnwritable
 from service.settings import Settings
 from service.telemetry.logs import AUDIT_LOGGER, TRACE_ID
+from service.telemetry.redaction import redact
 
 OK: Final = "ok"
 INTERRUPTED: Final = "interrupted"
@@ -77,7 +78,11 @@ class AuditLog:
     def write(self, entry: AuditEntry) -> None:
         """Write one entry with the current time and trace id."""
         timestamp = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": timestamp, "trace_id": TRACE_ID.get(), **asdict(entry)})
+        values = {
+            name: redact(value) if isinstance(value, str) else value
+            for name, value in asdict(entry).items()
+        }
+        line = json.dumps({"time": timestamp, "trace_id": TRACE_ID.get(), **values})
         _audit_logger.info("%s", line)
         if self._file is None:
             return

@@ -31,6 +31,7 @@ FOLLOWED_LINK = {
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
 }
+REQUESTED_METHOD = "Access-Control-Request-Method"
 FOREIGN_HOSTS = [
     "evil.example",
     "gateway",
@@ -113,7 +114,11 @@ async def test_a_link_of_another_page_opens_a_page_but_no_job(address: str) -> N
 
 async def test_pages_of_allowed_origins_may_use_the_gateway(gateway: GatewayContext) -> None:
     page = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    asked = {
+        REQUESTED_METHOD: "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+        "Access-Control-Request-Private-Network": "true",  # for an address such as loopback
+    }
     allowed = {"allowed_origins": "https://app.example, https://other.example"}
     async with (
         serving_with_settings(gateway, **allowed) as address,
@@ -125,13 +130,16 @@ async def test_pages_of_allowed_origins_may_use_the_gateway(gateway: GatewayCont
             await client.get(UNKNOWN_JOB_URL),
         ]
         foreign = await client.get("/v1/jobs", headers={"Origin": "https://evil.example"})
+        refused = await client.options("/v1/jobs", headers={**asked, REQUESTED_METHOD: "PUT"})
         async with open_websocket(address, additional_headers=page):
             pass
 
     assert preflight.status_code == 200
     assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert preflight.headers["access-control-allow-private-network"] == "true"
     assert [answer.status_code for answer in answers] == [202, 404]
-    for answer in (preflight, *answers):
+    assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+    for answer in (preflight, refused, *answers):
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "Location" in answers[0].headers["access-control-expose-headers"]
     assert foreign.status_code == 403

@@ -172,12 +172,19 @@ async def test_a_request_that_is_not_http_is_refused(gateway: GatewayContext, se
         (b"GET http://evil.example/health/live HTTP/1.1\r\nHost: localhost\r\n", 400),
         (b"GET http://LOCALHOST/health/live HTTP/1.1\r\nHost: localhost\r\n", 200),
         (b"GET /health/live HTTP/1.1\r\nHost: [::1]:8080\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost:\r\n", 200),
+        (b"GET /health/live HTTP/2.0\r\nHost: localhost\r\n", 400),
+        (REQUEST_HEAD + b"Transfer-Encoding: gzip, chunked\r\n", 400),
+        (REQUEST_HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", 400),
+        (REQUEST_HEAD + b"Transfer-Encoding: Chunked\r\n", 200),
         (b"GET /health/live HTTP/1.0\r\n", 200),
         (b"GET /health/live HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n", 400),
         (b"GET /v1/live HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 400),
     ],
 )
-async def test_a_request_has_one_host(gateway: GatewayContext, head: bytes, status: int) -> None:
+async def test_a_request_names_one_host_and_what_the_server_has(
+    gateway: GatewayContext, head: bytes, status: int
+) -> None:
     async with (
         serving_with_settings(gateway) as address,
         open_raw_client(address, head + b"\r\n") as client,

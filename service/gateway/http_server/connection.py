@@ -30,7 +30,7 @@ from service.gateway.http_server.limits import (
     error_response,
 )
 from service.gateway.http_server.read_size import AdaptiveReadSize
-from service.gateway.http_server.request_head import check_host, find_content_length
+from service.gateway.http_server.request_head import check_head, find_content_length
 from service.gateway.http_server.request_splitter import RequestSplitter
 from service.gateway.lifecycle import ShutdownPhase, ShutdownState
 from service.settings import Settings
@@ -208,7 +208,7 @@ class BoundedConnection(LimitedConnection, HttpToolsProtocol, asyncio.BufferedPr
         self._count_head(len(self.url))
         assert self.parser, "httptools calls back while it parses"
         try:
-            check_host(self.headers, self.url, self.parser.get_http_version())
+            check_head(self.headers, self.url, self.parser.get_http_version())
         except RequestMalformed as error:
             self._parse_error = error
             raise

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from service.gateway.context import GatewayContext
 from service.gateway.rest import (
@@ -18,7 +17,11 @@ from service.gateway.rest import (
     submission,
     websocket,
 )
-from service.gateway.rest.browser_policy import BrowserPolicy, BrowserPolicyMiddleware
+from service.gateway.rest.browser_policy import (
+    AllowedOriginsMiddleware,
+    BrowserPolicy,
+    BrowserPolicyMiddleware,
+)
 from service.gateway.rest.middleware import (
     AuditMiddleware,
     LingeringCloseMiddleware,
@@ -74,9 +77,10 @@ def _add_cors(app: FastAPI, policy: BrowserPolicy) -> None:
     """Let pages of allowed origins read responses; others have been refused before."""
     if policy.allowed_origins:
         app.add_middleware(
-            CORSMiddleware,
+            AllowedOriginsMiddleware,
             allow_origins=sorted(policy.allowed_origins),
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
+            allow_private_network=True,  # the gateway's address may be one
             expose_headers=CORS_HEADERS,
         )

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -77,6 +80,26 @@ class BrowserPolicy:
         sites = {each.strip().lower() for each in request.headers.getlist("sec-fetch-site")}
         if not (sites <= OWN_SITES or _is_followed_link(request)):
             raise OriginRefused("pages of other origins may not use this gateway")
+
+
+class AllowedOriginsMiddleware(CORSMiddleware):
+    """Starlette's headers for allowed origins; preflights that it refuses go to the routes.
+
+    Those answer with a problem, so that every error is one.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        headers = Headers(scope=scope)
+        if (
+            scope["type"] == "http"
+            and scope["method"] == "OPTIONS"
+            and {"origin", "access-control-request-method"} <= set(headers)
+            and self.preflight_response(headers).status_code != HTTPStatus.OK
+        ):
+            await self.simple_response(scope, receive, send, request_headers=headers)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class BrowserPolicyMiddleware:

@@ -29,6 +29,8 @@ from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 
 API_KEY_HEADER: Final = "X-API-Key"
 IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
+MAX_PARAMETER_LENGTH: Final = 64
+"""Letters of a parameter's name in an error."""
 AUTH_ERRORS: Final = (Unauthenticated, ScopeMissing, RateExceeded, HostRefused, OriginRefused)
 """Errors of every route with a caller, beside QueueUnavailable; for its `responses`."""
 WAIT_PATTERN: Final = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*', re.IGNORECASE)
@@ -110,6 +112,16 @@ def _get_idempotency_key(
 
 IdempotencyKey = Annotated[str | None, Depends(_get_idempotency_key)]
 """The idempotency key of a submission, if any."""
+
+
+async def _refuse_repeated_parameters(request: Request) -> None:
+    for name in request.query_params:
+        if len(request.query_params.getlist(name)) > 1:
+            raise RequestInvalid(f"query.{name[:MAX_PARAMETER_LENGTH]}: the parameter is repeated")
+
+
+SingleParameters = Annotated[None, Depends(_refuse_repeated_parameters)]
+"""For routes with parameters, behind the caller: FastAPI takes the last of repeated ones."""
 
 
 def parse_wait_seconds(lines: Iterable[str]) -> int | None:

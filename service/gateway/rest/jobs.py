@@ -23,6 +23,7 @@ from service.gateway.rest.dependencies import (
     GatewayDep,
     PreferWait,
     ReadCaller,
+    SingleParameters,
     SubmitCaller,
 )
 from service.gateway.rest.openapi import (
@@ -113,6 +114,7 @@ async def list_jobs(
     gateway: GatewayDep,
     caller: ReadCaller,
     query: Annotated[JobListQuery, Query()],
+    _single: SingleParameters,
 ) -> JobPage:
     """Lists the caller's own jobs, newest first; callers with the scope `admin` see all jobs.
 

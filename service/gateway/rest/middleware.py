@@ -5,7 +5,7 @@ LingeringCloseMiddleware   delivers a response that is sent before the body has 
 UploadRateMiddleware       idle time-out and minimum rate of request bodies
 RequestMiddleware          trace id, metrics, access log, HEAD, unexpected errors
 BrowserPolicyMiddleware    hosts and origins (browser_policy)
-CORSMiddleware             Starlette's, for allowed origins if there are any
+AllowedOriginsMiddleware   CORS headers for allowed origins, if there are any (browser_policy)
 AuditMiddleware            audit entries
 """
 

@@ -19,6 +19,8 @@ CLIP_FIELD: Final = "clip"
 MAX_FORM_BYTES: Final = 2**16
 """Bytes of a form beside its clip: boundaries, headers, options, and what is outside the parts."""
 MAX_FORM_PARTS: Final = 32
+PLAIN_CODINGS: Final = frozenset({b"binary", b"8bit", b"7bit"})
+"""Values of Content-Transfer-Encoding that leave a part as it is (RFC 7578 deprecates all)."""
 MAX_LISTED_LENGTH: Final = 64
 """Letters of a field's name in an error."""
 
@@ -131,6 +133,9 @@ class MultipartClipReader:
 
     def _begin_data(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", b""))
+        coding = self._headers.get("content-transfer-encoding", b"binary").strip().lower()
+        if coding not in PLAIN_CODINGS:
+            raise RequestInvalid("a part of the form has a Content-Transfer-Encoding: send bytes")
         if b"name" not in options:
             raise RequestInvalid("a part of the form has no name")
         name = options[b"name"].decode(errors="replace")

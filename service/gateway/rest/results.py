@@ -14,11 +14,17 @@ from service.errors import (
     InferenceFailed,
     InferenceUnavailable,
     JobUnknown,
+    RequestInvalid,
     ResultFormatUnknown,
     ResultNotReady,
     StoreFull,
 )
-from service.gateway.rest.dependencies import AUTH_ERRORS, GatewayDep, ReadCaller
+from service.gateway.rest.dependencies import (
+    AUTH_ERRORS,
+    GatewayDep,
+    ReadCaller,
+    SingleParameters,
+)
 from service.gateway.rest.openapi import COMMON_ERRORS, problem_docs, response_doc
 from service.gateway.rest.problems import problem_response
 from service.gateway.rest.schemas import RESULT_PATH, JobId
@@ -51,6 +57,7 @@ router = APIRouter(tags=["jobs"])
             *AUTH_ERRORS,
             JobUnknown,
             ResultNotReady,
+            RequestInvalid,
             ResultFormatUnknown,
             *JOB_ERRORS,
             *COMMON_ERRORS,
@@ -62,6 +69,7 @@ async def get_result(
     request: Request,
     gateway: GatewayDep,
     caller: ReadCaller,
+    _single: SingleParameters,
     format: Annotated[  # noqa: A002 - the parameter's name
         str | None,
         Query(

@@ -27,6 +27,7 @@ from service.gateway.rest.dependencies import (
     GatewayDep,
     IdempotencyKey,
     PreferWait,
+    SingleParameters,
     SubmitCaller,
 )
 from service.gateway.rest.jobs import (
@@ -94,6 +95,7 @@ async def submit_job(
     gateway: GatewayDep,
     caller: SubmitCaller,
     query: Annotated[SubmissionQuery, Query()],
+    _single: SingleParameters,
     idempotency_key: IdempotencyKey,
     wait_seconds: PreferWait,
 ) -> JobResource:

@@ -89,6 +89,12 @@ REFUSED_FORMS: dict[str, tuple[bytes, type[CircumplexError]]] = {
     "a long header name": (b"--boundary\r\n" + TOO_LONG, RequestInvalid),
     "many headers": (b"--boundary\r\n" + b"X: y\r\n" * 100, RequestInvalid),
     "a long padding": (b"--boundary" + b" " * MAX_FORM_BYTES + b"\r\n", RequestInvalid),
+    "an encoded part": (
+        b"--boundary\r\nContent-Transfer-Encoding: base64\r\n"
+        + CLIP_PART.partition(b"\r\n")[2]
+        + END,
+        RequestInvalid,
+    ),
     "an unknown field": (make_part("note", b"") + CLIP_PART + END, RequestInvalid),
     "an unknown field behind": (CLIP_PART + make_part("note", b"") + END, RequestInvalid),
     "an unknown file behind": (CLIP_PART + make_part("x", b"", "x") + END, RequestInvalid),

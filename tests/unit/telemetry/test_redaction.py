@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from pathlib import Path
 
 import grpc
 import pytest
 
 from service.auth.api_key import new_token
+from service.auth.audit_log import AuditEntry, AuditLog
+from service.settings import Settings
 from service.telemetry.logs import configure_logs
 from service.telemetry.redaction import redact
 
@@ -27,6 +31,11 @@ SECRET = TOKEN.rpartition("_")[2]
         f"Basic {SECRET}==",
         f"redis://:{SECRET}@cache:6379/0 does not answer",
         f"rediss://user:{SECRET}@cache:6379/0",
+        f"redis://cache:6379/0?username=a&password={SECRET}&db=1",
+        f"redis+sentinel://a:26379/0?sentinel_password={SECRET}",
+        f"rediss://user:a/b#c?{SECRET}@cache:6379/0",
+        f"redis+sentinel://:/{SECRET}@a:1,b:2/0?master_name=m",
+        f"GET /v1/jobs?api_key={SECRET}",
         f"http://user:{SECRET}@proxy:3128 and http://a:{SECRET}@b",
     ],
 )
@@ -81,6 +90,15 @@ async def test_metadata_with_a_stray_byte_are_not_logged(
     assert "metadata that are not UTF-8" in printed
     assert SECRET not in printed
     assert "YYY" not in printed
+
+
+async def test_the_audit_file_holds_no_key_whatever_a_client_calls_itself(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    async with AuditLog.open(Settings(audit_file=file)) as audit:
+        audit.write(AuditEntry(action="submit_job", client=TOKEN, detail=f"not as {TOKEN!r}"))
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line)["action"] == "submit_job"
+    assert SECRET not in line
 
 
 async def _answer_nothing(_request: bytes, _context: object) -> bytes:
