@@ -12,6 +12,9 @@ from service.errors import CircumplexError, QuotaExceeded
 LIMIT_RETRY_SECONDS: Final = 5.0
 """Advised delay before a client that has reached its own limit tries again."""
 
+RESERVE_FRACTION: Final = 0.1
+"""Slots beyond the limit of all clients, for those that have none."""
+
 
 class ClientLimiter:
     """Counts what is under way by client: the id of an API key or of an address."""
@@ -33,6 +36,9 @@ class ClientLimiter:
     ) -> Generator[None]:
         """Count one while the context lasts.
 
+        Clients that have none are admitted beyond `max_total`, up to a fraction of it, while
+        another has several.
+
         Raises: QuotaExceeded: the client has reached its limit; `total_error`.
         """
         if self._counts[client_id] >= max_per_client:
@@ -40,7 +46,7 @@ class ClientLimiter:
                 f"{max_per_client} {self._things} of this key or address are under way",
                 retry_seconds=LIMIT_RETRY_SECONDS,
             )
-        if max_total is not None and self.count >= max_total:
+        if max_total is not None and self.count >= max_total + self._reserve(client_id, max_total):
             raise self._total_error(f"{max_total} {self._things} are under way")
         self._counts[client_id] += 1
         try:
@@ -49,3 +55,8 @@ class ClientLimiter:
             self._counts[client_id] -= 1
             if not self._counts[client_id]:
                 del self._counts[client_id]
+
+    def _reserve(self, client_id: str, max_total: int) -> int:
+        if self._counts[client_id] or max(self._counts.values(), default=0) <= 1:
+            return 0
+        return max(int(RESERVE_FRACTION * max_total), 1)

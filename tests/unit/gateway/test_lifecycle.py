@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,19 @@ async def test_a_requested_phase_begins_at_once_but_not_the_next() -> None:
         shutdown.request(ShutdownPhase.CLOSING)
         await wait_for_phase(shutdown, ShutdownPhase.CLOSING)
         assert not await shutdown.wait_for(ShutdownPhase.OVERDUE, 0.05)
+
+
+def test_a_client_without_subscribers_is_served_beside_others_that_have_several() -> None:
+    limiter = SubscriberLimiter()
+    settings = Settings(max_subscribers=4, max_subscribers_per_client=2)
+    callers = [replace(ANONYMOUS, address_id=f"address:192.0.2.{each}") for each in range(4)]
+    with ExitStack() as stack:
+        for caller in (*callers[:2], *callers[:2], callers[2]):
+            stack.enter_context(limiter.subscription(caller, settings))
+        for caller in callers[2:]:  # one has its share, the other finds the reserve used up
+            with pytest.raises(TooManySubscribers), limiter.subscription(caller, settings):
+                pass
+    assert limiter.count == 0
 
 
 def test_subscribers_above_the_limit_are_refused_until_one_leaves() -> None:
