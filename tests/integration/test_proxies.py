@@ -112,9 +112,12 @@ async def test_a_bucket_on_this_machine_is_reached_directly(bucket_server: Bucke
 
 def test_errors_name_the_proxy_without_its_password() -> None:
     port = find_free_ports(1)[0]
+    gateway = "http://user:secret@gateway.invalid"
     proxy = f"http://user:secret@127.0.0.1:{port}"
     with (
-        Client("http://gateway.invalid", proxy=proxy, retry_timeout_seconds=0.0) as client,
+        Client(
+            "http://user:secret@gateway.invalid", proxy=proxy, retry_timeout_seconds=0.0
+        ) as client,
         pytest.raises(ServiceUnreachable) as caught,
     ):
         client.job("a")
@@ -138,6 +141,8 @@ def test_proxies_that_cannot_be_used_are_refused(capsys: pytest.CaptureFixture[s
         Client("http://127.0.0.1", proxy="socks5://127.0.0.1:9")
     with pytest.raises(ValueError, match="http://HOST:PORT, not socks5"):
         LiveClient("127.0.0.1:9", proxy="socks5://127.0.0.1:9")
-    for proxy in ("ftp://127.0.0.1:9", "proxy:3128", "http://[", ""):
+    for proxy in ("ftp://127.0.0.1:9", "proxy:3128", "http://[", "", "http://a:sec/ret@b"):
         assert main(["list", "--proxy", proxy]) == 2
-    assert "no proxy that can be used" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "no proxy that can be used" in printed
+    assert "sec" not in printed

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from circumplex_client.batch import INTERRUPTED_EXIT_CODE, annotate_clips
-from circumplex_client.client import API_KEY_VARIABLE, Client
+from circumplex_client.client import Client
 from circumplex_client.errors import ClientError
 from circumplex_client.live_cli import PROXY_HELP, add_live_command
 from circumplex_client.models import Job
+from circumplex_client.transport import API_KEY_VARIABLE
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 

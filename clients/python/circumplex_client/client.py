@@ -32,9 +32,9 @@ from circumplex_client.transport import (
     describe_route,
     iter_chunks,
     parse_events,
+    read_api_key,
 )
 
-API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 FIRST_POLL_SECONDS: Final = 0.1
 RETRY_TIMEOUT_SECONDS: Final = 60.0
 """Time for which failing requests are retried before the last error is raised."""
@@ -70,7 +70,7 @@ class Client:
         retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
         self._retry_timeout_seconds = retry_timeout_seconds
-        key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
+        key = read_api_key(api_key)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._partial_files = PartialFiles()
         self._route = describe_route(base_url, proxy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import httpx
 from circumplex_client.errors import ExtraMissing, ProblemError, ServiceUnreachable
 from circumplex_client.models import JobNotification
 
+API_KEY_VARIABLE: Final = "CIRCUMPLEX_API_KEY"
 CHUNK_BYTES: Final = 2**18
 FIRST_PAUSE_SECONDS: Final = 0.5
 MAX_PAUSE_SECONDS: Final = 10.0
@@ -28,21 +30,35 @@ OnUpload = Callable[[int, int], None]
 T = TypeVar("T")
 
 
+def read_api_key(api_key: str | None) -> str:
+    """Return the API key, by default that of the environment; empty: none.
+
+    Raises: ValueError: no key looks like this. Libraries would show it in their errors.
+    """
+    key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
+    if not re.fullmatch(r"[!-~]*", key):
+        raise ValueError("the API key is not one word of ASCII characters")
+    return key
+
+
 def build_transport(proxy: str | None) -> httpx.HTTPTransport:
     """Build a transport through `proxy`, or a direct one: the environment's proxies are not used.
 
     SSL_CERT_FILE and SSL_CERT_DIR are. Raises: ValueError: the proxy cannot be used.
     """
     try:
+        urlsplit(proxy or "")  # brackets without an address pass httpx
         return httpx.HTTPTransport(proxy=proxy)
     except ImportError as error:
         raise ExtraMissing(f"the proxy {mask_password(proxy)} needs more: {error}") from error
     except (ValueError, httpx.InvalidURL) as error:
-        raise ValueError(f"{mask_password(proxy)} is no proxy that can be used: {error}") from error
+        cause = "" if "@" in str(proxy) else f": {error}"  # it may quote a part of the password
+        raise ValueError(f"{mask_password(proxy)} is no proxy that can be used{cause}") from error
 
 
 def describe_route(address: str, proxy: str | None) -> str:
     """Describe the way to the gateway for error messages, with the proxy used or left unused."""
+    address = mask_password(address)
     if proxy is not None:
         return f"{address}, through the proxy {mask_password(proxy)},"
     unused = [name for name in os.environ if name.lower() in _PROXY_VARIABLES and os.environ[name]]
@@ -51,12 +67,9 @@ def describe_route(address: str, proxy: str | None) -> str:
     return f"{address}, directly ({', '.join(sorted(unused))} not used; name a proxy to use one),"
 
 
-def mask_password(proxy: str | None) -> str:
-    """Return a proxy's URL without user and password."""
-    if proxy is None:
-        return ""
-    parts = urlsplit(proxy)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def mask_password(url: str | None) -> str:
+    """Return a URL without user and password, whatever characters they have."""
+    return re.sub(r"(?<=://)\S*@", "", url or "")
 
 
 def build_headers(clip: Path, idempotency_key: str) -> dict[bytes, bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from circumplex_client import Client, RequestRefused
 from circumplex_client.__main__ import main
+from circumplex_client.live import LiveClient
 
 from service.auth.key_store import ApiKeyStore
 from tests.integration.auth.key_requests import create_token
@@ -41,6 +42,18 @@ async def test_client_sends_its_key(
         credential = [] if by_variable else ["--api-key", text]
         assert await asyncio.to_thread(main, [*arguments, *credential]) == 0
     assert len(result) == 3
+
+
+@pytest.mark.parametrize("key", ["cpx_\nsecret", "cpx_\xe9secret", "cpx_\0secret", "a secret"])
+def test_what_cannot_be_a_key_is_refused_and_not_shown(
+    key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for make in (Client, LiveClient):
+        with pytest.raises(ValueError, match="API key") as caught:
+            make("http://127.0.0.1:9", api_key=key)
+        assert "secret" not in str(caught.value)
+    assert main(["list", "--api-key", key]) == 2
+    assert "secret" not in capsys.readouterr().err
 
 
 async def test_client_without_a_key_raises_an_error(

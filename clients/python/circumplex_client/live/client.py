@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Any, Final, Self
 
 import grpc
 
-from circumplex_client.client import API_KEY_VARIABLE
 from circumplex_client.errors import ClientError, RequestRefused
 from circumplex_client.live.call_errors import CallInterrupted, RetryPolicy
 from circumplex_client.live.media import LiveStreamOptions, MediaChunk
 from circumplex_client.live.results import LiveResult, StreamAccepted
 from circumplex_client.live.resumable_stream import ResumableStream
-from circumplex_client.transport import describe_route
+from circumplex_client.transport import describe_route, read_api_key
 from circumplex_client.v1 import annotation_pb2 as pb
 
 METHOD: Final = "/circumplex.v1.AnnotationService/StreamingAnnotate"
@@ -81,7 +79,7 @@ class LiveClient:
         retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
+        key = read_api_key(api_key)
         self._target = target
         self._tls = Tls() if tls is True else tls or None
         self._options = (*CHANNEL_OPTIONS, *_build_proxy_options(proxy))
