@@ -115,9 +115,7 @@ def test_errors_name_the_proxy_without_its_password() -> None:
     gateway = "http://user:secret@gateway.invalid"
     proxy = f"http://user:secret@127.0.0.1:{port}"
     with (
-        Client(
-            "http://user:secret@gateway.invalid", proxy=proxy, retry_timeout_seconds=0.0
-        ) as client,
+        Client(gateway, proxy=proxy, retry_timeout_seconds=0.0) as client,
         pytest.raises(ServiceUnreachable) as caught,
     ):
         client.job("a")
