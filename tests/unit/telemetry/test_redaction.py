@@ -8,11 +8,10 @@ import logging
 import grpc
 import pytest
 
-from service.auth.api_key import new_token
 from service.telemetry.logs import configure_logs
 from service.telemetry.redaction import redact
 
-TOKEN = new_token().text
+TOKEN = f"cpx_{'k3Y' * 4}_{'s3Cr' * 12}h"
 SECRET = TOKEN.rpartition("_")[2]
 
 
