@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import Float32Array, Int64Array, UInt8Array
+from service.domain.array_types import Int64Array, UInt8Array
 from service.domain.clip import FaceBox
-from service.faces.appearance import COLOUR_CHANGE_THRESHOLD, describe_appearance, sample_colours
-from service.faces.detections import ActiveTrackSnapshot, ActiveTracksSnapshot
+from service.faces.appearance import (
+    COLOUR_CHANGE_THRESHOLD,
+    DISCARDED_PICTURES,
+    describe_appearance,
+    sample_colours,
+)
+from service.faces.detections import (
+    ActiveTrackSnapshot,
+    ActiveTracksSnapshot,
+    AppearanceSample,
+)
 from service.faces.identity import (
     SAME_FACE_OVERLAP,
     Gallery,
     Identity,
     UnmatchedFace,
+    compute_iou,
     compute_overlap,
 )
 from service.faces.mesh import Mesh, compute_bounding_box
+from service.faces.scene_changes import SceneChangeDetector
+from service.faces.structure import FaceStructure, measure_structure
 
 TAKEOVER_AREA_RATIO: Final = 1.5
 """A new face this many times larger replaces the smallest one at the limit of tracks."""
 REASSIGNMENT_MARGIN: Final = 0.8
 """An identity is reassigned when another is closer by this, in standard deviations."""
-IDENTITY_CHANGE_DISTANCE: Final = 2.0
-"""A face that changed at once and is farther from its identity than this has another one."""
+IDENTITY_CHANGE_DISTANCE: Final = 1.7
+"""A face in a new scene that is farther from its identity than this has another one."""
 MAX_MISMATCHES: Final = 3
-"""Limit of mismatches in a row; a face then has another identity."""
+"""Limit of mismatches in a row; a face in doubt then has another identity."""
+YOUNG_PICTURES: Final = 60
+"""A track of fewer pictures may still turn out to be somebody who returned."""
+SAME_PLACE_OVERLAP: Final = 0.85
+"""Boxes of one scene whose intersection is this share of their union are of one face."""
+SAME_FACE_SIMILARITY: Final = 0.8
+"""A face whose structure is this similar to the last picture's is the same one."""
+OTHER_FACE_SIMILARITY: Final = 0.5
+"""A face whose structure, or whose surroundings', is less similar may be another one."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,8 +60,20 @@ class ActiveTrack:
     mesh: Mesh
     box: FaceBox
     colours: Int64Array
+    structure: FaceStructure | None
+    """Of the last picture in which it had contrast."""
+    overlap: float = 1.0
+    """Intersection over union of the last two boxes."""
+    is_doubted: bool = False
+    """Whether it may have come to another face: it met one, or changed at once with its place."""
     mismatches: int = 0
-    """Appearance checks in a row at which it differed from its identity."""
+    """Appearance checks in a row at which it was in doubt and differed from its identity."""
+
+    def follow(self, mesh: Mesh) -> None:
+        """Take the mesh of the next picture."""
+        box = compute_bounding_box(mesh)
+        self.overlap = compute_iou(self.box, box)
+        self.mesh, self.box = mesh, box
 
     def snapshot(self) -> ActiveTrackSnapshot:
         """Return the state."""
@@ -50,6 +82,8 @@ class ActiveTrack:
             mesh=self.mesh,
             box=self.box,
             colours=self.colours,
+            structure=self.structure,
+            is_doubted=self.is_doubted,
             mismatches=self.mismatches,
         )
 
@@ -61,6 +95,8 @@ class ActiveTrack:
             mesh=snapshot.mesh,
             box=snapshot.box,
             colours=snapshot.colours,
+            structure=snapshot.structure,
+            is_doubted=snapshot.is_doubted,
             mismatches=snapshot.mismatches,
         )
 
@@ -92,23 +128,29 @@ class ActiveTracks:
         self._gallery.restore(snapshot.gallery)
         self.is_crowded = snapshot.is_crowded
 
-    def end(self, track: ActiveTrack) -> None:
-        """Move a lost track to the gallery."""
+    def end(self, track: ActiveTrack, number: int) -> None:
+        """Move a track that was lost in a picture to the gallery."""
         self.tracks.remove(track)
+        track.identity.appearance.settle(number - DISCARDED_PICTURES)
         self._gallery.add(track.identity)
 
     def start(self, picture: UInt8Array, meshes: Sequence[Mesh], number: int) -> None:
         """Start tracks of new faces, the largest where there are too many."""
-        admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh))]
+        admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh), number)]
         admitted = admitted[: self._max_faces - len(self.tracks)]
         self.is_crowded |= len(admitted) < len(meshes)
         faces = [_describe_face(picture, mesh) for mesh in admitted]
         identities = self._gallery.match(faces, number)
         for mesh, face, identity in zip(admitted, faces, identities, strict=True):
-            identity.appearance.update(face.description)
-            colours = sample_colours(picture, mesh.points)
+            identity.appearance.observe(face.appearance, number)
             self.tracks.append(
-                ActiveTrack(identity=identity, mesh=mesh, box=face.box, colours=colours)
+                ActiveTrack(
+                    identity=identity,
+                    mesh=mesh,
+                    box=face.box,
+                    colours=sample_colours(picture, mesh.points),
+                    structure=face.appearance.structure,
+                )
             )
 
     def resolve_overlaps(self, picture: UInt8Array, number: int) -> bool:
@@ -116,63 +158,125 @@ class ActiveTracks:
         has_ended_any = False
         for one, other in combinations([*self.tracks], 2):
             both = one in self.tracks and other in self.tracks
-            if both and compute_overlap(one.box, other.box) > SAME_FACE_OVERLAP:
+            overlap = compute_overlap(one.box, other.box) if both else 0.0
+            if overlap > 0:
+                one.is_doubted = other.is_doubted = True
+            if overlap > SAME_FACE_OVERLAP:
                 costs = {
                     each: each.identity.matching_cost(_describe_face(picture, each.mesh), number)
                     for each in (one, other)
                 }
-                self.end(max(costs, key=costs.__getitem__))
+                self.end(max(costs, key=costs.__getitem__), number)
                 has_ended_any = True
         return has_ended_any
 
-    def check_identity_changes(self, picture: UInt8Array, number: int, *, is_cut: bool) -> None:
-        """Re-identify faces that changed at once and no longer match; after a cut, check all."""
-        if is_cut:
+    def check_continuity(
+        self, picture: UInt8Array, number: int, changes: SceneChangeDetector
+    ) -> None:
+        """Re-identify the faces of a new scene, and those that may have been replaced.
+
+        Within a scene a face that stays in its place is the same, whatever it looks like.
+        """
+        if changes.is_cut:
             self._gallery.forget_positions()
-        mismatched: list[ActiveTrack] = []
+        changed: list[ActiveTrack] = []
         for each in self.tracks:
-            colours = sample_colours(picture, each.mesh.points)
-            change = float(np.abs(colours - each.colours).mean())
-            each.colours = colours
-            each.identity.is_position_valid &= not is_cut
-            if is_cut or (change > COLOUR_CHANGE_THRESHOLD and self._is_unoccluded(each)):
-                description = describe_appearance(picture, each.mesh.points)
-                if _appearance_distance(each, description) > IDENTITY_CHANGE_DISTANCE:
-                    mismatched.append(each)
-        self._reidentify(picture, mismatched, number)
+            is_replaced = self._is_replaced(picture, each, changes)
+            if changes.is_cut:
+                each.identity.is_position_valid = False
+                each.identity.appearance.settle(number - 1)
+                changed.append(each)
+            elif is_replaced and self._is_unoccluded(each):
+                each.identity.appearance.settle(number - 1)
+                changed.append(each)
+            elif changes.is_sampled:
+                dissolving = changes.find_dissolve(each.box)
+                if dissolving is not None:
+                    each.identity.appearance.settle(number - dissolving)
+                    changed.append(each)
+        if changed:
+            self._reidentify(picture, self._select_mismatched(picture, changed), number)
 
     def update_appearances(self, picture: UInt8Array, number: int) -> None:
-        """Check all appearances: swap or re-identify mismatched identities, update the others."""
-        descriptions = {
+        """Check the faces in doubt: swap or re-identify mismatched identities; update the others."""
+        samples = {
             each: describe_appearance(picture, each.mesh.points)
             for each in self.tracks
             if self._is_unoccluded(each)
         }
-        for one, other in combinations(descriptions, 2):
-            unswapped = _appearance_distance(one, descriptions[one]) + _appearance_distance(
-                other, descriptions[other]
-            )
-            swapped = _appearance_distance(one, descriptions[other]) + _appearance_distance(
-                other, descriptions[one]
-            )
+        self._swap_identities(samples)
+        mismatched: list[ActiveTrack] = []
+        for each, sample in samples.items():
+            distance = each.identity.appearance.distance(sample)
+            if each.is_doubted or each.identity.pictures < YOUNG_PICTURES:
+                found = self._gallery.reidentify(sample, below=distance - REASSIGNMENT_MARGIN)
+                if found is not None:
+                    self._gallery.add(each.identity)
+                    each.identity, each.is_doubted = found, False
+            if each.is_doubted:
+                is_mismatch = distance > IDENTITY_CHANGE_DISTANCE
+                each.mismatches = each.mismatches + 1 if is_mismatch else 0
+                each.is_doubted = is_mismatch
+                if each.mismatches == MAX_MISMATCHES:
+                    mismatched.append(each)
+            if not each.is_doubted:
+                each.mismatches = 0
+                each.identity.appearance.observe(sample, number)
+        self._reidentify(picture, mismatched, number)
+
+    def _swap_identities(self, samples: Mapping[ActiveTrack, AppearanceSample]) -> None:
+        """Swap the identities of two faces in doubt that fit better then."""
+        doubted = [each for each in samples if each.is_doubted]
+        for one, other in combinations(doubted, 2):
+            one_looks, other_looks = one.identity.appearance, other.identity.appearance
+            unswapped = one_looks.distance(samples[one]) + other_looks.distance(samples[other])
+            swapped = one_looks.distance(samples[other]) + other_looks.distance(samples[one])
             if unswapped - swapped > 2 * REASSIGNMENT_MARGIN:
                 one.identity, other.identity = other.identity, one.identity
+
+    def _is_replaced(
+        self, picture: UInt8Array, track: ActiveTrack, changes: SceneChangeDetector
+    ) -> bool:
+        """Return whether the face and its surroundings changed at once.
+
+        A face that changed with its place only is put in doubt.
+        """
+        colours = sample_colours(picture, track.mesh.points)
+        structure = measure_structure(picture, track.mesh.points)
+        last_colours, track.colours = track.colours, colours
+        last_structure, track.structure = track.structure, structure or track.structure
+        if structure is None or last_structure is None or changes.is_cut:
+            return False
+        similarity = structure.similarity(last_structure)
+        if similarity > SAME_FACE_SIMILARITY:
+            return False
+        if similarity > OTHER_FACE_SIMILARITY:
+            change = np.abs(colours - changes.predict_colours(last_colours)).mean()
+            if change < COLOUR_CHANGE_THRESHOLD:
+                return False
+        surroundings = changes.region_similarity(track.box)
+        if surroundings is not None and surroundings < OTHER_FACE_SIMILARITY:
+            return True
+        track.is_doubted |= track.overlap < SAME_PLACE_OVERLAP
+        return False
+
+    def _select_mismatched(
+        self, picture: UInt8Array, tracks: Sequence[ActiveTrack]
+    ) -> list[ActiveTrack]:
+        """Select the tracks that do not look like their identity, or more like another one."""
         mismatched: list[ActiveTrack] = []
-        for each, description in descriptions.items():
-            distance = _appearance_distance(each, description)
-            is_mismatch = (
-                distance > IDENTITY_CHANGE_DISTANCE and each.identity.appearance.is_reliable
-            )
-            each.mismatches = each.mismatches + 1 if is_mismatch else 0
-            found = self._gallery.reidentify(description, below=distance - REASSIGNMENT_MARGIN)
-            if found is not None:
-                self._gallery.add(each.identity)
-                each.identity, each.mismatches = found, 0
-            elif each.mismatches == MAX_MISMATCHES:
+        for each in tracks:
+            sample = describe_appearance(picture, each.mesh.points)
+            distance = each.identity.appearance.distance(sample)
+            others = [
+                other.identity.appearance.distance(sample)
+                for other in self.tracks
+                if other is not each
+            ]
+            closest = min([*others, self._gallery.closest_distance(sample)])
+            if distance > IDENTITY_CHANGE_DISTANCE or closest < distance - REASSIGNMENT_MARGIN:
                 mismatched.append(each)
-            if not each.mismatches:
-                each.identity.appearance.update(description)
-        self._reidentify(picture, mismatched, number)
+        return mismatched
 
     def _reidentify(
         self, picture: UInt8Array, mismatched: Sequence[ActiveTrack], number: int
@@ -184,17 +288,17 @@ class ActiveTracks:
             self._gallery.add(each.identity)
         identities = self._gallery.match(faces, number)
         for each, face, identity in zip(mismatched, faces, identities, strict=True):
-            each.identity, each.mismatches = identity, 0
-            identity.appearance.update(face.description)
+            each.identity, each.mismatches, each.is_doubted = identity, 0, False
+            identity.appearance.observe(face.appearance, number)
 
-    def _make_room(self, box: FaceBox) -> bool:
+    def _make_room(self, box: FaceBox, number: int) -> bool:
         if len(self.tracks) < self._max_faces:
             return True
         smallest = min(self.tracks, key=lambda each: _area(each.box))
         if _area(box) < TAKEOVER_AREA_RATIO * _area(smallest.box):
             return False
         self.is_crowded = True
-        self.end(smallest)
+        self.end(smallest, number)
         return True
 
     def _is_unoccluded(self, track: ActiveTrack) -> bool:
@@ -204,13 +308,9 @@ class ActiveTracks:
         return not any(compute_overlap(around, _head_and_shoulders_box(box)) > 0 for box in others)
 
 
-def _appearance_distance(track: ActiveTrack, description: Float32Array) -> float:
-    return track.identity.appearance.distance(description)
-
-
 def _describe_face(picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
     return UnmatchedFace(
-        box=compute_bounding_box(mesh), description=describe_appearance(picture, mesh.points)
+        box=compute_bounding_box(mesh), appearance=describe_appearance(picture, mesh.points)
     )
 
 

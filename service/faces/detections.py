@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.array_types import Float32Array, Int16Array, Int64Array, UInt8Array
+from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.faces.mesh import Mesh
+from service.faces.structure import FaceStructure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +51,29 @@ class FaceFinder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppearanceSample:
+    """Appearance of a face in a picture: (12,) traits, NaN where unseen, and the structure."""
+
+    traits: Float32Array
+    structure: FaceStructure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSample:
+    """An appearance that is learnt later, if the scene lasts; picture: its ordinal."""
+
+    picture: int
+    sample: AppearanceSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceSnapshot:
     """State of an AppearanceModel: (12,) means of the traits, and (12,) observations of each."""
 
     traits: Float32Array
     observations: Int64Array
+    structures: tuple[FaceStructure, ...]
+    pending: tuple[PendingSample, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +105,8 @@ class ActiveTrackSnapshot:
     mesh: Mesh
     box: FaceBox
     colours: Int64Array
+    structure: FaceStructure | None
+    is_doubted: bool
     mismatches: int
 
 
@@ -99,15 +120,29 @@ class ActiveTracksSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SceneChangesSnapshot:
+    """State of a SceneChangeDetector.
+
+    thumbnail: of the last picture, (h, w, 3). reference: (h, w), pattern of the last picture that
+    had one. history: (h, w) brightnesses.
+    """
+
+    thumbnail: UInt8Array
+    reference: Float32Array | None
+    history: tuple[UInt8Array, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeshTrackerSnapshot:
     """State of a MeshTracker.
 
-    thumbnail: of the last picture, (H, W, 3). until_detection, detection_interval: pictures.
+    until_detection, detection_interval: pictures.
     next_tile: of the search under way; None: there is none.
     """
 
     active_tracks: ActiveTracksSnapshot
-    thumbnail: Int16Array
+    scene_changes: SceneChangesSnapshot
     number: int
     until_detection: int
     detection_interval: int

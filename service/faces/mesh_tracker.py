@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from service.domain.array_types import Int16Array, UInt8Array
+from service.domain.array_types import UInt8Array
 from service.domain.clip import MAX_FACES, FaceBox
 from service.faces.active_tracks import ActiveTracks
 from service.faces.detections import MeshTrackerSnapshot, TrackedDetection
@@ -25,6 +23,7 @@ from service.faces.mesh import (
     region_from_mesh,
     select_landmarks,
 )
+from service.faces.scene_changes import SceneChangeDetector
 
 MIN_MESH_SCORE: Final = 0.98
 MIN_COMBINED_SCORE: Final = 0.7
@@ -47,9 +46,6 @@ APPEARANCE_INTERVAL_PICTURES: Final = 10
 """Pictures from one check of all appearances to the next."""
 SMALL_FACE_SHARE: Final = 0.15
 """A face of less height than this share of the picture's longer side is found in tiles only."""
-SCENE_CUT_THRESHOLD: Final = 28.0
-"""Mean change of a pixel from picture to picture, of 255, that makes a cut."""
-_THUMBNAIL_SIDE: Final = 24
 
 
 class FaceSearch:
@@ -125,7 +121,7 @@ class MeshTracker:
         self._face_search = FaceSearch(models_dir, self._mesh, min_pixels=min_pixels)
         self._active_tracks = ActiveTracks(max_faces=max_faces)
         self._min_pixels = min_pixels
-        self._cut_detector = _SceneCutDetector()
+        self._scene_changes = SceneChangeDetector()
         self._number = 0
         self._until_detection = 0
         self._detection_interval = FIRST_DETECTION_INTERVAL_PICTURES
@@ -145,9 +141,9 @@ class MeshTracker:
         self._track_faces(picture)
         if self._active_tracks.resolve_overlaps(picture, self._number):
             self._schedule_detection()
-        is_cut = self._cut_detector.is_cut(picture)
-        self._active_tracks.check_identity_changes(picture, self._number, is_cut=is_cut)
-        if is_cut:
+        self._scene_changes.update(picture)
+        self._active_tracks.check_continuity(picture, self._number, self._scene_changes)
+        if self._scene_changes.is_cut:
             self._schedule_detection()
         elif self._number % APPEARANCE_INTERVAL_PICTURES == 0:
             self._active_tracks.update_appearances(picture, self._number)
@@ -173,7 +169,7 @@ class MeshTracker:
         """Return the state after the pictures so far."""
         return MeshTrackerSnapshot(
             active_tracks=self._active_tracks.snapshot(),
-            thumbnail=self._cut_detector.last_thumbnail,
+            scene_changes=self._scene_changes.snapshot(),
             number=self._number,
             until_detection=self._until_detection,
             detection_interval=self._detection_interval,
@@ -187,7 +183,7 @@ class MeshTracker:
         if snapshot is None:
             return
         self._active_tracks.restore(snapshot.active_tracks)
-        self._cut_detector.last_thumbnail = snapshot.thumbnail
+        self._scene_changes.restore(snapshot.scene_changes)
         self._number = snapshot.number
         self._until_detection = snapshot.until_detection
         self._detection_interval = snapshot.detection_interval
@@ -199,11 +195,11 @@ class MeshTracker:
         for each in [*self._active_tracks.tracks]:
             mesh = self._mesh.measure(picture, region_from_mesh(each.mesh.points))
             if mesh is None or compute_bounding_box(mesh).height < self._min_pixels:
-                self._active_tracks.end(each)
+                self._active_tracks.end(each, self._number)
                 self._schedule_detection()
                 self._has_lost_small |= each.box.height < SMALL_FACE_SHARE * max(picture.shape)
             else:
-                each.mesh, each.box = mesh, compute_bounding_box(mesh)
+                each.follow(mesh)
 
     def _schedule_detection(self) -> None:
         """Detect in this picture, and then at growing intervals."""
@@ -242,16 +238,3 @@ class MeshTracker:
         self._next_tile = None if found is None else last_tile
         self._active_tracks.start(picture, found or [], self._number)
 
-
-class _SceneCutDetector:
-    """Detects cuts by the mean change of a thumbnail."""
-
-    def __init__(self) -> None:
-        self.last_thumbnail: Int16Array = np.zeros((0, 0, 3), np.int16)
-
-    def is_cut(self, picture: UInt8Array) -> bool:
-        """Return whether the picture differs from the one before it by more than a threshold."""
-        step = max(1, min(picture.shape[:2]) // _THUMBNAIL_SIDE)
-        now = picture[step // 2 :: step, step // 2 :: step].astype(np.int16)
-        last, self.last_thumbnail = self.last_thumbnail, now
-        return last.shape == now.shape and float(np.abs(now - last).mean()) > SCENE_CUT_THRESHOLD
