@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import combinations
 from typing import Final
 
@@ -42,6 +43,8 @@ IDENTITY_CHANGE_DISTANCE: Final = 1.7
 """A face in a new scene that is farther from its identity than this has another one."""
 MAX_MISMATCHES: Final = 3
 """Limit of mismatches in a row; a face in doubt then has another identity."""
+MIN_IDENTITY_SCORE: Final = 0.9
+"""Limit of the mesh's score below which a face may be covered, and is not compared."""
 YOUNG_PICTURES: Final = 60
 """A track of fewer pictures may still turn out to be somebody who returned."""
 SAME_PLACE_OVERLAP: Final = 0.85
@@ -50,6 +53,20 @@ SAME_FACE_SIMILARITY: Final = 0.8
 """A face whose structure is this similar to the last picture's is the same one."""
 OTHER_FACE_SIMILARITY: Final = 0.5
 """A face whose structure, or whose surroundings', is less similar may be another one."""
+STEADY_SIMILARITY: Final = 0.9
+STEADY_PICTURES: Final = 2
+"""A face that changes between steady pictures was replaced by another; a hand takes several."""
+DISSOLVED_SIMILARITY: Final = 0.65
+"""A face that is more like its person is still the same one after a dissolve."""
+
+
+class FaceChange(StrEnum):
+    """Change of a face from the last picture: of the whole person, or of the scene around."""
+
+    NONE = "none"
+    PERSON = "person"
+    SCENE = "scene"
+
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -66,6 +83,10 @@ class ActiveTrack:
     """Intersection over union of the last two boxes."""
     is_doubted: bool = False
     """Whether it may have come to another face: it met one, or changed at once with its place."""
+    steady_pictures: int = 0
+    """Pictures in a row that hardly changed the face."""
+    has_jumped: bool = False
+    """Whether the last picture changed a steady face."""
     mismatches: int = 0
     """Appearance checks in a row at which it was in doubt and differed from its identity."""
 
@@ -84,6 +105,8 @@ class ActiveTrack:
             colours=self.colours,
             structure=self.structure,
             is_doubted=self.is_doubted,
+            steady_pictures=self.steady_pictures,
+            has_jumped=self.has_jumped,
             mismatches=self.mismatches,
         )
 
@@ -97,6 +120,8 @@ class ActiveTrack:
             colours=snapshot.colours,
             structure=snapshot.structure,
             is_doubted=snapshot.is_doubted,
+            steady_pictures=snapshot.steady_pictures,
+            has_jumped=snapshot.has_jumped,
             mismatches=snapshot.mismatches,
         )
 
@@ -107,7 +132,8 @@ class ActiveTracks:
     `number` in its methods: the ordinal of the picture in the clip.
     """
 
-    def __init__(self, *, max_faces: int) -> None:
+    def __init__(self, scene_changes: SceneChangeDetector, *, max_faces: int) -> None:
+        self._scene_changes = scene_changes
         self._max_faces = max_faces
         self._gallery = Gallery()
         self.tracks: list[ActiveTrack] = []
@@ -139,7 +165,7 @@ class ActiveTracks:
         admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh), number)]
         admitted = admitted[: self._max_faces - len(self.tracks)]
         self.is_crowded |= len(admitted) < len(meshes)
-        faces = [_describe_face(picture, mesh) for mesh in admitted]
+        faces = [self._describe_face(picture, mesh) for mesh in admitted]
         identities = self._gallery.match(faces, number)
         for mesh, face, identity in zip(admitted, faces, identities, strict=True):
             identity.appearance.observe(face.appearance, number)
@@ -163,46 +189,51 @@ class ActiveTracks:
                 one.is_doubted = other.is_doubted = True
             if overlap > SAME_FACE_OVERLAP:
                 costs = {
-                    each: each.identity.matching_cost(_describe_face(picture, each.mesh), number)
+                    each: each.identity.matching_cost(self._describe_face(picture, each.mesh), number)
                     for each in (one, other)
                 }
                 self.end(max(costs, key=costs.__getitem__), number)
                 has_ended_any = True
         return has_ended_any
 
-    def check_continuity(
-        self, picture: UInt8Array, number: int, changes: SceneChangeDetector
-    ) -> None:
-        """Re-identify the faces of a new scene, and those that may have been replaced.
-
-        Within a scene a face that stays in its place is the same, whatever it looks like.
-        """
-        if changes.is_cut:
-            self._gallery.forget_positions()
-        changed: list[ActiveTrack] = []
+    def leave_scene(self, number: int) -> None:
+        """End all tracks at the first picture of another scene."""
         for each in self.tracks:
-            is_replaced = self._is_replaced(picture, each, changes)
-            if changes.is_cut:
-                each.identity.is_position_valid = False
+            each.identity.leave_scene(number - 1)
+            self._gallery.add(each.identity)
+        self.tracks.clear()
+        self._gallery.leave_scene(number - 1)
+
+    def check_continuity(self, picture: UInt8Array, number: int) -> bool:
+        """Re-identify faces that were replaced, and end those whose surroundings were, too.
+
+        Within a scene a face that stays in its place is the same, whatever it looks like. Returns:
+        whether a track ended.
+        """
+        ended: list[ActiveTrack] = []
+        for each in self.tracks:
+            change = self._compare_with_last(picture, each)
+            dissolving = self._find_dissolve(picture, each)
+            if change is FaceChange.PERSON:
                 each.identity.appearance.settle(number - 1)
-                changed.append(each)
-            elif is_replaced and self._is_unoccluded(each):
-                each.identity.appearance.settle(number - 1)
-                changed.append(each)
-            elif changes.is_sampled:
-                dissolving = changes.find_dissolve(each.box)
-                if dissolving is not None:
-                    each.identity.appearance.settle(number - dissolving)
-                    changed.append(each)
-        if changed:
-            self._reidentify(picture, self._select_mismatched(picture, changed), number)
+                each.is_doubted, each.mismatches = True, MAX_MISMATCHES - 1
+            elif change is FaceChange.SCENE:
+                each.identity.leave_scene(number - 1)
+                ended.append(each)
+            elif dissolving is not None:
+                each.identity.leave_scene(number - dissolving)
+                ended.append(each)
+        for each in ended:
+            self.tracks.remove(each)
+            self._gallery.add(each.identity)
+        return bool(ended)
 
     def update_appearances(self, picture: UInt8Array, number: int) -> None:
         """Check the faces in doubt: swap or re-identify mismatched identities; update the others."""
         samples = {
-            each: describe_appearance(picture, each.mesh.points)
+            each: self._describe(picture, each.mesh)
             for each in self.tracks
-            if self._is_unoccluded(each)
+            if self._is_unoccluded(each) and each.mesh.score > MIN_IDENTITY_SCORE
         }
         self._swap_identities(samples)
         mismatched: list[ActiveTrack] = []
@@ -214,7 +245,8 @@ class ActiveTracks:
                     self._gallery.add(each.identity)
                     each.identity, each.is_doubted = found, False
             if each.is_doubted:
-                is_mismatch = distance > IDENTITY_CHANGE_DISTANCE
+                strict_distance = each.identity.appearance.strict_distance(sample)
+                is_mismatch = strict_distance > IDENTITY_CHANGE_DISTANCE
                 each.mismatches = each.mismatches + 1 if is_mismatch else 0
                 each.is_doubted = is_mismatch
                 if each.mismatches == MAX_MISMATCHES:
@@ -234,60 +266,52 @@ class ActiveTracks:
             if unswapped - swapped > 2 * REASSIGNMENT_MARGIN:
                 one.identity, other.identity = other.identity, one.identity
 
-    def _is_replaced(
-        self, picture: UInt8Array, track: ActiveTrack, changes: SceneChangeDetector
-    ) -> bool:
-        """Return whether the face and its surroundings changed at once.
-
-        A face that changed with its place only is put in doubt.
-        """
+    def _compare_with_last(self, picture: UInt8Array, track: ActiveTrack) -> FaceChange:
+        """Compare a face with the last picture's; one that changed with its place is in doubt."""
         colours = sample_colours(picture, track.mesh.points)
         structure = measure_structure(picture, track.mesh.points)
         last_colours, track.colours = track.colours, colours
         last_structure, track.structure = track.structure, structure or track.structure
-        if structure is None or last_structure is None or changes.is_cut:
-            return False
+        if structure is None or last_structure is None:
+            return FaceChange.NONE
         similarity = structure.similarity(last_structure)
+        steady, track.steady_pictures = track.steady_pictures, track.steady_pictures + 1
         if similarity > SAME_FACE_SIMILARITY:
-            return False
-        if similarity > OTHER_FACE_SIMILARITY:
-            change = np.abs(colours - changes.predict_colours(last_colours)).mean()
-            if change < COLOUR_CHANGE_THRESHOLD:
-                return False
-        surroundings = changes.region_similarity(track.box)
+            is_jump = steady == 0 and track.has_jumped and similarity > STEADY_SIMILARITY
+            if similarity < STEADY_SIMILARITY:
+                track.steady_pictures = 0
+            track.has_jumped = False
+            return FaceChange.PERSON if is_jump else FaceChange.NONE
+        track.steady_pictures, track.has_jumped = 0, False
+        expected = self._scene_changes.predict_colours(last_colours)
+        change = float(np.abs(colours - expected).mean())
+        if similarity > OTHER_FACE_SIMILARITY and change < COLOUR_CHANGE_THRESHOLD:
+            return FaceChange.NONE
+        surroundings = self._scene_changes.region_similarity(track.box)
         if surroundings is not None and surroundings < OTHER_FACE_SIMILARITY:
-            return True
+            return FaceChange.SCENE
+        track.has_jumped = steady >= STEADY_PICTURES
         track.is_doubted |= track.overlap < SAME_PLACE_OVERLAP
-        return False
+        return FaceChange.NONE
 
-    def _select_mismatched(
-        self, picture: UInt8Array, tracks: Sequence[ActiveTrack]
-    ) -> list[ActiveTrack]:
-        """Select the tracks that do not look like their identity, or more like another one."""
-        mismatched: list[ActiveTrack] = []
-        for each in tracks:
-            sample = describe_appearance(picture, each.mesh.points)
-            distance = each.identity.appearance.distance(sample)
-            others = [
-                other.identity.appearance.distance(sample)
-                for other in self.tracks
-                if other is not each
-            ]
-            closest = min([*others, self._gallery.closest_distance(sample)])
-            if distance > IDENTITY_CHANGE_DISTANCE or closest < distance - REASSIGNMENT_MARGIN:
-                mismatched.append(each)
-        return mismatched
+    def _find_dissolve(self, picture: UInt8Array, track: ActiveTrack) -> int | None:
+        """Return how many pictures ago a dissolve began to a face unlike the one before."""
+        if not self._scene_changes.is_sampled:
+            return None
+        pictures = self._scene_changes.find_dissolve(track.box)
+        similarity = track.identity.appearance.similarity(track.structure)
+        is_same = similarity is not None and similarity > DISSOLVED_SIMILARITY
+        return None if is_same else pictures
 
     def _reidentify(
         self, picture: UInt8Array, mismatched: Sequence[ActiveTrack], number: int
     ) -> None:
-        """Give mismatched tracks other identities."""
-        faces = [_describe_face(picture, each.mesh) for each in mismatched]
-        for each in mismatched:
-            each.identity.is_position_valid = False
-            self._gallery.add(each.identity)
+        """Give mismatched tracks identities that none of them had."""
+        faces = [self._describe_face(picture, each.mesh) for each in mismatched]
         identities = self._gallery.match(faces, number)
         for each, face, identity in zip(mismatched, faces, identities, strict=True):
+            each.identity.is_position_valid = False
+            self._gallery.add(each.identity)
             each.identity, each.mismatches, each.is_doubted = identity, 0, False
             identity.appearance.observe(face.appearance, number)
 
@@ -301,17 +325,19 @@ class ActiveTracks:
         self.end(smallest, number)
         return True
 
+    def _describe(self, picture: UInt8Array, mesh: Mesh) -> AppearanceSample:
+        return describe_appearance(picture, mesh.points, self._scene_changes.light)
+
+    def _describe_face(self, picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
+        return UnmatchedFace(
+            box=compute_bounding_box(mesh), appearance=self._describe(picture, mesh)
+        )
+
     def _is_unoccluded(self, track: ActiveTrack) -> bool:
         """Return whether no other head or shoulders overlap this one's."""
         around = _head_and_shoulders_box(track.box)
         others = (each.box for each in self.tracks if each is not track)
         return not any(compute_overlap(around, _head_and_shoulders_box(box)) > 0 for box in others)
-
-
-def _describe_face(picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
-    return UnmatchedFace(
-        box=compute_bounding_box(mesh), appearance=describe_appearance(picture, mesh.points)
-    )
 
 
 def _head_and_shoulders_box(box: FaceBox) -> FaceBox:

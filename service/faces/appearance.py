@@ -15,6 +15,7 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.faces.detections import AppearanceSample, AppearanceSnapshot, PendingSample
+from service.faces.scene_light import SceneLight
 from service.faces.structure import FaceStructure, measure_structure
 
 TRAIT_STDS: Final[Float32Array] = np.array(
@@ -64,21 +65,40 @@ _SPOT_HALF_SIDE: Final = 0.03
 """Half a side of what is averaged for a colour, in face heights."""
 
 
-def describe_appearance(picture: UInt8Array, points: Float32Array) -> AppearanceSample:
-    """Measure the appearance of the person with this (468, 2) mesh."""
+def describe_appearance(
+    picture: UInt8Array, points: Float32Array, light: SceneLight
+) -> AppearanceSample:
+    """Measure the appearance of the person with this (468, 2) mesh.
+
+    Args: light: of the scene.
+    """
+    colours, proportions = _sample_spots(picture, points), _measure_proportions(points)
     return AppearanceSample(
-        traits=measure_traits(picture, points), structure=measure_structure(picture, points)
+        traits=_make_traits(colours, proportions),
+        scene_traits=_make_traits(light.normalise(colours), proportions),
+        structure=measure_structure(picture, points),
     )
 
 
-def measure_traits(picture: UInt8Array, points: Float32Array) -> Float32Array:
-    """Measure the (12,) traits of the person with this (468, 2) mesh; NaN outside the picture."""
+def _sample_spots(picture: UInt8Array, points: Float32Array) -> Float32Array:
+    """Sample (10, 3) colours of skin, chin, hair and clothes; NaN outside the picture."""
+    spots = np.concatenate([points[[*_SKIN, _CHIN]], _locate_hair_and_clothes(points)])
+    height = float(np.hypot(*(points[_TOP] - points[_CHIN_END])))
+    return _average_colours(picture, spots, _SPOT_HALF_SIDE * height)
+
+
+def _locate_hair_and_clothes(points: Float32Array) -> Float32Array:
+    """Locate (6, 2) points: 2 of the hair, 4 of the clothes."""
     up = points[_TOP] - points[_CHIN_END]
     across = np.array([-up[1], up[0]])
     hair = [points[_TOP] + far * up for far in _HAIR]
     clothes = [points[_CHIN_END] - down * up + side * across for down, side in _CLOTHES]
-    spots = np.array([*points[[*_SKIN, _CHIN]], *hair, *clothes])
-    colours = _average_colours(picture, spots, _SPOT_HALF_SIDE * float(np.hypot(*up)))
+    return np.array([*hair, *clothes], dtype=np.float32)
+
+
+def _make_traits(spots: Float32Array, proportions: Float32Array) -> Float32Array:
+    """Make the (12,) traits of (10, 3) RGB colours and the proportions; NaN where unseen."""
+    colours = _to_lab(spots)
     skin = colours[:3].mean(axis=0)
     traits = [
         skin,
@@ -86,7 +106,7 @@ def measure_traits(picture: UInt8Array, points: Float32Array) -> Float32Array:
         _median_colour(colours[4:6]),
         _median_colour(colours[6:]),
     ]
-    return np.concatenate([*traits, _measure_proportions(points)]).astype(np.float32)
+    return np.concatenate([*traits, proportions]).astype(np.float32)
 
 
 def sample_colours(picture: UInt8Array, points: Float32Array) -> Int64Array:
@@ -107,10 +127,13 @@ class AppearanceModel:
         """
         self._traits: Float32Array = np.full(len(TRAIT_STDS), np.nan, np.float32)
         self._observations: Int64Array = np.zeros(len(TRAIT_STDS), np.int64)
+        self._scene_traits: Float32Array = np.full(len(TRAIT_STDS), np.nan, np.float32)
+        """The same in the light of the scene: what all of its colours have in common is taken out."""
         self._structures: list[FaceStructure] = []
         self._pending: list[PendingSample] = []
         if snapshot is not None:
             self._traits, self._observations = snapshot.traits, snapshot.observations
+            self._scene_traits = snapshot.scene_traits
             self._structures, self._pending = [*snapshot.structures], [*snapshot.pending]
 
     def snapshot(self) -> AppearanceSnapshot:
@@ -118,6 +141,7 @@ class AppearanceModel:
         return AppearanceSnapshot(
             traits=self._traits,
             observations=self._observations,
+            scene_traits=self._scene_traits,
             structures=tuple(self._structures),
             pending=tuple(self._pending),
         )
@@ -146,23 +170,32 @@ class AppearanceModel:
         That of the traits, less where the structures are similar and more where they are not.
         Those of one person stay below 1.5 as a rule, and far below where they look the same way.
         """
-        traits, similarity = self._trait_distance(sample.traits), self._similarity(sample.structure)
-        if similarity is None:
-            return traits
-        evidence = _SIMILARITY_WEIGHT * (NEUTRAL_SIMILARITY - similarity)
-        return min(traits, _UNSEEN_DISTANCE if np.isinf(traits) else traits) + float(
-            np.clip(evidence, -_MAX_SIMILARITY_BONUS, _MAX_SIMILARITY_MALUS)
-        )
+        return self._distance(sample, _MAX_SIMILARITY_BONUS)
 
-    def _trait_distance(self, traits: Float32Array) -> float:
-        deviations = np.abs(traits - self._traits) / TRAIT_STDS
-        visible = np.isfinite(deviations)
-        if visible.sum() < _MIN_TRAITS:
+    def strict_distance(self, sample: AppearanceSample) -> float:
+        """Distance for which no similarity of structures makes up for other colours."""
+        return self._distance(sample, 0.0)
+
+    def _distance(self, sample: AppearanceSample, max_bonus: float) -> float:
+        if sample.structure is None:
             return float("inf")
-        bounded = np.minimum(deviations[visible], _MAX_DEVIATION)
-        return float(np.sqrt(np.mean(np.square(bounded))))
+        distance = min(
+            _trait_distance(sample.traits, self._traits),
+            _trait_distance(sample.scene_traits, self._scene_traits),
+        )
+        similarity = self.similarity(sample.structure)
+        if similarity is None:
+            return distance
+        evidence = _SIMILARITY_WEIGHT * (NEUTRAL_SIMILARITY - similarity)
+        bounded = float(np.clip(evidence, -max_bonus, _MAX_SIMILARITY_MALUS))
+        return (distance if np.isfinite(distance) else _UNSEEN_DISTANCE) + bounded
 
-    def _similarity(self, structure: FaceStructure | None) -> float | None:
+    def leave_scene(self, last_picture: int) -> None:
+        """Learn from the observations up to the last picture of a scene; forget its light."""
+        self.settle(last_picture)
+        self._scene_traits = np.full_like(self._scene_traits, np.nan)
+
+    def similarity(self, structure: FaceStructure | None) -> float | None:
         """Similarity to the most similar structure; None: no evidence, as of another pose."""
         if structure is None or not self._structures:
             return None
@@ -172,15 +205,13 @@ class AppearanceModel:
 
     def _learn(self, sample: AppearanceSample) -> None:
         """Average in one more observation; old ones fade."""
-        distance = self._trait_distance(sample.traits)
+        distance = _trait_distance(sample.traits, self._traits)
         has_changed = np.isfinite(distance) and distance > _CHANGED_DISTANCE
-        visible = np.isfinite(sample.traits)
-        self._observations = self._observations + visible
+        self._observations = self._observations + np.isfinite(sample.traits)
         floor = _CHANGED_LEARNING_RATE if has_changed else _MIN_LEARNING_RATE
         rate = np.maximum(1 / np.maximum(self._observations, 1), floor)
-        known = np.where(np.isfinite(self._traits), self._traits, sample.traits)
-        learnt = known + rate * (sample.traits - known)
-        self._traits = np.where(visible, learnt, self._traits).astype(np.float32)
+        self._traits = _average(self._traits, sample.traits, rate)
+        self._scene_traits = _average(self._scene_traits, sample.scene_traits, rate)
         structure = sample.structure
         if structure is not None and all(
             each.similarity(structure) < _NEW_STRUCTURE_SIMILARITY for each in self._structures
@@ -189,8 +220,24 @@ class AppearanceModel:
             del self._structures[:-_MAX_STRUCTURES]
 
 
+def _average(known: Float32Array, seen: Float32Array, rate: Float32Array) -> Float32Array:
+    """Move known traits towards those that are seen."""
+    known = np.where(np.isfinite(known), known, seen)
+    return np.where(np.isfinite(seen), known + rate * (seen - known), known).astype(np.float32)
+
+
+def _trait_distance(one: Float32Array, other: Float32Array) -> float:
+    """Root mean square of the deviations; infinite where too few are known."""
+    deviations = np.abs(one - other) / TRAIT_STDS
+    visible = np.isfinite(deviations)
+    if visible.sum() < _MIN_TRAITS:
+        return float("inf")
+    bounded = np.minimum(deviations[visible], _MAX_DEVIATION)
+    return float(np.sqrt(np.mean(np.square(bounded))))
+
+
 def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> Float32Array:
-    """Average (K, 3) CIELAB colours around (K, 2) points; NaN outside the picture."""
+    """Average (K, 3) colours around (K, 2) points; NaN outside the picture."""
     height, width = picture.shape[:2]
     means = np.full((len(spots), 3), np.nan, np.float32)
     half = max(half, 0.6)
@@ -200,11 +247,17 @@ def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> F
     for row, ((left, top), (right, bottom)) in enumerate(zip(lows, highs, strict=True)):
         if left >= 0 and top >= 0 and right <= width and bottom <= height:
             means[row] = cv2.mean(picture[top:bottom, left:right])[:3]
-    inside = np.isfinite(means[:, 0])
-    if inside.any():
-        pixels = means[inside][None] / np.float32(255)
-        means[inside] = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[0]
     return means
+
+
+def _to_lab(colours: Float32Array) -> Float32Array:
+    """Convert (K, 3) RGB, of 255, to CIELAB; NaN stays."""
+    lab = np.full_like(colours, np.nan)
+    known = np.isfinite(colours[:, 0])
+    if known.any():
+        pixels = colours[known][None] / np.float32(255)
+        lab[known] = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[0]
+    return lab
 
 
 def _median_colour(colours: Float32Array) -> Float32Array:
@@ -226,4 +279,4 @@ def _measure_proportions(points: Float32Array) -> Float32Array:
 
 def warm_up() -> None:
     """Make OpenCV's colour tables, which takes 50 ms once, so that forks share them."""
-    measure_traits(np.zeros((64, 64, 3), np.uint8), np.full((468, 2), 32, np.float32))
+    _to_lab(np.zeros((1, 3), np.float32))

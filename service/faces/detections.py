@@ -52,9 +52,13 @@ class FaceFinder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceSample:
-    """Appearance of a face in a picture: (12,) traits, NaN where unseen, and the structure."""
+    """Appearance of a face in a picture: traits and structure.
+
+    traits: (12,), NaN where unseen. scene_traits: the same without the light of the scene.
+    """
 
     traits: Float32Array
+    scene_traits: Float32Array
     structure: FaceStructure | None
 
 
@@ -68,10 +72,11 @@ class PendingSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceSnapshot:
-    """State of an AppearanceModel: (12,) means of the traits, and (12,) observations of each."""
+    """State of an AppearanceModel: (12,) means of the traits, and observations of each."""
 
     traits: Float32Array
     observations: Int64Array
+    scene_traits: Float32Array
     structures: tuple[FaceStructure, ...]
     pending: tuple[PendingSample, ...]
 
@@ -107,6 +112,8 @@ class ActiveTrackSnapshot:
     colours: Int64Array
     structure: FaceStructure | None
     is_doubted: bool
+    steady_pictures: int
+    has_jumped: bool
     mismatches: int
 
 

@@ -57,6 +57,11 @@ class Identity:
     motion: Float32Array = field(default_factory=lambda: np.zeros(2, np.float32))
     appearance: AppearanceModel = field(default_factory=AppearanceModel)
 
+    def leave_scene(self, last_picture: int) -> None:
+        """Settle the appearance as of the last picture of a scene; its places are void."""
+        self.is_position_valid = False
+        self.appearance.leave_scene(last_picture)
+
     def update_position(self, box: FaceBox, picture: int) -> None:
         """Record the position in a picture."""
         if self.pictures and picture == self.last_picture + 1:
@@ -140,10 +145,10 @@ class Gallery:
                 min(self._identities.values(), key=lambda each: each.last_picture).track
             ]
 
-    def forget_positions(self) -> None:
-        """Mark the last positions as useless, after a cut."""
+    def leave_scene(self, last_picture: int) -> None:
+        """Void the last positions and the light, after a cut."""
         for identity in self._identities.values():
-            identity.is_position_valid = False
+            identity.leave_scene(last_picture)
 
     def match(self, faces: Sequence[UnmatchedFace], picture: int) -> list[Identity]:
         """Match the new faces of a picture to identities; each is one of the gallery, or new."""
@@ -164,11 +169,6 @@ class Gallery:
             matched.get(row) or self._create_identity(face, picture)
             for row, face in enumerate(faces)
         ]
-
-    def closest_distance(self, appearance: AppearanceSample) -> float:
-        """Distance of an appearance to the closest identity; infinite where there is none."""
-        distances = (each.appearance.distance(appearance) for each in self._identities.values())
-        return min(distances, default=math.inf)
 
     def reidentify(self, appearance: AppearanceSample, *, below: float) -> Identity | None:
         """Remove and return the identity closest to an appearance; None: none within `below`."""

@@ -119,9 +119,9 @@ class MeshTracker:
         """
         self._mesh = FaceMesh(models_dir)
         self._face_search = FaceSearch(models_dir, self._mesh, min_pixels=min_pixels)
-        self._active_tracks = ActiveTracks(max_faces=max_faces)
-        self._min_pixels = min_pixels
         self._scene_changes = SceneChangeDetector()
+        self._active_tracks = ActiveTracks(self._scene_changes, max_faces=max_faces)
+        self._min_pixels = min_pixels
         self._number = 0
         self._until_detection = 0
         self._detection_interval = FIRST_DETECTION_INTERVAL_PICTURES
@@ -138,14 +138,12 @@ class MeshTracker:
     def find(self, picture: UInt8Array) -> list[TrackedDetection]:
         """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
         self._number += 1
-        self._track_faces(picture)
-        if self._active_tracks.resolve_overlaps(picture, self._number):
-            self._schedule_detection()
         self._scene_changes.update(picture)
-        self._active_tracks.check_continuity(picture, self._number, self._scene_changes)
         if self._scene_changes.is_cut:
+            self._active_tracks.leave_scene(self._number)
             self._schedule_detection()
-        elif self._number % APPEARANCE_INTERVAL_PICTURES == 0:
+        self._track_faces(picture)
+        if self._number % APPEARANCE_INTERVAL_PICTURES == 0:
             self._active_tracks.update_appearances(picture, self._number)
         self._until_detection -= 1
         if self._until_detection <= 0:
@@ -200,6 +198,9 @@ class MeshTracker:
                 self._has_lost_small |= each.box.height < SMALL_FACE_SHARE * max(picture.shape)
             else:
                 each.follow(mesh)
+        has_ended_any = self._active_tracks.resolve_overlaps(picture, self._number)
+        if self._active_tracks.check_continuity(picture, self._number) or has_ended_any:
+            self._schedule_detection()
 
     def _schedule_detection(self) -> None:
         """Detect in this picture, and then at growing intervals."""

@@ -16,6 +16,7 @@ from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.faces.detections import SceneChangesSnapshot
 from service.faces.dissolve import is_dissolve
+from service.faces.scene_light import SceneLight
 from service.faces.structure import correlate, extract_pattern, to_grey
 
 CUT_SIMILARITY: Final = 0.3
@@ -89,6 +90,11 @@ class SceneChangeDetector:
     def is_sampled(self) -> bool:
         """Whether the latest picture is in the history, so that a dissolve can be found."""
         return self._number % SAMPLE_INTERVAL_PICTURES == 0
+
+    @property
+    def light(self) -> SceneLight:
+        """Light of the latest picture."""
+        return SceneLight.of(self._now)
 
     def find_dissolve(self, box: FaceBox) -> int | None:
         """Return how many pictures ago a dissolve began that has ended around a face."""

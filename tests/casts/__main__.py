@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from itertools import permutations
 from pathlib import Path
 
 from service.faces.finder import open_face_finder
@@ -22,6 +21,7 @@ from tests.casts.shot import Shot, frame_person, read_person, render_person
 RATE_HZ = 25.0
 SEEDS = (251, 205, 114, 7)
 PICTURES = 100
+MIN_PEOPLE = 3
 HEADER = f"{'cast':58} people found purity switches splits missed ms/picture"
 
 
@@ -31,16 +31,14 @@ def main() -> None:
     parser.add_argument("--filmed", nargs="*", default=[], type=Path)
     parser.add_argument("--one", nargs="*", default=[], type=Path)
     parser.add_argument("--only", default="")
-    parser.add_argument("--drawn", default=2, type=int, help="drawn people")
+    parser.add_argument("--drawn", default=3, type=int, help="drawn people")
     options = parser.parse_args()
     drawn = {
         f"drawn {seed}": render_person(seed, seconds=PICTURES / RATE_HZ, rate_hz=RATE_HZ)
         for seed in SEEDS[: options.drawn]
     }
     filmed = {
-        f"filmed {file.stem}": frame_person(
-            read_person(file, person=file.stem, pictures=PICTURES, height=640)
-        )
+        f"filmed {file.stem}": _frame(read_person(file, person=file.stem, pictures=PICTURES, height=960))
         for file in options.filmed
     }
     whole: dict[str, MakeCast] = {
@@ -65,17 +63,19 @@ def _one_person(shots: Mapping[str, Shot]) -> dict[str, MakeCast]:
 
 
 def _several(shots: Mapping[str, Shot]) -> dict[str, MakeCast]:
-    return {
-        f"{one}, {other}: {name}": make
-        for (one, shot), (other, second) in permutations(shots.items(), 2)
-        if one < other
-        for name, make in several_people_casts(*_equalise(shot, second)).items()
-    }
+    people = list(shots.items())
+    casts: dict[str, MakeCast] = {}
+    for index in range(len(people) if len(people) > MIN_PEOPLE - 1 else 0):
+        trio = [people[(index + step) % len(people)] for step in range(MIN_PEOPLE)]
+        size = min(len(shot) for _, shot in trio)
+        for name, make in several_people_casts(*(shot[:size] for _, shot in trio)).items():
+            casts[f"{trio[0][0]}, {trio[1][0]}: {name}"] = make
+    return casts
 
 
-def _equalise(one: Shot, other: Shot) -> tuple[Shot, Shot]:
-    size = min(len(one), len(other))
-    return one[:size], other[:size]
+def _frame(shot: Shot) -> Shot:
+    faces = open_face_finder(Settings().face_models_dir, None).find(shot[0].pixels)
+    return frame_person(shot, faces[0].box)
 
 
 def report(kind: str, casts: Mapping[str, MakeCast], only: str) -> None:

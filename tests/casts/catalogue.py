@@ -102,20 +102,20 @@ def one_person_casts(shot: Shot) -> Mapping[str, MakeCast]:
     }
 
 
-def several_people_casts(one: Shot, other: Shot) -> Mapping[str, MakeCast]:
-    """Name the casts made of two shots of a person each."""
-    half, third = len(one) // 2, len(one) // 3
+def several_people_casts(one: Shot, other: Shot, third: Shot) -> Mapping[str, MakeCast]:
+    """Name the casts made of three shots of a person each, of equal length."""
+    half, part = len(one) // 2, len(one) // 3
     blank = fade(one, _WHITE, lambda _: 1.0)[:1]
     dark = tuple(fade(one, _BLACK, lambda _: 1.0)[:1]) * 6
     both = side_by_side(one, other)
     swapped = side_by_side(other, one)
     return {
-        "shot and counter-shot": lambda: _alternate(one, other, third // 2),
-        "shot and counter-shot, grey": lambda: monochrome(_alternate(one, other, third // 2)),
+        "shot and counter-shot": lambda: _alternate(one, other, part // 2),
+        "shot and counter-shot, grey": lambda: monochrome(_alternate(one, other, part // 2)),
         "shot and counter-shot, short": lambda: _alternate(one, other, 8),
         "shot and counter-shot, every fifth picture": lambda: _alternate(one[::5], other[::5], 5),
         "one cut": lambda: one[:half] + other[half:],
-        "cut, late": lambda: one[: len(one) - third] + other[:third],
+        "cut, late": lambda: one[: len(one) - part] + other[:part],
         "cut after a white flash": lambda: one[:half] + blank + other[half:],
         "cut into other light": lambda: one[:half]
         + scale_light(other, lambda _: (0.6, 0.5, 0.4))[half:],
@@ -137,10 +137,14 @@ def several_people_casts(one: Shot, other: Shot) -> Mapping[str, MakeCast]:
         "two, light changes": lambda: scale_light(both, _step((1.15, 0.8, 0.55))),
         "two, fade to black and back": lambda: fade(both, _BLACK, _dip),
         "two, flicker": lambda: scale_light(both, lambda at: (0.6 + 0.4 * math.cos(200 * at),) * 3),
-        "one half changes": lambda: both[:half] + side_by_side(one, one[::-1])[half:],
+        "one half changes": lambda: both[:half] + side_by_side(one, third)[half:],
         "inset cuts": lambda: inset(
-            one, other[:half] + one[:half][::-1], left=0.62, top=0.55, share=0.37
-        )[: len(one) // 2 * 2],
+            one, other[:half] + third[half:], left=0.62, top=0.55, share=0.37
+        ),
+        "inset dissolves": lambda: inset(
+            one, dissolve(other[:half], third[half - 12 :], 12), left=0.02, top=0.5, share=0.4
+        ),
+        "three in turn": lambda: one[:part] + other[:part] + third[:part] + one[part:],
     }
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from service.domain.array_types import UInt8Array
+from service.domain.clip import FaceBox
 from training.synthetic.camera import Camera
 from training.synthetic.group_scene import GroupScene, MotionPath, SceneActor
 from training.synthetic.performance import Performance
@@ -95,20 +96,28 @@ def read_person(file: Path, *, person: str, pictures: int, height: int = HEIGHT)
     return tuple(shot)
 
 
-def frame_person(shot: Shot) -> Shot:
-    """Cut an upright part of the set's shape around the upper middle, and scale it to the set."""
+def frame_person(shot: Shot, face: FaceBox, *, share: float = 0.4) -> Shot:
+    """Cut out a part of the set's shape, and scale it to the set.
+
+    Args: face: in the first picture. share: its height in the part's, if the picture allows.
+    """
+    height, width = shot[0].pixels.shape[:2]
+    rows = min(round(face.height / share), height, round(width * HEIGHT / WIDTH))
+    columns = round(rows * WIDTH / HEIGHT)
+    top = round(face.top + 0.5 * face.height - 0.45 * rows)
+    left = round(face.left + 0.5 * face.width - 0.5 * columns)
+    top, left = min(max(top, 0), height - rows), min(max(left, 0), width - columns)
     return tuple(
-        LabelledPicture(pixels=_frame_pixels(each.pixels), places=each.places) for each in shot
+        LabelledPicture(
+            pixels=cv2.resize(
+                each.pixels[top : top + rows, left : left + columns],
+                (WIDTH, HEIGHT),
+                interpolation=cv2.INTER_AREA,
+            ).astype(np.uint8),
+            places=each.places,
+        )
+        for each in shot
     )
-
-
-def _frame_pixels(pixels: UInt8Array) -> UInt8Array:
-    height, width = pixels.shape[:2]
-    shown = min(width, round(height * WIDTH / HEIGHT))
-    rows, left = round(shown * HEIGHT / WIDTH), (width - shown) // 2
-    top = min(max(0, round(0.32 * height) - rows // 2), height - rows)
-    part = pixels[top : top + rows, left : left + shown]
-    return cv2.resize(part, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _find_places(roles: dict[int, MotionPath], time: float) -> tuple[Place, ...]:
