@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -56,8 +57,6 @@ OTHER_FACE_SIMILARITY: Final = 0.5
 STEADY_SIMILARITY: Final = 0.9
 STEADY_PICTURES: Final = 2
 """A face that changes between steady pictures was replaced by another; a hand takes several."""
-DISSOLVED_SIMILARITY: Final = 0.65
-"""A face that is more like its person is still the same one after a dissolve."""
 
 
 class FaceChange(StrEnum):
@@ -168,7 +167,11 @@ class ActiveTracks:
         faces = [self._describe_face(picture, mesh) for mesh in admitted]
         identities = self._gallery.match(faces, number)
         for mesh, face, identity in zip(admitted, faces, identities, strict=True):
-            identity.appearance.observe(face.appearance, number)
+            is_known = identity.pictures == 0 or math.isfinite(
+                identity.appearance.distance(face.appearance)
+            )
+            if is_known:
+                identity.appearance.observe(face.appearance, number)
             self.tracks.append(
                 ActiveTrack(
                     identity=identity,
@@ -176,6 +179,7 @@ class ActiveTracks:
                     box=face.box,
                     colours=sample_colours(picture, mesh.points),
                     structure=face.appearance.structure,
+                    is_doubted=not is_known,
                 )
             )
 
@@ -210,19 +214,19 @@ class ActiveTracks:
         Within a scene a face that stays in its place is the same, whatever it looks like. Returns:
         whether a track ended.
         """
+        changing = self._scene_changes.changing_pictures
         ended: list[ActiveTrack] = []
         for each in self.tracks:
             change = self._compare_with_last(picture, each)
-            dissolving = self._find_dissolve(picture, each)
             if change is FaceChange.PERSON:
                 each.identity.appearance.settle(number - 1)
                 each.is_doubted, each.mismatches = True, MAX_MISMATCHES - 1
             elif change is FaceChange.SCENE:
                 each.identity.leave_scene(number - 1)
                 ended.append(each)
-            elif dissolving is not None:
-                each.identity.leave_scene(number - dissolving)
-                ended.append(each)
+            elif changing is not None:
+                each.identity.appearance.settle(number - changing)
+                each.is_doubted, each.mismatches = True, MAX_MISMATCHES - 1
         for each in ended:
             self.tracks.remove(each)
             self._gallery.add(each.identity)
@@ -249,7 +253,7 @@ class ActiveTracks:
                 is_mismatch = strict_distance > IDENTITY_CHANGE_DISTANCE
                 each.mismatches = each.mismatches + 1 if is_mismatch else 0
                 each.is_doubted = is_mismatch
-                if each.mismatches == MAX_MISMATCHES:
+                if each.mismatches >= MAX_MISMATCHES:
                     mismatched.append(each)
             if not each.is_doubted:
                 each.mismatches = 0
@@ -293,15 +297,6 @@ class ActiveTracks:
         track.has_jumped = steady >= STEADY_PICTURES
         track.is_doubted |= track.overlap < SAME_PLACE_OVERLAP
         return FaceChange.NONE
-
-    def _find_dissolve(self, picture: UInt8Array, track: ActiveTrack) -> int | None:
-        """Return how many pictures ago a dissolve began to a face unlike the one before."""
-        if not self._scene_changes.is_sampled:
-            return None
-        pictures = self._scene_changes.find_dissolve(track.box)
-        similarity = track.identity.appearance.similarity(track.structure)
-        is_same = similarity is not None and similarity > DISSOLVED_SIMILARITY
-        return None if is_same else pictures
 
     def _reidentify(
         self, picture: UInt8Array, mismatched: Sequence[ActiveTrack], number: int

@@ -153,6 +153,8 @@ class AppearanceModel:
         if not self._structures:
             self._learn(sample)
             return
+        if not np.isfinite(self._scene_traits).any():
+            self._scene_traits = sample.scene_traits
         self._pending.append(PendingSample(picture=picture, sample=sample))
         while self._pending[0].picture <= picture - PENDING_PICTURES:
             self._learn(self._pending.pop(0).sample)

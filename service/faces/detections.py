@@ -131,7 +131,7 @@ class SceneChangesSnapshot:
     """State of a SceneChangeDetector.
 
     thumbnail: of the last picture, (h, w, 3). reference: (h, w), pattern of the last picture that
-    had one. history: (h, w) brightnesses.
+    had one. history: (h, w) patterns.
     """
 
     thumbnail: UInt8Array

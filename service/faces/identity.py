@@ -97,12 +97,15 @@ class Identity:
 
     def matching_cost(self, face: UnmatchedFace, picture: int) -> float:
         """Cost of matching the face to this person; infinite where it cannot be theirs."""
-        difference = self.appearance.distance(face.appearance)
         sides = self._distance_in_sides(face.box, picture)
         pictures_absent = picture - self.last_picture
         is_nearby = (
             self.is_position_valid and pictures_absent <= RECENT_PICTURES and sides < NEARBY_SIDES
         )
+        # In one scene other colours mean another person, unless somebody was just lost there.
+        is_strict = self.is_position_valid and not is_nearby
+        measure = self.appearance.strict_distance if is_strict else self.appearance.distance
+        difference = measure(face.appearance)
         if math.isinf(difference) and is_nearby:
             difference = MATCH_DISTANCE
         elif difference > (NEARBY_MATCH_DISTANCE if is_nearby else MATCH_DISTANCE):

@@ -1,8 +1,8 @@
 """Changes of the scene: cuts, dissolves and light, told apart by the structure of a thumbnail.
 
-A cut changes the structure of the whole picture at once. A dissolve leaves another structure after
-pictures that mix both. Lamps, fades, flashes and flicker change colours, not structure; a picture
-without structure, as all black or white, is passed over.
+A cut changes the structure of the whole picture at once; a dissolve, a wipe or a moving camera in a
+second or two. Lamps, fades, flashes and flicker change colours, not structure; a picture without
+structure, as all black or white, is passed over.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.faces.detections import SceneChangesSnapshot
-from service.faces.dissolve import is_dissolve
 from service.faces.scene_light import SceneLight
-from service.faces.structure import correlate, extract_pattern, to_grey
+from service.faces.structure import correlate, extract_pattern, quantise, to_grey
 
 CUT_SIMILARITY: Final = 0.3
 """Correlation with the last picture below which there is a cut: across cuts 0.2 at most, with a
 moving camera 0.65 and more."""
+GRADUAL_SIMILARITY: Final = 0.35
+"""Correlation with an earlier picture below which the scene has changed since."""
 SAMPLE_INTERVAL_PICTURES: Final = 4
-"""Pictures from one thumbnail of the history to the next."""
-DISSOLVE_SAMPLES: Final = (2, 4, 8, 16, 24)
-"""Lengths of the history that are searched for a dissolve."""
+"""Pictures from one pattern of the history to the next."""
+COMPARED_SAMPLES: Final = (2, 4, 8, 16, 24)
+"""Places of the history that are compared with the latest picture."""
 _THUMBNAIL_SIDE: Final = 32
 _STRIDE_SIDE: Final = 3 * _THUMBNAIL_SIDE
 _SIGMA: Final = 4.0
@@ -39,6 +40,8 @@ class SceneChangeDetector:
     def __init__(self) -> None:
         self.is_cut = False
         """Whether the latest picture is the first of another scene."""
+        self.changing_pictures: int | None = None
+        """Pictures in which the scene became another one without a cut; None: it did not."""
         self._now = _NO_THUMBNAIL
         self._last = _NO_THUMBNAIL
         self._reference: Float32Array | None = None
@@ -82,27 +85,14 @@ class SceneChangeDetector:
             self._reference = pattern
         if self.is_cut:
             self._history.clear()
-        if self.is_sampled:
-            self._history.append(to_grey(now))
-            del self._history[: -1 - DISSOLVE_SAMPLES[-1]]
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether the latest picture is in the history, so that a dissolve can be found."""
-        return self._number % SAMPLE_INTERVAL_PICTURES == 0
+        self.changing_pictures = None
+        if self._number % SAMPLE_INTERVAL_PICTURES == 0 and pattern is not None:
+            self._compare_with_history(quantise(pattern))
 
     @property
     def light(self) -> SceneLight:
         """Light of the latest picture."""
         return SceneLight.of(self._now)
-
-    def find_dissolve(self, box: FaceBox) -> int | None:
-        """Return how many pictures ago a dissolve began that has ended around a face."""
-        regions = [self._cut_region(each, box) for each in self._history]
-        for samples in DISSOLVE_SAMPLES:
-            if len(regions) > samples and is_dissolve(regions[-1 - samples :]):
-                return samples * SAMPLE_INTERVAL_PICTURES
-        return None
 
     def region_similarity(self, box: FaceBox) -> float | None:
         """Correlation of a face's surroundings with the last picture's; None: no contrast."""
@@ -121,6 +111,17 @@ class SceneChangeDetector:
             known.T @ known + weight, known.T @ now + weight @ np.eye(4, 3, dtype=np.float32)
         )
         return (colours @ light[:3] + light[3]).astype(np.float32)
+
+    def _compare_with_history(self, pattern: UInt8Array) -> None:
+        self._history.append(pattern)
+        del self._history[: -1 - COMPARED_SAMPLES[-1]]
+        levels = pattern.astype(np.float32)
+        for samples in COMPARED_SAMPLES:
+            if len(self._history) > samples:
+                earlier = self._history[-1 - samples].astype(np.float32)
+                if correlate(levels, earlier) < GRADUAL_SIMILARITY:
+                    self.changing_pictures = samples * SAMPLE_INTERVAL_PICTURES
+                    return
 
     def _cut_region(self, thumbnail: UInt8Array, box: FaceBox) -> UInt8Array:
         """Cut twice a box of the picture out of its thumbnail."""

@@ -19,7 +19,7 @@ from service.faces.mesh import select_landmarks
 
 PATTERN_SIDE: Final = 24
 """Pixels of a face's pattern, which shows what its crop shows."""
-POSE_TOLERANCE: Final = 0.35
+POSE_TOLERANCE: Final = 0.8
 """Poses that differ by less can be compared."""
 _FACE_SIGMA: Final = 5.0
 _DARK_LEVELS: Final = 8.0
@@ -67,8 +67,7 @@ def measure_structure(picture: UInt8Array, points: Float32Array) -> FaceStructur
     pattern = extract_pattern(to_grey(small.astype(np.uint8)), sigma=_FACE_SIGMA)
     if pattern is None:
         return None
-    levels = np.clip(np.rint(128 + _LEVELS * pattern), 0, 255).astype(np.uint8)
-    return FaceStructure(pattern=levels, pose=_measure_pose(points))
+    return FaceStructure(pattern=quantise(pattern), pose=_measure_pose(points))
 
 
 def to_grey(pixels: UInt8Array) -> UInt8Array:
@@ -87,6 +86,11 @@ def extract_pattern(grey: UInt8Array, *, sigma: float) -> Float32Array | None:
     if float(np.mean(contrast > _MIN_CONTRAST)) < _MIN_PATTERN_SHARE:
         return None
     return (detail / (contrast + np.float32(_MIN_CONTRAST))).astype(np.float32)
+
+
+def quantise(pattern: Float32Array) -> UInt8Array:
+    """Round a pattern to 255 levels; its correlations stay."""
+    return np.clip(np.rint(128 + _LEVELS * pattern), 0, 255).astype(np.uint8)
 
 
 def correlate(one: Float32Array, other: Float32Array) -> float:
