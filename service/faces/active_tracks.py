@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -65,7 +64,6 @@ class FaceChange(StrEnum):
     NONE = "none"
     PERSON = "person"
     SCENE = "scene"
-
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -167,10 +165,9 @@ class ActiveTracks:
         faces = [self._describe_face(picture, mesh) for mesh in admitted]
         identities = self._gallery.match(faces, number)
         for mesh, face, identity in zip(admitted, faces, identities, strict=True):
-            is_known = identity.pictures == 0 or math.isfinite(
-                identity.appearance.distance(face.appearance)
-            )
-            if is_known:
+            distance = identity.appearance.distance(face.appearance)
+            is_certain = identity.pictures == 0 or distance < IDENTITY_CHANGE_DISTANCE
+            if is_certain:
                 identity.appearance.observe(face.appearance, number)
             self.tracks.append(
                 ActiveTrack(
@@ -179,7 +176,7 @@ class ActiveTracks:
                     box=face.box,
                     colours=sample_colours(picture, mesh.points),
                     structure=face.appearance.structure,
-                    is_doubted=not is_known,
+                    is_doubted=not is_certain,
                 )
             )
 
@@ -193,7 +190,9 @@ class ActiveTracks:
                 one.is_doubted = other.is_doubted = True
             if overlap > SAME_FACE_OVERLAP:
                 costs = {
-                    each: each.identity.matching_cost(self._describe_face(picture, each.mesh), number)
+                    each: each.identity.matching_cost(
+                        self._describe_face(picture, each.mesh), number
+                    )
                     for each in (one, other)
                 }
                 self.end(max(costs, key=costs.__getitem__), number)
@@ -233,7 +232,7 @@ class ActiveTracks:
         return bool(ended)
 
     def update_appearances(self, picture: UInt8Array, number: int) -> None:
-        """Check the faces in doubt: swap or re-identify mismatched identities; update the others."""
+        """Check the faces in doubt: swap or re-identify mismatched ones; learn the others."""
         samples = {
             each: self._describe(picture, each.mesh)
             for each in self.tracks
@@ -250,7 +249,10 @@ class ActiveTracks:
                     each.identity, each.is_doubted = found, False
             if each.is_doubted:
                 strict_distance = each.identity.appearance.strict_distance(sample)
-                is_mismatch = strict_distance > IDENTITY_CHANGE_DISTANCE
+                is_mismatch = (
+                    strict_distance > IDENTITY_CHANGE_DISTANCE
+                    and each.identity.appearance.similarity(sample) < SAME_FACE_SIMILARITY
+                )
                 each.mismatches = each.mismatches + 1 if is_mismatch else 0
                 each.is_doubted = is_mismatch
                 if each.mismatches >= MAX_MISMATCHES:

@@ -42,6 +42,8 @@ _SIMILARITY_WEIGHT: Final = 3.5
 """Standard deviations of the traits for which a similarity of 1 counts."""
 _MAX_SIMILARITY_BONUS: Final = 2.0
 _MAX_SIMILARITY_MALUS: Final = 0.9
+_OTHER_POSE_MALUS: Final = 0.35
+"""A face that looks another way is less similar, whoever it is."""
 _UNSEEN_DISTANCE: Final = 1.7
 """Distance of the traits where too few are seen, if the structure is known."""
 _NEW_STRUCTURE_SIMILARITY: Final = 0.7
@@ -73,6 +75,8 @@ def describe_appearance(
     Args: light: of the scene.
     """
     colours, proportions = _sample_spots(picture, points), _measure_proportions(points)
+    if not light.is_known:
+        colours = np.full_like(colours, np.nan)
     return AppearanceSample(
         traits=_make_traits(colours, proportions),
         scene_traits=_make_traits(light.normalise(colours), proportions),
@@ -128,7 +132,7 @@ class AppearanceModel:
         self._traits: Float32Array = np.full(len(TRAIT_STDS), np.nan, np.float32)
         self._observations: Int64Array = np.zeros(len(TRAIT_STDS), np.int64)
         self._scene_traits: Float32Array = np.full(len(TRAIT_STDS), np.nan, np.float32)
-        """The same in the light of the scene: what all of its colours have in common is taken out."""
+        """The same without the light of the scene."""
         self._structures: list[FaceStructure] = []
         self._pending: list[PendingSample] = []
         if snapshot is not None:
@@ -185,11 +189,13 @@ class AppearanceModel:
             _trait_distance(sample.traits, self._traits),
             _trait_distance(sample.scene_traits, self._scene_traits),
         )
-        similarity = self.similarity(sample.structure)
-        if similarity is None:
+        if not self._structures:
             return distance
+        similarity = self.similarity(sample)
         evidence = _SIMILARITY_WEIGHT * (NEUTRAL_SIMILARITY - similarity)
-        bounded = float(np.clip(evidence, -max_bonus, _MAX_SIMILARITY_MALUS))
+        is_comparable = any(each.is_comparable(sample.structure) for each in self._structures)
+        max_malus = _MAX_SIMILARITY_MALUS if is_comparable else _OTHER_POSE_MALUS
+        bounded = float(np.clip(evidence, -max_bonus, max_malus))
         return (distance if np.isfinite(distance) else _UNSEEN_DISTANCE) + bounded
 
     def leave_scene(self, last_picture: int) -> None:
@@ -197,13 +203,12 @@ class AppearanceModel:
         self.settle(last_picture)
         self._scene_traits = np.full_like(self._scene_traits, np.nan)
 
-    def similarity(self, structure: FaceStructure | None) -> float | None:
-        """Similarity to the most similar structure; None: no evidence, as of another pose."""
-        if structure is None or not self._structures:
-            return None
-        best = max(each.similarity(structure) for each in self._structures)
-        is_comparable = any(each.is_comparable(structure) for each in self._structures)
-        return best if is_comparable or best > NEUTRAL_SIMILARITY else None
+    def similarity(self, sample: AppearanceSample) -> float:
+        """Similarity to the most similar structure; -1 where none is known."""
+        structure = sample.structure
+        if structure is None:
+            return -1.0
+        return max((each.similarity(structure) for each in self._structures), default=-1.0)
 
     def _learn(self, sample: AppearanceSample) -> None:
         """Average in one more observation; old ones fade."""

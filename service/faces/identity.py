@@ -16,7 +16,7 @@ from service.faces.detections import AppearanceSample, GallerySnapshot, Identity
 
 MATCH_DISTANCE: Final = 1.7
 """Limit of the appearance distance of a face to its person, in standard deviations."""
-NEARBY_MATCH_DISTANCE: Final = 2.6
+NEARBY_MATCH_DISTANCE: Final = 3.0
 """Limit of that distance near where the person was just lost."""
 RECENT_PICTURES: Final = 60
 """Pictures for which the position of a lost person is of use."""

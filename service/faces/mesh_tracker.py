@@ -238,4 +238,3 @@ class MeshTracker:
         found = self._face_search.detect_in_tiles(picture, boxes, slice(first_tile, last_tile))
         self._next_tile = None if found is None else last_tile
         self._active_tracks.start(picture, found or [], self._number)
-

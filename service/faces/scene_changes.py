@@ -31,7 +31,8 @@ _THUMBNAIL_SIDE: Final = 32
 _STRIDE_SIDE: Final = 3 * _THUMBNAIL_SIDE
 _SIGMA: Final = 4.0
 _IDENTITY_WEIGHT: Final = 1.0
-_NO_THUMBNAIL: Final[UInt8Array] = np.zeros((0, 0, 3), np.uint8)
+"""Weight of unchanged light, for colours that the picture lacks."""
+_NO_THUMBNAIL: Final[UInt8Array] = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 class SceneChangeDetector:
@@ -42,8 +43,8 @@ class SceneChangeDetector:
         """Whether the latest picture is the first of another scene."""
         self.changing_pictures: int | None = None
         """Pictures in which the scene became another one without a cut; None: it did not."""
-        self._now = _NO_THUMBNAIL
-        self._last = _NO_THUMBNAIL
+        self._now: UInt8Array = _NO_THUMBNAIL
+        self._last: UInt8Array = _NO_THUMBNAIL
         self._reference: Float32Array | None = None
         """Pattern of the latest picture that had one."""
         self._history: list[UInt8Array] = []
@@ -104,7 +105,8 @@ class SceneChangeDetector:
 
     def predict_colours(self, colours: Int64Array) -> Float32Array:
         """Predict (N, 3) colours of the last picture under the light of this one."""
-        last, now = (each.reshape(-1, 3).astype(np.float32) for each in (self._last, self._now))
+        last = self._last.reshape(-1, 3).astype(np.float32)
+        now = self._now.reshape(-1, 3).astype(np.float32)
         known = np.hstack([last, np.ones((len(last), 1), np.float32)])
         weight = np.diag([_IDENTITY_WEIGHT * len(last)] * 3 + [0.0]).astype(np.float32)
         light = np.linalg.solve(

@@ -28,12 +28,17 @@ class SceneLight:
         flat = pixels.reshape(-1, 3).astype(np.float32)
         return cls(mean=flat.mean(axis=0), std=flat.std(axis=0))
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is light and contrast enough to see colours by."""
+        return bool(self.std.min() >= _MIN_STD)
+
     def normalise(self, colours: Float32Array) -> Float32Array:
         """Convert (K, 3) colours to a light of equal mean and contrast; NaN where there is none.
 
         Brightness, white balance and fades to a plain colour hardly change what comes of it.
         """
-        if self.std.min() < _MIN_STD:
+        if not self.is_known:
             return np.full_like(colours, np.nan)
         normal = _MEAN + _STD * (colours - self.mean) / self.std
         return np.clip(normal, 0, 255).astype(np.float32)

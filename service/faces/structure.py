@@ -31,8 +31,8 @@ _MIN_PATTERN_SHARE: Final = 0.15
 _LEVELS: Final = 40.0
 """Levels of a stored pattern for each standard deviation, around 128."""
 _SAMPLED_SIZE: Final = (2 * PATTERN_SIDE, 2 * PATTERN_SIDE)
-_PLACES: Final = (ARCFACE_TEMPLATE * (2 * PATTERN_SIDE / CROP_SIDE)) @ np.array([1, 1j])
-"""The five landmarks in what is sampled, as complex numbers."""
+_PLACES: Final[Float32Array] = ARCFACE_TEMPLATE * np.float32(2 * PATTERN_SIDE / CROP_SIDE)
+"""The five landmarks in what is sampled."""
 _NOSE, _LEFT, _RIGHT, _TOP, _CHIN = 1, 234, 454, 10, 152
 
 
@@ -102,14 +102,13 @@ def correlate(one: Float32Array, other: Float32Array) -> float:
 
 def _to_pattern(landmarks: Float32Array) -> Float32Array:
     """Make the (2, 3) least-squares similarity from picture pixels to what is sampled."""
-    points = landmarks @ np.array([1, 1j])
-    centred = points - points.mean()
-    factor = np.vdot(centred, _PLACES) / max(float(np.vdot(centred, centred).real), 1e-6)
-    shift = _PLACES.mean() - factor * points.mean()
-    return np.array(
-        [[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]],
-        dtype=np.float32,
-    )
+    middle, goal_middle = landmarks.mean(axis=0), _PLACES.mean(axis=0)
+    points, goals = landmarks - middle, _PLACES - goal_middle
+    norm = max(float((points * points).sum()), 1e-6)
+    along = float((points * goals).sum()) / norm
+    across = float((points[:, 0] * goals[:, 1] - points[:, 1] * goals[:, 0]).sum()) / norm
+    linear = np.array([[along, -across], [across, along]], dtype=np.float32)
+    return np.column_stack([linear, goal_middle - linear @ middle]).astype(np.float32)
 
 
 def _expand(pattern: UInt8Array) -> Float32Array:

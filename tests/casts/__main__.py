@@ -38,7 +38,9 @@ def main() -> None:
         for seed in SEEDS[: options.drawn]
     }
     filmed = {
-        f"filmed {file.stem}": _frame(read_person(file, person=file.stem, pictures=PICTURES, height=960))
+        f"filmed {file.stem}": _frame(
+            read_person(file, person=file.stem, pictures=PICTURES, height=960)
+        )
         for file in options.filmed
     }
     whole: dict[str, MakeCast] = {
@@ -47,7 +49,7 @@ def main() -> None:
         )
         for file in options.one
     }
-    print(HEADER)
+    sys.stdout.write(HEADER + "\n")
     report("one person", {**_one_person(drawn), **_one_person(filmed), **whole}, options.only)
     report("several people", {**_several(drawn), **_several(filmed)}, options.only)
     if options.drawn:
@@ -85,7 +87,7 @@ def report(kind: str, casts: Mapping[str, MakeCast], only: str) -> None:
     if pictures:
         ideal = sum(not (each.switches or each.splits or each.purity < 1) for each in scores)
         purity = sum(each.purity * each.found for each in scores) / pictures
-        print(
+        sys.stdout.write(
             f"{kind}: {ideal} of {len(scores)} casts without a fault; purity {purity:.3f}, "
             f"switches {sum(each.switches for each in scores)}, "
             f"splits {sum(each.splits for each in scores)}, primary missed "
@@ -99,12 +101,12 @@ def _score(casts: Mapping[str, MakeCast], only: str) -> Iterator[CastScore]:
         if only in name:
             shot = make()
             score = score_cast(shot, open_face_finder(Settings().face_models_dir, None))
-            print(
+            sys.stdout.write(
                 f"{name:58} {score.people:6} {score.found:5} {score.purity:6.3f} "
                 f"{score.switches:8} {score.splits:6} {score.primary_missed:6.3f} "
-                f"{1000 * score.seconds / len(shot):10.1f}",
-                flush=True,
+                f"{1000 * score.seconds / len(shot):10.1f}\n"
             )
+            sys.stdout.flush()
             yield score
 
 

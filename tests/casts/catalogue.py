@@ -43,8 +43,8 @@ def one_person_casts(shot: Shot) -> Mapping[str, MakeCast]:
     centre = (0.3, 0.15, 0.7, 0.85)
     return {
         "unedited": lambda: shot,
-        "fade from white": lambda: fade(shot, _WHITE, lambda at: _ramp(at, 0.4, 0.0)),
-        "fade to black": lambda: fade(shot, _BLACK, lambda at: _ramp(at, 0.5, 0.95)),
+        "fade from white": lambda: fade(shot, _WHITE, lambda at: _ramp(at, 0.0, 0.4)),
+        "fade to black": lambda: fade(shot, _BLACK, lambda at: _ramp(at, 0.95, 0.5)),
         "fade to black and back": lambda: fade(shot, _BLACK, _dip),
         "fade to white and back": lambda: fade(shot, _WHITE, _dip),
         "fade half to white and back": lambda: fade(shot, _WHITE, lambda at: 0.7 * _dip(at)),
@@ -57,12 +57,16 @@ def one_person_casts(shot: Shot) -> Mapping[str, MakeCast]:
         "dusk": lambda: scale_light(shot, lambda at: (1 - 0.8 * at, 1 - 0.75 * at, 1 - 0.6 * at)),
         "coloured lights": lambda: scale_light(shot, _cycle_colours),
         "light on and off": lambda: scale_light(
-            shot, lambda at: (0.3,) * 3 if int(at * 6) % 2 else (1.0,) * 3
+            shot, lambda at: _grey(0.3 if int(at * 6) % 2 else 1.0)
         ),
-        "flicker": lambda: scale_light(shot, lambda at: (0.6 + 0.4 * math.cos(2 * size * at),) * 3),
-        "stroboscope": lambda: scale_light(shot, lambda at: (1.0 - 0.8 * (int(at * size) % 3 == 0),) * 3),
+        "flicker": lambda: scale_light(shot, lambda at: _grey(0.6 + 0.4 * math.cos(2 * size * at))),
+        "stroboscope": lambda: scale_light(
+            shot, lambda at: _grey(0.2 if int(at * size) % 3 == 0 else 1.0)
+        ),
         "grey half-way": lambda: monochrome(shot, start=0.5),
-        "gamma changes": lambda: edit(shot, lambda p, at: _gamma(p, 2.2 if 0.3 < at < 0.7 else 1.0)),
+        "gamma changes": lambda: edit(
+            shot, lambda p, at: _gamma(p, 2.2 if 0.3 < at < 0.7 else 1.0)
+        ),
         "negative flash": lambda: edit(
             shot, lambda p, at: (255 - p).astype(np.uint8) if _is_picture(at, size, 0.5) else p
         ),
@@ -96,9 +100,7 @@ def one_person_casts(shot: Shot) -> Mapping[str, MakeCast]:
         "every fifth picture": lambda: shot[::5],
         "every fifth picture, warmer": lambda: scale_light(shot[::5], _step((1.15, 0.85, 0.55))),
         "dissolve to itself": lambda: dissolve(shot[: size // 2], shot[size // 2 :], size // 5),
-        "caption": lambda: cover(
-            shot, (0.0, 0.8, 1.0, 1.0), (240, 230, 40), start=0.5, end=0.9
-        ),
+        "caption": lambda: cover(shot, (0.0, 0.8, 1.0, 1.0), (240, 230, 40), start=0.5, end=0.9),
     }
 
 
@@ -117,8 +119,9 @@ def several_people_casts(one: Shot, other: Shot, third: Shot) -> Mapping[str, Ma
         "one cut": lambda: one[:half] + other[half:],
         "cut, late": lambda: one[: len(one) - part] + other[:part],
         "cut after a white flash": lambda: one[:half] + blank + other[half:],
-        "cut into other light": lambda: one[:half]
-        + scale_light(other, lambda _: (0.6, 0.5, 0.4))[half:],
+        "cut into other light": lambda: (
+            one[:half] + scale_light(other, lambda _: (0.6, 0.5, 0.4))[half:]
+        ),
         "cut to another face in the dark": lambda: scale_light(
             one[:half] + other[half:], lambda _: (0.25, 0.25, 0.25)
         ),
@@ -132,17 +135,18 @@ def several_people_casts(one: Shot, other: Shot, third: Shot) -> Mapping[str, Ma
         "dissolve, grey": lambda: monochrome(dissolve(one[: half + 12], other[half - 12 :], 25)),
         "wipe": lambda: wipe(one[: half + 6], other[half - 6 :], 12),
         "seats swapped over a cut": lambda: both[:half] + swapped[half:],
-        "seats swapped over a cut, warmer": lambda: both[:half]
-        + scale_light(swapped, lambda _: (1.15, 0.85, 0.6))[half:],
+        "seats swapped over a cut, warmer": lambda: (
+            both[:half] + scale_light(swapped, lambda _: (1.15, 0.85, 0.6))[half:]
+        ),
         "two, light changes": lambda: scale_light(both, _step((1.15, 0.8, 0.55))),
         "two, fade to black and back": lambda: fade(both, _BLACK, _dip),
-        "two, flicker": lambda: scale_light(both, lambda at: (0.6 + 0.4 * math.cos(200 * at),) * 3),
+        "two, flicker": lambda: scale_light(both, lambda at: _grey(0.6 + 0.4 * math.cos(200 * at))),
         "one half changes": lambda: both[:half] + side_by_side(one, third)[half:],
         "inset cuts": lambda: inset(
-            one, other[:half] + third[half:], left=0.62, top=0.55, share=0.37
+            one, other[:half] + third[half:], left=0.66, top=0.62, share=0.34
         ),
         "inset dissolves": lambda: inset(
-            one, dissolve(other[:half], third[half - 12 :], 12), left=0.02, top=0.5, share=0.4
+            one, dissolve(other[:half], third[half - 12 :], 12), left=0.0, top=0.62, share=0.34
         ),
         "three in turn": lambda: one[:part] + other[:part] + third[:part] + one[part:],
     }
@@ -156,15 +160,17 @@ def _alternate(one: Shot, other: Shot, run: int) -> Shot:
 
 
 def _ramp(at: float, one: float, zero: float) -> float:
-    """Rise from 0 at `one`'s far side to 1: linear between the two places, held outside."""
-    low, high = min(one, zero), max(one, zero)
-    share = min(max((at - low) / (high - low), 0.0), 1.0)
-    return share if one < zero else 1 - share
+    """Share that changes linearly from 1 at one place to 0 at another."""
+    return min(max((at - zero) / (one - zero), 0.0), 1.0)
 
 
 def _dip(at: float) -> float:
     """Rise from 0 to 1 around the middle of the shot, and fall again."""
     return min(max(1.3 - 6 * abs(at - 0.5), 0.0), 1.0)
+
+
+def _grey(gain: float) -> tuple[float, float, float]:
+    return gain, gain, gain
 
 
 def _step(gains: tuple[float, float, float]) -> Callable[[float], tuple[float, float, float]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, Float64Array, UInt8Array
 from tests.casts.shot import LabelledPicture, Place, Shot
 
 PixelEdit = Callable[[UInt8Array, float], UInt8Array]
@@ -25,13 +25,12 @@ def edit(shot: Shot, change: PixelEdit) -> Shot:
 
 def fade(shot: Shot, level: float, share_at: Callable[[float], float]) -> Shot:
     """Blend with a plain picture of a level; share_at: share of it at a place in the shot."""
-    plain = lambda pixels, at: blend(pixels, np.full_like(pixels, level), share_at(at))
-    return edit(shot, plain)
+    return edit(shot, lambda pixels, at: blend(pixels, np.full_like(pixels, level), share_at(at)))
 
 
 def scale_light(shot: Shot, gains_at: Callable[[float], tuple[float, float, float]]) -> Shot:
     """Multiply the colours; gains_at: red, green and blue gain at a place in the shot."""
-    return edit(shot, lambda pixels, at: to_pixels(pixels * np.float32(gains_at(at))))
+    return edit(shot, lambda pixels, at: to_pixels(pixels * np.array(gains_at(at), np.float32)))
 
 
 def monochrome(shot: Shot, *, start: float = 0.0) -> Shot:
@@ -54,8 +53,9 @@ def cover(
     start: float,
     end: float,
 ) -> Shot:
-    """Cover a part of the picture (left, top, right, bottom, as shares) for a while; it moves in
-    from below in a few pictures.
+    """Cover a part of the picture for a while; the cover comes from below in a few pictures.
+
+    Args: part: left, top, right, bottom, as shares of the picture.
     """
 
     def draw(pixels: UInt8Array, at: float) -> UInt8Array:
@@ -149,7 +149,7 @@ def blend(one: UInt8Array, other: UInt8Array, share: float) -> UInt8Array:
     return to_pixels(one * np.float32(1 - share) + other * np.float32(share))
 
 
-def to_pixels(values: Float32Array) -> UInt8Array:
+def to_pixels(values: Float32Array | Float64Array) -> UInt8Array:
     """Round to uint8."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 

@@ -1,5 +1,4 @@
-"""Score of a cast: purity of the tracks, switches and splits of the people, misses of the primary.
-"""
+"""Score of a cast: purity of tracks, switches and splits of people, misses of the primary."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from service.faces.detections import FaceFinder
 from tests.casts.shot import LabelledPicture, find_person
@@ -80,4 +80,4 @@ def _summarise(
 
 
 def _count_changes(tracks: list[int]) -> int:
-    return sum(one != other for one, other in zip(tracks, tracks[1:], strict=False))
+    return sum(one != other for one, other in pairwise(tracks))

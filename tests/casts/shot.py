@@ -53,9 +53,7 @@ Shot = tuple[LabelledPicture, ...]
 def render_person(seed: int, *, seconds: float, rate_hz: float, take: int = 0) -> Shot:
     """Render a person who speaks and turns before a camera of their own."""
     performance = Performance.from_seed(seed, seconds=seconds, take=take, with_occlusions=False)
-    renderer = PerformanceRenderer(
-        performance, Camera.from_seed(seed), height=HEIGHT, width=WIDTH
-    )
+    renderer = PerformanceRenderer(performance, Camera.from_seed(seed), height=HEIGHT, width=WIDTH)
     times = np.arange(round(seconds * rate_hz)) / rate_hz
     expressions = performance.expressions.sample(times)
     places = (Place(person=str(seed)),)
