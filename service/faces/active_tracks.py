@@ -41,6 +41,9 @@ REASSIGNMENT_MARGIN: Final = 0.8
 """An identity is reassigned when another is closer by this, in standard deviations."""
 IDENTITY_CHANGE_DISTANCE: Final = 1.7
 """A face in a new scene that is farther from its identity than this has another one."""
+SIMILAR_FACE: Final = 0.8
+SIMILAR_CHANGE_DISTANCE: Final = 2.0
+"""The same limit for a face whose structure is so similar."""
 MAX_MISMATCHES: Final = 3
 """Limit of mismatches in a row; a face in doubt then has another identity."""
 MIN_IDENTITY_SCORE: Final = 0.9
@@ -49,7 +52,7 @@ YOUNG_PICTURES: Final = 60
 """A track of fewer pictures may still turn out to be somebody who returned."""
 SAME_PLACE_OVERLAP: Final = 0.85
 """Boxes of one scene whose intersection is this share of their union are of one face."""
-SAME_FACE_SIMILARITY: Final = 0.8
+SAME_FACE_SIMILARITY: Final = 0.85
 """A face whose structure is this similar to the last picture's is the same one."""
 OTHER_FACE_SIMILARITY: Final = 0.5
 """A face whose structure, or whose surroundings', is less similar may be another one."""
@@ -221,7 +224,8 @@ class ActiveTracks:
                 each.identity.appearance.settle(number - 1)
                 each.is_doubted, each.mismatches = True, MAX_MISMATCHES - 1
             elif change is FaceChange.SCENE:
-                each.identity.leave_scene(number - 1)
+                each.identity.appearance.settle(number - 1)
+                each.identity.is_position_valid = False
                 ended.append(each)
             elif changing is not None:
                 each.identity.appearance.settle(number - changing)
@@ -249,10 +253,9 @@ class ActiveTracks:
                     each.identity, each.is_doubted = found, False
             if each.is_doubted:
                 strict_distance = each.identity.appearance.strict_distance(sample)
-                is_mismatch = (
-                    strict_distance > IDENTITY_CHANGE_DISTANCE
-                    and each.identity.appearance.similarity(sample) < SAME_FACE_SIMILARITY
-                )
+                is_similar = each.identity.appearance.similarity(sample) > SIMILAR_FACE
+                limit = SIMILAR_CHANGE_DISTANCE if is_similar else IDENTITY_CHANGE_DISTANCE
+                is_mismatch = strict_distance > limit
                 each.mismatches = each.mismatches + 1 if is_mismatch else 0
                 each.is_doubted = is_mismatch
                 if each.mismatches >= MAX_MISMATCHES:

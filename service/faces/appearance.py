@@ -157,7 +157,7 @@ class AppearanceModel:
         if not self._structures:
             self._learn(sample)
             return
-        if not np.isfinite(self._scene_traits).any():
+        if not self.is_light_known:
             self._scene_traits = sample.scene_traits
         self._pending.append(PendingSample(picture=picture, sample=sample))
         while self._pending[0].picture <= picture - PENDING_PICTURES:
@@ -197,6 +197,11 @@ class AppearanceModel:
         max_malus = _MAX_SIMILARITY_MALUS if is_comparable else _OTHER_POSE_MALUS
         bounded = float(np.clip(evidence, -max_bonus, max_malus))
         return (distance if np.isfinite(distance) else _UNSEEN_DISTANCE) + bounded
+
+    @property
+    def is_light_known(self) -> bool:
+        """Whether it is of a scene that lasts, whose light can be taken out."""
+        return bool(np.isfinite(self._scene_traits).any())
 
     def leave_scene(self, last_picture: int) -> None:
         """Learn from the observations up to the last picture of a scene; forget its light."""

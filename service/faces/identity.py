@@ -102,8 +102,8 @@ class Identity:
         is_nearby = (
             self.is_position_valid and pictures_absent <= RECENT_PICTURES and sides < NEARBY_SIDES
         )
-        # In one scene other colours mean another person, unless somebody was just lost there.
-        is_strict = self.is_position_valid and not is_nearby
+        # In one light other colours mean another person, unless somebody was just lost there.
+        is_strict = self.appearance.is_light_known and not is_nearby
         measure = self.appearance.strict_distance if is_strict else self.appearance.distance
         difference = measure(face.appearance)
         if math.isinf(difference) and is_nearby:
