@@ -49,8 +49,8 @@ _UNSEEN_DISTANCE: Final = 1.7
 _NEW_STRUCTURE_SIMILARITY: Final = 0.7
 _MAX_STRUCTURES: Final = 5
 
-COLOUR_CHANGE_THRESHOLD: Final = 14.0
-"""Mean change of a face's colours from picture to picture, of 255, that may be a change of face."""
+COLOUR_CHANGE_THRESHOLD: Final = 10.0
+"""Mean change of colours, of 255, beyond that of the light, that may be a change of face."""
 _SAMPLE_POINTS: Final = np.array(
     [10, 151, 9, 6, 1, 50, 280, 205, 425, 199, 152, 105, 334, 70, 300, 234, 454, 61, 291, 58, 288]
 )
