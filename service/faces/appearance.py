@@ -200,7 +200,7 @@ class AppearanceModel:
 
     @property
     def is_light_known(self) -> bool:
-        """Whether it is of a scene that lasts, whose light can be taken out."""
+        """True in a scene whose light is known and can be taken out."""
         return bool(np.isfinite(self._scene_traits).any())
 
     def leave_scene(self, last_picture: int) -> None:

@@ -30,7 +30,7 @@ class SceneLight:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is light and contrast enough to see colours by."""
+        """True where there is light and contrast enough for colours."""
         return bool(self.std.min() >= _MIN_STD)
 
     def normalise(self, colours: Float32Array) -> Float32Array:
