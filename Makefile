@@ -115,8 +115,13 @@ clean: ## Remove the environment, everything unpacked and every output.
 	rm -rf $(VENV) $(RUNTIME) out model_repository/*/1/model.pt $(PROVENANCE)
 
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements/constraints.txt
-	@$(PYTHON) deploy/provision/environment.py $(VENV) requirements/constraints.txt
-	@touch $@
+	@$(PYTHON) -m deploy.provision.environment $(VENV) requirements/constraints.txt
+	@pwd > $@
+
+# A checkout that was moved or copied: its environment points to the old folder.
+ifneq ($(shell [ -L $(VENV) ] || cat $(INSTALLED) 2>/dev/null),$(shell [ -L $(VENV) ] || [ ! -e $(INSTALLED) ] || pwd))
+.PHONY: $(INSTALLED)
+endif
 
 $(TRITON): $(INSTALLED) deploy/provision/triton.py deploy/triton/pytorch/model.py
 	@$(BIN)/python -m deploy.provision.triton $(RUNTIME)/triton

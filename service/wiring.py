@@ -30,7 +30,7 @@ from service.jobs.worker.consumer import run_consumer
 from service.jobs.worker.job_runner import Analyse, JobRunner
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimation import EstimationParameters
-from service.pipeline.provenance import read_provenance, read_weight_hashes
+from service.pipeline.provenance import read_provenance, read_weight_flags, read_weight_hashes
 from service.settings import Settings
 from service.streaming.resume.checkpoint_store import CheckpointStore
 from service.streaming.stream_manager import StreamManager
@@ -87,6 +87,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
             extractor=extractor,
             inference=inference,
             weights=partial(read_weight_hashes, settings),
+            weight_flags=partial(read_weight_flags, settings),
             checkpoint_store=checkpoint_store,
             metrics=metrics,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -89,6 +90,7 @@ def _create_store(bucket: BucketConfig) -> S3Store:
     }
     if bucket.endpoint:
         config["endpoint"] = _build_endpoint(bucket)
+        _reach_loopback_directly(config["endpoint"])
     if bucket.region:
         config["region"] = bucket.region
     return S3Store(
@@ -105,6 +107,15 @@ def _create_store(bucket: BucketConfig) -> S3Store:
         },
         retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": timeout},
     )
+
+
+def _reach_loopback_directly(endpoint: str) -> None:
+    """Exempt an endpoint on this machine from the environment's proxies, which obstore reads."""
+    host = urlsplit(endpoint).hostname or ""
+    if host != "localhost" and not host.startswith("127.") and host != "::1":
+        return
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
 
 
 def _build_endpoint(bucket: BucketConfig) -> str:

@@ -6,9 +6,9 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable, Generator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -19,7 +19,9 @@ from rich.table import Table
 from service.auth.authenticator import requires_keys
 from service.cli import keys
 from service.cli.console import STDERR, exit_on_error, load_settings, print_status
+from service.cli.output_file import open_output
 from service.domain.clip import AnalysisProgress
+from service.domain.media import Flag
 from service.domain.options import AnalysisOptions, FaceSelection
 from service.errors import ResultFormatUnknown
 from service.pipeline.provenance import read_provenance
@@ -28,6 +30,7 @@ from service.results.formats import JSON, find_format
 from service.results.plot import PLOT_SUFFIXES, plot_result
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.redaction import redact
 from service.wiring import open_clip_analyzer, start_gateway, start_worker
 
 app = typer.Typer(
@@ -104,25 +107,35 @@ def annotate(
     """
     from service.embedded.stack import open_triton  # an extra that the image leaves out
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no half file is left
     options = AnalysisOptions(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
     with exit_on_error():
         find_format(output.suffix)
         _check_plot_suffix(plot)
-        with (
-            open_triton(load_settings(), on_start=print_status) as settings,
-            _progress_bar() as on_progress,
-        ):
-            result = asyncio.run(_annotate(clip, options, settings, on_progress))
-        _write_result(result, output)
-        if plot is not None:
-            _write_plot(result, plot)
+        with open_output(output) as file, open_output(plot) if plot else nullcontext() as picture:
+            with (
+                open_triton(load_settings(), on_start=print_status) as settings,
+                _progress_bar() as on_progress,
+            ):
+                result = asyncio.run(_annotate(clip, options, settings, on_progress))
+            file.writelines(find_format(output.suffix).write(result))
+            if plot is not None and picture is not None:
+                _write_plot(result, picture, plot.suffix)
         flags = f" ({', '.join(result.flags)})" if result.flags else ""
         print_status(f"{len(result.frames)} frames{flags} in {output}")
+        if Flag.DRAWN_WEIGHTS in result.flags:
+            print_status(
+                "The weights have learnt from drawings only: on a real face these numbers mean "
+                "nothing."
+            )
 
 
 @app.command()
 def settings() -> None:
-    """Print every setting as a line of an env file, with its description above it."""
+    """Print every setting as a line of an env file, with its description above it.
+
+    Passwords in URLs are printed as ***.
+    """
     with exit_on_error():
         current = load_settings()
         for name, field in Settings.model_fields.items():
@@ -133,7 +146,7 @@ def settings() -> None:
 
 
 def _format_value(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else redact(str(value))
 
 
 async def _annotate(
@@ -153,14 +166,6 @@ async def _annotate(
         return builder.build()
 
 
-def _write_result(result: AnalysisResult, path: Path) -> None:
-    """Write a result in the format of its file name; raises ResultFormatUnknown."""
-    result_format = find_format(path.suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.writelines(result_format.write(result))
-
-
 def _check_plot_suffix(path: Path | None) -> None:
     """Raise ResultFormatUnknown if no plot can be written to a file of this name."""
     if path is not None and path.suffix.lower() not in PLOT_SUFFIXES:
@@ -168,10 +173,10 @@ def _check_plot_suffix(path: Path | None) -> None:
         raise ResultFormatUnknown(f"plots are drawn as {offered}, not as {path.suffix!r}")
 
 
-def _write_plot(result: AnalysisResult, path: Path) -> None:
-    """Plot a result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plot_result(json.loads(b"".join(JSON.write(result))), path)
+def _write_plot(result: AnalysisResult, file: BinaryIO, suffix: str) -> None:
+    """Plot a result in the format of a file suffix."""
+    document = json.loads(b"".join(JSON.write(result)))
+    plot_result(document, file, image_format=suffix.lower().removeprefix("."))
 
 
 @contextmanager

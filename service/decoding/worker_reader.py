@@ -20,6 +20,7 @@ from service.decoding.forkserver.client import Forkserver
 from service.decoding.forkserver.worker_process import WorkerProcess
 from service.decoding.protocol.messages import (
     PREFIX,
+    ExtractionFailed,
     InputExhausted,
     WorkerMessage,
     decode_message,
@@ -100,7 +101,12 @@ class WorkerReader:
             if isinstance(reason, DecoderCrashed):
                 self._forkserver.replace()
             raise reason from error
-        return decode_message(prefix, content, max_frames=self._max_frames)
+        try:
+            return decode_message(prefix, content, max_frames=self._max_frames)
+        except DecoderCrashed:
+            if prefix.type is ExtractionFailed:
+                await self._diagnose_exit()  # logs the traceback
+            raise
 
     def kill_stalled(self) -> None:
         """Kill the decode process; `read` then raises DecoderTimedOut."""

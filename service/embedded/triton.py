@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import secrets
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import psutil
@@ -19,8 +21,11 @@ from service.errors import EmbeddedServerNotStarted
 
 _START_SECONDS: Final = 180.0
 _EXIT_SECONDS: Final = 8
+_BINARY: Final = "pytriton/tritonserver/bin/tritonserver"
 _SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108 - where Linux lists shared memory
 _REGION_PREFIX: Final = "circumplex-triton"
+_PLAIN_PATH: Final = re.compile(r"[\w./+-]+", re.ASCII)
+_LINKS_PARENT: Final = "/tmp"  # noqa: S108 - a private folder is created in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +56,37 @@ def run_triton(
     Args: server_dir: unpacked by `deploy.provision.triton`; repository: with exported models.
     Raises: EmbeddedServerNotStarted.
     """
+    _require_installed(server_dir.resolve(), repository.resolve())
     chosen = _choose_ports(ports or TritonPorts())
     with (
         shared_memory_prefix() as prefix,
+        _plain_path(server_dir.resolve()) as server,
+        _plain_path(repository.resolve()) as models,
         run_process(
             "Triton",
-            build_triton_command(server_dir.resolve(), repository.resolve(), chosen, prefix),
+            build_triton_command(server, models, chosen, prefix),
             is_ready=lambda: is_triton_ready(chosen.http),
             log_file=logs_dir / "triton.log",
             start_seconds=_START_SECONDS,
-            environment=build_triton_environment(server_dir.resolve()),
+            environment=build_triton_environment(server),
         ),
     ):
         yield chosen
+
+
+@contextmanager
+def _plain_path(folder: Path) -> Generator[Path]:
+    """Yield a path of `folder` that needs no quoting in a shell: itself, or a link for the time.
+
+    Triton starts the processes of its Python backend by a shell command with unquoted paths.
+    """
+    if _PLAIN_PATH.fullmatch(str(folder)):
+        yield folder
+        return
+    with TemporaryDirectory(dir=_LINKS_PARENT, prefix="circumplex-triton-") as links:
+        link = Path(links, "folder")
+        link.symlink_to(folder)
+        yield link
 
 
 @contextmanager
@@ -108,17 +131,9 @@ def _choose_ports(ports: TritonPorts) -> TritonPorts:
 def build_triton_command(
     server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
 ) -> list[str]:
-    """Command line of Triton; prefix: of its shared memory's names.
-
-    Raises: EmbeddedServerNotStarted: Triton or a model is missing.
-    """
-    binary = server_dir / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    if not binary.is_file():
-        raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
-    if missing := _find_unexported_models(repository):
-        raise EmbeddedServerNotStarted(f"not exported: {' '.join(missing)}; run `make setup`")
+    """Command line of Triton; prefix: of its shared memory's names."""
     return [
-        str(binary),
+        str(server_dir / _BINARY),
         *("--model-repository", str(repository)),
         *("--backend-directory", str(server_dir / "backends")),
         *("--http-address", LOOPBACK, "--http-port", str(ports.http)),
@@ -128,6 +143,14 @@ def build_triton_command(
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
     ]
+
+
+def _require_installed(server_dir: Path, repository: Path) -> None:
+    """Raise EmbeddedServerNotStarted where Triton or the file of a model is missing."""
+    if not (server_dir / _BINARY).is_file():
+        raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
+    if missing := _find_unexported_models(repository):
+        raise EmbeddedServerNotStarted(f"not exported: {' '.join(missing)}; run `make setup`")
 
 
 def _find_unexported_models(repository: Path) -> list[str]:

@@ -8,9 +8,11 @@ decides a status.
     ├── RequestError              the request is at fault; nothing was queued
     │   ├── RequestInvalid            invalid field or parameter
     │   ├── ClipFieldMissing          form without a file field `clip`
+    │   ├── FormTooLarge              form with too much beside the clip
     │   ├── Unauthenticated           API key missing, unknown, revoked or expired
     │   ├── ScopeMissing              API key without the scope
     │   ├── OriginRefused             browser page of a foreign origin
+    │   ├── HostRefused               name in `Host` that is not the gateway's
     │   ├── RateExceeded              rate limit of the API key
     │   ├── QuotaExceeded             quota of the API key
     │   ├── MediaTypeUnsupported      body that is no upload
@@ -42,6 +44,7 @@ decides a status.
     │   ├── ClipTruncated             index of the container missing
     │   ├── ClipWithoutVideo          no video stream
     │   ├── ClipWithoutFrames         no frame that can be decoded
+    │   ├── ClipEncrypted             encrypted video
     │   ├── MediaStreamUnknown        no stream of the kind with the index
     │   ├── ClipTooLong               more seconds or frames than allowed
     │   ├── ClipTooManyPixels         larger frames than allowed
@@ -63,6 +66,7 @@ decides a status.
         ├── FaceModelsMissing         face models not installed
         ├── ModelsMissing             no exported models
         ├── EmbeddedServerNotStarted  server of the embedded stack did not start
+        ├── OutputNotWritable         output file of a command cannot be written
         ├── EmbeddedServerStopped     server of the embedded stack stopped
         ├── AccessModeUnset           reachable from other machines without an access mode
         ├── AuditUnwritable           audit file cannot be opened
@@ -79,6 +83,7 @@ from service.errors.base import (
 )
 from service.errors.clips import (
     AttemptsExhausted,
+    ClipEncrypted,
     ClipError,
     ClipNotMedia,
     ClipTooLong,
@@ -95,7 +100,9 @@ from service.errors.requests import (
     ClipEmpty,
     ClipFieldMissing,
     ClipTooLarge,
+    FormTooLarge,
     HeadTooLarge,
+    HostRefused,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     JobFinished,
@@ -139,6 +146,7 @@ from service.errors.services import (
     InferenceUnavailable,
     InternalError,
     ModelsMissing,
+    OutputNotWritable,
     QueueFull,
     QueueUnavailable,
     ServiceError,
@@ -156,6 +164,7 @@ __all__ = [
     "AuditUnwritable",
     "CircumplexError",
     "ClipEmpty",
+    "ClipEncrypted",
     "ClipError",
     "ClipFieldMissing",
     "ClipNotMedia",
@@ -173,9 +182,11 @@ __all__ = [
     "EmbeddedServerNotStarted",
     "EmbeddedServerStopped",
     "FaceModelsMissing",
+    "FormTooLarge",
     "GatewayDraining",
     "GrpcServerNotStarted",
     "HeadTooLarge",
+    "HostRefused",
     "IdempotencyKeyInUse",
     "IdempotencyKeyReused",
     "InferenceFailed",
@@ -189,6 +200,7 @@ __all__ = [
     "MethodNotAllowed",
     "ModelsMissing",
     "OriginRefused",
+    "OutputNotWritable",
     "QueueFull",
     "QueueUnavailable",
     "QuotaExceeded",

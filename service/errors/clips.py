@@ -37,6 +37,12 @@ class ClipWithoutFrames(ClipError):
     code = "clip_without_frames"
 
 
+class ClipEncrypted(ClipError):
+    """The video is encrypted."""
+
+    code = "clip_encrypted"
+
+
 class MediaStreamUnknown(ClipError):
     """The file has no stream of the requested kind with this index."""
 

@@ -100,6 +100,13 @@ class EmbeddedServerNotStarted(ServiceError):
     code = "part_not_started"
 
 
+class OutputNotWritable(ServiceError):
+    """A command cannot write its output file."""
+
+    code = "output_not_writable"
+    retryable = False
+
+
 class EmbeddedServerStopped(ServiceError):
     """A server of the embedded stack stopped."""
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, cast
+from typing import Final
 
 import cv2
 import numpy as np
-from av.sidedata.sidedata import SideData, Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.domain.array_types import UInt8Array
+from service.media.orientation import Orientation, OrientationReader
 
 FIELD_ORDERS: Final = {1: "progressive", 2: "top", 3: "bottom", 4: "bottom", 5: "top"}
 """Field that is displayed first, by FFmpeg's AVFieldOrder."""
@@ -75,8 +74,6 @@ _ROTATIONS: Final = {
     180: cv2.ROTATE_180,
     270: cv2.ROTATE_90_CLOCKWISE,
 }
-_ANGLE_TOLERANCE_DEGREES: Final = 1.0
-"""Angles this close to a quarter turn count as one: matrices hold rounded sines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +126,22 @@ def read_colours(frame: VideoFrame) -> Colours:
 
 
 def read_frame_format(
-    frame: VideoFrame, context: VideoCodecContext, aspect: Fraction | None
+    frame: VideoFrame,
+    context: VideoCodecContext,
+    aspect: Fraction | None,
+    orientations: OrientationReader,
 ) -> FrameFormat:
-    """Format of a frame; `context`: its decoder's, `aspect`: the container's."""
+    """Format of a frame.
+
+    Args: context: its decoder's; aspect: the container's; orientations: of the stream's frames.
+    """
     return FrameFormat(
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         aspect=aspect or context.sample_aspect_ratio or None,
-        orientation=read_orientation(frame),
+        orientation=orientations.read(frame),
         colours=read_colours(frame),
     )
 
@@ -147,42 +150,6 @@ def is_bottom_field_first(context: VideoCodecContext) -> bool:
     """Check whether the bottom field of interlaced frames is displayed first; default: top."""
     order = FIELD_ORDERS.get(context.field_order)
     return order == "bottom" or (order is None and context.name in _BOTTOM_FIRST_CODECS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orientation:
-    """Transform for display: mirror left to right, then rotate counter-clockwise."""
-
-    degrees: int = 0
-    """0 to 359."""
-    mirrored: bool = False
-
-
-UPRIGHT: Final = Orientation()
-
-
-def read_orientation(frame: VideoFrame) -> Orientation:
-    """Orientation by a frame's display matrix; its scaling and translation are ignored."""
-    carried = cast(Mapping[Type, SideData], frame.side_data)
-    matrix = carried.get(Type.DISPLAYMATRIX)
-    return (
-        UPRIGHT
-        if matrix is None
-        else parse_display_matrix(np.frombuffer(bytes(matrix), np.int32).tolist())
-    )
-
-
-def parse_display_matrix(matrix: list[int]) -> Orientation:
-    """Orientation of nine numbers in FFmpeg's order: (x, y) maps to (ax + cy, bx + dy), y down."""
-    a, b, _, c, d, *_ = matrix
-    mirrored = a * d - b * c < 0
-    across = (-a, -b) if mirrored else (a, b)
-    if across == (0, 0):
-        return UPRIGHT
-    degrees = -math.degrees(math.atan2(across[1], across[0]))
-    quarter = 90 * round(degrees / 90)
-    near = abs(degrees - quarter) <= _ANGLE_TOLERANCE_DEGREES
-    return Orientation(degrees=(quarter if near else round(degrees)) % 360, mirrored=mirrored)
 
 
 def compute_square_pixel_size(

@@ -21,6 +21,7 @@ from service.media.frame_format import (
     read_frame_format,
     to_display,
 )
+from service.media.orientation import OrientationReader
 
 _JPEG_MAGIC: Final = b"\xff\xd8"
 _SIZE_MARKERS: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -60,6 +61,7 @@ class JpegReader:
     def __init__(self, *, max_pixels: int) -> None:
         self._max_pixels = max_pixels
         self._converter = RgbConverter(threads=1)
+        self._orientations = OrientationReader()
         context = CodecContext.create("mjpeg", "r")
         context.thread_count = 1
         # as for clips: decoders allocate padded pictures
@@ -109,7 +111,7 @@ class JpegReader:
         return next(iter(frames), None)
 
     def _convert(self, frame: VideoFrame) -> UInt8Array:
-        frame_format = read_frame_format(frame, self._context, None)
+        frame_format = read_frame_format(frame, self._context, None, self._orientations)
         width, height = compute_display_size(
             frame_format.width, frame_format.height, frame_format.aspect, frame_format.orientation
         )

@@ -143,6 +143,11 @@ def read_stream_duration_seconds(stream: VideoStream | AudioStream) -> float | N
     return None if tagged is None else max(tagged - (read_start_seconds(stream) or 0.0), 0.0)
 
 
+def declares_file_duration(container: InputContainer, stream: VideoStream) -> bool:
+    """Check whether the duration of a stream is the file's; ASF declares no other."""
+    return container.format.name == "asf" or read_stream_duration_seconds(stream) is None
+
+
 def read_container_duration_seconds(container: InputContainer) -> float | None:
     """Duration that is declared for the file as a whole."""
     return (

@@ -34,10 +34,11 @@ from service.media.frame_format import (
 from service.media.frame_times import FrameClock
 from service.media.media_info import (
     ClipLimits,
+    declares_file_duration,
     read_duration_seconds,
     read_start_seconds,
-    read_stream_duration_seconds,
 )
+from service.media.orientation import OrientationReader
 
 TRUNCATION_SECONDS: Final = 0.5
 """A clip whose frames end this long before their declared end counts as truncated."""
@@ -90,6 +91,7 @@ class VideoReader:
         self._container_aspect = read_aspect(stream)
         self._decoder = StreamDecoder(container, stream)
         self._converter = RgbConverter(threads=threads)
+        self._orientations = OrientationReader()
         self._clock = FrameClock(stream)
         self._counts = _Counts()
         self._frame_format: FrameFormat | None = None
@@ -156,7 +158,9 @@ class VideoReader:
 
     def _record_format(self, frame: VideoFrame) -> FrameFormat:
         """Count a frame's anomalies; returns its format."""
-        frame_format = read_frame_format(frame, self._stream.codec_context, self._container_aspect)
+        frame_format = read_frame_format(
+            frame, self._stream.codec_context, self._container_aspect, self._orientations
+        )
         counts, before = self._counts, self._frame_format
         if before is not None:
             counts.size_changes += frame_format.shape != before.shape
@@ -203,8 +207,11 @@ class VideoReader:
 
     def _ends_early(self) -> bool:
         declared = read_duration_seconds(self._container, self._stream)
-        only_container = read_stream_duration_seconds(self._stream) is None
-        if declared is None or (only_container and self._container.streams.audio):
+        is_of_file = declares_file_duration(self._container, self._stream)
+        if declared is None or (is_of_file and self._container.streams.audio):
             return False
         begins = read_start_seconds(self._stream) or 0.0
-        return begins + declared - self._last_end > TRUNCATION_SECONDS
+        # a file's duration counts from its first frame, or from 0 though that comes later
+        counts_from_zero = is_of_file and declared > begins
+        end = declared if counts_from_zero else begins + declared
+        return end - self._last_end > TRUNCATION_SECONDS

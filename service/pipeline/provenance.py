@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from service.domain.media import Flag
+from service.domain.weight_flags import DRAWN, find_weight_flags
 from service.errors import ModelsMissing
 from service.settings import Settings
 
@@ -26,13 +29,15 @@ _VERSIONED_PACKAGES: Final = (
 def read_provenance(settings: Settings) -> dict[str, Any]:
     """Read the provenance of results made with these settings.
 
-    Returns: the export's provenance (preset, training, weights by model), the method's
-    parameters, the face models' hashes and the software's versions.
+    Returns: the export's provenance (preset, training, weights by model), what its weights have
+    learnt from (`domain`: "drawn" or None, not known), the method's parameters, the face models'
+    hashes and the software's versions.
     Raises: ModelsMissing: no models have been exported.
     """
     models = _read_exported(settings)
     return {
         **models,
+        "domain": _find_domain(models),
         "method": {
             "window_frames": settings.window_frames,
             "hop_frames": settings.hop_frames,
@@ -44,10 +49,20 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
     }
 
 
+def read_weight_flags(settings: Settings) -> frozenset[Flag]:
+    """Read the caveats of the exported weights. Raises: ModelsMissing."""
+    return find_weight_flags({"domain": _find_domain(_read_exported(settings))})
+
+
 def read_weight_hashes(settings: Settings) -> dict[str, str]:
     """Read the SHA-256 of each model's weights. Raises: ModelsMissing."""
     models: dict[str, Any] = _read_exported(settings)["models"]
     return {name: model["weights_sha256"] for name, model in models.items()}
+
+
+def _find_domain(models: Mapping[str, Any]) -> str | None:
+    """A synthetic world, of whose people the held-out figures are, is drawn."""
+    return DRAWN if "world" in (models.get("held_out") or {}) else None
 
 
 def _read_exported(settings: Settings) -> dict[str, Any]:

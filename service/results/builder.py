@@ -26,6 +26,7 @@ from service.domain.clip import (
 )
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
+from service.domain.weight_flags import find_weight_flags
 from service.errors import InternalError
 
 SCHEMA: Final = "circumplex.result.v1"
@@ -87,7 +88,7 @@ class ResultBuilder:
             media=self._media,
             anomalies=self._closed.anomalies,
             provenance=self._provenance,
-            flags=self._closed.flags,
+            flags=tuple(sorted({*self._closed.flags, *find_weight_flags(self._provenance)})),
             faces=self._faces,
             frames=frames,
             track=primary,

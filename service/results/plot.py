@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _TRUTH_LINE: Final[Mapping[str, Any]] = {
     "label": "truth",
 }
 _MAX_POINTS: Final = 4_000
+_UNTRAINED: Final = "untrained weights: the numbers mean nothing yet"
+_DRAWN: Final = "weights learnt from drawings: real faces mean nothing to them"
 _QUADRANTS: Final = (
     (0.52, 0.52, "excited"),
     (-0.52, 0.52, "tense"),
@@ -57,11 +59,16 @@ class PlottingNotInstalled(ImportError):
 
 
 def plot_result(
-    result: Mapping[str, object], path: Path, *, truth: GroundTruth | None = None
+    result: Mapping[str, object],
+    target: Path | BinaryIO,
+    *,
+    image_format: str | None = None,
+    truth: GroundTruth | None = None,
 ) -> None:
-    """Plot a JSON result into an image file, of the format of its suffix (png, svg, pdf).
+    """Plot a JSON result into an image file.
 
-    Args: truth: true values to compare with.
+    Args: image_format: "png", "svg" or "pdf"; None: that of the path's suffix. truth: true values
+        to compare with.
     Raises: PlottingNotInstalled: matplotlib is missing.
     """
     figure = _make_figure()
@@ -77,7 +84,7 @@ def plot_result(
     _draw_circumplex(circle)
     _draw_path(figure, circle, data)
     _write_captions(figure, result, data)
-    figure.savefig(path)
+    figure.savefig(target, format=image_format)
 
 
 def _make_figure() -> Any:
@@ -130,9 +137,12 @@ def _write_captions(figure: Any, result: Mapping[str, Any], data: _PlotData) -> 
     figure.text(0.06, 0.885, caption, fontsize=10, color=_MUTED_COLOUR)
     figure.text(0.06, 0.025, "line: smoothed · thin: raw · band: spread of the folds · "
                 "grey: face not found", fontsize=9, color=_MUTED_COLOUR)  # fmt: skip
-    if result.get("provenance", {}).get("training") == "untrained":
-        figure.text(0.975, 0.935, "untrained weights: the numbers mean nothing yet", ha="right",
-                    fontsize=11, fontweight="bold", color="#b3261e")  # fmt: skip
+    provenance = result.get("provenance", {})
+    warning = _UNTRAINED if provenance.get("training") == "untrained" else None
+    warning = _DRAWN if provenance.get("domain") == "drawn" else warning
+    if warning is not None:
+        figure.text(0.975, 0.935, warning, ha="right", fontsize=11, fontweight="bold",
+                    color="#b3261e")  # fmt: skip
     if result.get("flags"):
         figure.text(0.975, 0.025, "flags: " + ", ".join(result["flags"]), ha="right",
                     fontsize=9, color="#b3261e")  # fmt: skip

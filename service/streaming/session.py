@@ -70,11 +70,13 @@ class Session:
         inference: Inference,
         checkpoint_writer: CheckpointWriter,
         pacer: ResultPacer,
+        weight_flags: frozenset[Flag],
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self.resume_point = resume_point
         self.response_queue = ResponseQueue(settings.stream_unread_results)
+        self._weight_flags = weight_flags
         self._metrics = metrics
         self._extraction = extraction
         self._credits = FrameCredits(FRAMES_IN_FLIGHT)
@@ -168,7 +170,7 @@ class Session:
     def build_summary(self) -> StreamCompleted:
         """Return the summary, without latencies; complete once all results are final."""
         tracks = self._final_stage.estimation.tracks
-        flags = {*(self._clip_closed.flags if self._clip_closed else ())}
+        flags = {*self._weight_flags, *(self._clip_closed.flags if self._clip_closed else ())}
         if tracks.primary_track is None:
             flags.add(Flag.NO_FACE)
         if tracks.is_crowded:

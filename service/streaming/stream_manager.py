@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from service.domain.caller import Caller
+from service.domain.media import Flag
 from service.domain.ports import Inference, StreamExtraction, StreamExtractor
 from service.errors import GatewayDraining, InferenceUnavailable, StreamIdle, StreamOutOfOrder
 from service.settings import Settings
@@ -56,6 +57,7 @@ class StreamManager:
         extractor: StreamExtractor,
         inference: Inference,
         weights: Callable[[], Mapping[str, str]],
+        weight_flags: Callable[[], frozenset[Flag]] = frozenset,
         checkpoint_store: CheckpointStore,
         metrics: Metrics,
     ) -> None:
@@ -64,6 +66,7 @@ class StreamManager:
         self._inference = BatchedInference(inference)
         self._pacer = ResultPacer()
         self._weights = weights
+        self._weight_flags = weight_flags
         self._checkpoint_store = checkpoint_store
         self._metrics = metrics
         self._admission = AdmissionControl(settings, metrics)
@@ -236,6 +239,7 @@ class StreamManager:
             inference=self._inference,
             checkpoint_writer=checkpoint_writer,
             pacer=self._pacer,
+            weight_flags=self._weight_flags(),
             settings=self._settings,
             metrics=self._metrics,
         )

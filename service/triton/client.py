@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 _LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _READY_TIMEOUT_SECONDS: Final = 2.0
 _CHANNEL_OPTIONS: Final = [
+    # Triton is a part of the service: a proxy of the environment is not meant for it.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", 2**31 - 1),
     ("grpc.max_receive_message_length", 2**31 - 1),
     ("grpc.max_reconnect_backoff_ms", 2_000),

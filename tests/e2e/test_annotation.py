@@ -98,6 +98,22 @@ def test_local_command_gives_the_same_file_as_the_service(
     assert output.read_bytes() == served
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "75 frames" in completed.stderr
+    assert "WARNING" not in completed.stderr
+
+
+def test_local_command_finds_out_before_the_work_that_it_cannot_write(
+    stack: Stack, talking_clip: Path, tmp_path: Path
+) -> None:
+    completed = subprocess.run(
+        [sys.executable, "-m", "service", "annotate", talking_clip, "-o", talking_clip / "a.csv"],
+        env=settings_to_environment(stack.settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 1
+    assert "output_not_writable" in completed.stderr
+    assert "frames" not in completed.stderr
 
 
 def test_clip_longer_than_a_window_has_a_row_for_every_frame(

@@ -1,10 +1,11 @@
-"""The demo, `python -m deploy.demo`, as `make demo` runs it."""
+"""The demo, `python -m deploy.demo`, as `make demo` runs it, in an unusual folder and network."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,26 +24,38 @@ from training.synthetic.clip import create_demo_performance
 ROOT = Path(__file__).resolve().parents[2]
 MIN_CCC = 0.5
 """For one actor of ten seconds; over many actors the shipped weights reach more."""
+UNUSUAL_NAME = "Grüße mit  Leerzeichen & 'Zitat' (日本)"
+DEAD_PROXIES = {
+    "http_proxy": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": " .example.org,[::1]:80,",
+}
 
 
 def test_demo_annotates_its_clip_and_writes_every_output(
     triton_dir: Path, shipped_repository: Path, tmp_path: Path
 ) -> None:
+    folder = tmp_path / UNUSUAL_NAME
+    shutil.copytree(shipped_repository, folder / "models")
     settings = Settings(
         runtime_dir=triton_dir.parent,
         face_models_dir=triton_dir.parent / "faces",
-        model_repository=shipped_repository,
+        model_repository=folder / "models",
     )
     completed = subprocess.run(
         [sys.executable, "-m", "deploy.demo"],
-        cwd=tmp_path,
-        env=os.environ | settings_to_environment(settings) | {"PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        env=os.environ
+        | DEAD_PROXIES
+        | settings_to_environment(settings)
+        | {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
         capture_output=True,
         text=True,
         check=False,
     )
     assert completed.returncode == 0, completed.stderr
-    out = tmp_path / "out"
+    out = folder / "out"
     with av.open(str(out / "demo.mp4")) as container:
         frames = sum(1 for _ in container.decode(video=0))
         codecs = {stream.codec_context.name for stream in container.streams}

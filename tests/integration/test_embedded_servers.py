@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,12 @@ import redis
 
 from service.embedded.process import LOOPBACK, find_free_ports, run_process
 from service.embedded.redis import run_redis
-from service.embedded.triton import TritonPorts, run_triton, shared_memory_prefix
+from service.embedded.triton import (
+    TritonPorts,
+    is_triton_ready,
+    run_triton,
+    shared_memory_prefix,
+)
 from service.errors import EmbeddedServerNotStarted
 
 PARENT_PROGRAM = """
@@ -173,3 +179,15 @@ def test_a_model_process_that_waits_for_a_dead_server_is_killed() -> None:
     assert waiting.wait(timeout=10) == -signal.SIGKILL
     assert waiting.stdin is not None
     waiting.stdin.close()
+
+
+def test_triton_serves_from_a_folder_with_an_unusual_name(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Grüße mit  Leerzeichen & 'Zitat' $HOME"
+    server_dir, repository = folder / "triton", folder / "models"
+    folder.mkdir()
+    server_dir.symlink_to(triton_dir)
+    shutil.copytree(mini_repository, repository)
+    with run_triton(server_dir=server_dir, repository=repository, logs_dir=folder) as ports:
+        wait_until(lambda: is_triton_ready(ports.http))

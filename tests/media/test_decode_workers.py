@@ -79,6 +79,18 @@ async def test_fatal_signal_maps_to_a_typed_error(
     assert not decode_worker_pids()
 
 
+async def test_unexpected_error_is_reported_with_its_text_and_logged(
+    reader: Reader, short_clip: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_many = 2**40  # PyAV cannot pass it to FFmpeg
+    with pytest.raises(DecoderCrashed, match="OverflowError: ") as raised:
+        await reader.read(short_clip, decode_threads=too_many)
+    assert not raised.value.retryable
+    assert "Traceback" in caplog.text
+    assert not decode_worker_pids()
+    assert len(await reader.read(short_clip)) == 3
+
+
 READ_TIMEOUTS = ReadTimeouts(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=1)
 
 

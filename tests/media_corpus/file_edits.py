@@ -23,6 +23,17 @@ def rename_file(name: str, to: str) -> Callable[[Path], None]:
     return step
 
 
+def rename_duration_tags(name: str) -> Callable[[Path], None]:
+    """Rename Matroska's DURATION tags, so that the file alone declares a duration."""
+
+    def step(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        assert b"DURATION" in content
+        (folder / name).write_bytes(content.replace(b"DURATION", b"SOMETHIN"))
+
+    return step
+
+
 def drop_first_packets(name: str, share: float) -> Callable[[Path], None]:
     """Drop the first packets of a transport stream, a share of all."""
 

@@ -31,7 +31,7 @@ FORMATS = {
     "windows media": ("a.wmv", f"{VIDEO_SOURCE} {AUDIO_SOURCE} -c:v wmv2 -g 5 -c:a wmav2 a.wmv"),
     "ogg": ("a.ogv", f"{VIDEO_SOURCE} {AUDIO_SOURCE} -c:v libtheora -g 5 -c:a libvorbis a.ogv"),
 }
-SUFFIXES_WITHOUT_END_MARK = (".ts", ".mpg", ".flv", ".wmv")
+SUFFIXES_WITHOUT_END_MARK = (".ts", ".mpg", ".flv")
 """Containers that do not declare their end."""
 LOSS_FLAGS = {Flag.DAMAGED, Flag.TRUNCATED}
 

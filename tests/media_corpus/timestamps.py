@@ -12,7 +12,12 @@ from tests.media_corpus.case import (
     VIDEO_SOURCE,
     case,
 )
-from tests.media_corpus.file_edits import concatenate_files, drop_first_packets, set_edit_list
+from tests.media_corpus.file_edits import (
+    concatenate_files,
+    drop_first_packets,
+    rename_duration_tags,
+    set_edit_list,
+)
 
 H264_OPEN_GOP = f"{H264_B_FRAMES} -g 8 -x264-params open-gop=1"
 UNEVEN_TIMES = (
@@ -20,6 +25,7 @@ UNEVEN_TIMES = (
 )
 FILM_RATE_SOURCE = "-f lavfi -i testsrc2=s=64x48:r=24000/1001:d=1"
 IRREGULAR = {Flag.TIMES_IRREGULAR}
+WINDOWS_MEDIA = "-c:v wmv2 -c:a wmav2 -copyts"
 
 TIMESTAMP_CASES = [
     case("b-frames", "a.mp4", f"{VIDEO_SOURCE} {H264_B_FRAMES} a.mp4"),
@@ -66,6 +72,33 @@ TIMESTAMP_CASES = [
         first=1.4834,
         last=2.4427,
         flags={Flag.INTERLACED},
+    ),
+    case(
+        "windows media, audio first",
+        "a.wmv",
+        f"-itsoffset 0.8 {VIDEO_SOURCE} {AUDIO_SOURCE} {WINDOWS_MEDIA} a.wmv",
+        first=0.843,
+        last=1.803,
+    ),
+    case(
+        "windows media, audio last",
+        "a.wmv",
+        f"{VIDEO_SOURCE} -itsoffset 0.8 {AUDIO_SOURCE} {WINDOWS_MEDIA} a.wmv",
+    ),
+    case(
+        "windows media, from the tenth second on",
+        "a.wmv",
+        f"-itsoffset 10 {VIDEO_SOURCE} {WINDOWS_MEDIA} a.wmv",
+        first=10.0,
+        last=10.96,
+    ),
+    case(
+        "matroska without durations of streams, from the tenth second on",
+        "a.mkv",
+        f"-itsoffset 10 {VIDEO_SOURCE} {H264} -copyts a.mkv",
+        rename_duration_tags("a.mkv"),
+        first=10.0,
+        last=10.96,
     ),
     case(
         "one frame every four seconds",

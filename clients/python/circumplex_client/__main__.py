@@ -11,22 +11,33 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from circumplex_client.batch import annotate_clips
+from circumplex_client.batch import INTERRUPTED_EXIT_CODE, annotate_clips
 from circumplex_client.client import API_KEY_VARIABLE, Client
 from circumplex_client.errors import ClientError
-from circumplex_client.live_cli import add_live_command
+from circumplex_client.live_cli import PROXY_HELP, add_live_command
 from circumplex_client.models import Job
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns 0 on success, 1 if something failed, 2 if it could not start."""
+    """Run a command.
+
+    Returns: 0 on success, 1 if something failed, 2 if it could not start, 130 after Ctrl-C.
+    """
     args = _build_parser().parse_args(arguments)
     if args.act is _run_live:
         return _run_live(args)
-    with Client(args.url, api_key=args.api_key) as client:
-        return args.act(client, args)
+    try:
+        client = Client(args.url, api_key=args.api_key, proxy=args.proxy)
+    except (ClientError, ValueError) as error:
+        _print_error(str(error))
+        return 2
+    try:
+        with client:
+            return args.act(client, args)
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
 
 
 def _run_live(args: argparse.Namespace) -> int:
@@ -85,6 +96,7 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help=f"visible to every user of this machine; prefer {API_KEY_VARIABLE}",
     )
+    shared.add_argument("--proxy", metavar="URL", help=PROXY_HELP)
     parser = argparse.ArgumentParser(prog="circumplex-client", description=__doc__)
     commands = parser.add_subparsers(required=True)
     folder = commands.add_parser(
@@ -123,7 +135,16 @@ def _add_annotate_options(folder: argparse.ArgumentParser) -> None:
             f"--{kind}-stream", type=int, metavar="N", help="index of the stream, as in ffprobe"
         )
     folder.add_argument("--priority", choices=("interactive", "bulk"), default="bulk")
-    folder.add_argument("--at-once", type=int, default=4, help="clips processed concurrently")
+    folder.add_argument(
+        "--at-once", type=_parse_count, default=4, metavar="N", help="clips processed concurrently"
+    )
+
+
+def _parse_count(text: str) -> int:
+    """Parse a positive integer; raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is no number of clips")
+    return int(text)
 
 
 def _print_line(line: str) -> None:

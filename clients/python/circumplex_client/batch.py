@@ -4,60 +4,123 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import queue
+import signal
 import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from circumplex_client.client import Client
+from circumplex_client.clip_search import ClipSearch, name_result
 from circumplex_client.errors import ClientError
 from circumplex_client.models import ClipOptions, Job
 
-CLIP_SUFFIXES: Final = frozenset(
-    {
-        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".ts", ".mts", ".m2ts"),
-        *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".dv", ".mxf"),
-    }
-)
-"""File names with these suffixes are clips when a folder is searched."""
-
 TENTHS: Final = 10
 """Progress of a clip is printed in this many steps."""
+MAX_NAMED: Final = 20
+"""Files that are passed over are named up to this many."""
+INTERRUPTED_EXIT_CODE: Final = 130
 
 
 def annotate_clips(client: Client, args: argparse.Namespace) -> int:
-    """Annotate all clips; returns 0 on success, 1 if a clip failed, 2 if names collide."""
-    out: Path = args.out
-    clips = dict(_find_clips(args.clips))
-    targets = {clip: out / f"{name}.{args.format}" for clip, name in clips.items()}
-    if len(set(targets.values())) < len(targets):
-        _print_status(
-            "some of these clips have the same name: annotate them into different folders"
-        )
+    """Annotate all clips.
+
+    Returns: 0 on success, 1 if a clip failed, 2 if nothing could be started (names collide, the
+    output cannot be written), 130 after Ctrl-C or SIGTERM.
+    """
+    with suppress(ValueError):  # not in the main thread: signals are the program's
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _search_and_annotate(client, args)
+    except KeyboardInterrupt:
+        client.close()  # removes half files
+        _print_status("stopped; jobs that were submitted go on, and the same command finds them")
+        return INTERRUPTED_EXIT_CODE
+
+
+def _search_and_annotate(client: Client, args: argparse.Namespace) -> int:
+    search = ClipSearch()
+    search.add(args.clips)
+    _print_passed_over(search.passed_over)
+    try:
+        targets = _choose_targets(search.clips, args.out, f".{args.format}")
+    except (OSError, ValueError) as error:
+        _print_status(str(error))
         return 2
     pending = [clip for clip, target in targets.items() if not target.exists()]
-    _print_status(f"{len(clips)} clips, {len(clips) - len(pending)} already done")
+    _print_status(f"{len(targets)} clips, {len(targets) - len(pending)} already done")
     failures: dict[Path, str] = {}
-    with ThreadPoolExecutor(args.at_once) as threads:
-        running = {
-            threads.submit(_annotate_clip, client, clip, targets[clip], args): clip
-            for clip in pending
-        }
-        for number, done in enumerate(as_completed(running), start=1):
-            clip = running[done]
-            try:
-                _print_status(
-                    f"[{number}/{len(pending)}] {clip}: {done.result()} frames → {targets[clip]}"
-                )
-            except (ClientError, OSError) as error:
-                failures[clip] = str(error)
-                _print_status(f"[{number}/{len(pending)}] {clip}: {error}")
+    outcomes = _run_in_threads(
+        lambda clip: _annotate_clip(client, clip, targets[clip], args), pending, args.at_once
+    )
+    for number, (clip, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, int):
+            text = f"{outcome} frames → {targets[clip]}"
+        else:
+            failures[clip] = text = str(outcome)
+        _print_status(f"[{number}/{len(pending)}] {clip}: {text}")
     if failures:
-        _print_status(f"{len(failures)} of {len(clips)} clips have no result:")
+        _print_status(f"{len(failures)} of {len(targets)} clips have no result:")
     for clip, reason in failures.items():
         _print_status(f"  {clip}: {reason}")
     return 1 if failures else 0
+
+
+def _choose_targets(clips: dict[Path, str], out: Path, suffix: str) -> dict[Path, Path]:
+    """Choose each clip's result file; creates the folder `out`.
+
+    Raises: ValueError: two clips have one name; OSError: `out` cannot be written to.
+    """
+    counts = Counter(clips.values())
+    if same := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"some of these clips have the same name ({same[0]}): annotate them into different "
+            "folders"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            max_name_bytes = os.pathconf(out, "PC_NAME_MAX")
+    except OSError as error:
+        raise OSError(f"{out} cannot be written to: {error.strerror or error}") from error
+    return {clip: out / name_result(name, suffix, max_name_bytes) for clip, name in clips.items()}
+
+
+def _run_in_threads(
+    function: Callable[[Path], int], clips: Sequence[Path], count: int
+) -> Iterator[tuple[Path, int | ClientError | OSError]]:
+    """Yield each clip's outcome as it comes; the threads do not outlive the program."""
+    tasks, outcomes = queue.SimpleQueue[Path](), queue.SimpleQueue[_Outcome]()
+    for clip in clips:
+        tasks.put(clip)
+
+    def work() -> None:
+        while True:
+            try:
+                clip = tasks.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                outcomes.put((clip, function(clip)))
+            except BaseException as error:
+                outcomes.put((clip, error))
+
+    for _ in range(min(count, len(clips))):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in clips:
+        clip, outcome = outcomes.get()
+        if isinstance(outcome, BaseException) and not isinstance(outcome, (ClientError, OSError)):
+            raise outcome
+        yield clip, outcome
+
+
+_Outcome = tuple[Path, int | BaseException]
 
 
 def _annotate_clip(client: Client, clip: Path, target: Path, args: argparse.Namespace) -> int:
@@ -101,15 +164,11 @@ class _ProgressPrinter:
             _print_status(f"{self._clip}: {10 * tenths} %")
 
 
-def _find_clips(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each clip with its result's name, relative to the folder that was searched."""
-    for path in paths:
-        if path.is_dir():
-            for clip in sorted(path.rglob("*")):
-                if clip.suffix.lower() in CLIP_SUFFIXES:
-                    yield clip, clip.relative_to(path).as_posix()
-        else:
-            yield path, path.name
+def _print_passed_over(passed_over: Sequence[tuple[Path, str]]) -> None:
+    for path, reason in passed_over[:MAX_NAMED]:
+        _print_status(f"passed over: {path} ({reason})")
+    if len(passed_over) > MAX_NAMED:
+        _print_status(f"passed over: {len(passed_over) - MAX_NAMED} more")
 
 
 def _print_status(line: str) -> None:

@@ -22,11 +22,14 @@ from circumplex_client.errors import (
     WaitTimedOut,
 )
 from circumplex_client.models import ClipOptions, ClipResult, Job, JobNotification
+from circumplex_client.partial_files import PartialFiles
 from circumplex_client.transport import (
     CHUNK_BYTES,
     OnUpload,
     build_headers,
+    build_transport,
     call_with_retries,
+    describe_route,
     iter_chunks,
     parse_events,
 )
@@ -50,6 +53,8 @@ class Client:
         base_url: such as "http://127.0.0.1:8080".
         api_key: default: the environment variable CIRCUMPLEX_API_KEY.
         timeout_seconds: of a single HTTP request.
+        proxy: such as "http://proxy:3128". None: a direct connection, whatever the environment
+            says (HTTPS_PROXY and its like).
         retry_timeout_seconds: time for which requests are repeated while the service does not
             answer, fails or asks to retry later.
 
@@ -61,12 +66,21 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_seconds: float = 60.0,
+        proxy: str | None = None,
         retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
         self._retry_timeout_seconds = retry_timeout_seconds
         key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds, headers=headers)
+        self._partial_files = PartialFiles()
+        self._route = describe_route(base_url, proxy)
+        self._http = httpx.Client(
+            base_url=base_url,
+            timeout=timeout_seconds,
+            headers=headers,
+            transport=build_transport(proxy),
+            trust_env=False,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +89,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; results that are being saved are dropped."""
+        self._partial_files.discard_all()
         self._http.close()
 
     def submit(
@@ -204,8 +219,6 @@ class Client:
             format: "json" or "csv".
 
         """
-        target = Path(path)
-        partial = target.with_name(f"{target.name}.part")
         try:
             with self._http.stream(
                 "GET", f"/v1/jobs/{job_id}/result", params={"format": format}
@@ -213,13 +226,10 @@ class Client:
                 if not response.is_success:
                     response.read()
                     _raise_for_status(response)
-                with partial.open("wb") as file:
+                with self._partial_files.open(Path(path)) as file:
                     file.writelines(response.iter_bytes(CHUNK_BYTES))
-            partial.replace(target)
         except httpx.TransportError as error:
             raise self._to_unreachable(error) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def annotate(
         self,
@@ -253,9 +263,7 @@ class Client:
         return error if isinstance(error, ServiceFailed) else self._to_unreachable(error)
 
     def _to_unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
-        return ServiceUnreachable(
-            f"{self._http.base_url} cannot be reached: {str(error) or repr(error)}"
-        )
+        return ServiceUnreachable(f"{self._route} cannot be reached: {str(error) or repr(error)}")
 
 
 def _raise_unless_succeeded(job: Job) -> Job:

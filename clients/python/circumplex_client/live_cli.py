@@ -26,6 +26,9 @@ pip install 'circumplex-client[live,media]'.
 """
 
 
+PROXY_HELP: Final = "such as http://proxy:3128 (default: none; the environment's are not used)"
+
+
 class Subcommands(Protocol):
     """The object that `ArgumentParser.add_subparsers` returns."""
 
@@ -113,6 +116,7 @@ def _add_gateway_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="visible to every user of this machine; prefer CIRCUMPLEX_API_KEY",
     )
+    group.add_argument("--proxy", metavar="URL", help=PROXY_HELP)
     group.add_argument("--ca-file", type=Path, metavar="PEM", help="trusted CA, for grpcs")
     group.add_argument("--cert-file", type=Path, metavar="PEM", help="client certificate")
     group.add_argument("--key-file", type=Path, metavar="PEM", help="its private key")

@@ -1,20 +1,26 @@
-"""HTTP plumbing of the client: upload headers and chunks, retries, server-sent events."""
+"""HTTP plumbing of the client: proxies, upload headers and chunks, retries, server-sent events."""
 
 from __future__ import annotations
 
 import mimetypes
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
-from circumplex_client.errors import ProblemError, ServiceUnreachable
+import httpx
+
+from circumplex_client.errors import ExtraMissing, ProblemError, ServiceUnreachable
 from circumplex_client.models import JobNotification
 
 CHUNK_BYTES: Final = 2**18
 FIRST_PAUSE_SECONDS: Final = 0.5
 MAX_PAUSE_SECONDS: Final = 10.0
+
+_PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 
 OnUpload = Callable[[int, int], None]
 """Called with the bytes sent so far and the size of the clip in bytes."""
@@ -22,12 +28,43 @@ OnUpload = Callable[[int, int], None]
 T = TypeVar("T")
 
 
+def build_transport(proxy: str | None) -> httpx.HTTPTransport:
+    """Build a transport through `proxy`, or a direct one: the environment's proxies are not used.
+
+    SSL_CERT_FILE and SSL_CERT_DIR are. Raises: ValueError: the proxy cannot be used.
+    """
+    try:
+        return httpx.HTTPTransport(proxy=proxy)
+    except ImportError as error:
+        raise ExtraMissing(f"the proxy {mask_password(proxy)} needs more: {error}") from error
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ValueError(f"{mask_password(proxy)} is no proxy that can be used: {error}") from error
+
+
+def describe_route(address: str, proxy: str | None) -> str:
+    """Describe the way to the gateway for error messages, with the proxy used or left unused."""
+    if proxy is not None:
+        return f"{address}, through the proxy {mask_password(proxy)},"
+    unused = [name for name in os.environ if name.lower() in _PROXY_VARIABLES and os.environ[name]]
+    if not unused:
+        return address
+    return f"{address}, directly ({', '.join(sorted(unused))} not used; name a proxy to use one),"
+
+
+def mask_password(proxy: str | None) -> str:
+    """Return a proxy's URL without user and password."""
+    if proxy is None:
+        return ""
+    parts = urlsplit(proxy)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def build_headers(clip: Path, idempotency_key: str) -> dict[bytes, bytes]:
     """Headers of a submission: media type, size, file name and idempotency key."""
     media_type, _ = mimetypes.guess_type(clip.name)
     if media_type is None or not media_type.startswith(("video/", "audio/")):
         media_type = "application/octet-stream"
-    name = clip.name.replace("\\", "_").replace('"', "_")
+    name = "".join(c if c.isprintable() and c not in '"\\' else "_" for c in clip.name)
     return {
         b"Content-Type": media_type.encode(),
         b"Content-Length": str(clip.stat().st_size).encode(),

@@ -218,4 +218,6 @@ class _ForkserverProcess:
         stderr = await self._stderr_tail
         if status != 0 or stderr:
             text = stderr.decode(errors="replace")
-            _log.warning("the decode forkserver ended with status %d: %s", status, text)
+            # libraries write notes there: only its failure is a reason to look at them
+            level = logging.WARNING if status else logging.DEBUG
+            _log.log(level, "the decode forkserver ended with status %d: %s", status, text)

@@ -25,7 +25,7 @@ from service.decoding.sandbox.restrictions import die_with_parent
 from service.decoding.worker.clip import extract_clip, is_out_of_memory
 from service.decoding.worker.container_stream import extract_container
 from service.decoding.worker.frame_stream import extract_frames
-from service.errors import ClipError, DecoderOutOfMemory, FaceModelsMissing
+from service.errors import ClipError, DecoderCrashed, DecoderOutOfMemory, FaceModelsMissing
 from service.faces.detections import FaceFinder
 from service.faces.finder import open_face_finder
 from service.media.clip_handles import ClipHandles
@@ -100,7 +100,11 @@ class _DecodeTask:
 
 
 def _write_messages(pipe: BinaryIO, extract: Callable[[Emit], None]) -> None:
-    """Write every message of an extraction; its last one may be the error that ended it."""
+    """Write every message of an extraction; its last one may be the error that ended it.
+
+    An error that is not the clip's own, a defect, is no verdict on the clip: it is reported as a
+    crash of the decode process with its text, and raised.
+    """
     writing = threading.Lock()
 
     def write(parts: Sequence[bytes]) -> None:
@@ -112,9 +116,13 @@ def _write_messages(pipe: BinaryIO, extract: Callable[[Emit], None]) -> None:
         extract(lambda message: write(encode_message(message)))
     except Exception as raised:
         error = DecoderOutOfMemory() if is_out_of_memory(raised) else raised
-        if not isinstance(error, ClipError):
-            raise
-        write(encode_error(error))
+        if isinstance(error, ClipError):
+            write(encode_error(error))
+            return
+        write(
+            encode_error(DecoderCrashed(f"The decoder failed: {type(raised).__name__}: {raised}"))
+        )
+        raise
 
 
 if __name__ == "__main__":

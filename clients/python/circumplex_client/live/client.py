@@ -17,6 +17,7 @@ from circumplex_client.live.call_errors import CallInterrupted, RetryPolicy
 from circumplex_client.live.media import LiveStreamOptions, MediaChunk
 from circumplex_client.live.results import LiveResult, StreamAccepted
 from circumplex_client.live.resumable_stream import ResumableStream
+from circumplex_client.transport import describe_route
 from circumplex_client.v1 import annotation_pb2 as pb
 
 METHOD: Final = "/circumplex.v1.AnnotationService/StreamingAnnotate"
@@ -62,6 +63,8 @@ class LiveClient:
         target: "host:50051".
         api_key: default: the environment variable CIRCUMPLEX_API_KEY.
         tls: True trusts the system's CAs.
+        proxy: HTTP proxy, such as "http://proxy:3128". None: a direct connection, whatever the
+            environment says (HTTPS_PROXY and its like).
         retry_timeout_seconds: time for which a stream is resumed without a new result.
         memory_bytes: media that may have to be sent again are held in memory up to this size,
             and beyond it in temporary files.
@@ -74,12 +77,15 @@ class LiveClient:
         *,
         api_key: str | None = None,
         tls: Tls | bool = False,
+        proxy: str | None = None,
         retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         key = (api_key or os.environ.get(API_KEY_VARIABLE, "")).strip()
         self._target = target
         self._tls = Tls() if tls is True else tls or None
+        self._options = (*CHANNEL_OPTIONS, *_build_proxy_options(proxy))
+        self._route = describe_route(target, proxy)
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._retry_timeout_seconds = retry_timeout_seconds
         self._memory_bytes = memory_bytes
@@ -87,13 +93,13 @@ class LiveClient:
 
     async def __aenter__(self) -> Self:
         if self._tls is None:
-            self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self._target, options=self._options)
         else:
             credentials = grpc.ssl_channel_credentials(
                 self._tls.ca, self._tls.key, self._tls.certificate
             )
             self._channel = grpc.aio.secure_channel(
-                self._target, credentials, options=CHANNEL_OPTIONS
+                self._target, credentials, options=self._options
             )
         return self
 
@@ -120,7 +126,7 @@ class LiveClient:
         stream = ResumableStream(
             media,
             options or LiveStreamOptions(),
-            target=self._target,
+            target=self._route,
             memory_bytes=self._memory_bytes,
         )
         retry_policy = RetryPolicy(self._retry_timeout_seconds)
@@ -155,3 +161,12 @@ class LiveClient:
             response_deserializer=pb.StreamingAnnotateResponse.FromString,
         )
         return method(metadata=self._metadata)
+
+
+def _build_proxy_options(proxy: str | None) -> tuple[tuple[str, str | int], ...]:
+    """Channel options; raises ValueError for a proxy that gRPC cannot use."""
+    if proxy is None:
+        return (("grpc.enable_http_proxy", 0),)
+    if not proxy.startswith("http://"):
+        raise ValueError(f"gRPC goes through proxies of the form http://HOST:PORT, not {proxy}")
+    return (("grpc.http_proxy", proxy),)

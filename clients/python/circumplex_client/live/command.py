@@ -148,7 +148,7 @@ def _build_client(args: argparse.Namespace) -> LiveClient:
     files: tuple[Path | None, ...] = (args.ca_file, args.cert_file, args.key_file)
     ca, certificate, key = (file and file.read_bytes() for file in files)
     tls = Tls(ca=ca, certificate=certificate, key=key) if address.scheme == "grpcs" else False
-    return LiveClient(address.netloc, api_key=args.api_key, tls=tls)
+    return LiveClient(address.netloc, api_key=args.api_key, tls=tls, proxy=args.proxy)
 
 
 def _build_options(args: argparse.Namespace) -> LiveStreamOptions:

@@ -122,7 +122,8 @@ def _encode_jpeg(encoder: VideoCodecContext, picture: VideoFrame) -> bytes:
 @contextmanager
 def _open_container(name: str, kind: str | None = None) -> Generator[InputContainer]:
     try:
-        with av.open(name, format=kind) as container:
+        # tags are often in a local encoding
+        with av.open(name, format=kind, metadata_errors="replace") as container:
             yield container
     except FFmpegError as error:
         raise InvalidMedia(f"{name} cannot be played: {error.strerror}") from error
