@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import Int64Array, UInt8Array
+from service.domain.array_types import UInt8Array
 from service.domain.clip import FaceBox
+from service.faces.active_track import ActiveTrack
 from service.faces.appearance import (
     COLOUR_CHANGE_THRESHOLD,
     DISCARDED_PICTURES,
@@ -19,21 +20,18 @@ from service.faces.appearance import (
     sample_colours,
 )
 from service.faces.detections import (
-    ActiveTrackSnapshot,
     ActiveTracksSnapshot,
     AppearanceSample,
 )
 from service.faces.identity import (
     SAME_FACE_OVERLAP,
     Gallery,
-    Identity,
     UnmatchedFace,
-    compute_iou,
     compute_overlap,
 )
 from service.faces.mesh import Mesh, compute_bounding_box
 from service.faces.scene_changes import SceneChangeDetector
-from service.faces.structure import FaceStructure, measure_structure
+from service.faces.structure import measure_structure
 
 TAKEOVER_AREA_RATIO: Final = 1.5
 """A new face this many times larger replaces the smallest one at the limit of tracks."""
@@ -67,63 +65,6 @@ class FaceChange(StrEnum):
     NONE = "none"
     PERSON = "person"
     SCENE = "scene"
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class ActiveTrack:
-    """A face in the last picture, and its identity."""
-
-    identity: Identity
-    mesh: Mesh
-    box: FaceBox
-    colours: Int64Array
-    structure: FaceStructure | None
-    """Of the last picture in which it had contrast."""
-    overlap: float = 1.0
-    """Intersection over union of the last two boxes."""
-    is_doubted: bool = False
-    """Whether it may have come to another face: it met one, or changed at once with its place."""
-    steady_pictures: int = 0
-    """Pictures in a row that hardly changed the face."""
-    has_jumped: bool = False
-    """Whether the last picture changed a steady face."""
-    mismatches: int = 0
-    """Appearance checks in a row at which it was in doubt and differed from its identity."""
-
-    def follow(self, mesh: Mesh) -> None:
-        """Take the mesh of the next picture."""
-        box = compute_bounding_box(mesh)
-        self.overlap = compute_iou(self.box, box)
-        self.mesh, self.box = mesh, box
-
-    def snapshot(self) -> ActiveTrackSnapshot:
-        """Return the state."""
-        return ActiveTrackSnapshot(
-            identity=self.identity.snapshot(),
-            mesh=self.mesh,
-            box=self.box,
-            colours=self.colours,
-            structure=self.structure,
-            is_doubted=self.is_doubted,
-            steady_pictures=self.steady_pictures,
-            has_jumped=self.has_jumped,
-            mismatches=self.mismatches,
-        )
-
-    @staticmethod
-    def from_snapshot(snapshot: ActiveTrackSnapshot) -> ActiveTrack:
-        """Make a track that continues from a snapshot."""
-        return ActiveTrack(
-            identity=Identity.from_snapshot(snapshot.identity),
-            mesh=snapshot.mesh,
-            box=snapshot.box,
-            colours=snapshot.colours,
-            structure=snapshot.structure,
-            is_doubted=snapshot.is_doubted,
-            steady_pictures=snapshot.steady_pictures,
-            has_jumped=snapshot.has_jumped,
-            mismatches=snapshot.mismatches,
-        )
 
 
 class ActiveTracks:
