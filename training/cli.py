@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.evaluation.command import calibrate_command, evaluate_command
+from training.evaluation.command import (
+    calibrate_command,
+    evaluate_command,
+    uncertainty_command,
+)
 from training.export import export_repository
 from training.export_run import export_run
 from training.importers.command import import_command
@@ -26,6 +30,7 @@ app.command()(synthesise)
 app.command("train")(train_command)
 app.command("calibrate")(calibrate_command)
 app.command("evaluate")(evaluate_command)
+app.command("uncertainty")(uncertainty_command)
 app.command("ship")(ship_command)
 app.command("reproduce")(reproduce_command)
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from service.domain.uncertainty import UncertaintyModel
 from service.errors import ModelsMissing
 from service.settings import Settings
 
@@ -31,8 +32,12 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
     Raises: ModelsMissing: no models have been exported.
     """
     models = _read_exported(settings)
+    calibration = {
+        name: value for name, value in models.get("calibration", {}).items() if name != "silence"
+    }
     return {
         **models,
+        "calibration": calibration | {"meaning": read_uncertainty(settings).meaning},
         "method": {
             "window_frames": settings.window_frames,
             "hop_frames": settings.hop_frames,
@@ -48,6 +53,19 @@ def read_weight_hashes(settings: Settings) -> dict[str, str]:
     """Read the SHA-256 of each model's weights. Raises: ModelsMissing."""
     models: dict[str, Any] = _read_exported(settings)["models"]
     return {name: model["weights_sha256"] for name, model in models.items()}
+
+
+def read_uncertainty(settings: Settings) -> UncertaintyModel:
+    """Read the calibration of the weights; without one, the standard deviation is the disagreement.
+
+    Raises: ModelsMissing: no models have been exported, or their calibration is malformed.
+    """
+    document: dict[str, Any] = _read_exported(settings).get("calibration", {})
+    try:
+        model = UncertaintyModel.parse(document)
+    except ValueError as error:
+        raise ModelsMissing(f"the exported models cannot be used: {error}") from error
+    return model if settings.yunet_file is None else model.ignore_scores()
 
 
 def _read_exported(settings: Settings) -> dict[str, Any]:

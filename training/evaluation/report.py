@@ -12,7 +12,7 @@ import torch
 from training.data.errors import SplitEmpty
 from training.data.files import replace_text
 from training.data.layout import Split, filter_split, fingerprint_dataset, read_dataset
-from training.evaluation.calibration import read_calibration
+from training.evaluation.calibration import compute_timeline_std, read_calibration
 from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
 from training.evaluation.predictions import write_predictions, write_submission
 from training.evaluation.report_provenance import (
@@ -88,7 +88,11 @@ def _write_outputs(
     timelines: Sequence[Timeline],
     report: dict[str, Any],
 ) -> None:
-    spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
+    model = read_calibration(run)
+    spreads = [
+        compute_timeline_std(model, recording, timeline)
+        for recording, timeline in zip(estimator.recordings, timelines, strict=True)
+    ]
     write_predictions(
         folder / "predictions", estimator.recordings, timelines, spreads, run.options.folds
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording, Split
 from training.evaluation.embed_recordings import embed_recordings, open_spectra_cache
 from training.evaluation.report_provenance import EVALUATION_FOLDER, hash_weight_files
@@ -35,11 +36,7 @@ class RunEstimator:
 
     def estimate(self, run: TrainingRun, reference: TrainingRun) -> list[Timeline]:
         """Estimate all recordings; embeddings of `reference` are reused for equal backbones."""
-        cache = self._cache_folder(reference if _have_same_embeddings(run, reference) else run)
-        spectra = open_spectra_cache(run, cache)
-        embeddings = embed_recordings(
-            run, self.recordings, spectra, self.device, self.logger, cache
-        )
+        embeddings = self.embed(run, reference)
         networks = run.load_networks()
         folds = [networks.fusion.folds[fold].to(self.device) for fold in run.options.folds]
         options = run.options
@@ -52,6 +49,12 @@ class RunEstimator:
         title = f"estimating every frame: {run.folder.name}"
         steps = self.logger.track_progress(self.recordings, total=len(self.recordings), title=title)
         return [estimator.estimate(folds, recording) for recording in steps]
+
+    def embed(self, run: TrainingRun, reference: TrainingRun) -> EmbeddingStore:
+        """Embed all recordings; embeddings of `reference` are reused for equal backbones."""
+        cache = self._cache_folder(reference if _have_same_embeddings(run, reference) else run)
+        spectra = open_spectra_cache(run, cache)
+        return embed_recordings(run, self.recordings, spectra, self.device, self.logger, cache)
 
     def _cache_folder(self, run: TrainingRun) -> Path:
         """Return the run's folder for its own training data, else a folder per data set."""
