@@ -18,10 +18,9 @@ from training.data.layout import Split
 from training.evaluation.calibration import recalibrate
 from training.evaluation.conditions import DEFAULT_FACE_MODELS
 from training.evaluation.report import evaluate_run
-from training.evaluation.report_provenance import EVALUATION_FOLDER
+from training.evaluation.report_provenance import EVALUATION_FOLDER, UNCERTAINTY_FILE
 from training.evaluation.report_table import build_report_table
 from training.evaluation.uncertainty_report import (
-    UNCERTAINTY_FILE,
     build_uncertainty_tables,
     evaluate_uncertainty,
 )

@@ -1,8 +1,8 @@
 """Estimates of recordings as they are, and under conditions that an uncertainty has to know.
 
 Recordings of people at a desk seldom lose a face for long, show it small or have no sound. Each is
-estimated again with that brought about: faces removed, crops coarsened to those of a small face,
-the voice silenced.
+estimated again with that brought about: faces removed, crops coarsened to those of a small face or
+partly covered, the voice silenced.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -45,6 +45,7 @@ _ABSENT_SECONDS: Final = (0.3, 8.0)
 _PRESENT_SECONDS: Final = 3.0
 _FACE_PIXELS: Final = (14.0, 110.0)
 """Ranges of the durations and heights drawn, both on a logarithmic scale; mean time in between."""
+_COVERED_SHARE: Final = (0.2, 0.7)
 _SCORED_CROPS: Final = 6
 """One crop of so many is measured by the mesh; those after it have its score."""
 _CROP_REGION: Final = Region(x=56.0, y=60.0, side=160.0, angle_radians=0.0)
@@ -61,6 +62,7 @@ class Scenario(StrEnum):
     AS_RECORDED = "as_recorded"
     ABSENT = "absent"
     SMALL = "small"
+    COVERED = "covered"
     SILENT = "silent"
     ABSENT_SILENT = "absent_silent"
     PROVISIONAL = "provisional"
@@ -88,11 +90,16 @@ class ScoredFrames:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Situation:
-    """A recording as it is shown to the folds. visual: (N, 512) of the N faces seen."""
+    """A recording as it is shown to the folds.
+
+    seen: (T,) frames with a face; visual: (N, 512) of the N faces seen; voice: (T, 128); scores:
+    (T,), of the mesh; height: of the face, in pixels.
+    """
 
     seen: BoolArray
     visual: Float32Array
     voice: Float32Array
+    scores: Float64Array
     height: float = FULL_FACE_PIXELS
 
 
@@ -131,26 +138,26 @@ class ScenarioEstimator:
         features = self._embeddings.read_features(recording)
         times = self._embeddings.read_times(recording)
         seen = recording.has_face
-        scores = self._measure_scores(recording)
+        scores = self._measure_scores(recording, lambda crop: crop)
         present = seen & _draw_presence(times, random)
         silence = np.broadcast_to(
             np.array(self._model.silence, np.float32), features.audio.shape
         ).copy()
-        as_recorded = _Situation(seen=seen, visual=features.visual[seen], voice=features.audio)
+        as_recorded = _Situation(
+            seen=seen, visual=features.visual[seen], voice=features.audio, scores=scores
+        )
+        absent = replace(as_recorded, seen=present, visual=features.visual[present])
         situations = {
             Scenario.AS_RECORDED: as_recorded,
-            Scenario.ABSENT: _Situation(
-                seen=present, visual=features.visual[present], voice=features.audio
-            ),
-            Scenario.SMALL: self._shrink(recording, features, random),
-            Scenario.SILENT: _Situation(seen=seen, visual=features.visual[seen], voice=silence),
-            Scenario.ABSENT_SILENT: _Situation(
-                seen=present, visual=features.visual[present], voice=silence
-            ),
+            Scenario.ABSENT: absent,
+            Scenario.SMALL: self._shrink(recording, as_recorded, random),
+            Scenario.COVERED: self._cover(recording, as_recorded, random),
+            Scenario.SILENT: replace(as_recorded, voice=silence),
+            Scenario.ABSENT_SILENT: replace(absent, voice=silence),
         }
         for scenario, situation in situations.items():
-            yield self._score(scenario, recording, times, situation, scores)
-        yield self._score_provisional(recording, times, as_recorded, scores)
+            yield self._score(scenario, recording, times, situation)
+        yield self._score_provisional(recording, times, as_recorded)
 
     def _score(
         self,
@@ -158,12 +165,11 @@ class ScenarioEstimator:
         recording: Recording,
         times: Float64Array,
         situation: _Situation,
-        scores: Float64Array,
     ) -> ScoredFrames:
         visual, known = ForwardFill().fill(situation.seen, situation.visual)
         features = Features(visual=visual, audio=situation.voice, mask=known)
         timeline = self._estimator.estimate_features(self._folds, features, times)
-        conditions = self._describe(times, situation, scores)
+        conditions = self._describe(times, situation)
         rows = recording.is_annotated & known
         return ScoredFrames(
             scenario=scenario,
@@ -181,7 +187,6 @@ class ScenarioEstimator:
         recording: Recording,
         times: Float64Array,
         situation: _Situation,
-        scores: Float64Array,
     ) -> ScoredFrames:
         """Estimate the newest frame of windows as a stream has them, one every 0.4 s."""
         visual, known = ForwardFill().fill(situation.seen, situation.visual)
@@ -203,19 +208,19 @@ class ScenarioEstimator:
             mean=outputs.mean(axis=0),
             spread=outputs.std(axis=0),
             truth=recording.targets[rows],
-            conditions=self._describe(times, situation, scores)[rows],
+            conditions=self._describe(times, situation)[rows],
         )
 
-    def _describe(
-        self, times: Float64Array, situation: _Situation, scores: Float64Array
-    ) -> Float64Array:
+    def _describe(self, times: Float64Array, situation: _Situation) -> Float64Array:
         """Compute the conditions of every frame, (T, 4), as serving does."""
         tracker = ConditionTracker()
         voiced = self._model.detect_voice(situation.voice)
         height = situation.height
         boxes = [
             FaceBox(left=0, top=0, width=height, height=height, score=score) if is_seen else None
-            for score, is_seen in zip(scores.tolist(), situation.seen.tolist(), strict=True)
+            for score, is_seen in zip(
+                situation.scores.tolist(), situation.seen.tolist(), strict=True
+            )
         ]
         rows = zip(times.tolist(), boxes, voiced.tolist(), strict=True)
         return np.array(
@@ -223,29 +228,38 @@ class ScenarioEstimator:
         ).reshape(len(times), -1)
 
     def _shrink(
-        self, recording: Recording, features: Features, random: np.random.Generator
+        self, recording: Recording, situation: _Situation, random: np.random.Generator
     ) -> _Situation:
         """Embed the crops of the same face from further away."""
         height = _draw_logarithmic(_FACE_PIXELS, random)
         side = max(4, round(CROP_SIDE * min(height / FULL_FACE_PIXELS, 1.0)))
-        rows = np.flatnonzero(recording.has_face).tolist()
-        crops = (_coarsen(read_crop(recording.crops_folder, row), side) for row in rows)
-        return _Situation(
-            seen=recording.has_face,
-            visual=embed_crops(self._visual, crops, self._device),
-            voice=features.audio,
-            height=height,
-        )
+        crops = (_coarsen(crop, side) for crop in _iter_crops(recording, situation.seen))
+        visual = embed_crops(self._visual, crops, self._device)
+        return replace(situation, visual=visual, height=height)
 
-    def _measure_scores(self, recording: Recording) -> Float64Array:
-        """Measure the mesh's score of the crops, (T,)."""
+    def _cover(
+        self, recording: Recording, situation: _Situation, random: np.random.Generator
+    ) -> _Situation:
+        """Embed the crops with a part of the face covered; where the mesh sees none, it is lost."""
+        cover = _draw_cover(random)
+        scores = self._measure_scores(recording, cover)
+        seen = situation.seen & (scores > _MIN_MESH_SCORE)
+        crops = (cover(crop) for crop in _iter_crops(recording, seen))
+        visual = embed_crops(self._visual, crops, self._device)
+        return replace(situation, seen=seen, visual=visual, scores=scores)
+
+    def _measure_scores(
+        self, recording: Recording, change: Callable[[UInt8Array], UInt8Array]
+    ) -> Float64Array:
+        """Measure the mesh's score of the changed crops, (T,)."""
         scores = np.ones(len(recording))
         if self._mesh is None:
             return scores
         score = 1.0
         for place, row in enumerate(np.flatnonzero(recording.has_face).tolist()):
             if place % _SCORED_CROPS == 0:
-                score = _measure_score(self._mesh, read_crop(recording.crops_folder, row))
+                crop = change(read_crop(recording.crops_folder, row))
+                score = _measure_score(self._mesh, crop)
             scores[row] = score
         return scores
 
@@ -291,6 +305,24 @@ def _choose_live_rows(times: Float64Array, is_scored: BoolArray) -> Int64Array:
         if is_scored[row] and (not rows or times[row] - times[rows[-1]] >= _LIVE_STEP_SECONDS):
             rows.append(row)
     return np.array(rows, np.int64)
+
+
+def _iter_crops(recording: Recording, seen: BoolArray) -> Iterator[UInt8Array]:
+    for row in np.flatnonzero(seen).tolist():
+        yield read_crop(recording.crops_folder, row)
+
+
+def _draw_cover(random: np.random.Generator) -> Callable[[UInt8Array], UInt8Array]:
+    """Draw what covers the face from one side, up to a share of the crop, in one colour."""
+    share, quarter_turns = random.uniform(*_COVERED_SHARE), int(random.integers(4))
+    colour = random.integers(0, 256, 3).astype(np.uint8)
+
+    def cover(crop: UInt8Array) -> UInt8Array:
+        turned = np.rot90(crop, quarter_turns).copy()
+        turned[: round(share * CROP_SIDE)] = colour
+        return np.ascontiguousarray(np.rot90(turned, -quarter_turns))
+
+    return cover
 
 
 def _coarsen(crop: UInt8Array, side: int) -> UInt8Array:

@@ -20,6 +20,7 @@ from training.evaluation.report_provenance import (
     REPORT_FILE,
     describe_machine,
     hash_weight_files,
+    read_dataset_spec,
 )
 from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.run_metrics import (
@@ -31,7 +32,6 @@ from training.evaluation.timelines import Timeline
 from training.loop.errors import RunConfigMismatch
 from training.loop.run_logger import RunLogger
 from training.runs import TrainingRun, open_run
-from training.synthetic.dataset_spec import SPEC_FILE
 
 
 def evaluate_run(
@@ -109,7 +109,7 @@ def _describe_evaluation(run: TrainingRun, estimator: RunEstimator) -> dict[str,
         "weights": hash_weight_files(run),
         "split": estimator.split,
         "data_fingerprint": estimator.fingerprint,
-        "world": _read_dataset_spec(estimator.data),
+        "world": read_dataset_spec(estimator.data),
         "recordings": len(estimator.recordings),
         "subjects": len({recording.subject for recording in estimator.recordings}),
     }
@@ -166,9 +166,3 @@ def _open_other_seed(folder: Path, reference: TrainingRun) -> TrainingRun:
     if run.options.seed == reference.options.seed:
         raise RunConfigMismatch(f"{folder} has the seed of {reference.folder}, {run.options.seed}")
     return run
-
-
-def _read_dataset_spec(data: Path) -> dict[str, Any] | None:
-    """Read the specification of a synthetic data set; None for other data."""
-    spec_file = data / SPEC_FILE
-    return json.loads(spec_file.read_text(encoding="utf-8")) if spec_file.is_file() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -20,7 +20,9 @@ from training.evaluation.calibration import (
     open_embeddings,
     read_calibration,
 )
+from training.evaluation.report_provenance import hash_weight_files, read_dataset_spec
 from training.evaluation.uncertainty_metrics import (
+    DETAILED_SCENARIOS,
     list_cells,
     measure_ceiling,
     measure_uncertainty,
@@ -28,8 +30,6 @@ from training.evaluation.uncertainty_metrics import (
 from training.loop.errors import SubjectsNotHeldOut
 from training.loop.run_logger import RunLogger
 from training.runs import CALIBRATION_FILE, TrainingRun, check_has_all_folds, open_run
-
-UNCERTAINTY_FILE: Final = "uncertainty.json"
 
 
 def evaluate_uncertainty(
@@ -61,7 +61,9 @@ def evaluate_uncertainty(
     )
     figures: dict[str, Any] = {
         "std_meaning": model.meaning,
+        "weights": hash_weight_files(run),
         "calibrated_on": {"subjects": model.subjects, "frames": model.frames},
+        "world": read_dataset_spec(data),
         "data_fingerprint": fingerprint,
         "scenarios": measure_uncertainty(parts, model),
         "disagreement": measure_uncertainty(parts, UncertaintyModel()),
@@ -80,7 +82,7 @@ def build_uncertainty_tables(figures: Mapping[str, Any]) -> Iterator[Table]:
             cells = [*_format_pair(group["coverage_90"]), *_format_pair(group["spearman"])]
             summary.add_row(f"{prefix}{name}", f"{group['frames']:,}", *cells)
     yield summary
-    for name in ("as_recorded", "all"):
+    for name in DETAILED_SCENARIOS:
         table = Table("", *_pair_columns("90 % coverage"), title=name)
         for cell, pair in list_cells(figures["scenarios"][name]).items():
             table.add_row(cell, *_format_pair(pair))
