@@ -107,7 +107,7 @@ SHIPPED_RECIPE: Final = Recipe(
         "--actors", "330", "--seconds", "15", "--seed", "1", *_RATE_OPTIONS,
     ),
     calibration_options=("--actors", "120", "--seconds", "8", "--seed", "2", *_RATE_OPTIONS),
-    stranger_options=("--actors", "240", "--seconds", "8", "--seed", "3", *_RATE_OPTIONS),
+    stranger_options=("--actors", "120", "--seconds", "8", "--seed", "3", *_RATE_OPTIONS),
     training_options=(
         "--backbone-epochs", "120", "--epochs", "10", "--batch-windows", "8",
         "--frames-per-window", "6", "--backbone-learning-rate", "3e-3", "--decay", "cosine",

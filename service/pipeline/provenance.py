@@ -61,8 +61,10 @@ def read_uncertainty(settings: Settings) -> UncertaintyModel:
     Raises: ModelsMissing: no models have been exported, or their calibration is malformed.
     """
     document: dict[str, Any] = _read_exported(settings).get("calibration", {})
+    # Exports from before `meaning` have their calibration in the fusion itself.
+    known = document if "meaning" in document else {}
     try:
-        model = UncertaintyModel.parse(document)
+        model = UncertaintyModel.parse(known)
     except ValueError as error:
         raise ModelsMissing(f"the exported models cannot be used: {error}") from error
     return model if settings.yunet_file is None else model.ignore_scores()

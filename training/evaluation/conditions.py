@@ -46,7 +46,7 @@ _PRESENT_SECONDS: Final = 3.0
 _FACE_PIXELS: Final = (14.0, 110.0)
 """Ranges of the durations and heights drawn, both on a logarithmic scale; mean time in between."""
 _COVERED_SHARE: Final = (0.2, 0.7)
-_SCORED_CROPS: Final = 6
+_SCORED_CROPS: Final = 12
 """One crop of so many is measured by the mesh; those after it have its score."""
 _CROP_REGION: Final = Region(x=56.0, y=60.0, side=160.0, angle_radians=0.0)
 _MIN_MESH_SCORE: Final = 0.5

@@ -139,8 +139,8 @@ class Frames:
     """Columns of one track, one value per frame.
 
     time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: their
-    standard deviations, as the result's `std_meaning` says; `*_smoothed`: smoothed over time. observed: true where the
-    track's face is in the frame; missing: the reason where it is not.
+    standard deviations, as the result's `std_meaning` says; `*_smoothed`: smoothed over time.
+    observed: true where the track's face is in the frame; missing: the reason where it is not.
     """
 
     index: list[int]

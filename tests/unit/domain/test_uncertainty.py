@@ -84,7 +84,7 @@ def test_without_a_calibration_the_std_is_the_disagreement_and_says_so() -> None
 
 
 def test_calibrations_of_earlier_runs_scale_the_disagreement() -> None:
-    document = {"scale": [2, 1], "floor": [0.1, 0.2], "frames": 9, "coverage_90_before": {}}
+    document = {"scale": [2, 1], "floor": [0.1, 0.2], "frames": 9, "coverage_90_before": 0.3}
     model = UncertaintyModel.parse(document)
     assert (model.meaning, model.frames) == (StdMeaning.DISAGREEMENT, 9)
     expected = np.hypot([2 * 0.05, 0.05], [0.1, 0.2])

@@ -1,12 +1,14 @@
 """Provenance of results."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from service.domain.uncertainty import FACTORS, UNCALIBRATED, StdMeaning, UncertaintyModel
 from service.errors import ModelsMissing
-from service.pipeline.provenance import read_provenance
+from service.pipeline.provenance import read_provenance, read_uncertainty
 from service.settings import Settings
 
 EXPORTED = {"preset": "mini", "training": "untrained", "software": {"torch": "2.13.0"}}
@@ -27,6 +29,49 @@ def test_provenance_names_weights_method_faces_and_software(tmp_path: Path) -> N
     # the published digest of "abc" (FIPS 180-2)
     assert provenance["face_models"]["face_landmark"].startswith("ba7816bf8f01cfea")
     assert {"torch", "av", "circumplex"} <= provenance["software"].keys()
+
+
+def test_calibration_is_stated_without_the_features_of_silence(tmp_path: Path) -> None:
+    calibration = asdict(UncertaintyModel(silence=(0.5,) * 128, silence_radius=2.0, subjects=7))
+    calibration |= {"meaning": "calibrated", "weights": dict.fromkeys(FACTORS, (0, 0.5))}
+    (tmp_path / "provenance.json").write_text(json.dumps(EXPORTED | {"calibration": calibration}))
+
+    stated = read_provenance(make_settings(tmp_path))["calibration"]
+
+    assert (stated["meaning"], stated["subjects"]) == ("calibrated", 7)
+    assert "silence" not in stated
+    assert len(read_uncertainty(make_settings(tmp_path)).silence) == 128
+
+
+def test_weights_without_a_calibration_say_so(tmp_path: Path) -> None:
+    (tmp_path / "provenance.json").write_text(json.dumps(EXPORTED))
+    settings = make_settings(tmp_path)
+    assert read_provenance(settings)["calibration"] == {"meaning": "disagreement"}
+    assert read_uncertainty(settings).meaning is StdMeaning.DISAGREEMENT
+
+
+def test_spread_of_an_earlier_export_is_not_calibrated_twice(tmp_path: Path) -> None:
+    calibration = {"scale": [2, 2], "floor": [0.2, 0.2], "frames": 9, "subjects": 1}
+    (tmp_path / "provenance.json").write_text(json.dumps(EXPORTED | {"calibration": calibration}))
+    settings = make_settings(tmp_path)
+    assert read_uncertainty(settings) == UNCALIBRATED
+    assert read_provenance(settings)["calibration"] == calibration | {"meaning": "disagreement"}
+
+
+def test_another_face_detector_leaves_scores_without_weight(tmp_path: Path) -> None:
+    calibration = {"meaning": "calibrated", "weights": dict.fromkeys(FACTORS, (0.25, 0.5))}
+    (tmp_path / "provenance.json").write_text(json.dumps(EXPORTED | {"calibration": calibration}))
+    settings = make_settings(tmp_path)
+    assert read_uncertainty(settings).weights["doubt"] == (0.25, 0.5)
+    other = settings.model_copy(update={"yunet_file": tmp_path / "yunet.onnx"})
+    assert read_uncertainty(other).weights["doubt"] == (0, 0)
+
+
+def test_malformed_calibration_is_refused(tmp_path: Path) -> None:
+    document = EXPORTED | {"calibration": {"meaning": "calibrated"}}
+    (tmp_path / "provenance.json").write_text(json.dumps(document))
+    with pytest.raises(ModelsMissing, match="weights of constant"):
+        read_uncertainty(make_settings(tmp_path))
 
 
 def test_missing_models_raise_models_missing(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ FRAMES = 200
 TRUE_WEIGHTS = {"constant": -2.0, "absence": 0.4, "smallness": 0.1, "voicelessness": 0.2}
 TRUE_MODEL = UncertaintyModel(
     meaning=StdMeaning.CALIBRATED,
-    weights={name: (TRUE_WEIGHTS.get(name, 0.0),) * 2 for name in FACTORS},
+    weights={name: (TRUE_WEIGHTS.get(name, 0.0), TRUE_WEIGHTS.get(name, 0.0)) for name in FACTORS},
 )
 PROVISIONAL_FACTOR = 1.5
 
