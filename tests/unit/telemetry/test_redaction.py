@@ -65,7 +65,9 @@ async def test_metadata_with_a_stray_byte_are_not_logged(
     configure_logs("info", "text")
     value = b"Bearer " + SECRET.encode() + stray + b"Y" * 9
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(_answer_nothing)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+        _answer_nothing
+    )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"C": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
