@@ -86,14 +86,14 @@ def test_missing_models_raise_models_missing(tmp_path: Path) -> None:
         read_provenance(make_settings(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("held_out", "domain", "flags"),
-    [
-        ({"world": {"world": 1}}, "drawn", frozenset({Flag.DRAWN_WEIGHTS})),
-        ({}, None, frozenset()),
-        (None, None, frozenset()),
-    ],
-)
+DOMAINS: list[tuple[dict[str, Any] | None, str | None, frozenset[Flag]]] = [
+    ({"world": {"world": 1}}, "drawn", frozenset({Flag.DRAWN_WEIGHTS})),
+    ({}, None, frozenset()),
+    (None, None, frozenset()),
+]
+
+
+@pytest.mark.parametrize(("held_out", "domain", "flags"), DOMAINS)
 def test_weights_that_have_learnt_from_drawings_say_so(
     tmp_path: Path, held_out: dict[str, Any] | None, domain: str | None, flags: frozenset[Flag]
 ) -> None:
