@@ -28,8 +28,12 @@ CROPS_FOLDER: Final = "cropped_aligned"
 VIDEOS_FOLDER: Final = "videos"
 SUBJECTS_FILE: Final = "subjects.csv"
 VIDEO_SUFFIXES: Final = frozenset(
-    (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".wmv", ".flv")
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".ts", ".mts", ".m2ts"),
+        *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".dv", ".mxf"),
+    }
 )
+"""Suffixes of the containers that the service accepts."""
 _LISTED_SUFFIXES: Final = VIDEO_SUFFIXES | {".txt", ".csv"}
 _DEPTH: Final = 4
 _TEST_FILE: Final = re.compile(

@@ -29,10 +29,12 @@ from training.data.errors import (
     CropsNotFound,
     DatasetError,
     DuplicateRecording,
+    LayoutNotFound,
     SplitEmpty,
     VideoNotFound,
 )
 from training.data.folders import (
+    ANNOTATIONS_FOLDER,
     DatasetFolders,
     DatasetOptions,
     filter_test_files,
@@ -173,12 +175,28 @@ def read_sample_submission(
 def list_recording_names(annotations: Path) -> list[str]:
     """List the names of all recordings that annotation files and test lists name.
 
-    Raises: TestListInvalid.
+    The organisers' folder holds other challenges too: where one is VA_Estimation_Challenge, the
+    recordings are those of it.
+
+    Raises: LayoutNotFound: nothing is named, or there is no such folder; TestListInvalid.
     """
+    if not annotations.is_dir():
+        raise LayoutNotFound(f"{annotations} is not a folder")
     files = list_files(annotations)
     splits = {folder.lower() for folder in _SPLIT_FOLDERS.values()}
-    annotated = {file.stem for file in files if _normalise_split(file.parent) in splits}
-    return sorted(annotated | set(read_test_list(filter_test_files(files)).names))
+    annotated = [file for file in files if _normalise_split(file.parent) in splits]
+    of_challenge = [
+        file
+        for file in annotated
+        if file.parent.parent.name.lower() == ANNOTATIONS_FOLDER.lower()
+    ]
+    names = {file.stem for file in of_challenge or annotated if file.suffix.lower() == ".txt"}
+    names |= set(read_test_list(filter_test_files(files)).names)
+    if not names:
+        raise LayoutNotFound(
+            f"no {', '.join(_SPLIT_FOLDERS.values())} with *.txt and no test list in {annotations}"
+        )
+    return sorted(names)
 
 
 def filter_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
