@@ -34,12 +34,13 @@ from training.data.errors import (
     VideoNotFound,
 )
 from training.data.folders import (
-    ANNOTATIONS_FOLDER,
     DatasetFolders,
     DatasetOptions,
     filter_test_files,
     find_folders,
+    is_annotations_folder,
     list_files,
+    normalise_folder,
 )
 from training.data.subjects import (
     parse_source_video,
@@ -184,12 +185,8 @@ def list_recording_names(annotations: Path) -> list[str]:
         raise LayoutNotFound(f"{annotations} is not a folder")
     files = list_files(annotations)
     splits = {folder.lower() for folder in _SPLIT_FOLDERS.values()}
-    annotated = [file for file in files if _normalise_split(file.parent) in splits]
-    of_challenge = [
-        file
-        for file in annotated
-        if file.parent.parent.name.lower() == ANNOTATIONS_FOLDER.lower()
-    ]
+    annotated = [file for file in files if normalise_folder(file.parent.name) in splits]
+    of_challenge = [file for file in annotated if is_annotations_folder(file.parent.parent)]
     names = {file.stem for file in of_challenge or annotated if file.suffix.lower() == ".txt"}
     names |= set(read_test_list(filter_test_files(files)).names)
     if not names:
@@ -278,16 +275,12 @@ class _RecordingReader:
             raise
 
 
-def _normalise_split(folder: Path) -> str:
-    return folder.name.lower().replace(" ", "_")
-
-
 def _list_annotations(folder: Path, split_folder: str) -> list[Path]:
     """List the annotation files of a split, in any case of its folder; hidden ones are not."""
     places = [
         place
         for place in sorted(folder.iterdir())
-        if _normalise_split(place) == split_folder.lower() and place.is_dir()
+        if normalise_folder(place.name) == split_folder.lower() and place.is_dir()
     ]
     files = (file for place in places for file in place.iterdir())
     return sorted(

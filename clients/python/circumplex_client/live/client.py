@@ -168,5 +168,7 @@ def _build_proxy_options(proxy: str | None) -> tuple[tuple[str, str | int], ...]
     if proxy is None:
         return (("grpc.enable_http_proxy", 0),)
     if not proxy.startswith("http://"):
-        raise ValueError(f"gRPC goes through proxies of the form http://HOST:PORT, not {mask_password(proxy)}")
+        raise ValueError(
+            f"gRPC goes through proxies of the form http://HOST:PORT, not {mask_password(proxy)}"
+        )
     return (("grpc.http_proxy", proxy),)
