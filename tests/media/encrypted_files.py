@@ -81,11 +81,11 @@ def write_sample_encryption(path: Path) -> bytes:
     content = bytearray(encode_clip(path, VIDEO, AUDIO).read_bytes())
     for place in range(0, len(content), 188):
         section = place + 5 + content[place + 4]
-        if content[place + 1] & 0x40 and content[section : section + 2] == b"\x02\xb0":
+        if content[place + 1] & 0x40 and content.startswith(b"\x02\xb0", section):
             end = section + 3 + (int.from_bytes(content[section + 1 : section + 3]) & 0xFFF) - 4
             kind = content.index(b"\x1b\xe1\x00", section, end)
             content[kind] = 0xDB
-            content[end : end + 4] = _compute_section_checksum(content[section:end])
+            content[end : end + 4] = _compute_section_checksum(bytes(content[section:end]))
     return bytes(content)
 
 
