@@ -12,12 +12,12 @@ decides a status.
     │   ├── ScopeMissing              API key without the scope
     │   ├── OriginRefused             browser page of a foreign origin
     │   ├── RateExceeded              rate limit of the API key
-    │   ├── QuotaExceeded             quota of the API key
+    │   ├── QuotaExceeded             quota of the API key or address
     │   ├── MediaTypeUnsupported      body that is no upload
     │   ├── ClipEmpty                 zero bytes
     │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
     │   ├── UploadInterrupted         client disconnected, idle or too slow
-    │   ├── RequestTooSlow            head of the request timed out
+    │   ├── RequestTooSlow            beginning of the request timed out
     │   ├── ResponseStalled           client stopped reading the response
     │   ├── HeadTooLarge              request line and headers too long
     │   ├── RequestMalformed          not HTTP
@@ -57,6 +57,7 @@ decides a status.
         ├── StoreFull                 no space in the blob store
         ├── TooManySubscribers        maximum number of waiting clients
         ├── ConnectionsExhausted      maximum number of connections
+        ├── TooManyCalls              maximum number of gRPC calls
         ├── GatewayDraining           gateway about to stop
         ├── InferenceUnavailable      Triton unavailable or not ready
         ├── InferenceFailed           Triton returned an error
@@ -148,6 +149,7 @@ from service.errors.services import (
     ServiceError,
     StoreFull,
     StoreUnavailable,
+    TooManyCalls,
     TooManyStreams,
     TooManySubscribers,
     error_from_code,
@@ -217,6 +219,7 @@ __all__ = [
     "StreamOutOfOrder",
     "StreamOverrun",
     "StreamSuperseded",
+    "TooManyCalls",
     "TooManyStreams",
     "TooManySubscribers",
     "Unauthenticated",

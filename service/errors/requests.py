@@ -72,7 +72,7 @@ class RateExceeded(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """The API key has reached its quota of jobs or stored bytes."""
+    """The API key or address has reached its quota."""
 
     code = "quota_exceeded"
     http_status = 429
@@ -112,7 +112,7 @@ class UploadInterrupted(RequestError):
 
 
 class RequestTooSlow(RequestError):
-    """The head of the request did not arrive in time."""
+    """The beginning of the request did not arrive in time."""
 
     code = "request_too_slow"
     http_status = 408

@@ -92,7 +92,8 @@ class StreamManager:
             for event in self._replay_completed(resume_point):
                 yield event
             return
-        async with aclosing(self._run_session(resume_point, config, requests)) as events:
+        session = self._run_session(resume_point, config, requests, caller.client_id)
+        async with aclosing(session) as events:
             async for event in events:
                 yield event
 
@@ -107,10 +108,11 @@ class StreamManager:
         resume_point: ResumePoint,
         config: StreamSessionConfig,
         requests: AsyncIterator[StreamRequest],
+        client_id: str,
     ) -> AsyncGenerator[StreamEvent]:
         with (
             self._claim_registered(resume_point.claim),
-            self._admission.admit(),
+            self._admission.admit(client_id),
             self._inference.active_stream(),
         ):
             if not await self._inference.is_ready():

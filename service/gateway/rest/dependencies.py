@@ -59,7 +59,8 @@ async def _authorize(
     _header: Annotated[Any, Security(_API_KEY_SCHEME)],
 ) -> Caller:
     request.state.caller = None  # present, even if unidentified: the request is audited
-    caller = await gateway.authenticator.identify(extract_credential(request))
+    address = request.client.host if request.client else None
+    caller = await gateway.authenticator.identify(extract_credential(request), address)
     request.state.caller = caller
     for scope in scopes.scopes:
         await gateway.authenticator.authorize(caller, Scope(scope))

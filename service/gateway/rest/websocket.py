@@ -166,7 +166,10 @@ async def _stream_until_end(
 
 async def _send_responses(websocket: WebSocket, exchange: WebSocketExchange) -> None:
     gateway = exchange.gateway
-    caller = exchange.caller = await gateway.authenticator.identify(extract_credential(websocket))
+    address = websocket.client.host if websocket.client else None
+    caller = exchange.caller = await gateway.authenticator.identify(
+        extract_credential(websocket), address
+    )
     await gateway.authenticator.authorize(caller, Scope.SUBMIT)
     streaming = aclosing(gateway.streams.annotate(_receive_requests(websocket), caller))
     async with while_authorized(gateway.authenticator, caller), streaming as events:

@@ -120,6 +120,7 @@ async def _store_clip(
     return JobRecord(
         id=job_id,
         owner=caller.owner,
+        client_id=caller.address_id,
         priority=options.priority,
         filename=upload.filename,
         media_type=upload.media_type,
