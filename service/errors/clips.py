@@ -11,6 +11,7 @@ class ClipError(CircumplexError):
     code = "clip_error"
     http_status = 422
     grpc_status = "INVALID_ARGUMENT"
+    condemns_clip = True
 
 
 class ClipNotMedia(ClipError):
@@ -65,6 +66,7 @@ class DecoderCrashed(ClipError):
     """The decode process crashed on the clip."""
 
     code = "decoder_crashed"
+    condemns_clip = False
 
 
 class DecoderOutOfMemory(ClipError):
@@ -83,3 +85,4 @@ class AttemptsExhausted(ClipError):
     """Every attempt lost its worker while the clip was being analysed."""
 
     code = "attempts_exhausted"
+    condemns_clip = False

@@ -19,6 +19,7 @@ from service.errors import (
     StoreFull,
 )
 from service.gateway.context import GatewayContext
+from service.gateway.storage_quota import with_storage_quota
 from service.gateway.use_cases.idempotency import (
     Fingerprint,
     key_released_error,
@@ -61,6 +62,9 @@ async def submit_clip(
     max_bytes = min(gateway.settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize)
     async with reserved_key(gateway.job_queue, caller, idempotency_key) as reservation:
         if not isinstance(reservation, PriorSubmission):
+            caller = await with_storage_quota(
+                caller, gateway.settings, gateway.job_queue, gateway.store
+            )
             await _check_capacity(gateway, caller, min(declared_bytes, max_bytes))
         upload = await open_upload(max_bytes)
         if isinstance(reservation, PriorSubmission):
@@ -113,8 +117,10 @@ async def _store_clip(
     """Stream the clip into the blob store; returns the record of its future job."""
     started = time.perf_counter()
     job_id = new_job_id()
-    content = _limit_to_capacity(gateway, fingerprint.pass_through(upload.content))
-    size_bytes = await gateway.store.put(clip_key(job_id), content)
+    stored_bytes = await gateway.job_queue.measure_stored_bytes(caller.client_id)
+    with gateway.pending_uploads.track(caller, stored_bytes) as count_bytes:
+        content = _limit_to_capacity(gateway, count_bytes, fingerprint.pass_through(upload.content))
+        size_bytes = await gateway.store.put(clip_key(job_id), content)
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
     return JobRecord(
@@ -171,9 +177,12 @@ async def _check_budget(gateway: GatewayContext, size_bytes: int) -> None:
 
 
 async def _limit_to_capacity(
-    gateway: GatewayContext, chunks: AsyncIterator[bytes]
+    gateway: GatewayContext, count_bytes: Callable[[int], None], chunks: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes]:
-    """Pass the content through; raises StoreFull once it exceeds the free space or the budget."""
+    """Pass the content through within the caller's quota, the free space and the budget.
+
+    Raises: QuotaExceeded, StoreFull.
+    """
     budget_bytes = gateway.settings.store_budget_bytes
     remaining_bytes = (
         None
@@ -183,6 +192,7 @@ async def _limit_to_capacity(
     size_bytes = 0
     async for chunk in chunks:
         size_bytes += len(chunk)
+        count_bytes(len(chunk))
         if remaining_bytes is not None and size_bytes > remaining_bytes:
             raise StoreFull("the blob store's budget has no room for the clip")
         await gateway.store.check_free_space(len(chunk))
