@@ -75,6 +75,12 @@ class DecoderOutOfMemory(ClipError):
     code = "decoder_out_of_memory"
 
 
+class ClipTooCostly(ClipError):
+    """The clip takes more processor time, or has more frames, than its size accounts for."""
+
+    code = "clip_too_costly"
+
+
 class DecoderTimedOut(ClipError):
     """Decoding the clip took longer than allowed."""
 

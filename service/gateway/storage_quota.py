@@ -20,14 +20,14 @@ BUCKET_CAPACITY_BYTES: Final = 256 * 2**30
 async def with_storage_quota(
     caller: Caller, settings: Settings, job_queue: JobQueue, store: BlobStore
 ) -> Caller:
-    """Return the caller with a finite limit of stored bytes.
+    """Return the caller with a limit of stored bytes, unless one may use the whole store.
 
     A caller without one of its own gets `client_share` of what the store can hold: its budget, or
     the bytes of all clips and results and those that are free.
 
     Raises: QueueUnavailable, StoreUnavailable.
     """
-    if caller.limits.stored_bytes is not None:
+    if caller.limits.stored_bytes is not None or settings.client_share >= 1:
         return caller
     free_bytes = await store.measure_free_bytes()
     capacity_bytes = BUCKET_CAPACITY_BYTES
@@ -45,6 +45,11 @@ class PendingUploads:
 
     def __init__(self) -> None:
         self._pending_bytes: Counter[str] = Counter()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of all uploads under way."""
+        return self._pending_bytes.total()
 
     @contextmanager
     def track(self, caller: Caller, stored_bytes: int) -> Generator[Callable[[int], None]]:

@@ -88,7 +88,7 @@ class AccessControl(SettingsGroup):
         gt=0,
         le=1,
         description="Share of the queue and of the blob store that one API key or address may "
-        "use, where key_open_jobs or key_stored_bytes is unset.",
+        "use, where key_open_jobs or key_stored_bytes is unset; 1: the whole.",
     )
     key_upload_bytes: int | None = Field(
         default=None,

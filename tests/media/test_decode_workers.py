@@ -27,6 +27,7 @@ from service.errors import (
     CircumplexError,
     DecoderCrashed,
     DecoderKilled,
+    DecoderStalled,
     DecoderTimedOut,
 )
 from service.faces.detections import MeshTrackerSnapshot, TrackedDetection
@@ -42,6 +43,7 @@ from tests.media.decode_workers import (
     until,
     wait_for_single_forkserver,
     wait_for_single_worker,
+    work_account,
 )
 
 LONG_TRACK = VideoTrack(size=(128, 128), count=320)
@@ -97,7 +99,9 @@ READ_TIMEOUTS = ReadTimeouts(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=
 async def test_worker_that_ignores_sigxcpu_times_out() -> None:
     async with (
         _closing_forkserver(Forkserver("tests.media.sigxcpu_ignoring_forkserver")) as forkserver,
-        run_decode_process(forkserver, b"-", [], READ_TIMEOUTS, max_frames=32) as worker,
+        run_decode_process(
+            forkserver, b"-", [], READ_TIMEOUTS, work_account(), max_frames=32
+        ) as worker,
     ):
         with pytest.raises(DecoderTimedOut, match="processor time"):
             await drain(read_clip(worker))
@@ -163,7 +167,7 @@ async def test_worker_inherits_only_its_pipes_and_its_clip(short_clip: Path) -> 
                 Forkserver("tests.media.handle_reporting_forkserver")
             ) as forkserver,
             run_decode_process(
-                forkserver, b"-", [clip.fileno()], READ_TIMEOUTS, max_frames=32
+                forkserver, b"-", [clip.fileno()], READ_TIMEOUTS, work_account(), max_frames=32
             ) as worker,
         ):
             with pytest.raises(DecoderCrashed) as raised:
@@ -224,13 +228,13 @@ async def _read_from_stopped_worker(
 
 
 async def test_stalled_worker_times_out(reader: Reader, long_clip: Path) -> None:
-    with pytest.raises(DecoderTimedOut):
+    with pytest.raises(DecoderStalled):
         await _read_from_stopped_worker(reader.open(long_clip, decode_stall_seconds=1.5))
     assert not decode_worker_pids()
 
 
 async def test_wall_time_limit_ends_a_clip(reader: Reader, long_clip: Path) -> None:
-    with pytest.raises(DecoderTimedOut):
+    with pytest.raises(DecoderStalled):
         await _read_from_stopped_worker(reader.open(long_clip, decode_wall_seconds=1.5))
     assert not decode_worker_pids()
 
