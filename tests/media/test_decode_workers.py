@@ -84,9 +84,9 @@ async def test_fatal_signal_maps_to_a_typed_error(
 async def test_unexpected_error_is_reported_with_its_text_and_logged(
     reader: Reader, short_clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    too_many = 2**40  # PyAV cannot pass it to FFmpeg
+    too_few = -(2**40)  # PyAV cannot pass it to FFmpeg
     with pytest.raises(DecoderCrashed, match="OverflowError: ") as raised:
-        await reader.read(short_clip, decode_threads=too_many)
+        await reader.read(short_clip, decode_threads=too_few)
     assert not raised.value.retryable
     assert "Traceback" in caplog.text
     assert not decode_worker_pids()
@@ -313,7 +313,7 @@ def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:
         list(
             extract_clip(
                 long_clip,
-                DecodeRequest.from_settings(AnalysisOptions(), SETTINGS),
+                DecodeRequest.from_settings(AnalysisOptions(), SETTINGS, 2**30),
                 FailingFaceFinder(),
             )
         )
