@@ -6,15 +6,16 @@ FROM ${PYTHON_IMAGE} AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 WORKDIR /src
-COPY pyproject.toml requirements/constraints.txt ./
+COPY pyproject.toml requirements/constraints.txt deploy/provision/packages.py ./
 # The dependencies alone, so that a change of code does not install them again.
 RUN python3 -m venv /opt/circumplex/venv \
     && python3 -c "import pathlib, tomllib; print(*tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']['dependencies'], sep='\n')" > dependencies.txt \
-    && /opt/circumplex/venv/bin/pip install --constraint constraints.txt --requirement dependencies.txt
+    && echo 'setuptools==84.2.1' >> dependencies.txt \
+    && python3 packages.py /opt/circumplex/venv/bin/python constraints.txt dependencies.txt
 COPY README.md LICENSE ./
 COPY service ./service
 COPY proto ./proto
-RUN /opt/circumplex/venv/bin/pip install --no-deps .
+RUN /opt/circumplex/venv/bin/pip install --no-deps --no-build-isolation .
 
 FROM ${PYTHON_IMAGE} AS faces
 WORKDIR /src
@@ -48,6 +49,6 @@ EXPOSE 8080 50051 9091
 STOPSIGNAL SIGTERM
 # Of the gateway; a worker is probed at its own /metrics, see docker-compose.yml.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python3", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('CIRCUMPLEX_HTTP_PORT', '8080') + '/health/live', timeout=4)"]
+    CMD ["python3", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('CIRCUMPLEX_HTTP_PORT', '8080') + '/health/live', timeout=4)"]
 ENTRYPOINT ["circumplex"]
 CMD ["gateway"]

@@ -115,7 +115,7 @@ clean: ## Remove the environment, everything unpacked and every output.
 	rm -rf $(VENV) $(RUNTIME) out model_repository/*/1/model.pt $(PROVENANCE)
 
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements/constraints.txt
-	@$(PYTHON) deploy/provision/environment.py $(VENV) requirements/constraints.txt
+	@$(PYTHON) -m deploy.provision.environment $(VENV) requirements/constraints.txt
 	@pwd > $@
 
 # A checkout that was moved or copied: its environment points to the old folder.

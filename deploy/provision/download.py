@@ -5,15 +5,24 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def download_wheel(requirement: str, folder: Path, tags: tuple[str, ...]) -> Path:
-    """Download a wheel without its dependencies, for the platform of `tags`; exits on failure."""
+def download_wheel(
+    requirement: str, folder: Path, tags: tuple[str, ...], sha256: Iterable[str]
+) -> Path:
+    """Download a wheel without its dependencies, for the platform of `tags`.
+
+    Exits on failure, and where the wheel has none of these hashes.
+    """
+    pin = folder / "requirements.txt"
+    pin.write_text(" ".join((requirement, *(f"--hash=sha256:{each}" for each in sha256))))
     completed = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary", ":all:", *tags, "--dest", folder, requirement),
+            *("--no-deps", "--only-binary", ":all:", *tags, "--dest", folder),
+            *("--require-hashes", "--requirement", pin),
         ],
         check=False,
     )

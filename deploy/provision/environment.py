@@ -2,21 +2,22 @@
 
 Runs before anything is installed: standard library only.
 
-    python3 deploy/provision/environment.py .venv requirements/constraints.txt
+    python3 -m deploy.provision.environment .venv requirements/constraints.txt
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
+from deploy.provision.packages import install_pinned, run_pip
+
 _MIN_PYTHON_VERSION = (3, 11)
 _REFUSED_CHARACTERS = '"$`\\:'
 """What the shell of a console script's first line or a list of folders would take as its own."""
-_PACKAGES = ("-e", ".[plot,embedded,training,development]", "-e", "clients/python[live,media]")
+_PROJECTS = ("-e", ".[plot,embedded,training,development]", "-e", "clients/python[live,media]")
 
 
 def main(environment: Path, constraints: Path) -> None:
@@ -28,13 +29,11 @@ def main(environment: Path, constraints: Path) -> None:
     if not python.exists() or _has_moved(environment):
         _create(environment)
     print("Installing the pinned packages; the first time takes a few minutes ...", flush=True)
-    completed = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, *_PACKAGES],
-        env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        check=False,
-    )
-    if completed.returncode:
-        sys.exit("The packages could not be installed; see the output above.")
+    install_pinned(python, constraints)
+    run_pip(python, "--no-deps", "--no-build-isolation", *_PROJECTS)
+    if subprocess.run([python, "-m", "pip", "check"], capture_output=True, check=False).returncode:
+        # a CUDA build of torch needs packages that are not pinned
+        run_pip(python, *_PROJECTS)
 
 
 def _require_usable_folder(folder: Path) -> None:

@@ -14,6 +14,10 @@ $pip install --quiet -e '.[plot,embedded,training,development]' -e 'clients/pyth
 
 {
   echo "# Every package of the full environment, pinned. Written by 'make lock'; do not edit."
-  $pip freeze --exclude-editable | sed -E 's/\+cpu$//; s/\+cu[0-9]+$//'
+  {
+    $pip freeze --exclude-editable | sed -E 's/\+cpu$//; s/\+cu[0-9]+$//'
+    grep -o 'setuptools==[0-9.]*' pyproject.toml | head -n 1
+  } | sort --ignore-case
 } > requirements/constraints.txt
+"$python" deploy/provision/hashes.py requirements/constraints.txt
 echo "Wrote requirements/constraints.txt ($(grep -c == requirements/constraints.txt) packages)."

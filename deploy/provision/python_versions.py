@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from deploy.provision.packages import install_pinned, resolve, run_pip
+
 ENVIRONMENTS: Final = Path(".runtime")
 CONSTRAINTS: Final = Path("requirements/constraints.txt")
 PACKAGES: Final = ("-e", ".[plot,embedded,testing]", "-e", "clients/python[live,media]")
@@ -67,11 +69,9 @@ def _create_environment(version: str, interpreter: str) -> Path:
         return python
     print(f"Installing the pinned packages for Python {version} ...", flush=True)
     subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, *PACKAGES],
-        env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        check=True,
-    )
+    names = resolve(python, CONSTRAINTS, PACKAGES)
+    install_pinned(python, CONSTRAINTS, [*names, "setuptools"])
+    run_pip(python, "--no-deps", "--no-build-isolation", *PACKAGES)
     installed_pins.write_text(pins)
     return python
 

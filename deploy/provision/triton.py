@@ -14,10 +14,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.provision.download import print_line
+from deploy.provision.download import download_wheel, print_line
 from deploy.provision.libpython import find_libpython
 
 VERSION = "0.7.0"
+WHEEL_SHA256 = (
+    # x86-64, aarch64
+    "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df",
+    "f99e07ee56fe065337453956afba17d2673e02ec6a632c3de26ce6e7b32a0898",
+)
 _PYTORCH_BACKEND = Path(__file__).resolve().parents[1] / "triton" / "pytorch" / "model.py"
 
 
@@ -40,10 +45,11 @@ def _unpack(destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".triton-") as folder:
         part = Path(folder) / "triton"
+        wheel = download_wheel(f"nvidia-pytriton=={VERSION}", Path(folder), (), WHEEL_SHA256)
         completed = subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
-                *("--disable-pip-version-check", "--target", part, f"nvidia-pytriton=={VERSION}"),
+                *("--disable-pip-version-check", "--target", part, wheel),
             ],
             check=False,
         )

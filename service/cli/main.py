@@ -30,6 +30,7 @@ from service.results.formats import JSON, find_format
 from service.results.plot import PLOT_SUFFIXES, plot_result
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.redaction import redact
 from service.wiring import open_clip_analyzer, start_gateway, start_worker
 
 app = typer.Typer(
@@ -131,7 +132,10 @@ def annotate(
 
 @app.command()
 def settings() -> None:
-    """Print every setting as a line of an env file, with its description above it."""
+    """Print every setting as a line of an env file, with its description above it.
+
+    Passwords in URLs are printed as ***.
+    """
     with exit_on_error():
         current = load_settings()
         for name, field in Settings.model_fields.items():
@@ -142,7 +146,7 @@ def settings() -> None:
 
 
 def _format_value(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else redact(str(value))
 
 
 async def _annotate(

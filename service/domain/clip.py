@@ -12,7 +12,7 @@ import numpy as np
 from service.domain.array_types import Float32Array, Float64Array, Int64Array, UInt8Array
 from service.domain.media import Anomalies, Flag, MediaInfo
 
-MAX_FACES: Final = 8
+MAX_FACES: Final = 16
 """Upper bound of the setting `max_faces`: faces tracked in one frame."""
 EXTRACTION_STAGES: Final = ("decode", "face", "sound")
 """Steps of the extraction, before the backbones."""

@@ -22,6 +22,7 @@ from service.embedded.redis import run_redis
 from service.embedded.triton import TritonPorts, run_triton
 from service.errors import EmbeddedServerStopped
 from service.settings import Settings
+from service.telemetry.redaction import redact
 
 T = TypeVar("T")
 
@@ -193,7 +194,7 @@ def _list_addresses(settings: Settings, ports: TritonPorts) -> dict[str, str]:
         "metrics (worker)": f"http://{settings.host}:{settings.worker_metrics_port}/metrics",
         "metrics (Triton)": f"http://{LOOPBACK}:{ports.metrics}/metrics",
         "Triton": f"http://{ports.http_url}, grpc://{ports.grpc_url}",
-        "Redis": settings.redis_url,
+        "Redis": redact(settings.redis_url),
         "logs": str(_logs_dir(settings).absolute()),
     }
 

@@ -8,9 +8,11 @@ decides a status.
     ├── RequestError              the request is at fault; nothing was queued
     │   ├── RequestInvalid            invalid field or parameter
     │   ├── ClipFieldMissing          form without a file field `clip`
+    │   ├── FormTooLarge              form with too much beside the clip
     │   ├── Unauthenticated           API key missing, unknown, revoked or expired
     │   ├── ScopeMissing              API key without the scope
     │   ├── OriginRefused             browser page of a foreign origin
+    │   ├── HostRefused               name in `Host` that is not the gateway's
     │   ├── RateExceeded              rate limit of the API key
     │   ├── QuotaExceeded             quota of the API key or address
     │   ├── MediaTypeUnsupported      body that is no upload
@@ -102,7 +104,9 @@ from service.errors.requests import (
     ClipEmpty,
     ClipFieldMissing,
     ClipTooLarge,
+    FormTooLarge,
     HeadTooLarge,
+    HostRefused,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     JobFinished,
@@ -186,9 +190,11 @@ __all__ = [
     "EmbeddedServerNotStarted",
     "EmbeddedServerStopped",
     "FaceModelsMissing",
+    "FormTooLarge",
     "GatewayDraining",
     "GrpcServerNotStarted",
     "HeadTooLarge",
+    "HostRefused",
     "IdempotencyKeyInUse",
     "IdempotencyKeyReused",
     "InferenceFailed",

@@ -36,8 +36,13 @@ class FaceFinder(Protocol):
         """True once a picture had more faces than are tracked."""
         ...
 
-    def find(self, picture: UInt8Array) -> Sequence[TrackedDetection]:
-        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
+    def find(
+        self, picture: UInt8Array, time_seconds: float | None = None
+    ) -> Sequence[TrackedDetection]:
+        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first.
+
+        Args: time_seconds: of the picture in the media; None: 1/25 s after the one before.
+        """
         ...
 
     def snapshot(self) -> MeshTrackerSnapshot | None:
@@ -99,18 +104,39 @@ class ActiveTracksSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchScheduleSnapshot:
+    """State of a SearchSchedule, in seconds of the media.
+
+    time_seconds: of the last picture; None: there was none. tiles_left: of the thorough search
+    under way; None: all of them.
+    """
+
+    time_seconds: float | None
+    event_seconds: float
+    detected_seconds: float
+    swept_seconds: float
+    sweep_seconds: float
+    next_tile: int
+    tiles_left: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostFace:
+    """Last box of a face that was lost, and when."""
+
+    box: FaceBox
+    time_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeshTrackerSnapshot:
     """State of a MeshTracker.
 
-    thumbnail: of the last picture, (H, W, 3). until_detection, detection_interval: pictures.
-    next_tile: of the search under way; None: there is none.
+    thumbnail: of the last picture, (H, W, 3).
     """
 
     active_tracks: ActiveTracksSnapshot
     thumbnail: Int16Array
     number: int
-    until_detection: int
-    detection_interval: int
-    detections: int
-    has_lost_small: bool
-    next_tile: int | None
+    schedule: SearchScheduleSnapshot
+    lost_faces: tuple[LostFace, ...]

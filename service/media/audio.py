@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Final
 
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -21,8 +20,10 @@ from service.domain.array_types import Float32Array, Int64Array
 from service.domain.audio_grid import HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE_HZ
 from service.domain.media import Anomalies, Flag
 from service.media.audio_buffer import RETAINED_SAMPLES, AudioBuffer
-from service.media.demux import StreamDecoder
-from service.media.resample import AudioSegment, TimestampReader, resample_frames
+from service.media.audio_decoding import AudioDecoder
+from service.media.audio_timestamps import TimestampReader
+from service.media.resample import AudioSegment, PlacedResampler, resample_frames
+from service.media.stream_selection import rank_audio_streams
 
 PATCH_SPAN_HOPS: Final = -(-PATCH_SAMPLES // HOP_SAMPLES)
 """Hops that a patch spans: 98."""
@@ -39,19 +40,37 @@ class AudioReader:
         container: InputContainer,
         stream: AudioStream | None,
         buffer: AudioBuffer | None = None,
+        *,
+        others: Sequence[AudioStream] = (),
     ) -> None:
         """Read an audio stream of a container that has no other reader; None: silence.
 
-        Args: buffer: where the caller appends the segments; by default a new one.
+        Args: buffer: where the caller appends the segments; by default a new one. others: streams
+            that are read, in this order, if the first cannot be decoded.
         """
-        self._stream = stream
-        self._decoder: StreamDecoder[AudioFrame] | None = (
-            None if stream is None else StreamDecoder(container, stream)
-        )
+        self._decoder = None if stream is None else AudioDecoder(container, [stream, *others])
+        self._is_counted = container.format.name == "avi"
         self.buffer = AudioBuffer() if buffer is None else buffer
+        self._resampler = PlacedResampler(self.buffer.discontinuities)
         self._is_unreadable = False
+        self._has_ended = False
         self._segments = self._read_segments()
         self.busy_seconds = 0.0
+
+    @property
+    def stream(self) -> AudioStream | None:
+        """The stream that is read; once its first frame was decoded it does not change."""
+        return None if self._decoder is None else self._decoder.stream
+
+    def prove_stream(self) -> None:
+        """Decode the first frame, so that `stream` is one that can be decoded, if there is one."""
+        if self._decoder is not None:
+            try:
+                self._decoder.prove()
+            except (FFmpegError, ValueError) as error:
+                if isinstance(error, MemoryError):
+                    raise
+                self._is_unreadable = True
 
     @property
     def stored_samples(self) -> int:
@@ -71,13 +90,20 @@ class AudioReader:
 
     def flags(self) -> set[Flag]:
         """Flags of the audio so far."""
-        if self._stream is None:
+        decoder = self._decoder
+        if decoder is None:
             return {Flag.NO_AUDIO}
-        is_silent = self.buffer.first_sample is None
+        is_silent = self.buffer.first_sample is None and self._has_ended
+        is_empty = is_silent and decoder.has_decoder and not decoder.packets
         discontinuities = self.buffer.discontinuities
         found = {
             Flag.DAMAGED: self._bad_packets,
-            Flag.AUDIO_UNREADABLE: self._is_unreadable or (self._bad_packets and is_silent),
+            Flag.NO_AUDIO: is_empty,
+            Flag.AUDIO_UNREADABLE: self._is_unreadable
+            or decoder.is_hopeless
+            or (is_silent and not is_empty),
+            Flag.AUDIO_STREAM_SKIPPED: decoder.is_skipping,
+            Flag.AUDIO_OPPOSITE_PHASE: self._resampler.has_cancelled,
             Flag.AUDIO_GAPS: discontinuities.gaps + discontinuities.overlaps,
         }
         return {flag for flag, is_set in found.items() if is_set}
@@ -96,20 +122,33 @@ class AudioReader:
         return self.buffer.read(start, stop)
 
     def _read_segments(self) -> Iterator[AudioSegment]:
-        stream = self._stream
-        if stream is None or self._decoder is None:
-            return
-        if not stream.codec_context:  # FFmpeg has no decoder for it
-            self._is_unreadable = True
+        decoder = self._decoder
+        if decoder is None:
             return
         try:
-            rate_hz = stream.codec_context.sample_rate or SAMPLE_RATE_HZ
-            timestamps = TimestampReader(stream.time_base or Fraction(1), rate_hz)
-            yield from resample_frames(self._decoder, timestamps, self.buffer.discontinuities)
+            decoder.prove()  # the clock is that of the stream which is read
+            clock = TimestampReader(
+                decoder.stream.time_base or Fraction(1),
+                decoder.declared_hz or SAMPLE_RATE_HZ,
+                is_counted=self._is_counted,
+            )
+            yield from resample_frames(decoder, clock, self._resampler)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
             self._is_unreadable = True
+        self._has_ended = True
+
+
+def open_audio(
+    container: InputContainer, stream_index: int | None, buffer: AudioBuffer | None = None
+) -> AudioReader:
+    """Read the requested audio stream, else the best-placed that can be decoded.
+
+    Raises: MediaStreamUnknown: the requested stream is no audio.
+    """
+    ranked = rank_audio_streams(container, stream_index)
+    return AudioReader(container, ranked[0] if ranked else None, buffer, others=ranked[1:])
 
 
 def cut_patches(hops: Sequence[int], read_samples: ReadSamples) -> tuple[Float32Array, Int64Array]:

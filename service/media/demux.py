@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import av
@@ -181,8 +181,6 @@ class StreamDecoder(Generic[FrameT_co]):
 
     def __init__(self, container: InputContainer, stream: _DecodableStream[FrameT_co]) -> None:
         """Decode a stream of a container that has no other reader."""
-        # PyAV lets FFmpeg generate presentation times, which breaks those of reordered frames
-        container.flags &= ~Flags.gen_pts.value
         self._container = container
         self._stream = stream
         self.bad_packets = 0
@@ -191,37 +189,51 @@ class StreamDecoder(Generic[FrameT_co]):
         """Packets that failed to decode, so far."""
 
     def __iter__(self) -> Iterator[FrameT_co]:
-        for packet in self._packets():
-            try:
-                yield from self._stream.decode(packet)
-            except EndOfFile:
-                return
-            except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                self.bad_packets += 1
-                self.failed_packets += 1
-
-    def _packets(self) -> Iterator[Packet[Stream]]:
-        """Packets with data, then an empty one that flushes the decoder.
-
-        An empty packet in between means "as before" to some codecs, and would flush others: it is
-        left out.
-        """
-        failures = 0
-        while failures < _MAX_FAILED_READS:
-            try:
-                for packet in self._container.demux(self._stream):
-                    failures = 0
-                    self.bad_packets += packet.is_corrupt
-                    if packet.size or packet.dts is None:
-                        yield packet
-            except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                self.bad_packets += 1
-                failures += 1
-            else:
-                return
+        for packet in read_packets(self._container, [self._stream], self.count_failed_read):
+            yield from self.decode(packet)
         flush: Packet[Stream] = Packet()
-        yield flush
+        yield from self.decode(flush)
+
+    def count_failed_read(self) -> None:
+        """Count a read of the container that failed."""
+        self.bad_packets += 1
+
+    def decode(self, packet: Packet[Stream]) -> Sequence[FrameT_co]:
+        """Decode the frames that a packet of the stream completes; none if it is damaged."""
+        self.bad_packets += packet.is_corrupt
+        try:
+            return self._stream.decode(packet)
+        except EndOfFile:
+            return ()
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            self.bad_packets += 1
+            self.failed_packets += 1
+            return ()
+
+
+def read_packets(
+    container: InputContainer, streams: Sequence[Any], on_failed_read: Callable[[], None]
+) -> Iterator[Packet[Stream]]:
+    """Yield the packets of some streams of a container that has no other reader.
+
+    Reads that fail are passed over. At the end an empty packet flushes each decoder; one in between
+    means "as before" to some codecs, and would flush others: it is left out.
+    """
+    # PyAV lets FFmpeg generate presentation times, which breaks those of reordered frames
+    container.flags &= ~Flags.gen_pts.value
+    failures = 0
+    while failures < _MAX_FAILED_READS:
+        try:
+            for packet in container.demux(*streams):
+                failures = 0
+                if packet.size or packet.dts is None:
+                    yield packet
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            on_failed_read()
+            failures += 1
+        else:
+            return

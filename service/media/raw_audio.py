@@ -13,16 +13,20 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 from service.domain.media import Anomalies, Flag
 from service.domain.stream import AudioFormat, SampleEncoding
 from service.media.audio_buffer import AudioBuffer
+from service.media.downmix import MAX_PASSED_CHANNELS
 from service.media.resample import (
     AudioSegment,
     PlacedResampler,
-    ResampledRunSnapshot,
+    PlacedResamplerSnapshot,
     compute_phase_period,
 )
 
 _PARTS_PER_SECOND: Final = 40
 """Audio is placed in parts of 25 ms, however long the pieces are."""
 _SAMPLE_TYPES: Final = {SampleEncoding.S16: ("<i2", "s16"), SampleEncoding.F32: ("<f4", "flt")}
+_FLOAT_BYTES: Final = 4
+_LAYOUTS: Final = {3: "3C", 4: "4C"}
+"""Three or four channels have no usual order: they count alike."""
 _HISTORIES_PER_SECOND: Final = 20
 _MIN_HISTORY_SAMPLES: Final = 96
 """The resampler's filter reaches 2 ms or 16 samples to either side, whichever is more."""
@@ -38,10 +42,10 @@ class SampleHistorySnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawAudioSnapshot:
-    """State of a RawAudioReader without its buffer. run: None: there was no audio."""
+    """State of a RawAudioReader without its buffer."""
 
     samples: int
-    run: ResampledRunSnapshot | None
+    resampler: PlacedResamplerSnapshot
     history: SampleHistorySnapshot
 
 
@@ -51,8 +55,8 @@ class RawAudioReader:
     def __init__(self, audio_format: AudioFormat) -> None:
         self._format = audio_format
         self.buffer = AudioBuffer()
-        self._resampler = PlacedResampler(self.buffer.discontinuities)
-        self._history = _SampleHistory(audio_format)
+        self._resampler = PlacedResampler(self.buffer.discontinuities, self._record)
+        self._history = _SampleHistory(audio_format.rate_hz, _mixed_sample_bytes(audio_format))
         self.samples = 0
 
     def push(self, data: bytes, time_seconds: float | None) -> Iterator[AudioSegment]:
@@ -67,9 +71,7 @@ class RawAudioReader:
         whole = len(data) - len(data) % size
         for first in range(0, whole, step):
             part = data[first : min(first + step, whole)]
-            runs = self._resampler.run_count
             yield from self._resampler.push(self._make_frame(part), at)
-            self._history.add(part, starts_run=self._resampler.run_count != runs)
             self.samples += len(part) // size
             at = None
 
@@ -80,7 +82,11 @@ class RawAudioReader:
     def flags(self) -> set[Flag]:
         """Flags of the audio so far."""
         seams = self.buffer.discontinuities
-        return {Flag.AUDIO_GAPS} if seams.gaps + seams.overlaps else set()
+        found = {
+            Flag.AUDIO_GAPS: seams.gaps + seams.overlaps,
+            Flag.AUDIO_OPPOSITE_PHASE: self._resampler.has_cancelled,
+        }
+        return {flag for flag, is_set in found.items() if is_set}
 
     def add_anomalies(self, video: Anomalies) -> Anomalies:
         """Add the anomalies of the audio so far to those of the video."""
@@ -90,7 +96,7 @@ class RawAudioReader:
         """Return what the next samples need, without the buffer."""
         return RawAudioSnapshot(
             samples=self.samples,
-            run=self._resampler.snapshot(),
+            resampler=self._resampler.snapshot(),
             history=self._history.snapshot(),
         )
 
@@ -101,17 +107,36 @@ class RawAudioReader:
         """
         self.samples = snapshot.samples
         self._history.restore(snapshot.history)
-        if snapshot.run is not None:
-            frame = self._make_frame(snapshot.history.data)
-            self._resampler.restore(snapshot.run, frame, snapshot.history.start)
+        history = self._make_frame(snapshot.history.data, is_mixed=True)
+        self._resampler.restore(
+            snapshot.resampler,
+            history,
+            snapshot.history.start,
+            lambda data, is_mixed: self._make_frame(data, is_mixed=is_mixed),
+        )
 
-    def _make_frame(self, data: bytes) -> AudioFrame:
+    def _record(self, frame: AudioFrame, starts_run: bool) -> None:
+        """Store a frame that is about to be resampled."""
+        self._history.add(frame.to_ndarray().tobytes(), starts_run=starts_run)
+
+    def _make_frame(self, data: bytes, *, is_mixed: bool = False) -> AudioFrame:
+        """Make a frame of interleaved samples; is_mixed: of what they are mixed to."""
         dtype, name = _SAMPLE_TYPES[self._format.encoding]
+        layout = _LAYOUTS.get(self._format.channels, f"{self._format.channels}c")
+        if is_mixed and _is_mixed_to_mono(self._format):
+            dtype, name, layout = "<f4", "flt", "mono"
         samples = np.frombuffer(data, dtype).reshape(1, -1)
-        layout = f"{self._format.channels}c"
         frame = AudioFrame.from_ndarray(samples, format=name, layout=layout)
         frame.sample_rate = self._format.rate_hz
         return frame
+
+
+def _is_mixed_to_mono(audio_format: AudioFormat) -> bool:
+    return audio_format.channels > MAX_PASSED_CHANNELS
+
+
+def _mixed_sample_bytes(audio_format: AudioFormat) -> int:
+    return _FLOAT_BYTES if _is_mixed_to_mono(audio_format) else audio_format.frame_bytes
 
 
 class _SampleHistory:
@@ -120,10 +145,10 @@ class _SampleHistory:
     Stored from the run's sample `start` on, which is in the phase of its first.
     """
 
-    def __init__(self, audio_format: AudioFormat) -> None:
-        self._frame_bytes = audio_format.frame_bytes
-        self._phase_period = compute_phase_period(audio_format.rate_hz)
-        self._min_samples = max(audio_format.rate_hz // _HISTORIES_PER_SECOND, _MIN_HISTORY_SAMPLES)
+    def __init__(self, rate_hz: int, frame_bytes: int) -> None:
+        self._frame_bytes = frame_bytes
+        self._phase_period = compute_phase_period(rate_hz)
+        self._min_samples = max(rate_hz // _HISTORIES_PER_SECOND, _MIN_HISTORY_SAMPLES)
         self._data = bytearray()
         self._start = 0
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -14,15 +13,19 @@ from av.audio.resampler import AudioResampler
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
+from service.media.audio_clock import (
+    DISCONTINUITY_SAMPLES,
+    FramePlacer,
+    FramePlacerSnapshot,
+    PlacedFrame,
+    TimedFrame,
+    read_format,
+)
+from service.media.audio_timestamps import TimestampReader
+from service.media.downmix import Downmixer, DownmixerSnapshot
 
-JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
-"""A timestamp may stray 5 ms (containers round to 1 ms) before audio is moved to it."""
-DRIFT_SAMPLES: Final = SAMPLE_RATE_HZ // 400
-"""Timestamps may stray 2.5 ms on average over about `_DRIFT_FRAMES` frames."""
-_DRIFT_FRAMES: Final = 16
-DISCONTINUITY_SAMPLES: Final = SAMPLE_RATE_HZ // 100
-"""Audio that is moved by more than 10 ms has a gap or an overlap there."""
-
+_STRETCH_PARTS: Final = 50
+"""Audio is stretched by at most 2 %."""
 MIN_RATE_HZ: Final = 1_000
 MAX_RATE_HZ: Final = 768_000
 """Rates outside occur only in damaged headers, and would cost gigabytes or minutes."""
@@ -40,10 +43,9 @@ class Discontinuities:
     overlaps: int = 0
     format_changes: int = 0
 
-    def record(self, before: _ResampledRun, frame: AudioFrame, begin: float) -> None:
-        """Count the transition from a run to the frame that begins the next one."""
-        jump = begin - before.expected
-        self.format_changes += before.format != _format_key(frame)
+    def record(self, jump: float, *, is_new_format: bool) -> None:
+        """Count the transition to a run that begins `jump` samples after the last one's end."""
+        self.format_changes += is_new_format
         self.overlaps += jump < -DISCONTINUITY_SAMPLES
         if jump > DISCONTINUITY_SAMPLES:
             self.gaps += 1
@@ -55,60 +57,47 @@ class Discontinuities:
         self.overlaps, self.format_changes = counts.overlaps, counts.format_changes
 
 
-class TimestampReader:
-    """Reads the start times of audio frames."""
-
-    def __init__(self, time_base: Fraction, declared_hz: int) -> None:
-        """time_base: seconds of a pts tick; declared_hz: the sample rate the demuxer counts by."""
-        self._base = time_base
-        self._declared_hz = declared_hz
-        self._predicted_pts: int | None = None
-
-    def read(self, frame: AudioFrame) -> float | None:
-        """Start in samples at 16 kHz; None: no timestamp, or one extrapolated wrongly.
-
-        Between the timestamps of a transport stream FFmpeg's demuxer extrapolates by the initial
-        sample rate, even when that has changed.
-        """
-        if frame.pts is None:
-            return None
-        is_prediction = (
-            frame.sample_rate != self._declared_hz
-            and self._predicted_pts is not None
-            and abs(frame.pts - self._predicted_pts) <= 1
-        )
-        self._predicted_pts = frame.pts + round(frame.samples / self._declared_hz / self._base)
-        return None if is_prediction else float(frame.pts * self._base * SAMPLE_RATE_HZ)
-
-
 def resample_frames(
-    frames: Iterable[AudioFrame], timestamps: TimestampReader, discontinuities: Discontinuities
+    frames: Iterable[AudioFrame], timestamps: TimestampReader, resampler: PlacedResampler
 ) -> Iterator[AudioSegment]:
     """Resample frames and place them by their timestamps.
 
-    Within a run of frames that follow one another samples are counted; where timestamps leave the
-    count, one by 5 ms or many by 2.5 ms, or the format changes, a new run starts at them.
-
-    Args: frames: in decoding order; timestamps: reads their starts; discontinuities: updated.
+    Args: frames: in decoding order; timestamps: reads their starts.
     Yields: segments of mono samples in [-1, 1].
     Raises: ValueError: invalid sample rate.
     """
-    placer = PlacedResampler(discontinuities)
     for frame in frames:
-        yield from placer.push(frame, timestamps.read(frame))
-    yield from placer.flush()
+        yield from resampler.push(frame, timestamps.read(frame))
+    yield from resampler.flush()
 
 
 class PlacedResampler:
-    """Resamples frames one by one and places them by their timestamps.
+    """Mixes frames to one channel, places them by their timestamps, and resamples them.
 
-    run_count: runs of contiguous frames so far.
+    Within a run of frames that follow one another samples are counted; where timestamps leave the
+    count, or the format changes, a new run starts.
     """
 
-    def __init__(self, discontinuities: Discontinuities) -> None:
+    def __init__(
+        self,
+        discontinuities: Discontinuities,
+        on_resampled: Callable[[AudioFrame, bool], None] | None = None,
+    ) -> None:
+        """Count in `discontinuities`.
+
+        Args: on_resampled: called with each frame before it is resampled, mixed and placed, and
+            whether it is the first of a run.
+        """
         self._discontinuities = discontinuities
+        self._on_resampled = on_resampled
+        self._downmixer = Downmixer()
+        self._placer = FramePlacer()
         self._run: _ResampledRun | None = None
-        self.run_count = 0
+
+    @property
+    def has_cancelled(self) -> bool:
+        """True once channels of opposite phase have cancelled each other in their mean."""
+        return self._downmixer.has_cancelled
 
     def push(self, frame: AudioFrame, start_sample: float | None) -> Iterator[AudioSegment]:
         """Yield the segments that the next frame completes.
@@ -116,37 +105,69 @@ class PlacedResampler:
         Args: start_sample: start in samples at 16 kHz; None: the end of the previous frame.
         Raises: ValueError: invalid sample rate.
         """
-        run = self._run
-        if run is None or not run.continues_with(frame, start_sample):
-            begin = (
-                start_sample
-                if start_sample is not None
-                else (run.expected if run is not None else 0.0)
-            )
-            if run is not None:
-                yield from run.push(None)
-                self._discontinuities.record(run, frame, begin)
-            run = self._run = _ResampledRun(frame, begin)
-            self.run_count += 1
-        yield from run.push(frame)
+        if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
+            raise ValueError(f"invalid sample rate: {frame.sample_rate} Hz")
+        for mixed in self._downmixer.push(TimedFrame(frame=frame, start=start_sample)):
+            for placed in self._placer.push(mixed):
+                yield from self._resample(placed)
 
     def flush(self) -> Iterator[AudioSegment]:
         """Yield the rest, after the last frame was pushed."""
+        for mixed in self._downmixer.flush():
+            for placed in self._placer.push(mixed):
+                yield from self._resample(placed)
+        for placed in self._placer.flush():
+            yield from self._resample(placed)
         if self._run is not None:
             yield from self._run.push(None)
 
-    def snapshot(self) -> ResampledRunSnapshot | None:
-        """Return the state of the present run; None: there was no audio."""
-        return None if self._run is None else self._run.snapshot()
+    def snapshot(self) -> PlacedResamplerSnapshot:
+        """Return the state, frames that are held included."""
+        return PlacedResamplerSnapshot(
+            run=None if self._run is None else self._run.snapshot(),
+            placer=self._placer.snapshot(),
+            downmixer=self._downmixer.snapshot(),
+            placer_held=_store(self._placer.held),
+            downmixer_held=_store(self._downmixer.held),
+        )
 
-    def restore(self, snapshot: ResampledRunSnapshot, frame: AudioFrame, start: int) -> None:
-        """Continue a run from a snapshot.
+    def restore(
+        self,
+        snapshot: PlacedResamplerSnapshot,
+        history: AudioFrame,
+        start: int,
+        make_frame: Callable[[bytes, bool], AudioFrame],
+    ) -> None:
+        """Continue from a snapshot.
 
-        Args: frame: the last of its audio; start: which sample of the run is the frame's first,
-            a multiple of `compute_phase_period` of its rate.
-        Raises: ValueError: the frame is not of that run.
+        Args: history: the last audio that was resampled; start: which sample of the run is its
+            first, a multiple of `compute_phase_period` of its rate; make_frame: makes a frame of
+            stored samples, True: of mixed ones.
+        Raises: ValueError: the history is not of that run.
         """
-        self._run = _ResampledRun.resume(snapshot, frame, start)
+        if snapshot.run is not None:
+            self._run = _ResampledRun.resume(snapshot.run, history, start)
+        self._placer.restore(
+            snapshot.placer, _load(snapshot.placer_held, make_frame, is_mixed=True), history
+        )
+        self._downmixer.restore(
+            snapshot.downmixer,
+            _load(snapshot.downmixer_held, make_frame, is_mixed=False),
+            make_frame(b"", False),
+        )
+
+    def _resample(self, placed: PlacedFrame) -> Iterator[AudioSegment]:
+        frame, run = placed.frame, self._run
+        if run is None or placed.begin is not None:
+            if run is not None:
+                yield from run.push(None)
+                is_new_format = run.format != read_format(frame)
+                self._discontinuities.record(placed.jump, is_new_format=is_new_format)
+            run = self._run = _ResampledRun(frame, placed.begin or 0.0)
+        if self._on_resampled is not None:
+            self._on_resampled(frame, placed.begin is not None)
+        run.stretch(placed.shift)
+        yield from run.push(frame)
 
 
 def compute_phase_period(rate_hz: int) -> int:
@@ -158,73 +179,107 @@ def compute_phase_period(rate_hz: int) -> int:
 class ResampledRunSnapshot:
     """State of a run of frames without a gap, in samples at 16 kHz.
 
-    origin: where it began; expected: where the next frame should begin; drift: mean deviation of
-    timestamps from the count; next_sample: of the output.
+    origin: where it began; next_sample: of the output; stretched: samples by which the output has
+    been stretched so far; to_stretch: by which it is still to be.
     """
 
     origin: int
-    expected: float
-    drift: float
     next_sample: int
+    stretched: int
+    to_stretch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAudio:
+    """Samples of a frame that is held, and its start in samples at 16 kHz."""
+
+    data: bytes
+    start: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedResamplerSnapshot:
+    """State of a PlacedResampler. run: None: there was no audio; *_held: frames that are held."""
+
+    run: ResampledRunSnapshot | None
+    placer: FramePlacerSnapshot
+    downmixer: DownmixerSnapshot
+    placer_held: tuple[StoredAudio, ...]
+    downmixer_held: tuple[StoredAudio, ...]
 
 
 class _ResampledRun:
     """Contiguous frames of one format."""
 
     def __init__(self, frame: AudioFrame, begin: float) -> None:
-        if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
-            raise ValueError(f"invalid sample rate: {frame.sample_rate} Hz")
         # full-scale stereo must stay within [-1, 1]: normalise the downmix as for integers
         self._resampler = AudioResampler(
             format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
         )
-        self.format = _format_key(frame)
-        self.expected = begin
-        self._drift = 0.0
+        self.format = read_format(frame)
         self._origin = self._next_sample = round(begin)
+        self._stretched = self._to_stretch = 0
 
     @classmethod
     def resume(cls, snapshot: ResampledRunSnapshot, frame: AudioFrame, start: int) -> _ResampledRun:
         run = cls(frame, snapshot.origin)
-        run._next_sample += start * SAMPLE_RATE_HZ // frame.sample_rate
+        run._next_sample += start * SAMPLE_RATE_HZ // frame.sample_rate + snapshot.stretched
         for _ in run.push(frame):
             continue  # output from before the snapshot
         if run._next_sample != snapshot.next_sample:
             raise ValueError("audio does not continue where the snapshot was taken")
-        run.expected, run._drift = snapshot.expected, snapshot.drift
+        run._stretched, run._to_stretch = snapshot.stretched, snapshot.to_stretch
         return run
 
     def snapshot(self) -> ResampledRunSnapshot:
         return ResampledRunSnapshot(
             origin=self._origin,
-            expected=self.expected,
-            drift=self._drift,
             next_sample=self._next_sample,
+            stretched=self._stretched,
+            to_stretch=self._to_stretch,
         )
 
-    def continues_with(self, frame: AudioFrame, start_sample: float | None) -> bool:
-        """Check whether the frame continues the run; start_sample: by its own timestamp."""
-        if _format_key(frame) != self.format:
-            return False
-        if start_sample is None:
-            return True
-        deviation = start_sample - self.expected
-        self._drift += (deviation - self._drift) / _DRIFT_FRAMES
-        return abs(deviation) <= JITTER_SAMPLES and abs(self._drift) <= DRIFT_SAMPLES
+    def stretch(self, samples: int) -> None:
+        """Make the output longer by these samples, shorter if negative, from here on."""
+        self._to_stretch += samples
 
     def push(self, frame: AudioFrame | None) -> Iterator[AudioSegment]:
         """Yield the segments of the next frame; None: flush the rest."""
         if frame is not None:
-            self.expected += frame.samples * SAMPLE_RATE_HZ / frame.sample_rate
             # samples are counted here; with timestamps the filter would insert or drop some
             frame.pts = None
         for resampled in self._resampler.resample(frame):
             if resampled is None:  # pyright: ignore[reportUnnecessaryComparison]  # PyAV's stubs say never None
                 continue  # flushing a pass-through resampler yields None
             samples = np.nan_to_num(resampled.to_ndarray().reshape(-1).astype(np.float32))
-            yield self._next_sample, np.clip(samples, -1.0, 1.0)
+            samples = self._apply_stretch(np.clip(samples, -1.0, 1.0))
+            yield self._next_sample, samples
             self._next_sample += len(samples)
 
+    def _apply_stretch(self, samples: Float32Array) -> Float32Array:
+        """Stretch samples by at most 2 %, towards what is still to be stretched."""
+        limit = len(samples) // _STRETCH_PARTS
+        change = max(-limit, min(limit, self._to_stretch))
+        if not change:
+            return samples
+        self._to_stretch -= change
+        self._stretched += change
+        count = len(samples)
+        places = np.arange(count + change) * (count / (count + change))
+        return np.interp(places, np.arange(count), samples).astype(np.float32)
 
-def _format_key(frame: AudioFrame) -> tuple[str, str, int]:
-    return frame.format.name, frame.layout.name, frame.sample_rate
+
+def _store(held: Iterable[TimedFrame]) -> tuple[StoredAudio, ...]:
+    return tuple(
+        StoredAudio(data=each.frame.to_ndarray().tobytes(), start=each.start) for each in held
+    )
+
+
+def _load(
+    stored: Iterable[StoredAudio],
+    make_frame: Callable[[bytes, bool], AudioFrame],
+    *,
+    is_mixed: bool,
+) -> Iterator[TimedFrame]:
+    for each in stored:
+        yield TimedFrame(frame=make_frame(each.data, is_mixed), start=each.start)

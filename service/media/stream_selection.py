@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from service.errors import ClipTruncated, ClipWithoutFrames, ClipWithoutVideo, MediaStreamUnknown
 from service.media.clip_handles import ClipSource
-from service.media.demux import VIDEO_DECODERS
+from service.media.demux import AUDIO_DECODERS, VIDEO_DECODERS
 from service.media.encryption import refuse_encrypted
 from service.media.growing_file import GrowingFile
 from service.media.truncation import has_clip_signature, lacks_index
@@ -49,18 +49,63 @@ def select_video_stream(
 def select_audio_stream(
     container: InputContainer, stream_index: int | None = None
 ) -> AudioStream | None:
-    """Select the requested audio stream, else FFmpeg's choice: by disposition, packets, bit rate.
+    """Select the requested audio stream, else the best-placed that has a decoder.
+
+    Args: stream_index: index among all streams of the file.
+    Returns: the best-placed if none has a decoder; None: the file has no audio.
+    Raises: MediaStreamUnknown: the requested stream is no audio.
+    """
+    ranked = rank_audio_streams(container, stream_index)
+    return next(filter(has_audio_decoder, ranked), ranked[0] if ranked else None)
+
+
+def rank_audio_streams(
+    container: InputContainer, stream_index: int | None = None
+) -> list[AudioStream]:
+    """Return the requested audio stream, else all, the best-placed first.
+
+    That is FFmpeg's choice (by disposition, packets, bit rate), and the rest by disposition and bit
+    rate. FFmpeg leaves streams aside that it cannot make out: they stay where they are placed.
 
     Args: stream_index: index among all streams of the file.
     Raises: MediaStreamUnknown: the requested stream is no audio.
     """
+    streams = list(container.streams.audio)
     if stream_index is not None:
-        for stream in container.streams.audio:
-            if stream.index == stream_index:
-                return stream
-        raise MediaStreamUnknown(f"Stream {stream_index} of the file is not audio")
-    stream = container.streams.best("audio")
-    return stream if isinstance(stream, AudioStream) else None
+        requested = [stream for stream in streams if stream.index == stream_index]
+        if not requested:
+            raise MediaStreamUnknown(f"Stream {stream_index} of the file is not audio")
+        return requested
+    best = container.streams.best("audio")
+    if not isinstance(best, AudioStream):
+        return sorted(streams, key=_rank_audio)
+    aside = [
+        stream
+        for stream in streams
+        if not _is_made_out(stream) and _rank_audio(stream) < _rank_audio(best)
+    ]
+    rest = [stream for stream in streams if stream is not best and stream not in aside]
+    return [*sorted(aside, key=_rank_audio), best, *sorted(rest, key=_rank_audio)]
+
+
+def has_audio_decoder(stream: AudioStream) -> bool:
+    """Check whether there is an accepted decoder for an audio stream."""
+    context = stream.codec_context
+    return bool(context) and context.codec.name in AUDIO_DECODERS
+
+
+def _rank_audio(stream: AudioStream) -> tuple[bool, bool, int, int]:
+    """Rank a stream by its place; the lowest is the best-placed."""
+    impaired = Disposition.hearing_impaired | Disposition.visual_impaired
+    is_default = bool(stream.disposition & Disposition.default)
+    context = stream.codec_context
+    bit_rate = (context.bit_rate or 0) if context and _is_made_out(stream) else 2**62
+    return bool(stream.disposition & impaired), not is_default, -bit_rate, stream.index
+
+
+def _is_made_out(stream: AudioStream) -> bool:
+    context = stream.codec_context
+    return bool(context) and bool(context.sample_rate and context.channels)
 
 
 def list_moving_streams(container: InputContainer) -> list[VideoStream]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.domain.media import Flag
+from service.domain.weight_flags import DRAWN, find_weight_flags
 from service.errors import ModelsMissing
 from service.settings import Settings
 
 PROVENANCE_FILE_NAME: Final = "provenance.json"
 """File that the export of the models writes into the model repository."""
 
-_DRAWN: Final = "drawn"
 _VERSIONED_PACKAGES: Final = (
     "circumplex",
     "ai-edge-litert",
@@ -49,11 +49,6 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
     }
 
 
-def find_weight_flags(provenance: Mapping[str, Any]) -> frozenset[Flag]:
-    """Caveats of every result that is made with these weights."""
-    return frozenset({Flag.DRAWN_WEIGHTS} if provenance.get("domain") == _DRAWN else ())
-
-
 def read_weight_flags(settings: Settings) -> frozenset[Flag]:
     """Read the caveats of the exported weights. Raises: ModelsMissing."""
     return find_weight_flags({"domain": _find_domain(_read_exported(settings))})
@@ -67,7 +62,7 @@ def read_weight_hashes(settings: Settings) -> dict[str, str]:
 
 def _find_domain(models: Mapping[str, Any]) -> str | None:
     """A synthetic world, of whose people the held-out figures are, is drawn."""
-    return _DRAWN if "world" in (models.get("held_out") or {}) else None
+    return DRAWN if "world" in (models.get("held_out") or {}) else None
 
 
 def _read_exported(settings: Settings) -> dict[str, Any]:

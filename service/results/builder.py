@@ -26,8 +26,8 @@ from service.domain.clip import (
 )
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
+from service.domain.weight_flags import find_weight_flags
 from service.errors import InternalError
-from service.pipeline.provenance import find_weight_flags
 
 SCHEMA: Final = "circumplex.result.v1"
 ESTIMATE_COLUMNS: Final = (

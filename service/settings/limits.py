@@ -115,8 +115,8 @@ class Streaming(SettingsGroup):
     websocket_origins: str = Field(
         default="",
         pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+([ ,]+[a-z][a-z0-9+.-]*://[^/\s,]+)*)?$",
-        description="Origins of web pages that may open streams over WebSocket, as "
-        "https://example.org, separated by commas; *: all; unset: the gateway's own origin.",
+        description="Origins of web pages that may open streams over WebSocket, beside "
+        "allowed_origins, in the same notation.",
     )
     max_streams: int | None = Field(
         default=None,

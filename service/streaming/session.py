@@ -77,8 +77,8 @@ class Session:
     ) -> None:
         self.resume_point = resume_point
         self.response_queue = ResponseQueue(settings.stream_unread_results)
-        self._weight_flags = weight_flags
         self._settings = settings
+        self._weight_flags = weight_flags
         self._metrics = metrics
         self._extraction = extraction
         self._credits = FrameCredits(FRAMES_IN_FLIGHT)

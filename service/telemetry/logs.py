@@ -1,7 +1,8 @@
 """Logging to standard error, as text or as JSON lines, each record with its trace id.
 
 The outage of a part of the service is expected: it is logged as one warning. Tracebacks are
-reserved for defects.
+reserved for defects. No record holds an API key, a bearer token or a password of a URL, whoever
+logged it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final, Literal
 from pythonjsonlogger.json import JsonFormatter
 
 from service.errors import InternalError, ServiceError
+from service.telemetry.redaction import redact
 
 TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="-")
 """The W3C trace id of the current request or job."""
@@ -54,6 +56,7 @@ def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa
     handler = logging.StreamHandler()
     handler.addFilter(_add_trace_id)
     handler.addFilter(_shorten_outage)
+    handler.addFilter(_withhold_metadata)
     handler.setFormatter(_json_formatter() if format == "json" else TextFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
@@ -63,6 +66,10 @@ def configure_logs(level: str, format: Literal["text", "json"]) -> None:  # noqa
 
 class TextFormatter(logging.Formatter):
     """Formatter of one line per record, followed by an indented traceback, if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record without secrets."""
+        return redact(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides
         """The line, with control characters escaped."""
@@ -90,6 +97,14 @@ def _shorten_outage(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.getLogger().level
 
 
+def _withhold_metadata(record: logging.LogRecord) -> bool:
+    """Drop the value that grpcio logs when metadata are not UTF-8: it may be a key."""
+    if record.name.startswith("grpc") and str(record.msg).startswith("Invalid encoding on"):
+        record.msg, record.args = "a client sent metadata that are not UTF-8", None
+        record.exc_info = record.exc_text = None
+    return True
+
+
 def _find_outage(error: BaseException | None, *, is_ours: bool) -> BaseException | None:
     """The outage among an error and its causes.
 
@@ -103,7 +118,13 @@ def _find_outage(error: BaseException | None, *, is_ours: bool) -> BaseException
     return None
 
 
+class _RedactingJsonFormatter(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The record without secrets."""
+        return redact(super().format(record))
+
+
 def _json_formatter() -> logging.Formatter:
-    return JsonFormatter(
+    return _RedactingJsonFormatter(
         JSON_FIELDS, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"}
     )

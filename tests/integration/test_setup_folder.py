@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def create_checkout(folder: Path) -> None:
     shutil.copytree(ROOT / "deploy" / "provision", folder / "deploy" / "provision")
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "requirements").mkdir()
-    (folder / "requirements" / "constraints.txt").touch()
+    constraints = (ROOT / "requirements" / "constraints.txt").read_text()
+    [pin] = re.findall(r"^setuptools==.*(?:\n    .*)*", constraints, re.MULTILINE)
+    (folder / "requirements" / "constraints.txt").write_text(f"{pin}\n")
     packages = {
         folder: ("circumplex", ("plot", "embedded", "training", "development")),
         folder / "clients" / "python": ("circumplex-client", ("live", "media")),
@@ -88,3 +91,14 @@ def test_a_folder_that_cannot_work_is_refused_at_once(tmp_path: Path, character:
     assert f"has {character!r} in its path" in refused.stderr
     assert "Move the checkout" in refused.stderr
     assert not (folder / ".venv").exists()
+
+
+def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:
+    create_checkout(tmp_path)
+    constraints = tmp_path / "requirements" / "constraints.txt"
+    digits = re.compile(r"(?<=sha256:)[0-9a-f]{64}")
+    constraints.write_text(digits.sub("0" * 64, constraints.read_text()))
+    refused = make(tmp_path, STAMP)
+    assert refused.returncode
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert not (tmp_path / STAMP).exists()

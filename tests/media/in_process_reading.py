@@ -12,7 +12,7 @@ from av.error import InvalidDataError
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.media import Anomalies, Flag, MediaInfo
-from service.media.audio import AudioReader
+from service.media.audio import open_audio
 from service.media.demux import open_container
 from service.media.media_info import ClipLimits, check_limits, read_media_info
 from service.media.stream_selection import select_audio_stream, select_video_stream
@@ -98,7 +98,7 @@ def read_audio_and_anomalies(
     hops = range(round(100 * seconds))
     parts: list[Float32Array] = []
     with open_container(clip) as container:
-        audio = AudioReader(container, select_audio_stream(container, audio_stream))
+        audio = open_audio(container, audio_stream)
         for first in range(0, len(hops), 64):
             part = list(hops[first : first + 64])
             waveform, starts = audio.read_patches(part)

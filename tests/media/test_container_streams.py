@@ -27,6 +27,7 @@ from tests.media.stream_extraction import (
     run_stream_extraction,
     split_bytes,
 )
+from tests.media_corpus.audio_damage import FIRST, SECOND, spoil_packets, write_two_streams
 from training.synthetic.clip import write_clip
 
 FRAGMENTED_MP4 = {
@@ -76,6 +77,24 @@ async def test_streamed_container_equals_the_clip_for_any_chunking(
         assert isinstance(opened, ClipOpened)
         assert (opened.media.width, opened.media.duration_seconds) == (160, None)
         assert_same_output(expected, collect_output(rest))
+
+
+async def test_audio_that_can_be_decoded_is_heard_as_in_the_clip(
+    stream_extractor: ForkedStreamExtractor, reader: Reader, tmp_path: Path
+) -> None:
+    whole = write_two_streams(tmp_path, "whole.mkv", "-c:a flac")
+    clip = spoil_packets(whole, tmp_path / "a.mkv", FIRST)
+    opened, *rest = await reader.read(clip)
+    assert isinstance(opened, ClipOpened)
+    assert (opened.media.audio_streams, opened.media.audio_stream_index) == (2, SECOND)
+    expected = collect_output(rest)
+    assert Flag.AUDIO_STREAM_SKIPPED in expected.closed.flags
+    assert Flag.DAMAGED not in expected.closed.flags
+    assert np.abs(expected.patches).max() > 0.05
+    _, *streamed = await run_stream_extraction(
+        stream_extractor, ContainerStreamMedia(), split_bytes(clip.read_bytes(), 4096)
+    )
+    assert_same_output(expected, collect_output(streamed))
 
 
 async def test_container_can_be_streamed_byte_by_byte(

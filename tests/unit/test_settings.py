@@ -88,6 +88,15 @@ def test_printed_settings_are_an_env_file_that_round_trips(
     assert Settings() == expected
 
 
+def test_settings_are_printed_without_passwords(
+    monkeypatch: pytest.MonkeyPatch, cli_runner: CliRunner
+) -> None:
+    monkeypatch.setenv("CIRCUMPLEX_REDIS_URL", "rediss://user:hush@cache:6379/0")
+    printed = cli_runner.invoke(app, ["settings"]).stdout
+    assert "CIRCUMPLEX_REDIS_URL=rediss://user:***@cache:6379/0" in printed
+    assert "hush" not in printed
+
+
 def test_error_message_names_the_invalid_setting(
     monkeypatch: pytest.MonkeyPatch, cli_runner: CliRunner
 ) -> None:

@@ -31,13 +31,13 @@ from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent, 
 from service.domain.media import Anomalies, Flag
 from service.errors import ClipTooCostly, ClipWithoutFrames, DecoderOutOfMemory
 from service.faces.detections import FaceFinder
-from service.media.audio import AudioReader
+from service.media.audio import AudioReader, open_audio
 from service.media.clip_handles import ClipSource, open_positional_handle
 from service.media.demux import open_container
 from service.media.encryption import report_encryption
 from service.media.media_info import ClipLimits, check_limits, read_media_info
 from service.media.prefetch import prefetch
-from service.media.stream_selection import select_audio_stream, select_video_stream
+from service.media.stream_selection import select_video_stream
 from service.media.truncation import is_truncated
 from service.media.video import Picture, VideoReader
 
@@ -112,15 +112,15 @@ def extract_clip(
             threads=options.threads,
             is_truncated=is_truncated(clip),
         )
-        audio_stream = select_audio_stream(audio_container, options.audio_stream)
-        audio = AudioReader(audio_container, audio_stream)
+        audio = open_audio(audio_container, options.audio_stream)
+        audio.prove_stream()
         with (
             translate_out_of_memory(stream.width * stream.height),
             closing(prefetch(reader.read(), PREFETCHED_PICTURES)) as pictures,
         ):
             first = next(pictures)
             yield ClipOpened(
-                media=read_media_info(container, stream, audio_stream, first.frame_format)
+                media=read_media_info(container, stream, audio.stream, first.frame_format)
             )
             face_stage = FaceStage(finder)
             yield from _make_chunks(

@@ -33,7 +33,7 @@ from service.domain.media import Anomalies, Flag
 from service.domain.stream import FramesExtracted, StreamBytes
 from service.errors import ClipError
 from service.faces.detections import FaceFinder
-from service.media.audio import AudioReader
+from service.media.audio import AudioReader, open_audio
 from service.media.audio_buffer import AudioBuffer
 from service.media.demux import open_growing_file
 from service.media.encryption import report_encryption
@@ -82,7 +82,7 @@ def extract_container(
     file = GrowingFile(on_exhausted=lambda consumed: emit(InputExhausted(consumed_bytes=consumed)))
     with ExitStack() as resources:
         audio_thread = AudioThread(options, emit)
-        _start_thread(lambda: _feed(pieces, file, audio_thread.file))
+        _start_thread(lambda: _feed(pieces, file, audio_thread))
         container = resources.enter_context(
             open_growing_file(file, options.max_pixels, _PROBE_OPTIONS)
         )
@@ -137,15 +137,18 @@ def _measure_decoding(reader: VideoReader, file: GrowingFile) -> Iterator[_Recei
         )
 
 
-def _feed(pieces: Iterator[InputMessage], video_file: GrowingFile, audio_file: GrowingFile) -> None:
+def _feed(
+    pieces: Iterator[InputMessage], video_file: GrowingFile, audio_thread: AudioThread
+) -> None:
     """Copy the bytes to both readers."""
+    audio_file = audio_thread.file
     for piece in pieces:
         if isinstance(piece, StreamBytes):
             video_file.wait_for_capacity(MAX_VIDEO_BUFFER_BYTES)
             video_file.put(piece.data, piece.arrived_at)
             audio_file.put(piece.data, piece.arrived_at)
             if audio_file.unread_bytes > MAX_AUDIO_LAG_BYTES:
-                audio_file.close()
+                audio_thread.give_up()
     video_file.end()
     audio_file.end()
 
@@ -166,6 +169,7 @@ class AudioThread:
         self._buffer = AudioBuffer()
         self.aligner = AudioAligner(self._buffer, emit, max_frames=options.chunk_frames)
         self._has_audio = False
+        self._is_given_up = False
         self._reader: AudioReader | None = None
 
     def start(self, *, has_audio: bool) -> None:
@@ -177,11 +181,18 @@ class AudioThread:
             self.file.close()
             self.aligner.end_audio()
 
+    def give_up(self) -> None:
+        """Read no more audio: too much of it waits for the decoder."""
+        self._is_given_up = True
+        self.file.close()
+
     def flags(self) -> set[Flag]:
         """Return the flags of the audio so far."""
         if not self._has_audio:
             return {Flag.NO_AUDIO}
         found = {Flag.AUDIO_UNREADABLE} if self._reader is None else self._reader.flags()
+        if self._is_given_up:
+            found = found - {Flag.NO_AUDIO} | {Flag.AUDIO_UNREADABLE}
         return found | ({Flag.AUDIO_GAPS} if self.aligner.has_missing_audio else set())
 
     def add_anomalies(self, video: Anomalies) -> Anomalies:
@@ -192,8 +203,7 @@ class AudioThread:
         failure: BaseException | None = None
         try:
             with open_growing_file(self.file, self._options.max_pixels) as container:
-                stream = select_audio_stream(container, self._options.audio_stream)
-                self._read_audio(AudioReader(container, stream, self._buffer))
+                self._read_audio(open_audio(container, self._options.audio_stream, self._buffer))
         except ClipError:  # the pictures' reader raises the error of the clip
             self._reader = None
         except BaseException as error:

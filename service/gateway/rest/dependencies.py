@@ -17,6 +17,8 @@ from starlette.requests import HTTPConnection
 from service.auth.api_key import BEARER, parse_credential
 from service.domain.caller import Caller, Scope
 from service.errors import (
+    HostRefused,
+    OriginRefused,
     RateExceeded,
     RequestInvalid,
     ScopeMissing,
@@ -27,7 +29,7 @@ from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 
 API_KEY_HEADER: Final = "X-API-Key"
 IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
-AUTH_ERRORS: Final = (Unauthenticated, ScopeMissing, RateExceeded)
+AUTH_ERRORS: Final = (Unauthenticated, ScopeMissing, RateExceeded, HostRefused, OriginRefused)
 """Errors of every route with a caller, beside QueueUnavailable; for its `responses`."""
 WAIT_PATTERN: Final = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*', re.IGNORECASE)
 

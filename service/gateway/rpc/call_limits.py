@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 from service.domain.caller import Caller, address_id
 from service.domain.limiter import ClientLimiter
 from service.errors import CircumplexError, QuotaExceeded, RequestTooSlow, TooManyCalls
+from service.gateway.rpc.connection_limit import ConnectionLimit, Peer
 from service.settings import Settings
 
 BUSY_MESSAGE_SECONDS: Final = 1.0
@@ -193,6 +194,7 @@ class CallLimits:
         )
         timeout_seconds = settings.call_message_timeout_seconds
         self._settings = settings
+        self.connections = ConnectionLimit(settings.max_connections_per_client)
         self._calls_by_address = ClientLimiter("calls", TooManyCalls)
         self._calls_by_key = ClientLimiter("calls", TooManyCalls)
         self._health_calls = ClientLimiter("health calls", TooManyCalls)
@@ -243,6 +245,14 @@ def _split_bytes(pending_bytes: int, settings: Settings) -> tuple[int, int]:
 def client_of_peer(context: Any) -> str:
     """Id of the address of a call's peer, by which calls are counted before the key is known."""
     return address_id(parse_peer_address(context.peer())) or LOCAL_CLIENT
+
+
+def connection_of_peer(context: Any) -> Peer | None:
+    """Name the connection of a call for ConnectionLimit; None: it has no address."""
+    address = parse_peer_address(context.peer())
+    if address is None:
+        return None
+    return address_id(address) or address, int(context.peer().rpartition(":")[2])
 
 
 def parse_peer_address(peer: str) -> str | None:

@@ -13,7 +13,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from service.errors import CircumplexError, RequestInvalid
 from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE, TRACE_METADATA_KEY
-from service.gateway.rpc.call_limits import CallLimits, FirstMessageReader, client_of_peer
+from service.gateway.rpc.call_limits import (
+    CallLimits,
+    FirstMessageReader,
+    client_of_peer,
+    connection_of_peer,
+)
 from service.gateway.rpc.health import GatewayHealthServicer
 from service.gateway.rpc.status import status_of
 from service.telemetry.logs import TRACE_ID, trace_id_of
@@ -39,7 +44,8 @@ def create_health_handler(
             if request is not None:
                 await respond(request, context)
 
-        await _serve_within(limits.health_call(client_id), context, body)
+        with limits.connections.in_use(connection_of_peer(context)):
+            await _serve_within(limits.health_call(client_id), context, body)
 
     async def check(requests: AsyncIterator[bytes], context: Any) -> None:
         await handle(servicer.check, requests, context)
@@ -81,7 +87,8 @@ def create_reflection_handlers(limits: CallLimits) -> list[grpc.GenericRpcHandle
             async for response in servicer.ServerReflectionInfo(read_requests(), context):
                 await context.write(response)
 
-        await _serve_within(limits.call_of_address(client_id), context, body)
+        with limits.connections.in_use(connection_of_peer(context)):
+            await _serve_within(limits.call_of_address(client_id), context, body)
 
     create: Any = grpc.stream_stream_rpc_method_handler
     method = create(

@@ -18,7 +18,7 @@ from service.domain.caller import Caller
 from service.errors import CircumplexError, RequestInvalid
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.call_context import CallContext, RpcMethod, list_methods
-from service.gateway.rpc.call_limits import CallLimits
+from service.gateway.rpc.call_limits import CallLimits, connection_of_peer
 
 UPLOAD_ACTION: Final = "submit_job"
 """Action whose calls wait for messages of full size all along: they are limited as a whole."""
@@ -71,7 +71,7 @@ def create_service_handler(
         async def handle(received: AsyncIterator[bytes], context: Any) -> None:
             call = CallContext(method, gateway, limits, context)
             messages = _MessageSource(method, received, limits)
-            with calls.track_call():
+            with calls.track_call(), limits.connections.in_use(connection_of_peer(context)):
                 await call.serve(partial(_respond, method, behavior, gateway, call, messages))
 
         create: Any = grpc.stream_stream_rpc_method_handler

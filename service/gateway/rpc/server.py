@@ -17,6 +17,7 @@ import grpc
 
 from service.errors import GrpcServerNotStarted
 from service.gateway.context import GatewayContext
+from service.gateway.freed_memory import return_freed_memory
 from service.gateway.lifecycle import OVERDUE_GRACE_SECONDS, ShutdownPhase, ShutdownState
 from service.gateway.rpc.annotation_servicer import AnnotationServicer
 from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
@@ -52,23 +53,32 @@ async def serve_grpc(
     """
     settings, calls, health = gateway.settings, InFlightCalls(), GatewayHealthServicer(gateway)
     server: Any = grpc.aio.server(options=channel_options(settings, ping_limits))
-    server.add_generic_rpc_handlers(_create_handlers(gateway, calls, health))
+    limits = CallLimits(settings)
+    server.add_generic_rpc_handlers(_create_handlers(gateway, calls, health, limits))
     bound_port = _bind(server, settings, settings.grpc_port if port is None else port)
     await server.start()
     health_task = asyncio.create_task(health.poll_until_shutdown(), name="gRPC health")
     stop_task = asyncio.create_task(_stop_when_drained(server, gateway.shutdown, calls))
+    background_tasks = [
+        asyncio.create_task(limits.connections.run(bound_port), name="connections"),
+        asyncio.create_task(return_freed_memory(), name="freed memory"),
+    ]
     try:
         yield bound_port
     finally:
         gateway.shutdown.request(ShutdownPhase.CLOSING)
         await stop_task
         await health_task
+        for task in background_tasks:
+            task.cancel()
 
 
 def _create_handlers(
-    gateway: GatewayContext, calls: InFlightCalls, health: GatewayHealthServicer
+    gateway: GatewayContext,
+    calls: InFlightCalls,
+    health: GatewayHealthServicer,
+    limits: CallLimits,
 ) -> list[grpc.GenericRpcHandler]:
-    limits = CallLimits(gateway.settings)
     servicers = {
         ANNOTATION_SERVICE: AnnotationServicer(gateway.streams),
         JOB_SERVICE: JobServicer(gateway),

@@ -24,12 +24,14 @@ from tests.integration.job_environment import eventually, until
 from tests.integration.rpc.grpc_client import (
     GrpcClient,
     expect_error,
+    make_frame_request,
     make_submit_requests,
     open_grpc_client,
     open_stream,
     wait_for_health,
 )
 from tests.integration.rpc.half_messages import MESSAGE_BYTES, HalfMessage
+from tests.integration.rpc.http2_connection import Http2Connection
 from tests.integration.servers import serving_grpc
 
 GET_JOB = "/circumplex.v1.JobService/GetJob"
@@ -146,7 +148,7 @@ async def test_calls_of_one_key_are_limited_at_all_its_addresses(
             open_grpc_client(f"127.0.0.1:{port}") as client,
             half_messages(port, GET_JOB, 2, token=token.text, address="127.0.0.2") as halves,
         ):
-            await until(lambda: all(half.sent_bytes for half in halves))
+            await until(lambda: all(half.sent_bytes == MESSAGE_BYTES - 1 for half in halves))
             list_jobs = client.jobs.ListJobs
             request = wire.ListJobsRequest()
             error = await expect_error(list_jobs(request, metadata=(("x-api-key", token.text),)))
@@ -169,6 +171,32 @@ async def test_calls_of_one_address_are_limited(gateway: GatewayContext) -> None
     assert error.code == "quota_exceeded"
 
 
+async def test_idle_connections_of_one_address_beyond_its_limit_are_ended(
+    gateway: GatewayContext,
+) -> None:
+    """Connections with a call are spared, and so are those of other addresses."""
+    async with (
+        limited_server(gateway, max_connections_per_client=3) as port,
+        open_grpc_client(f"127.0.0.1:{port}") as client,
+    ):
+        call = await open_stream(client)
+        others = [await Http2Connection.connect(port, address="127.0.0.2") for _ in range(3)]
+        own = [await Http2Connection.connect(port) for _ in range(5)]
+        for each in (*others, *own):
+            await each.complete_handshake()
+        ends = [asyncio.create_task(each.wait_for_close(30.0)) for each in (*others, *own)]
+        await until(lambda: sum(end.done() for end in ends) == 3)
+        await call.write(make_frame_request(0))
+        assert (await call.read()).HasField("frame_result")
+        assert not any(end.done() for end in ends[:3])
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+        for each in (*others, *own):
+            each.close()
+        call.cancel()
+
+
 async def test_health_has_room_of_its_own(gateway: GatewayContext) -> None:
     async with (
         limited_server(gateway, max_calls=1) as port,
@@ -179,8 +207,11 @@ async def test_health_has_room_of_its_own(gateway: GatewayContext) -> None:
         assert (await expect_error(client.jobs.ListJobs(wire.ListJobsRequest()))).code == (
             "calls_exhausted"
         )
+        watch = client.health.Watch(HealthCheckRequest())
+        await wait_for_health(watch, HealthCheckResponse.SERVING)
         response = await client.health.Check(HealthCheckRequest())
         assert response.status == HealthCheckResponse.SERVING
+        watch.cancel()
         call.cancel()
 
 

@@ -1,0 +1,108 @@
+"""Secrets in log lines: API keys, bearer tokens, passwords of URLs, and metadata of gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc
+import pytest
+
+from service.auth.api_key import new_token
+from service.telemetry.logs import configure_logs
+from service.telemetry.redaction import redact
+
+TOKEN = new_token().text
+SECRET = TOKEN.rpartition("_")[2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        f"Authorization: Bearer {TOKEN}",
+        f"b'Bearer {SECRET}'",
+        f"Bearer%20{SECRET}",
+        f'{{"authorization": "bearer {SECRET}"}}',
+        f"Basic {SECRET}==",
+        f"redis://:{SECRET}@cache:6379/0 does not answer",
+        f"rediss://user:{SECRET}@cache:6379/0",
+        f"http://user:{SECRET}@proxy:3128 and http://a:{SECRET}@b",
+    ],
+)
+def test_secrets_are_removed_from_text(text: str) -> None:
+    assert SECRET not in redact(text)
+    assert "***" in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["redis://cache:6379/0", "http://[::1]:8080/a?b=c@d", "the bearer of it", "a: b@c", "cpx_"],
+)
+def test_other_text_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_record_holds_a_key_whoever_logged_it(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    configure_logs("debug", "json" if log_format == "json" else "text")
+    log = logging.getLogger("some.library")
+    log.warning("headers: %r", {"authorization": f"Bearer {TOKEN}"}, extra={"key": TOKEN})
+    try:
+        raise ValueError(f"redis://:{SECRET}@cache")
+    except ValueError:
+        log.exception("failed")
+    printed = capsys.readouterr().err
+    assert "some.library" in printed
+    assert SECRET not in printed
+
+
+@pytest.mark.parametrize("stray", [b"\xff", b"\xc3("])
+async def test_metadata_with_a_stray_byte_are_not_logged(
+    capsys: pytest.CaptureFixture[str], stray: bytes
+) -> None:
+    configure_logs("info", "text")
+    value = b"Bearer " + SECRET.encode() + stray + b"Y" * 9
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(_answer_nothing)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"C": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(_encode_call({b"authorization": value}))
+    async with asyncio.timeout(30):
+        while b"grpc-status" not in await reader.read(2**16):
+            continue
+    writer.close()
+    await server.stop(None)
+    printed = capsys.readouterr().err
+    assert "metadata that are not UTF-8" in printed
+    assert SECRET not in printed
+    assert "YYY" not in printed
+
+
+async def _answer_nothing(_request: bytes, _context: object) -> bytes:
+    return b""
+
+
+def _encode_call(metadata: dict[bytes, bytes]) -> bytes:
+    """Encode a connection with one empty unary call (RFC 9113, RFC 7541 without compression)."""
+    fields = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": b"/a.B/C",
+        b":authority": b"localhost",
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+        **metadata,
+    }
+    block = b"".join(
+        bytes([0, len(name)]) + name + bytes([len(value)]) + value for name, value in fields.items()
+    )
+    frames = ((4, 0, 0, b""), (1, 4, 1, block), (0, 1, 1, bytes(5)))
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(
+        len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + content
+        for kind, flags, stream, content in frames
+    )
