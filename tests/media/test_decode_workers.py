@@ -304,7 +304,9 @@ class FailingFaceFinder:
     def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
         raise AssertionError(snapshot)
 
-    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
+    def find(
+        self, picture: UInt8Array, time_seconds: float | None = None
+    ) -> list[TrackedDetection]:
         raise ZeroDivisionError(picture.shape)
 
 
