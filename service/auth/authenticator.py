@@ -169,7 +169,7 @@ def _default_limits(settings: Settings) -> CallerQuotas:
     return CallerQuotas(
         requests_per_minute=settings.key_requests_per_minute,
         open_jobs=settings.key_open_jobs or open_jobs,
-        kept_jobs=settings.key_kept_jobs,
+        stored_jobs=settings.key_stored_jobs,
         stored_bytes=settings.key_stored_bytes,
         upload_bytes=settings.key_upload_bytes,
     )

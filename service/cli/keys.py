@@ -39,7 +39,7 @@ def create(
     open_jobs: Annotated[
         int | None, typer.Option(min=1, help="Jobs queued and running at a time.")
     ] = None,
-    kept_jobs: Annotated[
+    stored_jobs: Annotated[
         int | None, typer.Option(min=1, help="Jobs in any state, until they expire.")
     ] = None,
     stored_bytes: Annotated[
@@ -58,7 +58,7 @@ def create(
     limits = CallerQuotas(
         requests_per_minute=rate,
         open_jobs=open_jobs,
-        kept_jobs=kept_jobs,
+        stored_jobs=stored_jobs,
         stored_bytes=stored_bytes,
         upload_bytes=upload_bytes,
     )

@@ -66,7 +66,7 @@ def max_frames(media_bytes: int, min_bytes_per_frame: float) -> float:
 
 
 class WorkAccount:
-    """What one extraction has been given and has delivered, to be held against its budget."""
+    """Media and frames of one extraction, by which its processor time is limited."""
 
     def __init__(self, budget: CpuBudget, *, media_bytes: int = 0, unsent_frames: int = 0) -> None:
         """Create the account of a new extraction.

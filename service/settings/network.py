@@ -86,7 +86,7 @@ class AccessControl(SettingsGroup):
         description="Default maximum number of queued and running jobs of an API key, or of an "
         "address where none is required; unset: client_share of max_queued_jobs.",
     )
-    key_kept_jobs: int = Field(
+    key_stored_jobs: int = Field(
         default=50_000,
         ge=1,
         description="Default maximum number of jobs of an API key or address in any state, until "

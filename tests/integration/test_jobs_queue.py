@@ -104,8 +104,8 @@ async def test_stored_bytes_of_an_owner_are_limited(env: JobEnvironment) -> None
     assert await env.queue.measure_stored_bytes() == 25
 
 
-async def test_kept_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
-    limits = CallerQuotas(kept_jobs=2)
+async def test_stored_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
+    limits = CallerQuotas(stored_jobs=2)
     caller = dataclasses.replace(ANONYMOUS, owner="k1", limits=limits)
     first = (await env.queue.submit(_make_record(), limits=limits)).record
     await env.leases.succeed(await env.claim(), frames=1, result_bytes=0)
@@ -121,7 +121,7 @@ async def test_kept_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [CallerQuotas(open_jobs=3), CallerQuotas(kept_jobs=3), CallerQuotas(stored_bytes=39)],
+    [CallerQuotas(open_jobs=3), CallerQuotas(stored_jobs=3), CallerQuotas(stored_bytes=39)],
     ids=lambda limits: repr(limits),
 )
 async def test_concurrent_submissions_of_an_address_stay_within_its_quota(

@@ -74,13 +74,13 @@ class JobQueue:
             pipeline.zcard(self._database.index_key(caller.client_id, JobState.RUNNING))
             pipeline.zcard(self._database.index_key(caller.client_id))
             pipeline.hget(self._database.key("stored"), caller.client_id)
-            waiting, queued, running, kept, stored = await pipeline.execute()
+            waiting, queued, running, stored_jobs, stored = await pipeline.execute()
         if waiting >= self._settings.max_queued_jobs:
             raise self._capacity_error("queue_full", limits)
         if limits.open_jobs is not None and queued + running >= limits.open_jobs:
             raise self._capacity_error("open_jobs", limits)
-        if limits.kept_jobs is not None and kept >= limits.kept_jobs:
-            raise self._capacity_error("kept_jobs", limits)
+        if limits.stored_jobs is not None and stored_jobs >= limits.stored_jobs:
+            raise self._capacity_error("stored_jobs", limits)
         if limits.stored_bytes is not None and int(stored or 0) + clip_bytes > limits.stored_bytes:
             raise self._capacity_error("stored_bytes", limits)
 
@@ -99,7 +99,7 @@ class JobQueue:
         verdict, *found = await self._database.run_script(
             "submit",
             *(record.id, self._settings.max_queued_jobs),
-            *(_encode_limit(limits.open_jobs), _encode_limit(limits.kept_jobs)),
+            *(_encode_limit(limits.open_jobs), _encode_limit(limits.stored_jobs)),
             _encode_limit(limits.stored_bytes),
             *(reservation.to_script_arguments() if reservation else ("", "", 0)),
             *(part for pair in record_to_fields(record).items() for part in pair),
@@ -179,9 +179,9 @@ class JobQueue:
             return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
         if verdict == "stored_bytes":
             return stored_bytes_error(limits.stored_bytes)
-        if verdict == "kept_jobs":
+        if verdict == "stored_jobs":
             detail = (
-                f"this key or address may keep {limits.kept_jobs} jobs: delete some, or wait until "
+                f"this key or address may keep {limits.stored_jobs} jobs: delete some, or wait until "
                 "they expire"
             )
             return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)

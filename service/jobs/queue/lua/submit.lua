@@ -3,7 +3,7 @@
 -- until the key expires, then the record's fields.
 -- Returns {'accepted', creation time}, {'earlier', job, its fingerprint} or {limit exceeded}.
 local id, max_waiting, max_open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local max_kept, max_stored = tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_stored_jobs, max_stored = tonumber(ARGV[4]), tonumber(ARGV[5])
 local idempotency, fingerprint, idempotency_seconds = ARGV[6], ARGV[7], ARGV[8]
 local created = read(id, 'created_at')
 if created then
@@ -25,8 +25,8 @@ local limit = exceeded_limit(client, max_waiting, max_open)
 if limit then
     return {limit}
 end
-if max_kept >= 0 and redis.call('ZCARD', key('index', client)) >= max_kept then
-    return {'kept_jobs'}
+if max_stored_jobs >= 0 and redis.call('ZCARD', key('index', client)) >= max_stored_jobs then
+    return {'stored_jobs'}
 end
 local stored = tonumber(redis.call('HGET', key('stored'), client) or 0)
 if max_stored >= 0 and stored + tonumber(fields.clip_bytes) > max_stored then
