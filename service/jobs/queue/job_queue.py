@@ -181,8 +181,8 @@ class JobQueue:
             return stored_bytes_error(limits.stored_bytes)
         if verdict == "stored_jobs":
             detail = (
-                f"this key or address may keep {limits.stored_jobs} jobs: delete some, or wait until "
-                "they expire"
+                f"this key or address may keep {limits.stored_jobs} jobs: "
+                "delete some, or wait until they expire"
             )
             return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
         detail = f"{self._settings.max_queued_jobs} jobs wait already"
