@@ -103,7 +103,7 @@ class StallClock:
 
     def __init__(self, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
-        self._least_cpu_seconds = stall_seconds * _PROGRESS_FRACTION
+        self._min_cpu_seconds = stall_seconds * _PROGRESS_FRACTION
         self._since = time.monotonic()
         self._cpu_seconds = 0.0
 
@@ -114,7 +114,7 @@ class StallClock:
     def is_stalled(self, cpu_seconds: float | None) -> bool:
         """Return whether the time is over; the process's work since the last call restarts it."""
         now = time.monotonic()
-        if cpu_seconds is not None and cpu_seconds - self._cpu_seconds >= self._least_cpu_seconds:
+        if cpu_seconds is not None and cpu_seconds - self._cpu_seconds >= self._min_cpu_seconds:
             self._cpu_seconds = cpu_seconds
             self._since = now
         return now - self._since > self._stall_seconds
