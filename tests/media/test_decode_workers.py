@@ -240,8 +240,8 @@ async def test_wall_time_limit_ends_a_clip(reader: Reader, long_clip: Path) -> N
 
 
 async def test_cpu_time_limit_ends_a_clip(reader: Reader, tmp_path: Path) -> None:
-    grey = np.full((480, 640, 3), 128, np.uint8)
-    track = VideoTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
+    grey = np.full((720, 1280, 3), 128, np.uint8)
+    track = VideoTrack(size=(1280, 720), count=1500, picture=grey, options={"preset": "ultrafast"})
     clip = encode_clip(tmp_path / "long.mp4", track)
     with pytest.raises(DecoderTimedOut, match="processor time"):
         await reader.read(clip, decode_cpu_seconds=1)
