@@ -120,7 +120,7 @@ def use_service_crops(clip: RenderedClip, settings: Settings, folder: Path) -> R
     has_face = np.zeros(len(clip.truth), np.bool_)
     finder = open_face_finder(settings.face_models_dir, settings.yunet_file)
     for chunk in extract_clip(
-        clip.file, DecodeRequest.from_settings(AnalysisOptions(), settings), finder
+        clip.file, DecodeRequest.from_settings(AnalysisOptions(), settings, 2**32), finder
     ):
         if isinstance(chunk, Chunk):
             indices = [frame.index for frame in chunk.frames for _ in frame.faces]
