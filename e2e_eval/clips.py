@@ -21,7 +21,8 @@ from e2e_eval.errors import FramesMismatch
 from e2e_eval.frame_matching import ClipTruth
 from training.data.annotations import read_annotations
 from training.data.crops import read_face_mask
-from training.data.layout import ANNOTATIONS_FOLDER, CROPS_FOLDER, VIDEOS_FOLDER, Recording, Split
+from training.data.folders import ANNOTATIONS_FOLDER, CROPS_FOLDER, VIDEOS_FOLDER
+from training.data.layout import Recording, Split
 from training.synthetic.dataset_spec import ClipSpec, DatasetSpec, SpecMismatch, iter_clip_specs
 from training.synthetic.recording_writer import get_completion_file, write_recording
 

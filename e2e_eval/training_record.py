@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.layout import Split, parse_subject
+from training.data.layout import Split
+from training.data.subjects import parse_source_video
 from training.evaluation.calibration import read_calibration
 from training.evaluation.report_provenance import EVALUATION_FOLDER, REPORT_FILE, find_report
 from training.export import hash_weights
@@ -70,7 +71,9 @@ def _find_training_subjects(run: TrainingRun) -> frozenset[str]:
     recording_names = {
         name for fold in run.plan.folds for name in (*fold.training, *fold.validation)
     }
-    return frozenset(parse_subject(name) for name in recording_names | set(run.plan.calibration))
+    return frozenset(
+        parse_source_video(name) for name in recording_names | set(run.plan.calibration)
+    )
 
 
 def _mean_ccc(figures: Mapping[str, float] | None) -> float | None:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from training.checking.command import check_command
+from training.cutting.command import cut_faces_command
 from training.evaluation.command import calibrate_command, evaluate_command
 from training.export import export_repository
 from training.export_run import export_run
@@ -23,6 +25,8 @@ from training.synthetic.command import synthesise
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
 app.command()(synthesise)
+app.command("check")(check_command)
+app.command("cut-faces")(cut_faces_command)
 app.command("train")(train_command)
 app.command("calibrate")(calibrate_command)
 app.command("evaluate")(evaluate_command)
@@ -32,7 +36,7 @@ app.command("reproduce")(reproduce_command)
 
 @app.callback()
 def training() -> None:
-    """Synthesise data; train, evaluate, import, ship and export the served networks."""
+    """Make and check data; train, evaluate, import, ship and export the served networks."""
 
 
 @app.command()

@@ -1,13 +1,14 @@
 """Cross-validation plan: six folds without a shared subject, the first being the official split.
 
-A subject is a video's name, so `_left` and `_right` are in the same fold. The test set is in none.
+Recordings of one person or of one source video are one group, which no fold divides: `_left` and
+`_right` are two persons whose scene and audio are the same. The test set is in no fold.
 Source: six folds, fold 0 the official split [L]; balancing by annotated frames [I].
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,9 @@ class CrossValidationPlan:
     folds: tuple[FoldSplit, ...]
     calibration: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Recordings of the training and validation sets whose subject is in the test set."""
+    """Recordings of the training and validation sets whose group is in the test set."""
+    shared: tuple[str, ...] = ()
+    """Recordings of the training set whose group is in the validation set; not in fold 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,67 +43,91 @@ def plan_folds(
 ) -> CrossValidationPlan:
     """Assign the subjects to the folds; deterministic for the same recordings, seed and share.
 
-    Fold 0 validates on the official validation set. The training set's subjects are distributed
-    over the other five folds; each fold trains on everything that it does not validate on. The
-    calibration share of the training set's subjects is in no fold.
+    Fold 0 validates on the official validation set. The training set's groups are distributed
+    over the other five folds; each fold trains on everything that it does not validate on, less
+    the groups of its validation set. The calibration share of the groups is in no fold.
 
     Raises: TooFewSubjects: fewer than five are left to distribute.
     """
-    test_subjects = {recording.subject for recording in filter_split(recordings, Split.TEST)}
-    usable = [r for r in recordings if r.split is not Split.TEST and r.subject not in test_subjects]
+    group_of = group_recordings(recordings)
+    test_groups = {group_of[recording.name] for recording in filter_split(recordings, Split.TEST)}
+    known = [recording for recording in recordings if recording.split is not Split.TEST]
+    usable = [recording for recording in known if group_of[recording.name] not in test_groups]
     validating = filter_split(usable, Split.VALIDATION)
-    validation_subjects = {recording.subject for recording in validating}
-    subjects = sorted({recording.subject for recording in usable} - validation_subjects)
-    order: list[int] = (
-        np.random.default_rng((seed, len(subjects))).permutation(len(subjects)).tolist()
+    validation_groups = {group_of[recording.name] for recording in validating}
+    groups = sorted({group_of[recording.name] for recording in usable} - validation_groups)
+    order: list[int] = np.random.default_rng((seed, len(groups))).permutation(len(groups)).tolist()
+    calibration_count = _count_calibration_groups(len(groups), calibration_share)
+    calibration_groups = {groups[place] for place in order[:calibration_count]}
+    in_folds = [r for r in usable if group_of[r.name] not in calibration_groups]
+    balanced = _balance_groups(
+        [groups[place] for place in order[calibration_count:]], in_folds, group_of
     )
-    calibration_count = _count_calibration_subjects(len(subjects), calibration_share)
-    calibration_subjects = {subjects[place] for place in order[:calibration_count]}
-    fold_recordings = [
-        recording for recording in usable if recording.subject not in calibration_subjects
-    ]
-    groups = _balance_groups(
-        [subjects[place] for place in order[calibration_count:]], fold_recordings
-    )
-    held_out = [
-        validating,
-        *([r for r in fold_recordings if r.subject in group] for group in groups),
-    ]
+    held_out = [validating, *([r for r in in_folds if group_of[r.name] in b] for b in balanced)]
     return CrossValidationPlan(
-        folds=tuple(_build_fold_split(group, fold_recordings) for group in held_out),
-        calibration=tuple(r.name for r in usable if r.subject in calibration_subjects),
-        left_out=tuple(
-            r.name for r in recordings if r.split is not Split.TEST and r.subject in test_subjects
+        folds=tuple(_build_fold_split(validation, in_folds, group_of) for validation in held_out),
+        calibration=tuple(r.name for r in usable if group_of[r.name] in calibration_groups),
+        left_out=tuple(r.name for r in known if group_of[r.name] in test_groups),
+        shared=tuple(
+            recording.name
+            for recording in filter_split(usable, Split.TRAINING)
+            if group_of[recording.name] in validation_groups
         ),
     )
 
 
-def _count_calibration_subjects(subjects: int, calibration_share: float) -> int:
-    """Return at least one subject for a positive share, leaving five for the folds."""
-    target_count = max(1, round(calibration_share * subjects)) if calibration_share > 0 else 0
-    return max(0, min(target_count, subjects - (FOLDS - 1)))
+def group_recordings(recordings: Sequence[Recording]) -> dict[str, str]:
+    """Return the group of each recording: those linked by a subject or a source video.
+
+    A group has the name of its first subject.
+    """
+    parents: dict[str, str] = {}
+
+    def find_root(node: str) -> str:
+        while parents.setdefault(node, node) != node:
+            node = parents[node]
+        return node
+
+    def link(one: str, other: str) -> None:
+        parents[find_root(one)] = find_root(other)
+
+    subject_nodes = {r.name: f"subject {r.subject}" for r in recordings}
+    for recording in recordings:
+        link(subject_nodes[recording.name], f"video {recording.source_video}")
+    first_subjects: dict[str, str] = {}
+    for recording in recordings:
+        root = find_root(subject_nodes[recording.name])
+        first_subjects[root] = min(first_subjects.get(root, recording.subject), recording.subject)
+    return {r.name: first_subjects[find_root(subject_nodes[r.name])] for r in recordings}
 
 
-def _balance_groups(subjects: Sequence[str], recordings: Sequence[Recording]) -> list[set[str]]:
-    """Form five groups of similar size: the largest subject goes to the smallest group."""
-    groups = FOLDS - 1
-    if len(subjects) < groups:
-        raise TooFewSubjects(f"{len(subjects)} in the training set, {groups} are needed")
+def _count_calibration_groups(groups: int, calibration_share: float) -> int:
+    """Return at least one group for a positive share, leaving five for the folds."""
+    target_count = max(1, round(calibration_share * groups)) if calibration_share > 0 else 0
+    return max(0, min(target_count, groups - (FOLDS - 1)))
+
+
+def _balance_groups(
+    groups: Sequence[str], recordings: Sequence[Recording], group_of: Mapping[str, str]
+) -> list[set[str]]:
+    """Form five sets of similar size: the largest group goes to the smallest set."""
+    if len(groups) < FOLDS - 1:
+        raise TooFewSubjects(f"{len(groups)} in the training set, {FOLDS - 1} are needed")
     frames: defaultdict[str, int] = defaultdict(int)
     for recording in recordings:
-        frames[recording.subject] += int(recording.is_annotated.sum())
-    balanced: list[set[str]] = [set() for _ in range(groups)]
-    for subject in sorted(subjects, key=lambda name: -frames[name]):
-        smallest = min(balanced, key=lambda group: (sum(frames[s] for s in group), len(group)))
-        smallest.add(subject)
+        frames[group_of[recording.name]] += int(recording.is_annotated.sum())
+    balanced: list[set[str]] = [set() for _ in range(FOLDS - 1)]
+    for group in sorted(groups, key=lambda name: -frames[name]):
+        smallest = min(balanced, key=lambda each: (sum(frames[g] for g in each), len(each)))
+        smallest.add(group)
     return balanced
 
 
 def _build_fold_split(
-    validation: Sequence[Recording], recordings: Sequence[Recording]
+    validation: Sequence[Recording], recordings: Sequence[Recording], group_of: Mapping[str, str]
 ) -> FoldSplit:
-    subjects = {recording.subject for recording in validation}
+    groups = {group_of[recording.name] for recording in validation}
     return FoldSplit(
-        training=tuple(r.name for r in recordings if r.subject not in subjects),
+        training=tuple(r.name for r in recordings if group_of[r.name] not in groups),
         validation=tuple(r.name for r in validation),
     )

@@ -5,7 +5,7 @@ RUN/{visual,audio}_backbone/, RUN/fold_0/ ...    checkpoint.safetensors, weights
                                                  metrics.jsonl
 RUN/metrics.jsonl, RUN/curves.png                every part, every epoch
 RUN/calibration.json                             the spread's scale and floor
-RUN/tracks/, RUN/embeddings/                     caches, can be deleted
+RUN/tracks/, RUN/embeddings/, RUN/sources/       caches, can be deleted
 RUN/evaluation/<split>/                          report.json, predictions/, submission.txt
 RUN/evaluation/cache/                            tracks and embeddings of other data
 
@@ -41,7 +41,7 @@ from training.presets import Networks, Preset, build_networks
 CONFIG_FILE: Final = "config.json"
 CURVES_FILE: Final = "curves.png"
 CALIBRATION_FILE: Final = "calibration.json"
-_FIXED_CONFIG_KEYS: Final = ("preset", "options", "data", "plan", "initial")
+_FIXED_CONFIG_KEYS: Final = ("preset", "options", "data", "media", "plan", "initial")
 """Keys of config.json that must be unchanged when a run is resumed."""
 
 
@@ -118,7 +118,7 @@ def start_or_resume_run(
     if (folder / CONFIG_FILE).is_file():
         stored_config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         differing_keys = [
-            name for name in _FIXED_CONFIG_KEYS if stored_config.get(name) != config[name]
+            name for name in _FIXED_CONFIG_KEYS if stored_config.get(name) != config.get(name)
         ]
         if differing_keys:
             raise RunConfigMismatch(
@@ -197,6 +197,7 @@ def _parse_plan(values: dict[str, Any]) -> CrossValidationPlan:
         folds=folds,
         calibration=tuple(values["calibration"]),
         left_out=tuple(values["left_out"]),
+        shared=tuple(values.get("shared", ())),
     )
 
 

@@ -6,7 +6,8 @@ with. Frames without a face take the last face's embedding, by the service's own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,30 +16,41 @@ import torch
 from torch import Tensor, nn
 
 from service.domain.array_types import Float32Array
-from service.domain.audio_grid import PATCH_HOPS
+from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.track_pipeline import ForwardFill
 from service.domain.windows import Features
+from training.data.cache_files import is_cached, make_cache_key, open_cached, write_cached
 from training.data.crops import read_crop
-from training.data.files import open_tensors, replace_tensors
+from training.data.errors import CacheReplaced
+from training.data.files import StoredTensors
 from training.data.layout import Recording
 from training.data.spectra_cache import SpectraCache
 from training.data.video import Seconds
 
 _CROP_BATCH_SIZE: Final = 64
 _PATCH_BATCH_SIZE: Final = 128
+_FORMAT: Final = 2
+"""Raise it when other values are computed from the same crops and spectra."""
+_PROBED_TIMES: Final = tuple(frame / rate for rate in (24, 25, 30, 60) for frame in range(50))
+"""Times whose patches tell one rounding of patch starts from another."""
 
 
 class EmbeddingStore:
-    """Stored embeddings of recordings; files computed with other weights are replaced."""
+    """Stored embeddings of recordings.
+
+    A file is used only if it was computed from the content of these crops and this video, by these
+    weights; others are replaced by `prepare`, and refused when they are read.
+    """
 
     def __init__(
         self, folder: Path, *, weights_key: str, spectra: SpectraCache, rate_hz: float
     ) -> None:
         self._folder = folder
-        self._weights_key = f"{weights_key} at {rate_hz}"
+        self._weights_key = weights_key
         self._spectra = spectra
         self._rate_hz = rate_hz
+        self._keys: dict[tuple[str, Path, Path | None], str] = {}
 
     def prepare(
         self,
@@ -52,9 +64,11 @@ class EmbeddingStore:
 
         `visual` maps (N, 3, 112, 112) uint8 to (N, 512), `audio` maps (N, 96, 64) to (N, 128), both
         as served.
+
+        Raises: CropUnreadable, VideoNotFound, VideoUnreadable, DatasetChanged.
         """
         for recording in recordings:
-            if not self._is_up_to_date(recording):
+            if not is_cached(self._file_path(recording), self._compute_key(recording)):
                 faces = _embed(visual, _iter_crop_batches(recording), FACE_FEATURES, device)
                 times, patches = self._cut_patches(recording)
                 voice = _embed(audio, patches, VOICE_FEATURES, device)
@@ -64,8 +78,11 @@ class EmbeddingStore:
     def read_features(
         self, recording: Recording, start: int = 0, stop: int | None = None
     ) -> Features:
-        """Read the frames [start, stop): visual (T, 512), audio (T, 128), mask (T,)."""
-        with open_tensors(self._file_path(recording), "np") as stored:
+        """Read the frames [start, stop): visual (T, 512), audio (T, 128), mask (T,).
+
+        Raises: CacheReplaced: the stored ones are not those of this recording.
+        """
+        with self._open(recording) as stored:
             return Features(
                 visual=stored.get_slice("visual")[start:stop],
                 audio=stored.get_slice("audio")[start:stop],
@@ -73,9 +90,40 @@ class EmbeddingStore:
             )
 
     def read_times(self, recording: Recording) -> Seconds:
-        """Read the time of every row, (T,) seconds."""
-        with open_tensors(self._file_path(recording), "np") as stored:
+        """Read the time of every row, (T,) seconds. Raises: CacheReplaced."""
+        with self._open(recording) as stored:
             return stored.get_tensor("times")
+
+    def holds_others(self, recordings: Sequence[Recording]) -> bool:
+        """Return whether a stored file is not of these recordings, and `prepare` replaces it."""
+        files = [(self._file_path(recording), recording) for recording in recordings]
+        return any(
+            file.exists() and not is_cached(file, self._compute_key(recording))
+            for file, recording in files
+        )
+
+    @contextmanager
+    def _open(self, recording: Recording) -> Generator[StoredTensors]:
+        file = self._file_path(recording)
+        with open_cached(file, self._compute_key(recording)) as stored:
+            if stored is None:
+                raise CacheReplaced(f"{file}; repeat the command")
+            yield stored
+
+    def _compute_key(self, recording: Recording) -> str:
+        files = (recording.name, recording.crops_folder, recording.video)
+        if files not in self._keys:
+            self._keys[files] = make_cache_key(
+                kind="embeddings",
+                format=_FORMAT,
+                weights=self._weights_key,
+                rate_hz=self._rate_hz,
+                rows=len(recording),
+                crops=self._spectra.sources.digest_crops(recording),
+                spectra=self._spectra.compute_key(recording),
+                patch_starts=[patch_start_hop(seconds) for seconds in _PROBED_TIMES],
+            )
+        return self._keys[files]
 
     def _cut_patches(self, recording: Recording) -> tuple[Seconds, Iterator[Tensor]]:
         track = self._spectra.read(recording)
@@ -94,13 +142,8 @@ class EmbeddingStore:
             "known": torch.as_tensor(known),
             "times": torch.as_tensor(times.copy()),
         }
-        replace_tensors(self._file_path(recording), tensors, {"weights": self._weights_key})
-
-    def _is_up_to_date(self, recording: Recording) -> bool:
-        if not self._file_path(recording).is_file():
-            return False
-        with open_tensors(self._file_path(recording), "np") as stored:
-            return stored.metadata()["weights"] == self._weights_key
+        self._spectra.sources.check_unchanged(recording)
+        write_cached(self._file_path(recording), self._compute_key(recording), tensors)
 
     def _file_path(self, recording: Recording) -> Path:
         return self._folder / f"{recording.name}.safetensors"
@@ -110,7 +153,7 @@ def _iter_crop_batches(recording: Recording) -> Iterator[Tensor]:
     rows = np.flatnonzero(recording.has_face)
     for first in range(0, len(rows), _CROP_BATCH_SIZE):
         part = rows[first : first + _CROP_BATCH_SIZE]
-        crops = np.stack([read_crop(recording.crops_folder, int(row)) for row in part])
+        crops = np.stack([read_crop(recording.crop_file(int(row))) for row in part])
         yield torch.as_tensor(crops.transpose(0, 3, 1, 2).copy())
 
 

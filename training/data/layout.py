@@ -1,17 +1,15 @@
-"""Aff-Wild2's layout on disk: annotation files, crops and videos, real or synthetic.
+"""Recordings of Aff-Wild2 in its layout on disk, real or synthetic.
 
-    VA_Estimation_Challenge/{Train_Set,Validation_Set[,Test_Set]}/<recording>.txt
-    cropped_aligned/<recording>/00001.jpg     row i is file i + 1; no file: no face
-    videos/<subject>.mp4                      audio and frame times; optional
-
-`_left` and `_right` mark two faces of one video: two recordings of one subject. Source [L].
+Folders are those of `training.data.folders`; row i of an annotation file is crop i + 1, and a
+missing crop is a frame without a face. Source [L].
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,15 +19,33 @@ import numpy as np
 
 from service.domain.array_types import BoolArray, Float32Array
 from training.data.annotations import read_annotations
-from training.data.crops import read_face_mask
-from training.data.errors import CropsNotFound, DuplicateRecording, LayoutNotFound, SplitEmpty
-
-ANNOTATIONS_FOLDER: Final = "VA_Estimation_Challenge"
-CROPS_FOLDER: Final = "cropped_aligned"
-VIDEOS_FOLDER: Final = "videos"
-VIDEO_SUFFIXES: Final = (".mp4", ".avi", ".mkv", ".webm", ".mov")
-
-_SIDE_SUFFIX: Final = re.compile(r"_(left|right)$")
+from training.data.crops import (
+    CUT_MANIFEST_FILE,
+    CropNames,
+    format_crop_name,
+    list_crops,
+)
+from training.data.errors import (
+    CropsNotFound,
+    DatasetError,
+    DuplicateRecording,
+    SplitEmpty,
+    VideoNotFound,
+)
+from training.data.folders import (
+    DatasetFolders,
+    DatasetOptions,
+    filter_test_files,
+    find_folders,
+    list_files,
+)
+from training.data.subjects import (
+    parse_source_video,
+    parse_subject,
+    parse_video,
+    read_subject_table,
+)
+from training.data.test_list import SubmissionRow, TestList, read_test_list
 
 
 class Split(StrEnum):
@@ -40,6 +56,9 @@ class Split(StrEnum):
     TEST = "test"
 
 
+_LOG: Final = logging.getLogger(__name__)
+_MAX_ROWS: Final = 500_000
+"""Five hours at 30 frames a second."""
 _SPLIT_FOLDERS: Final = {
     Split.TRAINING: "Train_Set",
     Split.VALIDATION: "Validation_Set",
@@ -53,6 +72,8 @@ class Recording:
 
     targets: (T, 2) valence and arousal, NaN where a frame is not annotated.
     has_face: (T,) True where a frame has a crop.
+    crop_names: (T,) file names of the crops; None: the challenge's own.
+    table_subject: person by a table; None: by the name.
     """
 
     name: str
@@ -61,45 +82,103 @@ class Recording:
     has_face: BoolArray
     crops_folder: Path
     video: Path | None
+    crop_names: CropNames | None = None
+    surplus_crops: int = 0
+    """Crops past the last row, which nothing uses."""
+    table_subject: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
     def subject(self) -> str:
-        """Name of the subject: the video's name."""
-        return parse_subject(self.name)
+        """Name of the person."""
+        return self.table_subject or parse_subject(self.name)
+
+    @property
+    def source_video(self) -> str:
+        """Name of the video that this and its other parts and sides were cut from."""
+        return parse_source_video(self.name)
+
+    @property
+    def video_name(self) -> str:
+        """Name of the video file without suffix, or the name that it should have."""
+        return parse_video(self.name) if self.video is None else self.video.stem
 
     @property
     def is_annotated(self) -> BoolArray:
         """(T,) mask of the frames with valence and arousal."""
         return np.logical_not(np.isnan(self.targets).any(axis=1))
 
+    def crop_file(self, row: int) -> Path:
+        """Return the file of a row that has a face."""
+        if self.crop_names is None:
+            return self.crops_folder / format_crop_name(row)
+        return self.crops_folder / os.fsdecode(bytes(self.crop_names[row]))
 
-def parse_subject(recording: str) -> str:
-    """Return the video's name: a recording's name without `_left` or `_right`."""
-    return _SIDE_SUFFIX.sub("", recording)
 
+def read_dataset(root: Path, options: DatasetOptions | None = None) -> tuple[Recording, ...]:
+    """Read every recording, ordered by split and name; the test set may be a list of names.
 
-def read_dataset(root: Path) -> tuple[Recording, ...]:
-    """Read every annotated recording, ordered by split and name.
-
-    Raises: LayoutNotFound, SplitEmpty, DuplicateRecording, AnnotationUnreadable, CropsNotFound.
+    Raises: LayoutNotFound, LayoutAmbiguous, SplitEmpty, DuplicateRecording, AnnotationUnreadable,
+        SubjectTableInvalid, TestListInvalid, CropsNotFound, CropsMisnumbered, VideoNotFound.
     """
-    annotations, crops = root / ANNOTATIONS_FOLDER, root / CROPS_FOLDER
-    for folder in (root, annotations, crops):
-        if not folder.is_dir():
-            raise LayoutNotFound(f"{folder} is not a folder")
-    recordings: dict[str, Recording] = {}
+    recordings: list[Recording] = []
+    for each in scan_dataset(root, options):
+        if isinstance(each, DatasetError):
+            raise each
+        recordings.append(each)
+    return tuple(recordings)
+
+
+def scan_dataset(
+    root: Path, options: DatasetOptions | None = None
+) -> Iterator[Recording | DatasetError]:
+    """Yield every recording, or the error because of which it cannot be read.
+
+    Raises: LayoutNotFound, LayoutAmbiguous, SubjectTableInvalid, TestListInvalid: of the whole.
+    """
+    options = options or DatasetOptions()
+    folders = find_folders(root, options)
+    reader = _RecordingReader(
+        folders,
+        {} if folders.subjects is None else read_subject_table(folders.subjects),
+        allow_missing_video=options.allow_missing_audio,
+    )
+    splits: dict[str, Split] = {}
     for split, folder in _SPLIT_FOLDERS.items():
-        files = sorted((annotations / folder).glob("*.txt"))
+        files = _list_annotations(folders.annotations, folder)
         if not files and split is not Split.TEST:
-            raise SplitEmpty(f"no *.txt in {annotations / folder}")
+            yield SplitEmpty(f"no *.txt in {folders.annotations / folder}")
         for file in files:
-            if file.stem in recordings:
-                raise DuplicateRecording(f"{file.stem}: {recordings[file.stem].split} and {split}")
-            recordings[file.stem] = _read_recording(root, file, split)
-    return tuple(recordings.values())
+            if file.stem in splits:
+                yield DuplicateRecording(f"{file.stem}: {splits[file.stem]} and {split}")
+                continue
+            splits[file.stem] = split
+            yield from reader.read_annotated(file, split)
+    if Split.TEST not in splits.values():
+        yield from reader.read_listed(read_test_list(folders.test_files), splits)
+
+
+def read_sample_submission(
+    root: Path, options: DatasetOptions | None = None
+) -> tuple[SubmissionRow, ...] | None:
+    """Read the rows of the sample submission; None if there is none.
+
+    Raises: LayoutNotFound, LayoutAmbiguous, TestListInvalid.
+    """
+    return read_test_list(find_folders(root, options).test_files).rows or None
+
+
+def list_recording_names(annotations: Path) -> list[str]:
+    """List the names of all recordings that annotation files and test lists name.
+
+    Raises: TestListInvalid.
+    """
+    files = list_files(annotations)
+    splits = {folder.lower() for folder in _SPLIT_FOLDERS.values()}
+    annotated = {file.stem for file in files if _normalise_split(file.parent) in splits}
+    return sorted(annotated | set(read_test_list(filter_test_files(files)).names))
 
 
 def filter_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
@@ -117,22 +196,82 @@ def fingerprint_dataset(recordings: Sequence[Recording]) -> str:
     return digest.hexdigest()
 
 
-def _read_recording(root: Path, file: Path, split: Split) -> Recording:
-    targets = read_annotations(file)
-    crops = root / CROPS_FOLDER / file.stem
-    if not crops.is_dir():
-        raise CropsNotFound(f"{crops} is not a folder, {file} needs it")
-    video = next(_find_videos(root / VIDEOS_FOLDER, parse_subject(file.stem)), None)
-    return Recording(
-        name=file.stem,
-        split=split,
-        targets=targets,
-        has_face=read_face_mask(crops, len(targets)),
-        crops_folder=crops,
-        video=video,
+@dataclass(frozen=True, slots=True)
+class _RecordingReader:
+    folders: DatasetFolders
+    subjects: Mapping[str, str]
+    allow_missing_video: bool
+
+    def read_annotated(self, file: Path, split: Split) -> Iterator[Recording | DatasetError]:
+        try:
+            yield self._read(file.stem, split, read_annotations(file))
+        except DatasetError as error:
+            yield error
+
+    def read_listed(
+        self, test_list: TestList, splits: Mapping[str, Split]
+    ) -> Iterator[Recording | DatasetError]:
+        """Yield the recordings of a test list; nothing if not one of them has crops."""
+        places = self.folders.crops
+        if not any((place / name).is_dir() for name in test_list.names for place in places):
+            if test_list.names:
+                _LOG.warning("no test set: none of its %d names has crops", len(test_list.names))
+            return
+        for name in test_list.names:
+            try:
+                if name in splits:
+                    raise DuplicateRecording(f"{name}: {splits[name]} and {Split.TEST}")
+                rows = test_list.row_counts.get(name) or self._count_crops(name)
+                yield self._read(name, Split.TEST, np.full((rows, 2), np.nan, np.float32))
+            except DatasetError as error:
+                yield error
+
+    def _count_crops(self, name: str) -> int:
+        """Count the rows of a listed recording: up to its last crop."""
+        names, _ = list_crops(self.folders.find_crops(name), _MAX_ROWS)
+        with_face = np.flatnonzero(names != b"")
+        if not len(with_face):
+            raise CropsNotFound(f"{name}: {self.folders.find_crops(name)} is empty")
+        return int(with_face[-1]) + 1
+
+    def _read(self, name: str, split: Split, targets: Float32Array) -> Recording:
+        crops = self.folders.find_crops(name)
+        names, surplus = list_crops(crops, len(targets))
+        if len(names) and not names.any() and not (crops / CUT_MANIFEST_FILE).is_file():
+            raise CropsNotFound(f"{name}: no file such as 00001.jpg in {crops}")
+        return Recording(
+            name=name,
+            split=split,
+            targets=targets,
+            has_face=names != b"",
+            crops_folder=crops,
+            crop_names=names,
+            surplus_crops=surplus,
+            video=self._find_video(name),
+            table_subject=self.subjects.get(name),
+        )
+
+    def _find_video(self, name: str) -> Path | None:
+        try:
+            return self.folders.find_video(name)
+        except VideoNotFound:
+            if self.allow_missing_video:
+                return None
+            raise
+
+
+def _normalise_split(folder: Path) -> str:
+    return folder.name.lower().replace(" ", "_")
+
+
+def _list_annotations(folder: Path, split_folder: str) -> list[Path]:
+    """List the annotation files of a split, in any case of its folder; hidden ones are not."""
+    places = [
+        place
+        for place in sorted(folder.iterdir())
+        if _normalise_split(place) == split_folder.lower() and place.is_dir()
+    ]
+    files = (file for place in places for file in place.iterdir())
+    return sorted(
+        file for file in files if file.suffix.lower() == ".txt" and not file.name.startswith(".")
     )
-
-
-def _find_videos(folder: Path, subject: str) -> Iterator[Path]:
-    candidates = (folder / f"{subject}{suffix}" for suffix in VIDEO_SUFFIXES)
-    return (file for file in candidates if file.is_file())

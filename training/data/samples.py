@@ -66,7 +66,7 @@ class SampleSource:
             track = self.spectra.read(recording)
             times = track.compute_row_times(len(recording), self.rate_hz)
             return track.cut_patches(times[list(rows)], PATCH_HOPS)
-        crops = np.stack([read_crop(recording.crops_folder, row) for row in rows])
+        crops = np.stack([read_crop(recording.crop_file(row)) for row in rows])
         if augmentation is not None:
             crops = augmentation.apply(crops, np.random.default_rng((*key, 1)))
         return torch.as_tensor(crops).permute(0, 3, 1, 2).contiguous()

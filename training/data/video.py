@@ -1,49 +1,84 @@
-"""Audio and frame times of a recording's video, on the service's time axis.
+"""Audio and frame times of a recording's video, by the service's own reader.
 
-Sample n is at n / 16000 seconds, a frame at its presentation time. A test checks that both equal
-the service's.
+Sample n is at n / 16000 seconds, a frame at its presentation time. Damaged packets are skipped, as
+they are when the video is analysed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.container import InputContainer
-from av.error import FFmpegError
 
 from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
+from service.domain.media import Flag
+from service.errors import ClipError
+from service.media.audio import AudioReader
+from service.media.demux import StreamDecoder, open_container
+from service.media.frame_times import FrameClock
+from service.media.resample import AudioSegment
+from service.media.stream_selection import select_audio_stream, select_video_stream
 from training.data.errors import VideoUnreadable
 
-MAX_JITTER_SAMPLES: Final = SAMPLE_RATE_HZ // 200
-"""Audio timestamps may deviate by 5 ms before samples are moved to them."""
-
-_DOWNMIX_OPTIONS: Final = {"rematrix_maxval": "1.0"}
-"""The service's downmix: full-scale stereo stays within [-1, 1]."""
+_LOG: Final = logging.getLogger(__name__)
+_MAX_AUDIO_EXCESS: Final = 1.1
+_MAX_EXTRA_SECONDS: Final = 10
+"""Audio is read up to 1.1 times the last frame's time and 10 s: a stray timestamp may be years."""
 
 Seconds = npt.NDArray[np.float64]
 
 
 def read_video(video: Path) -> tuple[Seconds, Float32Array]:
-    """Read the presentation time of every frame, and the audio.
+    """Read the presentation time of every frame, and the audio; logs the audio's faults.
 
-    Returns: (F,) seconds, ascending, and (S,) in [-1, 1], mono 16 kHz; empty without a stream.
+    Returns: (F,) seconds, and (S,) in [-1, 1], mono 16 kHz; empty without an audio stream.
+    Raises: VideoUnreadable: no frame, or an audio stream that cannot be decoded.
+    """
+    times, waveform, flags = read_video_with_flags(video)
+    if flags:
+        _LOG.warning("%s: %s", video, ", ".join(sorted(flags)))
+    return times, waveform
+
+
+def read_video_with_flags(video: Path) -> tuple[Seconds, Float32Array, set[Flag]]:
+    """Read times and audio, and whether the video has no audio or damaged audio.
+
     Raises: VideoUnreadable.
     """
     try:
-        with av.open(f"file:{video}") as container:
-            times = _read_frame_times(container)
-        with av.open(f"file:{video}") as container:
-            return times, _read_waveform(container)
-    except FFmpegError as error:
+        times = read_frame_times(video)
+        end_seconds = float(times.max()) * _MAX_AUDIO_EXCESS + _MAX_EXTRA_SECONDS
+        return times, *_read_waveform(video, round(end_seconds * SAMPLE_RATE_HZ))
+    except (ClipError, ValueError) as error:  # PyAV: a tag that is not UTF-8
+        raise VideoUnreadable(f"{video}: {error}") from error
+
+
+def read_frame_times(video: Path) -> Seconds:
+    """Read the presentation time of every frame that can be decoded, (F,) seconds.
+
+    Raises: VideoUnreadable, ClipError.
+    """
+    with open_container(video) as container:
+        times = list(_iter_frame_times(container, video))
+    if not times:
+        raise VideoUnreadable(f"{video}: no frame can be decoded")
+    return np.array(times)
+
+
+def check_video_opens(video: Path) -> None:
+    """Decode the first frame, and find the audio. Raises: VideoUnreadable."""
+    try:
+        with open_container(video) as container:
+            if next(_iter_frame_times(container, video), None) is None:
+                raise VideoUnreadable(f"{video}: no frame can be decoded")
+            select_audio_stream(container)
+    except (ClipError, ValueError) as error:
         raise VideoUnreadable(f"{video}: {error}") from error
 
 
@@ -55,62 +90,29 @@ def extend_times(times: Seconds, row_count: int, rate_hz: float) -> Seconds:
     return np.concatenate((times[:row_count], more)).astype(np.float64)
 
 
-def _read_frame_times(container: InputContainer) -> Seconds:
-    stream = container.streams.best("video")
-    if stream is None:
-        return np.zeros(0)
-    base = stream.time_base or Fraction(1)
-    # Timestamps without decoding: B-frames are out of order, discarded packets are marked.
-    stamps = [
-        packet.pts
-        for packet in container.demux(stream)
-        if packet.pts is not None and not packet.is_discard
-    ]
-    return np.array([float(stamp * base) for stamp in sorted(stamps)])
+def _iter_frame_times(container: InputContainer, video: Path) -> Iterator[float]:
+    stream = select_video_stream(container, video)
+    context = stream.codec_context
+    context.thread_type = "SLICE"  # as the service decodes
+    context.options = {"skip_loop_filter": "all"}  # of the pixels, which nothing looks at
+    clock = FrameClock(stream)
+    return (clock.read(frame) for frame in StreamDecoder(container, stream))
 
 
-def _read_waveform(container: InputContainer) -> Float32Array:
-    stream = container.streams.best("audio")
-    if stream is None:
-        return np.zeros(0, np.float32)
-    frames = (frame for frame in container.decode(stream) if isinstance(frame, AudioFrame))
-    segments = list(_resample_segments(frames, stream.time_base or Fraction(1)))
+def _read_waveform(video: Path, max_samples: int) -> tuple[Float32Array, set[Flag]]:
+    with open_container(video) as container:
+        audio = AudioReader(container, select_audio_stream(container))
+        segments: list[AudioSegment] = []
+        for segment in iter(audio.read_segment, None):
+            segments.append(segment)
+            audio.buffer.append(segment, 0)  # its flags and counts are of what was appended
+        flags = audio.flags()
+    if Flag.AUDIO_UNREADABLE in flags:
+        raise VideoUnreadable(f"{video}: its audio cannot be decoded")
     end = max((start + len(samples) for start, samples in segments), default=0)
-    waveform = np.zeros(max(end, 0), np.float32)
+    waveform = np.zeros(min(max(end, 0), max_samples), np.float32)
     for start, samples in segments:
         clipped = samples[max(0, -start) :]
-        waveform[max(0, start) : max(0, start) + len(clipped)] = clipped
-    return waveform
-
-
-def _resample_segments(
-    frames: Iterator[AudioFrame], time_base: Fraction
-) -> Iterator[tuple[int, Float32Array]]:
-    """Yield (first sample, mono 16 kHz samples); a gap or a new format starts a new segment."""
-    resampler = AudioResampler("flt", "mono", SAMPLE_RATE_HZ, options=_DOWNMIX_OPTIONS)
-    current_format, expected, next_sample = ("", "", 0), 0.0, 0
-    for frame in frames:
-        position = expected if frame.pts is None else float(frame.pts * time_base * SAMPLE_RATE_HZ)
-        frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if frame_format != current_format or abs(position - expected) > MAX_JITTER_SAMPLES:
-            if current_format[0]:
-                yield next_sample, _resample(resampler, None)
-            resampler = AudioResampler("flt", "mono", SAMPLE_RATE_HZ, options=_DOWNMIX_OPTIONS)
-            current_format, expected, next_sample = frame_format, position, round(position)
-        expected += frame.samples * SAMPLE_RATE_HZ / frame.sample_rate
-        frame.pts = None
-        samples = _resample(resampler, frame)
-        yield next_sample, samples
-        next_sample += len(samples)
-    if current_format[0]:
-        yield next_sample, _resample(resampler, None)
-
-
-def _resample(resampler: AudioResampler, frame: AudioFrame | None) -> Float32Array:
-    segments = [
-        resampled.to_ndarray().reshape(-1)
-        for resampled in resampler.resample(frame)
-        if resampled is not None  # pyright: ignore[reportUnnecessaryComparison]  # PyAV's stubs omit None
-    ]
-    samples = np.concatenate([np.zeros(0, np.float32), *segments]).astype(np.float32)
-    return np.clip(np.nan_to_num(samples), -1.0, 1.0)
+        place = waveform[max(0, start) : max(0, start) + len(clipped)]
+        place[:] = clipped[: len(place)]
+    return waveform, flags & {Flag.NO_AUDIO, Flag.DAMAGED}

@@ -20,7 +20,9 @@ from service.domain.array_types import Float32Array
 from service.domain.model_signatures import FOLDS
 from training.data.embeddings import EmbeddingStore
 from training.data.files import replace_text
+from training.data.folders import DatasetOptions
 from training.data.layout import Recording, Split, fingerprint_dataset, read_dataset
+from training.data.subjects import parse_source_video
 from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.timelines import Timeline, TimelineEstimator
 from training.loop.errors import SubjectsNotHeldOut
@@ -88,7 +90,14 @@ def calibrate_run(
     return calibrate_from_timelines(run, calibration_recordings, timelines)
 
 
-def recalibrate(folder: Path, data: Path, *, device: torch.device, logger: RunLogger) -> str:
+def recalibrate(
+    folder: Path,
+    data: Path,
+    *,
+    device: torch.device,
+    logger: RunLogger,
+    dataset: DatasetOptions | None = None,
+) -> str:
     """Calibrate a run on all recordings of another data set; returns a message.
 
     Errors differ between subjects: 20 subjects determine a 90 % interval within about 4 %,
@@ -97,10 +106,12 @@ def recalibrate(folder: Path, data: Path, *, device: torch.device, logger: RunLo
     Raises: DatasetError; RunError, of which SubjectsNotHeldOut: the run was trained or validated
         on one of the subjects.
     """
-    run, recordings = open_run(folder), read_dataset(data)
+    dataset = dataset or DatasetOptions()
+    run, recordings = open_run(folder), read_dataset(data, dataset)
     check_has_all_folds(run)
     seen_names = {name for fold in run.plan.folds for name in (*fold.training, *fold.validation)}
-    shared_names = sorted(seen_names & {recording.name for recording in recordings})
+    seen_videos = set(map(parse_source_video, seen_names))
+    shared_names = sorted(r.name for r in recordings if r.source_video in seen_videos)
     if shared_names:
         raise SubjectsNotHeldOut(
             f"{data} has {len(shared_names)} recordings of its training: {shared_names[0]}"
@@ -113,6 +124,7 @@ def recalibrate(folder: Path, data: Path, *, device: torch.device, logger: RunLo
         out=None,
         device=device,
         logger=logger,
+        allow_missing_audio=dataset.allow_missing_audio,
     )
     return calibrate_from_timelines(run, recordings, estimation.estimate(run, run))
 

@@ -11,7 +11,15 @@ import torch
 import typer
 from rich.console import Console
 
+from training.data.command_options import (
+    AnnotationsOption,
+    CropsOption,
+    MissingAudioOption,
+    SubjectsOption,
+    VideosOption,
+)
 from training.data.errors import DatasetError
+from training.data.folders import DatasetOptions
 from training.data.layout import Split
 from training.evaluation.calibration import recalibrate
 from training.evaluation.report import evaluate_run
@@ -22,7 +30,7 @@ from training.loop.errors import RunError
 from training.loop.run_logger import RunLogger
 
 
-def evaluate_command(
+def evaluate_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line option
     run: Annotated[Path, typer.Option(help="A trained run.")],
     data: Annotated[Path, typer.Option(help="A folder in Aff-Wild2's layout.")],
     split: Annotated[Split, typer.Option(help="The split to evaluate on.")] = Split.VALIDATION,
@@ -35,8 +43,20 @@ def evaluate_command(
     out: Annotated[Path | None, typer.Option(help="Output folder; default RUN/evaluation.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
+    annotations: AnnotationsOption = None,
+    crops: CropsOption = None,
+    videos: VideosOption = None,
+    subjects: SubjectsOption = None,
+    allow_missing_audio: MissingAudioOption = False,
 ) -> None:
     """Score a run and write report, predictions and submission to OUT."""
+    dataset = DatasetOptions(
+        annotations=annotations,
+        crops=tuple(crops or ()),
+        videos=tuple(videos or ()),
+        subjects=subjects,
+        allow_missing_audio=allow_missing_audio,
+    )
     console = Console()
     with _evaluation_device(console, device, threads) as selected_device:
         report = evaluate_run(
@@ -48,6 +68,7 @@ def evaluate_command(
             ablations=ablation or (),
             seeds=seed_run or (),
             out=out,
+            dataset=dataset,
         )
     console.print(build_report_table(report))
     console.print(f"{(out or run / EVALUATION_FOLDER) / split}", markup=False, highlight=False)
@@ -60,11 +81,25 @@ def calibrate_command(
     ],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
+    annotations: AnnotationsOption = None,
+    crops: CropsOption = None,
+    videos: VideosOption = None,
+    subjects: SubjectsOption = None,
+    allow_missing_audio: MissingAudioOption = False,
 ) -> None:
     """Recalibrate a run's spread on a data set of held-out subjects."""
+    dataset = DatasetOptions(
+        annotations=annotations,
+        crops=tuple(crops or ()),
+        videos=tuple(videos or ()),
+        subjects=subjects,
+        allow_missing_audio=allow_missing_audio,
+    )
     console = Console()
     with _evaluation_device(console, device, threads) as selected_device:
-        message = recalibrate(run, data, device=selected_device, logger=RunLogger(console))
+        message = recalibrate(
+            run, data, device=selected_device, logger=RunLogger(console), dataset=dataset
+        )
     console.print(message, markup=False, highlight=False)
 
 

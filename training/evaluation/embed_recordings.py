@@ -21,9 +21,31 @@ SPECTRA_FOLDER: Final = "tracks"
 EMBEDDINGS_FOLDER: Final = "embeddings"
 
 
-def open_spectra_cache(run: TrainingRun, cache: Path | None = None) -> SpectraCache:
+def open_spectra_cache(
+    run: TrainingRun, cache: Path | None = None, *, allow_missing_audio: bool = False
+) -> SpectraCache:
     """Open the cache of log-mel spectra; `cache` is a folder, default: the run's own."""
-    return SpectraCache((cache or run.folder) / SPECTRA_FOLDER, LogMel(run.preset.log_mel).eval())
+    return SpectraCache(
+        (cache or run.folder) / SPECTRA_FOLDER,
+        LogMel(run.preset.log_mel).eval(),
+        allow_missing_audio=allow_missing_audio,
+    )
+
+
+def open_embedding_store(
+    run: TrainingRun, spectra: SpectraCache, cache: Path | None = None
+) -> EmbeddingStore:
+    """Open the store of a run's embeddings; `cache` is a folder, default: the run's own.
+
+    Raises: RunIncomplete.
+    """
+    networks = run.load_networks(folds=False)
+    return EmbeddingStore(
+        (cache or run.folder) / EMBEDDINGS_FOLDER,
+        weights_key=f"{hash_weights(networks.visual)} {hash_weights(networks.audio)}",
+        spectra=spectra,
+        rate_hz=run.options.rate_hz,
+    )
 
 
 def embed_recordings(
@@ -38,16 +60,10 @@ def embed_recordings(
 
     `cache` is a folder, default: the run's own.
 
-    Raises: RunIncomplete, CropUnreadable, VideoUnreadable.
+    Raises: RunIncomplete, DatasetError.
     """
     networks = run.load_networks(folds=False)
-    hashes = f"{hash_weights(networks.visual)} {hash_weights(networks.audio)}"
-    embeddings = EmbeddingStore(
-        (cache or run.folder) / EMBEDDINGS_FOLDER,
-        weights_key=hashes,
-        spectra=spectra,
-        rate_hz=run.options.rate_hz,
-    )
+    embeddings = open_embedding_store(run, spectra, cache)
     steps = embeddings.prepare(
         recordings,
         visual=script_model(ServedVisualBackbone(networks.visual).eval().to(device)),

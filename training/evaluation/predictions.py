@@ -11,8 +11,10 @@ import numpy as np
 
 from service.domain.array_types import Float32Array
 from training.data.crops import format_crop_name
+from training.data.errors import TestListInvalid
 from training.data.files import replace_text
 from training.data.layout import Recording
+from training.data.test_list import SUBMISSION_HEADER, SubmissionRow
 from training.evaluation.timelines import Timeline
 
 COLUMNS: Final = (
@@ -27,7 +29,6 @@ COLUMNS: Final = (
     "valence_smoothed",
     "arousal_smoothed",
 )
-SUBMISSION_HEADER: Final = "image_location,valence,arousal"
 
 
 def write_predictions(
@@ -51,13 +52,33 @@ def write_predictions(
 
 
 def write_submission(
-    file: Path, recordings: Sequence[Recording], timelines: Sequence[Timeline]
+    file: Path,
+    recordings: Sequence[Recording],
+    timelines: Sequence[Timeline],
+    sample: Sequence[SubmissionRow] | None = None,
 ) -> None:
-    """Write smoothed valence and arousal of every frame in the challenge's format."""
+    """Write smoothed valence and arousal of every frame in the challenge's format.
+
+    Args: sample: the rows that the challenge wants, in order; None: every frame.
+    Raises: TestListInvalid: a wanted row is of no recording that was estimated.
+    """
+    filled = {
+        recording.name: fill_gaps(timeline).tolist()
+        for recording, timeline in zip(recordings, timelines, strict=True)
+    }
+    if sample is None:
+        sample = [
+            SubmissionRow(location=f"{name}/{format_crop_name(row)}", recording=name, row=row)
+            for name, rows in filled.items()
+            for row in range(len(rows))
+        ]
     lines = [SUBMISSION_HEADER]
-    for recording, timeline in zip(recordings, timelines, strict=True):
-        for row, (valence, arousal) in enumerate(fill_gaps(timeline).tolist()):
-            lines.append(f"{recording.name}/{format_crop_name(row)},{valence:.9g},{arousal:.9g}")
+    for each in sample:
+        rows = filled.get(each.recording, [])
+        if each.row >= len(rows):
+            raise TestListInvalid(f"{each.location} is of no recording with so many frames")
+        valence, arousal = rows[each.row]
+        lines.append(f"{each.location},{valence:.9g},{arousal:.9g}")
     replace_text(file, "".join(f"{line}\n" for line in lines))
 
 

@@ -11,7 +11,15 @@ import torch
 
 from training.data.errors import SplitEmpty
 from training.data.files import replace_text
-from training.data.layout import Split, filter_split, fingerprint_dataset, read_dataset
+from training.data.folders import DatasetOptions
+from training.data.layout import (
+    Split,
+    filter_split,
+    fingerprint_dataset,
+    read_dataset,
+    read_sample_submission,
+)
+from training.data.test_list import SubmissionRow
 from training.evaluation.calibration import read_calibration
 from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
 from training.evaluation.predictions import write_predictions, write_submission
@@ -44,6 +52,7 @@ def evaluate_run(
     ablations: Sequence[Path] = (),
     seeds: Sequence[Path] = (),
     out: Path | None = None,
+    dataset: DatasetOptions | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, its other seeds and its ablations; write OUT/<split>/.
 
@@ -52,7 +61,8 @@ def evaluate_run(
 
     Raises: DatasetError, RunError.
     """
-    recordings = read_dataset(data)
+    dataset = dataset or DatasetOptions()
+    recordings = read_dataset(data, dataset)
     split_recordings = filter_split(recordings, split)
     if not split_recordings:
         raise SplitEmpty(f"{data} has no {split} set")
@@ -67,7 +77,9 @@ def evaluate_run(
         out=out,
         device=device,
         logger=logger,
+        allow_missing_audio=dataset.allow_missing_audio,
     )
+    sample = read_sample_submission(data, dataset) if split is Split.TEST else None
     timelines = estimation.estimate(run, run)
     report = _describe_evaluation(run, estimation) | compute_run_metrics(
         run, split_recordings, timelines
@@ -76,7 +88,7 @@ def evaluate_run(
     report |= _compare_runs(estimation, run, report["ensemble"], seed_runs, ablated_runs)
     report |= {"machine": describe_machine()}
     _write_outputs(
-        (out or run.folder / EVALUATION_FOLDER) / split, run, estimation, timelines, report
+        (out or run.folder / EVALUATION_FOLDER) / split, run, estimation, timelines, report, sample
     )
     return report
 
@@ -87,12 +99,13 @@ def _write_outputs(
     estimator: RunEstimator,
     timelines: Sequence[Timeline],
     report: dict[str, Any],
+    sample: Sequence[SubmissionRow] | None,
 ) -> None:
     spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
     write_predictions(
         folder / "predictions", estimator.recordings, timelines, spreads, run.options.folds
     )
-    write_submission(folder / "submission.txt", estimator.recordings, timelines)
+    write_submission(folder / "submission.txt", estimator.recordings, timelines, sample)
     replace_text(folder / REPORT_FILE, json.dumps(report, indent=2) + "\n")
 
 

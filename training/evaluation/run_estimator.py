@@ -10,7 +10,12 @@ from pathlib import Path
 import torch
 
 from training.data.layout import Recording, Split
-from training.evaluation.embed_recordings import embed_recordings, open_spectra_cache
+from training.data.spectra_cache import SpectraCache
+from training.evaluation.embed_recordings import (
+    embed_recordings,
+    open_embedding_store,
+    open_spectra_cache,
+)
 from training.evaluation.report_provenance import EVALUATION_FOLDER, hash_weight_files
 from training.evaluation.timelines import Timeline, TimelineEstimator
 from training.loop.fold_training import zero_ablated_modality
@@ -22,7 +27,8 @@ from training.runs import TrainingRun
 class RunEstimator:
     """Estimates the recordings of a split with trained runs.
 
-    fingerprint: of the whole data set; data: its folder; out: see `evaluate_run`.
+    fingerprint: of the whole data set; data: its folder; out: see `evaluate_run`;
+    allow_missing_audio: see `DatasetOptions`.
     """
 
     split: Split
@@ -32,11 +38,12 @@ class RunEstimator:
     out: Path | None
     device: torch.device
     logger: RunLogger
+    allow_missing_audio: bool = False
 
     def estimate(self, run: TrainingRun, reference: TrainingRun) -> list[Timeline]:
         """Estimate all recordings; embeddings of `reference` are reused for equal backbones."""
         cache = self._cache_folder(reference if _have_same_embeddings(run, reference) else run)
-        spectra = open_spectra_cache(run, cache)
+        spectra = self._open_spectra(run, cache)
         embeddings = embed_recordings(
             run, self.recordings, spectra, self.device, self.logger, cache
         )
@@ -53,10 +60,19 @@ class RunEstimator:
         steps = self.logger.track_progress(self.recordings, total=len(self.recordings), title=title)
         return [estimator.estimate(folds, recording) for recording in steps]
 
+    def _open_spectra(self, run: TrainingRun, cache: Path | None = None) -> SpectraCache:
+        return open_spectra_cache(run, cache, allow_missing_audio=self.allow_missing_audio)
+
     def _cache_folder(self, run: TrainingRun) -> Path:
-        """Return the run's folder for its own training data, else a folder per data set."""
+        """Return the run's folder for its own training data, else a folder per data set.
+
+        Data of the same names, annotations and face masks are not the run's own if its embeddings
+        are of other crops or videos.
+        """
         if self.out is None and self.fingerprint == run.config["data"].get("fingerprint"):
-            return run.folder
+            own_embeddings = open_embedding_store(run, self._open_spectra(run))
+            if not own_embeddings.holds_others(self.recordings):
+                return run.folder
         key = hashlib.sha256(f"{self.fingerprint} {self.data.resolve()}".encode()).hexdigest()
         return (self.out or run.folder / EVALUATION_FOLDER) / "cache" / key[:16]
 

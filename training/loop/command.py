@@ -12,7 +12,16 @@ import typer
 from rich.console import Console
 
 from service.domain.model_signatures import FOLDS
+from training.data.command_options import (
+    AnnotationsOption,
+    CropsOption,
+    MissingAudioOption,
+    SharedSubjectsOption,
+    SubjectsOption,
+    VideosOption,
+)
 from training.data.errors import DatasetError
+from training.data.folders import DatasetOptions
 from training.importers.errors import ImportRefused
 from training.loop.distributed import join_ranks
 from training.loop.errors import RunError
@@ -71,6 +80,12 @@ def train_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line op
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read crops.")] = 0,
+    annotations: AnnotationsOption = None,
+    crops: CropsOption = None,
+    videos: VideosOption = None,
+    subjects: SubjectsOption = None,
+    allow_missing_audio: MissingAudioOption = False,
+    refuse_shared_subjects: SharedSubjectsOption = False,
 ) -> None:
     """Train backbones and folds; repeat the command to resume after an interruption."""
     if threads:
@@ -89,6 +104,14 @@ def train_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line op
         ),
         fold=_override_schedule(defaults.fold, decay, epochs, batch_windows, learning_rate),
     )
+    dataset = DatasetOptions(
+        annotations=annotations,
+        crops=tuple(crops or ()),
+        videos=tuple(videos or ()),
+        subjects=subjects,
+        allow_missing_audio=allow_missing_audio,
+        refuse_shared_subjects=refuse_shared_subjects,
+    )
     console = Console()
     try:
         with join_ranks(device) as ranks:
@@ -101,6 +124,7 @@ def train_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line op
                 logger=RunLogger(console if ranks.is_leader else None),
                 initial=InitialWeights(visual=visual, audio=audio, backbones=backbones),
                 workers=workers,
+                dataset=dataset,
             )
     except (DatasetError, RunError, ImportRefused) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)

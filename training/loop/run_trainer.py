@@ -103,7 +103,9 @@ class RunTrainer:
         other, run = open_run(folder), self._run
         config = {"visual": run.preset.visual, "audio": run.preset.audio}[modality]
         other_config = {"visual": other.preset.visual, "audio": other.preset.audio}[modality]
-        if (run.plan, run.config["data"]) != (other.plan, other.config["data"]):
+        if run.plan != other.plan or any(
+            run.config.get(name) != other.config.get(name) for name in ("data", "media")
+        ):
             raise RunConfigMismatch(f"{folder} was trained on other data or other folds")
         if config != other_config:
             self._logger.log(f"the {modality} backbone of {folder.name} is another network")

@@ -13,8 +13,12 @@ from typing import Any
 
 import torch
 
+from training.data.errors import SubjectsShared
+from training.data.folders import DatasetOptions
 from training.data.layout import Recording, fingerprint_dataset, read_dataset
 from training.data.samples import Modality
+from training.data.sources import SourceDigests, digest_dataset
+from training.data.spectra_cache import SOURCES_FOLDER, SpectraCache
 from training.evaluation.embed_recordings import open_spectra_cache
 from training.folds import CrossValidationPlan, plan_folds
 from training.importers.backbone import ImportedBackbone, read_backbone
@@ -50,29 +54,34 @@ def train_run(
     logger: RunLogger,
     initial: InitialWeights | None = None,
     workers: int = 0,
+    dataset: DatasetOptions | None = None,
 ) -> TrainingRun:
     """Train a run to its end, resuming an interrupted one.
 
     Raises: DatasetError, RunError, ImportRefused.
     """
     initial = initial or InitialWeights()
-    recordings = read_dataset(data)
+    dataset = dataset or DatasetOptions()
+    recordings = read_dataset(data, dataset)
     plan = plan_folds(
         recordings, seed=options.deal_seed, calibration_share=options.calibration_share
     )
+    _report_overlap(plan, dataset, logger)
+    used_recordings = [r for r in recordings if r.name in _list_used_recordings(plan)]
     imported = _read_imported_backbones(initial)
     final_preset = _apply_imported_configs(apply_ablation(preset, options.ablation), imported)
-    facts = _build_metadata(recordings, imported, initial)
     run = ranks.broadcast_from_leader(
         lambda: start_or_resume_run(
-            folder, preset=final_preset, options=options, plan=plan, metadata=facts
+            folder,
+            preset=final_preset,
+            options=options,
+            plan=plan,
+            metadata=_build_metadata(recordings, imported, initial)
+            | {"media": _digest_sources(folder, used_recordings, logger)},
         )
     )
-    for name in plan.left_out:
-        logger.log(f"{name} is left out: its subject is in the test set")
-    used_recordings = [r for r in recordings if r.name in _list_used_recordings(plan)]
-    spectra = open_spectra_cache(run)
-    spectra.prepare(ranks.shard(_select_one_per_subject(used_recordings)))
+    spectra = open_spectra_cache(run, allow_missing_audio=dataset.allow_missing_audio)
+    _prepare_spectra(spectra, ranks.shard(_select_one_per_video(used_recordings)), logger)
     ranks.wait_for_all()
     RunTrainer(
         run, used_recordings, spectra, ranks=ranks, logger=logger, workers=workers
@@ -124,6 +133,35 @@ def _build_metadata(
     }
 
 
+def _report_overlap(plan: CrossValidationPlan, dataset: DatasetOptions, logger: RunLogger) -> None:
+    for name in plan.left_out:
+        logger.log(f"{name} is left out: its subject or video is in the test set")
+    for name in plan.shared:
+        logger.log(f"{name} does not train fold 0: its subject or video is in the validation set")
+    if plan.shared and dataset.refuse_shared_subjects:
+        raise SubjectsShared(", ".join(plan.shared))
+
+
+def _digest_sources(folder: Path, recordings: Sequence[Recording], logger: RunLogger) -> str:
+    """Digest all crops and videos; a crop that is broken is found before anything is trained.
+
+    Raises: CropUnreadable, VideoUnreadable, DatasetChanged.
+    """
+    sources = SourceDigests(folder / SOURCES_FOLDER)
+    steps = logger.track_progress(recordings, total=len(recordings), title="checking every crop")
+    return digest_dataset(sources, steps)
+
+
+def _prepare_spectra(
+    spectra: SpectraCache, recordings: Sequence[Recording], logger: RunLogger
+) -> None:
+    steps = logger.track_progress(
+        spectra.prepare(recordings), total=len(recordings), title="reading the audio of videos"
+    )
+    for _ in steps:
+        pass
+
+
 def _list_used_recordings(plan: CrossValidationPlan) -> set[str]:
     """List the recordings of training, validation and calibration; not the test set."""
     first = plan.folds[0]
@@ -131,6 +169,7 @@ def _list_used_recordings(plan: CrossValidationPlan) -> set[str]:
     return {*first.training, *first.validation, *fold_training_names, *plan.calibration}
 
 
-def _select_one_per_subject(recordings: Sequence[Recording]) -> list[Recording]:
-    """Select one recording per subject: recordings of one video share its audio."""
-    return list({recording.subject: recording for recording in recordings}.values())
+def _select_one_per_video(recordings: Sequence[Recording]) -> list[Recording]:
+    """Select the longest recording of each video: recordings of one video share its audio."""
+    by_length = sorted(recordings, key=len)
+    return list({recording.video_name: recording for recording in by_length}.values())

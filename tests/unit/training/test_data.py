@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from training.data.crops import read_crop
 from training.data.embeddings import EmbeddingStore
 from training.data.errors import (
     AnnotationUnreadable,
+    CacheReplaced,
     CropsNotFound,
     CropUnreadable,
     DuplicateRecording,
@@ -32,12 +34,15 @@ from training.data.errors import (
     SplitEmpty,
     VideoUnreadable,
 )
+from training.data.folders import DatasetOptions
 from training.data.layout import Recording, Split, filter_split, fingerprint_dataset, read_dataset
 from training.data.samples import EpochBatchSampler, FrameDataset, SampleSource, WindowGrid
 from training.data.spectra_cache import SpectraCache
 from training.data.video import extend_times, read_video
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.synthetic.container import write_clip
+
+SILENT = DatasetOptions(allow_missing_audio=True)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,9 @@ def test_every_recording_is_read_with_its_split_and_video(
         == recordings["duo_right"].video
         == dataset_root / "videos/duo.mp4"
     )
-    assert recordings["duo_left"].subject == recordings["duo_right"].subject == "duo"
+    sides = (recordings["duo_left"], recordings["duo_right"])
+    assert [side.subject for side in sides] == ["duo_left", "duo_right"]
+    assert {side.source_video for side in sides} == {"duo"}
 
 
 def test_rows_without_annotation_stay_in_place(recordings: dict[str, Recording]) -> None:
@@ -128,7 +135,7 @@ def test_a_wrong_layout_is_refused_with_its_fault(
     root = write_dataset(tmp_path, recordings, videos=False)
     break_layout(root, fault)
     with pytest.raises(error, match=message):
-        read_dataset(root)
+        read_dataset(root, SILENT)
 
 
 def test_the_fingerprint_depends_on_face_masks(tmp_path: Path, dataset_root: Path) -> None:
@@ -137,32 +144,53 @@ def test_the_fingerprint_depends_on_face_masks(tmp_path: Path, dataset_root: Pat
         ToyRecording(name="b", folder="Validation_Set"),
     )
     root = write_dataset(tmp_path, recordings, videos=False)
-    before = fingerprint_dataset(read_dataset(root))
-    assert before == fingerprint_dataset(read_dataset(root))
+    before = fingerprint_dataset(read_dataset(root, SILENT))
+    assert before == fingerprint_dataset(read_dataset(root, SILENT))
     (root / "cropped_aligned" / "a" / "00007.jpg").unlink()
-    assert before != fingerprint_dataset(read_dataset(root))
+    assert before != fingerprint_dataset(read_dataset(root, SILENT))
 
 
 def test_a_crop_is_read_as_rgb_of_the_served_size(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "00001.jpg"), np.full((224, 224, 3), (10, 20, 200), np.uint8))
-    crop = read_crop(tmp_path, 0)
+    crop = read_crop(tmp_path / "00001.jpg")
     assert crop.shape == (112, 112, 3)
     # JPEG rounds colours
     np.testing.assert_allclose(crop[50, 50], [200, 20, 10], atol=3)
     (tmp_path / "00002.jpg").write_bytes(b"no picture")
     with pytest.raises(CropUnreadable, match="00002"):
-        read_crop(tmp_path, 1)
+        read_crop(tmp_path / "00002.jpg")
 
 
-@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30_000, 1_001)])
+def spoil_audio_packets(clip: Path) -> None:
+    """Overwrite some packets of a clip's audio by noise."""
+    content = clip.read_bytes()
+    with av.open(str(clip)) as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0)]
+    for packet in packets[5:30:6]:
+        content = content.replace(packet, b"\xa5" * len(packet))
+    clip.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("clip.mp4", Fraction(25)),
+        ("clip.mp4", Fraction(30_000, 1_001)),
+        ("clip.avi", Fraction(24)),  # H.264 in AVI has decoding times only
+        ("spoilt.mkv", Fraction(25)),
+    ],
+)
 def test_training_and_serving_decode_the_same_frames_and_audio(
-    tmp_path: Path, rate: Fraction
+    tmp_path: Path, name: str, rate: Fraction
 ) -> None:
-    clip = tmp_path / "clip.mp4"
+    clip = tmp_path / name
     random = np.random.default_rng(0)
     waveform = (0.3 * random.standard_normal(40_000)).astype(np.float32)
     images = [random.integers(0, 255, (48, 48, 3), np.uint8) for _ in range(60)]
-    write_clip(clip, iter(images), rate=rate, waveform=waveform)
+    codec = "mp2" if clip.suffix == ".avi" else "aac"
+    write_clip(clip, iter(images), rate=rate, waveform=waveform, audio_codec=codec)
+    if name == "spoilt.mkv":
+        spoil_audio_packets(clip)
     times, samples = read_video(clip)
     limits = ClipLimits(max_seconds=60, max_frames=1_000, max_pixels=10_000)
     with open_container(clip) as container:
@@ -174,8 +202,9 @@ def test_training_and_serving_decode_the_same_frames_and_audio(
         audio = AudioReader(container, select_audio_stream(container, None))
         served, starts = audio.read_patches([patch_start_hop(seconds) for seconds in times])
     assert starts[0] == 0
+    samples = samples[160 * patch_start_hop(times[0]) :]  # the first patch starts there
     count = min(len(served), len(samples))
-    assert count > 39_000
+    assert count > 38_000
     np.testing.assert_array_equal(served[:count], samples[:count])
 
 
@@ -214,10 +243,11 @@ def test_a_recording_without_video_is_silent_and_has_the_given_rate(
         ToyRecording(name="a", folder="Train_Set"),
         ToyRecording(name="b", folder="Validation_Set"),
     )
-    recording = read_dataset(write_dataset(tmp_path / "world", recordings, videos=False))[0]
-    cache = SpectraCache(tmp_path / "tracks", log_mel)
-    cache.prepare([recording])
-    assert "a has no video: silence" in caplog.text
+    root = write_dataset(tmp_path / "world", recordings, videos=False)
+    recording = read_dataset(root, SILENT)[0]
+    cache = SpectraCache(tmp_path / "tracks", log_mel, allow_missing_audio=True)
+    assert list(cache.prepare([recording])) == [recording]
+    assert "no video, and so no audio: a: silence" in caplog.text
     spectra = cache.read(recording)
     times = spectra.compute_row_times(len(recording), 20.0)
     assert times[-1] == pytest.approx(49 / 20)
@@ -340,6 +370,8 @@ def test_every_frame_is_embedded_once_and_cached(
     call_count = face.call_count
     prepare("a")
     assert call_count == face.call_count
-    prepare("b")
+    replaced = prepare("b")
     assert call_count < face.call_count
-    assert embeddings.read_times(recording)[-1] == pytest.approx(49 / 25)
+    with pytest.raises(CacheReplaced, match="duo_left"):
+        embeddings.read_features(recording)
+    assert replaced.read_times(recording)[-1] == pytest.approx(49 / 25)

@@ -177,6 +177,50 @@ def test_a_test_set_without_annotations_still_gets_its_submission(
     assert submission.count("blind/") == 20
 
 
+def test_the_test_list_gets_the_rows_of_the_sample_submission(
+    tmp_path: Path, run: TrainingRun
+) -> None:
+    recordings = (
+        ToyRecording(name="t", folder="Train_Set"),
+        ToyRecording(name="v", folder="Validation_Set"),
+        ToyRecording(name="blind", folder="Test_Set", rows=20),
+    )
+    root = write_dataset(tmp_path / "world", recordings)
+    shutil.rmtree(root / "VA_Estimation_Challenge" / "Test_Set")
+    (root / "VA_test_set_release.txt").write_text("blind\n")
+    wanted = ["blind/00002.jpg", "blind/00001.jpg", "blind/00021.jpg"]
+    rows = "".join(f"{location},-5,-5\n" for location in wanted)
+    (root / "VA_test_set_sample.txt").write_text(f"image_location,valence,arousal\n{rows}")
+    evaluate_run(
+        run.folder, root, split=Split.TEST, device=CPU, logger=RunLogger(None), out=tmp_path / "out"
+    )
+    lines = (tmp_path / "out" / "test" / "submission.txt").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["image_location", *wanted]
+
+
+def test_other_crops_under_the_same_names_get_their_own_estimates(
+    tmp_path: Path, dataset_root: Path, run: TrainingRun, report: dict[str, Any]
+) -> None:
+    other = shutil.copytree(dataset_root, tmp_path / "other")
+    for file in other.glob("cropped_aligned/test?/*.jpg"):
+        shutil.copy(dataset_root / "cropped_aligned/train0/00010.jpg", file)
+    embeddings = run.folder / "embeddings" / "test0.safetensors"
+    before = embeddings.read_bytes()
+    reports = [
+        evaluate_run(
+            run.folder, other, split=Split.TEST, device=CPU, logger=RunLogger(None), out=out
+        )
+        for out in (None, tmp_path / "fresh")
+    ]
+    assert reports[0]["data_fingerprint"] == report["data_fingerprint"]
+    assert reports[0]["ensemble"] == reports[1]["ensemble"] != report["ensemble"]
+    assert embeddings.read_bytes() == before
+    again = evaluate_run(
+        run.folder, dataset_root, split=Split.TEST, device=CPU, logger=RunLogger(None)
+    )
+    assert again["ensemble"] == report["ensemble"]
+
+
 def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles]:
     """Estimate a recording's crops and audio with the exported models, as the service does."""
     served = {
@@ -192,7 +236,7 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles
         for row, seconds in enumerate(times.tolist())
     ]
     crops = np.stack(
-        [read_crop(recording.crops_folder, int(row)) for row in np.flatnonzero(recording.has_face)]
+        [read_crop(recording.crop_file(int(row))) for row in np.flatnonzero(recording.has_face)]
     )
     starts = torch.tensor([round(100 * seconds) for seconds in times.tolist()])
     pipeline = TrackPipeline(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)

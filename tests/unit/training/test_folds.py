@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from training.data.errors import TooFewSubjects
-from training.data.layout import Recording, Split, parse_subject
+from training.data.layout import Recording, Split
+from training.data.subjects import parse_source_video
 from training.folds import CrossValidationPlan, plan_folds
 
 
@@ -38,8 +39,9 @@ def plan() -> CrossValidationPlan:
     return plan_folds(RECORDINGS, seed=3)
 
 
-def subjects(names: tuple[str, ...]) -> set[str]:
-    return {parse_subject(name) for name in names}
+def groups(names: tuple[str, ...]) -> set[str]:
+    """Return the groups: each is one source video here."""
+    return {parse_source_video(name) for name in names}
 
 
 def test_fold_0_is_the_official_split(plan: CrossValidationPlan) -> None:
@@ -53,12 +55,12 @@ def test_fold_0_is_the_official_split(plan: CrossValidationPlan) -> None:
 
 def test_no_subject_is_on_both_sides_of_a_fold(plan: CrossValidationPlan) -> None:
     for fold in plan.folds:
-        assert not subjects(fold.training) & subjects(fold.validation)
+        assert not groups(fold.training) & groups(fold.validation)
 
 
 def test_every_subject_is_held_out_once(plan: CrossValidationPlan) -> None:
     for first, second in combinations(plan.folds, 2):
-        assert not subjects(first.validation) & subjects(second.validation)
+        assert not groups(first.validation) & groups(second.validation)
     held_out = {name for fold in plan.folds for name in fold.validation}
     assert held_out == {r.name for r in RECORDINGS if r.split is not Split.TEST}
     assert len(plan.folds) == 6
@@ -89,9 +91,9 @@ def test_a_seed_gives_the_same_plan_and_another_seed_another(plan: CrossValidati
 
 def test_calibration_subjects_are_in_no_fold() -> None:
     plan = plan_folds(RECORDINGS, seed=3, calibration_share=0.2)
-    assert len(subjects(plan.calibration)) == 3
+    assert len(groups(plan.calibration)) == 3
     for fold in plan.folds:
-        assert not subjects(plan.calibration) & subjects((*fold.training, *fold.validation))
+        assert not groups(plan.calibration) & groups((*fold.training, *fold.validation))
 
 
 def test_test_set_subjects_are_left_out_of_training() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 from toy_dataset import QUICK_OPTIONS, TINY_PRESET, write_dataset
 
+from training.data.errors import CropUnreadable
 from training.data.files import load_tensors
 from training.data.layout import read_dataset
 from training.data.samples import SampleSource
@@ -180,6 +182,27 @@ def test_a_finished_run_is_not_changed(dataset_root: Path, run: TrainingRun) -> 
 def test_run_is_not_resumed_with_other_options(dataset_root: Path, run: TrainingRun) -> None:
     with pytest.raises(RunConfigMismatch, match="another options"):
         train_tiny_run(dataset_root, run.folder, replace(TWO_FOLD_OPTIONS, frames_per_window=5))
+
+
+def test_run_is_not_resumed_with_other_crops(
+    dataset_root: Path, run: TrainingRun, tmp_path: Path
+) -> None:
+    other = shutil.copytree(dataset_root, tmp_path / "other")
+    train_tiny_run(other, run.folder)
+    crops = other / "cropped_aligned" / "train0"
+    shutil.copy(crops / "00001.jpg", crops / "00002.jpg")
+    with pytest.raises(RunConfigMismatch, match="another media"):
+        train_tiny_run(other, run.folder)
+
+
+def test_a_broken_crop_is_found_before_anything_is_trained(
+    dataset_root: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(dataset_root, tmp_path / "other")
+    (other / "cropped_aligned" / "train5" / "00040.jpg").write_bytes(b"")
+    with pytest.raises(CropUnreadable, match="00040"):
+        train_tiny_run(other, tmp_path / "run")
+    assert not (tmp_path / "run" / "visual_backbone").exists()
 
 
 def test_two_processes_train_one_run(dataset_root: Path, tmp_path: Path) -> None:
