@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+_MIN_FRAMES: Final = 2
+"""Frames below which a batch has no variance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,24 @@ class Tcn(nn.Module):
         )
         self.norm = nn.BatchNorm1d(config.outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D')."""
-        return self.norm(self.levels(x.transpose(1, 2))).transpose(1, 2)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) bool, True where a frame exists, to (B, T, D')."""
+        features = self.levels(x.transpose(1, 2))
+        if self.training:
+            return self._normalise_existing(features.transpose(1, 2), mask)
+        return self.norm(features).transpose(1, 2)
+
+    def _normalise_existing(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Normalise (B, T, D') by the statistics of the frames that exist; the others become 0.
+
+        Padding and frames before the first face are no data. With fewer than two frames there are
+        no statistics: those of earlier batches are used, and stay.
+        """
+        existing, norm = frames[mask], self.norm
+        if len(existing) < _MIN_FRAMES:
+            normed = functional.batch_norm(
+                existing, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
+        else:
+            normed = norm(existing)
+        return torch.zeros_like(frames).masked_scatter(mask.unsqueeze(-1), normed)
