@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-_MIN_FRAMES: Final = 2
-"""Frames below which a batch has no variance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +88,7 @@ class Tcn(nn.Module):
             )
         )
         self.norm = nn.BatchNorm1d(config.outputs)
+        self.min_frames = 2
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, D) and (B, T) bool, True where a frame exists, to (B, T, D')."""
@@ -106,11 +103,16 @@ class Tcn(nn.Module):
         Padding and frames before the first face are no data. With fewer than two frames there are
         no statistics: those of earlier batches are used, and stay.
         """
-        existing, norm = frames[mask], self.norm
-        if len(existing) < _MIN_FRAMES:
+        existing = frames[mask]
+        if existing.shape[0] < self.min_frames:
             normed = functional.batch_norm(
-                existing, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+                existing,
+                self.norm.running_mean,
+                self.norm.running_var,
+                self.norm.weight,
+                self.norm.bias,
+                eps=self.norm.eps,
             )
         else:
-            normed = norm(existing)
+            normed = self.norm(existing)
         return torch.zeros_like(frames).masked_scatter(mask.unsqueeze(-1), normed)
