@@ -51,6 +51,8 @@ training, model selection nor calibration, all recordings concatenated. CCC:
 |---|---|---|---|
 $figures
 
+$people
+
 The 90 % interval contains $coverage of the truth. It was calibrated on $calibrated.
 [Definition of each number](../../docs/decisions/0006-held-out-data.md). None of them is
 comparable with results on Aff-Wild2.
@@ -73,7 +75,7 @@ Art. 5(1)(f)), with these weights or with others.
   The accuracy for any group of real people has not been measured.
 - Skin, hair, age, spectacles and voices vary at random, not as in a population.
 - One face, mostly frontal; one voice; no music, no other people.
-- The interval holds on average over such actors, not for each of them.
+- The interval holds on average over such actors, not for each of them; nor does the accuracy.
 
 ## Licence
 
