@@ -50,8 +50,10 @@ def list_failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def list_unjudged(report: Mapping[str, Any]) -> list[str]:
-    """Sentences of the checks for which there are too few people."""
-    return [each["sentence"] for each in report["targets"]["checked"] if each["holds"] is None]
+    """Groups of clips with too few people to judge a target, with their number of people."""
+    unjudged = [each for each in report["targets"]["checked"] if each["holds"] is None]
+    groups = {each["sentence"].partition(":")[0]: each["people"] for each in unjudged}
+    return [f"{name} ({people})" for name, people in groups.items()]
 
 
 def show_report(report: Mapping[str, Any], console: Console) -> None:
@@ -76,11 +78,10 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
 def _build_table(report: Mapping[str, Any]) -> Table:
     title = "CCC with the truth"
     columns = [f"{target}\n{of}" for target in "VA" for of in ("served", "offline", "difference")]
-    table = Table("rate", "people", "clips", "frames", *columns, title=title)
+    table = Table("rate", "people", "frames", *columns, title=title)
     overall = report["end_to_end"] | {
         "offline": report["offline"],
         "difference": report["difference"],
-        "clips": report["frames"]["clips"],
         "counted": report["frames"]["counted"],
     }
     for name, row in {**report["end_to_end"]["by_rate"], "all": overall}.items():
@@ -89,7 +90,7 @@ def _build_table(report: Mapping[str, Any]) -> Table:
             cells += [f"{row[target]:.3f}", f"{row['offline'][target]:.3f}"]
             cells.append(f"{row['difference'][target]:+.3f}")
         people = str(row["by_person"]["people"])
-        table.add_row(name, people, str(row["clips"]), str(row["counted"]), *cells)
+        table.add_row(name, people, str(row["counted"]), *cells)
     return table
 
 

@@ -30,7 +30,7 @@ TOP_LEVEL: Final = "top level"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class WeightsCandidate:
     """Tensors under one prefix of one state dict, with the prefix removed, and their report.
 
     is_averaged: they are a moving average of weights (EMA, SWA), by a name in the file.
@@ -58,7 +58,7 @@ class Candidate:
         return {"name": self.name, "averaged": self.is_averaged}
 
 
-def find_candidates(checkpoint: CheckpointContents, layout: KeyLayout) -> list[Candidate]:
+def find_candidates(checkpoint: CheckpointContents, layout: KeyLayout) -> list[WeightsCandidate]:
     """Find every part that has keys of the layout, the best first; at least one."""
     found = [
         candidate
@@ -68,7 +68,7 @@ def find_candidates(checkpoint: CheckpointContents, layout: KeyLayout) -> list[C
     return sorted(found, key=lambda each: (not each.report.fits, -each.report.matched))
 
 
-def choose_candidate(candidates: Sequence[Candidate], name: str | None) -> Candidate:
+def choose_candidate(candidates: Sequence[WeightsCandidate], name: str | None) -> WeightsCandidate:
     """Choose the candidate of a name, or the only one that fits; the best if none does.
 
     Raises: WeightsAmbiguous, WeightsNotFound.
@@ -87,11 +87,11 @@ def choose_candidate(candidates: Sequence[Candidate], name: str | None) -> Candi
     return candidates[0]
 
 
-def _label(candidate: Candidate) -> str:
+def _label(candidate: WeightsCandidate) -> str:
     return f"{candidate.name} (averaged)" if candidate.is_averaged else candidate.name
 
 
-def _iter_candidates(state_dict: StateDict, layout: KeyLayout) -> Iterator[Candidate]:
+def _iter_candidates(state_dict: StateDict, layout: KeyLayout) -> Iterator[WeightsCandidate]:
     prefixes = _find_prefixes(state_dict.tensors, layout)
     parts: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in prefixes}
     owners = {key: _find_owner(key, prefixes) for key in state_dict.tensors}
@@ -103,7 +103,7 @@ def _iter_candidates(state_dict: StateDict, layout: KeyLayout) -> Iterator[Candi
         outside = tuple(key for key, owner in owners.items() if owner != prefix)
         report = match_keys(tensors, layout)
         names = (*state_dict.path, prefix, *(key for key in outside if "." not in key))
-        yield Candidate(
+        yield WeightsCandidate(
             state_dict=state_dict,
             prefix=prefix,
             tensors=tensors,
@@ -121,15 +121,15 @@ def _find_prefixes(tensors: Mapping[str, Tensor], layout: KeyLayout) -> list[str
     best = max(counts.values(), default=0)
     if best < _MIN_PART * len(layout.shapes):
         return [""]
-    least = min(best, _MIN_SHARE * len(layout.shapes))
-    return sorted((prefix for prefix, count in counts.items() if count >= least), key=len)[::-1]
+    threshold = min(best, _MIN_SHARE * len(layout.shapes))
+    return sorted((prefix for prefix, count in counts.items() if count >= threshold), key=len)[::-1]
 
 
 def _find_owner(key: str, prefixes: Sequence[str]) -> str | None:
     return next((prefix for prefix in prefixes if key.startswith(prefix)), None)
 
 
-def _is_same(one: Candidate, other: Candidate) -> bool:
+def _is_same(one: WeightsCandidate, other: WeightsCandidate) -> bool:
     """Compare the tensors that the layout names."""
     return all(
         key in other.tensors and torch.equal(tensor, other.tensors[key])

@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import Tensor
 
-from training.importers.candidates import Candidate, find_candidates
+from training.importers.candidates import WeightsCandidate, find_candidates
 from training.importers.checkpoint_file import CheckpointContents
 from training.importers.layouts import BackboneKind, build_layout
 
@@ -20,7 +20,7 @@ _EMBEDDING_KEYS: Final = ("fc.", "features.", "output_layer.", "embeddings.")
 """First parts of the keys of the layers that make an embedding of a map."""
 
 
-def diagnose_checkpoint(checkpoint: CheckpointContents, best: Candidate) -> str:
+def diagnose_checkpoint(checkpoint: CheckpointContents, best: WeightsCandidate) -> str:
     """Describe in one sentence which network a file without a fitting part seems to hold."""
     parts = {kind: find_candidates(checkpoint, build_layout(kind))[0] for kind in BackboneKind}
     for kind, part in parts.items():
@@ -40,7 +40,7 @@ def diagnose_checkpoint(checkpoint: CheckpointContents, best: Candidate) -> str:
     return f"{seeming} of its keys fit.{_explain_head(parts[kind])}"
 
 
-def _explain_head(part: Candidate) -> str:
+def _explain_head(part: WeightsCandidate) -> str:
     """Explain the commonest change: a classifier takes the place of the embedding layer."""
     differing = {key.split(":")[0] for key in (*part.report.missing, *part.report.wrong_shape)}
     if not differing or not all(key.startswith(_EMBEDDING_KEYS) for key in differing):

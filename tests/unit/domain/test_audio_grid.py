@@ -56,4 +56,6 @@ def test_variable_times_start_at_the_nearest_hop() -> None:
     starts = np.array([patch_start_hop(time) for time in times.tolist()])
     assert np.abs(100 * times - starts).max() <= 0.5 + 1e-6
     # the same half, however its float was computed
-    assert {patch_start_hop(5.005), patch_start_hop(5005 / 1000), patch_start_hop(0.005 + 5)} == {500}
+    assert {patch_start_hop(5.005), patch_start_hop(5005 / 1000), patch_start_hop(0.005 + 5)} == {
+        500
+    }

@@ -155,7 +155,7 @@ def test_targets_are_not_judged_on_too_few_people() -> None:
     report = build_report(few, RECORD, PROVENANCE)
     assert list_failures(report) == []
     assert report["targets"]["hold"] is True
-    assert len(list_unjudged(report)) == 8
+    assert list_unjudged(report) == ["all clips (7)", "rate 24 (7)"]
     enough = build_report(make_group("24", served_noise=0.6), RECORD, PROVENANCE)
     assert list_unjudged(enough) == []
     assert enough["targets"]["hold"] is False
@@ -169,6 +169,7 @@ def test_rates_with_too_few_people_are_not_judged_but_all_clips_are() -> None:
     report = build_report(clips, RECORD, PROVENANCE)
     judged = [each for each in report["targets"]["checked"] if each["holds"] is not None]
     assert [each["sentence"].split(":")[0] for each in judged[1:]] == ["all clips"] * 4
+    assert list_unjudged(report) == ["rate 24 (4)", "rate 30 (4)"]
     assert {each["people"] for each in judged[1:]} == {MIN_JUDGED_PEOPLE}
     assert all(each["interval_99"][0] < each["figure"] < each["interval_99"][1]
                for each in judged[1:])  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from training.importers.candidates import Candidate, choose_candidate, find_candidates
+from training.importers.candidates import WeightsCandidate, choose_candidate, find_candidates
 from training.importers.checkpoint_file import read_checkpoint
 from training.importers.errors import WeightsAmbiguous, WeightsNotFound
 from training.importers.layouts import KeyLayout
@@ -35,16 +35,16 @@ def add_prefix(state: State, prefix: str) -> State:
     return {f"{prefix}{key}": value for key, value in state.items()}
 
 
-def find(content: object, folder: Path) -> list[Candidate]:
+def find(content: object, folder: Path) -> list[WeightsCandidate]:
     torch.save(content, folder / "file.ckpt")
     return find_candidates(read_checkpoint(folder / "file.ckpt"), LAYOUT)
 
 
-def choose(content: object, folder: Path, name: str | None = None) -> Candidate:
+def choose(content: object, folder: Path, name: str | None = None) -> WeightsCandidate:
     return choose_candidate(find(content, folder), name)
 
 
-def holds(candidate: Candidate, expected: State) -> bool:
+def holds(candidate: WeightsCandidate, expected: State) -> bool:
     tensors = candidate.tensors
     return tensors.keys() == expected.keys() and all(
         torch.equal(tensors[key], expected[key]) for key in expected
