@@ -25,7 +25,7 @@ _MIN_SHARE: Final = 0.5
 """Share of a layout's keys from which a prefix is taken for a network of its own."""
 _MIN_PART: Final = 0.1
 """Share of a layout's keys below which none of it is found: others have a `conv1.weight` too."""
-_AVERAGED: Final = re.compile(r"(^|[^a-z])(ema|swa|averaged?|shadow|n_averaged)([^a-z]|$)", re.I)
+_AVERAGED: Final = re.compile(r"(?<![A-Za-z])(ema|swa|averaged?|shadow)(?![a-z])|EMA|SWA")
 TOP_LEVEL: Final = "top level"
 
 

@@ -94,7 +94,10 @@ AVERAGED: dict[str, tuple[object, str]] = {
     "ema": ({"ema": STATE, "updates": 5}, "ema"),
     "ema of ddp": (add_prefix(STATE, "ema_model.module."), "ema_model.module."),
     "shadow": ({"shadow": STATE}, "shadow"),
-    "callback": (LIGHTNING | {"callbacks": {"EMA": {"weights": STATE}}}, "callbacks/EMA/weights"),
+    "callback": (
+        LIGHTNING | {"callbacks": {"EMACallback": {"weights": STATE}}},
+        "callbacks/EMACallback/weights",
+    ),
 }
 
 
@@ -140,6 +143,13 @@ def test_raw_and_averaged_weights_have_to_be_chosen(case: str, tmp_path: Path) -
     assert holds(choose(content, tmp_path, averaged), AVERAGE)
     with pytest.raises(WeightsNotFound, match=re.escape(raw)):
         choose(content, tmp_path, "others")
+
+
+def test_a_student_and_its_teacher_have_to_be_chosen(tmp_path: Path) -> None:
+    content = add_prefix(STATE, "student.backbone.") | add_prefix(AVERAGE, "teacher.backbone.")
+    with pytest.raises(WeightsAmbiguous, match=r"teacher\.backbone\.; student\.backbone\."):
+        choose(content, tmp_path)
+    assert holds(choose(content, tmp_path, "teacher.backbone."), AVERAGE)
 
 
 def test_the_same_weights_twice_need_no_choice(tmp_path: Path) -> None:
