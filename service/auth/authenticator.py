@@ -12,12 +12,12 @@ import ipaddress
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Final, Self
 
 from service.auth.api_key import ApiKey, parse_api_key
 from service.auth.key_store import ApiKeyStore
-from service.domain.caller import ANONYMOUS, Caller, CallerQuotas, Scope
+from service.domain.caller import ANONYMOUS, Caller, CallerQuotas, Scope, address_id
 from service.errors import (
     AccessModeUnset,
     QueueUnavailable,
@@ -55,13 +55,13 @@ class Authenticator:
         async with connect_redis(settings.redis_url) as redis:
             yield cls(ApiKeyStore(redis, settings), RateLimiter(redis, settings), settings)
 
-    async def identify(self, credential: str | None) -> Caller:
-        """The caller with this API key; ANONYMOUS if the gateway requires none.
+    async def identify(self, credential: str | None, address: str | None = None) -> Caller:
+        """The caller with this API key; ANONYMOUS, with its address, if the gateway needs no key.
 
         Raises: Unauthenticated, QueueUnavailable.
         """
         if not self.requires_keys:
-            return ANONYMOUS
+            return replace(ANONYMOUS, address_id=address_id(address))
         if credential is None:
             raise Unauthenticated("send an API key as 'Authorization: Bearer' or 'X-API-Key'")
         token = parse_api_key(credential)

@@ -12,7 +12,7 @@ import numpy as np
 from service.domain.array_types import Float32Array, Float64Array, Int64Array, UInt8Array
 from service.domain.media import Anomalies, Flag, MediaInfo
 
-MAX_FACES: Final = 8
+MAX_FACES: Final = 16
 """Upper bound of the setting `max_faces`: faces tracked in one frame."""
 EXTRACTION_STAGES: Final = ("decode", "face", "sound")
 """Steps of the extraction, before the backbones."""
@@ -172,7 +172,7 @@ ExtractionEvent = ClipOpened | Chunk | ClipClosed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Valence and arousal in [-1, 1]; `*_std` is the spread of the six folds."""
+    """Valence and arousal in [-1, 1]; `*_std`: their standard deviations (domain/uncertainty)."""
 
     valence: float
     arousal: float

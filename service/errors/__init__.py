@@ -8,16 +8,18 @@ decides a status.
     ├── RequestError              the request is at fault; nothing was queued
     │   ├── RequestInvalid            invalid field or parameter
     │   ├── ClipFieldMissing          form without a file field `clip`
+    │   ├── FormTooLarge              form with too much beside the clip
     │   ├── Unauthenticated           API key missing, unknown, revoked or expired
     │   ├── ScopeMissing              API key without the scope
     │   ├── OriginRefused             browser page of a foreign origin
+    │   ├── HostRefused               name in `Host` that is not the gateway's
     │   ├── RateExceeded              rate limit of the API key
-    │   ├── QuotaExceeded             quota of the API key
+    │   ├── QuotaExceeded             quota of the API key or address
     │   ├── MediaTypeUnsupported      body that is no upload
     │   ├── ClipEmpty                 zero bytes
     │   ├── ClipTooLarge              more bytes than `max_upload_bytes`
     │   ├── UploadInterrupted         client disconnected, idle or too slow
-    │   ├── RequestTooSlow            head of the request timed out
+    │   ├── RequestTooSlow            beginning of the request timed out
     │   ├── ResponseStalled           client stopped reading the response
     │   ├── HeadTooLarge              request line and headers too long
     │   ├── RequestMalformed          not HTTP
@@ -57,6 +59,7 @@ decides a status.
         ├── StoreFull                 no space in the blob store
         ├── TooManySubscribers        maximum number of waiting clients
         ├── ConnectionsExhausted      maximum number of connections
+        ├── TooManyCalls              maximum number of gRPC calls
         ├── GatewayDraining           gateway about to stop
         ├── InferenceUnavailable      Triton unavailable or not ready
         ├── InferenceFailed           Triton returned an error
@@ -98,7 +101,9 @@ from service.errors.requests import (
     ClipEmpty,
     ClipFieldMissing,
     ClipTooLarge,
+    FormTooLarge,
     HeadTooLarge,
+    HostRefused,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     JobFinished,
@@ -148,6 +153,7 @@ from service.errors.services import (
     ServiceError,
     StoreFull,
     StoreUnavailable,
+    TooManyCalls,
     TooManyStreams,
     TooManySubscribers,
     error_from_code,
@@ -178,9 +184,11 @@ __all__ = [
     "EmbeddedServerNotStarted",
     "EmbeddedServerStopped",
     "FaceModelsMissing",
+    "FormTooLarge",
     "GatewayDraining",
     "GrpcServerNotStarted",
     "HeadTooLarge",
+    "HostRefused",
     "IdempotencyKeyInUse",
     "IdempotencyKeyReused",
     "InferenceFailed",
@@ -217,6 +225,7 @@ __all__ = [
     "StreamOutOfOrder",
     "StreamOverrun",
     "StreamSuperseded",
+    "TooManyCalls",
     "TooManyStreams",
     "TooManySubscribers",
     "Unauthenticated",

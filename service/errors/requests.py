@@ -38,6 +38,13 @@ class ClipFieldMissing(RequestError):
     http_status = 422
 
 
+class FormTooLarge(RequestError):
+    """The form has more parts, or more bytes beside the clip, than this service accepts."""
+
+    code = "form_too_large"
+    http_status = 413
+
+
 class Unauthenticated(RequestError):
     """The request needs a valid API key."""
 
@@ -55,9 +62,17 @@ class ScopeMissing(RequestError):
 
 
 class OriginRefused(RequestError):
-    """Pages of this origin may not open streams here."""
+    """Pages of this origin may not use the gateway."""
 
     code = "origin_refused"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+
+
+class HostRefused(RequestError):
+    """The gateway is not reached by this name."""
+
+    code = "host_refused"
     http_status = 403
     grpc_status = "PERMISSION_DENIED"
 
@@ -72,7 +87,7 @@ class RateExceeded(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """The API key has reached its quota of jobs or stored bytes."""
+    """The API key or address has reached its quota."""
 
     code = "quota_exceeded"
     http_status = 429
@@ -112,7 +127,7 @@ class UploadInterrupted(RequestError):
 
 
 class RequestTooSlow(RequestError):
-    """The head of the request did not arrive in time."""
+    """The beginning of the request did not arrive in time."""
 
     code = "request_too_slow"
     http_status = 408

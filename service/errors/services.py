@@ -54,6 +54,13 @@ class ConnectionsExhausted(ServiceError):
     code = "connections_exhausted"
 
 
+class TooManyCalls(ServiceError):
+    """Too many gRPC calls to this gateway are under way."""
+
+    code = "calls_exhausted"
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
 class GatewayDraining(ServiceError):
     """The gateway is about to stop."""
 

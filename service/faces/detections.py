@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.array_types import Float32Array, Int16Array, Int64Array, UInt8Array
+from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.faces.mesh import Mesh
+from service.faces.structure import FaceStructure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,13 @@ class FaceFinder(Protocol):
         """True once a picture had more faces than are tracked."""
         ...
 
-    def find(self, picture: UInt8Array) -> Sequence[TrackedDetection]:
-        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
+    def find(
+        self, picture: UInt8Array, time_seconds: float | None = None
+    ) -> Sequence[TrackedDetection]:
+        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first.
+
+        Args: time_seconds: of the picture in the media; None: 1/25 s after the one before.
+        """
         ...
 
     def snapshot(self) -> MeshTrackerSnapshot | None:
@@ -50,11 +56,34 @@ class FaceFinder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppearanceSample:
+    """Appearance of a face in a picture: traits and structure.
+
+    traits: (12,), NaN where unseen. scene_traits: the same without the light of the scene.
+    """
+
+    traits: Float32Array
+    scene_traits: Float32Array
+    structure: FaceStructure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSample:
+    """An appearance that is learnt later, if the scene lasts; picture: its ordinal."""
+
+    picture: int
+    sample: AppearanceSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceSnapshot:
-    """State of an AppearanceModel: (12,) means of the traits, and (12,) observations of each."""
+    """State of an AppearanceModel: (12,) means of the traits, and observations of each."""
 
     traits: Float32Array
     observations: Int64Array
+    scene_traits: Float32Array
+    structures: tuple[FaceStructure, ...]
+    pending: tuple[PendingSample, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +115,10 @@ class ActiveTrackSnapshot:
     mesh: Mesh
     box: FaceBox
     colours: Int64Array
+    structure: FaceStructure | None
+    is_doubted: bool
+    steady_pictures: int
+    has_jumped: bool
     mismatches: int
 
 
@@ -99,18 +132,50 @@ class ActiveTracksSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeshTrackerSnapshot:
-    """State of a MeshTracker.
+class SceneChangesSnapshot:
+    """State of a SceneChangeDetector.
 
-    thumbnail: of the last picture, (H, W, 3). until_detection, detection_interval: pictures.
-    next_tile: of the search under way; None: there is none.
+    thumbnail: of the last picture, (h, w, 3). reference: (h, w), pattern of the last picture that
+    had one. history: (h, w) patterns.
     """
 
-    active_tracks: ActiveTracksSnapshot
-    thumbnail: Int16Array
+    thumbnail: UInt8Array
+    reference: Float32Array | None
+    history: tuple[UInt8Array, ...]
     number: int
-    until_detection: int
-    detection_interval: int
-    detections: int
-    has_lost_small: bool
-    next_tile: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchScheduleSnapshot:
+    """State of a SearchSchedule, in seconds of the media.
+
+    time_seconds: of the last picture; None: there was none. tiles_left: of the thorough search
+    under way; None: all of them.
+    """
+
+    time_seconds: float | None
+    event_seconds: float
+    detected_seconds: float
+    swept_seconds: float
+    sweep_seconds: float
+    next_tile: int
+    tiles_left: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostFace:
+    """Last box of a face that was lost, and when."""
+
+    box: FaceBox
+    time_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshTrackerSnapshot:
+    """State of a MeshTracker."""
+
+    active_tracks: ActiveTracksSnapshot
+    scene_changes: SceneChangesSnapshot
+    number: int
+    schedule: SearchScheduleSnapshot
+    lost_faces: tuple[LostFace, ...]

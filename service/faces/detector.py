@@ -1,35 +1,31 @@
-"""BlazeFace (short range) detector: candidate faces of a picture.
+"""BlazeFace detectors: candidate faces of a picture.
 
-Source: Bazarevsky et al. 2019; anchors, decoding and thresholds of the published graph
-`face_detection_short_range`: strides 8 and 16 on 128x128 pixels, 2 and 6 anchors a cell.
+The short-range network finds rotated faces and faces close to the camera, the full-range network
+small faces and profiles.
+
+Source: Bazarevsky et al. 2019; anchors and decoding of the published graphs
+`face_detection_short_range` (strides 8 and 16 on 128x128 pixels, 2 and 6 anchors a cell) and
+`face_detection_full_range` (stride 4 on 192x192 pixels, one anchor a cell).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, UInt8Array
-from service.faces.tflite import DETECTOR_FILE, FaceNetwork
+from service.faces.tflite import FULL_RANGE_FILE, SHORT_RANGE_FILE, FaceNetwork
+from service.faces.tiles import Tile, cover_picture, cut_square
 
-INPUT_SIDE: Final = 128
 MIN_SCORE: Final = 0.5
 NMS_IOU_THRESHOLD: Final = 0.3
 """Boxes with a larger intersection over union are one face."""
-SEARCH_SIDE: Final = 640
-"""Faces are searched in a picture whose longer side is at most this many pixels."""
-TILE_SHARES: Final = (1.0, 0.6)
-"""Tile sides, as shares of the picture's shorter side."""
-MIN_TILE_SHARE: Final = 1 / 8
-"""Share of the longer side: a picture of a few rows would be thousands of tiles."""
-ALL_TILES: Final = slice(None)
-_OUTPUTS: Final = ("classificators", "regressors")
-"""Face logits, and boxes with eyes."""
+_SHORT_RANGE_SIDE: Final = 128
+_FULL_RANGE_SIDE: Final = 192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,49 +54,58 @@ def compute_iou(one: Candidate, other: Candidate) -> float:
 
 
 class FaceDetector:
-    """BlazeFace network: proposes candidate faces, which FaceMesh verifies."""
+    """BlazeFace networks: propose candidate faces, which FaceMesh verifies."""
 
     def __init__(self, models_dir: Path) -> None:
-        """Load the network. Raises: FaceModelsMissing."""
-        self._network = FaceNetwork(models_dir, DETECTOR_FILE, _OUTPUTS)
-        self._anchors = _make_anchors()
-
-    def detect(self, picture: UInt8Array) -> list[Candidate]:
-        """Detect faces in the whole (H, W, 3) RGB picture at once; largest first."""
-        small, scale = _downscale(picture)
-        return _suppress_non_maxima(
-            self._detect_in_window(small, _whole_picture_window(small), scale)
+        """Load the networks. Raises: FaceModelsMissing."""
+        self._short_range = _SquareDetector(
+            FaceNetwork(models_dir, SHORT_RANGE_FILE, ("classificators", "regressors")),
+            side=_SHORT_RANGE_SIDE,
+            anchors=_make_anchors((_SHORT_RANGE_SIDE // 8, 2), (_SHORT_RANGE_SIDE // 16, 6)),
+        )
+        self._full_range = _SquareDetector(
+            FaceNetwork(models_dir, FULL_RANGE_FILE, ("Identity_1", "Identity")),
+            side=_FULL_RANGE_SIDE,
+            anchors=_make_anchors((_FULL_RANGE_SIDE // 4, 1)),
         )
 
-    def detect_in_tiles(
-        self, picture: UInt8Array, tiles: slice = ALL_TILES
-    ) -> list[Candidate] | None:
-        """Detect faces in overlapping tiles, small ones too; largest first.
+    def detect(self, picture: UInt8Array, tiles: Iterable[Tile] = ()) -> list[Candidate]:
+        """Detect faces in the whole (H, W, 3) RGB picture at once, and in tiles; largest first."""
+        whole = cover_picture(*picture.shape[:2])
+        found = self._short_range.detect(picture, whole) + self._full_range.detect(picture, whole)
+        return _suppress_non_maxima(found + self._detect_small(picture, tiles))
 
-        Args: tiles: those of this call. Returns: None: there are no such tiles.
-        """
-        small, scale = _downscale(picture)
-        selected = list(make_tiles(small))[tiles]
-        if not selected:
-            return None
-        return _suppress_non_maxima(
-            [face for tile in selected for face in self._detect_in_window(small, tile, scale)]
+    def detect_in_tiles(self, picture: UInt8Array, tiles: Iterable[Tile]) -> list[Candidate]:
+        """Detect faces in tiles only; largest first."""
+        return _suppress_non_maxima(self._detect_small(picture, tiles))
+
+    def _detect_small(self, picture: UInt8Array, tiles: Iterable[Tile]) -> list[Candidate]:
+        return [face for tile in tiles for face in self._full_range.detect(picture, tile)]
+
+
+class _SquareDetector:
+    """One network, on squares of a picture."""
+
+    def __init__(self, network: FaceNetwork, *, side: int, anchors: Float32Array) -> None:
+        self._network = network
+        self._side = side
+        self._anchors = anchors
+
+    def detect(self, picture: UInt8Array, tile: Tile) -> list[Candidate]:
+        """Detect faces in a tile; several candidates for each."""
+        square = cut_square(picture, tile, self._side)
+        scores, boxes = self._network.run(
+            square.astype(np.float32) / np.float32(127.5) - np.float32(1)
         )
-
-    def _detect_in_window(
-        self, picture: UInt8Array, window: tuple[int, int, int], scale: float
-    ) -> list[Candidate]:
-        left, top, side = window
-        scores, boxes = self._network.run(_square_input(picture, window))
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
         probabilities = 1.0 / (1.0 + np.exp(-logits))
         selected = np.flatnonzero(probabilities >= MIN_SCORE)
-        raw = boxes.reshape(-1, 16)[selected] / INPUT_SIDE
+        raw = boxes.reshape(-1, 16)[selected] / self._side
         anchors = self._anchors[selected]
-        origin = np.array([left, top], dtype=np.float32)
-        centres = ((raw[:, 0:2] + anchors) * side + origin) / scale
-        sizes = raw[:, 2:4] * side / scale
-        eyes = ((raw[:, 4:8].reshape(-1, 2, 2) + anchors[:, None]) * side + origin) / scale
+        origin = np.array([tile.left, tile.top], dtype=np.float32)
+        centres = (raw[:, 0:2] + anchors) * tile.side + origin
+        sizes = raw[:, 2:4] * tile.side
+        eyes = (raw[:, 4:8].reshape(-1, 2, 2) + anchors[:, None]) * tile.side + origin
         return [
             Candidate(
                 left=float(centre[0] - size[0] / 2),
@@ -117,64 +122,17 @@ class FaceDetector:
         ]
 
 
-def _make_anchors() -> Float32Array:
-    """Make (896, 2) anchor centres in [0, 1]."""
+def _make_anchors(*layers: tuple[int, int]) -> Float32Array:
+    """Make (N, 2) anchor centres in [0, 1]. layers: cells along a side, and anchors a cell."""
     anchors: list[tuple[float, float]] = []
-    for cells, repeats in ((INPUT_SIDE // 8, 2), (INPUT_SIDE // 16, 6)):
+    for cells, repeats in layers:
         for row in range(cells):
             for column in range(cells):
                 anchors += [((column + 0.5) / cells, (row + 0.5) / cells)] * repeats
     return np.array(anchors, dtype=np.float32)
 
 
-def _downscale(picture: UInt8Array) -> tuple[UInt8Array, float]:
-    """Scale the picture to search size; returns the scale too (at most 1)."""
-    height, width = picture.shape[:2]
-    scale = min(1.0, SEARCH_SIDE / max(height, width))
-    if scale == 1.0:
-        return picture, 1.0
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8), scale
-
-
-def _whole_picture_window(picture: UInt8Array) -> tuple[int, int, int]:
-    height, width = picture.shape[:2]
-    side = max(height, width)
-    return (width - side) // 2, (height - side) // 2, side
-
-
-def make_tiles(picture: UInt8Array) -> Iterator[tuple[int, int, int]]:
-    """Yield squares (left, top, side) that cover the picture with a fifth of overlap."""
-    height, width = picture.shape[:2]
-    for share in TILE_SHARES:
-        side = max(1, int(min(height, width) * share), int(max(height, width) * MIN_TILE_SHARE))
-        for top in _tile_starts(height, side):
-            for left in _tile_starts(width, side):
-                yield left, top, side
-
-
-def _tile_starts(length: int, side: int) -> list[int]:
-    steps = max(0, int(np.ceil((length - side) / (0.8 * side))))
-    return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]
-
-
-def _square_input(picture: UInt8Array, window: tuple[int, int, int]) -> Float32Array:
-    """Cut a square of the picture, black outside it: (128, 128, 3) in [-1, 1]."""
-    left, top, side = window
-    height, width = picture.shape[:2]
-    inside = picture[max(top, 0) : min(top + side, height), max(left, 0) : min(left + side, width)]
-    scale = INPUT_SIDE / side
-    size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
-    small = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
-    square = np.zeros((INPUT_SIDE, INPUT_SIDE, 3), dtype=np.uint8)
-    row, column = round(max(-top, 0) * scale), round(max(-left, 0) * scale)
-    square[row : row + size[1], column : column + size[0]] = small[
-        : INPUT_SIDE - row, : INPUT_SIDE - column
-    ]
-    return square.astype(np.float32) / np.float32(127.5) - np.float32(1)
-
-
-def _suppress_non_maxima(candidates: list[Candidate]) -> list[Candidate]:
+def _suppress_non_maxima(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Select the candidate of the highest score for each face; largest first."""
     selected: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda face: -face.score):

@@ -15,7 +15,7 @@ from service.faces.appearance import warm_up
 from service.faces.detections import FaceFinder, MeshTrackerSnapshot, TrackedDetection
 from service.faces.mesh_tracker import MeshTracker
 
-DEFAULT_MAX_FACES: Final = 6
+DEFAULT_MAX_FACES: Final = 12
 DEFAULT_MIN_FACE_PIXELS: Final = 20.0
 """Defaults of the settings `max_faces` and `min_face_pixels`."""
 _SEARCH_SIDE: Final = 640
@@ -70,7 +70,11 @@ class YuNetFinder:
     def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
         """Do nothing: there is no state."""
 
-    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
+    def find(
+        self,
+        picture: UInt8Array,
+        time_seconds: float | None = None,  # noqa: ARG002 - searches every picture
+    ) -> list[TrackedDetection]:
         """Find the largest face of the (H, W, 3) RGB picture, if there is one."""
         height, width = picture.shape[:2]
         scale = min(1.0, _SEARCH_SIDE / max(height, width))

@@ -6,6 +6,7 @@ the face, rotated so that the eyes are level.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +22,8 @@ from service.faces.tflite import MESH_FILE, FaceNetwork
 INPUT_SIDE: Final = 192
 REGION_SCALE: Final = 1.5
 """A region's side, as a multiple of the face's longer side."""
-MIN_SCORE: Final = 0.5
-"""Limit of the score below which there is no face in the region."""
+MIN_LOGIT: Final = 0.0
+"""Limit of the logit below which there is no face in the region."""
 
 _EYES: Final = (33, 263)
 """Outer eye corners: they give a region its angle."""
@@ -42,10 +43,19 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
-    """A measured face. points: (468, 2) float32 pixels of the picture; score: in [0, 1]."""
+    """A measured face. points: (468, 2) float32 pixels of the picture.
+
+    logit: evidence for a face, in natural units: 15 to 30 for people, also in small pictures; below
+    6 for what is like a face. The score saturates there.
+    """
 
     points: Float32Array
-    score: float
+    logit: float
+
+    @property
+    def score(self) -> float:
+        """Probability of a face, in [0, 1]."""
+        return 1.0 / (1.0 + math.exp(-self.logit))
 
 
 class FaceMesh:
@@ -60,13 +70,13 @@ class FaceMesh:
         to_input = _region_to_input(region)
         cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
-        score = float(1.0 / (1.0 + np.exp(-np.clip(logit.reshape(-1)[0], -80.0, 80.0))))
-        if score < MIN_SCORE:
+        mesh_logit = float(np.clip(logit.reshape(-1)[0], -80.0, 80.0))
+        if mesh_logit < MIN_LOGIT:
             return None
         flat = raw.reshape(-1, 3)[:, :2]
         back = cv2.invertAffineTransform(to_input)
         points = flat @ back[:, :2].T + back[:, 2]
-        return Mesh(points=points.astype(np.float32), score=score)
+        return Mesh(points=points.astype(np.float32), logit=mesh_logit)
 
 
 def region_from_candidate(face: Candidate) -> Region:

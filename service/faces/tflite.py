@@ -1,4 +1,4 @@
-"""Loader of the two TFLite face networks, by checksum.
+"""Loader of the three TFLite face networks, by checksum.
 
 Source: the files that the mediapipe 0.10.21 wheel carries (Apache-2.0).
 """
@@ -16,10 +16,12 @@ from ai_edge_litert.interpreter import Interpreter
 from service.domain.array_types import Float32Array
 from service.errors import FaceModelsMissing
 
-DETECTOR_FILE: Final = "face_detection_short_range.tflite"
+SHORT_RANGE_FILE: Final = "face_detection_short_range.tflite"
+FULL_RANGE_FILE: Final = "face_detection_full_range_sparse.tflite"
 MESH_FILE: Final = "face_landmark.tflite"
 SHA256: Final = {
-    DETECTOR_FILE: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    SHORT_RANGE_FILE: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    FULL_RANGE_FILE: "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
     MESH_FILE: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
 }
 
@@ -36,7 +38,7 @@ class _Interpreter(Protocol):
 
 
 class FaceNetwork:
-    """One of the two networks. It runs on the calling thread, one call at a time."""
+    """One of the networks. It runs on the calling thread, one call at a time."""
 
     def __init__(self, folder: Path, name: str, outputs: Sequence[str]) -> None:
         """Load it, and run it once on zeros: processes forked later share the prepared memory.

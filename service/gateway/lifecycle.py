@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from enum import IntEnum
 from typing import Final
 
+from service.domain.caller import Caller
+from service.domain.limiter import ClientLimiter
 from service.errors import TooManySubscribers
 from service.settings import Settings
 
@@ -116,27 +118,22 @@ def stop_on_signals(shutdown: ShutdownState) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-class SubscriberLimiter:
+class SubscriberLimiter(ClientLimiter):
     """Counts the clients of one gateway that wait for a job or follow its events."""
 
     def __init__(self) -> None:
-        self.count = 0
+        super().__init__("subscribers", TooManySubscribers)
 
-    @contextmanager
-    def slot(self, max_subscribers: int) -> Generator[None]:
-        """Count one client while the context lasts.
+    def subscription(self, caller: Caller, settings: Settings) -> AbstractContextManager[None]:
+        """Count one of the caller while the context lasts.
 
-        Raises: TooManySubscribers: `max_subscribers` are counted already.
+        Raises: TooManySubscribers. QuotaExceeded: the key or address has too many itself.
         """
-        if self.count >= max_subscribers:
-            raise TooManySubscribers(
-                f"{max_subscribers} clients wait for jobs or follow them already"
-            )
-        self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
+        return self.slot(
+            caller.client_id,
+            max_per_client=settings.max_subscribers_per_client,
+            max_total=settings.max_subscribers,
+        )
 
 
 def _set_up_to(events: dict[ShutdownPhase, asyncio.Event], phase: ShutdownPhase) -> None:

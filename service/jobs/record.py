@@ -38,6 +38,7 @@ class JobRecord:
     """Record of one job. Times are seconds since the epoch.
 
     owner: id of the API key that submitted it.
+    client_id: address that submitted it without a key, by which work is shared.
     attempt: number of the latest attempt: the fencing token.
     worker: worker of the latest attempt, as host:pid.
     lost: attempts that ended with the loss of their worker or decode process.
@@ -58,6 +59,7 @@ class JobRecord:
     video_stream: int | None = None
     audio_stream: int | None = None
     owner: str = ANONYMOUS.owner
+    client_id: str | None = None
     priority: Priority = Priority.BULK
     created_at: float = 0.0
     started_at: float | None = None

@@ -39,9 +39,9 @@ class FaceTracking(SettingsGroup):
     """Face tracking: number and size of the faces that are tracked."""
 
     max_faces: int = Field(
-        default=6,
+        default=12,
         ge=1,
-        le=8,
+        le=16,
         description="Maximum number of faces tracked at a time; the largest ones are chosen.",
     )
     min_face_pixels: float = Field(

@@ -52,7 +52,31 @@ class ClientLimits(SettingsGroup):
         default=1000,
         ge=1,
         description="Maximum number of concurrent gRPC calls; more are answered with "
-        "RESOURCE_EXHAUSTED.",
+        "RESOURCE_EXHAUSTED. Calls of the health service count apart.",
+    )
+    max_calls_per_client: int = Field(
+        default=500,
+        ge=1,
+        description="Maximum number of concurrent gRPC calls of one address, and of one API key. "
+        "Behind a proxy all clients share the proxy's address.",
+    )
+    call_message_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Time-out of the first message of a gRPC call, seconds; answered with "
+        "DEADLINE_EXCEEDED.",
+    )
+    max_pending_message_bytes: int = Field(
+        default=768 * 2**20,
+        ge=2**16,
+        description="Maximum memory of gRPC messages on their way, bytes; a call that waits for "
+        "one counts as max_stream_message_bytes. A third is for the first messages of calls, "
+        "the rest for uploads.",
+    )
+    max_pending_message_bytes_per_client: int = Field(
+        default=96 * 2**20,
+        ge=2**16,
+        description="The same for one API key, or address where none is required, bytes.",
     )
     max_clip_seconds: float = Field(
         default=12 * 3600.0, gt=0, description="Maximum duration of a clip, seconds."
@@ -72,6 +96,11 @@ class ClientLimits(SettingsGroup):
         ge=1,
         description="Maximum number of clients of one gateway that wait for jobs or follow events.",
     )
+    max_subscribers_per_client: int = Field(
+        default=50,
+        ge=1,
+        description="The same for one API key, or address where none is required.",
+    )
 
 
 class Streaming(SettingsGroup):
@@ -80,13 +109,26 @@ class Streaming(SettingsGroup):
     websocket_origins: str = Field(
         default="",
         pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+([ ,]+[a-z][a-z0-9+.-]*://[^/\s,]+)*)?$",
-        description="Origins of web pages that may open streams over WebSocket, as "
-        "https://example.org, separated by commas; *: all; unset: the gateway's own origin.",
+        description="Origins of web pages that may open streams over WebSocket, beside "
+        "allowed_origins, in the same notation.",
     )
     max_streams: int | None = Field(
         default=None,
         ge=1,
         description="Maximum number of streams of one gateway; unset: two per CPU.",
+    )
+    max_streams_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        description="Maximum number of streams of one API key, or address where none is required, "
+        "at one gateway; unset: max_streams.",
+    )
+    stream_reserve_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Streams beyond max_streams, as a fraction of it, for API keys and addresses "
+        "that have none while another has several; at least one stream.",
     )
     stream_admission_latency_seconds: float = Field(
         default=0.2,
@@ -110,6 +152,12 @@ class Streaming(SettingsGroup):
         default=3600.0,
         gt=0,
         description="Idle time-out of a stream, seconds; the stream can be resumed afterwards.",
+    )
+    stream_first_frame_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Time-out of a stream that has had no frame yet, seconds: over it at least "
+        "upload_min_bytes_per_second of media have to come.",
     )
     stream_resume_seconds: float = Field(
         default=600.0,

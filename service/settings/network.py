@@ -55,12 +55,27 @@ class Network(SettingsGroup):
 
 
 class AccessControl(SettingsGroup):
-    """Access control: API keys, their default limits, and the audit log."""
+    """Access control: API keys, their default limits, web pages, and the audit log."""
 
     access: Literal["auto", "keys", "open"] = Field(
         default="auto",
         description="Access mode: API keys required (keys), or none (open); "
         "auto: open on a loopback address, otherwise the gateway does not start.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        pattern=r"^(\*|[A-Za-z0-9.:_~-]+([ ,]+[A-Za-z0-9.:_~-]+)*)?$",
+        description="Names, without a port, by which the gateway is reached, separated by commas; "
+        "*: all. Unset: with API keys all, without them none. Always allowed: `host`, localhost, "
+        "loopback addresses and, unless `host` is one, every address and every name without a "
+        "dot. Requests to another Host are answered with 403.",
+    )
+    allowed_origins: str = Field(
+        default="",
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+([ ,]+[a-z][a-z0-9+.-]*://[^/\s,]+)*)?$",
+        description="Origins of web pages that may use the gateway, as https://example.org, "
+        "separated by commas; *: all; unset: the gateway's own origin. Pages of other origins are "
+        "answered with 403.",
     )
     key_requests_per_minute: int | None = Field(
         default=None, ge=1, description="Default rate limit of an API key, requests per minute."

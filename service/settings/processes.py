@@ -16,6 +16,19 @@ class JobLifecycle(SettingsGroup):
     worker_concurrency: int = Field(
         default=2, ge=1, le=64, description="Jobs that one worker runs concurrently."
     )
+    worker_reserved_slots: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Jobs that one worker runs beyond worker_concurrency, each of an API key or "
+        "address that runs none: long jobs of one do not stop those of the others.",
+    )
+    max_running_jobs_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        description="Maximum number of running jobs of one API key, or address where none is "
+        "required, at all workers; unset: as many as there are without the reserved slots.",
+    )
     lease_seconds: float = Field(
         default=10.0,
         ge=1,

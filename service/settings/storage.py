@@ -28,11 +28,11 @@ class Directories(SettingsGroup):
     )
     face_models_dir: Path = Field(
         default=Path(".runtime/faces"),
-        description="Directory of the two face models, whose hashes are checked at start.",
+        description="Directory of the three face models, whose hashes are checked at start.",
     )
     yunet_file: Path | None = Field(
         default=None,
-        description="YuNet ONNX file that replaces the two face models.",
+        description="YuNet ONNX file that replaces the three face models.",
     )
     model_repository: Path = Field(
         default=Path("model_repository"),

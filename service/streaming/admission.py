@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 
-from service.errors import TooManyStreams
+from service.errors import QuotaExceeded, TooManyStreams
 from service.settings import Settings
 from service.streaming.events import LatencySummary, StreamResult
 from service.telemetry.metrics import STREAM_QUANTILES, Metrics
@@ -29,45 +29,73 @@ MAX_LATENCY_SAMPLES: Final = 4096
 
 
 class AdmissionControl:
-    """Admission by the number of this gateway's streams and the lateness of their results."""
+    """Admission by the number of this gateway's streams and the lateness of their results.
+
+    A client is an API key, or an address where none is required. While one has several streams,
+    there is room for others that have none: beyond `max_streams`, and whatever the lateness.
+    """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._max_streams = settings.max_streams or STREAMS_PER_PROCESSOR * (os.cpu_count() or 1)
+        self._max_per_client = settings.max_streams_per_client or self._max_streams
+        self._reserved = max(int(self._max_streams * settings.stream_reserve_fraction), 1)
         self._budget_seconds = settings.stream_admission_latency_seconds
         self._metrics = metrics
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
         self._recent_lateness: deque[tuple[float, float]] = deque()
 
     @contextmanager
-    def admit(self) -> Generator[None]:
-        """Count one stream while the context lasts.
+    def admit(self, client_id: str) -> Generator[None]:
+        """Count one stream of a client while the context lasts.
 
         Raises: TooManyStreams: the limit is reached, or present streams are served too late.
+            QuotaExceeded: the client has as many streams as it may have.
         """
-        if self._streams >= self._max_streams:
-            raise TooManyStreams(
-                f"{self._streams} streams are under way", retry_seconds=ADMISSION_RETRY_SECONDS
-            )
-        if self._streams and (late := self._p95_lateness_seconds()) > self._budget_seconds:
-            raise TooManyStreams(
-                f"results of the {self._streams} streams under way are {late:.2f} s late",
-                retry_seconds=ADMISSION_RETRY_SECONDS,
-            )
-        self._adjust_stream_count(+1)
+        self._check_count(client_id)
+        self._check_lateness(client_id)
+        self._adjust_stream_count(client_id, +1)
         try:
             yield
         finally:
-            self._adjust_stream_count(-1)
+            self._adjust_stream_count(client_id, -1)
             self._recent_lateness.clear()  # this stream may have caused it
+
+    def _check_count(self, client_id: str) -> None:
+        count, own = self._streams.total(), self._streams[client_id]
+        room = self._max_streams + (self._reserved if self._is_preferred(client_id) else 0)
+        if count >= room:
+            raise TooManyStreams(
+                f"{count} streams are under way", retry_seconds=ADMISSION_RETRY_SECONDS
+            )
+        if own >= self._max_per_client:
+            raise QuotaExceeded(
+                f"{own} streams of this key or address are under way",
+                retry_seconds=ADMISSION_RETRY_SECONDS,
+            )
+
+    def _check_lateness(self, client_id: str) -> None:
+        count = self._streams.total()
+        if not count or self._is_preferred(client_id):
+            return
+        if (late := self._p95_lateness_seconds()) > self._budget_seconds:
+            raise TooManyStreams(
+                f"results of the {count} streams under way are {late:.2f} s late",
+                retry_seconds=ADMISSION_RETRY_SECONDS,
+            )
+
+    def _is_preferred(self, client_id: str) -> bool:
+        """Return whether the client has no stream while another one has several."""
+        return not self._streams[client_id] and max(self._streams.values(), default=0) > 1
 
     def observe_lateness(self, seconds: float) -> None:
         """Record how late a provisional result was sent."""
         self._recent_lateness.append((time.monotonic(), seconds))
         self._drop_expired()
 
-    def _adjust_stream_count(self, change: int) -> None:
-        self._streams += change
-        self._metrics.streams.set(self._streams)
+    def _adjust_stream_count(self, client_id: str, change: int) -> None:
+        self._streams[client_id] += change
+        self._streams += Counter()  # drops clients without streams
+        self._metrics.streams.set(self._streams.total())
 
     def _p95_lateness_seconds(self) -> float:
         """Return the 95th percentile of recent lateness; 0 for fewer than MIN_RESULTS results."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,11 +25,12 @@ from service.domain.stream import (
     StreamInput,
     StreamMedia,
 )
-from service.errors import ClipTooLong, RequestInvalid, StreamIdle, StreamOutOfOrder, StreamOverrun
+from service.errors import ClipTooLong, RequestInvalid, StreamOutOfOrder, StreamOverrun
 from service.settings import Settings
 from service.streaming.config import OverloadPolicy, StreamRequest, StreamSessionConfig
 from service.streaming.events import MediaPosition
 from service.streaming.flow_control import FrameCredits
+from service.streaming.request_reader import RequestReader
 
 MAX_TRAILING_AUDIO_SECONDS: Final = 60.0
 """Audio allowed beyond the longest duration of the frames."""
@@ -252,25 +253,17 @@ class InputPump:
     input_queue: InputQueue
     extraction: StreamExtraction
     credits: FrameCredits
-    idle_seconds: float
     dropped_indices: Container[int]
     """Frames reported as dropped before the stream was resumed; they are not decoded."""
     frames_in_decoder: deque[tuple[int, float]]
     """Index in the stream and time of the frames that the decode process has not returned yet."""
 
-    async def receive(self, requests: AsyncIterator[StreamRequest]) -> None:
+    async def receive(self, requests: RequestReader) -> None:
         """Queue the media of all requests.
 
         Raises: StreamIdle, StreamOverrun; the errors of an invalid request.
         """
-        while True:
-            try:
-                async with asyncio.timeout(self.idle_seconds):
-                    request = await anext(requests, None)
-            except TimeoutError as error:
-                raise StreamIdle() from error
-            if request is None:
-                break
+        while (request := await requests.read()) is not None:
             index = self.media_reader.position.frames
             piece = self.media_reader.read(request)
             if not (isinstance(piece, StreamFrame) and index in self.dropped_indices):

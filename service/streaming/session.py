@@ -42,6 +42,7 @@ from service.streaming.events import (
 )
 from service.streaming.flow_control import FrameCredits, ResponseQueue, ResultPacer
 from service.streaming.input import InputPump, InputQueue, MediaReader, QueuedInput
+from service.streaming.request_reader import RequestReader
 from service.streaming.resume.checkpointer import Checkpointer, CheckpointWriter
 from service.streaming.resume.resume_point import ResumePoint
 from service.streaming.stages.final import FrameArrival, FrameRow
@@ -76,6 +77,7 @@ class Session:
     ) -> None:
         self.resume_point = resume_point
         self.response_queue = ResponseQueue(settings.stream_unread_results)
+        self._settings = settings
         self._weight_flags = weight_flags
         self._metrics = metrics
         self._extraction = extraction
@@ -84,6 +86,7 @@ class Session:
         self._clip_closed: ClipClosed | None = None
         self._stop_reason: CircumplexError | None = None
         self._is_stopped = asyncio.Event()
+        self._has_frames = resume_point.finalized_frames > 0 or resume_point.received.frames > 0
         self._duplicate_audio_frames = resume_point.duplicate_audio_frames
         self._frames_with_audio = resume_point.frames_with_audio
         reader = MediaReader(
@@ -124,16 +127,16 @@ class Session:
             ),
             extraction=self._extraction,
             credits=self._credits,
-            idle_seconds=settings.stream_idle_seconds,
             dropped_indices=frozenset(self._checkpointer.dropped_indices),
             frames_in_decoder=self._frames_in_decoder,
         )
 
     async def run(self, requests: AsyncIterator[StreamRequest]) -> None:
         """Process all requests; the response queue is closed at the end, or with the error."""
+        reader = RequestReader(requests, self._settings, lambda: self._has_frames)
         try:
             async with asyncio.TaskGroup() as steps:
-                receiving = steps.create_task(self._input_pump.receive(requests))
+                receiving = steps.create_task(self._input_pump.receive(reader))
                 feeding = steps.create_task(self._input_pump.feed_decoder())
                 steps.create_task(self._dispatch_extracts((receiving, feeding)))
                 processing = steps.create_task(self._stages.run())
@@ -224,6 +227,7 @@ class Session:
 
     def _handle_frames(self, extracted: FramesExtracted) -> None:
         self._observe_stage_seconds(extracted.stage_seconds)
+        self._has_frames = True
         first = 0
         for frame, arrived_at in zip(extracted.frames, extracted.arrived_at, strict=True):
             last = first + len(frame.faces)

@@ -20,6 +20,7 @@ from service.domain.caller import Caller
 from service.domain.media import Flag
 from service.domain.ports import Inference, StreamExtraction, StreamExtractor
 from service.errors import GatewayDraining, InferenceUnavailable, StreamIdle, StreamOutOfOrder
+from service.pipeline.provenance import read_uncertainty
 from service.settings import Settings
 from service.streaming.admission import AdmissionControl, LatencyTracker
 from service.streaming.batching import BatchedInference
@@ -92,7 +93,8 @@ class StreamManager:
             for event in self._replay_completed(resume_point):
                 yield event
             return
-        async with aclosing(self._run_session(resume_point, config, requests)) as events:
+        session = self._run_session(resume_point, config, requests, caller.client_id)
+        async with aclosing(session) as events:
             async for event in events:
                 yield event
 
@@ -107,10 +109,11 @@ class StreamManager:
         resume_point: ResumePoint,
         config: StreamSessionConfig,
         requests: AsyncIterator[StreamRequest],
+        client_id: str,
     ) -> AsyncGenerator[StreamEvent]:
         with (
             self._claim_registered(resume_point.claim),
-            self._admission.admit(),
+            self._admission.admit(client_id),
             self._inference.active_stream(),
         ):
             if not await self._inference.is_ready():
@@ -266,6 +269,7 @@ class StreamManager:
             send_from=resume_point.send_from,
             next_final_index=resume_point.next_final_index,
             weights_sha256=self._weights(),
+            std_meaning=read_uncertainty(settings).meaning,
         )
 
     def _observe_latency(self, queued: QueuedEvent, latency: LatencyTracker) -> None:

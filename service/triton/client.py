@@ -83,7 +83,8 @@ def _create_crop_memory(
     return SharedCropMemory(
         client,
         slot_bytes=settings.chunk_frames * CROP_BYTES,
-        slots=settings.worker_concurrency * settings.chunks_in_flight,
+        slots=(settings.worker_concurrency + settings.worker_reserved_slots)
+        * settings.chunks_in_flight,
         timeout_seconds=settings.triton_timeout_seconds,
     )
 

@@ -25,6 +25,7 @@ from tests.integration.servers import free_port, running_redis
 
 START_TIMEOUT_SECONDS: Final = 60.0
 RUN_TIMEOUT_SECONDS: Final = 1800.0
+ROOT: Final = Path(__file__).parents[2]
 SCHEMATHESIS: Final = Path(sys.executable).parent / "schemathesis"
 
 
@@ -55,7 +56,12 @@ def fuzz(
         return subprocess.run(
             [*map(str, command)],
             cwd=folder,
-            env=os.environ | {"HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis")},
+            env=os.environ
+            | {
+                "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
+                "SCHEMATHESIS_HOOKS": "tests.integration.api_fuzzing_hooks",
+                "PYTHONPATH": str(ROOT),
+            },
             capture_output=True,
             text=True,
             timeout=RUN_TIMEOUT_SECONDS,

@@ -42,13 +42,20 @@ class JobEnvironment:
         """Return the name of a key of the queue in Redis."""
         return f"{self.settings.queue_name}:{name}"
 
-    async def submit(self, owner: str = "anyone", priority: Priority = Priority.BULK) -> str:
+    async def submit(
+        self,
+        owner: str = "anyone",
+        priority: Priority = Priority.BULK,
+        *,
+        client_id: str | None = None,
+    ) -> str:
         """Store a clip and queue its job, as the gateway does."""
         job_id = new_job_id()
         size = await self.store.put(clip_key(job_id), iterate_chunks(b"clip"))
         record = JobRecord(
             id=job_id,
             owner=owner,
+            client_id=client_id,
             priority=priority,
             media_type="video/mp4",
             clip_bytes=size,

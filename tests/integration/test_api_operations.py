@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.errors import CircumplexError, ClipError, ServiceError
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.jobs.queue.job_queue import JobQueue
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import free_port, serving
+
+
+def iterate_subclasses(root: type[CircumplexError]) -> Iterator[type[CircumplexError]]:
+    for each in root.__subclasses__():
+        yield each
+        yield from iterate_subclasses(each)
 
 
 async def test_gateway_is_ready_when_its_dependencies_are(address: str) -> None:
@@ -90,6 +98,11 @@ async def test_openapi_documents_uploads_and_problems(address: str) -> None:
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]
     fetched = {"200", "404", "406", "409", "422", "500", "502", "503", "507"}
     assert fetched | refused == set(result["responses"])
+    job_errors = [*iterate_subclasses(ClipError), *iterate_subclasses(ServiceError)]
+    assert {str(error.http_status) for error in job_errors} <= fetched | refused
+    form = post["requestBody"]["content"]["multipart/form-data"]["schema"]
+    options = {each["name"] for each in post["parameters"] if each["in"] == "query"}
+    assert form["properties"].keys() == options | {"clip"}
     assert {"application/json", "text/csv"} == set(result["responses"]["200"]["content"])
     for path in document["paths"].values():
         for operation in path.values():

@@ -48,6 +48,13 @@ REFUSED_REQUESTS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/v1/jobs?face=all", {"files": {"clip": b"x"}}, 422, "request_invalid"),
     ("POST", "/v1/jobs", {"files": {"video": b"x"}}, 422, "clip_field_missing"),
     ("POST", "/v1/jobs", {"files": {"clip": b""}}, 422, "clip_empty"),
+    (
+        "POST",
+        "/v1/jobs",
+        {"files": {"clip": b"x"}, "data": {"faces": "x" * 2**17}},
+        413,
+        "form_too_large",
+    ),
     ("POST", "/v1/jobs", {"headers": {"Content-Type": "video/mp4"}}, 422, "clip_empty"),
     ("POST", "/v1/jobs", {"files": {"clip": bytes(2**21)}}, 413, "clip_too_large"),
     (
@@ -123,6 +130,7 @@ def test_every_request_error_has_a_test() -> None:
         *("idempotency_key_reused", "idempotency_key_in_use", "answer_stalled"),
         *("stream_out_of_order", "stream_overrun", "stream_idle", "stream_superseded"),
         *("resume_token_invalid", "stream_gone", "origin_refused", "upgrade_required"),
+        "host_refused",
     }
 
     assert {error.code for error in RequestError.__subclasses__()} == elsewhere | {
@@ -148,14 +156,21 @@ async def test_identity_content_encoding_is_accepted(address: str) -> None:
     assert answer.status_code == 202
 
 
-async def test_form_without_a_clip_names_its_fields(address: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "named"),
+    [
+        ({"files": {"video": b"x"}, "data": {"b": "c"}}, ("'b'", "'video'")),
+        ({"files": {"x": (None, "y")}, "data": {"clip": "text"}}, ("'clip' is text",)),
+    ],
+)
+async def test_form_without_a_clip_names_its_fields(
+    address: str, form: dict[str, Any], named: tuple[str, ...]
+) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
-        answer = await client.post(
-            "/v1/jobs", files={"video": b"x"}, data={"clip": "text", "b": "c"}
-        )
+        answer = await client.post("/v1/jobs", **form)
 
     detail = assert_is_problem(answer, 422, "clip_field_missing")["detail"]
-    for name in ("'clip (text, not a file)'", "'b'", "'video'"):
+    for name in named:
         assert name in detail
 
 

@@ -18,7 +18,8 @@ from tests.integration.auth.key_requests import bearer_headers, create_token
 from tests.integration.fakes import make_fake_analysis
 from tests.integration.job_client import AnalysisSpy, open_client, post_clip, submit_job
 from tests.integration.job_environment import JobEnvironment, eventually
-from tests.integration.servers import serving
+from tests.integration.rpc.grpc_client import make_submit_requests, open_grpc_client
+from tests.integration.servers import serving, serving_grpc
 
 BACKLOG = 60
 
@@ -97,3 +98,19 @@ async def test_expired_job_is_deleted(client: httpx.AsyncClient, env: JobEnviron
     repeated = await post_clip(client, headers=headers)
     assert repeated.json()["id"] != job_id
     assert "idempotency-replayed" not in repeated.headers
+
+
+async def test_work_is_shared_by_address_where_no_key_is_required(
+    gateway: GatewayContext, client: httpx.AsyncClient, env: JobEnvironment
+) -> None:
+    """The address stays inside: jobs belong to everybody, and no answer shows it."""
+    job = (await post_clip(client)).json()
+    async with (
+        serving_grpc(gateway, 0) as port,
+        open_grpc_client(f"127.0.0.1:{port}") as grpc_client,
+    ):
+        other_id = (await grpc_client.jobs.SubmitJob(make_submit_requests(b"clip"))).job.id
+    records = [await env.queue.find(job_id) for job_id in (job["id"], other_id)]
+    assert {record.client_id for record in records} == {"address:127.0.0.1"}
+    assert {record.owner for record in records} == {"anyone"}
+    assert "127.0.0.1" not in str(job)

@@ -34,7 +34,7 @@ async def post(address: str, **request: Any) -> httpx.Response:
 async def test_form_is_stored_and_queued(address: str, env: JobEnvironment) -> None:
     files = {"clip": ("../of/Ünïque clip.mp4", CLIP, "video/mp4")}
 
-    answer = await post(address, files=files, data={"note": "other fields are ignored"})
+    answer = await post(address, files=files)
 
     assert answer.status_code == 202
     job = answer.json()
@@ -45,6 +45,57 @@ async def test_form_is_stored_and_queued(address: str, env: JobEnvironment) -> N
     assert expected == job["clip"]
     assert await read_blob(env.store, f"clips/{job['id']}") == CLIP
     assert (await env.queue.measure_backlog()).depth == 1
+
+
+FACES, STREAM = ("faces", (None, "all")), ("video_stream", (None, "3"))
+CLIP_FILE = ("clip", ("a.mp4", CLIP))
+
+
+@pytest.mark.parametrize("query", ["", "?faces=all&video_stream=3", "?faces=all"])
+@pytest.mark.parametrize(
+    "fields", [[FACES, STREAM, CLIP_FILE], [CLIP_FILE, STREAM, FACES], [FACES, CLIP_FILE, STREAM]]
+)
+async def test_options_in_the_form_are_those_of_the_query(
+    address: str, query: str, fields: list[Any]
+) -> None:
+    key = {"Idempotency-Key": "one"}
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        answer = await client.post(f"/v1/jobs{query}", files=fields, headers=key)
+        again = await client.post(
+            "/v1/jobs?video_stream=3&faces=all", files=[CLIP_FILE], headers=key
+        )
+
+    assert answer.status_code == 202
+    options = answer.json()["choices"]
+    assert (options["faces"], options["video_stream"]) == ("all", 3)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json()["id"] == answer.json()["id"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "named"),
+    [
+        ("", ("faces", (None, "every")), "form.faces"),
+        ("", ("faces", (None, "")), "form.faces"),
+        ("", ("video_stream", (None, "-1")), "form.video_stream"),
+        ("", ("face", (None, "all")), "form.face"),
+        ("", ("idempotency_key", (None, "x")), "form.idempotency_key"),
+        ("", ("faces", ("faces.txt", b"all")), "form.faces"),
+        ("?faces=primary", FACES, "form.faces"),
+        ("?video_stream=0", STREAM, "form.video_stream"),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "behind"])
+async def test_an_invalid_or_contradictory_option_in_the_form_is_refused(
+    address: str, env: JobEnvironment, query: str, field: Any, named: str, is_first: bool
+) -> None:
+    fields = [field, CLIP_FILE] if is_first else [CLIP_FILE, field]
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        answer = await client.post(f"/v1/jobs{query}", files=fields)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert named in answer.json()["detail"]
+    assert env.list_stored_files("clips") == []
 
 
 @pytest.mark.parametrize("media_type", ["video/webm", "audio/wav", "application/octet-stream"])

@@ -24,7 +24,7 @@ from tests.integration.servers import free_port, serving
 
 TIMEOUT_SECONDS = 20.0
 """Ample time for what takes a second or two on an idle machine."""
-REQUEST_HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
+REQUEST_HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ async def test_a_head_that_is_too_large_is_refused(gateway: GatewayContext, sent
 async def test_trailers_are_bounded_and_are_no_headers(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
-    post = b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+    post = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
     body = b"Transfer-Encoding: chunked\r\n\r\n4\r\nclip\r\n0\r\n"
     async with serving_with_settings(gateway) as address:
         async with open_raw_client(address, post + body + b"X-Trace: 1\r\n\r\n") as client:
@@ -159,11 +159,40 @@ async def test_a_request_that_is_not_http_is_refused(gateway: GatewayContext, se
         assert await client.read_problem() == (400, "request_malformed")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost:\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nhost: localhost\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost, evil.example\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: user@localhost\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost/\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost:port\r\n", 400),
+        (b"GET http://evil.example/health/live HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"GET http://LOCALHOST/health/live HTTP/1.1\r\nHost: localhost\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nHost: [::1]:8080\r\n", 200),
+        (b"GET /health/live HTTP/1.0\r\n", 200),
+        (b"GET /health/live HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (b"GET /v1/live HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 400),
+    ],
+)
+async def test_a_request_has_one_host(gateway: GatewayContext, head: bytes, status: int) -> None:
+    async with (
+        serving_with_settings(gateway) as address,
+        open_raw_client(address, head + b"\r\n") as client,
+    ):
+        if status == 200:
+            assert (await client.read_response())[0] == 200
+        else:
+            assert await client.read_problem() == (400, "request_malformed")
+
+
 async def test_an_upload_that_is_too_slow_is_ended(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     head = (
-        b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
         b"Content-Length: 100000\r\n\r\n"
     )
     bounds = {"upload_idle_seconds": 1.0, "upload_min_bytes_per_second": 1000.0}
@@ -197,7 +226,7 @@ async def test_a_client_that_does_not_read_is_disconnected_and_a_slow_one_is_not
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     path, size = await _make_big_result(env)
-    request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     async with serving_with_settings(gateway, response_stall_seconds=1.5) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.socket() as stalled:
@@ -230,7 +259,7 @@ async def test_a_new_connection_is_refused_when_all_are_busy(
     gateway: GatewayContext, env: JobEnvironment
 ) -> None:
     head = (
-        b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
         b"Content-Length: 500004\r\n\r\n" + bytes(500_000)
     )
     async with serving_with_settings(gateway, max_connections_per_client=2) as address:
@@ -251,7 +280,7 @@ async def test_500_silent_connections_do_not_block_a_job(env: JobEnvironment) ->
     settings = env.settings.model_copy(update=update)
     address = f"http://127.0.0.1:{port}"
     with running_service(settings, "gateway") as process:
-        await _wait_until_live(address)
+        await wait_until_live(address)
         before = psutil.Process(process.pid).memory_info().rss
         idle = [open_raw_client(address, REQUEST_HEAD + b"X: " + b"x" * 2**14) for _ in range(500)]
         clients = [await each.__aenter__() for each in idle]
@@ -272,7 +301,7 @@ async def test_500_silent_connections_do_not_block_a_job(env: JobEnvironment) ->
     assert grown < 100 * 2**20
 
 
-async def _wait_until_live(address: str) -> None:
+async def wait_until_live(address: str) -> None:
     async def is_live() -> bool | None:
         try:
             async with httpx.AsyncClient(base_url=address) as client:

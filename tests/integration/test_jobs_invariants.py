@@ -21,7 +21,17 @@ from tests.integration.redis_access import list_keys, read_hash
 
 STEPS = 200
 OWNERS = ("a", "b", "c")
-SORTED_SETS = {"clip_expiry", "delayed", "expiry", "index", "leases", "owners", "waiting"}
+ADDRESSES = (None, None, "address:192.0.2.1", "address:2001:db8::/64")
+SORTED_SETS = {
+    "clip_expiry",
+    "delayed",
+    "expiry",
+    "index",
+    "leases",
+    "owners",
+    "running",
+    "waiting",
+}
 
 
 class RandomOperations:
@@ -65,10 +75,12 @@ class RandomOperations:
 
     async def submit(self) -> None:
         priority = self.rng.choice(tuple(Priority))
-        self.jobs.append(await self.env.submit(self.rng.choice(OWNERS), priority))
+        owner, client_id = self.rng.choice(OWNERS), self.rng.choice(ADDRESSES)
+        self.jobs.append(await self.env.submit(owner, priority, client_id=client_id))
 
     async def claim(self) -> None:
-        claimed = await self.env.leases.claim()
+        only_newcomers = self.rng.random() < 0.3
+        claimed = await self.env.leases.claim(only_newcomers=only_newcomers)
         if claimed.claim is not None:
             self.claims.append(claimed.claim)
 
@@ -128,7 +140,7 @@ class _QueueState:
     async def check(cls, redis: Redis, prefix: str) -> None:
         state = await cls.read(redis, prefix)
         state.check_schedule()
-        state.check_owners()
+        state.check_clients()
         state.check_indices()
         state.check_stored_bytes()
 
@@ -149,16 +161,23 @@ class _QueueState:
         assert self.find("expiry") == ended
         assert self.find("clip_expiry") <= ended
 
-    def check_owners(self) -> None:
-        owners: dict[str, set[str]] = defaultdict(set)
+    def check_clients(self) -> None:
+        waiting: dict[str, set[str]] = defaultdict(set)
         for name, job_ids in self.starting_with("waiting:").items():
-            _, priority, owner = name.split(":")
-            owners[priority].add(owner)
+            _, priority, client = name.split(":", 2)
+            waiting[priority].add(client)
             for job_id in job_ids:
-                job = self.jobs[job_id]
-                assert (job["priority"], job["owner"]) == (priority, owner)
+                assert (self.jobs[job_id]["priority"], self.client_of(job_id)) == (priority, client)
         for priority in Priority:
-            assert self.find(f"owners:{priority}") == owners[priority]
+            assert self.find(f"owners:{priority}") == waiting[priority]
+        running: dict[str, set[str]] = defaultdict(set)
+        for job_id in self.select(JobState.RUNNING):
+            running[f"running:{self.client_of(job_id)}"].add(job_id)
+        assert self.starting_with("running:") == running
+
+    def client_of(self, job_id: str) -> str:
+        job = self.jobs[job_id]
+        return job.get("client_id", job["owner"])
 
     def check_indices(self) -> None:
         expected: dict[str, set[str]] = defaultdict(set)

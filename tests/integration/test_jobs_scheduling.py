@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
-from service.domain.options import Priority
+from service.domain.clip import AnalysisEvent
+from service.domain.options import AnalysisOptions, Priority
+from service.errors import ClipTooLong
+from service.jobs.record import JobState
 from service.redis_client.client import connect_redis
-from tests.integration.job_environment import JobEnvironment
+from tests.integration.fakes import make_fake_analysis
+from tests.integration.job_environment import JobEnvironment, eventually
 
 
 async def _run_next_jobs(env: JobEnvironment, count: int, seconds: float = 60.0) -> list[str]:
@@ -34,6 +41,119 @@ async def test_interactive_work_comes_before_all_bulk_work(env: JobEnvironment) 
 
     assert interactive == started[:2]
     assert sorted(bulk) == sorted(started[2:])
+
+
+async def test_interactive_work_of_one_owner_does_not_always_come_first(
+    env: JobEnvironment,
+) -> None:
+    """It is at most two jobs of 50 s ahead of the others' bulk work; then they take turns."""
+    for _ in range(12):
+        await env.submit("eager", Priority.INTERACTIVE)
+        await env.submit("patient")
+
+    owners = await _run_next_jobs(env, 10, seconds=50.0)
+
+    assert owners[:2] == ["eager"] * 2
+    assert owners.count("patient") == 4
+
+
+async def test_interactive_work_comes_before_its_own_owners_bulk_work(env: JobEnvironment) -> None:
+    bulk = await env.submit("a")
+    interactive = [await env.submit("a", Priority.INTERACTIVE) for _ in range(4)]
+    started: list[str] = []
+    for _ in range(5):
+        claim = await env.claim()
+        started.append(claim.job_id)
+        await _backdate_start(env, claim.job_id, 600.0)
+        await env.leases.succeed(claim, frames=1, result_bytes=0)
+
+    assert started == [*interactive, bulk]
+
+
+async def test_addresses_share_the_work_of_callers_without_a_key(env: JobEnvironment) -> None:
+    for _ in range(6):
+        await env.submit(client_id="address:192.0.2.1")
+    late = await env.submit(client_id="address:192.0.2.2")
+
+    assert late in {(await env.claim()).job_id for _ in range(3)}
+
+
+async def test_a_reserved_slot_is_for_a_client_that_runs_nothing(env: JobEnvironment) -> None:
+    for _ in range(3):
+        await env.submit("busy")
+    running = [await env.claim() for _ in range(2)]
+    assert {claim.record.owner for claim in running} == {"busy"}
+    assert (await env.leases.claim(only_newcomers=True)).claim is None
+    others = [await env.submit("other", Priority.INTERACTIVE) for _ in range(2)]
+
+    claimed = (await env.leases.claim(only_newcomers=True)).claim
+
+    assert claimed is not None
+    assert claimed.job_id == others[0]
+    assert (await env.leases.claim(only_newcomers=True)).claim is None
+    await env.leases.fail(claimed, ClipTooLong())
+    again = (await env.leases.claim(only_newcomers=True)).claim
+    assert again is not None
+    assert again.job_id == others[1]
+
+
+async def test_a_worker_runs_another_owners_job_beside_long_jobs_of_one(
+    env: JobEnvironment,
+) -> None:
+    long_jobs = {await env.submit("busy", Priority.INTERACTIVE) for _ in range(4)}
+    end = asyncio.Event()
+    analyse_now = make_fake_analysis(3)
+
+    async def analyse(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+        if clip.name in long_jobs:
+            await end.wait()
+        async for event in analyse_now(clip, options):
+            yield event
+
+    async with env.running_worker(analyse):
+        await eventually(lambda: _have_state(env, long_jobs, JobState.RUNNING, 2))
+        others = [await env.submit("other") for _ in range(2)]
+        records = [await env.wait_for_end(job_id) for job_id in others]
+        assert await _have_state(env, long_jobs, JobState.RUNNING, 2)
+        assert await _have_state(env, long_jobs, JobState.QUEUED, 2)
+        end.set()
+        for job_id in long_jobs:
+            await env.wait_for_end(job_id)
+
+    assert {record.state for record in records} == {JobState.SUCCEEDED}
+
+
+async def test_running_jobs_of_a_client_can_be_limited(env: JobEnvironment) -> None:
+    """A job whose worker is lost counts until it has ended."""
+    limited = env.settings.model_copy(update={"max_running_jobs_per_client": 2})
+    async with env.with_settings(limited) as limited_env:
+        for _ in range(4):
+            await limited_env.submit("busy")
+        claims = [await limited_env.claim() for _ in range(2)]
+        assert (await limited_env.leases.claim()).claim is None
+        other = await limited_env.submit("other")
+        assert (await limited_env.claim()).job_id == other
+        await limited_env.expire_lease(claims[0])
+        retaken = await limited_env.claim()
+        assert retaken.job_id == claims[0].job_id
+        assert (await limited_env.leases.claim()).claim is None
+        await limited_env.leases.succeed(retaken, frames=1, result_bytes=0)
+        assert (await limited_env.claim()).record.owner == "busy"
+        assert (await limited_env.leases.claim()).claim is None
+
+
+async def test_an_idle_queue_stores_no_shares(env: JobEnvironment) -> None:
+    await env.submit(client_id="address:192.0.2.1")
+    await _run_next_jobs(env, 1)
+    async with connect_redis(env.settings.redis_url) as redis:
+        assert not await redis.exists(env.key("work"), env.key("virtual_time"))
+
+
+async def _have_state(
+    env: JobEnvironment, job_ids: set[str], state: JobState, count: int
+) -> bool | None:
+    records = [await env.queue.find(job_id) for job_id in job_ids]
+    return sum(record.state is state for record in records) == count or None
 
 
 async def test_a_backlog_at_most_doubles_the_wait_of_another_owner(env: JobEnvironment) -> None:

@@ -116,7 +116,7 @@ async def test_an_upload_that_does_not_end_is_refused_and_leaves_nothing(
         host, port = gateway.address.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(
-            b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: video/mp4\r\n"
+            b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
             b"Content-Length: 600000\r\n\r\n" + bytes(500_000)
         )
         await _wait_for_upload(env)

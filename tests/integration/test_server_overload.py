@@ -26,8 +26,8 @@ async def _send_upload_head(address: str) -> tuple[int, dict[str, str], float]:
     reader, writer = await asyncio.open_connection(host, int(port))
     started = time.perf_counter()
     writer.write(
-        b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        b"Content-Length: 1000000\r\n\r\n"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n"
     )
     async with asyncio.timeout(30.0):
         head = await reader.readuntil(b"\r\n\r\n")

@@ -141,7 +141,7 @@ async def test_websockets_count_as_connections(gateway: GatewayContext) -> None:
 
 
 HANDSHAKE_REQUEST = (
-    b"GET /v1/live HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
 )
 UNMASKED_FRAME = b"\x81\x02{}"

@@ -300,8 +300,10 @@ class FailingFaceFinder:
     def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
         raise AssertionError(snapshot)
 
-    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
-        raise ZeroDivisionError(picture.shape)
+    def find(
+        self, picture: UInt8Array, time_seconds: float | None = None
+    ) -> list[TrackedDetection]:
+        raise ZeroDivisionError(picture.shape, time_seconds)
 
 
 def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:

@@ -19,11 +19,11 @@ from service.domain.array_types import Float32Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
 from service.domain.media import Flag
 from service.errors import ClipError
-from service.media.audio import AudioReader
+from service.media.audio import open_audio
 from service.media.demux import StreamDecoder, open_container
 from service.media.frame_times import FrameClock
 from service.media.resample import AudioSegment
-from service.media.stream_selection import select_audio_stream, select_video_stream
+from service.media.stream_selection import select_video_stream
 from training.data.errors import VideoUnreadable
 
 _LOG: Final = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def check_video_opens(video: Path) -> None:
         with open_container(video) as container:
             if next(_iter_frame_times(container, video), None) is None:
                 raise VideoUnreadable(f"{video}: no frame can be decoded")
-            select_audio_stream(container)
+            open_audio(container, None)
     except (ClipError, ValueError) as error:
         raise VideoUnreadable(f"{video}: {error}") from error
 
@@ -101,7 +101,7 @@ def _iter_frame_times(container: InputContainer, video: Path) -> Iterator[float]
 
 def _read_waveform(video: Path, max_samples: int) -> tuple[Float32Array, set[Flag]]:
     with open_container(video) as container:
-        audio = AudioReader(container, select_audio_stream(container))
+        audio = open_audio(container, None)
         segments: list[AudioSegment] = []
         for segment in iter(audio.read_segment, None):
             segments.append(segment)

@@ -15,8 +15,10 @@ import torch
 from training.data.layout import Split
 from training.loop.fitting import WEIGHTS_FILE
 from training.runs import CALIBRATION_FILE, TrainingRun
+from training.synthetic.dataset_spec import SPEC_FILE
 
 REPORT_FILE: Final = "report.json"
+UNCERTAINTY_FILE: Final = "uncertainty.json"
 EVALUATION_FOLDER: Final = "evaluation"
 
 
@@ -33,12 +35,24 @@ def hash_weight_files(run: TrainingRun) -> dict[str, str]:
     }
 
 
+def read_dataset_spec(data: Path) -> dict[str, Any] | None:
+    """Read the specification of a synthetic data set; None for other data."""
+    spec_file = data / SPEC_FILE
+    return json.loads(spec_file.read_text(encoding="utf-8")) if spec_file.is_file() else None
+
+
 def find_report(run: TrainingRun) -> Path:
     """Return the path of the test set's report: the shipped one, or the run's evaluation."""
     shipped = run.folder / REPORT_FILE
     return (
         shipped if shipped.is_file() else run.folder / EVALUATION_FOLDER / Split.TEST / REPORT_FILE
     )
+
+
+def find_uncertainty_report(run: TrainingRun) -> Path:
+    """Return the path of the measures of the uncertainty: the shipped one, or the evaluation's."""
+    shipped = run.folder / UNCERTAINTY_FILE
+    return shipped if shipped.is_file() else run.folder / EVALUATION_FOLDER / UNCERTAINTY_FILE
 
 
 def read_recorded_comparisons(run: TrainingRun, split: Split, fingerprint: str) -> dict[str, Any]:

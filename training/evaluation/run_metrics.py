@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 
 from service.domain.array_types import Float32Array
+from service.domain.model_signatures import TARGETS
 from training.data.layout import Recording
-from training.evaluation.calibration import collect_scored_frames, read_calibration
+from training.evaluation.calibration import (
+    collect_scored_frames,
+    compute_timeline_std,
+    read_calibration,
+)
 from training.evaluation.predictions import fill_gaps
 from training.evaluation.timelines import Timeline
+from training.evaluation.uncertainty_metrics import rank_correlation
 from training.metrics import compute_scores, interval_coverage
 from training.person_metrics import describe_people, sum_by_person
 from training.runs import TrainingRun
@@ -32,6 +38,13 @@ def compute_run_metrics(
     scored = [r.is_annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
     smoothed = _concatenate_rows([timeline.smoothed for timeline in timelines], scored)
     calibration = read_calibration(run)
+    std = _concatenate_rows(
+        [
+            compute_timeline_std(calibration, recording, timeline)
+            for recording, timeline in zip(recordings, timelines, strict=True)
+        ],
+        scored,
+    )
     annotated = [recording.is_annotated for recording in recordings]
     submitted_values = _concatenate_rows([fill_gaps(timeline) for timeline in timelines], annotated)
     annotated_targets = _concatenate_rows(
@@ -44,9 +57,11 @@ def compute_run_metrics(
         "by_person": _describe_people(recordings, timelines, scored),
         "ensemble_smoothed": compute_scores(smoothed, truth).as_dict(),
         "as_submitted": compute_scores(submitted_values, annotated_targets).as_dict(),
-        "coverage_90": interval_coverage(estimate, calibration.apply(spread), truth).as_dict(),
+        "coverage_90": interval_coverage(estimate, std, truth).as_dict(),
         "coverage_90_uncalibrated": interval_coverage(estimate, spread, truth).as_dict(),
+        "spearman_std_error": _rank_errors(std, estimate, truth),
         "calibration": {
+            "meaning": calibration.meaning,
             "scale": calibration.scale,
             "floor": calibration.floor,
             "subjects": calibration.subjects,
@@ -105,6 +120,16 @@ def _compute_fold_metrics(
         ).as_dict()
         | {"held_out": _is_held_out(run, recordings, (fold,))}
         for place, fold in enumerate(run.options.folds)
+    }
+
+
+def _rank_errors(
+    std: Float32Array, estimate: Float32Array, truth: Float32Array
+) -> dict[str, float]:
+    errors = np.abs(estimate - truth)
+    return {
+        name: rank_correlation(std[:, place], errors[:, place])
+        for place, name in enumerate(TARGETS)
     }
 
 

@@ -17,7 +17,9 @@ This card is written by `python -m training ship`; every number is from `report.
 The network of [arXiv 2403.12425](https://arxiv.org/abs/2403.12425) in the small sizes of the preset
 `$preset`: an IResNet with LA-SE for aligned faces, a VGGish for log-mel patches, and six folds,
 each a TCN for either modality, a Transformer encoder and a head. The mean of the folds is the
-estimate, their calibrated spread its standard deviation.
+estimate. Its standard deviation follows from the folds' disagreement, the time since the face was
+seen, the face's size and score, the time since a voice was heard, and the estimate
+([how](../../docs/explanation/method.md#standard-deviation)).
 
 | | parameters |
 |---|---|
@@ -54,6 +56,8 @@ $figures
 $people
 
 The 90 % interval contains $coverage of the truth. It was calibrated on $calibrated.
+$uncertainty
+
 [Definition of each number](../../docs/decisions/0006-held-out-data.md). None of them is
 comparable with results on Aff-Wild2.
 

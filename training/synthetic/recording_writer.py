@@ -126,7 +126,7 @@ def _extract_crops(video: Path, folder: Path, face_models: Path) -> None:
     with av.open(str(video)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-            for face in finder.find(image)[:1]:
+            for face in finder.find(image, frame.time)[:1]:
                 _write_crop(folder, index, align_crop(image, face.landmarks).transpose(1, 2, 0))
 
 

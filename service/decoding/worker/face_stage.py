@@ -58,7 +58,7 @@ class FaceStage:
         height, width = pixels.shape[:2]
         if self._shape is None:
             self._shape = height, width
-        found = self._finder.find(pixels)
+        found = self._finder.find(pixels, time_seconds)
         crops = [align_crop(pixels, face.landmarks) for face in found]
         down, across = self._shape[0] / height, self._shape[1] / width
         faces = tuple(

@@ -6,17 +6,21 @@ import asyncio
 import json
 import logging
 import secrets
+import select
 from http import HTTPStatus
 from math import ceil
 from typing import Final
 
 from service.errors import DEFAULT_RETRY_SECONDS, CircumplexError
 from service.gateway.rest.problems import PROBLEM_MEDIA_TYPE, problem_details
+from service.gateway.rest.security_headers import SECURITY_HEADERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 UNIX_SOCKET_ADDRESS: Final = ""
 """The address of a client on a Unix socket, which has none."""
+READ_BUFFER_BYTES: Final = 2**16
+"""Maximum length of one read of an HTTP connection."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,15 @@ class LimitedConnection(asyncio.Protocol):
         self.count_ended(reason)
         self.transport.abort()
 
+    def has_peer_closed(self) -> bool:
+        """Return True if the client has closed its end; earlier bytes may be unread still."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     def count_ended(self, reason: str) -> None:
         """Count and log a connection that the gateway ends."""
         self.limiter.metrics.connections_ended_total.labels(reason).inc()
@@ -75,6 +88,7 @@ class ConnectionLimiter:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.metrics = metrics
+        self.read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self._max_connections = settings.max_connections
         self._max_per_client = settings.max_connections_per_client
         self._connections: dict[LimitedConnection, None] = {}
@@ -162,9 +176,18 @@ class WriteStallTimer:
 
 def error_response(error: CircumplexError) -> bytes:
     """Whole HTTP/1.1 response, closing its connection, to a request that the app never sees."""
+    headers, body = error_headers_and_body(error)
+    status = f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}"
+    lines = (status, *(f"{name}: {value}" for name, value in headers.items()), "", "")
+    return "\r\n".join(lines).encode() + body
+
+
+def error_headers_and_body(error: CircumplexError) -> tuple[dict[str, str], bytes]:
+    """Headers, with names in lower case, and body of the response to such a request."""
     trace_id = secrets.token_hex(16)
     body = json.dumps({**problem_details(error, "/"), "trace_id": trace_id}).encode()
     headers = {
+        **{name.lower(): value for name, value in SECURITY_HEADERS.items()},
         "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),
         "connection": "close",
@@ -172,6 +195,4 @@ def error_response(error: CircumplexError) -> bytes:
     }
     if error.retryable:
         headers["retry-after"] = str(ceil(error.retry_seconds or DEFAULT_RETRY_SECONDS))
-    status = f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}"
-    lines = (status, *(f"{name}: {value}" for name, value in headers.items()), "", "")
-    return "\r\n".join(lines).encode() + body
+    return headers, body

@@ -53,7 +53,9 @@ CONNECTION_HOOKS: Final = LibraryHooks(
     ),
     reads=frozenset(
         {
-            *("client", "transport", "loop", "url", "headers", "pipeline"),
+            *("client", "transport", "loop", "url", "headers"),
+            *("parser", "parser.get_http_version", "flow", "flow.read_paused"),
+            *("flow.write_paused", "_unset_keepalive_if_required"),
             *("cycle", "cycle.keep_alive", "cycle.response_started", "cycle.response_complete"),
         }
     ),
@@ -81,7 +83,7 @@ WEBSOCKET_HOOKS: Final = LibraryHooks(
 MESSAGE_HOOKS: Final = LibraryHooks(
     subclass=BoundedServerProtocol,
     base=ServerProtocol,
-    overrides=frozenset({"__init__", "recv_frame"}),
+    overrides=frozenset({"__init__", "recv_frame", "reject"}),
     reads=frozenset({"max_message_size"}),
 )
 LIBRARY_HOOKS: Final = (SERVER_HOOKS, CONNECTION_HOOKS, WEBSOCKET_HOOKS, MESSAGE_HOOKS)

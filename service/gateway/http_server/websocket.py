@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.exceptions import ProtocolError, SecurityError
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.http11 import Response
 from websockets.server import ServerProtocol
+from websockets.typing import StatusLike
 
 from service.errors import HeadTooLarge, RequestMalformed
 from service.gateway.http_server.limits import (
     ConnectionLimiter,
     LimitedConnection,
     WriteStallTimer,
+    error_headers_and_body,
     error_response,
 )
+from service.gateway.http_server.read_size import AdaptiveReadSize
 from service.gateway.rest.websocket_exchange import DISCONNECTED_KEY
 from service.gateway.rest.websocket_messages import MAX_TEXT_LENGTH, MEDIA_HEADER
 from service.settings import Settings
@@ -40,11 +45,15 @@ MAX_UNREAD_PONG_BYTES: Final = 2**16
 """Unread answers to pings at which a client is disconnected."""
 NOTSENT_LOWAT_BYTES: Final = 2**15
 """Unsent bytes that the kernel buffers (TCP_NOTSENT_LOWAT), so that stalls are noticed here."""
+MAX_READ_BYTES: Final = 2**14
+"""Maximum length of one read."""
+MAX_FRAMES: Final = 64
+"""Frames in one read above which the next read is short."""
 MAX_FRAGMENTS: Final = 1024
 """Fragments of one message."""
 
 
-class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
+class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     """One WebSocket; takes the transport of a connection that is upgraded."""
 
     def __init__(
@@ -62,7 +71,9 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
             config, server_state, {**app_state, DISCONNECTED_KEY: self._disconnected}, _loop
         )
         self.logger = logging.getLogger("uvicorn.access")  # lines contain query strings
-        self.conn = BoundedServerProtocol(settings.max_stream_message_bytes + MEDIA_HEADER.size)
+        self._read_size = AdaptiveReadSize(max_bytes=MAX_READ_BYTES, max_pieces=MAX_FRAMES)
+        max_bytes = settings.max_stream_message_bytes + MEDIA_HEADER.size
+        self.conn = self._frame_parser = BoundedServerProtocol(max_bytes)
         self.limiter = limiter
         self.write_stall_timer = WriteStallTimer(settings.response_stall_seconds)
         self._settings = settings
@@ -94,7 +105,7 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
             self.abort("answer_stalled")
         elif self.read_paused:
             self._last_received_at = now_seconds  # reading is paused
-            if self._has_peer_closed():
+            if self.has_peer_closed():
                 self.transport.abort()
         elif now_seconds > self._last_received_at + CLIENT_TIMEOUT_SECONDS:
             self.abort("client_timeout")
@@ -111,6 +122,16 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
             super().shutdown()
 
     # messages
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
+        """Lend the transport a buffer, as long as its next read may be."""
+        return self.limiter.read_buffer[: self._read_size.next_bytes]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(self.limiter.read_buffer[:nbytes]))
+        self._read_size.pieces = self._frame_parser.take_frame_count()
+        self._read_size.adapt()
 
     def data_received(self, data: bytes) -> None:
         """Parse; a handshake that cannot be parsed is refused with a problem document."""
@@ -138,15 +159,6 @@ class BoundedWebSocket(LimitedConnection, WebSocketsSansIOProtocol):
         else:
             super().handle_ping()
 
-    def _has_peer_closed(self) -> bool:
-        """Return True if the client has closed its end; earlier bytes may be unread still."""
-        connection = self.transport.get_extra_info("socket")
-        if connection is None or connection.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
-
 
 class BoundedServerProtocol(ServerProtocol):
     """Bounds messages: the first, a text, by MAX_TEXT_LENGTH; later ones by `max_bytes`."""
@@ -156,10 +168,23 @@ class BoundedServerProtocol(ServerProtocol):
         super().__init__(max_size=4 * MAX_TEXT_LENGTH, logger=logging.getLogger("uvicorn.access"))
         self._max_bytes = max_bytes
         self._fragments = 0
+        self._frame_count = 0
+
+    def reject(self, status: StatusLike, text: str) -> Response:  # noqa: ARG002 - always 400
+        """Return the response to an invalid handshake, as a problem document."""
+        headers, body = error_headers_and_body(RequestMalformed(text.strip()))
+        response = super().reject(RequestMalformed.http_status, "")
+        return replace(response, headers=Headers(headers), body=body)
+
+    def take_frame_count(self) -> int:
+        """Return the number of frames since the last call."""
+        count, self._frame_count = self._frame_count, 0
+        return count
 
     def recv_frame(self, frame: Frame) -> None:
         """Check a frame, and set the size limit of the next message."""
         super().recv_frame(frame)
+        self._frame_count += 1
         if frame.opcode not in DATA_OPCODES:
             return
         self._fragments = 0 if frame.fin else self._fragments + 1

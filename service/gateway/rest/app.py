@@ -6,9 +6,19 @@ from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service.gateway.context import GatewayContext
-from service.gateway.rest import health, job_events, jobs, results, submission, websocket
+from service.gateway.rest import (
+    docs_page,
+    health,
+    job_events,
+    jobs,
+    results,
+    submission,
+    websocket,
+)
+from service.gateway.rest.browser_policy import BrowserPolicy, BrowserPolicyMiddleware
 from service.gateway.rest.middleware import (
     AuditMiddleware,
     LingeringCloseMiddleware,
@@ -17,12 +27,19 @@ from service.gateway.rest.middleware import (
 )
 from service.gateway.rest.openapi import finish_openapi
 from service.gateway.rest.problems import add_error_handlers
+from service.gateway.rest.security_headers import SecurityHeadersMiddleware
 
 DESCRIPTION: Final = """Valence and arousal for every frame of a clip, from face and voice.
 
 `POST /v1/jobs` a clip, poll its `Location` until the state is `succeeded`, fetch `result`.
 Every error is an RFC 9457 problem with a stable `code`; `X-Trace-Id` identifies each exchange.
 """
+
+CORS_HEADERS: Final = (
+    *("Location", "Link", "Retry-After", "WWW-Authenticate", "X-Trace-Id"),
+    *("Preference-Applied", "Idempotency-Replayed", "Content-Disposition"),
+)
+"""Response headers that pages of allowed origins may read."""
 
 
 def create_app(gateway: GatewayContext) -> FastAPI:
@@ -32,15 +49,34 @@ def create_app(gateway: GatewayContext) -> FastAPI:
         version=version("circumplex"),
         description=DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
     )
+    requires_keys = gateway.authenticator.requires_keys
+    policy = BrowserPolicy(gateway.settings, requires_keys=requires_keys)
     app.state.gateway = gateway
-    for module in (submission, jobs, job_events, results, health, websocket):
+    app.state.browser_policy = policy
+    for module in (submission, jobs, job_events, results, health, docs_page, websocket):
         app.include_router(module.router)
     add_error_handlers(app)
     app.add_middleware(AuditMiddleware, audit=gateway.audit_log)
+    _add_cors(app, policy)
+    app.add_middleware(BrowserPolicyMiddleware, policy=policy)
     app.add_middleware(RequestMiddleware, metrics=gateway.metrics)
     app.add_middleware(UploadRateMiddleware, settings=gateway.settings, shutdown=gateway.shutdown)
     app.add_middleware(LingeringCloseMiddleware)
-    finish_openapi(app, requires_keys=gateway.authenticator.requires_keys)
+    app.add_middleware(SecurityHeadersMiddleware)
+    finish_openapi(app, requires_keys=requires_keys)
     return app
+
+
+def _add_cors(app: FastAPI, policy: BrowserPolicy) -> None:
+    """Let pages of allowed origins read responses; others have been refused before."""
+    if policy.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(policy.allowed_origins),
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=CORS_HEADERS,
+        )

@@ -17,6 +17,8 @@ from starlette.requests import HTTPConnection
 from service.auth.api_key import BEARER, parse_credential
 from service.domain.caller import Caller, Scope
 from service.errors import (
+    HostRefused,
+    OriginRefused,
     RateExceeded,
     RequestInvalid,
     ScopeMissing,
@@ -27,7 +29,7 @@ from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 
 API_KEY_HEADER: Final = "X-API-Key"
 IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
-AUTH_ERRORS: Final = (Unauthenticated, ScopeMissing, RateExceeded)
+AUTH_ERRORS: Final = (Unauthenticated, ScopeMissing, RateExceeded, HostRefused, OriginRefused)
 """Errors of every route with a caller, beside QueueUnavailable; for its `responses`."""
 WAIT_PATTERN: Final = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*', re.IGNORECASE)
 
@@ -59,7 +61,8 @@ async def _authorize(
     _header: Annotated[Any, Security(_API_KEY_SCHEME)],
 ) -> Caller:
     request.state.caller = None  # present, even if unidentified: the request is audited
-    caller = await gateway.authenticator.identify(extract_credential(request))
+    address = request.client.host if request.client else None
+    caller = await gateway.authenticator.identify(extract_credential(request), address)
     request.state.caller = caller
     for scope in scopes.scopes:
         await gateway.authenticator.authorize(caller, Scope(scope))

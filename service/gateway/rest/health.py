@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.errors import GatewayDraining, QueueUnavailable
+from service.errors import GatewayDraining, HostRefused, OriginRefused, QueueUnavailable
 from service.gateway.lifecycle import ShutdownPhase
 from service.gateway.readiness import DEPENDENCY_ERRORS, probe_dependencies
 from service.gateway.rest.dependencies import GatewayDep
@@ -18,11 +18,16 @@ from service.gateway.rest.schemas import Liveness, Readiness
 
 LIVENESS_PATH: Final = "/health/live"
 READINESS_PATH: Final = "/health/ready"
+METRICS_PATH: Final = "/metrics"
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get(LIVENESS_PATH, summary="Liveness")
+@router.get(
+    LIVENESS_PATH,
+    summary="Liveness",
+    responses=problem_docs(LIVENESS_PATH, HostRefused, OriginRefused),
+)
 async def get_live() -> Liveness:
     """Returns 200 always; a process that does not respond should be restarted."""
     return Liveness(status="live")
@@ -32,7 +37,9 @@ async def get_live() -> Liveness:
     READINESS_PATH,
     summary="Readiness",
     response_model=Readiness,
-    responses=problem_docs(READINESS_PATH, *DEPENDENCY_ERRORS.values(), GatewayDraining),
+    responses=problem_docs(
+        READINESS_PATH, *DEPENDENCY_ERRORS.values(), GatewayDraining, HostRefused, OriginRefused
+    ),
 )
 async def get_ready(request: Request, gateway: GatewayDep) -> Response:
     """Returns 200 if every part is ready, 503 if one is away; `parts` lists the status of each.
@@ -49,7 +56,12 @@ async def get_ready(request: Request, gateway: GatewayDep) -> Response:
     return problem_response(request, error, extensions={"parts": statuses})
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    METRICS_PATH,
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=problem_docs(METRICS_PATH, HostRefused, OriginRefused),
+)
 async def get_metrics(gateway: GatewayDep) -> Response:
     """Returns every metric of this process and the current backlog of the queue."""
     try:

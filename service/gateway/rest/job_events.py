@@ -16,6 +16,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from service.domain.caller import Caller
 from service.errors import (
     JobUnknown,
+    QuotaExceeded,
     RequestInvalid,
     TooManySubscribers,
     Unauthenticated,
@@ -45,8 +46,8 @@ EVENT_STREAM_MEDIA_TYPE: Final = EventSourceResponse.media_type
 router = APIRouter(tags=["jobs"])
 
 
-async def _subscriber_slot(gateway: GatewayDep, _: ReadCaller) -> AsyncGenerator[None]:
-    with gateway.subscriber_limiter.slot(gateway.settings.max_subscribers):
+async def _subscriber_slot(gateway: GatewayDep, caller: ReadCaller) -> AsyncGenerator[None]:
+    with gateway.subscriber_limiter.subscription(caller, gateway.settings):
         yield
 
 
@@ -95,6 +96,7 @@ EVENT_STREAM_CONTENT: Final = {
             EVENTS_PATH,
             *AUTH_ERRORS,
             JobUnknown,
+            QuotaExceeded,
             RequestInvalid,
             TooManySubscribers,
             *COMMON_ERRORS,

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.domain.caller import Caller
 from service.errors import (
     JobFinished,
     JobNotRetryable,
@@ -225,11 +226,16 @@ async def wait_for_job(
     """
     if not wait_seconds:
         return record
+    caller: Caller = request.state.caller
     try:
         record = await wait_for_job_end(
-            gateway, record, max_seconds=wait_seconds, is_disconnected=request.is_disconnected
+            gateway,
+            caller,
+            record,
+            max_seconds=wait_seconds,
+            is_disconnected=request.is_disconnected,
         )
-    except TooManySubscribers:
+    except (QuotaExceeded, TooManySubscribers):
         return record
     response.headers["Preference-Applied"] = f"wait={wait_seconds}"
     return record

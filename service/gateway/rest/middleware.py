@@ -1,8 +1,11 @@
 """ASGI middleware around every HTTP request, outermost first.
 
+SecurityHeadersMiddleware  headers for browsers (security_headers)
 LingeringCloseMiddleware   delivers a response that is sent before the body has been read
 UploadRateMiddleware       idle time-out and minimum rate of request bodies
 RequestMiddleware          trace id, metrics, access log, HEAD, unexpected errors
+BrowserPolicyMiddleware    hosts and origins (browser_policy)
+CORSMiddleware             Starlette's, for allowed origins if there are any
 AuditMiddleware            audit entries
 """
 

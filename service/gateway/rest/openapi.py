@@ -23,9 +23,15 @@ from service.errors import (
     Unauthenticated,
 )
 from service.gateway.rest.dependencies import IDEMPOTENCY_KEY_HEADER
+from service.gateway.rest.multipart import CLIP_FIELD, FORM_MEDIA_TYPE
 from service.gateway.rest.problems import PROBLEM_MEDIA_TYPE, problem_details
-from service.gateway.rest.schemas import JobEvent, JobPage, Problem, job_to_schema
-from service.gateway.rest.uploads import CLIP_FIELD
+from service.gateway.rest.schemas import (
+    JOBS_PATH,
+    JobEvent,
+    JobPage,
+    Problem,
+    job_to_schema,
+)
 from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 from service.gateway.use_cases.jobs import encode_page_token
 from service.jobs.queue.events import JobUpdate
@@ -37,13 +43,16 @@ CLIP_SCHEMA: Final = {"type": "string", "format": "binary", "minLength": 1}
 UPLOAD_REQUEST_DOC: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "The clip: the file field `clip` of a form, or the body itself.",
+        "description": "The clip: the file field `clip` of a form, or the body itself. A form may "
+        "have the options of the query as text fields; an option is in one place, or equal in "
+        "both.",
         "content": {
-            "multipart/form-data": {
+            FORM_MEDIA_TYPE: {
                 "schema": {
                     "type": "object",
                     "required": [CLIP_FIELD],
                     "properties": {CLIP_FIELD: CLIP_SCHEMA},
+                    "additionalProperties": False,
                 }
             },
             **{
@@ -233,6 +242,7 @@ def finish_openapi(app: FastAPI, *, requires_keys: bool) -> None:
             _drop_validation_responses(operation["responses"])
             for parameter in operation.get("parameters", ()):
                 _drop_null_type(parameter["schema"])
+    _describe_form_options(document["paths"][JOBS_PATH]["post"])
     if not requires_keys:
         _make_api_keys_optional(document)
 
@@ -250,6 +260,15 @@ def _drop_validation_responses(responses: dict[str, Any]) -> None:
     content.pop("application/json", None)
     if "422" in responses and not content:
         del responses["422"]
+
+
+def _describe_form_options(operation: dict[str, Any]) -> None:
+    """Add the parameters of a submission's query as text fields of its form."""
+    form: dict[str, Any] = operation["requestBody"]["content"][FORM_MEDIA_TYPE]["schema"]
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "query":
+            description = {"description": parameter.get("description", "")}
+            form["properties"][parameter["name"]] = {**parameter["schema"], **description}
 
 
 def _make_api_keys_optional(document: dict[str, Any]) -> None:

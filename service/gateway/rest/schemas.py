@@ -98,7 +98,7 @@ class SubmissionQuery(AnalysisOptionsSchema):
 
     priority: Priority = Field(
         Priority.BULK,
-        description="`interactive`: before all bulk jobs, when a person waits; `bulk`: in order.",
+        description="`interactive`: before bulk jobs, when a person waits; `bulk`: in order.",
     )
 
     @property

@@ -11,6 +11,7 @@ from service.errors import (
     ClipEmpty,
     ClipFieldMissing,
     ClipTooLarge,
+    FormTooLarge,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     JobUnknown,
@@ -81,7 +82,7 @@ router = APIRouter(tags=["jobs"])
         **problem_docs(
             JOBS_PATH,
             *AUTH_ERRORS,
-            *(UploadInterrupted, ClipTooLarge, MediaTypeUnsupported),
+            *(UploadInterrupted, ClipTooLarge, FormTooLarge, MediaTypeUnsupported),
             *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, QuotaExceeded),
             *(IdempotencyKeyInUse, IdempotencyKeyReused, JobUnknown, StoreFull, *COMMON_ERRORS),
         ),
@@ -100,13 +101,13 @@ async def submit_job(
 
     With `Prefer: wait=N` the response waits up to N seconds for the job's end. With a header
     `Idempotency-Key` (see `components.parameters.IdempotencyKey`) the request can be repeated
-    safely: it creates one job.
+    safely: it creates one job. In a form, the options may be text fields instead of parameters.
     """
     submitted = await submit_clip(
         gateway,
         caller,
         query.options,
-        open_upload=partial(open_upload, request),
+        open_upload=partial(open_upload, request, query),
         idempotency_key=idempotency_key,
         declared_bytes=declared_bytes(request),
     )

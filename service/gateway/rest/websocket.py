@@ -1,17 +1,14 @@
-"""Streams over a WebSocket, with the messages of the gRPC contract; check of the page's origin."""
+"""Streams over a WebSocket, with the messages of the gRPC contract."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket
-from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
 from service.auth.authenticator import while_authorized
@@ -19,12 +16,12 @@ from service.domain.caller import Scope
 from service.errors import (
     CircumplexError,
     InternalError,
-    OriginRefused,
     RequestError,
     RequestInvalid,
     RouteUnknown,
     UpgradeRequired,
 )
+from service.gateway.rest.browser_policy import BrowserPolicy
 from service.gateway.rest.dependencies import extract_credential
 from service.gateway.rest.middleware import TRACE_HEADER
 from service.gateway.rest.problems import problem_response
@@ -36,16 +33,12 @@ from service.gateway.rest.websocket_messages import (
     parse_media_message,
     parse_text_message,
 )
-from service.settings import Settings
 from service.streaming.config import StreamRequest
 from service.telemetry.logs import TRACE_ID
 
 SUBPROTOCOL: Final = "circumplex.v1"
 """Subprotocol that a client may offer; a page that sends an API key as one must offer it, too."""
 
-ANY_ORIGIN: Final = "*"
-"""Value of `websocket_origins` that allows every origin."""
-MAX_QUOTED_ORIGIN_LENGTH: Final = 100
 log = logging.getLogger(__name__)
 router = APIRouter()
 
@@ -60,12 +53,12 @@ async def get_live_stream() -> None:
 async def annotate_stream(websocket: WebSocket) -> None:
     """Annotate one stream.
 
-    A page cannot read why its handshake failed: only a foreign origin and a query are refused
-    there; every other error is sent as the last message before the close.
+    A page cannot read why its handshake failed: only a foreign host or origin and a query are
+    refused there; every other error is sent as the last message before the close.
     """
     with WebSocketExchange(websocket) as exchange:
         try:
-            _check_handshake(websocket, exchange.gateway.settings)
+            _check_handshake(websocket)
         except RequestError as error:
             exchange.mark_refused(error)
             await websocket.send_denial_response(problem_response(websocket, error))
@@ -87,43 +80,11 @@ async def reject_unknown_path(websocket: WebSocket) -> None:
         await websocket.send_denial_response(problem_response(websocket, error))
 
 
-def _check_handshake(websocket: WebSocket, settings: Settings) -> None:
-    check_origin(websocket, settings)
+def _check_handshake(websocket: WebSocket) -> None:
+    policy: BrowserPolicy = websocket.app.state.browser_policy
+    policy.check(websocket)
     if websocket.url.query:
         raise RequestInvalid(f"{WEBSOCKET_PATH} takes no query: an API key goes into a header")
-
-
-def check_origin(request: HTTPConnection, settings: Settings) -> None:
-    """Refuse pages of foreign origins: those neither of this host nor in `websocket_origins`.
-
-    WebSockets have no same-origin policy: without this check any page could open one to a gateway
-    that its visitor can reach. Clients other than browsers send no origin and pass.
-
-    Raises: OriginRefused.
-    """
-    allowed = set(re.split(r"[ ,]+", settings.websocket_origins.lower()))
-    for origin in request.headers.getlist("origin"):
-        normalized = origin.strip().lower()
-        if (
-            ANY_ORIGIN in allowed
-            or normalized in allowed
-            or _is_same_host(normalized, request.headers.get("host", ""))
-        ):
-            continue
-        raise OriginRefused(
-            f"pages of {origin[:MAX_QUOTED_ORIGIN_LENGTH]!r} may not open streams here"
-        )
-
-
-def _is_same_host(origin: str, host: str) -> bool:
-    """Return True if origin and Host name the same host and port.
-
-    The scheme is not compared: behind a proxy that terminates TLS it is unknown here.
-    """
-    try:
-        return bool(host) and urlsplit(origin).netloc == host.strip().lower()
-    except ValueError:
-        return False
 
 
 async def _serve(websocket: WebSocket, exchange: WebSocketExchange) -> None:
@@ -166,7 +127,10 @@ async def _stream_until_end(
 
 async def _send_responses(websocket: WebSocket, exchange: WebSocketExchange) -> None:
     gateway = exchange.gateway
-    caller = exchange.caller = await gateway.authenticator.identify(extract_credential(websocket))
+    address = websocket.client.host if websocket.client else None
+    caller = exchange.caller = await gateway.authenticator.identify(
+        extract_credential(websocket), address
+    )
     await gateway.authenticator.authorize(caller, Scope.SUBMIT)
     streaming = aclosing(gateway.streams.annotate(_receive_requests(websocket), caller))
     async with while_authorized(gateway.authenticator, caller), streaming as events:

@@ -12,18 +12,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
-from urllib.parse import unquote
 
 import grpc
 from circumplex.v1 import annotation_pb2, jobs_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from service.auth.api_key import parse_credential
 from service.auth.audit_log import INTERRUPTED, OK, REFUSAL_STATUSES, AuditEntry
-from service.domain.caller import Caller, Scope
+from service.domain.caller import Caller, Scope, address_id
 from service.errors import (
     CircumplexError,
     GatewayDraining,
@@ -33,6 +30,7 @@ from service.errors import (
 )
 from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import ShutdownPhase
+from service.gateway.rpc.call_limits import LOCAL_CLIENT, CallLimits, parse_peer_address
 from service.gateway.rpc.status import status_of
 from service.jobs.record import is_job_id
 from service.telemetry.logs import TRACE_ID, trace_id_of
@@ -45,8 +43,6 @@ READ_ACTIONS: Final = frozenset({"get_job", "list_jobs", "watch_job", "get_resul
 """Actions that change nothing, which the scope `read` allows."""
 AUDITED_READ_ACTIONS: Final = frozenset({"get_result"})
 """Read actions that the audit log records all the same."""
-REFLECTION_SERVICE_NAMES: Final = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
-"""v1 has the messages of v1alpha, the version that the library provides."""
 TRACE_METADATA_KEY: Final = "x-trace-id"
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -86,33 +82,17 @@ def list_methods(service: ServiceDescriptor) -> Iterator[RpcMethod]:
         )
 
 
-def create_reflection_handlers() -> list[grpc.GenericRpcHandler]:
-    """Make the handlers of server reflection, under both its names."""
-    service_names = (
-        ANNOTATION_SERVICE.full_name,
-        JOB_SERVICE.full_name,
-        health.SERVICE_NAME,
-        reflection.SERVICE_NAME,
-    )
-    servicer: Any = reflection.aio.ReflectionServicer(service_names)
-    method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    return [
-        grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
-        for name in REFLECTION_SERVICE_NAMES
-    ]
-
-
 class CallContext:
     """One call, from its metadata to its status."""
 
-    def __init__(self, method: RpcMethod, gateway: GatewayContext, context: Any) -> None:
+    def __init__(
+        self, method: RpcMethod, gateway: GatewayContext, limits: CallLimits, context: Any
+    ) -> None:
         self._method = method
         self._gateway = gateway
+        self._limits = limits
         self._context = context
+        self._address = parse_peer_address(context.peer())
         self._caller: Caller | None = None
         self._error: CircumplexError | None = None
         self._status: grpc.StatusCode | None = None
@@ -120,12 +100,18 @@ class CallContext:
         self.job_id = ""
 
     async def serve(self, handler: Callable[[Caller], Awaitable[T]]) -> T:
-        """Run `handler` for the authorised caller; an error ends the call with its status."""
+        """Run `handler` for the authorised caller; an error ends the call with its status.
+
+        No message has been read before: a call without a key, or too many, costs none.
+        """
         TRACE_ID.set(trace_id_of(self._metadata_value("traceparent", "")))
         self._context.set_trailing_metadata(self._trace_metadata)
         started = time.perf_counter()
         try:
-            result = await handler(await self._authorize())
+            with self._limits.call_of_address(address_id(self._address) or LOCAL_CLIENT):
+                caller = await self._authorize()
+                with self._limits.call_of_key(caller):
+                    result = await handler(caller)
             self._status = grpc.StatusCode.OK
             return result
         except CircumplexError as error:
@@ -166,7 +152,7 @@ class CallContext:
     async def _authorize(self) -> Caller:
         if self._gateway.shutdown.has_reached(ShutdownPhase.CLOSING):
             raise GatewayDraining
-        caller = await self._gateway.authenticator.identify(self._credential())
+        caller = await self._gateway.authenticator.identify(self._credential(), self._address)
         self._caller = caller
         await self._gateway.authenticator.authorize(caller, self._method.scope)
         return caller
@@ -218,14 +204,6 @@ class CallContext:
             key_id=self._caller.owner if self._caller else None,
             key_name=self._caller.name if self._caller else None,
             job_id=self.job_id if is_job_id(self.job_id) else None,
-            client=parse_peer_address(self._context.peer()),
+            client=self._address,
             detail=self._error.detail if self._error and is_refused else None,
         )
-
-
-def parse_peer_address(peer: str) -> str | None:
-    """Return the address in gRPC's name of a peer: `ipv4:127.0.0.1:51762`, `ipv6:[::1]:51762`."""
-    kind, _, address = unquote(peer).partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return None
-    return address.rpartition(":")[0].strip("[]")

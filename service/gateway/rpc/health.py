@@ -11,7 +11,7 @@ import logging
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import ShutdownPhase
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 HealthResponse = health_pb2.HealthCheckResponse
 
 
-class GatewayHealthServicer(health_pb2_grpc.HealthServicer):
+class GatewayHealthServicer:
     """Methods of grpc.health.v1.Health; NOT_SERVING once the shutdown is announced."""
 
     def __init__(self, gateway: GatewayContext) -> None:
@@ -37,13 +37,13 @@ class GatewayHealthServicer(health_pb2_grpc.HealthServicer):
         self._is_serving = dict.fromkeys(SERVICE_DEPENDENCIES, False)
         self._changed = asyncio.Event()
 
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
-        """Return the status of a service."""
+    async def check(self, request: Any, context: Any) -> None:
+        """Send the status of a service."""
         if request.service not in SERVICE_DEPENDENCIES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        return HealthResponse(status=self._status(request.service))
+        await context.write(HealthResponse(status=self._status(request.service)))
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
+    async def watch(self, request: Any, context: Any) -> None:
         """Send the status of a service, now and whenever it changes."""
         last_sent: Any = None
         while True:

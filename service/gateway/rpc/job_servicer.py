@@ -88,7 +88,7 @@ class JobServicer:
     ) -> AsyncGenerator[wire.WatchJobResponse]:
         """Yield the job now, at changes, some of them combined, and at its end."""
         gateway = self._gateway
-        with gateway.subscriber_limiter.slot(gateway.settings.max_subscribers):
+        with gateway.subscriber_limiter.subscription(caller, gateway.settings):
             record = await jobs.find_job(gateway, caller, request.job_id)
             async with aclosing(watch_job(gateway, caller, record.id)) as events:
                 async for event in events:

@@ -14,19 +14,17 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from service.errors import GrpcServerNotStarted
 from service.gateway.context import GatewayContext
+from service.gateway.freed_memory import return_freed_memory
 from service.gateway.lifecycle import OVERDUE_GRACE_SECONDS, ShutdownPhase, ShutdownState
 from service.gateway.rpc.annotation_servicer import AnnotationServicer
-from service.gateway.rpc.call_context import (
-    ANNOTATION_SERVICE,
-    JOB_SERVICE,
-    create_reflection_handlers,
-)
+from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
+from service.gateway.rpc.call_limits import CallLimits
 from service.gateway.rpc.health import GatewayHealthServicer
 from service.gateway.rpc.job_servicer import JobServicer
+from service.gateway.rpc.keyless_handlers import create_health_handler, create_reflection_handlers
 from service.gateway.rpc.method_handlers import InFlightCalls, create_service_handler
 from service.gateway.rpc.transport import PingLimits, channel_options, load_server_credentials
 from service.settings import Settings
@@ -54,30 +52,44 @@ async def serve_grpc(
     Raises: GrpcServerNotStarted.
     """
     settings, calls, health = gateway.settings, InFlightCalls(), GatewayHealthServicer(gateway)
-    server: Any = grpc.aio.server(
-        options=channel_options(settings, ping_limits), maximum_concurrent_rpcs=settings.max_calls
-    )
-    server.add_generic_rpc_handlers(_create_handlers(gateway, calls))
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)  # pyright: ignore[reportUnknownMemberType]  # generated without types
+    server: Any = grpc.aio.server(options=channel_options(settings, ping_limits))
+    limits = CallLimits(settings)
+    server.add_generic_rpc_handlers(_create_handlers(gateway, calls, health, limits))
     bound_port = _bind(server, settings, settings.grpc_port if port is None else port)
     await server.start()
     health_task = asyncio.create_task(health.poll_until_shutdown(), name="gRPC health")
     stop_task = asyncio.create_task(_stop_when_drained(server, gateway.shutdown, calls))
+    background_tasks = [
+        asyncio.create_task(limits.connections.run(bound_port), name="connections"),
+        asyncio.create_task(return_freed_memory(), name="freed memory"),
+    ]
     try:
         yield bound_port
     finally:
         gateway.shutdown.request(ShutdownPhase.CLOSING)
         await stop_task
         await health_task
+        for task in background_tasks:
+            task.cancel()
 
 
-def _create_handlers(gateway: GatewayContext, calls: InFlightCalls) -> list[grpc.GenericRpcHandler]:
+def _create_handlers(
+    gateway: GatewayContext,
+    calls: InFlightCalls,
+    health: GatewayHealthServicer,
+    limits: CallLimits,
+) -> list[grpc.GenericRpcHandler]:
+    servicers = {
+        ANNOTATION_SERVICE: AnnotationServicer(gateway.streams),
+        JOB_SERVICE: JobServicer(gateway),
+    }
     return [
-        create_service_handler(
-            ANNOTATION_SERVICE, AnnotationServicer(gateway.streams), gateway, calls
+        *(
+            create_service_handler(service, servicer, gateway, limits, calls)
+            for service, servicer in servicers.items()
         ),
-        create_service_handler(JOB_SERVICE, JobServicer(gateway), gateway, calls),
-        *create_reflection_handlers(),
+        create_health_handler(health, limits),
+        *create_reflection_handlers(limits),
     ]
 
 

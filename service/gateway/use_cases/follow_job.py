@@ -47,6 +47,7 @@ async def watch_job(
 
 async def wait_for_job_end(
     gateway: GatewayContext,
+    caller: Caller,
     record: JobRecord,
     *,
     max_seconds: float,
@@ -57,11 +58,11 @@ async def wait_for_job_end(
     Returns early when the client disconnects or the gateway stops. An outage of the queue is
     waited out.
 
-    Raises: TooManySubscribers. JobUnknown: the job was deleted.
+    Raises: TooManySubscribers, QuotaExceeded. JobUnknown: the job was deleted.
     """
     deadline = time.monotonic() + max_seconds
     shutdown, closing = gateway.shutdown, ShutdownPhase.CLOSING
-    with gateway.subscriber_limiter.slot(gateway.settings.max_subscribers):
+    with gateway.subscriber_limiter.subscription(caller, gateway.settings):
         while not (
             record.state.is_final or shutdown.has_reached(closing) or time.monotonic() > deadline
         ):

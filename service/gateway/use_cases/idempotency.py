@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Fingerprint:
-    """SHA-256 of a submission: its options and the bytes of its clip."""
+    """SHA-256 of a submission: the bytes of its clip, and its options."""
 
-    def __init__(self, options: SubmissionOptions) -> None:
-        self._hash = hashlib.sha256(options.to_canonical_json().encode() + b"\n")
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
 
     async def pass_through(self, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Pass the content through, hashing its bytes."""
@@ -45,9 +45,10 @@ class Fingerprint:
             self._hash.update(chunk)
             yield chunk
 
-    def hexdigest(self) -> str:
-        """The fingerprint of the bytes so far, in hex."""
-        return self._hash.hexdigest()
+    def hexdigest(self, options: SubmissionOptions) -> str:
+        """The fingerprint of the bytes so far and of the options, in hex."""
+        parts = (self._hash.hexdigest(), options.to_canonical_json())
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @asynccontextmanager

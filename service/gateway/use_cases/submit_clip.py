@@ -54,7 +54,8 @@ async def submit_clip(
 ) -> SubmitOutcome:
     """Store a clip and queue its job.
 
-    Args: declared_bytes: the size that the client declares, 0 if unknown.
+    Args: options: those of the request's head; the upload may hold more, behind the clip.
+        declared_bytes: the size that the client declares, 0 if unknown.
     Raises: RequestError: the request is at fault. ServiceError: no capacity, or the queue or the
         store is unavailable.
     """
@@ -72,10 +73,10 @@ async def _replay(
     gateway: GatewayContext, options: SubmissionOptions, upload: Upload, prior: PriorSubmission
 ) -> SubmitOutcome:
     """The prior job, if the upload has the same fingerprint; nothing is stored."""
-    fingerprint = Fingerprint(options)
+    fingerprint = Fingerprint()
     async for _ in fingerprint.pass_through(upload.content):
         pass
-    digest = fingerprint.hexdigest()
+    digest = fingerprint.hexdigest(_complete_options(options, upload))
     record = await replayed_job(gateway.job_queue, prior.job_id, digest, prior.fingerprint)
     return SubmitOutcome(record=record, is_replayed=True)
 
@@ -88,9 +89,12 @@ async def _store_and_enqueue(
     reservation: Reservation | None,
 ) -> SubmitOutcome:
     """Store the clip, queue its job, and resolve a race for the idempotency key."""
-    fingerprint = Fingerprint(options)
-    record = await _store_clip(gateway, caller, options, upload, fingerprint)
-    digest = fingerprint.hexdigest()
+    fingerprint = Fingerprint()
+    job_id = new_job_id()
+    size_bytes = await _store_clip(gateway, job_id, upload, fingerprint)
+    options = _complete_options(options, upload)
+    record = _make_record(job_id, caller, options, upload, size_bytes)
+    digest = fingerprint.hexdigest(options)
     if reservation is not None:
         reservation = reservation.with_fingerprint(digest)
     receipt = await _enqueue(gateway, caller, record, reservation)
@@ -103,23 +107,30 @@ async def _store_and_enqueue(
     return SubmitOutcome(record=earlier, is_replayed=True)
 
 
+def _complete_options(options: SubmissionOptions, upload: Upload) -> SubmissionOptions:
+    """The options of the request, with those beside the clip."""
+    return options if upload.read_options is None else upload.read_options()
+
+
 async def _store_clip(
-    gateway: GatewayContext,
-    caller: Caller,
-    options: SubmissionOptions,
-    upload: Upload,
-    fingerprint: Fingerprint,
-) -> JobRecord:
-    """Stream the clip into the blob store; returns the record of its future job."""
+    gateway: GatewayContext, job_id: str, upload: Upload, fingerprint: Fingerprint
+) -> int:
+    """Stream the clip of a future job into the blob store; returns its bytes."""
     started = time.perf_counter()
-    job_id = new_job_id()
     content = _limit_to_capacity(gateway, fingerprint.pass_through(upload.content))
     size_bytes = await gateway.store.put(clip_key(job_id), content)
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
+    return size_bytes
+
+
+def _make_record(
+    job_id: str, caller: Caller, options: SubmissionOptions, upload: Upload, size_bytes: int
+) -> JobRecord:
     return JobRecord(
         id=job_id,
         owner=caller.owner,
+        client_id=caller.address_id,
         priority=options.priority,
         filename=upload.filename,
         media_type=upload.media_type,

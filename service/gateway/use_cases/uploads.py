@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
+from service.domain.options import SubmissionOptions
 from service.errors import ClipEmpty, ClipTooLarge, GatewayDraining, UploadInterrupted
 from service.gateway.lifecycle import ShutdownPhase, ShutdownState
 from service.settings import Settings
@@ -29,7 +30,11 @@ class Upload:
     filename: str | None
     media_type: str
     content: AsyncIterator[bytes]
-    """Bytes; reading raises ClipEmpty, ClipTooLarge, UploadInterrupted or RequestInvalid."""
+    """Bytes; reading raises ClipEmpty, ClipTooLarge, UploadInterrupted, FormTooLarge or
+    RequestInvalid."""
+    read_options: Callable[[], SubmissionOptions] | None = None
+    """Returns the options, those beside the clip included, once `content` has been read without
+    an error. None: there are none beside the clip."""
 
 
 def is_clip_media_type(media_type: str) -> bool:

@@ -87,18 +87,20 @@ class LeaseManager:
         async with connect_redis(settings.redis_url) as redis:
             yield cls(redis, settings)
 
-    async def claim(self, *, only_lost: bool = False) -> ClaimOutcome:
+    async def claim(self, *, only_lost: bool = False, only_newcomers: bool = False) -> ClaimOutcome:
         """Claim a job whose lease has ended, else the next queued one.
 
-        Args: only_lost: claim no queued job.
+        Args: only_lost: claim no queued job. only_newcomers: claim only a queued job of a client
+            that runs none.
         """
-        limit = self._settings.max_attempts
+        limit, max_running = self._settings.max_attempts, self._settings.max_running_jobs_per_client
         exhausted = AttemptsExhausted(f"{limit} workers were lost while they worked on it")
         exhausted_jobs, lost, fields = await self._database.run_script(
             "claim",
             *(self._worker_id, uuid4().hex, self._settings.lease_seconds, limit),
             *(exhausted.code, exhausted.detail),
             *(self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds, int(only_lost)),
+            *(-1 if max_running is None else max_running, int(only_newcomers)),
         )
         found = dict(zip(fields[::2], fields[1::2], strict=True))
         claim = Claim(record=record_from_fields(found)) if found else None

@@ -22,6 +22,8 @@ from service.telemetry.metrics import Metrics
 
 EMPTY_QUEUE_POLL_SECONDS: Final = 0.1
 """Interval at which an empty queue is polled."""
+RESERVED_SLOTS_POLL_SECONDS: Final = 0.5
+"""Interval at which the queue is polled for clients without a running job, beyond the slots."""
 OUTAGE_POLL_SECONDS: Final = 1.0
 """Longest interval at which an unavailable queue or dependency is polled."""
 
@@ -41,6 +43,9 @@ ReadinessCheck = Callable[[], Awaitable[bool]]
 
 class Consumer:
     """Consumer of the queue with `worker_concurrency` concurrent attempts.
+
+    `worker_reserved_slots` more are for clients that run no job at any worker: jobs of one client
+    that take long do not stop the others.
 
     After an attempt that found a dependency unavailable, queued jobs are claimed only once
     `is_ready` returns true: they keep their deferrals. Jobs that have lost their worker are
@@ -73,7 +78,7 @@ class Consumer:
         try:
             while not stop.is_set():
                 pause = await self._claim_jobs()
-                busy = self._attempts if len(self._attempts) >= self._slots else ()
+                busy = self._attempts if self._is_busy else ()
                 await asyncio.wait(
                     (stopping, *busy), timeout=pause, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -83,8 +88,22 @@ class Consumer:
             await self._cancel_attempts()
 
     @property
-    def _slots(self) -> int:
-        return self._settings.worker_concurrency
+    def _is_busy(self) -> bool:
+        return len(self._attempts) >= self._settings.worker_concurrency
+
+    @property
+    def _has_free_slot(self) -> bool:
+        """True if there is a slot, be it a reserved one."""
+        settings = self._settings
+        slots = settings.worker_concurrency + settings.worker_reserved_slots
+        return len(self._attempts) < slots
+
+    @property
+    def _poll_seconds(self) -> float:
+        """Interval at which the queue is polled when there was no job to claim."""
+        if self._must_check_readiness:
+            return self._readiness_poll_seconds
+        return RESERVED_SLOTS_POLL_SECONDS if self._is_busy else EMPTY_QUEUE_POLL_SECONDS
 
     @property
     def _readiness_poll_seconds(self) -> float:
@@ -94,21 +113,19 @@ class Consumer:
     async def _claim_jobs(self) -> float | None:
         """Claim jobs for all free slots; returns the seconds to wait before the next poll."""
         try:
-            while len(self._attempts) < self._slots:
+            while self._has_free_slot:
                 self._must_check_readiness = (
                     self._must_check_readiness and not await self._is_ready()
                 )
-                claimed = await self._lease_manager.claim(only_lost=self._must_check_readiness)
+                claimed = await self._lease_manager.claim(
+                    only_lost=self._must_check_readiness, only_newcomers=self._is_busy
+                )
                 self._report_lost_attempts(claimed)
                 if self._is_queue_unavailable:
                     log.info("the queue is available again")
                     self._is_queue_unavailable = False
                 if claimed.claim is None:
-                    return (
-                        self._readiness_poll_seconds
-                        if self._must_check_readiness
-                        else EMPTY_QUEUE_POLL_SECONDS
-                    )
+                    return self._poll_seconds
                 self._start_attempt(claimed.claim)
         except QueueUnavailable as error:
             if not self._is_queue_unavailable:

@@ -28,8 +28,8 @@ class Http2Connection:
     received_kinds: list[int] = field(default_factory=list[int])
 
     @classmethod
-    async def connect(cls, port: int) -> Self:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def connect(cls, port: int, *, address: str = "127.0.0.1") -> Self:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
         connection = cls(reader=reader, writer=writer)
         with suppress(ConnectionError):
             writer.write(PREFACE)

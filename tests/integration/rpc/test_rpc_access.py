@@ -19,7 +19,7 @@ from service.auth.key_store import ApiKeyStore
 from service.domain.caller import CallerQuotas, Scope
 from service.errors import AccessModeUnset
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.call_context import parse_peer_address
+from service.gateway.rpc.call_limits import parse_peer_address
 from service.jobs.record import new_job_id
 from service.settings import Settings
 from tests.integration.auth.key_requests import create_token

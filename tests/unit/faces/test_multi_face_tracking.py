@@ -10,7 +10,6 @@ import pytest
 
 from service.faces.detections import FaceFinder, MeshTrackerSnapshot, TrackedDetection
 from service.faces.finder import open_face_finder
-from service.faces.mesh_tracker import DETECTION_INTERVAL_PICTURES
 from service.serialization import decode, encode
 from service.settings import Settings
 from training.synthetic.group_scene import GroupScene, MotionPath, SceneActor
@@ -47,7 +46,7 @@ def count_tracks_by_actor(
     )
     tracks: dict[int, Counter[int]] = defaultdict(Counter)
     for step in range(round(seconds * RATE_HZ)):
-        faces = face_finder.find(scene.render_frame(step / RATE_HZ))
+        faces = face_finder.find(scene.render_frame(step / RATE_HZ), step / RATE_HZ)
         assert len({face.track for face in faces}) == len(faces)
         for face in faces:
             tracks[nearest_actor(face, roles, step / RATE_HZ)][face.track] += 1
@@ -111,10 +110,10 @@ def test_shot_change_to_another_face_starts_another_track() -> None:
 
 def test_new_face_is_found_beside_a_tracked_one() -> None:
     roles = {ANNE: stand_at(0.3), BEN: absent_between(stand_at(0.7), 0.0, 1.0)}
-    seconds = 1.0 + 2 * DETECTION_INTERVAL_PICTURES / RATE_HZ
+    seconds = 3.0
     tracks = count_tracks_by_actor(roles, seconds, make_finder())
     assert single_track_of(tracks[ANNE], min_count=round(seconds * RATE_HZ)) == 1
-    assert single_track_of(tracks[BEN], min_count=DETECTION_INTERVAL_PICTURES) == 2
+    assert single_track_of(tracks[BEN], min_count=18) == 2
 
 
 def test_largest_faces_are_tracked_over_the_limit_and_crowding_is_flagged() -> None:
@@ -129,9 +128,9 @@ def test_largest_faces_are_tracked_over_the_limit_and_crowding_is_flagged() -> N
 def test_much_larger_face_replaces_the_smallest_track() -> None:
     roles = {ANNE: stand_at(0.2, 0.18), BEN: absent_between(stand_at(0.65, 0.34), 0.0, 1.0)}
     only = make_finder(max_faces=1)
-    tracks = count_tracks_by_actor(roles, 1.0 + 2 * DETECTION_INTERVAL_PICTURES / RATE_HZ, only)
+    tracks = count_tracks_by_actor(roles, 3.0, only)
     assert tracks[ANNE].total() >= RATE_HZ
-    assert single_track_of(tracks[BEN], min_count=DETECTION_INTERVAL_PICTURES) == 2
+    assert single_track_of(tracks[BEN], min_count=18) == 2
     assert only.is_crowded
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from service.errors import TooManySubscribers
+from service.domain.caller import ANONYMOUS
+from service.errors import QuotaExceeded, TooManySubscribers
 from service.gateway.lifecycle import (
     ShutdownPhase,
     ShutdownState,
@@ -65,8 +67,15 @@ async def test_a_requested_phase_begins_at_once_but_not_the_next() -> None:
 
 def test_subscribers_above_the_limit_are_refused_until_one_leaves() -> None:
     limiter = SubscriberLimiter()
-    with limiter.slot(1), pytest.raises(TooManySubscribers), limiter.slot(1):
-        pass
-    with limiter.slot(1):
-        assert limiter.count == 1
+    settings = Settings(max_subscribers=2, max_subscribers_per_client=1)
+    callers = [replace(ANONYMOUS, address_id=f"address:192.0.2.{each}") for each in range(3)]
+    with limiter.subscription(callers[0], settings):
+        with pytest.raises(QuotaExceeded), limiter.subscription(callers[0], settings):
+            pass
+        with limiter.subscription(callers[1], settings):
+            with pytest.raises(TooManySubscribers), limiter.subscription(callers[2], settings):
+                pass
+            assert limiter.count == 2
+        with limiter.subscription(callers[2], settings):
+            pass
     assert limiter.count == 0

@@ -251,6 +251,45 @@ async def test_idle_stream_is_ended(make_harness: HarnessFactory) -> None:
             pass
 
 
+@pytest.mark.parametrize("empty_chunks", [0, 10**6])
+async def test_a_stream_that_never_sends_media_is_ended_early(
+    make_harness: HarnessFactory, empty_chunks: int
+) -> None:
+    """Messages without media do not keep it open."""
+    harness = make_harness(stream_first_frame_seconds=0.2)
+    never = asyncio.Event()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        media = wire.ContainerMedia()
+        yield wire.StreamingAnnotateRequest(config=wire.StreamConfig(container=media))
+        for _ in range(empty_chunks):
+            await asyncio.sleep(0.01)
+            yield wire.StreamingAnnotateRequest(container=wire.ContainerChunk(data=b""))
+        await never.wait()
+
+    with pytest.raises(StreamIdle, match="no frame"):
+        async for _ in harness.annotate(requests()):
+            pass
+
+
+async def test_a_stream_with_a_frame_may_be_silent_for_longer(
+    make_harness: HarnessFactory,
+) -> None:
+    harness = make_harness(stream_first_frame_seconds=0.2, stream_idle_seconds=0.6)
+    never = asyncio.Event()
+
+    async def requests() -> AsyncIterator[wire.StreamingAnnotateRequest]:
+        yield config_request()
+        yield frame_request(0)
+        await never.wait()
+
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(StreamIdle, match="no message"):
+        async for _ in harness.annotate(requests()):
+            pass
+    assert asyncio.get_running_loop().time() - started >= 0.6
+
+
 async def test_stream_over_the_limit_is_refused_with_retry_after(
     make_harness: HarnessFactory,
 ) -> None:

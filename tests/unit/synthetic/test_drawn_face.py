@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.domain.array_types import UInt8Array
-from service.faces.tflite import DETECTOR_FILE, FaceNetwork
+from service.faces.tflite import SHORT_RANGE_FILE, FaceNetwork
 from training.synthetic.acting import compute_expressions
 from training.synthetic.actor import Actor
 from training.synthetic.expression import Expression
@@ -25,7 +25,7 @@ FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
 def face_score(image: UInt8Array) -> float:
     """Return the best score of the short-range face detector on the image."""
-    network = FaceNetwork(FACE_MODELS, DETECTOR_FILE, ["classificators"])
+    network = FaceNetwork(FACE_MODELS, SHORT_RANGE_FILE, ["classificators"])
     side = max(image.shape[:2])
     padded = np.zeros((side, side, 3), np.uint8)
     padded[: image.shape[0], : image.shape[1]] = image

@@ -3,10 +3,11 @@
 --   job:<id>                    hash: the record
 --   events:<id>                 stream: changes of the job, the newest 256
 --   index:<owner>[:<state>[:<error code>]]   sorted set of ids by creation time; owner * is all
---   waiting:<priority>:<owner>  sorted set of ids by creation time: jobs ready to be claimed
---   owners:<priority>           sorted set of the owners of waiting jobs, by work received
---   work                        hash: work received by an owner, seconds, on the virtual clock
---   virtual_time                string: work received by the owner that was served last
+--   waiting:<priority>:<client> sorted set of ids by creation time: jobs ready to be claimed
+--   owners:<priority>           sorted set of the clients of waiting jobs, by work received
+--   running:<client>            sorted set of running ids; a client is an owner, or an address without key
+--   work                        hash: work received by a client, seconds, on the virtual clock
+--   virtual_time                string: least work received by a client that waited when one was served
 --   leases                      sorted set of running ids by the time when their lease ends
 --   delayed                     sorted set of ids by the time when they are queued again
 --   expiry, clip_expiry         sorted sets of ended ids by the time when job or clip expires
@@ -24,6 +25,8 @@ local ALL_OWNERS = '*'
 local PRIORITIES = {'interactive', 'bulk'}
 -- Work charged for a job when it is claimed, in seconds; corrected when it ends.
 local EXPECTED_WORK = 1
+-- Work by which a client's interactive jobs may be ahead of the bulk jobs of the others, in seconds.
+local INTERACTIVE_LEAD = 60
 
 local function key(...)
     return table.concat({KEYS[1], ...}, ':')
@@ -100,51 +103,89 @@ end
 
 -- Scheduling ---------------------------------------------------------------------------------
 
--- Charge an owner for work: the owner that has received least is served next.
-local function charge(owner, seconds)
-    local work = redis.call('HINCRBYFLOAT', key('work'), owner, format_number(seconds))
+-- The client of a job, by which work is shared: the address of a caller without a key, else the owner.
+local function client_of(id)
+    local owner, client = read(id, 'owner', 'client_id')
+    return client or owner
+end
+
+-- Charge a client for work: the one that has received least is served next.
+local function charge(client, seconds)
+    local work = redis.call('HINCRBYFLOAT', key('work'), client, format_number(seconds))
     for _, priority in ipairs(PRIORITIES) do
-        redis.call('ZADD', key('owners', priority), 'XX', work, owner)
+        redis.call('ZADD', key('owners', priority), 'XX', work, client)
     end
 end
 
 local function enqueue(id)
-    local owner, priority, created = read(id, 'owner', 'priority', 'created_at')
-    redis.call('ZADD', key('waiting', priority, owner), created, id)
-    if not redis.call('ZSCORE', key('owners', priority), owner) then
-        local work = tonumber(redis.call('HGET', key('work'), owner) or 0)
-        -- An owner without jobs accumulates no credit.
+    local priority, created = read(id, 'priority', 'created_at')
+    local client = client_of(id)
+    redis.call('ZADD', key('waiting', priority, client), created, id)
+    if not redis.call('ZSCORE', key('owners', priority), client) then
+        local work = tonumber(redis.call('HGET', key('work'), client) or 0)
+        -- A client without jobs accumulates no credit.
         work = math.max(work, tonumber(redis.call('GET', key('virtual_time')) or 0))
-        redis.call('HSET', key('work'), owner, format_number(work))
-        redis.call('ZADD', key('owners', priority), format_number(work), owner)
+        redis.call('HSET', key('work'), client, format_number(work))
+        for _, each in ipairs(PRIORITIES) do
+            redis.call('ZADD', key('owners', each), 'XX', format_number(work), client)
+        end
+        redis.call('ZADD', key('owners', priority), format_number(work), client)
     end
 end
 
 -- Remove a job from the waiting, the delayed and the leased jobs.
 local function unschedule(id)
-    local owner, priority = read(id, 'owner', 'priority')
-    local waiting = key('waiting', priority, owner)
+    local priority, client = read(id, 'priority'), client_of(id)
+    local waiting = key('waiting', priority, client)
     redis.call('ZREM', waiting, id)
     if redis.call('EXISTS', waiting) == 0 then
-        redis.call('ZREM', key('owners', priority), owner)
+        redis.call('ZREM', key('owners', priority), client)
     end
     redis.call('ZREM', key('delayed'), id)
     redis.call('ZREM', key('leases'), id)
+    redis.call('ZREM', key('running', client), id)
 end
 
--- Remove and return the next waiting job: interactive ones first, owners in fair shares.
-local function pop_waiting()
-    for _, priority in ipairs(PRIORITIES) do
-        local first = redis.call('ZRANGE', key('owners', priority), 0, 0, 'WITHSCORES')
-        if first[1] then
-            local owner, work = first[1], first[2]
-            local id = redis.call('ZRANGE', key('waiting', priority, owner), 0, 0)[1]
-            unschedule(id)
-            redis.call('SET', key('virtual_time'), work)
-            charge(owner, EXPECTED_WORK)
-            return id
-        end
+-- Forget the shares of work once no job waits or runs.
+local function forget_work_if_idle()
+    if redis.call('EXISTS', key('owners', 'interactive'), key('owners', 'bulk'), key('leases'), key('delayed')) == 0 then
+        redis.call('DEL', key('work'), key('virtual_time'))
     end
+end
+
+-- The client that is served next at a priority, and the work that it has received. Skips clients
+-- that run `max_running` jobs already (-1: no limit); there are at most as many as running jobs.
+local function next_client(priority, max_running)
+    local place = 0
+    while true do
+        local found = redis.call('ZRANGE', key('owners', priority), place, place, 'WITHSCORES')
+        if not found[1] then
+            return nil
+        end
+        if max_running < 0 or redis.call('ZCARD', key('running', found[1])) < max_running then
+            return found[1], tonumber(found[2])
+        end
+        place = place + 1
+    end
+end
+
+-- Remove and return the next waiting job, clients in fair shares. Interactive jobs come first,
+-- unless their client has received INTERACTIVE_LEAD more than the next client of bulk jobs.
+local function pop_waiting(max_running)
+    local client, work = next_client('interactive', max_running)
+    local bulk_client, bulk_work = next_client('bulk', max_running)
+    local priority = 'interactive'
+    if not client or bulk_client and work > bulk_work + INTERACTIVE_LEAD then
+        client, priority = bulk_client, 'bulk'
+    end
+    if not client then
+        return nil
+    end
+    local id = redis.call('ZRANGE', key('waiting', priority, client), 0, 0)[1]
+    unschedule(id)
+    redis.call('SET', key('virtual_time'), format_number(math.min(work or bulk_work, bulk_work or work)))
+    charge(client, EXPECTED_WORK)
+    return id
 end
 
 -- The limit that another job of this owner would exceed, if any. -1: no limit.
@@ -189,13 +230,14 @@ end
 
 -- Ending jobs -----------------------------------------------------------------------------------------
 
--- End a job: charge its owner for the work, and set when the clip and the job expire.
+-- End a job: charge its client for the work, and set when the clip and the job expire.
 local function finish(id, state, now, clip_seconds, job_seconds, code)
-    local owner, started = read(id, 'owner', 'attempt_started_at')
+    local started = read(id, 'attempt_started_at')
     if read(id, 'state') == 'running' then
-        charge(owner, now - tonumber(started or now) - EXPECTED_WORK)
+        charge(client_of(id), now - tonumber(started or now) - EXPECTED_WORK)
     end
     unschedule(id)
+    forget_work_if_idle()
     local expires = format_number(now + job_seconds)
     redis.call('HSET', key('job', id), 'finished_at', format_number(now), 'expires_at', expires)
     redis.call('ZADD', key('expiry'), expires, id)

@@ -188,7 +188,7 @@ async def recorded() -> AsyncGenerator[RecordedServer]:
 
 
 def make_post(body: bytes) -> bytes:
-    return b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 @asynccontextmanager
