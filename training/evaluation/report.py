@@ -29,6 +29,7 @@ from training.evaluation.report_provenance import (
     describe_machine,
     hash_weight_files,
     read_dataset_spec,
+    read_recorded_comparisons,
 )
 from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.run_metrics import (
@@ -135,16 +136,23 @@ def _compare_runs(
     others: list[TrainingRun],
     ablated: list[TrainingRun],
 ) -> dict[str, Any]:
-    """Build the entries `seeds` and `ablations`; empty without annotations."""
+    """Build the entries `seeds`, `ablations` and `comparisons`; empty without annotations.
+
+    Without other runs, those of an earlier report on the same weights and data are kept, and
+    `comparisons` is "recorded".
+    """
     if metrics is None:
-        return {"seeds": None, "ablations": {}}
+        return {"seeds": None, "ablations": {}, "comparisons": None}
+    if not others and not ablated:
+        return read_recorded_comparisons(run, estimator.split, estimator.fingerprint)
     full = [
         _build_scored_run(run, metrics),
         *(_score_run(estimator, other, run) for other in others),
     ]
     seeds = compare_seeds(full)
     measured = [_score_run(estimator, other, run) for other in ablated]
-    return {"seeds": seeds, "ablations": compare_ablations(measured, full, seeds)}
+    ablations = compare_ablations(measured, full, seeds)
+    return {"seeds": seeds, "ablations": ablations, "comparisons": "measured"}
 
 
 def _score_run(estimator: RunEstimator, run: TrainingRun, reference: TrainingRun) -> ScoredRun:

@@ -55,6 +55,31 @@ def find_uncertainty_report(run: TrainingRun) -> Path:
     return shipped if shipped.is_file() else run.folder / EVALUATION_FOLDER / UNCERTAINTY_FILE
 
 
+def read_recorded_comparisons(run: TrainingRun, split: Split, fingerprint: str) -> dict[str, Any]:
+    """Read the entries on other runs from the run's report, if it is of this data and network.
+
+    The calibration may differ: no CCC depends on it.
+    """
+    file = find_report(run)
+    report: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
+    described = (report.get("split"), report.get("data_fingerprint"), _without_calibration(report))
+    if described != (split, fingerprint, _without_calibration({"weights": hash_weight_files(run)})):
+        return {"seeds": None, "ablations": {}, "comparisons": None}
+    return {
+        "seeds": report["seeds"],
+        "ablations": report["ablations"],
+        "comparisons": "recorded" if report["seeds"] or report["ablations"] else None,
+    }
+
+
+def _without_calibration(report: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: sha256
+        for name, sha256 in report.get("weights", {}).items()
+        if name != CALIBRATION_FILE
+    }
+
+
 def read_held_out_metrics(run: TrainingRun) -> dict[str, Any] | None:
     """Read the metrics on held-out subjects, None without a report on the run's weights.
 

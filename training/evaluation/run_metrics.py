@@ -19,6 +19,7 @@ from training.evaluation.predictions import fill_gaps
 from training.evaluation.timelines import Timeline
 from training.evaluation.uncertainty_metrics import rank_correlation
 from training.metrics import compute_scores, interval_coverage
+from training.person_metrics import describe_people, sum_by_person
 from training.runs import TrainingRun
 
 
@@ -33,7 +34,7 @@ def compute_run_metrics(
         "scored": len(truth),
     }
     if not len(truth):
-        return {**frames, "folds": {}, "ensemble": None}
+        return {**frames, "folds": {}, "ensemble": None, "by_person": None}
     scored = [r.is_annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
     smoothed = _concatenate_rows([timeline.smoothed for timeline in timelines], scored)
     calibration = read_calibration(run)
@@ -53,6 +54,7 @@ def compute_run_metrics(
         **frames,
         "folds": _compute_fold_metrics(run, recordings, timelines, scored, truth),
         "ensemble": compute_ensemble_ccc(run, recordings, timelines),
+        "by_person": _describe_people(recordings, timelines, scored),
         "ensemble_smoothed": compute_scores(smoothed, truth).as_dict(),
         "as_submitted": compute_scores(submitted_values, annotated_targets).as_dict(),
         "coverage_90": interval_coverage(estimate, std, truth).as_dict(),
@@ -65,6 +67,16 @@ def compute_run_metrics(
             "subjects": calibration.subjects,
         },
     }
+
+
+def _describe_people(
+    recordings: Sequence[Recording], timelines: Sequence[Timeline], scored: Sequence[Any]
+) -> dict[str, Any]:
+    """Describe the ensemble's CCC of each person; parts and views of a person belong together."""
+    people = [recording.subject for recording in recordings]
+    estimates = [t.mean[rows] for t, rows in zip(timelines, scored, strict=True)]
+    truths = [r.targets[rows] for r, rows in zip(recordings, scored, strict=True)]
+    return describe_people(sum_by_person(people, estimates, truths))
 
 
 def compute_ensemble_ccc(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 from typing import Any
 
@@ -45,6 +45,7 @@ def write_card(
         "scored": f"{report['scored']:,}",
         "subjects": report["subjects"],
         "figures": _join_lines(_format_metric_rows(report)),
+        "people": _join_lines(_format_person_lines(report)),
         "coverage": _format_pair(_to_percent(report["coverage_90"]), "{:.1f} %"),
         "calibrated": f"{fitted.frames:,} frames of {fitted.subjects} actors",
         "uncertainty": _join_lines(_format_uncertainty_lines(uncertainty)),
@@ -96,6 +97,25 @@ def _format_metric_rows(report: EvaluationReport) -> Iterator[str]:
         yield f"| mean of {len(seeds['runs'])} seeds | {_format_cells(seeds['mean'])} |"
         yield f"| their standard deviation | {_format_cells(seeds['spread']['deviation'])} |"
         yield f"| their range | {_format_cells(seeds['spread']['range'])} |"
+
+
+def _format_person_lines(report: EvaluationReport) -> Iterator[str]:
+    people = report.get("by_person")
+    if people is None or people["deviation"] is None:
+        yield "How far the figures differ from person to person was not measured."
+        return
+    yield f"By person: the ensemble's CCC of each of the {people['people']} actors alone. It is"
+    yield "lower than that of all together, which also rewards telling actors apart. The intervals"
+    yield "are over actors (bootstrap): how much depends on who was drawn."
+    yield ""
+    yield "| of one actor | valence | arousal | mean |"
+    yield "|---|---|---|---|"
+    yield f"| mean | {_format_cells(people['mean'])} |"
+    yield f"| 95 % interval of this mean | {_format_intervals(people['mean_interval_95'])} |"
+    yield f"| standard deviation over actors | {_format_cells(people['deviation'])} |"
+    yield f"| lowest actor | {_format_cells(people['lowest'])} |"
+    yield f"| highest actor | {_format_cells(people['highest'])} |"
+    yield f"| all together, 95 % interval | {_format_intervals(people['interval_95'])} |"
 
 
 def _format_uncertainty_lines(content: bytes | None) -> Iterator[str]:
@@ -151,6 +171,10 @@ def _format_file_rows(contents: Mapping[str, bytes]) -> Iterator[str]:
 
 def _format_cells(figures: Mapping[str, float]) -> str:
     return " | ".join(f"{figures[name]:.3f}" for name in METRIC_NAMES)
+
+
+def _format_intervals(intervals: Mapping[str, Sequence[float]]) -> str:
+    return " | ".join("{:.3f} to {:.3f}".format(*intervals[name]) for name in METRIC_NAMES)
 
 
 def _format_pair(figures: Mapping[str, float], number_format: str = "{:.3f}") -> str:

@@ -53,6 +53,8 @@ training, model selection nor calibration, all recordings concatenated. CCC:
 |---|---|---|---|
 $figures
 
+$people
+
 The 90 % interval contains $coverage of the truth. It was calibrated on $calibrated.
 $uncertainty
 
@@ -77,7 +79,7 @@ Art. 5(1)(f)), with these weights or with others.
   The accuracy for any group of real people has not been measured.
 - Skin, hair, age, spectacles and voices vary at random, not as in a population.
 - One face, mostly frontal; one voice; no music, no other people.
-- The interval holds on average over such actors, not for each of them.
+- The interval holds on average over such actors, not for each of them; nor does the accuracy.
 
 ## Licence
 
