@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import grpc.aio
 import numpy as np
@@ -15,6 +15,9 @@ from circumplex.v1.annotation_pb2_grpc import AnnotationServiceStub
 
 from bench.camera_recording import RATE_HZ, CameraRecording
 from service.domain.audio_grid import SAMPLE_RATE_HZ
+
+_CHANNEL_OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
+"""The gateway is on this machine: a proxy of the environment is not meant for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ async def run_streams(
     address: str, recording: CameraRecording, *, streams: int, seconds: float
 ) -> StreamStatistics:
     """Run concurrent streams at the rate of a camera, and wait for their last results."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
         stub = AnnotationServiceStub(channel)
         # cameras are not synchronised
         starts = [number / streams / RATE_HZ for number in range(streams)]

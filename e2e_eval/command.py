@@ -15,8 +15,9 @@ from rich.console import Console
 
 from e2e_eval.clips import ClipSelection
 from e2e_eval.errors import EvaluationError
-from e2e_eval.report import build_report, list_failures, show_report
+from e2e_eval.report import build_report, list_failures, list_unjudged, show_report
 from e2e_eval.run import EvaluationPipeline
+from e2e_eval.thresholds import MIN_JUDGED_PEOPLE
 from service.errors import CircumplexError
 from service.settings import Settings
 from training.data.errors import DatasetError
@@ -59,12 +60,16 @@ def run_evaluation(
     replace_text(out / "eval.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     show_report(report, console)
     console.print(f"Written: {out / 'eval.json'}", highlight=False)
+    unjudged = ", ".join(list_unjudged(report))
+    if unjudged:
+        line = f"Not judged, fewer than {MIN_JUDGED_PEOPLE} people: {unjudged}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     failures = list_failures(report)
     for sentence in failures:
         _print_error(f"Does not hold: {sentence}")
     if failures:
         raise typer.Exit(1)
-    console.print("All thresholds hold.", style="green")
+    console.print("All targets that are judged hold.", style="green")
 
 
 @contextmanager

@@ -31,6 +31,11 @@ class ClipTruth:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def person(self) -> str:
+        """Name of the actor."""
+        return self.clip.removesuffix(f"-{self.rate}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClipEstimates:
@@ -61,6 +66,7 @@ class MatchedFrames:
     missing_rows: frames without a row in one of the two. unexpected_rows: rows without a frame.
     """
 
+    person: str
     rate: str
     truth: Float64Array
     offline: Float64Array
@@ -83,6 +89,7 @@ def match_frames(truth: ClipTruth, offline: ClipEstimates, served: ClipEstimates
     has_offline, has_served = offline_aligned.known, served_aligned.known
     is_matched = has_offline & has_served
     return MatchedFrames(
+        person=truth.person,
         rate=truth.rate,
         truth=truth.targets[is_matched],
         offline=offline_aligned.mean[is_matched],

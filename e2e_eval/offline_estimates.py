@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from e2e_eval.errors import WeightsMismatch
 from e2e_eval.frame_matching import ClipEstimates
+from service.domain.array_types import Float32Array
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     EXPORTED_MODELS,
@@ -23,12 +25,14 @@ from service.domain.model_signatures import (
     LOG_MEL,
     VISUAL_BACKBONE,
 )
+from service.domain.uncertainty import UncertaintyModel
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
 from training.data.samples import WindowGrid
 from training.data.spectra_cache import SpectraCache
+from training.evaluation.calibration import compute_timeline_std
 from training.evaluation.timelines import Timeline, TimelineEstimator
-from training.export import hash_weights, load_model
+from training.export import PROVENANCE_FILE, hash_weights, load_model
 from training.networks.log_mel import LogMel
 from training.presets import PRESETS
 from training.serving import ServedLogMel
@@ -45,6 +49,7 @@ class ExportedModels:
     fusion: nn.Module
     log_mel: LogMel
     grid: WindowGrid
+    uncertainty: UncertaintyModel
     provenance: Mapping[str, Any]
 
 
@@ -73,6 +78,7 @@ def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> Exp
         fusion=fusion,
         log_mel=log_mel,
         grid=WindowGrid(window_frames=method["window_frames"], hop_frames=method["hop_frames"]),
+        uncertainty=_read_uncertainty(repository),
         provenance=provenance,
     )
 
@@ -99,7 +105,9 @@ def estimate_offline(
             [recording], visual=exported.visual, audio=exported.audio, device=_CPU
         ):
             pass
-        return _to_estimates(estimator.estimate(folds, recording))
+        timeline = estimator.estimate(folds, recording)
+        std = compute_timeline_std(exported.uncertainty, recording, timeline)
+        return _to_estimates(timeline, std)
 
     # One thread per recording: two threads on one small network block each other.
     threads = ThreadPoolExecutor(
@@ -127,11 +135,16 @@ class _SpreadBound(nn.Module):
         return torch.stack([mean + self._side * spread for mean, spread in outputs])
 
 
-def _to_estimates(timeline: Timeline) -> ClipEstimates:
+def _read_uncertainty(repository: Path) -> UncertaintyModel:
+    document = json.loads((repository / PROVENANCE_FILE).read_text(encoding="utf-8"))
+    return UncertaintyModel.parse(document.get("calibration", {}))
+
+
+def _to_estimates(timeline: Timeline, std: Float32Array) -> ClipEstimates:
     unknown = ~timeline.known[:, None]
     return ClipEstimates(
         index=np.arange(len(timeline.times)),
         times=timeline.times,
         mean=np.where(unknown, np.nan, timeline.mean).astype(np.float64),
-        spread=np.where(unknown, np.nan, timeline.spread).astype(np.float64),
+        spread=np.where(unknown, np.nan, std).astype(np.float64),
     )

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from e2e_eval.frame_matching import ExcludedFrames, MatchedFrames
 from e2e_eval.metrics import EvaluationMetrics, compute_metrics, compute_metrics_by_rate
-from e2e_eval.thresholds import check_thresholds
+from e2e_eval.thresholds import MIN_JUDGED_PEOPLE, check_thresholds
 from e2e_eval.training_record import TrainingRecord
+from service.domain.model_signatures import TARGETS
 from training.metrics import Scores
 
 
@@ -31,10 +32,12 @@ def build_report(
         | {"by_rate": {rate: _rate_metrics(metrics) for rate, metrics in rates.items()}},
         "offline": _offline_metrics(overall),
         "difference": _to_pair(overall.difference),
+        "difference_interval_99": overall.difference_interval,
         "agreement": _agreement_metrics(overall),
         "frames": _count_frames(clips),
         "targets": {
-            "hold": all(target.holds for target in targets),
+            "hold": all(target.holds is not False for target in targets),
+            "min_people": MIN_JUDGED_PEOPLE,
             "checked": [asdict(target) for target in targets],
         },
         "provenance": dict(provenance),
@@ -43,7 +46,14 @@ def build_report(
 
 def list_failures(report: Mapping[str, Any]) -> list[str]:
     """Sentences of the failed threshold checks."""
-    return [each["sentence"] for each in report["targets"]["checked"] if not each["holds"]]
+    return [each["sentence"] for each in report["targets"]["checked"] if each["holds"] is False]
+
+
+def list_unjudged(report: Mapping[str, Any]) -> list[str]:
+    """Groups of clips with too few people to judge a target, with their number of people."""
+    unjudged = [each for each in report["targets"]["checked"] if each["holds"] is None]
+    groups = {each["sentence"].partition(":")[0]: each["people"] for each in unjudged}
+    return [f"{name} ({people})" for name, people in groups.items()]
 
 
 def show_report(report: Mapping[str, Any], console: Console) -> None:
@@ -56,6 +66,7 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
         f"in neither {left_out['in_neither']}",
         f"90 % intervals contain {report['coverage_90']:.1%} of the truth offline, "
         f"{report['end_to_end']['coverage_90']:.1%} served",
+        f"Served, by person: {_format_people(report['end_to_end'])}",
         f"Ablations, as recorded when the weights were trained: {_format_ablations(report)}",
     ]
     if report["provenance"]["weights"]["training"] == "untrained":
@@ -67,11 +78,10 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
 def _build_table(report: Mapping[str, Any]) -> Table:
     title = "CCC with the truth"
     columns = [f"{target}\n{of}" for target in "VA" for of in ("served", "offline", "difference")]
-    table = Table("rate", "clips", "frames", *columns, title=title)
+    table = Table("rate", "people", "frames", *columns, title=title)
     overall = report["end_to_end"] | {
         "offline": report["offline"],
         "difference": report["difference"],
-        "clips": report["frames"]["clips"],
         "counted": report["frames"]["counted"],
     }
     for name, row in {**report["end_to_end"]["by_rate"], "all": overall}.items():
@@ -79,8 +89,18 @@ def _build_table(report: Mapping[str, Any]) -> Table:
         for target in ("valence", "arousal"):
             cells += [f"{row[target]:.3f}", f"{row['offline'][target]:.3f}"]
             cells.append(f"{row['difference'][target]:+.3f}")
-        table.add_row(name, str(row["clips"]), str(row["counted"]), *cells)
+        people = str(row["by_person"]["people"])
+        table.add_row(name, people, str(row["counted"]), *cells)
     return table
+
+
+def _format_people(served: Mapping[str, Any]) -> str:
+    people, parts = served["by_person"], list[str]()
+    for target in TARGETS:
+        deviation = people["deviation"]
+        spread = "" if deviation is None else f" (deviation {deviation[target]:.3f})"
+        parts.append(f"{target} {people['mean'][target]:.3f}{spread}")
+    return f"mean CCC of {people['people']}: {', '.join(parts)}"
 
 
 def _format_ablations(report: Mapping[str, Any]) -> str:
@@ -98,17 +118,25 @@ def _describe_record(record: TrainingRecord) -> dict[str, Any]:
 
 
 def _served_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
-    return metrics.served.as_dict() | {"coverage_90": metrics.served_coverage.mean}
+    return metrics.served.as_dict() | {
+        "coverage_90": metrics.served_coverage.mean,
+        "interval_99": metrics.served_interval,
+        "by_person": dict(metrics.served_people),
+    }
 
 
 def _offline_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
-    return metrics.offline.as_dict() | {"coverage_90": metrics.offline_coverage.mean}
+    return metrics.offline.as_dict() | {
+        "coverage_90": metrics.offline_coverage.mean,
+        "by_person": dict(metrics.offline_people),
+    }
 
 
 def _rate_metrics(metrics: EvaluationMetrics) -> dict[str, Any]:
     return _served_metrics(metrics) | {
         "offline": _offline_metrics(metrics),
         "difference": _to_pair(metrics.difference),
+        "difference_interval_99": metrics.difference_interval,
         "agreement": _agreement_metrics(metrics),
         "clips": metrics.clips,
         "frames": metrics.frames,

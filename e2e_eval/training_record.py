@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from service.domain.uncertainty import UncertaintyModel
 from training.data.layout import Split
 from training.data.subjects import parse_source_video
 from training.evaluation.calibration import read_calibration
@@ -16,7 +17,7 @@ from training.export import hash_weights
 from training.loop.errors import RunError
 from training.loop.options import Ablation
 from training.runs import TrainingRun, open_run
-from training.serving import SpreadCalibration, build_served_models
+from training.serving import build_served_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,11 @@ def read_training_record(folder: Path, provenance: Mapping[str, Any]) -> Trainin
 
 
 def _is_exported(run: TrainingRun, provenance: Mapping[str, Any]) -> bool:
-    run_calibration = read_calibration(run)
-    calibration = SpreadCalibration(scale=run_calibration.scale, floor=run_calibration.floor)
-    models = build_served_models(run.load_networks(), calibration)
+    exported = UncertaintyModel.parse(provenance.get("calibration", {}))
+    # The provenance of results leaves the voice features of silence out.
+    if replace(read_calibration(run), silence=()) != replace(exported, silence=()):
+        return False
+    models = build_served_models(run.load_networks())
     hashes = {name: hash_weights(model) for name, model in models.items()}
     return all(
         hashes[name] == model["weights_sha256"] for name, model in provenance["models"].items()

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import REGISTRY
@@ -16,6 +17,8 @@ from service.auth.audit_log import AuditLog
 from service.auth.authenticator import Authenticator
 from service.blobstore import open_store
 from service.decoding.extractor import open_clip_extractor, open_stream_extractor
+from service.domain.clip import AnalysisEvent
+from service.domain.options import AnalysisOptions
 from service.domain.ports import Inference
 from service.gateway.context import GatewayContext
 from service.gateway.http_server.server import GatewayServer
@@ -58,13 +61,18 @@ async def open_clip_analyzer(settings: Settings, metrics: Metrics) -> AsyncGener
         connect_triton(settings, metrics) as inference,
         open_clip_extractor(settings) as extractor,
     ):
-        analyse_clip = partial(
-            analyse,
-            extractor=extractor,
-            inference=inference,
-            parameters=EstimationParameters.from_settings(settings),
-            metrics=metrics,
-        )
+
+        def analyse_clip(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+            # Read for each clip, as its provenance is: the models may have been exported again.
+            return analyse(
+                clip,
+                options,
+                extractor=extractor,
+                inference=inference,
+                parameters=EstimationParameters.from_settings(settings),
+                metrics=metrics,
+            )
+
         yield ClipAnalyzer(analyse=analyse_clip, inference=inference)
 
 

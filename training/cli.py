@@ -10,7 +10,11 @@ from rich.console import Console
 
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
-from training.evaluation.command import calibrate_command, evaluate_command
+from training.evaluation.command import (
+    calibrate_command,
+    evaluate_command,
+    uncertainty_command,
+)
 from training.export import export_repository
 from training.export_run import export_run
 from training.importers.command import import_command
@@ -30,6 +34,7 @@ app.command("cut-faces")(cut_faces_command)
 app.command("train")(train_command)
 app.command("calibrate")(calibrate_command)
 app.command("evaluate")(evaluate_command)
+app.command("uncertainty")(uncertainty_command)
 app.command("ship")(ship_command)
 app.command("reproduce")(reproduce_command)
 

@@ -13,7 +13,7 @@ from training.export import ModelProvenance, write_repository
 from training.loop.errors import RunNotServable
 from training.loop.options import Ablation
 from training.runs import TrainingRun, check_has_all_folds, open_run
-from training.serving import SpreadCalibration, build_served_models
+from training.serving import build_served_models
 
 
 def export_run(folder: Path, *, repository: Path) -> dict[str, ModelProvenance]:
@@ -28,13 +28,11 @@ def export_run(folder: Path, *, repository: Path) -> dict[str, ModelProvenance]:
         )
     check_has_all_folds(run)
     networks = run.load_networks()
-    fitted = read_calibration(run)
-    calibration = SpreadCalibration(scale=fitted.scale, floor=fitted.floor)
     return write_repository(
-        build_served_models(networks, calibration),
+        build_served_models(networks),
         repository=repository,
         origins=_build_origins(run),
-        facts=_build_metadata(run) | {"calibration": asdict(fitted)},
+        facts=_build_metadata(run) | {"calibration": asdict(read_calibration(run))},
     )
 
 

@@ -23,14 +23,15 @@ class Recipe:
     """Options of `synthesise` and `train`, and the runs to compare the full model with.
 
     dataset_options: data set to train and test on. calibration_options: data set of other actors
-    to calibrate the spread on. seed: of the full model. fold_seeds: further seeds of the folds,
-    trained on the full model's backbones, as the ablations are. full_seeds: further seeds of
-    backbones and folds.
+    to calibrate the uncertainty on; stranger_options: of yet others to measure it on. seed: of the
+    full model. fold_seeds: further seeds of the folds, trained on the full model's backbones, as
+    the ablations are. full_seeds: further seeds of backbones and folds.
     """
 
     preset: str
     dataset_options: tuple[str, ...]
     calibration_options: tuple[str, ...]
+    stranger_options: tuple[str, ...]
     training_options: tuple[str, ...]
     seed: int
     fold_seeds: tuple[int, ...]
@@ -74,6 +75,13 @@ class Recipe:
                 "--split", "test", "--threads", 1,
                 *(part for pair in comparison_arguments for part in pair),
             ),
+            _build_step(
+                "draw strangers", "synthesise", "--out", out / "strangers", *self.stranger_options,
+            ),
+            _build_step(
+                "measure the uncertainty", "uncertainty", "--run", full, "--data",
+                out / "strangers", "--threads", 1, "--ceiling",
+            ),
             _build_step("ship", "ship", "--run", full, "--out", out / self.preset),
         ]  # fmt: skip
 
@@ -99,6 +107,7 @@ SHIPPED_RECIPE: Final = Recipe(
         "--actors", "330", "--seconds", "15", "--seed", "1", *_RATE_OPTIONS,
     ),
     calibration_options=("--actors", "120", "--seconds", "8", "--seed", "2", *_RATE_OPTIONS),
+    stranger_options=("--actors", "120", "--seconds", "8", "--seed", "3", *_RATE_OPTIONS),
     training_options=(
         "--backbone-epochs", "120", "--epochs", "10", "--batch-windows", "8",
         "--frames-per-window", "6", "--backbone-learning-rate", "3e-3", "--decay", "cosine",

@@ -87,33 +87,17 @@ class ServedAudioBackbone(nn.Module):
         return torch.cat([self.network(part) for part in torch.split(padded, size)])[:count]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpreadCalibration:
-    """Calibrated spread sqrt((scale spread)^2 + floor^2) of (valence, arousal)."""
-
-    scale: tuple[float, float] = (1.0, 1.0)
-    floor: tuple[float, float] = (0.0, 0.0)
-
-
-UNCALIBRATED = SpreadCalibration()
-
-
 class ServedFusion(nn.Module):
-    """Embeddings of one window to the folds' mean and calibrated spread.
+    """Embeddings of one window to the folds' mean and spread.
 
-    Calibration is a root of squares, as is the merge of overlapping windows: their order does not
-    matter. `network` holds the weights that are hashed and is never called; `stack` computes with
-    a copy of them.
+    `network` holds the weights that are hashed and is never called; `stack` computes with a copy of
+    them.
     """
 
-    def __init__(
-        self, network: FoldEnsemble, calibration: SpreadCalibration = UNCALIBRATED
-    ) -> None:
+    def __init__(self, network: FoldEnsemble) -> None:
         super().__init__()
         self.network = network
         self.stack = FoldStack(network)
-        self.spread_scale = nn.Buffer(torch.tensor(calibration.scale))
-        self.spread_floor = nn.Buffer(torch.tensor(calibration.floor))
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(T, 512), (T, 128) float32 and (T,) bool to (T, 2) twice."""
@@ -122,9 +106,7 @@ class ServedFusion(nn.Module):
 
     def fuse(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, 512), (B, T, 128) float32 and (B, T) bool to (B, T, 2) twice."""
-        mean, spread = self.stack(visual, audio, mask)
-        scaled = (spread * self.spread_scale).square() + self.spread_floor.square()
-        return mean, scaled.sqrt()
+        return self.stack(visual, audio, mask)
 
 
 class ServedLiveFusion(ServedFusion):
@@ -139,9 +121,7 @@ def _to_channels_last(network: nn.Module) -> nn.Module:
     return cast("nn.Module", network.to(memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
 
 
-def build_served_models(
-    networks: Networks, calibration: SpreadCalibration = UNCALIBRATED
-) -> dict[str, nn.Module]:
+def build_served_models(networks: Networks) -> dict[str, nn.Module]:
     """Build the served models by name of `model_signatures.EXPORTED_MODELS`, in evaluation mode."""
     visual = ServedVisualBackbone(networks.visual).eval()
     return {
@@ -149,6 +129,6 @@ def build_served_models(
         "live_visual_backbone": visual,
         "log_mel": ServedLogMel(networks.log_mel).eval(),
         "audio_backbone": ServedAudioBackbone(networks.audio).eval(),
-        "fusion": ServedFusion(networks.fusion, calibration).eval(),
-        "live_fusion": ServedLiveFusion(networks.fusion, calibration).eval(),
+        "fusion": ServedFusion(networks.fusion).eval(),
+        "live_fusion": ServedLiveFusion(networks.fusion).eval(),
     }

@@ -19,5 +19,5 @@ $pip install --quiet -e '.[plot,embedded,training,development]' -e 'clients/pyth
     grep -o 'setuptools==[0-9.]*' pyproject.toml | head -n 1
   } | sort --ignore-case
 } > requirements/constraints.txt
-"$python" deploy/provision/hashes.py requirements/constraints.txt
+"$scratch/venv/bin/python" deploy/provision/hashes.py requirements/constraints.txt
 echo "Wrote requirements/constraints.txt ($(grep -c == requirements/constraints.txt) packages)."

@@ -68,7 +68,7 @@ def run_pip(python: Path, *arguments: str) -> None:
 def _read_pins(constraints: Path) -> list[tuple[str, str, str]]:
     """Read name, version and the whole line, hashes included, of each pin."""
     lines = constraints.read_text().replace("\\\n", " ").splitlines()
-    return [(*found.groups(), line) for line in lines if (found := _PIN.match(line))]
+    return [(found[1], found[2], line) for line in lines if (found := _PIN.match(line))]
 
 
 def _normalise(name: str) -> str:

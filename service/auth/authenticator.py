@@ -61,7 +61,8 @@ class Authenticator:
         Raises: Unauthenticated, QueueUnavailable.
         """
         if not self.requires_keys:
-            return replace(ANONYMOUS, address_id=address_id(address))
+            limits = replace(self._default_limits, requests_per_minute=None, upload_bytes=None)
+            return replace(ANONYMOUS, address_id=address_id(address), limits=limits)
         if credential is None:
             raise Unauthenticated("send an API key as 'Authorization: Bearer' or 'X-API-Key'")
         token = parse_api_key(credential)
@@ -163,9 +164,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _default_limits(settings: Settings) -> CallerQuotas:
+    """Limits of callers that have no other; of an address: those of jobs and stored bytes."""
+    open_jobs = max(round(settings.max_queued_jobs * settings.client_share), 1)
     return CallerQuotas(
         requests_per_minute=settings.key_requests_per_minute,
-        open_jobs=settings.key_open_jobs,
+        open_jobs=settings.key_open_jobs or open_jobs,
+        stored_jobs=settings.key_stored_jobs,
         stored_bytes=settings.key_stored_bytes,
         upload_bytes=settings.key_upload_bytes,
     )

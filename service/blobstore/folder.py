@@ -80,6 +80,11 @@ class FolderStore(ObjectBlobStore):
             await asyncio.to_thread((self._folder / prefix).rmdir)
         return count
 
+    async def measure_free_bytes(self) -> int:
+        """Measure the bytes that new clips may still use, without the reserve."""
+        with write_errors_translated():
+            return max(await self._free_space.free_bytes() - self._reserve_bytes, 0)
+
     async def check_free_space(self, size_bytes: int) -> None:
         """Check room for a clip. Raises: StoreFull: it would use the reserve."""
         with write_errors_translated():

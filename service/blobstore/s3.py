@@ -69,6 +69,10 @@ class BucketStore(ObjectBlobStore):
             await _copy_blob(copy, found, key)
             yield Path(f"/proc/self/fd/{copy.fileno()}")
 
+    async def measure_free_bytes(self) -> int | None:
+        """Return None: a bucket does not tell."""
+        return None
+
     async def check_free_space(self, size_bytes: int) -> None:
         """Do nothing: buckets do not report free space; `store_budget_bytes` is the limit."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, NoReturn
@@ -26,6 +27,16 @@ def load_settings() -> Settings:
         raise typer.BadParameter(_format_validation_error(error)) from None
     configure_logs(settings.log_level, settings.log_format)
     return settings
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM, and the end of the terminal (SIGHUP), stop a command as Ctrl-C does.
+
+    A signal that is ignored, as by nohup, stays ignored.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def print_status(line: str) -> None:

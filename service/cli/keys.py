@@ -39,6 +39,9 @@ def create(
     open_jobs: Annotated[
         int | None, typer.Option(min=1, help="Jobs queued and running at a time.")
     ] = None,
+    stored_jobs: Annotated[
+        int | None, typer.Option(min=1, help="Jobs in any state, until they expire.")
+    ] = None,
     stored_bytes: Annotated[
         int | None, typer.Option(min=1, help="Bytes of stored clips and results.")
     ] = None,
@@ -55,6 +58,7 @@ def create(
     limits = CallerQuotas(
         requests_per_minute=rate,
         open_jobs=open_jobs,
+        stored_jobs=stored_jobs,
         stored_bytes=stored_bytes,
         upload_bytes=upload_bytes,
     )

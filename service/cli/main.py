@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Callable, Generator
 from contextlib import aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -18,7 +17,13 @@ from rich.table import Table
 
 from service.auth.authenticator import requires_keys
 from service.cli import keys
-from service.cli.console import STDERR, exit_on_error, load_settings, print_status
+from service.cli.console import (
+    STDERR,
+    exit_on_error,
+    load_settings,
+    print_status,
+    stop_on_signals,
+)
 from service.cli.output_file import open_output
 from service.domain.clip import AnalysisProgress
 from service.domain.media import Flag
@@ -62,7 +67,7 @@ def up() -> None:
     """Run Redis, Triton, a worker and the gateway here until Ctrl-C."""
     from service.embedded.stack import run_stack  # an extra that the image leaves out
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_signals()
     settings = load_settings()
     with exit_on_error():  # before any process is started
         admitted = "holders of API keys" if requires_keys(settings) else "everybody"
@@ -107,7 +112,7 @@ def annotate(
     """
     from service.embedded.stack import open_triton  # an extra that the image leaves out
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no half file is left
+    stop_on_signals()  # no half file is left
     options = AnalysisOptions(faces=faces, video_stream=video_stream, audio_stream=audio_stream)
     with exit_on_error():
         find_format(output.suffix)

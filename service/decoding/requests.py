@@ -4,7 +4,7 @@ The control socket of the forkserver, each message one packet with an encoded da
 
     parent ── ForkserverConfig, DecodeRequest, DecodeRequest, .. ──▶ forkserver
     parent ◀── ForkserverReady ── forkserver        (once)
-    parent ◀── ExitStatus ── forkserver             (for each decode process, on its own socket)
+    parent ◀── WorkerStarted, ExitStatus ── forkserver   (for each decode process, on its socket)
 
 The input of a stream's decode process, piece by piece:
 
@@ -79,6 +79,13 @@ class ForkserverReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStarted:
+    """A decode process was forked."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
     """Exit of a decode process.
 
@@ -108,36 +115,45 @@ class DecodeRequest:
     threads: int
     memory_bytes: int
     cpu_seconds: int
+    min_bytes_per_frame: float
     chunk_frames: int
     stream: StreamSource | None = None
 
     @staticmethod
     def from_settings(
-        options: AnalysisOptions, settings: Settings, stream: StreamSource | None = None
+        options: AnalysisOptions,
+        settings: Settings,
+        memory_bytes: int,
+        stream: StreamSource | None = None,
     ) -> DecodeRequest:
-        """Make the request of a clip, or of a stream."""
+        """Make the request of a clip, or of a stream, with this grant of memory."""
         return DecodeRequest(
             video_stream=options.video_stream,
             audio_stream=options.audio_stream,
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_frame_pixels,
-            threads=settings.decode_threads,
-            memory_bytes=settings.decode_memory_bytes,
+            threads=min(settings.decode_threads, os.cpu_count() or 1),
+            memory_bytes=memory_bytes,
             cpu_seconds=settings.decode_cpu_seconds,
+            min_bytes_per_frame=settings.min_bytes_per_frame,
             chunk_frames=settings.chunk_frames,
             stream=stream,
         )
 
     @staticmethod
-    def from_stream_media(media: StreamMedia, settings: Settings) -> DecodeRequest:
+    def from_stream_media(
+        media: StreamMedia, settings: Settings, memory_bytes: int
+    ) -> DecodeRequest:
         """Make the request of a stream of these media."""
         if isinstance(media, ContainerStreamMedia):
             options = AnalysisOptions(
                 video_stream=media.video_stream, audio_stream=media.audio_stream
             )
-            return DecodeRequest.from_settings(options, settings, StreamSource(frames=None))
-        return DecodeRequest.from_settings(AnalysisOptions(), settings, StreamSource(frames=media))
+            source = StreamSource(frames=None)
+            return DecodeRequest.from_settings(options, settings, memory_bytes, source)
+        source = StreamSource(frames=media)
+        return DecodeRequest.from_settings(AnalysisOptions(), settings, memory_bytes, source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,14 @@ PATCH_SAMPLES: Final = (PATCH_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 """15,600 samples: the audio of one patch, 0.975 s."""
 
 _HOPS_PER_SECOND: Final = SAMPLE_RATE_HZ // HOP_SAMPLES
+_HOP_DIGITS: Final = 6
+"""Decimals of a hop to which a time is exact: 5.005 s are 500.49999999999994 hops as floats."""
 
 
 def patch_start_hop(time_seconds: float) -> int:
-    """Return the 10 ms hop nearest to a frame's time, where its patch starts; halves round up."""
-    return math.floor(_HOPS_PER_SECOND * time_seconds + 0.5)
+    """Return the 10 ms hop nearest to a frame's time, where its patch starts; halves round down.
+
+    Every sixth frame of 24 a second lies half-way between two hops. The public pipelines start
+    patch i at round(i * (1 / fps * 100)), which is below the half at 24 and 48 frames a second.
+    """
+    return math.ceil(round(_HOPS_PER_SECOND * time_seconds, _HOP_DIGITS) - 0.5)

@@ -24,11 +24,13 @@ class CallerQuotas:
     """Limits of a caller; None: the limits of the service.
 
     requests_per_minute: of any kind. open_jobs: queued and running at a time.
+    stored_jobs: in any state, until they expire or are deleted.
     stored_bytes: of clips and results. upload_bytes: of one clip.
     """
 
     requests_per_minute: int | None = None
     open_jobs: int | None = None
+    stored_jobs: int | None = None
     stored_bytes: int | None = None
     upload_bytes: int | None = None
 

@@ -172,7 +172,7 @@ ExtractionEvent = ClipOpened | Chunk | ClipClosed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Valence and arousal in [-1, 1]; `*_std` is the spread of the six folds."""
+    """Valence and arousal in [-1, 1]; `*_std`: their standard deviations (domain/uncertainty)."""
 
     valence: float
     arousal: float

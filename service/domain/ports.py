@@ -109,6 +109,10 @@ class BlobStore(Protocol):
         """Yield every complete blob under `prefix/`, in no order."""
         ...
 
+    async def measure_free_bytes(self) -> int | None:
+        """Bytes that new clips may still use; None: unknown. Raises StoreUnavailable."""
+        ...
+
     async def check_free_space(self, size_bytes: int) -> None:
         """Raise StoreFull where a clip of this size should not be accepted; does not wait."""
         ...

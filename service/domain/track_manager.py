@@ -18,6 +18,7 @@ from service.domain.array_types import Float32Array
 from service.domain.clip import MAX_FACES, Frame, FramesSnapshot, TimelinePoint, TrackStatistics
 from service.domain.model_signatures import FACE_FEATURES
 from service.domain.track_pipeline import ForwardFill, TrackPipeline, TrackPipelineSnapshot
+from service.domain.uncertainty import UNCALIBRATED, ConditionTracker, UncertaintyModel
 from service.domain.windows import Window, WindowHistory, WindowHistorySnapshot
 
 SUSPEND_AFTER_WINDOWS: Final = 5
@@ -42,6 +43,7 @@ class TrackSnapshot:
     statistics: TrackStatistics
     finalized_frames: int
     last_face: Float32Array | None
+    conditions: ConditionTracker
     pipeline: TrackPipelineSnapshot | None
 
 
@@ -68,6 +70,7 @@ class _TrackEntry:
 
     statistics: TrackStatistics
     forward_fill: ForwardFill = field(default_factory=ForwardFill)
+    conditions: ConditionTracker = field(default_factory=ConditionTracker)
     pipeline: TrackPipeline | None = None
     """Pipeline of an active track; None: the track is suspended."""
     finalized_frames: int = 0
@@ -83,13 +86,21 @@ class TrackManager:
 
     __slots__ = (
         *("_dropped", "_finished_pipelines", "_frames", "_history", "_hop_frames", "_is_closed"),
-        *("_smoothing_seconds", "_tracks", "_window_frames", "is_crowded"),
+        *("_smoothing_seconds", "_tracks", "_window_frames", "is_crowded", "uncertainty"),
     )
 
-    def __init__(self, *, window_frames: int, hop_frames: int, smoothing_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        window_frames: int,
+        hop_frames: int,
+        smoothing_seconds: float,
+        uncertainty: UncertaintyModel = UNCALIBRATED,
+    ) -> None:
         self._window_frames = window_frames
         self._hop_frames = hop_frames
         self._smoothing_seconds = smoothing_seconds
+        self.uncertainty = uncertainty
         self._history = WindowHistory(window_frames=window_frames, hop_frames=hop_frames)
         self._tracks: dict[int, _TrackEntry] = {}
         self._frames = 0
@@ -169,6 +180,7 @@ class TrackManager:
                     statistics=replace(entry.statistics),
                     finalized_frames=entry.finalized_frames,
                     last_face=entry.forward_fill.last_face,
+                    conditions=replace(entry.conditions),
                     pipeline=None if entry.pipeline is None else entry.pipeline.snapshot(),
                 )
                 for track, entry in self._tracks.items()
@@ -177,12 +189,15 @@ class TrackManager:
         )
 
     @classmethod
-    def from_snapshot(cls, snapshot: TrackManagerSnapshot) -> TrackManager:
+    def from_snapshot(
+        cls, snapshot: TrackManagerSnapshot, uncertainty: UncertaintyModel = UNCALIBRATED
+    ) -> TrackManager:
         """Restore a track manager."""
         manager = cls(
             window_frames=snapshot.window_frames,
             hop_frames=snapshot.hop_frames,
             smoothing_seconds=snapshot.smoothing_seconds,
+            uncertainty=uncertainty,
         )
         latest_frames = snapshot.frames.restore()
         manager._frames = snapshot.frame_count
@@ -199,7 +214,7 @@ class TrackManager:
 
     def _restore_entry(self, track: TrackSnapshot, latest_frames: Sequence[Frame]) -> _TrackEntry:
         last_face = None if track.last_face is None else track.last_face.copy()
-        forward_fill = ForwardFill(last_face)
+        forward_fill, conditions = ForwardFill(last_face), replace(track.conditions)
         pipeline = track.pipeline and TrackPipeline.from_snapshot(
             track.pipeline,
             track=track.track,
@@ -207,12 +222,15 @@ class TrackManager:
             hop_frames=self._hop_frames,
             smoothing_seconds=self._smoothing_seconds,
             forward_fill=forward_fill,
+            conditions=conditions,
+            uncertainty=self.uncertainty,
             latest_frames=latest_frames,
             voice=self._history.voice,
         )
         return _TrackEntry(
             statistics=replace(track.statistics),
             forward_fill=forward_fill,
+            conditions=conditions,
             pipeline=pipeline,
             finalized_frames=track.finalized_frames,
         )
@@ -244,6 +262,8 @@ class TrackManager:
             start_frame=self._history.start,
             first_point_frame=entry.finalized_frames,
             forward_fill=entry.forward_fill,
+            conditions=entry.conditions,
+            uncertainty=self.uncertainty,
         )
         entry.pipeline = pipeline
         no_faces = np.zeros((0, FACE_FEATURES), np.float32)

@@ -1,6 +1,7 @@
 """Pipeline of one track, from features to timeline points.
 
     faces ─▶ ForwardFill ─▶ Windower ─▶ (fusion) ─▶ Merger ─▶ Smoother ─▶ TimelinePoint
+    faces, voice ─▶ conditions ─▶ standard deviation ──────────────────────┘
 
 Source of the forward fill: paper.md, missing frames are filled [S]. Filled frames stay marked;
 frames before the first face are masked.
@@ -18,6 +19,12 @@ from service.domain.array_types import BoolArray, Float32Array, Float64Array
 from service.domain.clip import Estimate, Frame, TimelinePoint
 from service.domain.model_signatures import FACE_FEATURES
 from service.domain.smoothing import Sample, Smoother, SmootherSnapshot
+from service.domain.uncertainty import (
+    CONDITIONS,
+    UNCALIBRATED,
+    ConditionTracker,
+    UncertaintyModel,
+)
 from service.domain.windows import (
     Features,
     FusionOutput,
@@ -60,26 +67,39 @@ class ForwardFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FusedFrame:
-    """A frame and its merged fusion output (valence, arousal); mean is None where it is masked."""
+    """A frame, its merged mean and its standard deviation, (valence, arousal).
+
+    mean is None where it is masked.
+    """
 
     frame: Frame
     mean: tuple[float, float] | None
-    spread: tuple[float, float]
+    std: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UnfusedFrame:
+    """A frame that waits for its fusion output; conditions: as in `uncertainty.CONDITIONS`."""
+
+    frame: Frame
+    is_known: bool
+    conditions: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackPipelineSnapshot:
     """State of a TrackPipeline but for its frames and features that a clip's tracks share.
 
-    unsmoothed_*: (T,), (T, 2), (T, 2) of the frames fused but not smoothed; unfused_known: (U,) of
-    those after them. The last frame is the clip's latest one.
+    unsmoothed_*: (T,), (T, 2), (T, 2) of the frames fused but not smoothed; unfused_*: (U,) and
+    (U, 4) of those after them. The last frame is the clip's latest one.
     """
 
     first_point_frame: int
     unsmoothed_known: BoolArray
     unsmoothed_mean: Float64Array
-    unsmoothed_spread: Float64Array
+    unsmoothed_std: Float64Array
     unfused_known: BoolArray
+    unfused_conditions: Float64Array
     windower: WindowerSnapshot
     merger: MergerSnapshot
     smoother: SmootherSnapshot
@@ -93,8 +113,8 @@ class TrackPipeline:
     """
 
     __slots__ = (
-        *("_first_point_frame", "_forward_fill", "_merger", "_smoother"),
-        *("_track", "_unfused", "_unsmoothed", "_windower"),
+        *("_conditions", "_first_point_frame", "_forward_fill", "_merger", "_smoother"),
+        *("_track", "_uncertainty", "_unfused", "_unsmoothed", "_windower"),
     )
 
     def __init__(
@@ -107,21 +127,26 @@ class TrackPipeline:
         start_frame: int = 0,
         first_point_frame: int = 0,
         forward_fill: ForwardFill | None = None,
+        conditions: ConditionTracker | None = None,
+        uncertainty: UncertaintyModel = UNCALIBRATED,
     ) -> None:
         """Create a pipeline.
 
         Args: start_frame: index of the first frame to be added, where a window starts;
-            first_point_frame: index of the first frame that needs a point.
+            first_point_frame: index of the first frame that needs a point;
+            forward_fill, conditions: of the track's earlier frames.
         """
         self._track = track
         self._first_point_frame = first_point_frame
         self._forward_fill = forward_fill or ForwardFill()
+        self._conditions = conditions or ConditionTracker()
+        self._uncertainty = uncertainty
         self._windower = Windower(
             window_frames=window_frames, hop_frames=hop_frames, start=start_frame
         )
         self._merger = Merger(hop_frames=hop_frames)
         self._smoother = Smoother(sigma_seconds=smoothing_seconds)
-        self._unfused: deque[tuple[Frame, bool]] = deque()
+        self._unfused: deque[_UnfusedFrame] = deque()
         self._unsmoothed: deque[_FusedFrame] = deque()
 
     @property
@@ -129,7 +154,7 @@ class TrackPipeline:
         """The frames added whose points have not been yielded, in order."""
         return [
             *(fused.frame for fused in self._unsmoothed),
-            *(frame for frame, _ in self._unfused),
+            *(unfused.frame for unfused in self._unfused),
         ]
 
     @property
@@ -137,17 +162,21 @@ class TrackPipeline:
         """Index of the first of `pending_frames`; None: there is none."""
         if self._unsmoothed:
             return self._unsmoothed[0].frame.index
-        return self._unfused[0][0].index if self._unfused else None
+        return self._unfused[0].frame.index if self._unfused else None
 
     def add(
         self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> Iterator[Window]:
         """Add T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
-        detected = np.array(
-            [frame.find_face(self._track) is not None for frame in frames], np.bool_
-        )
+        boxes = [frame.find_face(self._track) for frame in frames]
+        detected = np.array([box is not None for box in boxes], np.bool_)
         visual, known = self._forward_fill.fill(detected, faces)
-        self._unfused.extend(zip(frames, known.tolist(), strict=True))
+        has_voice: list[bool] = self._uncertainty.detect_voice(voice).tolist()
+        for frame, box, is_known, voiced in zip(frames, boxes, known, has_voice, strict=True):
+            conditions = self._conditions.observe(frame.time_seconds, box, has_voice=voiced)
+            self._unfused.append(
+                _UnfusedFrame(frame=frame, is_known=bool(is_known), conditions=conditions)
+            )
         yield from self._windower.add(Features(visual=visual, audio=voice, mask=known))
 
     def close(self) -> Iterator[Window]:
@@ -166,15 +195,17 @@ class TrackPipeline:
     def snapshot(self) -> TrackPipelineSnapshot:
         """Return the state between two calls of `add`, to be restored by `from_snapshot`."""
         means = [fused.mean or (0.0, 0.0) for fused in self._unsmoothed]
-        spreads = [fused.spread for fused in self._unsmoothed]
+        deviations = [fused.std for fused in self._unsmoothed]
+        conditions = [unfused.conditions for unfused in self._unfused]
         return TrackPipelineSnapshot(
             first_point_frame=self._first_point_frame,
             unsmoothed_known=np.array(
                 [fused.mean is not None for fused in self._unsmoothed], np.bool_
             ),
             unsmoothed_mean=np.array(means, np.float64).reshape(-1, 2),
-            unsmoothed_spread=np.array(spreads, np.float64).reshape(-1, 2),
-            unfused_known=np.array([is_known for _, is_known in self._unfused], np.bool_),
+            unsmoothed_std=np.array(deviations, np.float64).reshape(-1, 2),
+            unfused_known=np.array([unfused.is_known for unfused in self._unfused], np.bool_),
+            unfused_conditions=np.array(conditions, np.float64).reshape(-1, len(CONDITIONS)),
             windower=self._windower.snapshot(),
             merger=self._merger.snapshot(),
             smoother=self._smoother.snapshot(),
@@ -190,6 +221,8 @@ class TrackPipeline:
         hop_frames: int,
         smoothing_seconds: float,
         forward_fill: ForwardFill,
+        conditions: ConditionTracker,
+        uncertainty: UncertaintyModel,
         latest_frames: Sequence[Frame],
         voice: Float32Array,
     ) -> TrackPipeline:
@@ -205,6 +238,8 @@ class TrackPipeline:
             smoothing_seconds=smoothing_seconds,
             first_point_frame=snapshot.first_point_frame,
             forward_fill=forward_fill,
+            conditions=conditions,
+            uncertainty=uncertainty,
         )
         pipeline._windower = Windower.from_snapshot(
             snapshot.windower, window_frames=window_frames, hop_frames=hop_frames, voice=voice
@@ -225,23 +260,34 @@ class TrackPipeline:
             latest_frames[unsmoothed_from:unfused_from],
             snapshot.unsmoothed_known.tolist(),
             snapshot.unsmoothed_mean.tolist(),
-            snapshot.unsmoothed_spread.tolist(),
+            snapshot.unsmoothed_std.tolist(),
             strict=True,
         ):
             mean = (valence, arousal) if is_known else None
-            spread = (valence_std, arousal_std)
-            self._unsmoothed.append(_FusedFrame(frame=frame, mean=mean, spread=spread))
-        unfused = zip(latest_frames[unfused_from:], snapshot.unfused_known.tolist(), strict=True)
-        self._unfused.extend(unfused)
+            std = (valence_std, arousal_std)
+            self._unsmoothed.append(_FusedFrame(frame=frame, mean=mean, std=std))
+        for frame, is_known, conditions in zip(
+            latest_frames[unfused_from:],
+            snapshot.unfused_known.tolist(),
+            snapshot.unfused_conditions.tolist(),
+            strict=True,
+        ):
+            self._unfused.append(
+                _UnfusedFrame(frame=frame, is_known=is_known, conditions=tuple(conditions))
+            )
 
     def _smooth(self, output: FusionOutput) -> Iterator[TimelinePoint]:
-        for mean, spread in zip(output.mean.tolist(), output.spread.tolist(), strict=True):
-            frame, is_known = self._unfused.popleft()
+        rows = [self._unfused.popleft() for _ in range(len(output))]
+        conditions = np.array([row.conditions for row in rows], np.float64)
+        deviations = self._uncertainty.compute_std(
+            output.mean, output.spread, conditions.reshape(-1, len(CONDITIONS))
+        )
+        for row, mean, std in zip(rows, output.mean.tolist(), deviations.tolist(), strict=True):
             fused = _FusedFrame(
-                frame=frame, mean=tuple(mean) if is_known else None, spread=tuple(spread)
+                frame=row.frame, mean=tuple(mean) if row.is_known else None, std=tuple(std)
             )
             self._unsmoothed.append(fused)
-            sample = Sample(time_seconds=frame.time_seconds, values=fused.mean)
+            sample = Sample(time_seconds=row.frame.time_seconds, values=fused.mean)
             yield from self._make_points(self._smoother.add(sample))
 
     def _make_points(self, smoothed: Iterator[Sample]) -> Iterator[TimelinePoint]:
@@ -258,8 +304,8 @@ class TrackPipeline:
             estimate=Estimate(
                 valence=fused.mean[0],
                 arousal=fused.mean[1],
-                valence_std=fused.spread[0],
-                arousal_std=fused.spread[1],
+                valence_std=fused.std[0],
+                arousal_std=fused.std[1],
                 valence_smoothed=smoothed.values[0],
                 arousal_smoothed=smoothed.values[1],
             ),

@@ -50,7 +50,8 @@ decides a status.
     │   ├── ClipTooManyPixels         larger frames than allowed
     │   ├── DecoderCrashed            decode process crashed
     │   ├── DecoderOutOfMemory        memory limit of the decode process
-    │   ├── DecoderTimedOut           time limit of the decode process
+    │   ├── ClipTooCostly             more processor time or frames than its size accounts for
+    │   ├── DecoderTimedOut           processor time limit of the decode process
     │   └── AttemptsExhausted         every attempt lost its worker
     └── ServiceError              a part of the service is at fault
         ├── QueueUnavailable          Redis unavailable
@@ -64,6 +65,7 @@ decides a status.
         ├── InferenceUnavailable      Triton unavailable or not ready
         ├── InferenceFailed           Triton returned an error
         ├── DecoderKilled             decode process killed from outside
+        ├── DecoderStalled            decode process without progress
         ├── FaceModelsMissing         face models not installed
         ├── ModelsMissing             no exported models
         ├── EmbeddedServerNotStarted  server of the embedded stack did not start
@@ -87,6 +89,7 @@ from service.errors.clips import (
     ClipEncrypted,
     ClipError,
     ClipNotMedia,
+    ClipTooCostly,
     ClipTooLong,
     ClipTooManyPixels,
     ClipTruncated,
@@ -138,6 +141,7 @@ from service.errors.services import (
     AuditUnwritable,
     ConnectionsExhausted,
     DecoderKilled,
+    DecoderStalled,
     EmbeddedServerNotStarted,
     EmbeddedServerStopped,
     FaceModelsMissing,
@@ -170,6 +174,7 @@ __all__ = [
     "ClipError",
     "ClipFieldMissing",
     "ClipNotMedia",
+    "ClipTooCostly",
     "ClipTooLarge",
     "ClipTooLong",
     "ClipTooManyPixels",
@@ -180,6 +185,7 @@ __all__ = [
     "DecoderCrashed",
     "DecoderKilled",
     "DecoderOutOfMemory",
+    "DecoderStalled",
     "DecoderTimedOut",
     "EmbeddedServerNotStarted",
     "EmbeddedServerStopped",

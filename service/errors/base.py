@@ -12,13 +12,15 @@ class CircumplexError(Exception):
     """An error of the service.
 
     Each class defines its stable code, its HTTP and gRPC status, and whether a retry can help; the
-    first line of its docstring is its title.
+    first line of its docstring is its title. `condemns_clip`: no attempt at the same clip can
+    succeed, so that the clip need not be kept.
     """
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
     grpc_status: ClassVar[str] = "INTERNAL"
     retryable: ClassVar[bool] = False
+    condemns_clip: ClassVar[bool] = False
 
     def __init__(self, detail: str | None = None, *, retry_seconds: float | None = None) -> None:
         """detail: the cause of this occurrence; retry_seconds: delay before a retry, if known."""

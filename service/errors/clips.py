@@ -11,6 +11,7 @@ class ClipError(CircumplexError):
     code = "clip_error"
     http_status = 422
     grpc_status = "INVALID_ARGUMENT"
+    condemns_clip = True
 
 
 class ClipNotMedia(ClipError):
@@ -65,12 +66,19 @@ class DecoderCrashed(ClipError):
     """The decode process crashed on the clip."""
 
     code = "decoder_crashed"
+    condemns_clip = False
 
 
 class DecoderOutOfMemory(ClipError):
     """Decoding the clip needs more memory than allowed."""
 
     code = "decoder_out_of_memory"
+
+
+class ClipTooCostly(ClipError):
+    """The clip takes more processor time, or has more frames, than its size accounts for."""
+
+    code = "clip_too_costly"
 
 
 class DecoderTimedOut(ClipError):
@@ -83,3 +91,4 @@ class AttemptsExhausted(ClipError):
     """Every attempt lost its worker while the clip was being analysed."""
 
     code = "attempts_exhausted"
+    condemns_clip = False

@@ -87,6 +87,12 @@ class DecoderKilled(ServiceError):
     code = "decoder_killed"
 
 
+class DecoderStalled(ServiceError):
+    """The process that decoded the clip made no progress."""
+
+    code = "decoder_stalled"
+
+
 class FaceModelsMissing(ServiceError):
     """The face models are not installed."""
 

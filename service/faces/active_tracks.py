@@ -2,67 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import Float32Array, Int64Array, UInt8Array
+from service.domain.array_types import UInt8Array
 from service.domain.clip import FaceBox
-from service.faces.appearance import COLOUR_CHANGE_THRESHOLD, describe_appearance, sample_colours
-from service.faces.detections import ActiveTrackSnapshot, ActiveTracksSnapshot
+from service.faces.active_track import ActiveTrack
+from service.faces.appearance import (
+    COLOUR_CHANGE_THRESHOLD,
+    DISCARDED_PICTURES,
+    describe_appearance,
+    sample_colours,
+)
+from service.faces.detections import (
+    ActiveTracksSnapshot,
+    AppearanceSample,
+)
 from service.faces.identity import (
     SAME_FACE_OVERLAP,
     Gallery,
-    Identity,
     UnmatchedFace,
     compute_overlap,
 )
 from service.faces.mesh import Mesh, compute_bounding_box
+from service.faces.scene_changes import SceneChangeDetector
+from service.faces.structure import measure_structure
 
 TAKEOVER_AREA_RATIO: Final = 1.5
 """A new face this many times larger replaces the smallest one at the limit of tracks."""
 REASSIGNMENT_MARGIN: Final = 0.8
 """An identity is reassigned when another is closer by this, in standard deviations."""
-IDENTITY_CHANGE_DISTANCE: Final = 2.0
-"""A face that changed at once and is farther from its identity than this has another one."""
+IDENTITY_CHANGE_DISTANCE: Final = 1.7
+"""A face in a new scene that is farther from its identity than this has another one."""
+SIMILAR_FACE: Final = 0.8
+SIMILAR_CHANGE_DISTANCE: Final = 2.0
+"""The same limit for a face whose structure is so similar."""
 MAX_MISMATCHES: Final = 3
-"""Limit of mismatches in a row; a face then has another identity."""
+"""Limit of mismatches in a row; a face in doubt then has another identity."""
+MIN_IDENTITY_SCORE: Final = 0.9
+"""Limit of the mesh's score below which a face may be covered, and is not compared."""
+YOUNG_PICTURES: Final = 60
+"""A track of fewer pictures may still turn out to be somebody who returned."""
+SAME_PLACE_OVERLAP: Final = 0.85
+"""Boxes of one scene whose intersection is this share of their union are of one face."""
+SAME_FACE_SIMILARITY: Final = 0.85
+"""A face whose structure is this similar to the last picture's is the same one."""
+OTHER_FACE_SIMILARITY: Final = 0.5
+"""A face whose structure, or whose surroundings', is less similar may be another one."""
+STEADY_SIMILARITY: Final = 0.9
+STEADY_PICTURES: Final = 2
+"""A face that changes between steady pictures was replaced by another; a hand takes several."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class ActiveTrack:
-    """A face in the last picture, and its identity."""
+class FaceChange(StrEnum):
+    """Change of a face from the last picture: of the whole person, or of the scene around."""
 
-    identity: Identity
-    mesh: Mesh
-    box: FaceBox
-    colours: Int64Array
-    mismatches: int = 0
-    """Appearance checks in a row at which it differed from its identity."""
-
-    def snapshot(self) -> ActiveTrackSnapshot:
-        """Return the state."""
-        return ActiveTrackSnapshot(
-            identity=self.identity.snapshot(),
-            mesh=self.mesh,
-            box=self.box,
-            colours=self.colours,
-            mismatches=self.mismatches,
-        )
-
-    @staticmethod
-    def from_snapshot(snapshot: ActiveTrackSnapshot) -> ActiveTrack:
-        """Make a track that continues from a snapshot."""
-        return ActiveTrack(
-            identity=Identity.from_snapshot(snapshot.identity),
-            mesh=snapshot.mesh,
-            box=snapshot.box,
-            colours=snapshot.colours,
-            mismatches=snapshot.mismatches,
-        )
+    NONE = "none"
+    PERSON = "person"
+    SCENE = "scene"
 
 
 class ActiveTracks:
@@ -71,7 +73,8 @@ class ActiveTracks:
     `number` in its methods: the ordinal of the picture in the clip.
     """
 
-    def __init__(self, *, max_faces: int) -> None:
+    def __init__(self, scene_changes: SceneChangeDetector, *, max_faces: int) -> None:
+        self._scene_changes = scene_changes
         self._max_faces = max_faces
         self._gallery = Gallery()
         self.tracks: list[ActiveTrack] = []
@@ -92,23 +95,33 @@ class ActiveTracks:
         self._gallery.restore(snapshot.gallery)
         self.is_crowded = snapshot.is_crowded
 
-    def end(self, track: ActiveTrack) -> None:
-        """Move a lost track to the gallery."""
+    def end(self, track: ActiveTrack, number: int) -> None:
+        """Move a track that was lost in a picture to the gallery."""
         self.tracks.remove(track)
+        track.identity.appearance.settle(number - DISCARDED_PICTURES)
         self._gallery.add(track.identity)
 
     def start(self, picture: UInt8Array, meshes: Sequence[Mesh], number: int) -> None:
         """Start tracks of new faces, the largest where there are too many."""
-        admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh))]
+        admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh), number)]
         admitted = admitted[: self._max_faces - len(self.tracks)]
         self.is_crowded |= len(admitted) < len(meshes)
-        faces = [_describe_face(picture, mesh) for mesh in admitted]
+        faces = [self._describe_face(picture, mesh) for mesh in admitted]
         identities = self._gallery.match(faces, number)
         for mesh, face, identity in zip(admitted, faces, identities, strict=True):
-            identity.appearance.update(face.description)
-            colours = sample_colours(picture, mesh.points)
+            distance = identity.appearance.distance(face.appearance)
+            is_certain = identity.pictures == 0 or distance < IDENTITY_CHANGE_DISTANCE
+            if is_certain:
+                identity.appearance.observe(face.appearance, number)
             self.tracks.append(
-                ActiveTrack(identity=identity, mesh=mesh, box=face.box, colours=colours)
+                ActiveTrack(
+                    identity=identity,
+                    mesh=mesh,
+                    box=face.box,
+                    colours=sample_colours(picture, mesh.points),
+                    structure=face.appearance.structure,
+                    is_doubted=not is_certain,
+                )
             )
 
     def resolve_overlaps(self, picture: UInt8Array, number: int) -> bool:
@@ -116,102 +129,156 @@ class ActiveTracks:
         has_ended_any = False
         for one, other in combinations([*self.tracks], 2):
             both = one in self.tracks and other in self.tracks
-            if both and compute_overlap(one.box, other.box) > SAME_FACE_OVERLAP:
+            overlap = compute_overlap(one.box, other.box) if both else 0.0
+            if overlap > 0:
+                one.is_doubted = other.is_doubted = True
+            if overlap > SAME_FACE_OVERLAP:
                 costs = {
-                    each: each.identity.matching_cost(_describe_face(picture, each.mesh), number)
+                    each: each.identity.matching_cost(
+                        self._describe_face(picture, each.mesh), number
+                    )
                     for each in (one, other)
                 }
-                self.end(max(costs, key=costs.__getitem__))
+                self.end(max(costs, key=costs.__getitem__), number)
                 has_ended_any = True
         return has_ended_any
 
-    def check_identity_changes(self, picture: UInt8Array, number: int, *, is_cut: bool) -> None:
-        """Re-identify faces that changed at once and no longer match; after a cut, check all."""
-        if is_cut:
-            self._gallery.forget_positions()
-        mismatched: list[ActiveTrack] = []
+    def leave_scene(self, number: int) -> None:
+        """End all tracks at the first picture of another scene."""
         for each in self.tracks:
-            colours = sample_colours(picture, each.mesh.points)
-            change = float(np.abs(colours - each.colours).mean())
-            each.colours = colours
-            each.identity.is_position_valid &= not is_cut
-            if is_cut or (change > COLOUR_CHANGE_THRESHOLD and self._is_unoccluded(each)):
-                description = describe_appearance(picture, each.mesh.points)
-                if _appearance_distance(each, description) > IDENTITY_CHANGE_DISTANCE:
-                    mismatched.append(each)
-        self._reidentify(picture, mismatched, number)
+            each.identity.leave_scene(number - 1)
+            self._gallery.add(each.identity)
+        self.tracks.clear()
+        self._gallery.leave_scene(number - 1)
+
+    def check_continuity(self, picture: UInt8Array, number: int) -> bool:
+        """Re-identify faces that were replaced, and end those whose surroundings were, too.
+
+        Within a scene a face that stays in its place is the same, whatever it looks like. Returns:
+        whether a track ended.
+        """
+        changing = self._scene_changes.changing_pictures
+        ended: list[ActiveTrack] = []
+        for each in self.tracks:
+            change = self._compare_with_last(picture, each)
+            if change is FaceChange.PERSON:
+                each.identity.appearance.settle(number - 1)
+                each.is_doubted, each.mismatches = True, MAX_MISMATCHES - 1
+            elif change is FaceChange.SCENE:
+                each.identity.appearance.settle(number - 1)
+                each.identity.is_position_valid = False
+                ended.append(each)
+            elif changing is not None:
+                each.identity.appearance.settle(number - changing)
+                each.is_doubted, each.mismatches = True, MAX_MISMATCHES - 1
+        for each in ended:
+            self.tracks.remove(each)
+            self._gallery.add(each.identity)
+        return bool(ended)
 
     def update_appearances(self, picture: UInt8Array, number: int) -> None:
-        """Check all appearances: swap or re-identify mismatched identities, update the others."""
-        descriptions = {
-            each: describe_appearance(picture, each.mesh.points)
+        """Check the faces in doubt: swap or re-identify mismatched ones; learn the others."""
+        samples = {
+            each: self._describe(picture, each.mesh)
             for each in self.tracks
-            if self._is_unoccluded(each)
+            if self._is_unoccluded(each) and each.mesh.score > MIN_IDENTITY_SCORE
         }
-        for one, other in combinations(descriptions, 2):
-            unswapped = _appearance_distance(one, descriptions[one]) + _appearance_distance(
-                other, descriptions[other]
-            )
-            swapped = _appearance_distance(one, descriptions[other]) + _appearance_distance(
-                other, descriptions[one]
-            )
+        self._swap_identities(samples)
+        mismatched: list[ActiveTrack] = []
+        for each, sample in samples.items():
+            distance = each.identity.appearance.distance(sample)
+            if each.is_doubted or each.identity.pictures < YOUNG_PICTURES:
+                found = self._gallery.reidentify(sample, below=distance - REASSIGNMENT_MARGIN)
+                if found is not None:
+                    self._gallery.add(each.identity)
+                    each.identity, each.is_doubted = found, False
+            if each.is_doubted:
+                strict_distance = each.identity.appearance.strict_distance(sample)
+                is_similar = each.identity.appearance.similarity(sample) > SIMILAR_FACE
+                limit = SIMILAR_CHANGE_DISTANCE if is_similar else IDENTITY_CHANGE_DISTANCE
+                is_mismatch = strict_distance > limit
+                each.mismatches = each.mismatches + 1 if is_mismatch else 0
+                each.is_doubted = is_mismatch
+                if each.mismatches >= MAX_MISMATCHES:
+                    mismatched.append(each)
+            if not each.is_doubted:
+                each.mismatches = 0
+                each.identity.appearance.observe(sample, number)
+        self._reidentify(picture, mismatched, number)
+
+    def _swap_identities(self, samples: Mapping[ActiveTrack, AppearanceSample]) -> None:
+        """Swap the identities of two faces in doubt that fit better then."""
+        doubted = [each for each in samples if each.is_doubted]
+        for one, other in combinations(doubted, 2):
+            one_looks, other_looks = one.identity.appearance, other.identity.appearance
+            unswapped = one_looks.distance(samples[one]) + other_looks.distance(samples[other])
+            swapped = one_looks.distance(samples[other]) + other_looks.distance(samples[one])
             if unswapped - swapped > 2 * REASSIGNMENT_MARGIN:
                 one.identity, other.identity = other.identity, one.identity
-        mismatched: list[ActiveTrack] = []
-        for each, description in descriptions.items():
-            distance = _appearance_distance(each, description)
-            is_mismatch = (
-                distance > IDENTITY_CHANGE_DISTANCE and each.identity.appearance.is_reliable
-            )
-            each.mismatches = each.mismatches + 1 if is_mismatch else 0
-            found = self._gallery.reidentify(description, below=distance - REASSIGNMENT_MARGIN)
-            if found is not None:
-                self._gallery.add(each.identity)
-                each.identity, each.mismatches = found, 0
-            elif each.mismatches == MAX_MISMATCHES:
-                mismatched.append(each)
-            if not each.mismatches:
-                each.identity.appearance.update(description)
-        self._reidentify(picture, mismatched, number)
+
+    def _compare_with_last(self, picture: UInt8Array, track: ActiveTrack) -> FaceChange:
+        """Compare a face with the last picture's; one that changed with its place is in doubt."""
+        colours = sample_colours(picture, track.mesh.points)
+        structure = measure_structure(picture, track.mesh.points)
+        last_colours, track.colours = track.colours, colours
+        last_structure, track.structure = track.structure, structure or track.structure
+        if structure is None or last_structure is None:
+            return FaceChange.NONE
+        similarity = structure.similarity(last_structure)
+        steady, track.steady_pictures = track.steady_pictures, track.steady_pictures + 1
+        if similarity > SAME_FACE_SIMILARITY:
+            is_jump = steady == 0 and track.has_jumped and similarity > STEADY_SIMILARITY
+            if similarity < STEADY_SIMILARITY:
+                track.steady_pictures = 0
+            track.has_jumped = False
+            return FaceChange.PERSON if is_jump else FaceChange.NONE
+        track.steady_pictures, track.has_jumped = 0, False
+        expected = self._scene_changes.predict_colours(last_colours)
+        change = float(np.abs(colours - expected).mean())
+        if similarity > OTHER_FACE_SIMILARITY and change < COLOUR_CHANGE_THRESHOLD:
+            return FaceChange.NONE
+        surroundings = self._scene_changes.region_similarity(track.box)
+        if surroundings is not None and surroundings < OTHER_FACE_SIMILARITY:
+            return FaceChange.SCENE
+        track.has_jumped = steady >= STEADY_PICTURES
+        track.is_doubted |= track.overlap < SAME_PLACE_OVERLAP
+        return FaceChange.NONE
 
     def _reidentify(
         self, picture: UInt8Array, mismatched: Sequence[ActiveTrack], number: int
     ) -> None:
-        """Give mismatched tracks other identities."""
-        faces = [_describe_face(picture, each.mesh) for each in mismatched]
-        for each in mismatched:
-            each.identity.is_position_valid = False
-            self._gallery.add(each.identity)
+        """Give mismatched tracks identities that none of them had."""
+        faces = [self._describe_face(picture, each.mesh) for each in mismatched]
         identities = self._gallery.match(faces, number)
         for each, face, identity in zip(mismatched, faces, identities, strict=True):
-            each.identity, each.mismatches = identity, 0
-            identity.appearance.update(face.description)
+            each.identity.is_position_valid = False
+            self._gallery.add(each.identity)
+            each.identity, each.mismatches, each.is_doubted = identity, 0, False
+            identity.appearance.observe(face.appearance, number)
 
-    def _make_room(self, box: FaceBox) -> bool:
+    def _make_room(self, box: FaceBox, number: int) -> bool:
         if len(self.tracks) < self._max_faces:
             return True
         smallest = min(self.tracks, key=lambda each: _area(each.box))
         if _area(box) < TAKEOVER_AREA_RATIO * _area(smallest.box):
             return False
         self.is_crowded = True
-        self.end(smallest)
+        self.end(smallest, number)
         return True
+
+    def _describe(self, picture: UInt8Array, mesh: Mesh) -> AppearanceSample:
+        return describe_appearance(picture, mesh.points, self._scene_changes.light)
+
+    def _describe_face(self, picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
+        return UnmatchedFace(
+            box=compute_bounding_box(mesh), appearance=self._describe(picture, mesh)
+        )
 
     def _is_unoccluded(self, track: ActiveTrack) -> bool:
         """Return whether no other head or shoulders overlap this one's."""
         around = _head_and_shoulders_box(track.box)
         others = (each.box for each in self.tracks if each is not track)
         return not any(compute_overlap(around, _head_and_shoulders_box(box)) > 0 for box in others)
-
-
-def _appearance_distance(track: ActiveTrack, description: Float32Array) -> float:
-    return track.identity.appearance.distance(description)
-
-
-def _describe_face(picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
-    return UnmatchedFace(
-        box=compute_bounding_box(mesh), description=describe_appearance(picture, mesh.points)
-    )
 
 
 def _head_and_shoulders_box(box: FaceBox) -> FaceBox:

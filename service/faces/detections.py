@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.array_types import Float32Array, Int16Array, Int64Array, UInt8Array
+from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.faces.mesh import Mesh
+from service.faces.structure import FaceStructure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,34 @@ class FaceFinder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppearanceSample:
+    """Appearance of a face in a picture: traits and structure.
+
+    traits: (12,), NaN where unseen. scene_traits: the same without the light of the scene.
+    """
+
+    traits: Float32Array
+    scene_traits: Float32Array
+    structure: FaceStructure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSample:
+    """An appearance that is learnt later, if the scene lasts; picture: its ordinal."""
+
+    picture: int
+    sample: AppearanceSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceSnapshot:
-    """State of an AppearanceModel: (12,) means of the traits, and (12,) observations of each."""
+    """State of an AppearanceModel: (12,) means of the traits, and observations of each."""
 
     traits: Float32Array
     observations: Int64Array
+    scene_traits: Float32Array
+    structures: tuple[FaceStructure, ...]
+    pending: tuple[PendingSample, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +115,10 @@ class ActiveTrackSnapshot:
     mesh: Mesh
     box: FaceBox
     colours: Int64Array
+    structure: FaceStructure | None
+    is_doubted: bool
+    steady_pictures: int
+    has_jumped: bool
     mismatches: int
 
 
@@ -101,6 +129,20 @@ class ActiveTracksSnapshot:
     tracks: tuple[ActiveTrackSnapshot, ...]
     gallery: GallerySnapshot
     is_crowded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneChangesSnapshot:
+    """State of a SceneChangeDetector.
+
+    thumbnail: of the last picture, (h, w, 3). reference: (h, w), pattern of the last picture that
+    had one. history: (h, w) patterns.
+    """
+
+    thumbnail: UInt8Array
+    reference: Float32Array | None
+    history: tuple[UInt8Array, ...]
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +172,10 @@ class LostFace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshTrackerSnapshot:
-    """State of a MeshTracker.
-
-    thumbnail: of the last picture, (H, W, 3).
-    """
+    """State of a MeshTracker."""
 
     active_tracks: ActiveTracksSnapshot
-    thumbnail: Int16Array
+    scene_changes: SceneChangesSnapshot
     number: int
     schedule: SearchScheduleSnapshot
     lost_faces: tuple[LostFace, ...]

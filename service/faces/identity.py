@@ -12,13 +12,13 @@ import numpy as np
 from service.domain.array_types import Float32Array
 from service.domain.clip import FaceBox
 from service.faces.appearance import AppearanceModel
-from service.faces.detections import GallerySnapshot, IdentitySnapshot
+from service.faces.detections import AppearanceSample, GallerySnapshot, IdentitySnapshot
 
 MATCH_DISTANCE: Final = 1.7
 """Limit of the appearance distance of a face to its person, in standard deviations."""
-NEARBY_MATCH_DISTANCE: Final = 2.6
+NEARBY_MATCH_DISTANCE: Final = 3.0
 """Limit of that distance near where the person was just lost."""
-RECENT_PICTURES: Final = 30
+RECENT_PICTURES: Final = 60
 """Pictures for which the position of a lost person is of use."""
 NEARBY_SIDES: Final = 0.8
 """Limit of the distance to the predicted position, in face sides."""
@@ -37,7 +37,7 @@ class UnmatchedFace:
     """A new face that belongs to no active track."""
 
     box: FaceBox
-    description: Float32Array
+    appearance: AppearanceSample
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -56,6 +56,11 @@ class Identity:
     is_position_valid: bool = True
     motion: Float32Array = field(default_factory=lambda: np.zeros(2, np.float32))
     appearance: AppearanceModel = field(default_factory=AppearanceModel)
+
+    def leave_scene(self, last_picture: int) -> None:
+        """Settle the appearance as of the last picture of a scene; its places are void."""
+        self.is_position_valid = False
+        self.appearance.leave_scene(last_picture)
 
     def update_position(self, box: FaceBox, picture: int) -> None:
         """Record the position in a picture."""
@@ -92,12 +97,15 @@ class Identity:
 
     def matching_cost(self, face: UnmatchedFace, picture: int) -> float:
         """Cost of matching the face to this person; infinite where it cannot be theirs."""
-        difference = self.appearance.distance(face.description)
         sides = self._distance_in_sides(face.box, picture)
         pictures_absent = picture - self.last_picture
         is_nearby = (
             self.is_position_valid and pictures_absent <= RECENT_PICTURES and sides < NEARBY_SIDES
         )
+        # In one light other colours mean another person, unless somebody was just lost there.
+        is_strict = self.appearance.is_light_known and not is_nearby
+        measure = self.appearance.strict_distance if is_strict else self.appearance.distance
+        difference = measure(face.appearance)
         if math.isinf(difference) and is_nearby:
             difference = MATCH_DISTANCE
         elif difference > (NEARBY_MATCH_DISTANCE if is_nearby else MATCH_DISTANCE):
@@ -106,11 +114,11 @@ class Identity:
         return difference + _POSITION_WEIGHT * min(sides, _MAX_DISTANCE_SIDES) * fading
 
     def _distance_in_sides(self, box: FaceBox, picture: int) -> float:
-        """Distance of a face to the predicted position, in sides of this one."""
+        """Distance of a face to the predicted position or the last one, in sides of this one."""
         ahead = min(picture - self.last_picture, _MAX_PREDICTED_PICTURES)
-        expected = compute_centre(self.box) + ahead * self.motion
-        side = max(self.box.width, self.box.height, 1.0)
-        return float(np.hypot(*(compute_centre(box) - expected))) / side
+        away = compute_centre(box) - compute_centre(self.box)
+        nearest = min(np.hypot(*away), np.hypot(*(away - ahead * self.motion)))
+        return float(nearest) / max(self.box.width, self.box.height, 1.0)
 
 
 class Gallery:
@@ -140,10 +148,10 @@ class Gallery:
                 min(self._identities.values(), key=lambda each: each.last_picture).track
             ]
 
-    def forget_positions(self) -> None:
-        """Mark the last positions as useless, after a cut."""
+    def leave_scene(self, last_picture: int) -> None:
+        """Void the last positions and the light, after a cut."""
         for identity in self._identities.values():
-            identity.is_position_valid = False
+            identity.leave_scene(last_picture)
 
     def match(self, faces: Sequence[UnmatchedFace], picture: int) -> list[Identity]:
         """Match the new faces of a picture to identities; each is one of the gallery, or new."""
@@ -165,10 +173,10 @@ class Gallery:
             for row, face in enumerate(faces)
         ]
 
-    def reidentify(self, description: Float32Array, *, below: float) -> Identity | None:
-        """Remove and return the identity closest to a description; None: none within `below`."""
+    def reidentify(self, appearance: AppearanceSample, *, below: float) -> Identity | None:
+        """Remove and return the identity closest to an appearance; None: none within `below`."""
         distances = {
-            track: identity.appearance.distance(description)
+            track: identity.appearance.distance(appearance)
             for track, identity in self._identities.items()
         }
         closest = min(distances, key=distances.__getitem__, default=None)
@@ -184,6 +192,13 @@ class Gallery:
 def compute_centre(box: FaceBox) -> Float32Array:
     """Compute the centre of a box, (2,) pixels."""
     return np.array([box.left + box.width / 2, box.top + box.height / 2], dtype=np.float32)
+
+
+def compute_iou(one: FaceBox, other: FaceBox) -> float:
+    """Compute the intersection over union of two boxes."""
+    area, other_area = one.width * one.height, other.width * other.height
+    shared = compute_overlap(one, other) * min(area, other_area)
+    return shared / max(area + other_area - shared, 1e-9)
 
 
 def compute_overlap(one: FaceBox, other: FaceBox) -> float:

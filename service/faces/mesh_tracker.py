@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from service.domain.array_types import Int16Array, UInt8Array
+from service.domain.array_types import UInt8Array
 from service.domain.clip import MAX_FACES
 from service.faces.active_tracks import ActiveTracks
 from service.faces.detections import LostFace, MeshTrackerSnapshot, TrackedDetection
@@ -18,6 +16,7 @@ from service.faces.mesh import (
     region_from_mesh,
     select_landmarks,
 )
+from service.faces.scene_changes import SceneChangeDetector
 from service.faces.search_schedule import LOST_FACE_SECONDS, SearchSchedule
 
 APPEARANCE_INTERVAL_PICTURES: Final = 10
@@ -26,9 +25,6 @@ LOST_SIZE_SHARE: Final = 0.8
 """A tracked face is lost below this share of the minimum height."""
 MAX_LOST_FACES: Final = MAX_FACES
 """Limit of lost faces that are looked for where they were."""
-SCENE_CUT_THRESHOLD: Final = 28.0
-"""Mean change of a pixel from picture to picture, of 255, that makes a cut."""
-_THUMBNAIL_SIDE: Final = 24
 
 
 class MeshTracker:
@@ -43,9 +39,9 @@ class MeshTracker:
         """
         self._mesh = FaceMesh(models_dir)
         self._face_search = FaceSearch(models_dir, self._mesh, min_pixels=min_pixels)
-        self._active_tracks = ActiveTracks(max_faces=max_faces)
+        self._scene_changes = SceneChangeDetector()
+        self._active_tracks = ActiveTracks(self._scene_changes, max_faces=max_faces)
         self._min_pixels = min_pixels
-        self._cut_detector = _SceneCutDetector()
         self._number = 0
         self._schedule = SearchSchedule()
         self._lost_faces: list[LostFace] = []
@@ -61,14 +57,12 @@ class MeshTracker:
         """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
         self._number += 1
         now = self._schedule.advance(time_seconds)
-        self._track_faces(picture, now)
-        if self._active_tracks.resolve_overlaps(picture, self._number):
-            self._schedule.restart()
-        is_cut = self._cut_detector.is_cut(picture)
-        self._active_tracks.check_identity_changes(picture, self._number, is_cut=is_cut)
-        if is_cut:
+        self._scene_changes.update(picture)
+        if self._scene_changes.is_cut:
+            self._active_tracks.leave_scene(self._number)
             self._schedule.restart(is_cut=True)
-        elif self._number % APPEARANCE_INTERVAL_PICTURES == 0:
+        self._track_faces(picture, now)
+        if self._number % APPEARANCE_INTERVAL_PICTURES == 0:
             self._active_tracks.update_appearances(picture, self._number)
         self._search(picture, now)
         tracks = self._active_tracks.tracks
@@ -88,7 +82,7 @@ class MeshTracker:
         """Return the state after the pictures so far."""
         return MeshTrackerSnapshot(
             active_tracks=self._active_tracks.snapshot(),
-            thumbnail=self._cut_detector.last_thumbnail,
+            scene_changes=self._scene_changes.snapshot(),
             number=self._number,
             schedule=self._schedule.snapshot(),
             lost_faces=tuple(self._lost_faces),
@@ -99,7 +93,7 @@ class MeshTracker:
         if snapshot is None:
             return
         self._active_tracks.restore(snapshot.active_tracks)
-        self._cut_detector.last_thumbnail = snapshot.thumbnail
+        self._scene_changes.restore(snapshot.scene_changes)
         self._number = snapshot.number
         self._schedule.restore(snapshot.schedule)
         self._lost_faces = [*snapshot.lost_faces]
@@ -109,11 +103,14 @@ class MeshTracker:
             mesh = self._mesh.measure(picture, region_from_mesh(each.mesh.points))
             box = None if mesh is None else compute_bounding_box(mesh)
             if mesh is None or box is None or box.height < LOST_SIZE_SHARE * self._min_pixels:
-                self._active_tracks.end(each)
+                self._active_tracks.end(each, self._number)
                 self._schedule.restart()
                 self._lost_faces.append(LostFace(box=each.box, time_seconds=now))
             else:
-                each.mesh, each.box = mesh, box
+                each.follow(mesh)
+        has_ended_any = self._active_tracks.resolve_overlaps(picture, self._number)
+        if self._active_tracks.check_continuity(picture, self._number) or has_ended_any:
+            self._schedule.restart()
 
     def _search(self, picture: UInt8Array, now: float) -> None:
         """Search as much of the picture as is due."""
@@ -133,17 +130,3 @@ class MeshTracker:
         self._active_tracks.start(picture, found, self._number)
         if self._active_tracks.tracks != before:
             self._schedule.restart()
-
-
-class _SceneCutDetector:
-    """Detects cuts by the mean change of a thumbnail."""
-
-    def __init__(self) -> None:
-        self.last_thumbnail: Int16Array = np.zeros((0, 0, 3), np.int16)
-
-    def is_cut(self, picture: UInt8Array) -> bool:
-        """Return whether the picture differs from the one before it by more than a threshold."""
-        step = max(1, min(picture.shape[:2]) // _THUMBNAIL_SIDE)
-        now = picture[step // 2 :: step, step // 2 :: step].astype(np.int16)
-        last, self.last_thumbnail = self.last_thumbnail, now
-        return last.shape == now.shape and float(np.abs(now - last).mean()) > SCENE_CUT_THRESHOLD

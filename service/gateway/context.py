@@ -12,6 +12,7 @@ from service.auth.authenticator import Authenticator
 from service.domain.caller import Caller
 from service.domain.ports import BlobStore
 from service.gateway.lifecycle import ShutdownState, SubscriberLimiter, drive_shutdown
+from service.gateway.storage_quota import PendingUploads
 from service.jobs.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.streaming.config import StreamRequest
@@ -45,6 +46,7 @@ class GatewayContext:
     is_inference_ready: Callable[[], Awaitable[bool]]
     metrics: Metrics
     audit_log: AuditLog = field(default_factory=AuditLog)
+    pending_uploads: PendingUploads = field(default_factory=PendingUploads)
     subscriber_limiter: SubscriberLimiter = field(default_factory=SubscriberLimiter)
     shutdown: ShutdownState = field(default_factory=ShutdownState)
 

@@ -24,6 +24,7 @@ from service.domain.stream import (
     StreamFrame,
     StreamMedia,
 )
+from service.domain.uncertainty import StdMeaning
 from service.errors import RequestInvalid, StreamOutOfOrder
 from service.streaming.config import OverloadPolicy, StreamRequest, StreamSessionConfig
 from service.streaming.events import (
@@ -59,6 +60,10 @@ _OVERLOAD_POLICIES: Final = {
     wire.OVERLOAD_POLICY_BLOCK: OverloadPolicy.BLOCK,
     wire.OVERLOAD_POLICY_DROP_OLDEST: OverloadPolicy.DROP_OLDEST,
     wire.OVERLOAD_POLICY_FAIL: OverloadPolicy.FAIL,
+}
+_STD_MEANINGS: Final = {
+    StdMeaning.CALIBRATED: wire.STD_MEANING_CALIBRATED,
+    StdMeaning.DISAGREEMENT: wire.STD_MEANING_DISAGREEMENT,
 }
 _DROP_REASONS: Final = {
     DropReason.OVERLOAD: wire.DROP_REASON_OVERLOAD,
@@ -167,6 +172,7 @@ def _(event: StreamOpened) -> wire.StreamingAnnotateResponse:
         send_from=_position_to_proto(event.send_from),
         next_final_index=event.next_final_index,
         weights_sha256=event.weights_sha256,
+        std_meaning=_STD_MEANINGS[event.std_meaning],
     )
     return wire.StreamingAnnotateResponse(config_ack=accepted)
 

@@ -39,6 +39,9 @@ _FOLLOWED_SAMPLES: Final = 4 * SAMPLE_RATE_HZ
 _START_SAMPLES: Final = SAMPLE_RATE_HZ // 20
 _MAX_START_ERROR: Final = 15 * SAMPLE_RATE_HZ // 1000
 """The first timestamp of a run may be wrong by 15 ms, as the next 50 ms of audio tell."""
+_MAX_FIRST_ERROR: Final = SAMPLE_RATE_HZ // 4
+"""The very first may be early by 250 ms: FFmpeg's fragmented MP4 holds the start of the audio back
+with the reordered pictures, but not its first packet."""
 _MAX_END_JITTER: Final = SAMPLE_RATE_HZ // 33
 """At the end, where nothing follows that could tell, timestamps that stray by 30 ms are jitter."""
 _MAX_AVERAGED: Final = SAMPLE_RATE_HZ // 20
@@ -128,7 +131,7 @@ class FramePlacer:
         while self.held:
             end = self._end
             if end is None or read_format(self.held[0].frame) != self._format:
-                if not is_last and not self._have_held(_START_SAMPLES):
+                if not is_last and not self._is_start_held():
                     return
                 yield self._begin_run()
                 continue
@@ -202,6 +205,11 @@ class FramePlacer:
             sum(timed.duration for timed in self.held) >= samples
         )
 
+    def _is_start_held(self) -> bool:
+        """Check whether enough frames are held to tell where a run begins."""
+        is_first = self._end is None and len(self.held) < _HELD_STAMPS
+        return self._have_held(_START_SAMPLES) and not is_first
+
     def _begin_run(self) -> PlacedFrame:
         begin = self._read_start()
         jump = 0.0 if self._end is None else begin - self._end
@@ -221,9 +229,10 @@ class FramePlacer:
         if later:
             self._spread = statistics.median(abs(each - error) for each in later)
         agree = all(abs(each - error) <= JITTER_SAMPLES for each in later)
-        if agree and len(later) > 1 and JITTER_SAMPLES < abs(error) <= _MAX_START_ERROR:
-            return first + error
-        return first
+        is_wrong = JITTER_SAMPLES < abs(error) <= _MAX_START_ERROR and len(later) > 1
+        is_first_early = self._end is None and JITTER_SAMPLES < error <= _MAX_FIRST_ERROR
+        is_wrong |= is_first_early and len(later) >= _HELD_STAMPS - 1
+        return first + error if agree and is_wrong else first
 
     def _follow_jump(self, deviation: float) -> PlacedFrame:
         """Place the first held frame where the timestamps have gone to."""

@@ -1,7 +1,7 @@
 """Encryption of clips, by what their files declare.
 
 MP4 (Common Encryption, FairPlay), Matroska and ASF declare it in their headers, transport and
-program streams in each packet.
+program streams in each packet, or (Sample Encryption of HLS) in the program map.
 """
 
 from __future__ import annotations
@@ -55,10 +55,18 @@ _MPEG2_PACKETS: Final = range(0x80, 0xC0)
 """Bytes after the length of an MPEG-2 packet, whose bits 0x30 are its scrambling control."""
 _MIN_SCRAMBLED_SHARE: Final = 0.1
 """Above single damaged bits; protected DVDs scramble about half of their sectors."""
+_TS_PACKET_BYTES: Final = 188
 _TS_PACKETS: Final = ((188, 0), (192, 4), (204, 0))
-"""Sizes of transport packets, and the bytes before their sync byte."""
+"""Distances of transport packets, and the bytes before their sync byte."""
 _TS_SYNC: Final = 0x47
 _TS_NULL_PID: Final = 0x1FFF
+_TS_STARTS_UNIT: Final = 0x40
+_TS_HAS_ADAPTATION: Final = 0x20
+_PROGRAM_MAP: Final = 0x02
+_PROGRAM_MAP_FIELDS_BYTES: Final = 12
+_CHECKSUM_BYTES: Final = 4
+_ENCRYPTED_H264: Final = 0xDB
+"""Stream type of H.264 in HLS whose slices are encrypted, and nothing else."""
 _MIN_SYNC_SHARE: Final = 0.9
 
 
@@ -98,6 +106,8 @@ def _declares_encryption(file: FileBytes) -> bool:
         return any(guid in _ASF_ENCRYPTION for guid in _list_asf_objects(head))
     if head.startswith(_PACK_START):
         return _is_mostly(_list_scrambled_pictures(head))
+    if any(_ENCRYPTED_H264 in _list_stream_types(packet) for packet in _list_packets(head)):
+        return True
     return any(
         kind in _ENCRYPTED_VIDEO
         for position, length, top in walk_boxes(file)
@@ -111,9 +121,12 @@ def _may_be_encrypted(file: FileBytes) -> bool:
     head = file.read(0, HEAD_BYTES)
     if head.startswith(MATROSKA_MAGIC):
         return bool(_MATROSKA_ENCRYPTION.search(head.partition(MATROSKA_CLUSTER)[0]))
-    return any(
-        _is_mostly(_list_scrambled_packets(head[skipped:], size)) for size, skipped in _TS_PACKETS
+    used = (
+        packet
+        for packet in _list_packets(head)
+        if int.from_bytes(packet[1:3]) & _TS_NULL_PID != _TS_NULL_PID
     )
+    return _is_mostly([packet[3] >> 7 == 1 for packet in used])
 
 
 def _is_mostly(scrambled: Sequence[bool]) -> bool:
@@ -170,13 +183,26 @@ def _list_scrambled_pictures(head: bytes) -> list[bool]:
     return scrambled
 
 
-def _list_scrambled_packets(head: bytes, size: int) -> list[bool]:
-    """List whether each packet of a transport stream is scrambled; empty: it is none."""
-    packets = [head[place : place + 4] for place in range(0, len(head) - 3, size)]
-    in_sync = sum(packet[0] == _TS_SYNC for packet in packets)
-    if in_sync < _MIN_SYNC_SHARE * len(packets):
-        return []
-    used = (
-        packet for packet in packets if int.from_bytes(packet[1:3]) & _TS_NULL_PID != _TS_NULL_PID
-    )
-    return [packet[3] >> 7 == 1 for packet in used]
+def _list_packets(head: bytes) -> list[bytes]:
+    """List the packets of a transport stream, 188 bytes each; empty: it is none."""
+    for size, skipped in _TS_PACKETS:
+        places = range(skipped, len(head) - _TS_PACKET_BYTES + 1, size)
+        in_sync = sum(head[place] == _TS_SYNC for place in places)
+        if places and in_sync >= _MIN_SYNC_SHARE * len(places):
+            return [head[place : place + _TS_PACKET_BYTES] for place in places]
+    return []
+
+
+def _list_stream_types(packet: bytes) -> Iterator[int]:
+    """List the stream types in a program map that begins in a transport packet."""
+    if not packet[1] & _TS_STARTS_UNIT:
+        return
+    payload = packet[5 + packet[4] if packet[3] & _TS_HAS_ADAPTATION else 4 :]
+    section = payload[1 + payload[0] :] if payload else b""
+    if len(section) < _PROGRAM_MAP_FIELDS_BYTES or section[0] != _PROGRAM_MAP:
+        return
+    end = 3 + (int.from_bytes(section[1:3]) & 0xFFF) - _CHECKSUM_BYTES
+    place = _PROGRAM_MAP_FIELDS_BYTES + (int.from_bytes(section[10:12]) & 0xFFF)
+    while place + 5 <= min(end, len(section)):
+        yield section[place]
+        place += 5 + (int.from_bytes(section[place + 3 : place + 5]) & 0xFFF)

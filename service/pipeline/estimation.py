@@ -19,7 +19,9 @@ from service.domain.clip import Frame, TimelinePoint, TrackDropped
 from service.domain.model_signatures import TARGETS
 from service.domain.ports import Inference
 from service.domain.track_manager import FusionRequests, TrackManager
+from service.domain.uncertainty import UNCALIBRATED, UncertaintyModel
 from service.domain.windows import FusionOutput, Window
+from service.pipeline.provenance import read_uncertainty
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -33,15 +35,17 @@ class EstimationParameters:
     window_frames: int = 300
     hop_frames: int = 200
     smoothing_seconds: float = 0.2
+    uncertainty: UncertaintyModel = UNCALIBRATED
     chunks_in_flight: int = 3
 
     @staticmethod
     def from_settings(settings: Settings) -> EstimationParameters:
-        """Parameters of this service's settings."""
+        """Read the parameters of this service's settings. Raises: ModelsMissing."""
         return EstimationParameters(
             window_frames=settings.window_frames,
             hop_frames=settings.hop_frames,
             smoothing_seconds=settings.smoothing_seconds,
+            uncertainty=read_uncertainty(settings),
             chunks_in_flight=settings.chunks_in_flight,
         )
 
@@ -58,6 +62,7 @@ class Estimator:
             window_frames=parameters.window_frames,
             hop_frames=parameters.hop_frames,
             smoothing_seconds=parameters.smoothing_seconds,
+            uncertainty=parameters.uncertainty,
         )
 
     async def embed_faces(self, crops: UInt8Array, *, batch_size: int) -> Float32Array:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.domain.media import Flag
+from service.domain.uncertainty import UncertaintyModel
 from service.domain.weight_flags import DRAWN, find_weight_flags
 from service.errors import ModelsMissing
 from service.settings import Settings
@@ -35,9 +36,13 @@ def read_provenance(settings: Settings) -> dict[str, Any]:
     Raises: ModelsMissing: no models have been exported.
     """
     models = _read_exported(settings)
+    calibration = {
+        name: value for name, value in models.get("calibration", {}).items() if name != "silence"
+    }
     return {
         **models,
         "domain": _find_domain(models),
+        "calibration": calibration | {"meaning": read_uncertainty(settings).meaning},
         "method": {
             "window_frames": settings.window_frames,
             "hop_frames": settings.hop_frames,
@@ -58,6 +63,21 @@ def read_weight_hashes(settings: Settings) -> dict[str, str]:
     """Read the SHA-256 of each model's weights. Raises: ModelsMissing."""
     models: dict[str, Any] = _read_exported(settings)["models"]
     return {name: model["weights_sha256"] for name, model in models.items()}
+
+
+def read_uncertainty(settings: Settings) -> UncertaintyModel:
+    """Read the calibration of the weights; without one, the standard deviation is the disagreement.
+
+    Raises: ModelsMissing: no models have been exported, or their calibration is malformed.
+    """
+    document: dict[str, Any] = _read_exported(settings).get("calibration", {})
+    # Exports from before `meaning` have their calibration in the fusion itself.
+    known = document if "meaning" in document else {}
+    try:
+        model = UncertaintyModel.parse(known)
+    except ValueError as error:
+        raise ModelsMissing(f"the exported models cannot be used: {error}") from error
+    return model if settings.yunet_file is None else model.ignore_scores()
 
 
 def _find_domain(models: Mapping[str, Any]) -> str | None:

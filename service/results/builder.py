@@ -26,6 +26,7 @@ from service.domain.clip import (
 )
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
+from service.domain.uncertainty import StdMeaning
 from service.domain.weight_flags import find_weight_flags
 from service.errors import InternalError
 
@@ -232,6 +233,12 @@ class AnalysisResult:
     frames: FrameColumns
     track: int | None
     tracks: tuple[ResultTrack, ...]
+
+    @property
+    def std_meaning(self) -> StdMeaning:
+        """Meaning of the standard deviations, as the provenance of the weights has it."""
+        calibration: Mapping[str, Any] = self.provenance.get("calibration", {})
+        return StdMeaning(calibration.get("meaning", StdMeaning.DISAGREEMENT))
 
 
 def compute_relative_boxes(

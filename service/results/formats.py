@@ -60,6 +60,7 @@ def write_json(result: AnalysisResult) -> Iterator[bytes]:
         "provenance": dict(result.provenance),
         "flags": list(result.flags),
         "faces": result.faces,
+        "std_meaning": result.std_meaning,
         "track": result.track,
     }
     yield _write_json_head(head) + b',"tracks":['

@@ -12,23 +12,58 @@ from service.settings.base import SettingsGroup
 class Decoding(SettingsGroup):
     """Decoding: resources and time limits of a decode process."""
 
-    decode_threads: int = Field(default=2, ge=1, le=64, description="Decoder threads per clip.")
-    decode_memory_bytes: int = Field(
-        default=4 * 2**30,
+    decode_threads: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Decoder threads per clip, at most as many as there are CPUs.",
+    )
+    decode_memory_bytes: int | None = Field(
+        default=None,
         ge=2**28,
-        description="Address space that a decode process may allocate after its start, bytes.",
+        description="Address space that a decode process may allocate after its start, bytes; "
+        "unset: a share of the memory of the machine or its control group. As many run at once as "
+        "fit there; other clips wait, other streams are refused.",
     )
     decode_stall_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="Time-out of a decode process that produces no output, seconds; "
-        "then it is killed.",
+        description="Time-out of a decode process that neither produces output nor computes, "
+        "seconds; then it is killed, and the job is tried again.",
     )
     decode_wall_seconds: float = Field(
-        default=12 * 3600.0, gt=0, description="Maximum wall time of decoding one clip, seconds."
+        default=12 * 3600.0,
+        gt=0,
+        description="Maximum wall time of one attempt at decoding a clip, seconds.",
     )
     decode_cpu_seconds: int = Field(
-        default=12 * 3600, ge=1, description="Maximum CPU time of decoding one clip, seconds."
+        default=12 * 3600,
+        ge=1,
+        description="Maximum CPU time of decoding any clip or stream, seconds; see also the "
+        "budget by its size: decode_cpu_base_seconds and those after it.",
+    )
+    decode_cpu_base_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="CPU time for a clip or stream of any size, seconds. One that takes more than "
+        "this and what its bytes, frames and pixels add fails with clip_too_costly.",
+    )
+    decode_cpu_seconds_per_megabyte: float = Field(
+        default=30.0, ge=0, description="CPU time added for each megabyte (10^6) of media, seconds."
+    )
+    decode_cpu_seconds_per_frame: float = Field(
+        default=0.04, ge=0, description="CPU time added for each decoded frame, seconds."
+    )
+    decode_cpu_seconds_per_megapixel: float = Field(
+        default=0.06,
+        ge=0,
+        description="CPU time added for each megapixel (10^6) of each decoded frame, seconds.",
+    )
+    min_bytes_per_frame: float = Field(
+        default=16.0,
+        ge=0,
+        description="Bytes of media for each frame beyond the first thousand: one with more "
+        "frames fails with clip_too_costly.",
     )
     chunk_frames: int = Field(
         default=32, ge=1, le=300, description="Frames per chunk sent to the backbones."

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 from pydantic import Field
 
 from service.settings.base import SettingsGroup
+
+STREAMS_PER_CPU: Final = 2
+"""Maximum number of streams per CPU where `max_streams` is unset."""
 
 
 class ClientLimits(SettingsGroup):
@@ -164,3 +170,11 @@ class Streaming(SettingsGroup):
         ge=1,
         description="Time in which a broken stream can be resumed at any gateway, seconds.",
     )
+
+    def count_streams(self) -> int:
+        """Return the maximum number of streams of one gateway, without the reserved ones."""
+        return self.max_streams or STREAMS_PER_CPU * (os.cpu_count() or 1)
+
+    def count_reserved_streams(self) -> int:
+        """Return the number of streams beyond it, for clients that have none."""
+        return max(int(self.count_streams() * self.stream_reserve_fraction), 1)

@@ -83,12 +83,27 @@ class AccessControl(SettingsGroup):
     key_open_jobs: int | None = Field(
         default=None,
         ge=1,
-        description="Default maximum number of queued and running jobs of an API key.",
+        description="Default maximum number of queued and running jobs of an API key, or of an "
+        "address where none is required; unset: client_share of max_queued_jobs.",
+    )
+    key_stored_jobs: int = Field(
+        default=50_000,
+        ge=1,
+        description="Default maximum number of jobs of an API key or address in any state, until "
+        "they expire or are deleted.",
     )
     key_stored_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Default maximum size of the stored clips and results of an API key, bytes.",
+        description="Default maximum size of the stored clips and results of an API key or "
+        "address, bytes; unset: client_share of what the blob store can hold.",
+    )
+    client_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of the queue and of the blob store that one API key or address may "
+        "use, where key_open_jobs or key_stored_bytes is unset; 1: the whole.",
     )
     key_upload_bytes: int | None = Field(
         default=None,

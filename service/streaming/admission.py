@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Generator
@@ -16,8 +15,6 @@ from service.settings import Settings
 from service.streaming.events import LatencySummary, StreamResult
 from service.telemetry.metrics import STREAM_QUANTILES, Metrics
 
-STREAMS_PER_PROCESSOR: Final = 2
-"""Maximum number of streams per CPU where `max_streams` is unset."""
 LATENCY_WINDOW_SECONDS: Final = 5.0
 """Time for which a result counts as recent."""
 MIN_RESULTS: Final = 50
@@ -36,9 +33,9 @@ class AdmissionControl:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._max_streams = settings.max_streams or STREAMS_PER_PROCESSOR * (os.cpu_count() or 1)
+        self._max_streams = settings.count_streams()
         self._max_per_client = settings.max_streams_per_client or self._max_streams
-        self._reserved = max(int(self._max_streams * settings.stream_reserve_fraction), 1)
+        self._reserved = settings.count_reserved_streams()
         self._budget_seconds = settings.stream_admission_latency_seconds
         self._metrics = metrics
         self._streams: Counter[str] = Counter()

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from service.domain.clip import Estimate, FaceBox
 from service.domain.media import Flag
+from service.domain.uncertainty import StdMeaning
 
 
 class DropReason(StrEnum):
@@ -57,6 +58,7 @@ class StreamOpened:
     send_from: MediaPosition
     next_final_index: int
     weights_sha256: Mapping[str, str]
+    std_meaning: StdMeaning = StdMeaning.DISAGREEMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

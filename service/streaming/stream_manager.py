@@ -20,6 +20,7 @@ from service.domain.caller import Caller
 from service.domain.media import Flag
 from service.domain.ports import Inference, StreamExtraction, StreamExtractor
 from service.errors import GatewayDraining, InferenceUnavailable, StreamIdle, StreamOutOfOrder
+from service.pipeline.provenance import read_uncertainty
 from service.settings import Settings
 from service.streaming.admission import AdmissionControl, LatencyTracker
 from service.streaming.batching import BatchedInference
@@ -268,6 +269,7 @@ class StreamManager:
             send_from=resume_point.send_from,
             next_final_index=resume_point.next_final_index,
             weights_sha256=self._weights(),
+            std_meaning=read_uncertainty(settings).meaning,
         )
 
     def _observe_latency(self, queued: QueuedEvent, latency: LatencyTracker) -> None:

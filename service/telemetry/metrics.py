@@ -132,6 +132,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.shared_memory_full_total = Counter(
+            "circumplex_shared_memory_full_total",
+            "Times when shared memory for crops was full, so that they were sent over gRPC.",
+            registry=registry,
+        )
+
     def _add_jobs(self, registry: CollectorRegistry) -> None:
         self.job_queue_wait_seconds = Histogram(
             "circumplex_job_queue_wait_seconds",

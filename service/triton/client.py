@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -37,9 +38,12 @@ from service.triton.requests import (
     build_inputs,
     triton_errors_translated,
 )
+from service.triton.shared_region import SharedMemoryFull
 
 _log = logging.getLogger(__name__)
 
+FULL_PAUSE_SECONDS: Final = 10.0
+"""Time for which crops are sent over gRPC after shared memory was found full."""
 _LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _READY_TIMEOUT_SECONDS: Final = 2.0
 _CHANNEL_OPTIONS: Final = [
@@ -104,6 +108,7 @@ class TritonInference:
         self._model_client = model_client
         self._crop_memory = crop_memory
         self._requires_shared_memory = requires_shared_memory
+        self._paused_until = 0.0
 
     async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         """Embed (N, 3, 112, 112) uint8 crops to (N, 512); few crops use the streams' own model."""
@@ -112,7 +117,7 @@ class TritonInference:
         if len(crops) <= MAX_LIVE_CROPS:
             # Shared memory would cost as much, 1.2 ms of a core; of 32 crops 1.5, and gRPC 5.
             return await self._embed_over_grpc(LIVE_VISUAL_BACKBONE, crops)
-        memory = self._crop_memory
+        memory = self._crop_memory if time.monotonic() >= self._paused_until else None
         if memory is not None and (number := memory.claim(crops)) is not None:
             try:
                 return await self._model_client.run_uncancelled(
@@ -120,6 +125,8 @@ class TritonInference:
                 )
             except SharedMemoryUnavailable as error:
                 self._disable_shared_memory(error)
+            except SharedMemoryFull as error:
+                self._pause_shared_memory(error)
         return await self._embed_over_grpc(VISUAL_BACKBONE, crops)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
@@ -180,6 +187,15 @@ class TritonInference:
         if self._crop_memory is not None:
             _log.warning("shared memory is unavailable, crops are sent over gRPC: %s", error)
         self._crop_memory = None
+
+    def _pause_shared_memory(self, error: SharedMemoryFull) -> None:
+        """Fall back to gRPC for a time. Raises: InferenceUnavailable: shared memory is required."""
+        if self._requires_shared_memory:
+            raise InferenceUnavailable(f"Shared memory is full: {error}") from error
+        self._model_client.metrics.shared_memory_full_total.inc()
+        if self._paused_until < time.monotonic():
+            _log.warning("shared memory is full, crops are sent over gRPC: %s", error)
+        self._paused_until = time.monotonic() + FULL_PAUSE_SECONDS
 
     async def _embed_patches(
         self, waveform: Float32Array, patch_starts: Int64Array

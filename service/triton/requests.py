@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,6 +28,7 @@ from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import ModelSignature
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.telemetry.metrics import Metrics
+from service.triton.shared_region import SHARED_MEMORY_FOLDER, SharedRegion, allocate_region
 
 T = TypeVar("T")
 
@@ -39,9 +39,12 @@ _UNAVAILABLE_STATUSES: Final = (
 )
 
 _DRAIN_SECONDS: Final = 5.0
-_UNAVAILABLE_MESSAGES: Final = ("is not healthy", "has no available versions")
-"""Triton's errors for a Python model whose process has died (until Triton is restarted), and for
-every model while Triton shuts down."""
+_UNAVAILABLE_MESSAGES: Final = (
+    *("is not healthy", "has no available versions"),
+    *("Failed to increase the shared memory pool size", "No space left on device"),
+)
+"""Triton's errors for a Python model whose process has died (until Triton is restarted), for every
+model while Triton shuts down, and for a full /dev/shm."""
 _log = logging.getLogger(__name__)
 _PREFIX: Final = "circumplex"
 _UNREGISTER_SECONDS: Final = 2.0
@@ -58,7 +61,7 @@ class ModelClient:
     ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
-        self._metrics = metrics
+        self.metrics = metrics
         self._running: set[asyncio.Task[Any]] = set()
 
     async def infer(self, model: ModelSignature, inputs: list[InferInput]) -> list[Float32Array]:
@@ -72,7 +75,7 @@ class ModelClient:
                 client_timeout=self._timeout_seconds,
             )
         seconds = time.perf_counter() - started
-        self._metrics.triton_request_duration_seconds.labels(model=model.name).observe(seconds)
+        self.metrics.triton_request_duration_seconds.labels(model=model.name).observe(seconds)
         return [_output_array(result, output.name) for output in model.outputs]
 
     async def run_uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
@@ -147,7 +150,7 @@ class _Region:
     """Shared memory that is registered with Triton under a name."""
 
     name: str
-    memory: SharedMemory
+    memory: SharedRegion
 
 
 class SharedCropMemory:
@@ -158,12 +161,19 @@ class SharedCropMemory:
     """
 
     def __init__(
-        self, client: InferenceServerClient, *, slot_bytes: int, slots: int, timeout_seconds: float
+        self,
+        client: InferenceServerClient,
+        *,
+        slot_bytes: int,
+        slots: int,
+        timeout_seconds: float,
+        folder: Path = SHARED_MEMORY_FOLDER,
     ) -> None:
         self._client = client
         self._slot_bytes = slot_bytes
         self._slots = slots
         self._timeout_seconds = timeout_seconds
+        self._folder = folder
         self._free = list(range(slots))
         self._region: _Region | None = None
         self._register_lock = asyncio.Lock()
@@ -176,7 +186,7 @@ class SharedCropMemory:
     async def filled_slot(self, number: int, crops: UInt8Array) -> AsyncGenerator[Slot]:
         """Copy crops into a claimed slot, which is released on exit.
 
-        Raises: SharedMemoryUnavailable.
+        Raises: SharedMemoryUnavailable, SharedMemoryFull.
         """
         try:
             yield await self._write_crops(number, crops, lost_region=None)
@@ -192,7 +202,7 @@ class SharedCropMemory:
     ) -> Slot:
         region = await self._ensure_region(lost_region)
         offset_bytes = number * self._slot_bytes
-        place = np.ndarray(crops.shape, np.uint8, buffer=region.memory.buf, offset=offset_bytes)
+        place = np.ndarray(crops.shape, np.uint8, buffer=region.memory.buffer, offset=offset_bytes)
         np.copyto(place, crops)
         return Slot(number=number, region=region.name, offset_bytes=offset_bytes)
 
@@ -216,12 +226,12 @@ class SharedCropMemory:
         self._close_region()
 
     async def _register(self) -> _Region:
-        memory = SharedMemory(create=True, size=self._slot_bytes * self._slots)
+        memory = allocate_region(self._slot_bytes * self._slots, self._folder)
         name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             with triton_errors_translated():
                 await self._client.register_system_shared_memory(
-                    name, f"/{memory.name}", memory.size, client_timeout=self._timeout_seconds
+                    name, memory.key, memory.size_bytes, client_timeout=self._timeout_seconds
                 )
         except BaseException as error:
             memory.close()

@@ -29,6 +29,7 @@ WORKER_SETTINGS: Final[Mapping[str, Any]] = {
     "worker_concurrency": 2,
     "decode_stall_seconds": 240.0,
     "decode_cpu_seconds": 120,
+    "decode_cpu_base_seconds": 120.0,
 }
 _READY_TIMEOUT_SECONDS: Final = 120.0
 _DECODER_TIMEOUT_SECONDS: Final = 60.0
@@ -73,10 +74,10 @@ def make_rounds(folder: Path, *, frames: int = 120, tags: int = 32_000) -> Itera
         cases=(
             LongJobCase(name="spins", clip=slow, error_code="decoder_timed_out"),
             LongJobCase(
-                name="stalls", clip=large, error_code="decoder_timed_out", fault=PauseFault(None)
+                name="stalls", clip=large, error_code="decoder_stalled", fault=PauseFault(None)
             ),
         ),
-        settings={"decode_cpu_seconds": 4, "decode_stall_seconds": seconds},
+        settings={"decode_cpu_seconds": 4, "decode_stall_seconds": seconds, "max_attempts": 1},
     )
     yield LongJobRound(
         cases=(

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import DecoderOutOfMemory, DecoderTimedOut
+from service.errors import ClipTooCostly, DecoderOutOfMemory, DecoderTimedOut
 from tests.fuzz.in_process_pipeline import Outcome, Verdict
 from tests.fuzz.inputs import FuzzInput
 
 _SLOWEST_COUNT: Final = 10
+TIME_LIMIT_CODES: Final = (DecoderTimedOut.code, ClipTooCostly.code)
 _MAX_SAVED: Final = 500
 VIOLATIONS: Final = ("deaths", "hangs", "defects", "leaks")
 
@@ -55,7 +56,7 @@ class FuzzFindings:
             "defects": self.verdicts[Verdict.DEFECT],
             "leaks": len(self.leaks),
             "decoder_crashes": self.verdicts[Verdict.CRASH],
-            "time_limits": self.codes[DecoderTimedOut.code],
+            "time_limits": sum(self.codes[code] for code in TIME_LIMIT_CODES),
             "memory_limits": self.codes[DecoderOutOfMemory.code],
             "outcomes": dict(self.codes.most_common()),
             "service": {
@@ -73,7 +74,7 @@ class FuzzFindings:
         self.verdicts[outcome.verdict] += 1
         is_fine = outcome.verdict is Verdict.FINE
         self.slowest = sorted([*self.slowest, (outcome.seconds, fuzz_input.name)])[-_SLOWEST_COUNT:]
-        if (not is_fine or outcome.code == DecoderTimedOut.code) and len(self.saved) < _MAX_SAVED:
+        if (not is_fine or outcome.code in TIME_LIMIT_CODES) and len(self.saved) < _MAX_SAVED:
             (self.folder / fuzz_input.name).write_bytes(fuzz_input.data)
             saved = {
                 "name": fuzz_input.name,

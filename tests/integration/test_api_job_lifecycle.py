@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from service.errors import ClipNotMedia
+from service.errors import DecoderCrashed
 from service.jobs.queue.database import QueueMaintenance
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.record import JobState
@@ -69,7 +69,9 @@ async def test_cancelled_running_job_stops_at_once_and_publishes_nothing(
     assert (result.status_code, result.json()["code"]) == (409, "result_not_ready")
 
 
-@pytest.mark.parametrize("analyse", [make_fake_analysis(3), make_failing_analysis(ClipNotMedia())])
+@pytest.mark.parametrize(
+    "analyse", [make_fake_analysis(3), make_failing_analysis(DecoderCrashed())]
+)
 async def test_finished_job_cannot_be_cancelled(
     client: httpx.AsyncClient, env: JobEnvironment, analyse: Analyse
 ) -> None:
@@ -96,7 +98,7 @@ async def _make_job_in_state(state: str, client: httpx.AsyncClient, env: JobEnvi
     if state == "succeeded":
         await env.leases.succeed(claim, frames=3, result_bytes=99)
     elif state == "failed":
-        await env.leases.fail(claim, ClipNotMedia())
+        await env.leases.fail(claim, DecoderCrashed())
     elif state == "deferred":
         await env.leases.defer(claim, seconds=60.0, deferrals=1)
     return job_id
@@ -146,7 +148,7 @@ async def test_failed_job_is_retried_with_the_same_id(
     client: httpx.AsyncClient, env: JobEnvironment
 ) -> None:
     job_id = await submit_job(client)
-    async with env.running_worker(make_failing_analysis(ClipNotMedia("at first"))):
+    async with env.running_worker(make_failing_analysis(DecoderCrashed("at first"))):
         await env.wait_for_end(job_id)
     failed = (await client.get(f"/v1/jobs/{job_id}")).json()
 

@@ -80,6 +80,7 @@ async def test_options_in_the_form_are_those_of_the_query(
         ("", ("video_stream", (None, "-1")), "form.video_stream"),
         ("", ("face", (None, "all")), "form.face"),
         ("", ("idempotency_key", (None, "x")), "form.idempotency_key"),
+        ("", ("faces", ("faces.txt", b"all")), "form.faces"),
         ("?faces=primary", FACES, "form.faces"),
         ("?video_stream=0", STREAM, "form.video_stream"),
     ],

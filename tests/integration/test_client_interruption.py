@@ -1,4 +1,4 @@
-"""`circumplex-client annotate`: Ctrl-C, SIGTERM, and output folders that cannot be used."""
+"""`circumplex-client annotate`: Ctrl-C, SIGTERM, SIGHUP, and output folders that cannot be used."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def silent_gateway() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("gateway", ["endless_gateway", "silent_gateway"])
 def test_a_signal_stops_the_batch_at_once_and_cleanly(
     tmp_path: Path, gateway: str, number: signal.Signals, request: pytest.FixtureRequest

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from service.blobstore import open_store
-from service.errors import ClipTruncated, JobNotRetryable, JobUnknown
+from service.errors import ClipTruncated, DecoderCrashed, JobNotRetryable, JobUnknown
 from service.jobs.cleanup.janitor import Janitor
 from service.jobs.queue.database import QueueMaintenance
 from service.jobs.record import JobState, clip_key, new_job_id
@@ -94,7 +94,7 @@ async def test_an_expired_job_is_removed_with_its_blobs(env: JobEnvironment) -> 
 
 async def test_an_expired_clip_is_removed_and_its_job_stays(env: JobEnvironment) -> None:
     job_id, other_id = await env.submit(), await env.submit()
-    async with env.running_worker(make_failing_analysis(ClipTruncated())):
+    async with env.running_worker(make_failing_analysis(DecoderCrashed())):
         await env.wait_for_end(job_id)
         await env.wait_for_end(other_id)
     await make_due(env, "clip_expiry", job_id)
@@ -161,3 +161,38 @@ async def test_uploads_survive_sweeps_without_a_grace_period(env: JobEnvironment
         await eventually(has_swept)
         release.set()
         assert await upload == 600_003
+
+
+async def test_a_clip_that_can_never_be_analysed_is_deleted_at_once(env: JobEnvironment) -> None:
+    refused = await env.submit()
+    async with env.running_worker(make_failing_analysis(ClipTruncated())):
+        await env.wait_for_end(refused)
+    cancelled = await env.submit()
+    await env.queue.cancel(cancelled)
+
+    assert await env.queue.measure_stored_bytes() == len(b"clip")
+    with pytest.raises(JobNotRetryable, match="no longer stored"):
+        await env.queue.retry(refused)
+    async with running_janitor(env):
+
+        async def is_cleaned() -> bool | None:
+            return True if await list_blob_keys(env) == {clip_key(cancelled)} else None
+
+        await eventually(is_cleaned)
+    record = await env.queue.find(refused)
+    assert (record.state, record.error_code) == (JobState.FAILED, ClipTruncated.code)
+
+
+async def test_the_clip_of_a_killed_janitor_is_deleted_by_the_next(env: JobEnvironment) -> None:
+    """Between the end of the job and the deletion only the queue knows that the clip is due."""
+    job_id = await env.submit()
+    await env.leases.fail(await env.claim(), ClipTruncated())
+    async with QueueMaintenance.open(env.settings) as maintenance:
+        assert await maintenance.list_expired_clips() == [job_id]
+    async with running_janitor(env):
+
+        async def is_cleaned() -> bool | None:
+            return None if await list_blob_keys(env) else True
+
+        await eventually(is_cleaned)
+    assert await env.queue.measure_stored_bytes() == 0

@@ -10,7 +10,7 @@ import pytest
 
 from service.domain.caller import ANONYMOUS, CallerQuotas
 from service.errors import (
-    ClipTooLong,
+    DecoderCrashed,
     JobFinished,
     JobNotRetryable,
     JobUnknown,
@@ -44,10 +44,13 @@ async def maintenance(env: JobEnvironment) -> AsyncGenerator[QueueMaintenance]:
         yield maintenance
 
 
-def _make_record(owner: str = "k1", clip_bytes: int = 10) -> JobRecord:
+def _make_record(
+    owner: str = "k1", clip_bytes: int = 10, client_id: str | None = None
+) -> JobRecord:
     return JobRecord(
         id=new_job_id(),
         owner=owner,
+        client_id=client_id,
         media_type="video/mp4",
         clip_bytes=clip_bytes,
         trace_id="0" * 32,
@@ -82,7 +85,7 @@ async def test_open_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
             await step
     await env.queue.submit(_make_record("k2"), limits=limits)
 
-    await env.leases.fail(claim, ClipTooLong())
+    await env.leases.fail(claim, DecoderCrashed())
     await env.queue.submit(_make_record(), limits=limits)
     with pytest.raises(QuotaExceeded):
         await env.queue.retry(claim.job_id, limits=limits)
@@ -101,12 +104,50 @@ async def test_stored_bytes_of_an_owner_are_limited(env: JobEnvironment) -> None
     assert await env.queue.measure_stored_bytes() == 25
 
 
+async def test_stored_jobs_of_an_owner_are_limited(env: JobEnvironment) -> None:
+    limits = CallerQuotas(stored_jobs=2)
+    caller = dataclasses.replace(ANONYMOUS, owner="k1", limits=limits)
+    first = (await env.queue.submit(_make_record(), limits=limits)).record
+    await env.leases.succeed(await env.claim(), frames=1, result_bytes=0)
+    await env.queue.submit(_make_record(), limits=limits)
+
+    for step in (env.queue.submit(_make_record(), limits=limits), env.queue.check_capacity(caller)):
+        with pytest.raises(QuotaExceeded, match="may keep 2 jobs: delete"):
+            await step
+    await env.queue.submit(_make_record("k2"), limits=limits)
+    await env.queue.remove(first.id)
+    await env.queue.submit(_make_record(), limits=limits)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [CallerQuotas(open_jobs=3), CallerQuotas(stored_jobs=3), CallerQuotas(stored_bytes=39)],
+    ids=lambda limits: repr(limits),
+)
+async def test_concurrent_submissions_of_an_address_stay_within_its_quota(
+    env: JobEnvironment, limits: CallerQuotas
+) -> None:
+    async def submit(address: str) -> bool:
+        record = _make_record(ANONYMOUS.owner, client_id=f"address:{address}")
+        try:
+            await env.queue.submit(record, limits=limits)
+        except QuotaExceeded:
+            return False
+        return True
+
+    accepted = await asyncio.gather(*(submit(address) for address in ["192.0.2.1"] * 20))
+    assert sum(accepted) == 3
+    assert await submit("192.0.2.2")
+    assert await env.queue.measure_stored_bytes("address:192.0.2.1") == 30
+    assert await env.queue.measure_stored_bytes() == 40
+
+
 async def test_only_the_purge_entry_of_a_removed_job_remains(
     env: JobEnvironment, maintenance: QueueMaintenance
 ) -> None:
     ids = [await env.submit() for _ in range(5)]
     await env.leases.succeed(await env.claim(), frames=1, result_bytes=6)
-    await env.leases.fail(await env.claim(), ClipTooLong())
+    await env.leases.fail(await env.claim(), DecoderCrashed())
     await env.leases.defer(await env.claim(), seconds=60.0, deferrals=1)
     running = await env.claim()
 
@@ -151,8 +192,8 @@ async def test_an_expired_job_is_removed(
 
 async def test_a_failed_job_can_be_retried(env: JobEnvironment) -> None:
     job_id = await env.submit()
-    await env.leases.fail(await env.claim(), ClipTooLong())
-    failed = JobFilter(owner=None, state=JobState.FAILED, error_code="clip_too_long")
+    await env.leases.fail(await env.claim(), DecoderCrashed())
+    failed = JobFilter(owner=None, state=JobState.FAILED, error_code="decoder_crashed")
     assert [job.id for job in (await env.queue.read_page(failed, size=9)).jobs] == [job_id]
 
     retried = await env.queue.retry(job_id)
@@ -168,7 +209,7 @@ async def test_a_failed_job_can_be_retried(env: JobEnvironment) -> None:
 
 async def test_a_finished_job_cannot_be_cancelled(env: JobEnvironment) -> None:
     job_id = await env.submit()
-    await env.leases.fail(await env.claim(), ClipTooLong())
+    await env.leases.fail(await env.claim(), DecoderCrashed())
 
     with pytest.raises(JobFinished, match="failed"):
         await env.queue.cancel(job_id)

@@ -13,6 +13,7 @@ from circumplex.v1 import annotation_pb2 as wire
 from service.domain.model_signatures import LIVE_WINDOW_FRAMES
 from service.embedded.triton import TritonPorts
 from service.errors import ClipNotMedia
+from service.pipeline.provenance import read_uncertainty
 from service.settings import Settings
 from tests.integration.servers import RedisServer
 from tests.integration.streaming_environment import (
@@ -107,8 +108,12 @@ async def test_a_provisional_result_equals_the_final_one_of_a_stream_that_ends_t
         next(r.tracks[0].estimate for r in reversed(results) if r.is_final is kind)
         for kind in (False, True)
     )
-    for column in ("valence", "arousal", "valence_std", "arousal_std"):
+    shifts = read_uncertainty(streaming_env.settings).provisional
+    for column, shift in zip(("valence", "arousal"), shifts, strict=True):
         assert getattr(provisional, column) == pytest.approx(getattr(final, column), abs=TOLERANCE)
+        # Less is known of a frame while it is the newest one.
+        ratio = getattr(provisional, f"{column}_std") / getattr(final, f"{column}_std")
+        assert ratio == pytest.approx(np.exp(shift), abs=1e-3)
 
 
 async def test_invalid_media_end_their_own_stream_with_a_typed_error(

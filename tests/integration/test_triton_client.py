@@ -223,6 +223,33 @@ async def test_unshareable_memory_falls_back_unless_required(
         await fallback.close()
 
 
+@pytest.mark.parametrize("is_required", [False, True])
+async def test_full_shared_memory_is_a_pause_or_a_retryable_error(
+    settings: Settings, metrics: Metrics, crops: UInt8Array, is_required: bool, tmp_path: Path
+) -> None:
+    """Allocation fails; tests/unit/triton shows that it does where the file system is full."""
+    full = tmp_path / "no folder"
+    async with InferenceServerClient(settings.triton_url) as client:
+        memory = SharedCropMemory(
+            client, slot_bytes=crops.nbytes, slots=1, timeout_seconds=5, folder=full
+        )
+        calls = ModelClient(client, timeout_seconds=30, metrics=metrics)
+        inference = TritonInference(
+            client, model_client=calls, crop_memory=memory, requires_shared_memory=is_required
+        )
+        if is_required:
+            for _ in range(3):  # no slot is lost
+                with pytest.raises(InferenceUnavailable, match="full"):
+                    await inference.embed_faces(crops)
+            assert InferenceUnavailable.retryable
+        else:
+            answers = [await inference.embed_faces(crops) for _ in range(3)]
+            assert all(answer.shape == (17, 512) for answer in answers)
+        await inference.close()
+    count = metrics.registry.get_sample_value("circumplex_shared_memory_full_total")
+    assert count == (0 if is_required else 1)
+
+
 async def test_a_dead_model_process_is_an_outage(
     triton_dir: Path, mini_repository: Path, tmp_path: Path, metrics: Metrics, crops: UInt8Array
 ) -> None:

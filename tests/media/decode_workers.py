@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.decoding.cpu_budget import CpuBudget, WorkAccount
 from service.decoding.extractor import ForkedClipExtractor
 from service.domain.clip import ClipClosed, ExtractionEvent
 from service.domain.media import Flag
@@ -22,6 +23,11 @@ from service.settings import Settings
 SETTINGS = Settings()
 GOOD_CLIP_FRAMES = 5
 """Frames of the fixture `good_clip`."""
+
+
+def work_account() -> WorkAccount:
+    """Make an account that no test exceeds."""
+    return WorkAccount(CpuBudget.from_settings(SETTINGS), media_bytes=2**30)
 
 
 def settings(**changes: object) -> Settings:

@@ -76,6 +76,29 @@ def write_scrambled_transport(path: Path, packet_bytes: int = 188) -> bytes:
     return b"".join(head + packet for packet in packets)
 
 
+def write_sample_encryption(path: Path) -> bytes:
+    """Write a transport stream whose program map declares H.264 with encrypted slices."""
+    content = bytearray(encode_clip(path, VIDEO, AUDIO).read_bytes())
+    for place in range(0, len(content), 188):
+        section = place + 5 + content[place + 4]
+        if content[place + 1] & 0x40 and content.startswith(b"\x02\xb0", section):
+            end = section + 3 + (int.from_bytes(content[section + 1 : section + 3]) & 0xFFF) - 4
+            kind = content.index(b"\x1b\xe1\x00", section, end)
+            content[kind] = 0xDB
+            content[end : end + 4] = _compute_section_checksum(bytes(content[section:end]))
+    return bytes(content)
+
+
+def _compute_section_checksum(section: bytes) -> bytes:
+    """Compute CRC-32 of MPEG-2."""
+    checksum = 0xFFFFFFFF
+    for byte in section:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
+    return checksum.to_bytes(4)
+
+
 def write_scrambled_program(path: Path, share: int = 2) -> bytes:
     """Write a program stream of which one video packet in `share` is scrambled."""
     noise = np.random.default_rng(5).integers(0, 256, (128, 160, 3), np.uint8)

@@ -145,3 +145,18 @@ def test_a_drifting_clock_is_followed_without_gaps(drift: float) -> None:
     for seconds in CLAPS_SECONDS:
         expected = seconds * (1 + drift) + 0.1
         assert placed.locate_clap(expected) == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize("early", [0.02, 0.057, 0.2])
+def test_a_first_packet_before_its_time_makes_no_gap(early: float) -> None:
+    placed = place(lambda number: 0.3 - (early if number == 0 else 0.0))
+    assert (placed.counts.gaps, placed.counts.overlaps) == (0, 0)
+    assert placed.first == pytest.approx(0.3 * RATE_HZ, abs=1)
+    for seconds in CLAPS_SECONDS:
+        assert placed.locate_clap(seconds + 0.3) == pytest.approx(seconds + 0.3, abs=0.001)
+
+
+def test_a_pause_after_the_first_packet_is_a_gap() -> None:
+    placed = place(lambda number: 0.6 - (0.4 if number == 0 else 0.0))
+    assert (placed.counts.gaps, placed.counts.overlaps) == (1, 0)
+    assert placed.counts.gap_samples == pytest.approx(0.4 * RATE_HZ, abs=1)

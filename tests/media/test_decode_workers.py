@@ -27,6 +27,7 @@ from service.errors import (
     CircumplexError,
     DecoderCrashed,
     DecoderKilled,
+    DecoderStalled,
     DecoderTimedOut,
 )
 from service.faces.detections import MeshTrackerSnapshot, TrackedDetection
@@ -42,6 +43,7 @@ from tests.media.decode_workers import (
     until,
     wait_for_single_forkserver,
     wait_for_single_worker,
+    work_account,
 )
 
 LONG_TRACK = VideoTrack(size=(128, 128), count=320)
@@ -82,9 +84,9 @@ async def test_fatal_signal_maps_to_a_typed_error(
 async def test_unexpected_error_is_reported_with_its_text_and_logged(
     reader: Reader, short_clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    too_many = 2**40  # PyAV cannot pass it to FFmpeg
+    too_few = -(2**40)  # PyAV cannot pass it to FFmpeg
     with pytest.raises(DecoderCrashed, match="OverflowError: ") as raised:
-        await reader.read(short_clip, decode_threads=too_many)
+        await reader.read(short_clip, decode_threads=too_few)
     assert not raised.value.retryable
     assert "Traceback" in caplog.text
     assert not decode_worker_pids()
@@ -97,7 +99,9 @@ READ_TIMEOUTS = ReadTimeouts(stall_seconds=60.0, wall_seconds=60.0, cpu_seconds=
 async def test_worker_that_ignores_sigxcpu_times_out() -> None:
     async with (
         _closing_forkserver(Forkserver("tests.media.sigxcpu_ignoring_forkserver")) as forkserver,
-        run_decode_process(forkserver, b"-", [], READ_TIMEOUTS, max_frames=32) as worker,
+        run_decode_process(
+            forkserver, b"-", [], READ_TIMEOUTS, work_account(), max_frames=32
+        ) as worker,
     ):
         with pytest.raises(DecoderTimedOut, match="processor time"):
             await drain(read_clip(worker))
@@ -163,7 +167,7 @@ async def test_worker_inherits_only_its_pipes_and_its_clip(short_clip: Path) -> 
                 Forkserver("tests.media.handle_reporting_forkserver")
             ) as forkserver,
             run_decode_process(
-                forkserver, b"-", [clip.fileno()], READ_TIMEOUTS, max_frames=32
+                forkserver, b"-", [clip.fileno()], READ_TIMEOUTS, work_account(), max_frames=32
             ) as worker,
         ):
             with pytest.raises(DecoderCrashed) as raised:
@@ -224,20 +228,20 @@ async def _read_from_stopped_worker(
 
 
 async def test_stalled_worker_times_out(reader: Reader, long_clip: Path) -> None:
-    with pytest.raises(DecoderTimedOut):
+    with pytest.raises(DecoderStalled):
         await _read_from_stopped_worker(reader.open(long_clip, decode_stall_seconds=1.5))
     assert not decode_worker_pids()
 
 
 async def test_wall_time_limit_ends_a_clip(reader: Reader, long_clip: Path) -> None:
-    with pytest.raises(DecoderTimedOut):
+    with pytest.raises(DecoderStalled):
         await _read_from_stopped_worker(reader.open(long_clip, decode_wall_seconds=1.5))
     assert not decode_worker_pids()
 
 
 async def test_cpu_time_limit_ends_a_clip(reader: Reader, tmp_path: Path) -> None:
-    grey = np.full((480, 640, 3), 128, np.uint8)
-    track = VideoTrack(size=(640, 480), count=1500, picture=grey, options={"preset": "ultrafast"})
+    grey = np.full((720, 1280, 3), 128, np.uint8)
+    track = VideoTrack(size=(1280, 720), count=1500, picture=grey, options={"preset": "ultrafast"})
     clip = encode_clip(tmp_path / "long.mp4", track)
     with pytest.raises(DecoderTimedOut, match="processor time"):
         await reader.read(clip, decode_cpu_seconds=1)
@@ -300,8 +304,10 @@ class FailingFaceFinder:
     def restore(self, snapshot: MeshTrackerSnapshot | None) -> None:
         raise AssertionError(snapshot)
 
-    def find(self, picture: UInt8Array) -> list[TrackedDetection]:
-        raise ZeroDivisionError(picture.shape)
+    def find(
+        self, picture: UInt8Array, time_seconds: float | None = None
+    ) -> list[TrackedDetection]:
+        raise ZeroDivisionError(picture.shape, time_seconds)
 
 
 def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:
@@ -309,7 +315,7 @@ def test_face_finder_error_ends_the_decode_thread(long_clip: Path) -> None:
         list(
             extract_clip(
                 long_clip,
-                DecodeRequest.from_settings(AnalysisOptions(), SETTINGS),
+                DecodeRequest.from_settings(AnalysisOptions(), SETTINGS, 2**30),
                 FailingFaceFinder(),
             )
         )

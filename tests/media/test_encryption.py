@@ -18,6 +18,7 @@ from tests.media.encrypted_files import (
     write_encrypted_audio,
     write_encrypted_matroska,
     write_fairplay,
+    write_sample_encryption,
     write_scrambled_program,
     write_scrambled_transport,
 )
@@ -41,6 +42,7 @@ FRAGMENTS = "frag_keyframe+empty_moov"
         ("no key.mkv", partial(write_encrypted_matroska, with_key=False)),
         ("a.ts", write_scrambled_transport),
         ("bluray.ts", partial(write_scrambled_transport, packet_bytes=192)),
+        ("hls.ts", write_sample_encryption),
         ("a.vob", write_scrambled_program),
         ("a.wmv", partial(write_encrypted_asf, guid=CONTENT_ENCRYPTION)),
         ("extended.wmv", partial(write_encrypted_asf, guid=EXTENDED_CONTENT_ENCRYPTION)),

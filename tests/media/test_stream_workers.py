@@ -24,7 +24,13 @@ from service.domain.stream import (
     StreamInput,
     StreamMedia,
 )
-from service.errors import CircumplexError, DecoderCrashed, DecoderKilled, DecoderTimedOut
+from service.errors import (
+    CircumplexError,
+    DecoderCrashed,
+    DecoderKilled,
+    DecoderStalled,
+    DecoderTimedOut,
+)
 from tests.media.clip_factory import VideoTrack, encode_clip
 from tests.media.decode_workers import (
     decode_worker_pids,
@@ -165,7 +171,7 @@ async def test_worker_stalled_with_pending_media_times_out(
             await stream.send(StreamBytes(data=clip, arrived_at=1.0))
         else:
             await stream.end()
-        with pytest.raises(DecoderTimedOut):
+        with pytest.raises(DecoderStalled):
             await _collect(stream)
     assert not decode_worker_pids()
 

@@ -56,7 +56,7 @@ def plan_cut(
     """List what is to be cut: each video's own name, or the recordings that annotations name.
 
     Returns: tasks, and the recordings without a video.
-    Raises: VideoNotFound, LayoutAmbiguous, TestListInvalid.
+    Raises: VideoNotFound, LayoutAmbiguous, LayoutNotFound, TestListInvalid.
     """
     index = index_videos([file for place in videos for file in _list_videos(place)])
     for name, found in index.items():

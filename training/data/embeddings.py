@@ -6,8 +6,9 @@ with. Frames without a face take the last face's embedding, by the service's own
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.domain.array_types import Float32Array
+from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
 from service.domain.track_pipeline import ForwardFill
@@ -149,12 +150,22 @@ class EmbeddingStore:
         return self._folder / f"{recording.name}.safetensors"
 
 
+def embed_crops(
+    visual: nn.Module, crops: Iterable[UInt8Array], device: torch.device
+) -> Float32Array:
+    """Embed (112, 112, 3) crops with a backbone as served, (N, 512)."""
+    return _embed(visual, _batch_crops(crops), FACE_FEATURES, device)
+
+
+def _batch_crops(crops: Iterable[UInt8Array]) -> Iterator[Tensor]:
+    remaining = iter(crops)
+    while part := [*islice(remaining, _CROP_BATCH_SIZE)]:
+        yield torch.as_tensor(np.stack(part).transpose(0, 3, 1, 2).copy())
+
+
 def _iter_crop_batches(recording: Recording) -> Iterator[Tensor]:
-    rows = np.flatnonzero(recording.has_face)
-    for first in range(0, len(rows), _CROP_BATCH_SIZE):
-        part = rows[first : first + _CROP_BATCH_SIZE]
-        crops = np.stack([read_crop(recording.crop_file(int(row))) for row in part])
-        yield torch.as_tensor(crops.transpose(0, 3, 1, 2).copy())
+    rows: list[int] = np.flatnonzero(recording.has_face).tolist()
+    return _batch_crops(read_crop(recording.crop_file(row)) for row in rows)
 
 
 @torch.inference_mode()

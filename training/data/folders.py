@@ -24,12 +24,18 @@ from training.data.errors import CropsNotFound, LayoutAmbiguous, LayoutNotFound,
 from training.data.subjects import parse_video
 
 ANNOTATIONS_FOLDER: Final = "VA_Estimation_Challenge"
+_ANNOTATIONS_FOLDERS: Final = frozenset((ANNOTATIONS_FOLDER.lower(), "va_set"))
+"""Names of it, the second of the challenges of 2020 and 2021."""
 CROPS_FOLDER: Final = "cropped_aligned"
 VIDEOS_FOLDER: Final = "videos"
 SUBJECTS_FILE: Final = "subjects.csv"
 VIDEO_SUFFIXES: Final = frozenset(
-    (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".wmv", ".flv")
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".ts", ".mts", ".m2ts"),
+        *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".dv", ".mxf"),
+    }
 )
+"""Suffixes of the containers that the service accepts."""
 _LISTED_SUFFIXES: Final = VIDEO_SUFFIXES | {".txt", ".csv"}
 _DEPTH: Final = 4
 _TEST_FILE: Final = re.compile(
@@ -141,23 +147,34 @@ def list_files(folder: Path) -> list[Path]:
     return list(_walk(folder, _DEPTH, skipped=()))
 
 
+def normalise_folder(name: str) -> str:
+    """Return a folder's name in lower case, with underscores for spaces and hyphens."""
+    return name.lower().replace(" ", "_").replace("-", "_")
+
+
+def is_annotations_folder(folder: Path) -> bool:
+    """Return whether a folder has the name of the challenge of valence and arousal."""
+    return normalise_folder(folder.name) in _ANNOTATIONS_FOLDERS
+
+
 def _find_crop_folders(root: Path) -> Iterator[Path]:
     """Find `cropped_aligned*`, and folders of that name in them, of archives unpacked twice."""
     for folder in _list_folders(root):
-        if folder.name.lower().startswith(CROPS_FOLDER):
+        if normalise_folder(folder.name).startswith(CROPS_FOLDER):
             nested = folder / folder.name
             yield nested if nested.is_dir() else folder
 
 
 def _find_annotations(root: Path, given: Path | None, listing: Sequence[Path]) -> Path:
     if given is not None:
-        inside = given / ANNOTATIONS_FOLDER
-        return inside if inside.is_dir() else given
+        inside = [folder for folder in _list_folders(given) if is_annotations_folder(folder)]
+        return inside[0] if inside else given
     splits = {file.parent.parent for file in listing if file.suffix.lower() == ".txt"}
-    found = sorted(folder for folder in splits if folder.name.lower() == ANNOTATIONS_FOLDER.lower())
+    found = sorted(filter(is_annotations_folder, splits))
     if not found:
         raise LayoutNotFound(
-            f"no folder {ANNOTATIONS_FOLDER} with splits, in {_DEPTH} levels of {root}"
+            f"no folder {ANNOTATIONS_FOLDER} with splits, in {_DEPTH} levels of {root}; name the "
+            "folder of the splits with --annotations"
         )
     if len(found) > 1:
         raise LayoutAmbiguous(f"annotations: {_join(found)}")
@@ -180,7 +197,7 @@ def _walk(folder: Path, depth: int, *, skipped: Sequence[Path]) -> Iterator[Path
             continue
         if entry.is_dir():
             is_searched = depth and path not in skipped
-            if is_searched and not entry.name.lower().startswith(CROPS_FOLDER):
+            if is_searched and not normalise_folder(entry.name).startswith(CROPS_FOLDER):
                 yield from _walk(path, depth - 1, skipped=skipped)
         elif path.suffix.lower() in _LISTED_SUFFIXES:
             yield path

@@ -29,6 +29,7 @@ from training.data.errors import (
     CropsNotFound,
     DatasetError,
     DuplicateRecording,
+    LayoutNotFound,
     SplitEmpty,
     VideoNotFound,
 )
@@ -37,7 +38,9 @@ from training.data.folders import (
     DatasetOptions,
     filter_test_files,
     find_folders,
+    is_annotations_folder,
     list_files,
+    normalise_folder,
 )
 from training.data.subjects import (
     parse_source_video,
@@ -173,12 +176,24 @@ def read_sample_submission(
 def list_recording_names(annotations: Path) -> list[str]:
     """List the names of all recordings that annotation files and test lists name.
 
-    Raises: TestListInvalid.
+    The organisers' folder holds other challenges too: where one is VA_Estimation_Challenge, the
+    recordings are those of it.
+
+    Raises: LayoutNotFound: nothing is named, or there is no such folder; TestListInvalid.
     """
+    if not annotations.is_dir():
+        raise LayoutNotFound(f"{annotations} is not a folder")
     files = list_files(annotations)
     splits = {folder.lower() for folder in _SPLIT_FOLDERS.values()}
-    annotated = {file.stem for file in files if _normalise_split(file.parent) in splits}
-    return sorted(annotated | set(read_test_list(filter_test_files(files)).names))
+    annotated = [file for file in files if normalise_folder(file.parent.name) in splits]
+    of_challenge = [file for file in annotated if is_annotations_folder(file.parent.parent)]
+    names = {file.stem for file in of_challenge or annotated if file.suffix.lower() == ".txt"}
+    names |= set(read_test_list(filter_test_files(files)).names)
+    if not names:
+        raise LayoutNotFound(
+            f"no {', '.join(_SPLIT_FOLDERS.values())} with *.txt and no test list in {annotations}"
+        )
+    return sorted(names)
 
 
 def filter_split(recordings: Sequence[Recording], split: Split) -> tuple[Recording, ...]:
@@ -260,16 +275,12 @@ class _RecordingReader:
             raise
 
 
-def _normalise_split(folder: Path) -> str:
-    return folder.name.lower().replace(" ", "_")
-
-
 def _list_annotations(folder: Path, split_folder: str) -> list[Path]:
     """List the annotation files of a split, in any case of its folder; hidden ones are not."""
     places = [
         place
         for place in sorted(folder.iterdir())
-        if _normalise_split(place) == split_folder.lower() and place.is_dir()
+        if normalise_folder(place.name) == split_folder.lower() and place.is_dir()
     ]
     files = (file for place in places for file in place.iterdir())
     return sorted(

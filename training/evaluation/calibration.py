@@ -1,74 +1,63 @@
-"""Calibration of the folds' spread, so that 90 % intervals contain 90 % of the truth.
+"""Calibration of a run: its uncertainty, fitted on people that no fold or backbone has learnt from.
 
-The folds' spread underestimates their error. On subjects that no fold or backbone was trained on,
-spread' = sqrt((scale spread)^2 + floor^2) is fitted for each target: the ratio of floor to scale by
-the likelihood of the errors under a normal distribution, the size by the 90th percentile.
+RUN/calibration.json has the weights of the uncertainty's factors (service/domain/uncertainty.py),
+what they were fitted on, and the coverage before and after, on these same people.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from service.domain.array_types import Float32Array
+from service.domain.audio_grid import PATCH_HOPS, WINDOW_SAMPLES
+from service.domain.clip import FaceBox
 from service.domain.model_signatures import FOLDS
+from service.domain.uncertainty import (
+    FULL_FACE_PIXELS,
+    ConditionTracker,
+    UncertaintyModel,
+)
+from service.domain.windows import Features
 from training.data.embeddings import EmbeddingStore
 from training.data.files import replace_text
 from training.data.folders import DatasetOptions
 from training.data.layout import Recording, Split, fingerprint_dataset, read_dataset
 from training.data.subjects import parse_source_video
+from training.evaluation.conditions import (
+    DEFAULT_FACE_MODELS,
+    ScenarioEstimator,
+    ScoredFrames,
+    open_mesh,
+)
 from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.timelines import Timeline, TimelineEstimator
+from training.evaluation.uncertainty_fit import fit_uncertainty
+from training.evaluation.uncertainty_metrics import measure_uncertainty
+from training.export import script_model
 from training.loop.errors import SubjectsNotHeldOut
 from training.loop.fold_training import zero_ablated_modality
 from training.loop.run_logger import RunLogger
-from training.metrics import NORMAL_90_QUANTILE, interval_coverage
+from training.networks.log_mel import LogMel
 from training.runs import CALIBRATION_FILE, TrainingRun, check_has_all_folds, open_run
+from training.serving import ServedAudioBackbone, ServedVisualBackbone
 
-Doubles = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Scale and floor of (valence, arousal); the default leaves the spread unchanged."""
-
-    scale: tuple[float, float] = (1.0, 1.0)
-    floor: tuple[float, float] = (0.0, 0.0)
-    frames: int = 0
-    """Frames it was fitted on; 0: not fitted."""
-    subjects: int = 0
-
-    def apply(self, spread: Float32Array) -> Float32Array:
-        """Calibrate a (T, 2) spread, as the exported fusion does."""
-        scaled = np.square(spread * np.array(self.scale)) + np.square(self.floor)
-        return np.sqrt(scaled).astype(np.float32)
+_SILENCE_SHARE: Final = 0.25
+"""Voice features nearer to silence than this share of the median distance count as silence."""
 
 
-def fit_calibration(
-    estimate: Float32Array, spread: Float32Array, truth: Float32Array, *, subjects: int
-) -> Calibration:
-    """Fit scale and floor to (N, 2) errors; N >= 1."""
-    errors, spreads = np.abs(estimate - truth).astype(np.float64), spread.astype(np.float64)
-    (first, low), (second, high) = (_fit_target(errors[:, t], spreads[:, t]) for t in range(2))
-    return Calibration(
-        scale=(first, second), floor=(low, high), frames=len(truth), subjects=subjects
-    )
-
-
-def read_calibration(run: TrainingRun) -> Calibration:
-    """Read the run's calibration; the default if it has none."""
+def read_calibration(run: TrainingRun) -> UncertaintyModel:
+    """Read the run's calibration; the folds' disagreement if it has none."""
     file = run.folder / CALIBRATION_FILE
     if not file.is_file():
-        return Calibration()
-    values = json.loads(file.read_text(encoding="utf-8"))
-    metadata = {name: values[name] for name in ("frames", "subjects")}
-    return Calibration(scale=tuple(values["scale"]), floor=tuple(values["floor"]), **metadata)
+        return UncertaintyModel()
+    return UncertaintyModel.parse(json.loads(file.read_text(encoding="utf-8")))
 
 
 def calibrate_run(
@@ -78,16 +67,10 @@ def calibrate_run(
     device: torch.device,
 ) -> str:
     """Fit on the run's calibration subjects, write calibration.json; returns a message."""
-    calibration_recordings = [r for r in recordings if r.name in set(run.plan.calibration)]
-    if not calibration_recordings or len(run.options.folds) < FOLDS:
-        return "the spread is not calibrated: this needs all six folds and calibration subjects"
-    folds = [fold.to(device) for fold in run.load_networks().fusion.folds]
-    options = run.options
-    estimator = TimelineEstimator(
-        embeddings, options.grid, device, lambda part: zero_ablated_modality(part, options.ablation)
-    )
-    timelines = [estimator.estimate(folds, recording) for recording in calibration_recordings]
-    return calibrate_from_timelines(run, calibration_recordings, timelines)
+    chosen = [r for r in recordings if r.name in set(run.plan.calibration)]
+    if not chosen or len(run.options.folds) < FOLDS:
+        return "the std is the folds' disagreement: this needs all six folds and calibration people"
+    return _fit_and_write(run, chosen, embeddings, device, RunLogger(None), DEFAULT_FACE_MODELS)
 
 
 def recalibrate(
@@ -97,6 +80,7 @@ def recalibrate(
     device: torch.device,
     logger: RunLogger,
     dataset: DatasetOptions | None = None,
+    face_models: Path = DEFAULT_FACE_MODELS,
 ) -> str:
     """Calibrate a run on all recordings of another data set; returns a message.
 
@@ -109,6 +93,15 @@ def recalibrate(
     dataset = dataset or DatasetOptions()
     run, recordings = open_run(folder), read_dataset(data, dataset)
     check_has_all_folds(run)
+    check_held_out(run, recordings, data)
+    embeddings = open_embeddings(
+        run, recordings, data, device, logger, allow_missing_audio=dataset.allow_missing_audio
+    )
+    return _fit_and_write(run, recordings, embeddings, device, logger, face_models)
+
+
+def check_held_out(run: TrainingRun, recordings: Sequence[Recording], data: Path) -> None:
+    """Raise SubjectsNotHeldOut where the run was trained or validated on a recording."""
     seen_names = {name for fold in run.plan.folds for name in (*fold.training, *fold.validation)}
     seen_videos = set(map(parse_source_video, seen_names))
     shared_names = sorted(r.name for r in recordings if r.source_video in seen_videos)
@@ -116,6 +109,18 @@ def recalibrate(
         raise SubjectsNotHeldOut(
             f"{data} has {len(shared_names)} recordings of its training: {shared_names[0]}"
         )
+
+
+def open_embeddings(
+    run: TrainingRun,
+    recordings: Sequence[Recording],
+    data: Path,
+    device: torch.device,
+    logger: RunLogger,
+    *,
+    allow_missing_audio: bool = False,
+) -> EmbeddingStore:
+    """Embed the recordings of another data set with the run's backbones."""
     estimation = RunEstimator(
         split=Split.TEST,
         recordings=recordings,
@@ -124,23 +129,73 @@ def recalibrate(
         out=None,
         device=device,
         logger=logger,
-        allow_missing_audio=dataset.allow_missing_audio,
+        allow_missing_audio=allow_missing_audio,
     )
-    return calibrate_from_timelines(run, recordings, estimation.estimate(run, run))
+    return estimation.embed(run, run)
 
 
-def calibrate_from_timelines(
-    run: TrainingRun, recordings: Sequence[Recording], timelines: Sequence[Timeline]
-) -> str:
-    """Fit on held-out recordings, write calibration.json; returns a message."""
-    estimate, spread, truth = collect_scored_frames(recordings, timelines)
-    if not len(truth):
-        return "the spread is not calibrated: no calibration frame is annotated"
-    subjects = len({recording.subject for recording in recordings})
-    fitted = fit_calibration(estimate, spread, truth, subjects=subjects)
-    before = interval_coverage(estimate, spread, truth).as_dict()
-    _write_calibration(run.folder / CALIBRATION_FILE, fitted, before)
-    return f"spread calibrated on {subjects} subjects: scale {fitted.scale}, floor {fitted.floor}"
+def estimate_scenarios(
+    run: TrainingRun,
+    recordings: Sequence[Recording],
+    embeddings: EmbeddingStore,
+    model: UncertaintyModel,
+    *,
+    device: torch.device,
+    logger: RunLogger,
+    face_models: Path,
+) -> list[ScoredFrames]:
+    """Estimate recordings in all scenarios; `model` has the voice features of silence."""
+    networks = run.load_networks()
+    options = run.options
+
+    def transform(features: Features) -> Features:
+        return zero_ablated_modality(features, options.ablation)
+
+    estimator = TimelineEstimator(embeddings, options.grid, device, transform)
+    scenarios = ScenarioEstimator(
+        folds=[networks.fusion.folds[fold].to(device) for fold in options.folds],
+        visual=script_model(ServedVisualBackbone(networks.visual).eval().to(device)),
+        embeddings=embeddings,
+        estimator=estimator,
+        transform=transform,
+        model=model,
+        mesh=open_mesh(face_models),
+        device=device,
+    )
+    steps = logger.track_progress(recordings, total=len(recordings), title="estimating scenarios")
+    return [part for each in steps for part in scenarios.estimate(each) if len(part.truth)]
+
+
+def measure_silence(
+    run: TrainingRun, recordings: Sequence[Recording], embeddings: EmbeddingStore
+) -> UncertaintyModel:
+    """Compute the voice features of silence, and how far a voice is from them."""
+    log_mel = LogMel(run.preset.log_mel).eval()
+    with torch.inference_mode():
+        spectrum = log_mel.compute_spectra(torch.zeros(1, WINDOW_SAMPLES))[0]
+        patch = spectrum.expand(1, PATCH_HOPS, -1).contiguous()
+        silence = ServedAudioBackbone(run.load_networks(folds=False).audio).eval()(patch)[0].numpy()
+    distances = [
+        np.linalg.norm(embeddings.read_features(recording).audio - silence, axis=1)
+        for recording in recordings
+    ]
+    radius = _SILENCE_SHARE * float(np.median(np.concatenate(distances)))
+    return UncertaintyModel(silence=tuple(silence.tolist()), silence_radius=radius)
+
+
+def compute_timeline_std(
+    model: UncertaintyModel, recording: Recording, timeline: Timeline
+) -> Float32Array:
+    """Compute the (T, 2) std of a recording's timeline, as serving does; crops tell no size."""
+    tracker = ConditionTracker()
+    box = FaceBox(left=0, top=0, width=FULL_FACE_PIXELS, height=FULL_FACE_PIXELS, score=1)
+    voiced = model.detect_voice(timeline.voice).tolist()
+    rows = zip(timeline.times.tolist(), recording.has_face.tolist(), voiced, strict=True)
+    conditions = [
+        tracker.observe(seconds, box if has_face else None, has_voice=has_voice)
+        for seconds, has_face, has_voice in rows
+    ]
+    return model.compute_std(timeline.mean, timeline.spread, np.array(conditions).reshape(-1, 4))
 
 
 def collect_scored_frames(
@@ -155,25 +210,29 @@ def collect_scored_frames(
     return estimate, spread, np.concatenate(truth)
 
 
-def _fit_target(errors: Doubles, spreads: Doubles) -> tuple[float, float]:
-    mean_square = float(np.mean(spreads**2))
-    if mean_square == 0:
-        return 1.0, float(np.quantile(errors, 0.9)) / NORMAL_90_QUANTILE
-    shares = [0.0, *np.geomspace(1e-3, 1e3, 121).tolist()]
-    _, share = min(
-        (_negative_log_likelihood(errors, spreads**2 + s * mean_square), s) for s in shares
+def _fit_and_write(
+    run: TrainingRun,
+    recordings: Sequence[Recording],
+    embeddings: EmbeddingStore,
+    device: torch.device,
+    logger: RunLogger,
+    face_models: Path,
+) -> str:
+    """Fit on held-out recordings, write calibration.json; returns a message."""
+    model = measure_silence(run, recordings, embeddings)
+    parts = estimate_scenarios(
+        run, recordings, embeddings, model, device=device, logger=logger, face_models=face_models
     )
-    shape = np.sqrt(spreads**2 + share * mean_square)
-    largest = np.quantile(errors / np.maximum(shape, 1e-9), 0.9) / NORMAL_90_QUANTILE
-    return float(largest), float(largest * np.sqrt(share * mean_square))
-
-
-def _negative_log_likelihood(errors: Doubles, variance: Doubles) -> float:
-    """Compute the negative log likelihood, up to constants, at the best variance scale."""
-    variance = np.maximum(variance, 1e-12)
-    return float(np.mean(np.log(variance)) + np.log(np.mean(errors**2 / variance) + 1e-300))
-
-
-def _write_calibration(file: Path, fitted: Calibration, coverage_before: dict[str, float]) -> None:
-    values = asdict(fitted) | {"coverage_90_before": coverage_before}
-    replace_text(file, json.dumps(values, indent=2) + "\n")
+    if not parts:
+        return "the std is the folds' disagreement: no calibration frame is annotated"
+    fitted = fit_uncertainty(parts, model)
+    has_scores = open_mesh(face_models) is not None
+    document: dict[str, Any] = asdict(fitted) | {
+        "mesh_scores": has_scores,
+        "data_fingerprint": fingerprint_dataset(recordings),
+        "coverage_90_before": measure_uncertainty(parts, model)["all"]["coverage_90"],
+        "coverage_90": measure_uncertainty(parts, fitted)["all"]["coverage_90"],
+    }
+    replace_text(run.folder / CALIBRATION_FILE, json.dumps(document, indent=2) + "\n")
+    unscored = "" if has_scores else f"; no face models in {face_models}: the score has no weight"
+    return f"std calibrated on {fitted.subjects} people{unscored}"

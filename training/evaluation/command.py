@@ -1,7 +1,8 @@
-"""The `evaluate` and `calibrate` commands."""
+"""The `evaluate`, `calibrate` and `uncertainty` commands."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,18 @@ from training.data.command_options import (
     VideosOption,
 )
 from training.data.errors import DatasetError
+from training.data.files import replace_text
 from training.data.folders import DatasetOptions
 from training.data.layout import Split
 from training.evaluation.calibration import recalibrate
+from training.evaluation.conditions import DEFAULT_FACE_MODELS
 from training.evaluation.report import evaluate_run
-from training.evaluation.report_provenance import EVALUATION_FOLDER
+from training.evaluation.report_provenance import EVALUATION_FOLDER, UNCERTAINTY_FILE
 from training.evaluation.report_table import build_report_table
+from training.evaluation.uncertainty_report import (
+    build_uncertainty_tables,
+    evaluate_uncertainty,
+)
 from training.loop.distributed import join_ranks
 from training.loop.errors import RunError
 from training.loop.run_logger import RunLogger
@@ -79,6 +86,9 @@ def calibrate_command(
     data: Annotated[
         Path, typer.Option(help="A folder in Aff-Wild2's layout, with other subjects.")
     ],
+    face_models: Annotated[
+        Path, typer.Option(help="Of the service, to score the crops of DATA.")
+    ] = DEFAULT_FACE_MODELS,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
     annotations: AnnotationsOption = None,
@@ -87,7 +97,7 @@ def calibrate_command(
     subjects: SubjectsOption = None,
     allow_missing_audio: MissingAudioOption = False,
 ) -> None:
-    """Recalibrate a run's spread on a data set of held-out subjects."""
+    """Recalibrate a run's uncertainty on a data set of held-out subjects."""
     dataset = DatasetOptions(
         annotations=annotations,
         crops=tuple(crops or ()),
@@ -98,9 +108,50 @@ def calibrate_command(
     console = Console()
     with _evaluation_device(console, device, threads) as selected_device:
         message = recalibrate(
-            run, data, device=selected_device, logger=RunLogger(console), dataset=dataset
+            run,
+            data,
+            device=selected_device,
+            logger=RunLogger(console),
+            dataset=dataset,
+            face_models=face_models,
         )
     console.print(message, markup=False, highlight=False)
+
+
+def uncertainty_command(
+    run: Annotated[Path, typer.Option(help="A trained run.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="A folder in Aff-Wild2's layout, neither trained nor calibrated on."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Output file; default RUN/evaluation/uncertainty.json.")
+    ] = None,
+    ceiling: Annotated[
+        bool, typer.Option("--ceiling", help="Also measure what any uncertainty could reach.")
+    ] = False,
+    face_models: Annotated[
+        Path, typer.Option(help="Of the service, to score the crops of DATA.")
+    ] = DEFAULT_FACE_MODELS,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
+) -> None:
+    """Measure a run's uncertainty on strangers: coverage and rank correlation with the error."""
+    console = Console()
+    with _evaluation_device(console, device, threads) as selected_device:
+        figures = evaluate_uncertainty(
+            run,
+            data,
+            device=selected_device,
+            logger=RunLogger(console),
+            face_models=face_models,
+            with_ceiling=ceiling,
+        )
+    file = out or run / EVALUATION_FOLDER / UNCERTAINTY_FILE
+    replace_text(file, json.dumps(figures, indent=2) + "\n")
+    for table in build_uncertainty_tables(figures):
+        console.print(table)
+    console.print(f"{file}", markup=False, highlight=False)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from training.data.layout import (
     read_sample_submission,
 )
 from training.data.test_list import SubmissionRow
-from training.evaluation.calibration import read_calibration
+from training.evaluation.calibration import compute_timeline_std, read_calibration
 from training.evaluation.comparison import ScoredRun, compare_ablations, compare_seeds
 from training.evaluation.predictions import write_predictions, write_submission
 from training.evaluation.report_provenance import (
@@ -28,6 +28,8 @@ from training.evaluation.report_provenance import (
     REPORT_FILE,
     describe_machine,
     hash_weight_files,
+    read_dataset_spec,
+    read_recorded_comparisons,
 )
 from training.evaluation.run_estimator import RunEstimator
 from training.evaluation.run_metrics import (
@@ -39,7 +41,6 @@ from training.evaluation.timelines import Timeline
 from training.loop.errors import RunConfigMismatch
 from training.loop.run_logger import RunLogger
 from training.runs import TrainingRun, open_run
-from training.synthetic.dataset_spec import SPEC_FILE
 
 
 def evaluate_run(
@@ -101,7 +102,11 @@ def _write_outputs(
     report: dict[str, Any],
     sample: Sequence[SubmissionRow] | None,
 ) -> None:
-    spreads = [read_calibration(run).apply(timeline.spread) for timeline in timelines]
+    model = read_calibration(run)
+    spreads = [
+        compute_timeline_std(model, recording, timeline)
+        for recording, timeline in zip(estimator.recordings, timelines, strict=True)
+    ]
     write_predictions(
         folder / "predictions", estimator.recordings, timelines, spreads, run.options.folds
     )
@@ -118,7 +123,7 @@ def _describe_evaluation(run: TrainingRun, estimator: RunEstimator) -> dict[str,
         "weights": hash_weight_files(run),
         "split": estimator.split,
         "data_fingerprint": estimator.fingerprint,
-        "world": _read_dataset_spec(estimator.data),
+        "world": read_dataset_spec(estimator.data),
         "recordings": len(estimator.recordings),
         "subjects": len({recording.subject for recording in estimator.recordings}),
     }
@@ -131,16 +136,23 @@ def _compare_runs(
     others: list[TrainingRun],
     ablated: list[TrainingRun],
 ) -> dict[str, Any]:
-    """Build the entries `seeds` and `ablations`; empty without annotations."""
+    """Build the entries `seeds`, `ablations` and `comparisons`; empty without annotations.
+
+    Without other runs, those of an earlier report on the same weights and data are kept, and
+    `comparisons` is "recorded".
+    """
     if metrics is None:
-        return {"seeds": None, "ablations": {}}
+        return {"seeds": None, "ablations": {}, "comparisons": None}
+    if not others and not ablated:
+        return read_recorded_comparisons(run, estimator.split, estimator.fingerprint)
     full = [
         _build_scored_run(run, metrics),
         *(_score_run(estimator, other, run) for other in others),
     ]
     seeds = compare_seeds(full)
     measured = [_score_run(estimator, other, run) for other in ablated]
-    return {"seeds": seeds, "ablations": compare_ablations(measured, full, seeds)}
+    ablations = compare_ablations(measured, full, seeds)
+    return {"seeds": seeds, "ablations": ablations, "comparisons": "measured"}
 
 
 def _score_run(estimator: RunEstimator, run: TrainingRun, reference: TrainingRun) -> ScoredRun:
@@ -175,9 +187,3 @@ def _open_other_seed(folder: Path, reference: TrainingRun) -> TrainingRun:
     if run.options.seed == reference.options.seed:
         raise RunConfigMismatch(f"{folder} has the seed of {reference.folder}, {run.options.seed}")
     return run
-
-
-def _read_dataset_spec(data: Path) -> dict[str, Any] | None:
-    """Read the specification of a synthetic data set; None for other data."""
-    spec_file = data / SPEC_FILE
-    return json.loads(spec_file.read_text(encoding="utf-8")) if spec_file.is_file() else None

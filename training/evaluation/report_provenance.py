@@ -15,8 +15,10 @@ import torch
 from training.data.layout import Split
 from training.loop.fitting import WEIGHTS_FILE
 from training.runs import CALIBRATION_FILE, TrainingRun
+from training.synthetic.dataset_spec import SPEC_FILE
 
 REPORT_FILE: Final = "report.json"
+UNCERTAINTY_FILE: Final = "uncertainty.json"
 EVALUATION_FOLDER: Final = "evaluation"
 
 
@@ -33,12 +35,49 @@ def hash_weight_files(run: TrainingRun) -> dict[str, str]:
     }
 
 
+def read_dataset_spec(data: Path) -> dict[str, Any] | None:
+    """Read the specification of a synthetic data set; None for other data."""
+    spec_file = data / SPEC_FILE
+    return json.loads(spec_file.read_text(encoding="utf-8")) if spec_file.is_file() else None
+
+
 def find_report(run: TrainingRun) -> Path:
     """Return the path of the test set's report: the shipped one, or the run's evaluation."""
     shipped = run.folder / REPORT_FILE
     return (
         shipped if shipped.is_file() else run.folder / EVALUATION_FOLDER / Split.TEST / REPORT_FILE
     )
+
+
+def find_uncertainty_report(run: TrainingRun) -> Path:
+    """Return the path of the measures of the uncertainty: the shipped one, or the evaluation's."""
+    shipped = run.folder / UNCERTAINTY_FILE
+    return shipped if shipped.is_file() else run.folder / EVALUATION_FOLDER / UNCERTAINTY_FILE
+
+
+def read_recorded_comparisons(run: TrainingRun, split: Split, fingerprint: str) -> dict[str, Any]:
+    """Read the entries on other runs from the run's report, if it is of this data and network.
+
+    The calibration may differ: no CCC depends on it.
+    """
+    file = find_report(run)
+    report: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
+    described = (report.get("split"), report.get("data_fingerprint"), _without_calibration(report))
+    if described != (split, fingerprint, _without_calibration({"weights": hash_weight_files(run)})):
+        return {"seeds": None, "ablations": {}, "comparisons": None}
+    return {
+        "seeds": report["seeds"],
+        "ablations": report["ablations"],
+        "comparisons": "recorded" if report["seeds"] or report["ablations"] else None,
+    }
+
+
+def _without_calibration(report: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: sha256
+        for name, sha256 in report.get("weights", {}).items()
+        if name != CALIBRATION_FILE
+    }
 
 
 def read_held_out_metrics(run: TrainingRun) -> dict[str, Any] | None:

@@ -39,6 +39,10 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any] | 
         yield f"fold {fold}", figures
     yield "ensemble", report["ensemble"]
     yield "smoothed", report.get("ensemble_smoothed")
+    people = report.get("by_person")
+    if people is not None:
+        yield "one person, mean", people["mean"]
+        yield "one person, deviation", people["deviation"]
     seeds = report["seeds"]
     if seeds is not None:
         for run in seeds["runs"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording, Split
 from training.data.spectra_cache import SpectraCache
 from training.evaluation.embed_recordings import (
@@ -42,11 +43,7 @@ class RunEstimator:
 
     def estimate(self, run: TrainingRun, reference: TrainingRun) -> list[Timeline]:
         """Estimate all recordings; embeddings of `reference` are reused for equal backbones."""
-        cache = self._cache_folder(reference if _have_same_embeddings(run, reference) else run)
-        spectra = self._open_spectra(run, cache)
-        embeddings = embed_recordings(
-            run, self.recordings, spectra, self.device, self.logger, cache
-        )
+        embeddings = self.embed(run, reference)
         networks = run.load_networks()
         folds = [networks.fusion.folds[fold].to(self.device) for fold in run.options.folds]
         options = run.options
@@ -59,6 +56,12 @@ class RunEstimator:
         title = f"estimating every frame: {run.folder.name}"
         steps = self.logger.track_progress(self.recordings, total=len(self.recordings), title=title)
         return [estimator.estimate(folds, recording) for recording in steps]
+
+    def embed(self, run: TrainingRun, reference: TrainingRun) -> EmbeddingStore:
+        """Embed all recordings; embeddings of `reference` are reused for equal backbones."""
+        cache = self._cache_folder(reference if _have_same_embeddings(run, reference) else run)
+        spectra = self._open_spectra(run, cache)
+        return embed_recordings(run, self.recordings, spectra, self.device, self.logger, cache)
 
     def _open_spectra(self, run: TrainingRun, cache: Path | None = None) -> SpectraCache:
         return open_spectra_cache(run, cache, allow_missing_audio=self.allow_missing_audio)

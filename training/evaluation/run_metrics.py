@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 
 from service.domain.array_types import Float32Array
+from service.domain.model_signatures import TARGETS
 from training.data.layout import Recording
-from training.evaluation.calibration import collect_scored_frames, read_calibration
+from training.evaluation.calibration import (
+    collect_scored_frames,
+    compute_timeline_std,
+    read_calibration,
+)
 from training.evaluation.predictions import fill_gaps
 from training.evaluation.timelines import Timeline
+from training.evaluation.uncertainty_metrics import rank_correlation
 from training.metrics import compute_scores, interval_coverage
+from training.person_metrics import describe_people, sum_by_person
 from training.runs import TrainingRun
 
 
@@ -27,10 +34,17 @@ def compute_run_metrics(
         "scored": len(truth),
     }
     if not len(truth):
-        return {**frames, "folds": {}, "ensemble": None}
+        return {**frames, "folds": {}, "ensemble": None, "by_person": None}
     scored = [r.is_annotated & t.known for r, t in zip(recordings, timelines, strict=True)]
     smoothed = _concatenate_rows([timeline.smoothed for timeline in timelines], scored)
     calibration = read_calibration(run)
+    std = _concatenate_rows(
+        [
+            compute_timeline_std(calibration, recording, timeline)
+            for recording, timeline in zip(recordings, timelines, strict=True)
+        ],
+        scored,
+    )
     annotated = [recording.is_annotated for recording in recordings]
     submitted_values = _concatenate_rows([fill_gaps(timeline) for timeline in timelines], annotated)
     annotated_targets = _concatenate_rows(
@@ -40,16 +54,29 @@ def compute_run_metrics(
         **frames,
         "folds": _compute_fold_metrics(run, recordings, timelines, scored, truth),
         "ensemble": compute_ensemble_ccc(run, recordings, timelines),
+        "by_person": _describe_people(recordings, timelines, scored),
         "ensemble_smoothed": compute_scores(smoothed, truth).as_dict(),
         "as_submitted": compute_scores(submitted_values, annotated_targets).as_dict(),
-        "coverage_90": interval_coverage(estimate, calibration.apply(spread), truth).as_dict(),
+        "coverage_90": interval_coverage(estimate, std, truth).as_dict(),
         "coverage_90_uncalibrated": interval_coverage(estimate, spread, truth).as_dict(),
+        "spearman_std_error": _rank_errors(std, estimate, truth),
         "calibration": {
+            "meaning": calibration.meaning,
             "scale": calibration.scale,
             "floor": calibration.floor,
             "subjects": calibration.subjects,
         },
     }
+
+
+def _describe_people(
+    recordings: Sequence[Recording], timelines: Sequence[Timeline], scored: Sequence[Any]
+) -> dict[str, Any]:
+    """Describe the ensemble's CCC of each person; parts and views of a person belong together."""
+    people = [recording.subject for recording in recordings]
+    estimates = [t.mean[rows] for t, rows in zip(timelines, scored, strict=True)]
+    truths = [r.targets[rows] for r, rows in zip(recordings, scored, strict=True)]
+    return describe_people(sum_by_person(people, estimates, truths))
 
 
 def compute_ensemble_ccc(
@@ -93,6 +120,16 @@ def _compute_fold_metrics(
         ).as_dict()
         | {"held_out": _is_held_out(run, recordings, (fold,))}
         for place, fold in enumerate(run.options.folds)
+    }
+
+
+def _rank_errors(
+    std: Float32Array, estimate: Float32Array, truth: Float32Array
+) -> dict[str, float]:
+    errors = np.abs(estimate - truth)
+    return {
+        name: rank_correlation(std[:, place], errors[:, place])
+        for place, name in enumerate(TARGETS)
     }
 
 

@@ -29,7 +29,7 @@ class Timeline:
     """Estimates of every frame of a recording.
 
     folds: (F, T, 2); mean, spread, smoothed: (T, 2); known: (T,), False before the first face,
-    where the values are meaningless. The spread is not calibrated.
+    where the values are meaningless; voice: (T, 128). The spread is the folds' disagreement.
     """
 
     folds: Float32Array
@@ -37,6 +37,7 @@ class Timeline:
     spread: Float32Array
     smoothed: Float32Array
     known: BoolArray
+    voice: Float32Array
     times: Seconds
 
 
@@ -58,7 +59,15 @@ class TimelineEstimator:
 
     def estimate(self, folds: Sequence[nn.Module], recording: Recording) -> Timeline:
         """Estimate a recording with folds in evaluation mode."""
-        features = self._transform(self._embeddings.read_features(recording))
+        return self.estimate_features(
+            folds, self._embeddings.read_features(recording), self._embeddings.read_times(recording)
+        )
+
+    def estimate_features(
+        self, folds: Sequence[nn.Module], features: Features, times: Seconds
+    ) -> Timeline:
+        """Estimate the features of T frames at these times, (T,) seconds."""
+        features = self._transform(features)
         windower = Windower(
             window_frames=self._grid.window_frames, hop_frames=self._grid.hop_frames
         )
@@ -69,13 +78,13 @@ class TimelineEstimator:
             for fold in range(len(folds))
         ]
         ensemble = self._merge(predictions)
-        times = self._embeddings.read_times(recording)
         return Timeline(
             folds=np.stack([fold.mean for fold in each]),
             mean=ensemble.mean,
             spread=ensemble.spread,
             smoothed=smooth_timeline(times, ensemble.mean, features.mask),
             known=features.mask,
+            voice=features.audio,
             times=times,
         )
 

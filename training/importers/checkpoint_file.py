@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, cast
 
 import numpy as np
@@ -26,18 +27,10 @@ from training.importers.errors import (
     CheckpointWithoutTensors,
 )
 
-_WRAPPER_KEYS: Final = (
-    "state_dict",
-    "state_dict_backbone",
-    "model_state_dict",
-    "model",
-    "backbone",
-)
-"""Keys under which training scripts store the state dict; the second is ArcFace-torch's."""
-_PREFIXES: Final = ("module.", "_orig_mod.")
-"""Key prefixes of DataParallel and torch.compile."""
-_BACKBONE_PREFIX: Final = "backbone."
-"""Key prefix of a classifier's backbone; the keys of its head have none."""
+_MAX_DEPTH: Final = 5
+"""Mappings within each other in which a state dict is searched."""
+_WRAPPER_MODULES: Final = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""Parts of keys by which torch.compile, FSDP and activation checkpoints wrap a module."""
 _READ_ERRORS: Final = (
     AssertionError,
     AttributeError,
@@ -58,13 +51,24 @@ _PICKLE_MAGIC: Final = b"\x80"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointContents:
-    """Tensors of one file; `unwrapped` names the wrappers and prefixes that were removed."""
+class StateDict:
+    """Tensors by name; `path` are the keys of the mappings that they lie in.
 
+    removed: parts of names that were removed, since they are only wrappers of modules.
+    """
+
+    path: tuple[str, ...]
     tensors: dict[str, Tensor]
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointContents:
+    """Every state dict of a file, at least one."""
+
+    state_dicts: tuple[StateDict, ...]
     sha256: str
     file_bytes: int
-    unwrapped: tuple[str, ...]
 
 
 def read_checkpoint(file: Path) -> CheckpointContents:
@@ -74,22 +78,16 @@ def read_checkpoint(file: Path) -> CheckpointContents:
         CheckpointWithoutTensors.
     """
     try:
-        content, unwrapped = _unwrap(_load(file))
+        content = _load(file)
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointUnreadable(f"{file} cannot be read: {error.strerror}.") from error
-    tensors = {str(key): tensor for key, value in content.items() for tensor in _to_tensors(value)}
-    if not tensors:
-        raise CheckpointWithoutTensors(f"{file.name} holds no state dict.")
-    prefix = _find_common_prefix(tensors)
-    bare = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    part = _BACKBONE_PREFIX if any(key.startswith(_BACKBONE_PREFIX) for key in bare) else ""
+    state_dicts = tuple(_iter_state_dicts(content, ()))
+    if not state_dicts:
+        raise CheckpointWithoutTensors(f"{file.name} holds no state dict: tensors with names.")
     return CheckpointContents(
-        tensors={key.removeprefix(part): value for key, value in bare.items()},
-        sha256=sha256,
-        file_bytes=file.stat().st_size,
-        unwrapped=(*unwrapped, *(name for name in (prefix, part) if name)),
+        state_dicts=state_dicts, sha256=sha256, file_bytes=file.stat().st_size
     )
 
 
@@ -122,7 +120,7 @@ def _load_npz(file: Path) -> object:
 
 def _load_pickle(file: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_list_numpy_globals()):
+        with torch.serialization.safe_globals(_list_numpy_globals() + _list_settings_globals()):
             return torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         forbidden_global = re.search(r"GLOBAL ([\w.]+)|(TorchScript)", str(error))
@@ -148,15 +146,50 @@ def _list_numpy_globals() -> list[Any]:
     ]
 
 
-def _unwrap(content: object, depth: int = 3) -> tuple[Mapping[Any, object], tuple[str, ...]]:
-    if not isinstance(content, Mapping):
-        return {}, ()
+def _list_settings_globals() -> list[Any]:
+    """List plain containers in which training programs store settings beside the weights.
+
+    Each is read as a type of the standard library that does nothing but hold values.
+    """
+    attribute_dict_modules = (
+        "lightning.fabric.utilities.data",
+        "lightning.pytorch.utilities.parsing",
+        "lightning_fabric.utilities.data",
+        "pytorch_lightning.utilities.parsing",
+    )
+    path_modules = ("pathlib", "pathlib._local")
+    return [
+        argparse.Namespace,
+        *((dict, f"{module}.AttributeDict") for module in attribute_dict_modules),
+        *((PurePosixPath, f"{module}.PosixPath") for module in path_modules),
+        *((PureWindowsPath, f"{module}.WindowsPath") for module in path_modules),
+    ]
+
+
+def _iter_state_dicts(content: object, path: tuple[str, ...]) -> Iterator[StateDict]:
+    if not isinstance(content, Mapping) or len(path) > _MAX_DEPTH:
+        return
     mapping = cast("Mapping[Any, object]", content)
-    for wrapper in _WRAPPER_KEYS if depth else ():
-        if isinstance(mapping.get(wrapper), Mapping):
-            inner, unwrapped = _unwrap(mapping[wrapper], depth - 1)
-            return inner, (wrapper, *unwrapped)
-    return mapping, ()
+    tensors = {str(key): tensor for key, value in mapping.items() for tensor in _to_tensors(value)}
+    if tensors:
+        yield _remove_wrapper_modules(path, tensors)
+    for key, value in mapping.items():
+        yield from _iter_state_dicts(value, (*path, str(key)))
+
+
+def _remove_wrapper_modules(path: tuple[str, ...], tensors: dict[str, Tensor]) -> StateDict:
+    """Remove the wrappers from all keys, unless two keys would become the same."""
+    removed = tuple(part for part in _WRAPPER_MODULES if any(part in key for key in tensors))
+    bare = {_remove_parts(key, removed): tensor for key, tensor in tensors.items()}
+    if len(bare) < len(tensors):
+        return StateDict(path=path, tensors=tensors)
+    return StateDict(path=path, tensors=bare, removed=removed)
+
+
+def _remove_parts(key: str, parts: tuple[str, ...]) -> str:
+    for part in parts:
+        key = key.replace(part, "")
+    return key
 
 
 def _to_tensors(value: object) -> list[Tensor]:
@@ -167,12 +200,3 @@ def _to_tensors(value: object) -> list[Tensor]:
         if array.dtype.kind in "fi":
             return [torch.as_tensor(array.astype(array.dtype.newbyteorder("=")))]
     return []
-
-
-def _find_common_prefix(tensors: Mapping[str, Tensor]) -> str:
-    prefix = ""
-    while step := next(
-        (p for p in _PREFIXES if all(k.startswith(prefix + p) for k in tensors)), ""
-    ):
-        prefix += step
-    return prefix

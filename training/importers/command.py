@@ -23,6 +23,9 @@ def import_command(
     ),
     final_relu: Annotated[bool, typer.Option(help="End VGGish with a ReLU.")] = False,
     pca: Annotated[Path | None, typer.Option(help="VGGish's PCA file: end with it.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="One of several sets of weights in the file, by its name.")
+    ] = None,
     report: Annotated[bool, typer.Option(help="Print the record as JSON; write nothing.")] = False,
 ) -> None:
     """Import public pre-trained weights into this project's format."""
@@ -30,7 +33,7 @@ def import_command(
         raise typer.BadParameter("--final-relu and --pca are for --kind vggish.")
     console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     try:
-        backbone = import_backbone(kind, file, final_relu=final_relu, pca=pca)
+        backbone = import_backbone(kind, file, final_relu=final_relu, pca=pca, weights=weights)
     except ImportRefused as error:
         if report:
             key_report = error.report if isinstance(error, LayoutMismatch) else {}
@@ -42,6 +45,9 @@ def import_command(
     if report:
         console.print_json(json.dumps(backbone.record))
         return
+    chosen = backbone.record["weights"]
+    averaged = ", a moving average" if chosen["averaged"] else ""
+    console.print(f"weights: {chosen['name']}{averaged}", markup=False, highlight=False)
     _print_key_report(console, backbone.record["keys"])
     console.print(f"{write_backbone(backbone, out)}: {kind}", markup=False, highlight=False)
 

@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Final
 
 from torch import Tensor
 
-from training.importers.key_matching import match_keys
+from training.importers.candidates import WeightsCandidate, find_candidates
+from training.importers.checkpoint_file import CheckpointContents
 from training.importers.layouts import BackboneKind, build_layout
 
 Tensors = Mapping[str, Tensor]
 
 _MIN_MATCHED_SHARE: Final = 0.5
 """Share of matching keys above which a kind is suggested."""
+_EMBEDDING_KEYS: Final = ("fc.", "features.", "output_layer.", "embeddings.")
+"""First parts of the keys of the layers that make an embedding of a map."""
 
 
-def diagnose_tensors(tensors: Tensors) -> str:
-    """Describe in one sentence which network these tensors seem to belong to."""
-    for kind in BackboneKind:
-        if match_keys(tensors, build_layout(kind)).fits:
+def diagnose_checkpoint(checkpoint: CheckpointContents, best: WeightsCandidate) -> str:
+    """Describe in one sentence which network a file without a fitting part seems to hold."""
+    parts = {kind: find_candidates(checkpoint, build_layout(kind))[0] for kind in BackboneKind}
+    for kind, part in parts.items():
+        if part.report.fits:
             return f"It looks like --kind {kind}."
+    networks = [best.tensors, *(each.tensors for each in checkpoint.state_dicts)]
     for name, recognise in _KNOWN_NETWORKS.items():
-        if recognise(tensors):
+        if any(recognise(_remove_common_prefix(tensors)) for tensors in networks):
             return f"It looks like {name}."
-    kind, share = max(
-        ((kind, _compute_matched_share(tensors, kind)) for kind in BackboneKind),
-        key=lambda pair: pair[1],
+    shares = {
+        kind: part.report.matched / len(build_layout(kind).shapes) for kind, part in parts.items()
+    }
+    kind = max(shares, key=shares.__getitem__)
+    if shares[kind] <= _MIN_MATCHED_SHARE:
+        return "It looks like none of the networks known here."
+    seeming = f"It looks like an incomplete or changed --kind {kind}: {shares[kind]:.0%}"
+    return f"{seeming} of its keys fit.{_explain_head(parts[kind])}"
+
+
+def _explain_head(part: WeightsCandidate) -> str:
+    """Explain the commonest change: a classifier takes the place of the embedding layer."""
+    differing = {key.split(":")[0] for key in (*part.report.missing, *part.report.wrong_shape)}
+    if not differing or not all(key.startswith(_EMBEDDING_KEYS) for key in differing):
+        return ""
+    return (
+        " Its embedding layer was replaced or removed, as for a classifier: "
+        "the backbone needs the original one."
     )
-    if share > _MIN_MATCHED_SHARE:
-        return f"It looks like an incomplete or changed --kind {kind}: {share:.0%} of its keys fit."
-    return "It looks like none of the networks known here."
 
 
-def _compute_matched_share(tensors: Tensors, kind: BackboneKind) -> float:
-    layout = build_layout(kind)
-    return match_keys(tensors, layout).matched / len(layout.shapes)
+def _remove_common_prefix(tensors: Tensors) -> Tensors:
+    """Remove the modules that all keys begin with; a single key stays as it is."""
+    if len(tensors) == 1:
+        return tensors
+    modules = [key.split(".")[:-1] for key in tensors]
+    levels = zip(*modules, strict=False)
+    depth = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    return {".".join(key.split(".")[depth:]): tensor for key, tensor in tensors.items()}
 
 
 def _count_blocks(tensors: Tensors, stage: str) -> int:

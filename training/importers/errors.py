@@ -6,6 +6,8 @@ ImportRefused
 ├── CheckpointHoldsCode       a pickle that needs code to be executed
 ├── CheckpointWithoutTensors  the file has no state dict
 ├── LayoutMismatch            keys or shapes differ from this kind's
+├── WeightsAmbiguous          several sets of weights fit, such as raw and averaged ones
+├── WeightsNotFound           the named set of weights is none that fits
 ├── WeightsNotFinite          NaN or infinity among the weights
 └── BackboneFileInvalid       an imported file is incomplete or was changed
 """
@@ -45,6 +47,14 @@ class LayoutMismatch(ImportRefused):
         self.report = report or {}
         """Every unmatched key, see `key_matching.KeyReport`."""
         super().__init__(detail)
+
+
+class WeightsAmbiguous(ImportRefused):
+    """Several different sets of weights in the file fit; one has to be named."""
+
+
+class WeightsNotFound(ImportRefused):
+    """The file has no fitting set of weights of this name."""
 
 
 class WeightsNotFinite(ImportRefused):

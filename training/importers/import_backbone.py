@@ -7,38 +7,49 @@ from pathlib import Path
 from typing import Any
 
 from training.importers.backbone import ImportedBackbone
+from training.importers.candidates import TOP_LEVEL, choose_candidate, find_candidates
 from training.importers.checkpoint_file import CheckpointContents, read_checkpoint
-from training.importers.diagnosis import diagnose_tensors
+from training.importers.diagnosis import diagnose_checkpoint
 from training.importers.errors import LayoutMismatch
-from training.importers.key_matching import convert_tensors, match_keys
+from training.importers.key_matching import convert_tensors
 from training.importers.layouts import BackboneKind, VggishFlags, build_layout
 from training.importers.whitening import read_whitening
 
 
 def import_backbone(
-    kind: BackboneKind, file: Path, *, final_relu: bool = False, pca: Path | None = None
+    kind: BackboneKind,
+    file: Path,
+    *,
+    final_relu: bool = False,
+    pca: Path | None = None,
+    weights: str | None = None,
 ) -> ImportedBackbone:
     """Read a public file and map its tensors to this project's keys.
 
-    `final_relu` and `pca` are for VGGish only, see `VggishFlags`.
+    `final_relu` and `pca` are for VGGish only, see `VggishFlags`. `weights` names one of several
+    sets of weights in the file.
 
-    Raises: ImportRefused: the file cannot be read safely, is of another kind, or has weights that
-        are not finite. A LayoutMismatch has the key report.
+    Raises: ImportRefused: the file cannot be read safely, is of another kind, has weights that are
+        not finite, or several that fit. A LayoutMismatch has the key report.
     """
     checkpoint = read_checkpoint(file)
     layout = build_layout(kind)
-    report = match_keys(checkpoint.tensors, layout)
+    chosen = choose_candidate(find_candidates(checkpoint, layout), weights)
+    report = chosen.report
     if not report.fits:
+        place = [] if chosen.name == TOP_LEVEL else [f"Its best part is {chosen.name}."]
         message_parts = [
             f"{file.name} is not {kind}.",
+            *place,
             *report.describe(),
-            diagnose_tensors(checkpoint.tensors),
+            diagnose_checkpoint(checkpoint, chosen),
         ]
         raise LayoutMismatch(" ".join(message_parts), report=report.as_dict())
-    state = convert_tensors(checkpoint.tensors, layout)
+    state = convert_tensors(chosen.tensors, layout)
     record: dict[str, Any] = {
         "source": _describe_source(file, checkpoint),
-        "unwrapped": [*checkpoint.unwrapped],
+        "weights": chosen.describe(),
+        "unwrapped": [*chosen.unwrapped],
         "keys": report.as_dict(),
     }
     if pca is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,8 @@ def read_whitening(file: Path) -> tuple[dict[str, Tensor], CheckpointContents]:
     Raises: ImportRefused: the file cannot be read safely, or has no PCA parameters.
     """
     checkpoint = read_checkpoint(file)
-    for axes_key, means_key in _KEY_PAIRS:
-        axes, means = (checkpoint.tensors.get(key) for key in (axes_key, means_key))
+    for state_dict, (axes_key, means_key) in product(checkpoint.state_dicts, _KEY_PAIRS):
+        axes, means = (state_dict.tensors.get(key) for key in (axes_key, means_key))
         if axes is None or means is None:
             continue
         if axes.shape != (VOICE_FEATURES, VOICE_FEATURES) or means.numel() != VOICE_FEATURES:

@@ -46,8 +46,8 @@ class FoldNetwork(nn.Module):
         """
         # masked_fill, not a product: 0 * NaN is NaN.
         absent = ~mask.unsqueeze(-1)
-        visual = self.visual(visual.masked_fill(absent, 0.0))
-        audio = self.audio(audio.masked_fill(absent, 0.0))
+        visual = self.visual(visual.masked_fill(absent, 0.0), mask)
+        audio = self.audio(audio.masked_fill(absent, 0.0), mask)
         frames = self.encoder(torch.cat([visual, audio], dim=-1), mask)
         return torch.cat([torch.tanh(head(frames)) for head in self.heads], dim=-1)
 

@@ -88,7 +88,31 @@ class Tcn(nn.Module):
             )
         )
         self.norm = nn.BatchNorm1d(config.outputs)
+        self.min_frames = 2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D')."""
-        return self.norm(self.levels(x.transpose(1, 2))).transpose(1, 2)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) bool, True where a frame exists, to (B, T, D')."""
+        features = self.levels(x.transpose(1, 2))
+        if self.training:
+            return self._normalise_existing(features.transpose(1, 2), mask)
+        return self.norm(features).transpose(1, 2)
+
+    def _normalise_existing(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Normalise (B, T, D') by the statistics of the frames that exist; the others become 0.
+
+        Padding and frames before the first face are no data. With fewer than two frames there are
+        no statistics: those of earlier batches are used, and stay.
+        """
+        existing = frames[mask]
+        if existing.shape[0] < self.min_frames:
+            normed = functional.batch_norm(
+                existing,
+                self.norm.running_mean,
+                self.norm.running_var,
+                self.norm.weight,
+                self.norm.bias,
+                eps=self.norm.eps,
+            )
+        else:
+            normed = self.norm(existing)
+        return torch.zeros_like(frames).masked_scatter(mask.unsqueeze(-1), normed)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 from typing import Any
 
+from service.domain.model_signatures import TARGETS
 from training.evaluation.calibration import read_calibration
 from training.evaluation.comparison import METRIC_NAMES
+from training.evaluation.report_provenance import UNCERTAINTY_FILE
+from training.evaluation.uncertainty_metrics import DETAILED_SCENARIOS, list_cells
 from training.presets import Networks
 from training.runs import TrainingRun
 from training.shipping.card_template import CARD_TEMPLATE
@@ -21,6 +25,7 @@ def write_card(
 ) -> str:
     """Write the card in Markdown; `contents` are the files beside the card."""
     first, fitted = run.plan.folds[0], read_calibration(run)
+    uncertainty = contents.get(UNCERTAINTY_FILE)
     histories = run.read_histories()
     seconds = sum(record["seconds"] for history in histories.values() for record in history)
     values = {
@@ -40,8 +45,10 @@ def write_card(
         "scored": f"{report['scored']:,}",
         "subjects": report["subjects"],
         "figures": _join_lines(_format_metric_rows(report)),
+        "people": _join_lines(_format_person_lines(report)),
         "coverage": _format_pair(_to_percent(report["coverage_90"]), "{:.1f} %"),
         "calibrated": f"{fitted.frames:,} frames of {fitted.subjects} actors",
+        "uncertainty": _join_lines(_format_uncertainty_lines(uncertainty)),
         "ablations": _join_lines(_format_ablation_lines(report)),
         "files": _join_lines(_format_file_rows(contents)),
     }
@@ -92,6 +99,51 @@ def _format_metric_rows(report: EvaluationReport) -> Iterator[str]:
         yield f"| their range | {_format_cells(seeds['spread']['range'])} |"
 
 
+def _format_person_lines(report: EvaluationReport) -> Iterator[str]:
+    people = report.get("by_person")
+    if people is None or people["deviation"] is None:
+        yield "How far the figures differ from person to person was not measured."
+        return
+    yield f"By person: the ensemble's CCC of each of the {people['people']} actors alone. It is"
+    yield "lower than that of all together, which also rewards telling actors apart. The intervals"
+    yield "are over actors (bootstrap): how much depends on who was drawn."
+    yield ""
+    yield "| of one actor | valence | arousal | mean |"
+    yield "|---|---|---|---|"
+    yield f"| mean | {_format_cells(people['mean'])} |"
+    yield f"| 95 % interval of this mean | {_format_intervals(people['mean_interval_95'])} |"
+    yield f"| standard deviation over actors | {_format_cells(people['deviation'])} |"
+    yield f"| lowest actor | {_format_cells(people['lowest'])} |"
+    yield f"| highest actor | {_format_cells(people['highest'])} |"
+    yield f"| all together, 95 % interval | {_format_intervals(people['interval_95'])} |"
+
+
+def _format_uncertainty_lines(content: bytes | None) -> Iterator[str]:
+    if content is None:
+        yield "Its coverage and rank correlation on strangers have not been measured."
+        return
+    figures = json.loads(content)
+    subjects = figures["scenarios"]["all"]["subjects"]
+    yield f"On {subjects} other actors, neither trained nor calibrated on"
+    yield "(`python -m training uncertainty`):"
+    yield ""
+    yield "| | coverage, valence | arousal | Spearman with the error, valence | arousal |"
+    yield "|---|---|---|---|---|"
+    for name, group in figures["scenarios"].items():
+        cells = [group[key][target] for key in ("coverage_90", "spearman") for target in TARGETS]
+        yield f"| {name.replace('_', ' ')} | {' | '.join(f'{value:.3f}' for value in cells)} |"
+        if name in DETAILED_SCENARIOS:
+            for cell, pair in list_cells(group).items():
+                yield f"| {name.replace('_', ' ')}, {cell} | {_format_row(pair)} | | |"
+    for name, row in figures.get("ceiling", {}).items():
+        reached = _format_row({target: row[f"{target}_flexible"] for target in TARGETS})
+        yield f"| {name.replace('_', ' ')}, by all products of the factors | | | {reached} |"
+
+
+def _format_row(pair: Mapping[str, float]) -> str:
+    return " | ".join(f"{pair[target]:.3f}" for target in TARGETS)
+
+
 def _format_ablation_lines(report: EvaluationReport) -> Iterator[str]:
     if not report["ablations"]:
         yield "There are no ablations."
@@ -119,6 +171,10 @@ def _format_file_rows(contents: Mapping[str, bytes]) -> Iterator[str]:
 
 def _format_cells(figures: Mapping[str, float]) -> str:
     return " | ".join(f"{figures[name]:.3f}" for name in METRIC_NAMES)
+
+
+def _format_intervals(intervals: Mapping[str, Sequence[float]]) -> str:
+    return " | ".join("{:.3f} to {:.3f}".format(*intervals[name]) for name in METRIC_NAMES)
 
 
 def _format_pair(figures: Mapping[str, float], number_format: str = "{:.3f}") -> str:

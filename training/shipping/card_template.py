@@ -17,7 +17,9 @@ This card is written by `python -m training ship`; every number is from `report.
 The network of [arXiv 2403.12425](https://arxiv.org/abs/2403.12425) in the small sizes of the preset
 `$preset`: an IResNet with LA-SE for aligned faces, a VGGish for log-mel patches, and six folds,
 each a TCN for either modality, a Transformer encoder and a head. The mean of the folds is the
-estimate, their calibrated spread its standard deviation.
+estimate. Its standard deviation follows from the folds' disagreement, the time since the face was
+seen, the face's size and score, the time since a voice was heard, and the estimate
+([how](../../docs/explanation/method.md#standard-deviation)).
 
 | | parameters |
 |---|---|
@@ -51,7 +53,11 @@ training, model selection nor calibration, all recordings concatenated. CCC:
 |---|---|---|---|
 $figures
 
+$people
+
 The 90 % interval contains $coverage of the truth. It was calibrated on $calibrated.
+$uncertainty
+
 [Definition of each number](../../docs/decisions/0006-held-out-data.md). None of them is
 comparable with results on Aff-Wild2.
 
@@ -73,7 +79,7 @@ Art. 5(1)(f)), with these weights or with others.
   The accuracy for any group of real people has not been measured.
 - Skin, hair, age, spectacles and voices vary at random, not as in a population.
 - One face, mostly frontal; one voice; no music, no other people.
-- The interval holds on average over such actors, not for each of them.
+- The interval holds on average over such actors, not for each of them; nor does the accuracy.
 
 ## Licence
 

@@ -15,7 +15,9 @@ from typing import Any, Final, cast
 from training.evaluation.calibration import read_calibration
 from training.evaluation.report_provenance import (
     REPORT_FILE,
+    UNCERTAINTY_FILE,
     find_report,
+    find_uncertainty_report,
     hash_weight_files,
     is_held_out,
 )
@@ -63,6 +65,7 @@ def ship_run(folder: Path, out: Path, *, report: Path | None = None) -> int:
     if not read_calibration(run).frames:
         raise RunNotCalibrated(f"{folder} has no calibration subjects")
     evidence = _read_report(run, report or find_report(run))
+    _check_uncertainty_report(run)
     contents = _collect_contents(run, evidence)
     contents[CARD_FILE] = write_card(run, networks, evidence, contents).encode()
     size = sum(map(len, contents.values()))
@@ -96,12 +99,20 @@ def _read_report(run: TrainingRun, file: Path) -> dict[str, Any]:
     return report
 
 
+def _check_uncertainty_report(run: TrainingRun) -> None:
+    file = find_uncertainty_report(run)
+    if file.is_file() and json.loads(file.read_bytes())["weights"] != hash_weight_files(run):
+        raise ReportWeightsMismatch(f"{file}; measure the uncertainty of {run.folder} again")
+
+
 def _collect_contents(run: TrainingRun, report: dict[str, Any]) -> ReleaseContents:
     contents = {
         CONFIG_FILE: _encode_json(run.config),
         REPORT_FILE: _encode_json(report),
         CALIBRATION_FILE: (run.folder / CALIBRATION_FILE).read_bytes(),
     }
+    if find_uncertainty_report(run).is_file():
+        contents[UNCERTAINTY_FILE] = find_uncertainty_report(run).read_bytes()
     if (run.folder / CURVES_FILE).is_file():
         contents[CURVES_FILE] = (run.folder / CURVES_FILE).read_bytes()
     for part in run.part_folders.values():

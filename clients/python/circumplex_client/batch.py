@@ -32,16 +32,27 @@ def annotate_clips(client: Client, args: argparse.Namespace) -> int:
     """Annotate all clips.
 
     Returns: 0 on success, 1 if a clip failed, 2 if nothing could be started (names collide, the
-    output cannot be written), 130 after Ctrl-C or SIGTERM.
+    output cannot be written), 130 after Ctrl-C, SIGTERM or a closed terminal.
     """
-    with suppress(ValueError):  # not in the main thread: signals are the program's
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _stop_on_signals()
     try:
         return _search_and_annotate(client, args)
     except KeyboardInterrupt:
         client.close()  # removes half files
         _print_status("stopped; jobs that were submitted go on, and the same command finds them")
         return INTERRUPTED_EXIT_CODE
+
+
+def _stop_on_signals() -> None:
+    """Let SIGTERM, and the end of the terminal (SIGHUP), stop the command as Ctrl-C does.
+
+    A signal that is ignored, as by nohup, stays ignored.
+    """
+    with suppress(ValueError):  # not in the main thread: signals are the program's
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
 
 
 def _search_and_annotate(client: Client, args: argparse.Namespace) -> int:

@@ -21,9 +21,14 @@ CLIP_SUFFIXES: Final = frozenset(
 SIDECAR_PREFIX: Final = "._"
 """Files with these names hold what a Mac cannot store beside a file on other file systems."""
 SYSTEM_FOLDERS: Final = frozenset(
-    {"$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx", "@eadir"}
+    {
+        *("trash", "$recycle.bin", "recycler", "recycled", "#recycle", "@recycle"),
+        *("network trash folder", "temporary items", "system volume information", "lost+found"),
+        *("found.000", "#snapshot", "@recently-snapshot", "@eadir", "__macosx"),
+    }
 )
-"""Folders of trash, thumbnails and file systems, in lower case; hidden ones begin with a dot."""
+"""Folders of trash, snapshots, thumbnails and file systems, of Windows, Mac, Linux and network
+storage, in lower case; hidden ones begin with a dot."""
 DIGEST_LENGTH: Final = 8
 
 

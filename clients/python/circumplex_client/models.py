@@ -138,9 +138,9 @@ class Faces:
 class Frames:
     """Columns of one track, one value per frame.
 
-    time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: standard
-    deviation over the six folds; `*_smoothed`: smoothed over time. observed: true where the
-    track's face is in the frame; missing: the reason where it is not.
+    time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: their
+    standard deviations, as the result's `std_meaning` says; `*_smoothed`: smoothed over time.
+    observed: true where the track's face is in the frame; missing: the reason where it is not.
     """
 
     index: list[int]
@@ -192,6 +192,8 @@ class ClipResult(Frames):
     """Result of a clip: the primary track's columns for every decoded frame, and all tracks.
 
     track: the primary track's id, None where there is no face.
+    std_meaning: "calibrated", standard deviations of the error, or "disagreement", of the folds,
+    which is less; None where an older server did not say.
     """
 
     media: Mapping[str, Any]
@@ -199,6 +201,7 @@ class ClipResult(Frames):
     flags: list[str]
     track: int | None
     tracks: list[FaceTrack]
+    std_meaning: str | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -209,6 +212,7 @@ class ClipResult(Frames):
             flags=document["flags"],
             track=document["track"],
             tracks=[FaceTrack.from_json(track) for track in document["tracks"]],
+            std_meaning=document.get("std_meaning"),
             **_parse_columns(document["frames"]),
         )
 

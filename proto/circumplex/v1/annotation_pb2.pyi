@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class StdMeaning(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STD_MEANING_UNSPECIFIED: _ClassVar[StdMeaning]
+    STD_MEANING_CALIBRATED: _ClassVar[StdMeaning]
+    STD_MEANING_DISAGREEMENT: _ClassVar[StdMeaning]
+
 class Faces(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FACES_UNSPECIFIED: _ClassVar[Faces]
@@ -43,6 +49,9 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_UNSPECIFIED: _ClassVar[DropReason]
     DROP_REASON_OVERLOAD: _ClassVar[DropReason]
     DROP_REASON_UNREADABLE: _ClassVar[DropReason]
+STD_MEANING_UNSPECIFIED: StdMeaning
+STD_MEANING_CALIBRATED: StdMeaning
+STD_MEANING_DISAGREEMENT: StdMeaning
 FACES_UNSPECIFIED: Faces
 FACES_PRIMARY: Faces
 FACES_ALL: Faces
@@ -160,7 +169,7 @@ class AudioChunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., time_seconds: _Optional[float] = ...) -> None: ...
 
 class ConfigAck(_message.Message):
-    __slots__ = ("stream_id", "limits", "send_from", "next_final_index", "weights_sha256")
+    __slots__ = ("stream_id", "limits", "send_from", "next_final_index", "weights_sha256", "std_meaning")
     class WeightsSha256Entry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -173,12 +182,14 @@ class ConfigAck(_message.Message):
     SEND_FROM_FIELD_NUMBER: _ClassVar[int]
     NEXT_FINAL_INDEX_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    STD_MEANING_FIELD_NUMBER: _ClassVar[int]
     stream_id: str
     limits: Limits
     send_from: MediaPosition
     next_final_index: int
     weights_sha256: _containers.ScalarMap[str, str]
-    def __init__(self, stream_id: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., send_from: _Optional[_Union[MediaPosition, _Mapping]] = ..., next_final_index: _Optional[int] = ..., weights_sha256: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    std_meaning: StdMeaning
+    def __init__(self, stream_id: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., send_from: _Optional[_Union[MediaPosition, _Mapping]] = ..., next_final_index: _Optional[int] = ..., weights_sha256: _Optional[_Mapping[str, str]] = ..., std_meaning: _Optional[_Union[StdMeaning, str]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("message_bytes", "frame_pixels", "stream_seconds", "buffered_results", "waiting_frames", "resume_seconds")

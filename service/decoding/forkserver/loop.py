@@ -1,7 +1,7 @@
 """The main loop of a forkserver: a process of one thread that forks a process for each request.
 
     parent ── control socket: request + handles ──▶ forkserver ── fork ──▶ decode process
-      └──────── exit socket: shut down by the parent: kill; ExitStatus ◀──┘
+      └─── exit socket: shut down by the parent: kill; WorkerStarted, ExitStatus ◀──┘
 
 The forkserver never reads a byte of the media. Shutting down an exit socket kills its decode
 process; closing the control socket ends the forkserver once its last decode process has ended. The
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
-from service.decoding.requests import ExitStatus, ForkserverReady
+from service.decoding.requests import ExitStatus, ForkserverReady, WorkerStarted
 from service.decoding.sandbox.restrictions import die_with_parent
 from service.serialization import encode
 
@@ -138,6 +138,8 @@ class ForkserverLoop:
         if pid == 0:
             self._run_worker(request, handles[1:])
         self._exit_sockets[pid] = exit_socket
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            exit_socket.send(encode(WorkerStarted(pid=pid)))
         for handle in handles[1:]:
             os.close(handle)
 

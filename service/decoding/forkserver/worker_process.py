@@ -2,7 +2,7 @@
 
     parent ── control socket: request + handles ──▶ forkserver ── fork ──▶ decode process
     parent ◀── pipes: messages, standard error ── decode process
-    parent ── exit socket: shut down means kill; ExitStatus ◀── forkserver
+    parent ── exit socket: shut down means kill; WorkerStarted, ExitStatus ◀── forkserver
 
 Closing the parent's ends, whatever the reason, ends the decode process too.
 """
@@ -13,17 +13,20 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import BinaryIO, Final
 
-from service.decoding.requests import ExitStatus
+from service.decoding.requests import ExitStatus, WorkerStarted
 from service.serialization import decode
 
 READ_AHEAD_BYTES: Final = 1 << 18
 """Limit of buffered unread bytes of a pipe."""
 _STDERR_TAIL_BYTES: Final = 4096
 _MAX_EXIT_STATUS_BYTES: Final = 512
+_CLOCK_OF_PROCESS: Final = 2
+"""Linux's clock of a process's CPU time has the number `~pid << 3 | 2`: clock_getcpuclockid(3)."""
 
 
 class WorkerProcess:
@@ -37,6 +40,7 @@ class WorkerProcess:
     ) -> None:
         self.messages = messages
         self._exit_socket = exit_socket
+        self._pid: int | None = None
         self._stderr_tail = asyncio.create_task(read_tail(stderr))
         self._exit_status = asyncio.create_task(self._read_exit_status())
 
@@ -64,11 +68,23 @@ class WorkerProcess:
         self._stderr_tail.cancel()
         self._exit_status.cancel()
 
-    async def _read_exit_status(self) -> ExitStatus | None:
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time of its threads so far; None: it has not begun, or has ended."""
+        if self._pid is None or self._exit_status.done():
+            return None
         try:
-            message = await asyncio.get_running_loop().sock_recv(
-                self._exit_socket, _MAX_EXIT_STATUS_BYTES
-            )
+            return time.clock_gettime(~self._pid << 3 | _CLOCK_OF_PROCESS)
+        except OSError:  # it has been reaped
+            return None
+
+    async def _read_exit_status(self) -> ExitStatus | None:
+        loop = asyncio.get_running_loop()
+        try:
+            started = await loop.sock_recv(self._exit_socket, _MAX_EXIT_STATUS_BYTES)
+            if not started:
+                return None
+            self._pid = decode(started, WorkerStarted).pid
+            message = await loop.sock_recv(self._exit_socket, _MAX_EXIT_STATUS_BYTES)
         except ConnectionResetError:
             return None
         return decode(message, ExitStatus) if message else None
@@ -82,7 +98,7 @@ async def spawn_worker(
     Args: resources: closes what the process holds here, once it has ended.
     Raises: OSError: no forkserver reads this control socket.
     """
-    exit_socket, remote_socket = socket.socketpair()
+    exit_socket, remote_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     resources.enter_context(exit_socket)
     exit_socket.setblocking(False)
     with ExitStack() as remote_ends:

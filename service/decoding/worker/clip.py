@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -18,17 +19,20 @@ from typing import Final
 
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
+from service.decoding.cpu_budget import max_frames
 from service.decoding.requests import DecodeRequest
 from service.decoding.worker.face_stage import FaceStage, stack_crops
 from service.domain.array_types import UInt8Array
 from service.domain.audio_grid import patch_start_hop
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, ExtractionEvent, Frame
 from service.domain.media import Anomalies, Flag
-from service.errors import ClipWithoutFrames, DecoderOutOfMemory
+from service.errors import ClipTooCostly, ClipWithoutFrames, DecoderOutOfMemory
 from service.faces.detections import FaceFinder
 from service.media.audio import AudioReader, open_audio
-from service.media.clip_handles import ClipSource
+from service.media.clip_handles import ClipSource, open_positional_handle
 from service.media.demux import open_container
 from service.media.encryption import report_encryption
 from service.media.media_info import ClipLimits, check_limits, read_media_info
@@ -100,6 +104,7 @@ def extract_clip(
     ):
         stream = select_video_stream(container, clip, options.video_stream)
         check_limits(container, stream, limits)
+        _check_sample_count(clip, container, stream, options)
         reader = VideoReader(
             container,
             stream,
@@ -123,6 +128,20 @@ def extract_clip(
             )
         anomalies = audio.add_anomalies(reader.anomalies())
         yield make_clip_closed(face_stage, reader.flags() | audio.flags(), anomalies)
+
+
+def _check_sample_count(
+    clip: ClipSource, container: InputContainer, stream: VideoStream, options: DecodeRequest
+) -> None:
+    """Refuse an MP4 whose sample tables list more frames than a file of its size may have.
+
+    Raises: ClipTooCostly.
+    """
+    with open_positional_handle(clip) as handle:
+        size_bytes = os.fstat(handle).st_size
+    is_table = "mp4" in container.format.name
+    if is_table and stream.frames > max_frames(size_bytes, options.min_bytes_per_frame):
+        raise ClipTooCostly(f"The clip has {stream.frames} frames in {size_bytes} bytes")
 
 
 def make_clip_closed(face_stage: FaceStage, flags: set[Flag], anomalies: Anomalies) -> ClipClosed:

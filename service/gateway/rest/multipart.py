@@ -166,6 +166,8 @@ class MultipartClipReader:
         self._target = self._options[name] = bytearray()
 
     def _begin_unknown(self, name: str, *, is_file: bool) -> None:
+        if name in self._option_names:
+            raise RequestInvalid(f"form.{name}: is a file; options are text fields")
         if self.clip is not None:
             raise self._unknown_field_error(name)
         self._unknown_fields.append(name)

@@ -19,6 +19,7 @@ from service.errors import (
     StoreFull,
 )
 from service.gateway.context import GatewayContext
+from service.gateway.storage_quota import with_storage_quota
 from service.gateway.use_cases.idempotency import (
     Fingerprint,
     key_released_error,
@@ -62,6 +63,9 @@ async def submit_clip(
     max_bytes = min(gateway.settings.max_upload_bytes, caller.limits.upload_bytes or sys.maxsize)
     async with reserved_key(gateway.job_queue, caller, idempotency_key) as reservation:
         if not isinstance(reservation, PriorSubmission):
+            caller = await with_storage_quota(
+                caller, gateway.settings, gateway.job_queue, gateway.store
+            )
             await _check_capacity(gateway, caller, min(declared_bytes, max_bytes))
         upload = await open_upload(max_bytes)
         if isinstance(reservation, PriorSubmission):
@@ -91,7 +95,7 @@ async def _store_and_enqueue(
     """Store the clip, queue its job, and resolve a race for the idempotency key."""
     fingerprint = Fingerprint()
     job_id = new_job_id()
-    size_bytes = await _store_clip(gateway, job_id, upload, fingerprint)
+    size_bytes = await _store_clip(gateway, caller, job_id, upload, fingerprint)
     options = _complete_options(options, upload)
     record = _make_record(job_id, caller, options, upload, size_bytes)
     digest = fingerprint.hexdigest(options)
@@ -113,12 +117,18 @@ def _complete_options(options: SubmissionOptions, upload: Upload) -> SubmissionO
 
 
 async def _store_clip(
-    gateway: GatewayContext, job_id: str, upload: Upload, fingerprint: Fingerprint
+    gateway: GatewayContext,
+    caller: Caller,
+    job_id: str,
+    upload: Upload,
+    fingerprint: Fingerprint,
 ) -> int:
     """Stream the clip of a future job into the blob store; returns its bytes."""
     started = time.perf_counter()
-    content = _limit_to_capacity(gateway, fingerprint.pass_through(upload.content))
-    size_bytes = await gateway.store.put(clip_key(job_id), content)
+    stored_bytes = await gateway.job_queue.measure_stored_bytes(caller.client_id)
+    with gateway.pending_uploads.track(caller, stored_bytes) as count_bytes:
+        content = _limit_to_capacity(gateway, count_bytes, fingerprint.pass_through(upload.content))
+        size_bytes = await gateway.store.put(clip_key(job_id), content)
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
     return size_bytes
@@ -181,9 +191,12 @@ async def _check_budget(gateway: GatewayContext, size_bytes: int) -> None:
 
 
 async def _limit_to_capacity(
-    gateway: GatewayContext, chunks: AsyncIterator[bytes]
+    gateway: GatewayContext, count_bytes: Callable[[int], None], chunks: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes]:
-    """Pass the content through; raises StoreFull once it exceeds the free space or the budget."""
+    """Pass the content through within the caller's quota, the free space and the budget.
+
+    Raises: QuotaExceeded, StoreFull.
+    """
     budget_bytes = gateway.settings.store_budget_bytes
     remaining_bytes = (
         None
@@ -193,6 +206,7 @@ async def _limit_to_capacity(
     size_bytes = 0
     async for chunk in chunks:
         size_bytes += len(chunk)
+        count_bytes(len(chunk))
         if remaining_bytes is not None and size_bytes > remaining_bytes:
             raise StoreFull("the blob store's budget has no room for the clip")
         await gateway.store.check_free_space(len(chunk))

@@ -70,14 +70,17 @@ class JobQueue:
         limits = caller.limits
         async with redis_errors_translated(), self._redis.pipeline(transaction=False) as pipeline:
             pipeline.zcard(self._database.index_key(ALL_OWNERS, JobState.QUEUED))
-            pipeline.zcard(self._database.index_key(caller.owner, JobState.QUEUED))
-            pipeline.zcard(self._database.index_key(caller.owner, JobState.RUNNING))
-            pipeline.hget(self._database.key("stored"), caller.owner)
-            waiting, queued, running, stored = await pipeline.execute()
+            pipeline.zcard(self._database.index_key(caller.client_id, JobState.QUEUED))
+            pipeline.zcard(self._database.index_key(caller.client_id, JobState.RUNNING))
+            pipeline.zcard(self._database.index_key(caller.client_id))
+            pipeline.hget(self._database.key("stored"), caller.client_id)
+            waiting, queued, running, stored_jobs, stored = await pipeline.execute()
         if waiting >= self._settings.max_queued_jobs:
             raise self._capacity_error("queue_full", limits)
         if limits.open_jobs is not None and queued + running >= limits.open_jobs:
             raise self._capacity_error("open_jobs", limits)
+        if limits.stored_jobs is not None and stored_jobs >= limits.stored_jobs:
+            raise self._capacity_error("stored_jobs", limits)
         if limits.stored_bytes is not None and int(stored or 0) + clip_bytes > limits.stored_bytes:
             raise self._capacity_error("stored_bytes", limits)
 
@@ -96,7 +99,8 @@ class JobQueue:
         verdict, *found = await self._database.run_script(
             "submit",
             *(record.id, self._settings.max_queued_jobs),
-            *(_encode_limit(limits.open_jobs), _encode_limit(limits.stored_bytes)),
+            *(_encode_limit(limits.open_jobs), _encode_limit(limits.stored_jobs)),
+            _encode_limit(limits.stored_bytes),
             *(reservation.to_script_arguments() if reservation else ("", "", 0)),
             *(part for pair in record_to_fields(record).items() for part in pair),
         )
@@ -159,10 +163,10 @@ class JobQueue:
         age = max(seconds + microseconds / 1e6 - oldest[0][1], 0.0) if oldest else 0.0
         return QueueBacklog(depth=depth, oldest_age_seconds=age)
 
-    async def measure_stored_bytes(self) -> int:
-        """Return the size of all clips and results together."""
+    async def measure_stored_bytes(self, client_id: str = ALL_OWNERS) -> int:
+        """Return the size of the clips and results of a client, or of all together."""
         async with redis_errors_translated():
-            return int(await self._redis.hget(self._database.key("stored"), ALL_OWNERS) or 0)
+            return int(await self._redis.hget(self._database.key("stored"), client_id) or 0)
 
     async def is_ready(self) -> bool:
         """Return whether Redis answers; raises QueueUnavailable if it does not."""
@@ -171,13 +175,27 @@ class JobQueue:
 
     def _capacity_error(self, verdict: str, limits: CallerQuotas) -> CircumplexError:
         if verdict == "open_jobs":
-            detail = f"{limits.open_jobs} jobs of this key are queued or running already"
+            detail = f"{limits.open_jobs} jobs of this key or address are queued or running already"
             return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
         if verdict == "stored_bytes":
-            detail = f"this key may store {limits.stored_bytes} bytes of clips and results"
+            return stored_bytes_error(limits.stored_bytes)
+        if verdict == "stored_jobs":
+            detail = (
+                f"this key or address may keep {limits.stored_jobs} jobs: "
+                "delete some, or wait until they expire"
+            )
             return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
         detail = f"{self._settings.max_queued_jobs} jobs wait already"
         return QueueFull(detail, retry_seconds=FULL_RETRY_SECONDS)
+
+
+def stored_bytes_error(quota_bytes: int | None) -> QuotaExceeded:
+    """The error of a caller whose clips and results would exceed its quota."""
+    detail = (
+        f"this key or address may store {quota_bytes} bytes of clips and results: "
+        "delete jobs, or wait until they expire"
+    )
+    return QuotaExceeded(detail, retry_seconds=FULL_RETRY_SECONDS)
 
 
 def _encode_limit(limit: int | None) -> int:

@@ -117,11 +117,17 @@ class LeaseManager:
     async def succeed(self, claim: Claim, *, frames: int, result_bytes: int) -> None:
         """Publish the results, which are in the store already; raises AttemptSuperseded."""
         published = {"frames_done": frames, "frames_total": frames, "published": claim.attempt}
-        await self._finish(claim, JobState.SUCCEEDED, "", result_bytes, **published)
+        clip_seconds = self._settings.clip_ttl_seconds
+        await self._finish(claim, JobState.SUCCEEDED, "", result_bytes, clip_seconds, **published)
 
     async def fail(self, claim: Claim, error: CircumplexError) -> None:
-        """End the job with an error; raises AttemptSuperseded."""
-        await self._finish(claim, JobState.FAILED, error.code, 0, error_detail=error.detail)
+        """End the job with an error; raises AttemptSuperseded.
+
+        A clip that can never be analysed is dropped at once.
+        """
+        clip_seconds = 0.0 if error.condemns_clip else self._settings.clip_ttl_seconds
+        values = {"error_detail": error.detail}
+        await self._finish(claim, JobState.FAILED, error.code, 0, clip_seconds, **values)
 
     async def defer(
         self, claim: Claim, *, seconds: float, deferrals: int, lost: int | None = None
@@ -141,9 +147,15 @@ class LeaseManager:
         await self._run_fenced(claim, "requeue", 0)
 
     async def _finish(
-        self, claim: Claim, state: JobState, code: str, result_bytes: int, **values: str | int
+        self,
+        claim: Claim,
+        state: JobState,
+        code: str,
+        result_bytes: int,
+        clip_seconds: float,
+        **values: str | int,
     ) -> None:
-        times = (self._settings.clip_ttl_seconds, self._settings.job_ttl_seconds)
+        times = (clip_seconds, self._settings.job_ttl_seconds)
         fields = (part for pair in values.items() for part in pair)
         await self._run_fenced(claim, "finish", state, *times, code, result_bytes, *fields)
 

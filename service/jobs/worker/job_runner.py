@@ -23,6 +23,7 @@ from service.errors import (
     CircumplexError,
     ClipError,
     DecoderKilled,
+    DecoderStalled,
     InternalError,
     QueueUnavailable,
     ServiceError,
@@ -171,10 +172,11 @@ class JobRunner:
     async def _defer_or_fail(self, claim: Claim, heartbeat: Heartbeat, error: ServiceError) -> str:
         """Defer the job by 2, 4, 8 ... 64 s with jitter, or fail it after too many deferrals.
 
-        A killed decode process counts as a lost worker: the clip may be the cause.
+        A decode process that was killed, or made no progress, counts as a lost worker: the clip may
+        be the cause.
         """
         deferrals = claim.record.deferrals + 1
-        lost = claim.record.lost + isinstance(error, DecoderKilled)
+        lost = claim.record.lost + isinstance(error, DecoderKilled | DecoderStalled)
         is_exhausted = (
             lost >= self.settings.max_attempts or deferrals >= self.settings.max_deferrals
         )

@@ -29,7 +29,7 @@ from service.streaming.events import (
 from service.streaming.input import FrameTimeRange
 from service.streaming.stages.final import AssemblerSnapshot, FinalStage, FrameResultAssembler
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Raise it when the fields of a checkpoint, or their meaning, change."""
 
 
@@ -57,7 +57,8 @@ class StreamCheckpoint:
 
     def restore(self, stage: FinalStage, faces: FaceSelection) -> None:
         """Set a new final stage to the state of the checkpoint."""
-        stage.estimation.tracks = TrackManager.from_snapshot(self.tracks)
+        uncertainty = stage.estimation.tracks.uncertainty
+        stage.estimation.tracks = TrackManager.from_snapshot(self.tracks, uncertainty)
         stage.result_assembler = FrameResultAssembler.from_snapshot(
             self.pending_results, faces=faces, latest_frames=self.tracks.frames.restore()
         )

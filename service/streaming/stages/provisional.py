@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from service.domain.options import FaceSelection
 from service.domain.ports import Inference
 from service.domain.smoothing import KERNEL_RADIUS_SIGMAS
 from service.domain.track_manager import MAX_TRACKS
+from service.domain.uncertainty import UNCALIBRATED, ConditionTracker, UncertaintyModel
 
 OutputByFrame = dict[int, tuple[Float32Array, Float32Array]]
 """Mean and spread of one track, (2,) each, by frame."""
@@ -33,6 +34,8 @@ class _RecentFrame:
     frame: Frame
     visual: dict[int, Float32Array]
     voice: Float32Array | None = None
+    has_voice: bool = False
+    """Whether `voice` is more than silence."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class _TrackHistory:
     statistics: TrackStatistics = field(default_factory=TrackStatistics)
     last_face: Float32Array | None = None
     """Features before the frames of the window."""
+    conditions: ConditionTracker = field(default_factory=ConditionTracker)
+    """Of the frames before the window."""
     recent_estimates: deque[tuple[float, float, float]] = field(
         default_factory=deque[tuple[float, float, float]]
     )
@@ -52,14 +57,23 @@ class ProvisionalEstimator:
     """Window of the latest frames of one stream, and the estimates made from it."""
 
     def __init__(
-        self, *, inference: Inference, faces: FaceSelection, smoothing_seconds: float
+        self,
+        *,
+        inference: Inference,
+        faces: FaceSelection,
+        smoothing_seconds: float,
+        uncertainty: UncertaintyModel = UNCALIBRATED,
     ) -> None:
         self._inference = inference
+        self._uncertainty = uncertainty
         self._faces = faces
         self._smoothing_seconds = smoothing_seconds
         self._recent_frames: deque[_RecentFrame] = deque()
         self._tracks: dict[int, _TrackHistory] = {}
         self._last_voice = np.zeros(VOICE_FEATURES, np.float32)
+        self._had_voice = False
+        self._last_voice_seconds: float | None = None
+        """Of the frames before the window, or of their latest audio."""
         self._unestimated_frames = 0
 
     def add_frame(self, frame: Frame, faces: Float32Array) -> None:
@@ -79,11 +93,13 @@ class ProvisionalEstimator:
     def add_voice(self, first_index: int, voice: Float32Array) -> None:
         """Add the (T, 128) voice of the frames from this one on."""
         rows = {row.frame.index: row for row in self._recent_frames}
-        for offset, features in enumerate(voice):
+        has_voice: list[bool] = self._uncertainty.detect_voice(voice).tolist()
+        for offset, (features, voiced) in enumerate(zip(voice, has_voice, strict=True)):
             if (row := rows.get(first_index + offset)) is not None:
-                row.voice = features
+                row.voice, row.has_voice = features, voiced
             else:
-                self._last_voice = features
+                first_seconds = self._recent_frames[0].frame.time_seconds
+                self._set_last_voice(features, first_seconds, has_voice=voiced)
 
     async def estimate(self) -> list[tuple[Frame, dict[int, Estimate | None]]]:
         """Estimate the frames added since the last call, LIVE_WINDOW_FRAMES at most, in order."""
@@ -94,11 +110,12 @@ class ProvisionalEstimator:
         )
         self._unestimated_frames = 0
         fused = await self._fuse(self._select_tracks())
+        conditions = {track: self._compute_conditions(track) for track in fused}
         return [
             (
                 frame,
                 {
-                    track: self._build_estimate(track, frame, outputs)
+                    track: self._build_estimate(track, frame, outputs, conditions[track])
                     for track, outputs in fused.items()
                 },
             )
@@ -149,10 +166,37 @@ class ProvisionalEstimator:
                 visual[place], known[place] = face, True
         return visual, audio, known
 
-    def _build_estimate(self, track: int, frame: Frame, outputs: OutputByFrame) -> Estimate | None:
+    def _compute_conditions(self, track: int) -> dict[int, tuple[float, ...]]:
+        """Compute the conditions of the frames of the window; audio still due counts as before."""
+        tracker = replace(
+            self._tracks[track].conditions, last_voice_seconds=self._last_voice_seconds
+        )
+        conditions: dict[int, tuple[float, ...]] = {}
+        has_voice = self._had_voice
+        for row in self._recent_frames:
+            has_voice = has_voice if row.voice is None else row.has_voice
+            frame = row.frame
+            conditions[frame.index] = tracker.observe(
+                frame.time_seconds, frame.find_face(track), has_voice=has_voice
+            )
+        return conditions
+
+    def _build_estimate(
+        self,
+        track: int,
+        frame: Frame,
+        outputs: OutputByFrame,
+        conditions: dict[int, tuple[float, ...]],
+    ) -> Estimate | None:
         if frame.index not in outputs:
             return None
         mean, spread = outputs[frame.index]
+        ((valence_std, arousal_std),) = self._uncertainty.compute_std(
+            mean[None],
+            spread[None],
+            np.array([conditions[frame.index]], np.float64),
+            is_provisional=True,
+        ).tolist()
         valence, arousal = float(mean[0]), float(mean[1])
         smoothed = self._smooth(
             self._tracks[track].recent_estimates, frame.time_seconds, valence, arousal
@@ -160,8 +204,8 @@ class ProvisionalEstimator:
         return Estimate(
             valence=valence,
             arousal=arousal,
-            valence_std=float(spread[0]),
-            arousal_std=float(spread[1]),
+            valence_std=valence_std,
+            arousal_std=arousal_std,
             valence_smoothed=smoothed[0],
             arousal_smoothed=smoothed[1],
         )
@@ -188,7 +232,17 @@ class ProvisionalEstimator:
         )
 
     def _evict_frame(self, recent_frame: _RecentFrame) -> None:
+        frame = recent_frame.frame
         for track, face in recent_frame.visual.items():
-            self._tracks[track].last_face = face
+            history = self._tracks[track]
+            history.last_face = face
+            history.conditions.observe(frame.time_seconds, frame.find_face(track), has_voice=False)
         if recent_frame.voice is not None:
-            self._last_voice = recent_frame.voice
+            self._set_last_voice(
+                recent_frame.voice, frame.time_seconds, has_voice=recent_frame.has_voice
+            )
+
+    def _set_last_voice(self, voice: Float32Array, seconds: float, *, has_voice: bool) -> None:
+        self._last_voice, self._had_voice = voice, has_voice
+        if has_voice:
+            self._last_voice_seconds = seconds

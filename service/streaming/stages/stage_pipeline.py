@@ -52,6 +52,7 @@ class StagePipeline:
                 inference=inference,
                 faces=config.faces,
                 smoothing_seconds=settings.smoothing_seconds,
+                uncertainty=parameters.uncertainty,
             )
         self.final_stage = FinalStage(
             estimation=estimation,

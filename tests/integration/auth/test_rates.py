@@ -98,10 +98,14 @@ async def test_key_limits_override_the_service_defaults(
     )
     async with Authenticator.open(settings.model_copy(update=update)) as authenticator:
         assert (await authenticator.identify(plain.text)).limits == CallerQuotas(
-            requests_per_minute=7, open_jobs=2, upload_bytes=9
+            requests_per_minute=7, open_jobs=2, stored_jobs=50_000, upload_bytes=9
         )
         assert (await authenticator.identify(own.text)).limits == CallerQuotas(
-            requests_per_minute=100, open_jobs=2, stored_bytes=5, upload_bytes=9
+            requests_per_minute=100,
+            open_jobs=2,
+            stored_jobs=50_000,
+            stored_bytes=5,
+            upload_bytes=9,
         )
 
 

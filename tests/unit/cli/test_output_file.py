@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -64,3 +67,30 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, name:
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     with pytest.raises(OutputNotWritable, match="cannot be written"), open_output(tmp_path / name):
         pytest.fail("the work has begun")
+
+
+INTERRUPTED_COMMAND = """
+import os, sys
+from pathlib import Path
+from service.cli.console import stop_on_signals
+from service.cli.output_file import open_output
+
+stop_on_signals()
+with open_output(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    os.kill(os.getpid(), int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_half_file(tmp_path: Path, number: signal.Signals) -> None:
+    command = (sys.executable, "-c", INTERRUPTED_COMMAND, str(tmp_path / "result.csv"))
+    subprocess.run((*command, str(int(number))), check=False, capture_output=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
+    target = tmp_path / "result.csv"
+    command = (sys.executable, "-c", INTERRUPTED_COMMAND, str(target), str(int(signal.SIGHUP)))
+    subprocess.run(("nohup", *command), check=True, capture_output=True)
+    assert target.read_bytes() == b"half"

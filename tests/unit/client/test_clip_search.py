@@ -16,6 +16,9 @@ PASSED_OVER = (
     ".Trash-1000",
     "__MACOSX",
     "@eaDir",
+    "#recycle",
+    "sub/Trash",
+    "@Recently-Snapshot",
     "fifo.ts",
     "broken.mp4",
     "sub/loop",
@@ -25,7 +28,7 @@ PASSED_OVER = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "videos"
-    trash = [f"{name}/old.mp4" for name in PASSED_OVER[2:6]]
+    trash = [f"{name}/old.mp4" for name in PASSED_OVER[2:9]]
     for name in (*CLIPS, *PASSED_OVER[:2], *trash, "notes.txt", ".DS_Store"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

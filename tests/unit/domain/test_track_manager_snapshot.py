@@ -9,11 +9,19 @@ import pytest
 from service.domain.clip import FaceBox, Frame, TimelinePoint, TrackedFace
 from service.domain.track_manager import TrackManager, TrackManagerSnapshot
 from service.domain.track_pipeline import TrackPipeline
+from service.domain.uncertainty import FACTORS, StdMeaning, UncertaintyModel
 from service.domain.windows import FusionOutput, Window
 from service.serialization import decode, encode
 
 WINDOW, HOP, BLOCK = 20, 13, 8
 FRAMES = 60 * BLOCK
+UNCERTAINTY = UncertaintyModel(
+    meaning=StdMeaning.CALIBRATED,
+    weights=dict.fromkeys(FACTORS, (0.1, 0.2)) | {"constant": (-2.0, -1.5)},
+    silence=(0.0,) * 128,
+    silence_radius=11.3,
+)
+"""About half of the voices are nearer to silence than its radius."""
 
 
 def fake_fusion(window: Window) -> FusionOutput:
@@ -58,14 +66,16 @@ def process_windows(
 
 def restore_through_bytes(manager: TrackManager) -> TrackManager:
     data = encode(manager.snapshot())
-    return TrackManager.from_snapshot(decode(data, TrackManagerSnapshot))
+    return TrackManager.from_snapshot(decode(data, TrackManagerSnapshot), manager.uncertainty)
 
 
 def run_track_manager(seed: int, *, is_restored: bool) -> list[object]:
     """Points, dropped and primary tracks, block by block."""
     numbers = np.random.default_rng(seed)
     frames = random_frames(seed)
-    manager = TrackManager(window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.2)
+    manager = TrackManager(
+        window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.2, uncertainty=UNCERTAINTY
+    )
     results: list[object] = []
     for first in range(0, FRAMES, BLOCK):
         block = frames[first : first + BLOCK]

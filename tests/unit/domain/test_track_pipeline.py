@@ -1,9 +1,11 @@
 """Points of one track: order, forward fill, frames without a face."""
 
 import numpy as np
+import pytest
 
 from service.domain.clip import FaceBox, Frame, TimelinePoint, TrackedFace
 from service.domain.track_pipeline import TrackPipeline
+from service.domain.uncertainty import FACTORS, UNCALIBRATED, StdMeaning, UncertaintyModel
 from service.domain.windows import FusionOutput, Window
 
 FACE = TrackedFace(track=3, box=FaceBox(left=1, top=2, width=3, height=4, score=0.9))
@@ -19,9 +21,13 @@ def echo_fusion(window: Window) -> FusionOutput:
     return FusionOutput(mean=mean, spread=np.zeros_like(mean))
 
 
-def points_of(present: list[bool]) -> list[TimelinePoint]:
+def points_of(
+    present: list[bool], uncertainty: UncertaintyModel = UNCALIBRATED
+) -> list[TimelinePoint]:
     """Points of frames whose face features, where there is a face, are their index / 1000."""
-    pipeline = TrackPipeline(track=3, window_frames=300, hop_frames=200, smoothing_seconds=0)
+    pipeline = TrackPipeline(
+        track=3, window_frames=300, hop_frames=200, smoothing_seconds=0, uncertainty=uncertainty
+    )
     points: list[TimelinePoint] = []
     for first in range(0, len(present), 32):
         part = present[first : first + 32]
@@ -35,6 +41,19 @@ def points_of(present: list[bool]) -> list[TimelinePoint]:
     for window in pipeline.close():
         points += pipeline.add_fusion_output(echo_fusion(window))
     return points + list(pipeline.finish())
+
+
+def test_frames_carried_on_are_less_certain_the_longer_the_face_is_absent() -> None:
+    model = UncertaintyModel(
+        meaning=StdMeaning.CALIBRATED,
+        weights=dict.fromkeys(FACTORS, (0.0, 0.0)) | {"constant": (-2, -2), "absence": (0.2, 0.1)},
+    )
+    points = points_of([True] * 9 + [False] * 40 + [True] * 9, model)
+    deviations = [p.estimate.valence_std for p in points if p.estimate]
+    assert deviations[:9] == deviations[-9:] == [pytest.approx(np.exp(-2))] * 9
+    assert deviations[8:49] == sorted(set(deviations[8:49]))
+    # 40 frames at 25 a second; log(1 + 1.6 / 0.2) * 0.2
+    assert deviations[48] == pytest.approx(np.exp(-2) * 9**0.2)
 
 
 def test_every_frame_has_one_point_in_order() -> None:

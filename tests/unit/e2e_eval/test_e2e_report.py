@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from e2e_eval.frame_matching import ExcludedFrames, MatchedFrames
-from e2e_eval.report import build_report, list_failures, show_report
+from e2e_eval.report import build_report, list_failures, list_unjudged, show_report
+from e2e_eval.thresholds import MIN_JUDGED_PEOPLE
 from e2e_eval.training_record import TrainingRecord
 from service.domain.array_types import Float64Array
 from training.data.errors import NoAnnotatedFrames
@@ -31,6 +33,7 @@ def make_matched(
     offline_noise: float = 0.1,
     seed: int = 0,
     missing_rows: int = 0,
+    person: str = "actor0",
 ) -> MatchedFrames:
     """Make 200 frames with offline and served values of the truth plus noise."""
     random = np.random.default_rng(seed)
@@ -39,6 +42,7 @@ def make_matched(
         truth + noise * random.normal(size=truth.shape) for noise in (offline_noise, served_noise)
     )
     return MatchedFrames(
+        person=person,
         rate=rate,
         truth=truth,
         offline=offline,
@@ -50,6 +54,22 @@ def make_matched(
         missing_rows=missing_rows,
         unexpected_rows=0,
     )
+
+
+def make_group(
+    rate: str, *, served_noise: float, offline_noise: float = 0.1, people: int = MIN_JUDGED_PEOPLE
+) -> list[MatchedFrames]:
+    """Make one clip of each of several people."""
+    return [
+        make_matched(
+            rate,
+            served_noise=served_noise,
+            offline_noise=offline_noise,
+            seed=number,
+            person=f"actor{number}",
+        )
+        for number in range(people)
+    ]
 
 
 GOOD_CLIPS = [make_matched("24", served_noise=0.1), make_matched("60", served_noise=0.11, seed=1)]
@@ -106,8 +126,9 @@ def test_excluded_frames_are_counted() -> None:
 
 
 def test_low_scores_are_reported_with_rate_and_target() -> None:
-    bad = make_matched("variable", served_noise=0.6, offline_noise=0.6)
-    failed = list_failures(build_report([*GOOD_CLIPS, bad], RECORD, PROVENANCE))
+    good = make_group("24", served_noise=0.1)
+    bad = make_group("variable", served_noise=0.6, offline_noise=0.6)
+    failed = list_failures(build_report([*good, *bad], RECORD, PROVENANCE))
     assert any(
         line.startswith("rate variable: served valence has CCC 0.") and "0.80 is required" in line
         for line in failed
@@ -117,16 +138,74 @@ def test_low_scores_are_reported_with_rate_and_target() -> None:
 
 def test_served_scores_that_differ_from_offline_fail_even_when_high() -> None:
     report = build_report(
-        [make_matched("24", served_noise=0.18, offline_noise=0.01)], RECORD, PROVENANCE
+        make_group("24", served_noise=0.16, offline_noise=0.01), RECORD, PROVENANCE
     )
     assert report["end_to_end"]["valence"] > 0.85
     failed = list_failures(report)
     assert any("rate 24: served valence is -0.0" in line for line in failed)
     assert all("from offline, at most 0.03" in line for line in failed)
     better = build_report(
-        [make_matched("24", served_noise=0.01, offline_noise=0.18)], RECORD, PROVENANCE
+        make_group("24", served_noise=0.01, offline_noise=0.16), RECORD, PROVENANCE
     )
     assert any("served valence is +0.0" in line for line in list_failures(better))
+
+
+def test_targets_are_not_judged_on_too_few_people() -> None:
+    few = make_group("24", served_noise=0.6, people=MIN_JUDGED_PEOPLE - 1)
+    report = build_report(few, RECORD, PROVENANCE)
+    assert list_failures(report) == []
+    assert report["targets"]["hold"] is True
+    assert list_unjudged(report) == ["all clips (7)", "rate 24 (7)"]
+    enough = build_report(make_group("24", served_noise=0.6), RECORD, PROVENANCE)
+    assert list_unjudged(enough) == []
+    assert enough["targets"]["hold"] is False
+
+
+def test_rates_with_too_few_people_are_not_judged_but_all_clips_are() -> None:
+    clips = [
+        replace(clip, rate=("24", "30")[number % 2])
+        for number, clip in enumerate(make_group("24", served_noise=0.1))
+    ]
+    report = build_report(clips, RECORD, PROVENANCE)
+    judged = [each for each in report["targets"]["checked"] if each["holds"] is not None]
+    assert [each["sentence"].split(":")[0] for each in judged[1:]] == ["all clips"] * 4
+    assert list_unjudged(report) == ["rate 24 (4)", "rate 30 (4)"]
+    assert {each["people"] for each in judged[1:]} == {MIN_JUDGED_PEOPLE}
+    assert all(each["interval_99"][0] < each["figure"] < each["interval_99"][1]
+               for each in judged[1:])  # fmt: skip
+
+
+def test_a_figure_below_the_target_by_the_chance_of_its_people_holds() -> None:
+    """A few people whose estimates are bad pull the figure down; others might not be drawn."""
+    good = make_group("24", served_noise=0.05, people=10)
+    bad = [
+        replace(clip, person=f"other{number}", served=-clip.served, offline=-clip.offline)
+        for number, clip in enumerate(make_group("24", served_noise=0.05, people=2))
+    ]
+    report = build_report([*good, *bad], RECORD, PROVENANCE)
+    assert report["end_to_end"]["valence"] < 0.8
+    assert report["end_to_end"]["interval_99"]["valence"][1] > 0.8
+    assert not any("has CCC" in line for line in list_failures(report))
+
+
+def test_figures_by_person_stand_beside_the_concatenated_ones() -> None:
+    clips = [*make_group("24", served_noise=0.3), *make_group("60", served_noise=0.3)]
+    report = build_report(clips, RECORD, PROVENANCE)
+    own = [
+        recompute_ccc(
+            np.concatenate([clip.served[:, 0], clip.served[:, 0]]),
+            np.concatenate([clip.truth[:, 0], clip.truth[:, 0]]),
+        )
+        for clip in clips[:MIN_JUDGED_PEOPLE]
+    ]
+    served = report["end_to_end"]["by_person"]
+    assert served["people"] == MIN_JUDGED_PEOPLE
+    assert served["mean"]["valence"] == pytest.approx(np.mean(own))
+    assert served["deviation"]["valence"] == pytest.approx(np.std(own, ddof=1))
+    low, high = served["interval_95"]["valence"]
+    assert low < report["end_to_end"]["valence"] < high
+    assert report["end_to_end"]["by_rate"]["60"]["by_person"]["people"] == MIN_JUDGED_PEOPLE
+    assert "mean CCC of 8: valence 0." in render_report(report)
 
 
 def test_missing_rows_fail_regardless_of_the_scores() -> None:
@@ -163,7 +242,7 @@ def test_untrained_weights_are_named() -> None:
 def test_clip_without_scored_frames_raises() -> None:
     empty = np.zeros((0, 2))
     unscored = MatchedFrames(
-        rate="24", truth=empty, offline=empty, offline_spread=empty, served=empty,
+        person="actor0", rate="24", truth=empty, offline=empty, offline_spread=empty, served=empty,
         served_spread=empty, excluded=NONE_EXCLUDED, frames=0, missing_rows=0, unexpected_rows=0,
     )  # fmt: skip
     with pytest.raises(NoAnnotatedFrames):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,28 +45,6 @@ WRITERS: dict[str, Callable[[dict[str, Tensor], Path], Any]] = {
     "safetensors": lambda state, file: replace_tensors(file, state),
     "npz": save_npz,
 }
-State = dict[str, Tensor]
-Wrap = Callable[[State], object]
-
-
-def add_prefix(prefix: str) -> Callable[[State], State]:
-    return lambda state: {f"{prefix}{key}": value for key, value in state.items()}
-
-
-def in_optimizer_checkpoint(state: State) -> object:
-    return {"state_dict_backbone": state, "state_optimizer": {}}
-
-
-def in_training_checkpoint(state: State) -> object:
-    return {"state_dict": state, "epoch": 3}
-
-
-def in_two_wrappers(state: State) -> object:
-    return {"model": {"state_dict": state}}
-
-
-def in_classifier_checkpoint(state: State) -> object:
-    return {"state_dict": add_prefix("module.backbone.")(state)}
 
 
 class RunsCodeWhenUnpickled:
@@ -74,6 +55,12 @@ class RunsCodeWhenUnpickled:
         return os.mkdir, (str(self.mark),)
 
 
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read the only state dict of a file."""
+    (state_dict,) = read_checkpoint(file).state_dicts
+    return state_dict.tensors
+
+
 def same_tensors(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
@@ -81,27 +68,27 @@ def same_tensors(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("form", WRITERS)
 def test_every_form_gives_the_tensors_that_were_written(form: str, tmp_path: Path) -> None:
     WRITERS[form](STATE, tmp_path / "file")
-    assert same_tensors(read_checkpoint(tmp_path / "file").tensors, STATE)
+    assert same_tensors(read_tensors(tmp_path / "file"), STATE)
 
 
-@pytest.mark.parametrize(
-    ("wrap", "unwrapped"),
-    [
-        (in_training_checkpoint, ("state_dict",)),
-        (in_optimizer_checkpoint, ("state_dict_backbone",)),
-        (in_two_wrappers, ("model", "state_dict")),
-        (add_prefix("module."), ("module.",)),
-        (add_prefix("module._orig_mod."), ("module._orig_mod.",)),
-        (in_classifier_checkpoint, ("state_dict", "module.", "backbone.")),
-    ],
-)
-def test_wrappers_and_prefixes_are_removed_and_named(
-    wrap: Wrap, unwrapped: tuple[str, ...], tmp_path: Path
+def test_settings_beside_the_weights_are_read_without_their_classes(tmp_path: Path) -> None:
+    settings = {"args": Namespace(rate=0.1, out=tmp_path), "callbacks": {"Stop": {"best": 0.5}}}
+    torch.save({"state_dict": STATE, "hyper_parameters": settings}, tmp_path / "file")
+    assert same_tensors(read_tensors(tmp_path / "file"), STATE)
+
+
+def test_a_settings_class_of_lightning_is_read_as_a_dict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.save(wrap(STATE), tmp_path / "file")
-    checkpoint = read_checkpoint(tmp_path / "file")
-    assert checkpoint.unwrapped == unwrapped
-    assert same_tensors(checkpoint.tensors, STATE)
+    name = "pytorch_lightning.utilities.parsing"
+    attribute_dict = type("AttributeDict", (dict,), {"__module__": name})
+    with monkeypatch.context() as patch:
+        for package in ("pytorch_lightning", "pytorch_lightning.utilities", name):
+            patch.setitem(sys.modules, package, ModuleType(package))
+        sys.modules[name].__dict__["AttributeDict"] = attribute_dict
+        settings = attribute_dict(rate=0.1)
+        torch.save({"state_dict": STATE, "hyper_parameters": settings}, tmp_path / "file")
+    assert same_tensors(read_tensors(tmp_path / "file"), STATE)
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -156,11 +143,13 @@ def test_numpy_arrays_in_a_pickle_are_numbers_and_are_read(
     save: Callable[[object, Path], None], kind: str, tmp_path: Path
 ) -> None:
     save({"means": np.arange(4, dtype=kind), "best": np.float64(0.9)}, tmp_path / "file")
-    means = read_checkpoint(tmp_path / "file").tensors["means"]
+    means = read_tensors(tmp_path / "file")["means"]
     assert torch.equal(means.double(), torch.arange(4.0, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {}])
+@pytest.mark.parametrize(
+    "content", [{"epoch": 3}, [1, 2], {}, {"shadow_params": [torch.zeros(3)], "decay": 0.9}]
+)
 def test_a_checkpoint_without_tensors_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "file")
     with pytest.raises(CheckpointWithoutTensors):

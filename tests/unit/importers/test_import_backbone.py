@@ -82,6 +82,52 @@ def test_classifier_of_the_emotion_backbone_is_left_out_and_reported(
     assert backbone.record["unwrapped"] == ["backbone."]
 
 
+def add_prefix(shapes: public.Shapes, prefix: str) -> public.Shapes:
+    return {f"{prefix}{key}": shape for key, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize("prefix", ["model.", "ema_model.module."])
+def test_a_lightning_checkpoint_of_each_kind_is_imported(
+    kind: BackboneKind, prefix: str, tmp_path: Path
+) -> None:
+    state = public.make_zero_state_dict(add_prefix(LAYOUTS[kind](), prefix))
+    content = {"state_dict": state | {"loss.weight": torch.ones(2)}, "hyper_parameters": {"lr": 1}}
+    torch.save(content, tmp_path / "file.ckpt")
+    record = import_backbone(kind, tmp_path / "file.ckpt").record
+    assert record["weights"]["averaged"] == prefix.startswith("ema")
+    assert record["unwrapped"][0] == "state_dict"
+    assert record["unwrapped"][1].startswith(prefix)
+    assert "loss.weight" in record["keys"]["left_out"]
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "module.backbone."])
+def test_a_whole_model_with_an_fc_of_its_own_gives_its_backbone(
+    prefix: str, tmp_path: Path
+) -> None:
+    own = {f"{prefix.removesuffix('backbone.')}fc.{leaf}": (2, 512) for leaf in ("weight", "bias")}
+    whole = add_prefix(public.arcface_iresnet50(), prefix) | own
+    torch.save(public.make_zero_state_dict(whole), tmp_path / "file.pth")
+    backbone = import_backbone(BackboneKind.ARCFACE, tmp_path / "file.pth")
+    assert backbone.record["keys"]["left_out"] == list(own)
+    assert backbone.state["fc.weight"].shape == (512, 25_088)
+
+
+def test_a_backbone_whose_fc_became_the_classifier_is_refused_with_that_reason(
+    tmp_path: Path,
+) -> None:
+    replaced = public.arcface_iresnet50() | {"fc.weight": (2, 512), "fc.bias": (2,)}
+    message = str(import_and_catch(BackboneKind.ARCFACE, add_prefix(replaced, "net."), tmp_path))
+    assert "Its best part is net." in message
+    assert "fc.weight: (2, 512) instead of (512, 25088)" in message
+    assert "Its embedding layer was replaced or removed" in message
+    removed = {k: v for k, v in public.arcface_iresnet50().items() if not k.startswith("fc.")}
+    headed = add_prefix(removed, "backbone.") | {"fc.weight": (512, 25_088), "fc.bias": (512,)}
+    message = str(import_and_catch(BackboneKind.ARCFACE, headed, tmp_path))
+    assert "2 keys are missing: fc.weight, fc.bias." in message
+    assert "Its best part is backbone." in message
+
+
 def test_counters_that_old_files_lack_are_filled(tmp_path: Path) -> None:
     state = public.make_zero_state_dict(public.arcface_iresnet50())
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}

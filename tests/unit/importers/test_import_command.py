@@ -55,3 +55,20 @@ def test_the_report_of_a_right_file_writes_nothing(tmp_path: Path) -> None:
 def test_vggish_options_are_refused_for_visual_backbones(tmp_path: Path) -> None:
     arguments = ["import-backbone", "--kind", "emotion-ir50", "--final-relu", str(tmp_path)]
     assert RUNNER.invoke(app, arguments).exit_code == 2
+
+
+def test_raw_and_averaged_weights_are_chosen_by_name(tmp_path: Path) -> None:
+    raw = public.make_zero_state_dict(public.vggish())
+    averaged = {key: value + 1 for key, value in raw.items() if value.numel() < 10_000}
+    torch.save({"model": raw, "ema": raw | averaged}, tmp_path / "file.pth")
+    arguments = ["import-backbone", "--kind", "vggish", "--out", str(tmp_path / "out")]
+    refused = RUNNER.invoke(app, [*arguments, str(tmp_path / "file.pth")])
+    assert refused.exit_code == 1
+    assert "WeightsAmbiguous" in refused.stderr
+    assert "model; ema (averaged)" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    chosen = RUNNER.invoke(app, [*arguments, "--weights", "ema", str(tmp_path / "file.pth")])
+    assert chosen.exit_code == 0, chosen.output
+    assert "weights: ema, a moving average" in chosen.output
+    state = read_backbone(tmp_path / "out" / "vggish.safetensors").state
+    assert bool((state["features.0.bias"] == 1).all())

@@ -170,6 +170,7 @@ def test_json_has_schema_media_flags_and_provenance() -> None:
 
     assert document["schema"] == "circumplex.result.v1"
     assert document["provenance"] == {"weights": "untrained"}
+    assert document["std_meaning"] == "disagreement"
     assert document["flags"] == ["no_audio"]
     assert document["media"]["rotation_degrees"] == 90
     assert document["media"]["duration_seconds"] is None

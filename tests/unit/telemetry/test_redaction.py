@@ -10,13 +10,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from service.auth.api_key import new_token
 from service.auth.audit_log import AuditEntry, AuditLog
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
 from service.telemetry.redaction import redact
 
-TOKEN = new_token().text
+TOKEN = f"cpx_{'k3Y' * 4}_{'s3Cr' * 12}h"
 SECRET = TOKEN.rpartition("_")[2]
 
 
@@ -75,7 +74,9 @@ async def test_metadata_with_a_stray_byte_are_not_logged(
     configure_logs("info", "text")
     value = b"Bearer " + SECRET.encode() + stray + b"Y" * 9
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(_answer_nothing)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+        _answer_nothing
+    )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"C": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -20,7 +20,7 @@ from training.cli import app
 from training.cutting.cut_run import LOCK_FILE, CutProgress, CutReport, cut_videos, plan_cut
 from training.cutting.track_selection import FaceTable
 from training.data.crops import list_crops, read_crop
-from training.data.errors import CropsFolderBusy, LayoutAmbiguous, VideoNotFound
+from training.data.errors import CropsFolderBusy, LayoutAmbiguous, LayoutNotFound, VideoNotFound
 from training.synthetic.clip import render_demo_clip
 
 FRAMES = 25
@@ -120,12 +120,16 @@ def test_crops_of_others_are_not_replaced(tmp_path: Path, videos: Path) -> None:
 def test_annotations_name_the_recordings(tmp_path: Path, videos: Path) -> None:
     annotated = tmp_path / "annotations" / "VA_Estimation_Challenge" / "Train_Set"
     annotated.mkdir(parents=True)
+    other_challenge = tmp_path / "annotations" / "EXPR_Recognition_Challenge" / "Train_Set"
+    other_challenge.mkdir(parents=True)
+    (other_challenge / "7-25-320x240.txt").write_text("Neutral,Anger\n")
     for name in ("video5_left", "video5_right", "video95"):
         (annotated / f"{name}.txt").write_text("valence,arousal\n")
     report = cut(videos, tmp_path / "crops", tmp_path / "annotations")
     crops = report.cut["video5.MP4"].crops
     # one person, on one side of the picture
     assert sorted(crops.values()) == [0, FRAMES]
+    assert list(report.cut) == ["video5.MP4"]
     assert list(report.failures) == ["video95"]
 
 
@@ -168,6 +172,9 @@ def test_the_command_lists_failures_and_ends_with_1(tmp_path: Path, videos: Path
 def test_what_cannot_be_planned_is_refused(tmp_path: Path, videos: Path) -> None:
     with pytest.raises(VideoNotFound, match="nowhere"):
         plan_cut([tmp_path / "nowhere"], None, SETTINGS)
+    for empty in (videos, tmp_path / "nowhere"):
+        with pytest.raises(LayoutNotFound, match=str(empty)):
+            plan_cut([videos], empty, SETTINGS)
     shutil.copy(videos / "video5.MP4", videos / "video5.avi")
     with pytest.raises(LayoutAmbiguous, match="video5"):
         plan_cut([videos], None, SETTINGS)

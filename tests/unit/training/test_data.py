@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from av.video.frame import PictureType
 from toy_dataset import TOY_RECORDINGS, ToyRecording, write_dataset
 
 from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
@@ -38,7 +39,7 @@ from training.data.folders import DatasetOptions
 from training.data.layout import Recording, Split, filter_split, fingerprint_dataset, read_dataset
 from training.data.samples import EpochBatchSampler, FrameDataset, SampleSource, WindowGrid
 from training.data.spectra_cache import SpectraCache
-from training.data.video import extend_times, read_video
+from training.data.video import extend_times, read_frame_times, read_video
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.synthetic.container import write_clip
 
@@ -206,6 +207,28 @@ def test_training_and_serving_decode_the_same_frames_and_audio(
     count = min(len(served), len(samples))
     assert count > 38_000
     np.testing.assert_array_equal(served[:count], samples[:count])
+
+
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(24_000, 1_001), Fraction(30)])
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mkv"])
+def test_training_and_serving_agree_on_the_times_of_reordered_frames(
+    tmp_path: Path, name: str, rate: Fraction
+) -> None:
+    clip = tmp_path / name
+    images = (np.roll(np.eye(48, dtype=np.uint8) * 200, k, axis=1) for k in range(40))
+    write_clip(clip, (image[..., None].repeat(3, axis=2) for image in images), rate=rate)
+    with av.open(str(clip)) as container:
+        pictures = [frame.pict_type for frame in container.decode(video=0)]
+    assert pictures.count(PictureType.B) > 10
+    times = read_frame_times(clip)
+    limits = ClipLimits(max_seconds=60, max_frames=100, max_pixels=10_000)
+    with open_container(clip) as container:
+        reader = VideoReader(
+            container, select_video_stream(container, clip), limits=limits, threads=2
+        )
+        assert times.tolist() == [frame.time_seconds for frame in reader.read()]
+    # AVI's times are decoding times, late by the frames that are held back; Matroska's are in ms
+    np.testing.assert_allclose(np.diff(times), float(1 / rate), rtol=0, atol=0.001)
 
 
 def test_unreadable_video_is_refused(tmp_path: Path) -> None:

@@ -16,32 +16,26 @@ import torch
 from toy_dataset import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
 from typer.testing import CliRunner
 
-from service.domain.array_types import Float32Array
 from service.domain.clip import FaceBox, Frame, TimelinePoint, TrackedFace
 from service.domain.track_pipeline import TrackPipeline
+from service.domain.uncertainty import StdMeaning, UncertaintyModel
 from service.domain.windows import FusionOutput
 from training.cli import app
 from training.data.crops import read_crop
 from training.data.layout import Recording, Split, read_dataset
 from training.data.video import read_video
-from training.evaluation.calibration import (
-    Calibration,
-    fit_calibration,
-    read_calibration,
-    recalibrate,
-)
+from training.evaluation.calibration import read_calibration, recalibrate
 from training.evaluation.report import evaluate_run
-from training.export import load_model, script_model
+from training.export import load_model
 from training.export_run import export_run
 from training.loop.distributed import Ranks
 from training.loop.errors import RunIncomplete, RunNotServable, SubjectsNotHeldOut
 from training.loop.options import Ablation
 from training.loop.run_logger import RunLogger
 from training.loop.train_run import InitialWeights, train_run
-from training.networks.fusion import FoldEnsemble
 from training.presets import build_networks
 from training.runs import TrainingRun, open_run, start_or_resume_run
-from training.serving import ServedFusion, SpreadCalibration
+from training.serving import ServedFusion
 
 Doubles = npt.NDArray[np.float64]
 
@@ -229,7 +223,7 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles
     }
     assert recording.video is not None
     times, waveform = read_video(recording.video)
-    box = FaceBox(left=0, top=0, width=1, height=1, score=1)
+    box = FaceBox(left=0, top=0, width=112, height=112, score=1)
     faces = (TrackedFace(track=1, box=box),)
     frames = [
         Frame(index=row, time_seconds=seconds, faces=faces if recording.has_face[row] else ())
@@ -239,7 +233,14 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles
         [read_crop(recording.crop_file(int(row))) for row in np.flatnonzero(recording.has_face)]
     )
     starts = torch.tensor([round(100 * seconds) for seconds in times.tolist()])
-    pipeline = TrackPipeline(track=1, window_frames=30, hop_frames=20, smoothing_seconds=0.2)
+    calibration = json.loads((repository / "provenance.json").read_text())["calibration"]
+    pipeline = TrackPipeline(
+        track=1,
+        window_frames=30,
+        hop_frames=20,
+        smoothing_seconds=0.2,
+        uncertainty=UncertaintyModel.parse(calibration),
+    )
     with torch.inference_mode():
         faces = served["visual_backbone"](torch.as_tensor(crops.transpose(0, 3, 1, 2).copy()))
         voice = served["audio_backbone"](served["log_mel"](torch.as_tensor(waveform), starts))
@@ -274,6 +275,7 @@ def test_run_provenance_states_training_data_and_scores(repository: Path, run: T
     assert provenance["data"] == run.config["data"]
     assert set(provenance["ccc"]) == {str(fold) for fold in range(6)}
     assert provenance["calibration"]["subjects"] == 1
+    assert provenance["calibration"]["meaning"] == "calibrated"
     assert provenance["models"]["fusion"]["origin"]["training"] == "trained"
 
 
@@ -313,41 +315,6 @@ def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
     assert report["ablations"]["voice_only"] != report["ensemble"]
 
 
-def draw_estimates(frames: int, seed: int) -> tuple[Float32Array, Float32Array, Doubles]:
-    """Draw estimates, spreads and truth, (N, 2) each; the error grows with the spread."""
-    random = np.random.default_rng(seed)
-    spread = random.uniform(0.0, 0.1, (frames, 2)).astype(np.float32)
-    sigma = np.sqrt((3 * spread) ** 2 + 0.1**2)
-    truth = random.uniform(-0.5, 0.5, (frames, 2))
-    return (truth + sigma * random.standard_normal((frames, 2))).astype(np.float32), spread, truth
-
-
-def test_a_fitted_spread_covers_ninety_per_cent_of_held_out_truths() -> None:
-    estimate, spread, truth = draw_estimates(20_000, seed=0)
-    fitted = fit_calibration(estimate, spread, truth.astype(np.float32), subjects=9)
-    # a grid in steps of one ninth, 20,000 draws
-    np.testing.assert_allclose(fitted.scale, 3, rtol=0.1)
-    np.testing.assert_allclose(fitted.floor, 0.1, rtol=0.1)
-    estimate, spread, truth = draw_estimates(20_000, seed=1)
-    inside = np.abs(estimate - truth) <= 1.6448536 * fitted.apply(spread)
-    np.testing.assert_allclose(inside.mean(axis=0), 0.9, atol=0.01)
-
-
-def test_the_served_fusion_calibrates_as_the_evaluation_does(run: TrainingRun) -> None:
-    calibration = Calibration(scale=(2.0, 0.5), floor=(0.1, 0.0))
-    ensemble = FoldEnsemble(TINY_PRESET.fusion).eval()
-    plain = script_model(ServedFusion(ensemble).eval())
-    fitted = SpreadCalibration(scale=calibration.scale, floor=calibration.floor)
-    served = script_model(ServedFusion(ensemble, fitted).eval())
-    window = (torch.randn(30, 512), torch.randn(30, 128), torch.ones(30, dtype=torch.bool))
-    mean, spread = plain(*window)
-    same, calibrated = served(*window)
-    assert torch.equal(mean, same)
-    expected = calibration.apply(spread.numpy())
-    np.testing.assert_allclose(expected, calibrated.numpy(), rtol=1e-6)
-    assert read_calibration(run).subjects == 1
-
-
 def test_recalibration_accepts_only_unseen_subjects(
     dataset_root: Path, run: TrainingRun, tmp_path: Path
 ) -> None:
@@ -364,7 +331,7 @@ def test_recalibration_accepts_only_unseen_subjects(
     unseen = write_dataset(tmp_path / "unseen", recordings)
     recalibrate(copy, unseen, device=CPU, logger=RunLogger(None))
     fitted = read_calibration(open_run(copy))
-    assert fitted.subjects == 5
+    assert (fitted.subjects, fitted.meaning) == (5, StdMeaning.CALIBRATED)
     report = evaluate_run(copy, unseen, split=Split.TEST, device=CPU, logger=RunLogger(None))
     assert 0.75 < report["coverage_90"]["mean"] < 1
 

@@ -16,7 +16,7 @@ from training.serving import build_served_models
 GOLDEN = {
     "visual_backbone": "363ff54b0f0d4f83508ef9905fc4f5616585632b4f1121ff9058a5e63f85f753",
     "audio_backbone": "816a7e772296b574e6aff57d36bd8bf86e2ce3621ad0b62f19eb8d3543a4eff9",
-    "fusion": "9763858bc3843803907f2390a0c45d5fc69bdd23eed4095949e44fb0f4b65ceb",
+    "fusion": "50af72a42ad7c80eaebf423cfc5eee21b820e3fb6b9ae104452ea022c3a92585",
 }
 
 

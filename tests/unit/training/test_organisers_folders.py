@@ -27,7 +27,13 @@ from training.data.errors import (
     VideoNotFound,
 )
 from training.data.folders import DatasetOptions
-from training.data.layout import Split, filter_split, read_dataset, read_sample_submission
+from training.data.layout import (
+    Split,
+    filter_split,
+    list_recording_names,
+    read_dataset,
+    read_sample_submission,
+)
 
 TRAINING_NAMES = (
     *("1-30-1280x720", "5-60-1920x1080-1", "5-60-1920x1080-2", "10-60-1280x720_right"),
@@ -173,6 +179,18 @@ def test_folders_can_be_named_instead(root: Path) -> None:
         videos=tuple(root.parent / folder for folder in ("batch1", "batch2", "new_vids")),
     )
     assert len(read_dataset(root, options)) == len(TRAINING_NAMES) + len(VALIDATION_NAMES)
+
+
+@pytest.mark.parametrize("name", ["VA Estimation Challenge", "va-estimation-challenge", "VA_Set"])
+def test_the_challenge_s_folder_is_known_by_other_spellings(root: Path, name: str) -> None:
+    place = root / "6th ABAW Annotations"
+    (place / "VA_Estimation_Challenge").rename(place / name)
+    (place / "EXPR_Recognition_Challenge" / "Train_Set").mkdir(parents=True)
+    (place / "EXPR_Recognition_Challenge" / "Train_Set" / "video1.txt").write_text("Neutral\n")
+    names = {*TRAINING_NAMES, *VALIDATION_NAMES}
+    for options in (None, DatasetOptions(annotations=place)):
+        assert {each.name for each in read_dataset(root, options)} == names
+    assert set(list_recording_names(place)) == names
 
 
 def add_test_video(root: Path, name: str) -> None:

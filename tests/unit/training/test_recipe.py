@@ -19,6 +19,7 @@ SMALL_RECIPE = Recipe(
     preset="mini",
     dataset_options=("--actors", "10", "--seconds", "1", "--seed", "4", "--workers", "1"),
     calibration_options=("--actors", "3", "--seconds", "1", "--seed", "5", "--workers", "1"),
+    stranger_options=("--actors", "3", "--seconds", "1", "--seed", "6", "--workers", "1"),
     training_options=(
         "--epochs",
         "1",
@@ -52,6 +53,8 @@ def test_small_recipe_runs_from_data_to_release_and_is_not_repeated(
     report = json.loads((tmp_path / "mini" / "report.json").read_text())
     assert set(report["ablations"]) == {"face_only"}
     assert report["calibration"]["subjects"] == 3
+    uncertainty = json.loads((tmp_path / "mini" / "uncertainty.json").read_text())
+    assert uncertainty["scenarios"]["all"]["subjects"] == 3
     margin = report["ablations"]["face_only"]["margin"]["mean"]
     card = (tmp_path / "mini" / "README.md").read_text()
     assert re.search(
@@ -59,10 +62,10 @@ def test_small_recipe_runs_from_data_to_release_and_is_not_repeated(
     )
     records = [json.loads(line) for line in (tmp_path / STEPS_FILE).read_text().splitlines()]
     assert [(record["step"], record["finished"]) for record in records] == [
-        (number, True) for number in range(1, 8)
+        (number, True) for number in range(1, 10)
     ]
     run_recipe(SMALL_RECIPE, tmp_path, processes=1, logger=RunLogger(None))
-    assert len((tmp_path / STEPS_FILE).read_text().splitlines()) == 7
+    assert len((tmp_path / STEPS_FILE).read_text().splitlines()) == 9
 
 
 def test_failed_step_stops_the_recipe_and_is_retried(tmp_path: Path) -> None:
@@ -70,6 +73,7 @@ def test_failed_step_stops_the_recipe_and_is_retried(tmp_path: Path) -> None:
         preset="mini",
         dataset_options=("--rate", "7"),
         calibration_options=(),
+        stranger_options=(),
         training_options=(),
         seed=0,
         fold_seeds=(),

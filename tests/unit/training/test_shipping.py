@@ -138,7 +138,10 @@ def test_a_release_evaluates_to_its_own_report_without_changing(
     result = CliRunner().invoke(app, ["evaluate", *arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "test" / "report.json").read_text())
-    assert report["ensemble"] == json.loads((shipped / "report.json").read_text())["ensemble"]
+    released = json.loads((shipped / "report.json").read_text())
+    assert report["ensemble"] == released["ensemble"]
+    assert report["by_person"] == released["by_person"]
+    assert (report["seeds"], report["comparisons"]) == (released["seeds"], "recorded")
     assert read_files(shipped) == before
 
 
@@ -174,6 +177,13 @@ def test_model_card_has_the_report_scores_and_file_hashes(shipped: Path) -> None
     spread = report["seeds"]["spread"]["range"]
     assert f"| their range | {spread['valence']:.3f} | {spread['arousal']:.3f} |" in card
     assert "seed 3, 2 s per actor" in card
+    people = report["by_person"]
+    assert people["people"] == report["subjects"]
+    for title, name in (("mean", "mean"), ("standard deviation over actors", "deviation")):
+        cells = (f"{people[name][target]:.3f}" for target in ("valence", "arousal", "mean"))
+        assert f"| {title} | {' | '.join(cells)} |" in card
+    low, high = people["interval_95"]["valence"]
+    assert f"| all together, 95 % interval | {low:.3f} to {high:.3f} |" in card
     hashes = dict(re.findall(r"^\| `(\w{64})` \| (\S+) \|$", card, re.MULTILINE))
     expected = {
         hashlib.sha256(content).hexdigest(): name
@@ -181,6 +191,18 @@ def test_model_card_has_the_report_scores_and_file_hashes(shipped: Path) -> None
         if name != "README.md"
     }
     assert hashes == expected
+
+
+def test_comparisons_with_other_data_are_not_kept(
+    shipped: Path, dataset_root: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(dataset_root, tmp_path / "other")
+    annotations = other / "VA_Estimation_Challenge" / "Test_Set" / "test0.txt"
+    annotations.write_text(annotations.read_text().replace("0.", "0.0"))
+    report = evaluate_run(
+        shipped, other, split=Split.TEST, device=CPU, logger=RunLogger(None), out=tmp_path / "out"
+    )
+    assert (report["seeds"], report["comparisons"]) == (None, None)
 
 
 def test_local_paths_are_not_released(run_copy: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from circumplex_client.live.call_errors import CallInterrupted, RetryPolicy
 from circumplex_client.live.media import LiveStreamOptions, MediaChunk
 from circumplex_client.live.results import LiveResult, StreamAccepted
 from circumplex_client.live.resumable_stream import ResumableStream
-from circumplex_client.transport import describe_route, read_api_key
+from circumplex_client.transport import describe_route, mask_password, read_api_key
 from circumplex_client.v1 import annotation_pb2 as pb
 
 METHOD: Final = "/circumplex.v1.AnnotationService/StreamingAnnotate"
@@ -166,5 +166,7 @@ def _build_proxy_options(proxy: str | None) -> tuple[tuple[str, str | int], ...]
     if proxy is None:
         return (("grpc.enable_http_proxy", 0),)
     if not proxy.startswith("http://"):
-        raise ValueError(f"gRPC goes through proxies of the form http://HOST:PORT, not {proxy}")
+        raise ValueError(
+            f"gRPC goes through proxies of the form http://HOST:PORT, not {mask_password(proxy)}"
+        )
     return (("grpc.http_proxy", proxy),)

@@ -23,11 +23,16 @@ class StreamLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAccepted:
-    """Sent when the service has accepted or resumed a stream."""
+    """Sent when the service has accepted or resumed a stream.
+
+    std_meaning: "calibrated", standard deviations of the error, or "disagreement", of the folds,
+    which is less; None where an older server did not say.
+    """
 
     stream_id: str
     limits: StreamLimits
     weights_sha256: Mapping[str, str]
+    std_meaning: str | None = None
 
     @classmethod
     def from_proto(cls, message: pb.ConfigAck) -> StreamAccepted:
@@ -40,6 +45,7 @@ class StreamAccepted:
             stream_id=message.stream_id,
             limits=limits,
             weights_sha256=dict(message.weights_sha256),
+            std_meaning=_enum_value_name(pb.StdMeaning, message.std_meaning),
         )
 
 
@@ -58,7 +64,8 @@ class Box:
 class FaceEstimate:
     """Valence and arousal in [-1, 1].
 
-    `*_std`: standard deviation over the six folds; `*_smoothed`: smoothed over time.
+    `*_std`: standard deviations, as `StreamAccepted.std_meaning` says; `*_smoothed`: smoothed over
+    time.
     """
 
     valence: float

@@ -2,7 +2,8 @@
 --
 --   job:<id>                    hash: the record
 --   events:<id>                 stream: changes of the job, the newest 256
---   index:<owner>[:<state>[:<error code>]]   sorted set of ids by creation time; owner * is all
+--   index:<owner>[:<state>[:<error code>]]   sorted set of ids by creation time; owner * is all;
+--                               the same by the client, where it is not the owner
 --   waiting:<priority>:<client> sorted set of ids by creation time: jobs ready to be claimed
 --   owners:<priority>           sorted set of the clients of waiting jobs, by work received
 --   running:<client>            sorted set of running ids; a client is an owner, or an address without key
@@ -12,7 +13,7 @@
 --   delayed                     sorted set of ids by the time when they are queued again
 --   expiry, clip_expiry         sorted sets of ended ids by the time when job or clip expires
 --   purge                       sorted set of removed ids whose blobs are still to be deleted
---   stored                      hash: bytes of clips and results of an owner; * is all
+--   stored                      hash: bytes of clips and results of an owner, a client; * is all
 --   claim:<token>               hash: the attempt that a claim started, for one minute
 --   idempotency:<owner>:<hash>  hash: reservation of a key, then its job and fingerprint
 --   last_created                string: creation time of the newest job
@@ -52,16 +53,29 @@ local function read(id, ...)
     return unpack(values, 1, select('#', ...))
 end
 
-local function add_to_index(id, owner, created, ...)
-    for _, name in ipairs({owner, ALL_OWNERS}) do
+-- The client of a job, by which work and storage are shared: the address of a caller without a key,
+-- else the owner.
+local function client_of(id)
+    local owner, client = read(id, 'owner', 'client_id')
+    return client or owner
+end
+
+-- Names under which a job is indexed and its bytes are counted.
+local function account_names(id)
+    local owner, client = read(id, 'owner', 'client_id')
+    return client and {owner, client, ALL_OWNERS} or {owner, ALL_OWNERS}
+end
+
+local function add_to_index(id, created, ...)
+    for _, name in ipairs(account_names(id)) do
         redis.call('ZADD', key('index', name, ...), created, id)
     end
 end
 
 -- Remove a job from the indices of its state and error code.
 local function remove_from_state_indices(id)
-    local owner, state, code = read(id, 'owner', 'state', 'error_code')
-    for _, name in ipairs({owner, ALL_OWNERS}) do
+    local state, code = read(id, 'state', 'error_code')
+    for _, name in ipairs(account_names(id)) do
         redis.call('ZREM', key('index', name, state), id)
         if code then
             redis.call('ZREM', key('index', name, state, code), id)
@@ -69,9 +83,20 @@ local function remove_from_state_indices(id)
     end
 end
 
-local function add_stored_bytes(owner, bytes)
-    for _, name in ipairs({owner, ALL_OWNERS}) do
-        redis.call('HINCRBY', key('stored'), name, string.format('%d', bytes))
+local function add_stored_bytes(id, bytes)
+    for _, name in ipairs(account_names(id)) do
+        if redis.call('HINCRBY', key('stored'), name, string.format('%d', bytes)) == 0 then
+            redis.call('HDEL', key('stored'), name)
+        end
+    end
+end
+
+-- Mark the clip of an ended job as dropped: it no longer counts, and the job cannot be retried.
+local function drop_clip(id)
+    local clip_bytes, dropped = read(id, 'clip_bytes', 'clip_dropped')
+    if not dropped then
+        redis.call('HSET', key('job', id), 'clip_dropped', 1)
+        add_stored_bytes(id, -tonumber(clip_bytes))
     end
 end
 
@@ -90,24 +115,18 @@ end
 
 -- Change a job's state, its indices with it, and append the event.
 local function set_state(id, state, code)
-    local owner, created = read(id, 'owner', 'created_at')
+    local created = read(id, 'created_at')
     remove_from_state_indices(id)
     redis.call('HSET', key('job', id), 'state', state)
-    add_to_index(id, owner, created, state)
+    add_to_index(id, created, state)
     if code then
         redis.call('HSET', key('job', id), 'error_code', code)
-        add_to_index(id, owner, created, state, code)
+        add_to_index(id, created, state, code)
     end
     append_event(id, 'state')
 end
 
 -- Scheduling ---------------------------------------------------------------------------------
-
--- The client of a job, by which work is shared: the address of a caller without a key, else the owner.
-local function client_of(id)
-    local owner, client = read(id, 'owner', 'client_id')
-    return client or owner
-end
 
 -- Charge a client for work: the one that has received least is served next.
 local function charge(client, seconds)
@@ -188,15 +207,15 @@ local function pop_waiting(max_running)
     return id
 end
 
--- The limit that another job of this owner would exceed, if any. -1: no limit.
-local function exceeded_limit(owner, max_waiting, max_open)
+-- The limit that another open job of this client would exceed, if any. -1: no limit.
+local function exceeded_limit(client, max_waiting, max_open)
     local function count(name, state)
         return redis.call('ZCARD', key('index', name, state))
     end
     if count(ALL_OWNERS, 'queued') >= max_waiting then
         return 'queue_full'
     end
-    if max_open >= 0 and count(owner, 'queued') + count(owner, 'running') >= max_open then
+    if max_open >= 0 and count(client, 'queued') + count(client, 'running') >= max_open then
         return 'open_jobs'
     end
 end
@@ -230,7 +249,8 @@ end
 
 -- Ending jobs -----------------------------------------------------------------------------------------
 
--- End a job: charge its client for the work, and set when the clip and the job expire.
+-- End a job: charge its client for the work, and set when the clip and the job expire. A clip that
+-- expires at once is dropped now; the janitor deletes it.
 local function finish(id, state, now, clip_seconds, job_seconds, code)
     local started = read(id, 'attempt_started_at')
     if read(id, 'state') == 'running' then
@@ -242,19 +262,22 @@ local function finish(id, state, now, clip_seconds, job_seconds, code)
     redis.call('HSET', key('job', id), 'finished_at', format_number(now), 'expires_at', expires)
     redis.call('ZADD', key('expiry'), expires, id)
     redis.call('ZADD', key('clip_expiry'), format_number(now + clip_seconds), id)
+    if clip_seconds <= 0 then
+        drop_clip(id)
+    end
     set_state(id, state, code)
 end
 
 -- Remove a job; its blobs are still to be deleted.
 local function remove(id, now)
-    local owner, clip_bytes, dropped, result_bytes, idempotency = read(id,
-        'owner', 'clip_bytes', 'clip_dropped', 'result_bytes', 'idempotency')
+    local clip_bytes, dropped, result_bytes, idempotency = read(id,
+        'clip_bytes', 'clip_dropped', 'result_bytes', 'idempotency')
     unschedule(id)
     remove_from_state_indices(id)
-    for _, name in ipairs({owner, ALL_OWNERS}) do
+    for _, name in ipairs(account_names(id)) do
         redis.call('ZREM', key('index', name), id)
     end
-    add_stored_bytes(owner, -((dropped and 0 or tonumber(clip_bytes)) + tonumber(result_bytes or 0)))
+    add_stored_bytes(id, -((dropped and 0 or tonumber(clip_bytes)) + tonumber(result_bytes or 0)))
     redis.call('ZREM', key('expiry'), id)
     redis.call('ZREM', key('clip_expiry'), id)
     redis.call('ZADD', key('purge'), format_number(now), id)

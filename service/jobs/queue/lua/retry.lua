@@ -1,7 +1,7 @@
--- Queue a failed or cancelled job again. ARGV: id, max. waiting jobs, max. open jobs of the owner.
+-- Queue a failed or cancelled job again. ARGV: id, max. waiting jobs, max. open jobs of the client.
 -- Returns 'accepted', 'unknown', 'clip_dropped', the exceeded limit, or the state that forbids it.
 local id, max_waiting, max_open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local state, owner, dropped = read(id, 'state', 'owner', 'clip_dropped')
+local state, dropped = read(id, 'state', 'clip_dropped')
 if not state then
     return 'unknown'
 end
@@ -14,7 +14,7 @@ end
 if dropped then
     return 'clip_dropped'
 end
-local limit = exceeded_limit(owner, max_waiting, max_open)
+local limit = exceeded_limit(client_of(id), max_waiting, max_open)
 if limit then
     return limit
 end

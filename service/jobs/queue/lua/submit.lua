@@ -1,9 +1,10 @@
--- Accept a job, or return why not. ARGV: id, max. waiting jobs, max. open jobs of the owner, max.
--- stored bytes of the owner (-1: no limit), idempotency key or '', fingerprint of the request,
--- seconds until the key expires, then the record's fields.
+-- Accept a job, or return why not. ARGV: id, max. waiting jobs, max. open jobs, kept jobs and stored
+-- bytes of the client (-1: no limit), idempotency key or '', fingerprint of the request, seconds
+-- until the key expires, then the record's fields.
 -- Returns {'accepted', creation time}, {'earlier', job, its fingerprint} or {limit exceeded}.
-local id, max_waiting, max_open, max_stored = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local idempotency, fingerprint, idempotency_seconds = ARGV[5], ARGV[6], ARGV[7]
+local id, max_waiting, max_open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local max_stored_jobs, max_stored = tonumber(ARGV[4]), tonumber(ARGV[5])
+local idempotency, fingerprint, idempotency_seconds = ARGV[6], ARGV[7], ARGV[8]
 local created = read(id, 'created_at')
 if created then
     return {'accepted', created}
@@ -16,15 +17,18 @@ if idempotency ~= '' then
 end
 
 local fields = {}
-for place = 8, #ARGV, 2 do
+for place = 9, #ARGV, 2 do
     fields[ARGV[place]] = ARGV[place + 1]
 end
-local owner = fields.owner
-local limit = exceeded_limit(owner, max_waiting, max_open)
+local client = fields.client_id or fields.owner
+local limit = exceeded_limit(client, max_waiting, max_open)
 if limit then
     return {limit}
 end
-local stored = tonumber(redis.call('HGET', key('stored'), owner) or 0)
+if max_stored_jobs >= 0 and redis.call('ZCARD', key('index', client)) >= max_stored_jobs then
+    return {'stored_jobs'}
+end
+local stored = tonumber(redis.call('HGET', key('stored'), client) or 0)
 if max_stored >= 0 and stored + tonumber(fields.clip_bytes) > max_stored then
     return {'stored_bytes'}
 end
@@ -33,7 +37,7 @@ end
 local last = tonumber(redis.call('GET', key('last_created')) or 0)
 created = format_number(math.max(time(), last + 2e-6))
 redis.call('SET', key('last_created'), created)
-redis.call('HSET', key('job', id), unpack(ARGV, 8))
+redis.call('HSET', key('job', id), unpack(ARGV, 9))
 redis.call('HSET', key('job', id), 'state', 'queued', 'created_at', created)
 if idempotency ~= '' then
     redis.call('HSET', key('job', id), 'idempotency', idempotency)
@@ -41,9 +45,9 @@ if idempotency ~= '' then
     redis.call('HSET', key('idempotency', idempotency), 'job', id, 'fingerprint', fingerprint)
     redis.call('EXPIRE', key('idempotency', idempotency), idempotency_seconds)
 end
-add_to_index(id, owner, created)
-add_to_index(id, owner, created, 'queued')
-add_stored_bytes(owner, fields.clip_bytes)
+add_to_index(id, created)
+add_to_index(id, created, 'queued')
+add_stored_bytes(id, fields.clip_bytes)
 enqueue(id)
 append_event(id, 'state')
 return {'accepted', created}
