@@ -40,6 +40,7 @@ def test_every_metric_is_registered_with_prefix_and_unit() -> None:
         "circumplex_frames_total",
         "circumplex_decode_rejected_total",
         "circumplex_triton_request_duration_seconds_count",
+        "circumplex_shared_memory_full_total",
         "circumplex_realtime_factor_count",
     } == {
         name
