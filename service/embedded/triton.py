@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import re
 import secrets
+import signal
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import psutil
+from mirakuru import ProcessExitedWithError
 
 from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
 from service.errors import EmbeddedServerNotStarted
 
+_log = logging.getLogger(__name__)
+
 _START_SECONDS: Final = 180.0
+_START_ATTEMPTS: Final = 3
 _EXIT_SECONDS: Final = 8
 _BINARY: Final = "pytriton/tritonserver/bin/tritonserver"
 _SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108 - where Linux lists shared memory
@@ -62,16 +68,43 @@ def run_triton(
         shared_memory_prefix() as prefix,
         _plain_path(server_dir.resolve()) as server,
         _plain_path(repository.resolve()) as models,
-        run_process(
-            "Triton",
-            build_triton_command(server, models, chosen, prefix),
-            is_ready=lambda: is_triton_ready(chosen.http),
-            log_file=logs_dir / "triton.log",
-            start_seconds=_START_SECONDS,
-            environment=build_triton_environment(server),
+        _start_repeatedly(
+            lambda: run_process(
+                "Triton",
+                build_triton_command(server, models, chosen, prefix),
+                is_ready=lambda: is_triton_ready(chosen.http),
+                log_file=logs_dir / "triton.log",
+                start_seconds=_START_SECONDS,
+                environment=build_triton_environment(server),
+            )
         ),
     ):
         yield chosen
+
+
+@contextmanager
+def _start_repeatedly(
+    run: Callable[[], AbstractContextManager[None]],
+) -> Generator[None]:
+    """Enter the context, again where Triton aborts at its start.
+
+    Its Python backend does so now and then on a busy machine, when several model processes start
+    at once (`boost::interprocess::lock_exception`).
+    """
+    with ExitStack() as stack:
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                stack.enter_context(run())
+                break
+            except EmbeddedServerNotStarted as error:
+                if attempt == _START_ATTEMPTS or not _has_aborted(error.__cause__):
+                    raise
+                _log.warning("Triton aborted at its start and is started again: %s", error)
+        yield
+
+
+def _has_aborted(cause: BaseException | None) -> bool:
+    return isinstance(cause, ProcessExitedWithError) and cause.exit_code == -signal.SIGABRT
 
 
 @contextmanager

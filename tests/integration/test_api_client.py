@@ -22,7 +22,7 @@ from circumplex_client.__main__ import main
 
 from service.domain import options as domain
 from service.domain.clip import AnalysisEvent
-from service.errors import ClipNotMedia
+from service.errors import ClipNotMedia, DecoderCrashed
 from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import ShutdownState
 from service.gateway.rest.app import create_app
@@ -160,7 +160,7 @@ async def test_interrupted_batch_is_resumed(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["annotate", str(clip), "--url", address, "-o", str(out)]
-    async with env.running_worker(make_failing_analysis(ClipNotMedia("no clip"))):
+    async with env.running_worker(make_failing_analysis(DecoderCrashed("no clip"))):
         assert await asyncio.to_thread(main, arguments) == 1
         assert await asyncio.to_thread(main, arguments) == 1
     assert "1 of 1 clips have no result" in capsys.readouterr().err

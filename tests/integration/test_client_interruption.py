@@ -22,6 +22,14 @@ STOP_SECONDS = 20
 """Far less than the sixty seconds of the client's own time limits."""
 
 
+@pytest.fixture(autouse=True)
+def _hangup_is_not_ignored() -> Iterator[None]:
+    """Commands started by a test that runs under nohup end with SIGHUP all the same."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
 class EndlessJobHandler(BaseHTTPRequestHandler):
     """Accepts each clip, and says of its job that it is running."""
 

@@ -46,7 +46,8 @@ async def _fill_queue(client: httpx.AsyncClient) -> list[str]:
 
 async def test_a_refusal_is_sent_promptly_and_before_the_body(env: JobEnvironment) -> None:
     port = free_port()
-    settings = env.settings.model_copy(update={"max_queued_jobs": QUEUE_SIZE, "http_port": port})
+    limits = {"max_queued_jobs": QUEUE_SIZE, "client_share": 1.0, "http_port": port}
+    settings = env.settings.model_copy(update=limits)
     address = f"http://127.0.0.1:{port}"
     with running_service(settings, "gateway"):
         async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:

@@ -102,8 +102,8 @@ async def test_a_clip_that_is_slow_because_the_machine_is_busy_does_not_fail(
     reader: Reader, tmp_path: Path
 ) -> None:
     """Its decode process gets a processor only now and then, and sends nothing for many stalls."""
-    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(size=(128, 128), count=320))
-    async with reader.open(clip, decode_stall_seconds=1.0, chunk_frames=300) as messages:
+    clip = encode_clip(tmp_path / "clip.mp4", VideoTrack(size=(128, 128), count=620))
+    async with reader.open(clip, decode_stall_seconds=2.0, chunk_frames=600) as messages:
         slowing = asyncio.create_task(_slow_down())
         try:
             received = [message async for message in messages]

@@ -176,9 +176,9 @@ async def _check_capacity(gateway: GatewayContext, caller: Caller, size_bytes: i
 
     Raises: QueueFull, QuotaExceeded, StoreFull.
     """
-    await gateway.job_queue.check_capacity(caller, size_bytes)
     await gateway.store.check_free_space(size_bytes)
     await _check_budget(gateway, size_bytes)
+    await gateway.job_queue.check_capacity(caller, size_bytes)
 
 
 async def _check_budget(gateway: GatewayContext, size_bytes: int) -> None:
@@ -206,8 +206,8 @@ async def _limit_to_capacity(
     size_bytes = 0
     async for chunk in chunks:
         size_bytes += len(chunk)
-        count_bytes(len(chunk))
         if remaining_bytes is not None and size_bytes > remaining_bytes:
             raise StoreFull("the blob store's budget has no room for the clip")
+        count_bytes(len(chunk))
         await gateway.store.check_free_space(len(chunk))
         yield chunk

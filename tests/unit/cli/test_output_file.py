@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,14 @@ from service.cli.output_file import open_output
 from service.errors import OutputNotWritable
 
 LONGEST_NAME = "n" * 251 + ".csv"
+
+
+@pytest.fixture(autouse=True)
+def _hangup_is_not_ignored() -> Iterator[None]:
+    """Commands started by a test that runs under nohup end with SIGHUP all the same."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 @pytest.mark.parametrize("name", ["result.csv", LONGEST_NAME, "new/folder/Übung 1.csv"])
