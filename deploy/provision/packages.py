@@ -50,7 +50,8 @@ def install_pinned(python: Path, constraints: Path, names: Iterable[str] | None 
     with tempfile.TemporaryDirectory() as folder:
         chosen = Path(folder, "requirements.txt")
         chosen.write_text("\n".join(pins[name] for name in wanted))
-        options = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+        # of most packages only wheels have a hash there
+        options = ("--require-hashes", "--no-deps", "--prefer-binary")
         run_pip(python, *options, "--requirement", str(chosen))
 
 
