@@ -119,7 +119,9 @@ def _reach_loopback_directly(endpoint: str) -> None:
     if host != "localhost" and not host.startswith("127.") and host != "::1":
         return
     for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
+        exempt = os.environ.get(name, "")
+        if host not in exempt.split(","):
+            os.environ[name] = f"{exempt},{host}" if exempt else host
 
 
 def _build_endpoint(bucket: BucketConfig) -> str:
