@@ -1,11 +1,10 @@
 """Errors of fitting a head.
 
 HeadFitError
-├── EstimatorNotExported    the repository has no such estimator or version
-├── EstimatorFilesChanged   a model file is not the one that the manifest describes
 ├── HeadFeaturesMissing     the manifest names no features that a head may use
-├── HeadFeaturesInvalid     the backbone's features are not finite or not of this size
-└── HeadNotFitted           no head is better than a constant
+├── HeadFeaturesInvalid     the backbone's features are not finite
+├── FeaturesNotHeldOut      the backbone was trained on the very people
+└── HeadNotFitted           estimates of unseen people do not go with their annotations
 """
 
 from __future__ import annotations
@@ -19,20 +18,16 @@ class HeadFitError(Exception):
         super().__init__(f"{title}: {detail}")
 
 
-class EstimatorNotExported(HeadFitError):
-    """The model repository has no such estimator."""
-
-
-class EstimatorFilesChanged(HeadFitError):
-    """A model file is not the one that the estimator's manifest describes."""
-
-
 class HeadFeaturesMissing(HeadFitError):
     """The estimator has no features that a head may use."""
 
 
 class HeadFeaturesInvalid(HeadFitError):
     """The estimator's features cannot be used."""
+
+
+class FeaturesNotHeldOut(HeadFitError):
+    """The estimator's backbone was trained on these recordings: nobody is left to measure on."""
 
 
 class HeadNotFitted(HeadFitError):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from service.domain.array_types import BoolArray, Float32Array
+from service.domain.array_types import BoolArray, Float32Array, UInt8Array
 from service.domain.estimator import EstimatorChoice, EstimatorManifest
 from service.domain.model_signatures import (
     CROP_SIDE,
@@ -23,16 +21,14 @@ from service.domain.model_signatures import (
     VOICE_FEATURES,
 )
 from service.domain.windows import Features, FusionOutput, Merger, Windower
+from service.estimators.repository import EstimatorRepository
+from service.estimators.verification import FileVerifier
+from training.data.embeddings import embed_crops
 from training.data.samples import WindowGrid
 from training.export import load_model
-from training.head_fitting.errors import (
-    EstimatorFilesChanged,
-    EstimatorNotExported,
-    HeadFeaturesInvalid,
-    HeadFeaturesMissing,
-)
+from training.head_fitting.errors import HeadFeaturesMissing
 
-_VERSIONS_FILE: Final = "versions.json"
+_jit = cast("Any", torch.jit)  # has no types
 _PROBED_FRAMES: Final = 24
 _PROBE_TOLERANCE: Final = 1e-4
 
@@ -54,6 +50,11 @@ class EstimatorNetworks:
     def head_features(self) -> int:
         """Number of features that a head may use, the first of an embedding."""
         return self.manifest.head_features
+
+    def embed(self, crops: Iterable[UInt8Array]) -> Float32Array:
+        """Embed (112, 112, 3) crops as they are served, (N, 512)."""
+        with _jit.optimized_execution(False):  # compiling would take longer than it saves
+            return embed_crops(self.visual, crops, torch.device("cpu"))
 
     @torch.inference_mode()
     def estimate(self, visual: Float32Array, known: BoolArray) -> Float32Array:
@@ -100,64 +101,21 @@ class EstimatorNetworks:
         return self.fusion(visual, voice, torch.ones(len(visual), dtype=torch.bool))[0]
 
 
-def load_networks(repository: Path, choice: EstimatorChoice) -> EstimatorNetworks:
-    """Load an estimator of a model repository; without a version its current one.
+def load_networks(repository: EstimatorRepository, choice: EstimatorChoice) -> EstimatorNetworks:
+    """Load an exported estimator, held to its manifest; without a version its current one.
 
-    Raises: EstimatorNotExported, EstimatorFilesChanged, HeadFeaturesMissing, HeadFeaturesInvalid.
+    Raises: ModelUnknown, ModelNotServed, ModelsMissing, ModelChanged; HeadFeaturesMissing.
     """
-    manifest = _read_manifest(repository, choice)
-    if not manifest.head_features:
-        raise HeadFeaturesMissing(f"{manifest.id} names none (head_features of its manifest)")
-    if manifest.head_features > FACE_FEATURES:
-        raise HeadFeaturesInvalid(f"{manifest.id} names {manifest.head_features}")
-    visual = _find_model(repository, manifest, VISUAL_BACKBONE.name)
-    fusion = _find_model(repository, manifest, FUSION.name)
-    hashes = [manifest.models[name].file_sha256 for name in (VISUAL_BACKBONE.name, FUSION.name)]
+    manifest = repository.read_manifest(repository.resolve(choice))
+    if not 0 < manifest.head_features <= FACE_FEATURES:
+        raise HeadFeaturesMissing(f"head_features of {manifest.id} is {manifest.head_features}")
+    FileVerifier(repository).verify(manifest)
+    visual, fusion = (
+        repository.model_file(manifest.id, slot.name) for slot in (VISUAL_BACKBONE, FUSION)
+    )
     return EstimatorNetworks(
         manifest=manifest,
         visual=load_model(visual),
         fusion=None if manifest.has_voice else load_model(fusion),
-        key=" ".join(hashes),
+        key=" ".join(manifest.models[slot.name].file_sha256 for slot in (VISUAL_BACKBONE, FUSION)),
     )
-
-
-def find_versions(repository: Path, name: str) -> list[int]:
-    """List the versions of an estimator that have a manifest."""
-    versions = (file.stem.rpartition("@")[2] for file in repository.glob(f"{name}@*.json"))
-    return sorted(int(version) for version in versions if version.isdecimal())
-
-
-def _read_manifest(repository: Path, choice: EstimatorChoice) -> EstimatorManifest:
-    version = choice.version or _read_current_version(repository, choice.name)
-    file = repository / f"{choice.name}@{version}.json"
-    try:
-        return EstimatorManifest.parse(json.loads(file.read_bytes()))
-    except OSError as error:
-        raise EstimatorNotExported(f"{file} cannot be read") from error
-    except ValueError as error:
-        raise EstimatorNotExported(f"{file} is damaged: {error}") from error
-
-
-def _read_current_version(repository: Path, name: str) -> int:
-    file = repository / _VERSIONS_FILE
-    try:
-        versions: dict[str, Any] = json.loads(file.read_bytes())
-        if name in versions:
-            return int(versions[name])
-    except (OSError, ValueError, TypeError) as error:
-        raise EstimatorNotExported(f"{file} cannot be read") from error
-    known = ", ".join(sorted(versions)) or "none"
-    raise EstimatorNotExported(f"{name}; {repository} has {known}")
-
-
-def _find_model(repository: Path, manifest: EstimatorManifest, slot: str) -> Path:
-    """Return a model's file, if it is the one that the manifest describes."""
-    file = repository / manifest.id.part_name(slot) / "1" / "model.pt"
-    try:
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise EstimatorNotExported(f"{file} cannot be read") from error
-    if digest != manifest.models[slot].file_sha256:
-        raise EstimatorFilesChanged(f"{file}")
-    return file

@@ -19,7 +19,6 @@ from service.domain.array_types import BoolArray, Float32Array, Float64Array, In
 from service.domain.model_signatures import FACE_FEATURES
 from training.data.cache_files import is_cached, make_cache_key, open_cached, write_cached
 from training.data.crops import read_crop
-from training.data.embeddings import embed_crops
 from training.data.errors import CacheReplaced, VideoNotFound, VideoTooShort, VideoUnreadable
 from training.data.layout import Recording
 from training.data.sources import SourceDigests
@@ -108,7 +107,7 @@ class FaceFeatureStore:
         known = np.greater_equal(face_rows, 0)
         used = np.unique(face_rows[known])
         crops = (read_crop(recording.crop_file(int(row))) for row in used)
-        embedded = embed_crops(self._networks.visual, crops, torch.device("cpu"))
+        embedded = self._networks.embed(crops)
         if not np.isfinite(embedded).all():
             raise HeadFeaturesInvalid(f"{recording.name}: not every value is finite")
         visual = np.zeros((len(rows), FACE_FEATURES), np.float32)

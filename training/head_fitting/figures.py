@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
 from service.domain.array_types import Float64Array
+from service.domain.model_signatures import TARGETS
 from training.data.layout import Split
 from training.head_fitting.cross_fitting import HeldOutEstimates
 from training.metrics import compute_scores_of_recordings
@@ -20,8 +23,8 @@ from training.person_metrics import (
 )
 
 VARIANTS: Final = {
-    "before": "the model as it is",
-    "before_smoothed": "the same, smoothed as fitted",
+    "before": "as it is",
+    "before_smoothed": "as it is, smoothed",
     "fitted": "fitted",
 }
 """Estimates that are compared, and their titles."""
@@ -33,12 +36,14 @@ def compute_figures(
     """Compute CCC and root mean square error of every variant, with intervals over people; JSON.
 
     Args: has_own_estimates: False leaves out the estimator as it is.
-    Returns: by variant; `difference` of the fitted one from the model as it is.
+    Returns: by variant; `difference` of the fitted one from the model as it is; `annotations`:
+        their mean and deviation, which is the error of the best constant.
     """
     parts = [each for each in held_out if len(each.truth)]
     names = [name for name in VARIANTS if has_own_estimates or name == "fitted"]
     sums = {name: _sum(parts, name) for name in names}
     figures: dict[str, Any] = {name: _describe(parts, name, sums[name]) for name in names}
+    figures["annotations"] = _describe_annotations(parts)
     if has_own_estimates and len(sums["fitted"]) >= MIN_PEOPLE:
         after, before = sums["fitted"], sums["before"]
         difference = after.resample_ccc() - before.resample_ccc()
@@ -53,14 +58,21 @@ def select_official(held_out: Sequence[HeldOutEstimates]) -> list[HeldOutEstimat
 
 def build_figures_table(report: dict[str, Any]) -> Table:
     """Build the table of a report's figures."""
-    table = Table(title=f"{report['model']}: people a head has not met", title_justify="left")
-    for title in ("", "", "CCC V", "CCC A", "mean", "95 % of people", "RMSE V", "RMSE A"):
-        table.add_column(title, justify="left" if not title else "right")
-    for part, title in (("held_out", "every person once"), ("official_split", "official split")):
+    title = f"{report['model']} on people its head has not met"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("CCC V", "A", "mean", "95 % of people", "RMSE V", "A"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for part, title in (("held_out", "every person"), ("official_split", "official split")):
+        if report[part] is None:
+            continue
+        deviation = report[part]["annotations"]["deviation"]
+        constant = [f"{deviation[name]:.3f}" for name in TARGETS]
+        table.add_row(title)
+        table.add_row("  a constant", "0", "0", "0", "", *constant)
         for name, variant in VARIANTS.items():
-            if name in (report[part] or {}):
-                table.add_row(title, variant, *_format_row(report[part][name]))
-                title = ""
+            if name in report[part]:
+                table.add_row(f"  {variant}", *_format_row(report[part][name]))
     return table
 
 
@@ -92,9 +104,17 @@ def _describe(parts: Sequence[HeldOutEstimates], name: str, sums: PersonSums) ->
     }
 
 
+def _describe_annotations(parts: Sequence[HeldOutEstimates]) -> dict[str, dict[str, float]]:
+    truth = np.concatenate([each.truth for each in parts])
+    return {
+        name: dict(zip(TARGETS, values.tolist(), strict=True))
+        for name, values in (("mean", truth.mean(axis=0)), ("deviation", truth.std(axis=0)))
+    }
+
+
 def _format_row(figures: dict[str, Any]) -> list[str]:
     ccc, rmse = figures["ccc"], figures["rmse"]
     interval = figures["people"]["interval_95"]
-    low_high = "-" if interval is None else "{:.3f} to {:.3f}".format(*interval["mean"])
+    low_high = "-" if interval is None else "{:.2f} to {:.2f}".format(*interval["mean"])
     values = [f"{ccc[name]:.3f}" for name in ("valence", "arousal", "mean")]
     return [*values, low_high, *(f"{rmse[name]:.3f}" for name in ("valence", "arousal"))]

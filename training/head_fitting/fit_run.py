@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from service.domain.estimator import EstimatorChoice, EstimatorManifest
 from service.domain.uncertainty import UncertaintyModel
+from service.estimators.repository import EstimatorRepository
 from training.data.files import replace_text
 from training.data.folders import DatasetOptions
 from training.data.layout import Recording, fingerprint_dataset, read_dataset
@@ -22,7 +23,7 @@ from training.head_fitting.cross_fitting import (
     estimate_held_out,
     measure_moments,
 )
-from training.head_fitting.errors import HeadNotFitted
+from training.head_fitting.errors import FeaturesNotHeldOut, HeadNotFitted
 from training.head_fitting.estimator_networks import EstimatorNetworks, load_networks
 from training.head_fitting.face_features import FaceFeatureStore, LookOptions
 from training.head_fitting.figures import compute_figures, select_official
@@ -58,17 +59,20 @@ def run_fit(
     data: Path,
     out: Path,
     *,
-    repository: Path,
+    repository: EstimatorRepository,
     options: HeadFitOptions,
     logger: RunLogger,
     dataset: DatasetOptions | None = None,
 ) -> FittedHead:
     """Fit a head to a data set and write OUT/report.json; features in OUT are used again.
 
-    Raises: DatasetError, HeadFitError; a HeadNotFitted after the report was written.
+    Raises: DatasetError; ServiceError, ModelUnknown: of the estimator; HeadFitError, HeadNotFitted
+        after the report was written.
     """
     networks = load_networks(repository, model)
     recordings = read_dataset(data, dataset)
+    fingerprint = fingerprint_dataset(recordings)
+    _check_is_held_out(networks.manifest, fingerprint)
     cells = assign_cells(recordings, seed=options.seed)
     used = [each for each in recordings if each.name in cells and each.is_annotated.any()]
     store, clock = FaceFeatureStore(out, networks, options.look), _Stopwatch()
@@ -92,11 +96,17 @@ def run_fit(
     clock.stop("fit")
     report = {
         "model": str(networks.manifest.id),
-        **_describe_data(data, used, held_out),
+        "data": {
+            "fingerprint": fingerprint,
+            "recordings": len(used),
+            "people": len({each.subject for each in used}),
+            "scored": sum(len(each.truth) for each in held_out),
+        },
+        "world": read_dataset_spec(data),
         "options": asdict(options),
         "head": _describe_head(head),
         "heads_of_held_out": {str(cell): _describe_head(each) for cell, each in heads.items()},
-        **_measure(networks, held_out, options),
+        **_measure(networks, held_out, options, fingerprint),
         "std": std_figures,
         "seconds": clock.seconds,
         "machine": describe_machine(),
@@ -127,14 +137,19 @@ def _prepare(store: FaceFeatureStore, recordings: Sequence[Recording], logger: R
 
 
 def _measure(
-    networks: EstimatorNetworks, held_out: Sequence[HeldOutEstimates], options: HeadFitOptions
+    networks: EstimatorNetworks,
+    held_out: Sequence[HeldOutEstimates],
+    options: HeadFitOptions,
+    fingerprint: str,
 ) -> dict[str, Any]:
     """Measure the head, and the model as it is where the frames looked at tell its estimates."""
     reason = None
     if networks.fusion is None:
-        reason = "the model uses the voice too"
+        reason = "it uses the voice too"
+    elif _find_data(networks.manifest) == fingerprint:
+        reason = "it has learnt from these people"
     elif options.look.stride > 1 and not networks.is_frame_wise():
-        reason = "the model combines consecutive frames; --stride 1 looks at all"
+        reason = "it combines consecutive frames, and --stride leaves some out"
     official = select_official(held_out)
     compared = reason is None
     return {
@@ -146,18 +161,16 @@ def _measure(
     }
 
 
-def _describe_data(
-    data: Path, recordings: Sequence[Recording], held_out: Sequence[HeldOutEstimates]
-) -> dict[str, Any]:
-    return {
-        "data": {
-            "fingerprint": fingerprint_dataset(recordings),
-            "recordings": len(recordings),
-            "people": len({each.subject for each in recordings}),
-            "scored": sum(len(each.truth) for each in held_out),
-        },
-        "world": read_dataset_spec(data),
-    }
+def _check_is_held_out(manifest: EstimatorManifest, fingerprint: str) -> None:
+    """Check that the backbone has not been trained on this data. Raises: FeaturesNotHeldOut."""
+    if manifest.document.get("training") == "trained" and _find_data(manifest) == fingerprint:
+        raise FeaturesNotHeldOut(f"{manifest.id}")
+
+
+def _find_data(manifest: EstimatorManifest) -> str | None:
+    """Return the fingerprint of the data that an estimator was trained or fitted on, if any."""
+    data: dict[str, Any] = manifest.document.get("data") or {}
+    return data.get("fingerprint")
 
 
 def _describe_head(head: LinearHead) -> dict[str, Any]:
