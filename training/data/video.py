@@ -76,7 +76,7 @@ def read_frame_times(video: Path) -> Seconds:
 def read_packet_times(video: Path) -> Seconds:
     """Read the presentation time of every packet of pictures, in order, (F,) seconds.
 
-    Nothing is decoded: a thousandth of the time of `read_frame_times`, and the same times but where
+    Nothing is decoded: a small part of the time of `read_frame_times`, and the same times but where
     a picture is damaged or its time is inferred.
 
     Raises: VideoUnreadable.
