@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
@@ -69,15 +69,15 @@ def fit_head_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line
             help="Frames without a usable video are 1 / RATE seconds apart.",
         ),
     ] = False,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Recordings at a time; default: all cores.")
+    ] = None,
     annotations: AnnotationsOption = None,
     crops: CropsOption = None,
     videos: VideosOption = None,
     subjects: SubjectsOption = None,
 ) -> None:
     """Fit a linear map and a smoothing on a model's features, cross-validated by person."""
-    if threads:
-        torch.set_num_threads(threads)
     choice = _parse_choice(model, name)
     dataset = DatasetOptions(
         annotations=annotations,
@@ -88,7 +88,12 @@ def fit_head_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line
     )
     options = HeadFitOptions(
         objective=objective,
-        look=LookOptions(stride=stride, rate_hz=rate, allow_missing_video=allow_missing_video),
+        look=LookOptions(
+            stride=stride,
+            rate_hz=rate,
+            allow_missing_video=allow_missing_video,
+            workers=workers or len(os.sched_getaffinity(0)),
+        ),
         seed=seed,
     )
     console, models = Console(soft_wrap=True), EstimatorRepository(repository)

@@ -103,7 +103,7 @@ def run_fit(
             "scored": sum(len(each.truth) for each in held_out),
         },
         "world": read_dataset_spec(data),
-        "options": asdict(options),
+        "options": _describe_options(options),
         "head": _describe_head(head),
         "heads_of_held_out": {str(cell): _describe_head(each) for cell, each in heads.items()},
         **_measure(networks, held_out, options, fingerprint),
@@ -171,6 +171,12 @@ def _find_data(manifest: EstimatorManifest) -> str | None:
     """Return the fingerprint of the data that an estimator was trained or fitted on, if any."""
     data: dict[str, Any] = manifest.document.get("data") or {}
     return data.get("fingerprint")
+
+
+def _describe_options(options: HeadFitOptions) -> dict[str, Any]:
+    """Describe what the head depends on, which the number of workers is not; JSON."""
+    look = {name: value for name, value in asdict(options.look).items() if name != "workers"}
+    return {"objective": options.objective, "seed": options.seed, "look": look}
 
 
 def _describe_head(head: LinearHead) -> dict[str, Any]:

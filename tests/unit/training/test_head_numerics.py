@@ -62,9 +62,8 @@ def test_ridge_from_sums_equals_ridge_on_the_frames() -> None:
     varying = features[:, :4]
     scaled = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     system = scaled.T @ scaled / len(scaled) + ridge * np.eye(4)
-    slopes: Float64Array = np.linalg.solve(
-        system, scaled.T @ (targets - targets.mean(axis=0)) / len(scaled)
-    )
+    common = scaled.T @ (targets - targets.mean(axis=0)) / len(scaled)
+    slopes = np.asarray(np.linalg.inv(system) @ common, np.float64)
     np.testing.assert_allclose(coefficients[1:5], slopes / varying.std(axis=0)[:, None], atol=1e-9)
     assert not coefficients[5].any()
     estimate = features @ coefficients[1:] + coefficients[0]
