@@ -12,14 +12,12 @@ EXPRESSION := $(RUNTIME)/expression/.ready
 REDIS     := $(RUNTIME)/redis-7/.ready
 CHROMIUM  := $(RUNTIME)/chromium/.ready
 EXPORTED  := $(RUNTIME)/.exported
-SERVED    := $(or $(shell head -n 1 $(EXPORTED) 2>/dev/null),mini)
-PRESET    ?= $(SERVED)
+PRESET    ?= mini
 TESTERS   ?= 2
 VERSIONS  ?= 3.12 3.13
 RELEASED   := proto/circumplex-v1.binpb
-PROVENANCE := model_repository/provenance.json
-MODELS    := $(patsubst %/config.pbtxt,%/1/model.pt,$(shell grep -l '^backend' model_repository/*/config.pbtxt))
-MISSING   := $(filter-out $(wildcard $(MODELS)),$(MODELS))
+MANIFESTS := model_repository/mini@1.json
+MISSING   := $(filter-out $(wildcard $(MANIFESTS)),$(MANIFESTS))
 # The folder too: it is newer when a preset's weights came or went.
 WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench e2e_eval tests clients/python
@@ -102,9 +100,8 @@ eval: setup ## Prove it end to end on held-out actors; writes out/eval.json (ACT
 	@$(BIN)/python -m e2e_eval $(if $(ACTORS),--actors $(ACTORS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
 
-export: $(INSTALLED) ## Export the models again (PRESET=mini|paper).
-	@rm -f $(EXPORTED)
-	@$(MAKE) --no-print-directory $(EXPORTED) PRESET=$(PRESET) REPLACE=yes
+export: $(INSTALLED) ## Export a preset's model again, such as paper@1 (PRESET=mini|paper).
+	@$(BIN)/python -m training export --preset $(PRESET)
 
 weights: $(INSTALLED) ## Make the shipped weights again, from nothing, in out/weights (hours).
 	@$(BIN)/python -m training reproduce --out out/weights
@@ -113,7 +110,7 @@ lock: ## Renew requirements/constraints.txt from pyproject.toml (see docs/depend
 	@deploy/provision/lock.sh "$(PYTHON)"
 
 clean: ## Remove the environment, everything unpacked and every output.
-	rm -rf $(VENV) $(RUNTIME) out model_repository/*/1/model.pt $(PROVENANCE)
+	rm -rf $(VENV) $(RUNTIME) out model_repository/*@* model_repository/versions.json
 
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements/constraints.txt
 	@$(PYTHON) -m deploy.provision.environment $(VENV) requirements/constraints.txt
@@ -147,18 +144,12 @@ $(REDIS): $(INSTALLED) deploy/provision/redis.py
 # The estimator `expression` is built from what set-up fetched.
 $(EXPORTED): $(EXPRESSION) $(wildcard training/expression/*.py)
 
-# An export of one's own, such as a trained run, stays until `make export` replaces it.
-$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py) service/domain/model_signatures.py $(WEIGHTS)
-	@if [ -e $(PROVENANCE) ] && [ -z "$(REPLACE)" ] && \
-	    [ "$$(sha256sum < $(PROVENANCE))" != "$$(tail -n 1 $@ 2>/dev/null)" ]; then \
-	  echo "model_repository/ holds an export of your own: kept. 'make export' replaces it."; \
-	  [ -z "$(MISSING)" ] || { echo "It has no $(MISSING): export it again."; exit 1; }; touch $@; \
-	else \
-	  $(BIN)/python -m training export --preset $(PRESET) && \
-	  { echo $(PRESET); sha256sum < $(PROVENANCE); } > $@; \
-	fi
+# The shipped models; models of one's own have other names or versions, and stay.
+$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py training/triton_configs/*) service/domain/model_signatures.py $(WEIGHTS)
+	@$(BIN)/python -m training export --preset mini
+	@touch $@
 
-# Another preset than the one that is exported, or a model that is not: export, whatever the dates say.
-ifneq ($(PRESET)$(MISSING),$(SERVED))
+# A model that is missing: export, whatever the dates say.
+ifneq ($(MISSING),)
 .PHONY: $(EXPORTED)
 endif

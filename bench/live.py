@@ -22,8 +22,8 @@ from rich.table import Table
 from bench.camera_recording import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
 from bench.stream_load import StreamStatistics, run_streams
 from service.embedded.stack import isolate_settings, run_stack
-from service.pipeline.provenance import read_provenance
-from service.settings import Settings
+from service.pipeline.estimators import read_default_manifest
+from service.settings import YARDSTICK, Settings
 
 OUT: Final = Path("out") / "live.json"
 STREAM_COUNTS: Final = (1, 2, 4, 8)
@@ -41,8 +41,15 @@ def main() -> None:
         f"Drawing {RECORDING_SECONDS:.0f} s of {FRAME_SIZE[0]}x{FRAME_SIZE[1]} JPEG and audio ..."
     )
     recording = render_recording(RECORDING_SECONDS)
-    settings = Settings().model_copy(
-        update={"max_streams": max(arguments.streams), "stream_admission_latency_seconds": 3600.0}
+    settings = (
+        Settings()
+        .serving_only(YARDSTICK)
+        .model_copy(
+            update={
+                "max_streams": max(arguments.streams),
+                "stream_admission_latency_seconds": 3600.0,
+            }
+        )
     )
     with (
         TemporaryDirectory() as folder,
@@ -76,7 +83,7 @@ def _build_report(
     statistics: dict[int, StreamStatistics], settings: Settings, recording: CameraRecording
 ) -> dict[str, Any]:
     return {
-        "preset": read_provenance(settings)["preset"],
+        "model": str(read_default_manifest(settings).id),
         "cores": len(os.sched_getaffinity(0)),
         "frames": {
             "width": FRAME_SIZE[0],

@@ -26,8 +26,9 @@ from bench.long_clip import write_long_clip
 from service.domain.clip import Estimate, FaceBox, Frame, FramesDecoded, TimelinePoint, TrackedFace
 from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.media.demux import open_container
+from service.pipeline.estimators import read_default_manifest
 from service.results.builder import ResultBuilder
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 
 OUT: Final = Path("out")
 LENGTHS_SECONDS: Final = (10, 60, 600, 3600, 36_000)
@@ -220,7 +221,7 @@ def measure_column_bytes_per_row() -> float:
     )
     tracemalloc.start()
     try:
-        builder = ResultBuilder({})
+        builder = ResultBuilder(read_default_manifest(Settings().serving_only(YARDSTICK)), {})
         for index in range(_ROWS):
             frame = Frame(index=index, time_seconds=float(index), faces=faces)
             builder.add(FramesDecoded(times_seconds=(frame.time_seconds,)))

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from bench.module_tracer import ROLES, WRAPPER, list_modules
 from service.embedded.stack import Stack, isolate_settings, run_stack
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from training.synthetic.clip import render_demo_clip
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def _run_traced_stack(folder: Path) -> Generator[Stack]:
     os.environ["PATH"] = f"{Path(interpreter).parent}:{path}"  # Triton finds its Python there
     sys.executable = str(wrapper)
     try:
-        with run_stack(isolate_settings(Settings(), folder)) as stack:
+        with run_stack(isolate_settings(Settings().serving_only(YARDSTICK), folder)) as stack:
             sys.executable = interpreter
             yield stack
     finally:

@@ -23,12 +23,14 @@ from service.domain.model_signatures import (
     VOICE_FEATURES,
     ModelSignature,
 )
+from service.estimators.repository import EstimatorRepository
 from service.faces.alignment import align_crop
 from service.faces.finder import open_face_finder
 from service.media.demux import open_container
 from service.media.media_info import ClipLimits
 from service.media.stream_selection import select_video_stream
 from service.media.video import Picture, VideoReader
+from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
 from training.export import load_model
 
@@ -115,7 +117,8 @@ def _decode_clip(clip: Path, settings: Settings) -> Iterator[Picture]:
 def _measure_model_speed(
     model: ModelSignature, settings: Settings, inputs: tuple[torch.Tensor, ...], frames: int
 ) -> StageSpeed:
-    file = settings.model_repository / model.name / "1" / "model.pt"
+    repository = EstimatorRepository(settings.model_repository)
+    file = repository.model_file(read_default_manifest(settings).id, model.name)
     scripted = load_model(file)
 
     def call() -> int:

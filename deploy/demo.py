@@ -23,7 +23,7 @@ from service.domain.model_signatures import TARGETS
 from service.embedded.stack import isolate_settings, run_stack
 from service.errors import CircumplexError
 from service.results.plot import GroundTruth, draw_sparkline, plot_result
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from training.metrics import concordance_correlation
 from training.synthetic.clip import create_demo_performance, render_demo_clip
 
@@ -49,7 +49,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     _print_line(f"Drawing a face and a voice: {CLIP} ...")
     render_demo_clip(CLIP, seed=ACTOR_SEED)
-    settings = Settings()
+    settings = Settings().serving_only(YARDSTICK)
     isolated_settings = isolate_settings(settings, settings.runtime_dir / "demo")
     shutil.rmtree(isolated_settings.state_dir, ignore_errors=True)
     with run_stack(

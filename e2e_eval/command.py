@@ -19,7 +19,7 @@ from e2e_eval.report import build_report, list_failures, list_unjudged, show_rep
 from e2e_eval.run import EvaluationPipeline
 from e2e_eval.thresholds import MIN_JUDGED_PEOPLE
 from service.errors import CircumplexError
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from training.data.errors import DatasetError
 from training.data.files import replace_text
 from training.synthetic.frame_rates import RATES
@@ -42,6 +42,7 @@ def run_evaluation(
     run: Annotated[
         Path | None, typer.Option(help="Exported training run; by default weights/<preset>.")
     ] = None,
+    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of the model.")] = YARDSTICK,
     out: Annotated[Path, typer.Option(help="Folder of eval.json.")] = Path("out"),
 ) -> None:
     """Evaluate held-out actors through the whole service, and the same frames offline."""
@@ -54,7 +55,9 @@ def run_evaluation(
     )
     console = Console()
     with _errors_reported():
-        pipeline = EvaluationPipeline(selection, Settings(), out / "eval", console)
+        pipeline = EvaluationPipeline(
+            selection, Settings().serving_only(model), out / "eval", console
+        )
         record = pipeline.read_training_record(run)
         report = build_report(pipeline.match_estimates(url), record, pipeline.describe())
     replace_text(out / "eval.json", json.dumps(report, indent=2, allow_nan=False) + "\n")

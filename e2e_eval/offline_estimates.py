@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from e2e_eval.errors import WeightsMismatch
 from e2e_eval.frame_matching import ClipEstimates
 from service.domain.array_types import Float32Array
+from service.domain.estimator import EstimatorManifest
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     EXPORTED_MODELS,
@@ -26,13 +25,15 @@ from service.domain.model_signatures import (
     VISUAL_BACKBONE,
 )
 from service.domain.uncertainty import UncertaintyModel
+from service.estimators.repository import EstimatorRepository
+from service.estimators.verification import FileVerifier
 from training.data.embeddings import EmbeddingStore
 from training.data.layout import Recording
 from training.data.samples import WindowGrid
 from training.data.spectra_cache import SpectraCache
 from training.evaluation.calibration import compute_timeline_std
 from training.evaluation.timelines import Timeline, TimelineEstimator
-from training.export import PROVENANCE_FILE, hash_weights, load_model
+from training.export import hash_weights, load_model
 from training.networks.log_mel import LogMel
 from training.presets import PRESETS
 from training.serving import ServedLogMel
@@ -53,23 +54,21 @@ class ExportedModels:
     provenance: Mapping[str, Any]
 
 
-def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> ExportedModels:
-    """Load the exported models. Raises: WeightsMismatch: they differ from their provenance.
+def load_exported_models(
+    repository: EstimatorRepository, manifest: EstimatorManifest, provenance: Mapping[str, Any]
+) -> ExportedModels:
+    """Load an estimator. Raises: WeightsMismatch, ModelChanged: it differs from its manifest.
 
     Training computes spectra with the log-mel network itself, which has no weights: its hash shows
     that the exported one is the same.
     """
-    models = provenance["models"]
-    for signature in EXPORTED_MODELS:
-        file = repository / signature.name / "1" / "model.pt"
-        if hashlib.sha256(file.read_bytes()).hexdigest() != models[signature.name]["file_sha256"]:
-            raise WeightsMismatch(f"{file} is not the file that its provenance names")
+    FileVerifier(repository).verify(manifest)
     log_mel = LogMel(PRESETS[provenance["preset"]].log_mel).eval()
-    if hash_weights(ServedLogMel(log_mel)) != models[LOG_MEL.name]["weights_sha256"]:
+    if hash_weights(ServedLogMel(log_mel)) != manifest.models[LOG_MEL.name].weights_sha256:
         raise WeightsMismatch("the exported log-mel differs from the preset's")
     method = provenance["method"]
     visual, audio, fusion = (
-        load_model(repository / signature.name / "1" / "model.pt")
+        load_model(repository.model_file(manifest.id, signature.name))
         for signature in (VISUAL_BACKBONE, AUDIO_BACKBONE, FUSION)
     )
     return ExportedModels(
@@ -78,7 +77,7 @@ def load_exported_models(repository: Path, provenance: Mapping[str, Any]) -> Exp
         fusion=fusion,
         log_mel=log_mel,
         grid=WindowGrid(window_frames=method["window_frames"], hop_frames=method["hop_frames"]),
-        uncertainty=_read_uncertainty(repository),
+        uncertainty=manifest.uncertainty,
         provenance=provenance,
     )
 
@@ -133,11 +132,6 @@ class _SpreadBound(nn.Module):
         """Fuse (B, T, 512), (B, T, 128) and (B, T) to (B, T, 2)."""
         outputs = [self._fusion(*window) for window in zip(visual, audio, mask, strict=True)]
         return torch.stack([mean + self._side * spread for mean, spread in outputs])
-
-
-def _read_uncertainty(repository: Path) -> UncertaintyModel:
-    document = json.loads((repository / PROVENANCE_FILE).read_text(encoding="utf-8"))
-    return UncertaintyModel.parse(document.get("calibration", {}))
 
 
 def _to_estimates(timeline: Timeline, std: Float32Array) -> ClipEstimates:

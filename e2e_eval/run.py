@@ -18,7 +18,9 @@ from e2e_eval.offline_estimates import estimate_offline, load_exported_models
 from e2e_eval.served_estimates import estimate_served
 from e2e_eval.training_record import TrainingRecord, read_training_record
 from service.embedded.stack import isolate_settings, run_stack
-from service.pipeline.provenance import read_provenance
+from service.estimators.repository import EstimatorRepository
+from service.pipeline.estimators import read_default_manifest
+from service.pipeline.provenance import build_provenance
 from service.settings import Settings
 from training.loop.run_logger import RunLogger
 from training.synthetic.dataset_spec import WORLD_VERSION
@@ -36,7 +38,8 @@ class EvaluationPipeline:
         self._selection = selection
         self._settings = settings
         self._folder = folder
-        self._provenance = read_provenance(settings)
+        self._manifest = read_default_manifest(settings)
+        self._provenance = build_provenance(self._manifest, settings)
         self._logger = RunLogger(console)
         self._seconds: dict[str, float] = {}
 
@@ -86,7 +89,9 @@ class EvaluationPipeline:
         }
 
     def _estimate_offline(self, clips: Sequence[RenderedClip]) -> list[ClipEstimates]:
-        exported = load_exported_models(self._settings.model_repository, self._provenance)
+        exported = load_exported_models(
+            EstimatorRepository(self._settings.model_repository), self._manifest, self._provenance
+        )
         recordings = [clip.recording for clip in clips]
         estimates = estimate_offline(exported, recordings, self._folder / "crops")
         return self._run_stage("estimating offline", estimates, len(clips))

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,6 @@ from service.blobstore import open_store
 from service.decoding.extractor import open_clip_extractor, open_stream_extractor
 from service.domain.clip import AnalysisEvent
 from service.domain.options import AnalysisOptions
-from service.domain.ports import Inference
 from service.gateway.context import GatewayContext
 from service.gateway.http_server.server import GatewayServer
 from service.gateway.lifecycle import stop_on_signals
@@ -32,8 +30,7 @@ from service.jobs.queue.leases import LeaseManager
 from service.jobs.worker.consumer import run_consumer
 from service.jobs.worker.job_runner import Analyse, JobRunner
 from service.pipeline.clip_analysis import analyse
-from service.pipeline.estimation import EstimationParameters
-from service.pipeline.provenance import read_provenance, read_weight_flags, read_weight_hashes
+from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
 from service.settings import Settings
 from service.streaming.resume.checkpoint_store import CheckpointStore
 from service.streaming.stream_manager import StreamManager
@@ -48,32 +45,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipAnalyzer:
-    """The analysis of one clip, bound to its models, and the models themselves."""
+    """The analysis of one clip, and the estimators to choose from."""
 
     analyse: Analyse
-    inference: Inference
+    estimators: EstimatorCatalog
 
 
 @asynccontextmanager
 async def open_clip_analyzer(settings: Settings, metrics: Metrics) -> AsyncGenerator[ClipAnalyzer]:
     """Connect the analysis of clips to the sandboxed extractor and to Triton."""
     async with (
-        connect_triton(settings, metrics) as inference,
+        connect_triton(settings, metrics) as triton,
         open_clip_extractor(settings) as extractor,
     ):
 
-        def analyse_clip(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
-            # Read for each clip, as its provenance is: the models may have been exported again.
-            return analyse(
-                clip,
-                options,
-                extractor=extractor,
-                inference=inference,
-                parameters=EstimationParameters.from_settings(settings),
-                metrics=metrics,
-            )
+        def analyse_clip(
+            clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+        ) -> AsyncGenerator[AnalysisEvent]:
+            return analyse(clip, options, extractor=extractor, estimator=estimator, metrics=metrics)
 
-        yield ClipAnalyzer(analyse=analyse_clip, inference=inference)
+        yield ClipAnalyzer(analyse=analyse_clip, estimators=EstimatorCatalog(settings, triton))
 
 
 @asynccontextmanager
@@ -87,15 +78,14 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
         AuditLog.open(settings) as audit_log,
         QueueMaintenance.open(settings) as maintenance,
         CheckpointStore.open(settings) as checkpoint_store,
-        connect_triton(settings, metrics) as inference,
+        connect_triton(settings, metrics) as triton,
         _running_janitor(Janitor(maintenance, store, settings)),
     ):
+        estimators = EstimatorCatalog(settings, triton)
         streams = StreamManager(
             settings=settings,
             extractor=extractor,
-            inference=inference,
-            weights=partial(read_weight_hashes, settings),
-            weight_flags=partial(read_weight_flags, settings),
+            estimators=estimators,
             checkpoint_store=checkpoint_store,
             metrics=metrics,
         )
@@ -105,7 +95,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
             store=store,
             job_queue=job_queue,
             streams=streams,
-            is_inference_ready=inference.is_ready,
+            estimators=estimators,
             metrics=metrics,
             audit_log=audit_log,
         )
@@ -131,13 +121,13 @@ async def start_worker(settings: Settings) -> None:
             lease_manager=lease_manager,
             store=store,
             analyse=analyzer.analyse,
-            provenance=partial(read_provenance, settings),
+            estimators=analyzer.estimators,
             settings=settings,
             metrics=metrics,
         )
 
         async def is_ready() -> bool:
-            return await analyzer.inference.is_ready() and await store.is_ready()
+            return await analyzer.estimators.is_ready() and await store.is_ready()
 
         await run_consumer(
             settings=settings,

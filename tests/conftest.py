@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from service.domain.estimator import EstimatorId
 from service.embedded.triton import TritonPorts, run_triton
 from service.settings import Settings
-from training.export import export_repository
+from training.export import ExportTarget, export_untrained
 from training.export_run import export_run
 from training.presets import MINI, PAPER, Preset
 
@@ -31,7 +32,7 @@ def triton_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def mini_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed configurations with the untrained small preset.
+    """A repository with the untrained small preset.
 
     Random weights suffice: their outputs differ from frame to frame.
     """
@@ -40,15 +41,18 @@ def mini_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed configurations with the shipped weights, as by `make setup`."""
-    repository = _copy_configs(tmp_path_factory.mktemp("shipped"))
-    export_run(ROOT / "weights" / "mini", repository=repository)
+    """A repository with the shipped weights, as by `make setup`."""
+    repository = tmp_path_factory.mktemp("shipped")
+    export_run(
+        ROOT / "weights" / "mini",
+        ExportTarget(repository=repository, estimator=EstimatorId("mini", 1)),
+    )
     return repository
 
 
 @pytest.fixture(scope="session")
 def paper_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The committed configurations with the paper's preset, half a gigabyte."""
+    """A repository with the paper's preset, half a gigabyte."""
     repository = _export(PAPER, tmp_path_factory.mktemp("paper"))
     yield repository
     shutil.rmtree(repository)
@@ -65,13 +69,6 @@ def triton_server(
 
 
 def _export(preset: Preset, repository: Path) -> Path:
-    export_repository(preset, repository=_copy_configs(repository), seed=SEED)
-    return repository
-
-
-def _copy_configs(repository: Path) -> Path:
-    for config in (ROOT / "model_repository").glob("*/config.pbtxt"):
-        target = repository / config.parent.name
-        (target / "1").mkdir(parents=True)
-        shutil.copy(config, target)
+    target = ExportTarget(repository=repository, estimator=EstimatorId(preset.name, 1))
+    export_untrained(preset, target, seed=SEED)
     return repository

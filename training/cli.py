@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from service.domain.estimator import NAME_PATTERN, EstimatorId, EstimatorManifest
+from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
 from training.evaluation.command import (
@@ -15,7 +17,7 @@ from training.evaluation.command import (
     evaluate_command,
     uncertainty_command,
 )
-from training.export import export_repository
+from training.export import ExportTarget, export_untrained
 from training.export_run import export_run
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
@@ -54,6 +56,13 @@ def export(
     repository: Annotated[Path, typer.Option(help="Triton's model repository.")] = Path(
         "model_repository"
     ),
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: that of the preset or run.")
+    ] = None,
+    version: Annotated[
+        str,
+        typer.Option(help="A number, or `new`: after the newest. Default: 1; of a run, new."),
+    ] = "",
     weights: Annotated[Path, typer.Option(help="Folder of shipped weights.")] = Path("weights"),
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Use random weights instead of shipped ones.")
@@ -62,27 +71,54 @@ def export(
     visual: Annotated[Path | None, typer.Option(help="An imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="An imported audio backbone.")] = None,
 ) -> None:
-    """Write the models that Triton serves, and their provenance."""
+    """Write an estimator that Triton serves: its models and its manifest."""
     untrained = untrained or seed is not None or visual is not None or audio is not None
     if (preset is None) == (run is None) or (run and untrained):
         raise typer.BadParameter("Either --run alone, or --preset with its options.")
-    console = Console()
     run_folder = run or (None if untrained else _find_shipped_weights(weights, preset))
     try:
+        target = _choose_target(repository, name, version, preset, run)
         if run_folder is not None:
-            exported = export_run(run_folder, repository=repository)
+            manifest = export_run(run_folder, target)
         else:
             selected_preset = PRESETS[preset or PresetName.MINI]
-            exported = export_repository(
-                selected_preset, repository=repository, seed=seed or 0, visual=visual, audio=audio
+            manifest = export_untrained(
+                selected_preset, target, seed=seed or 0, visual=visual, audio=audio
             )
     except (ImportRefused, RunError) as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
-    origin = f"{preset}, untrained" if run_folder is None else f"{run_folder}, trained"
-    console.print(origin, markup=False, highlight=False)
-    for name, model in exported.items():
-        console.print(f"{name}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")
+    print_manifest(manifest)
+
+
+def print_manifest(manifest: EstimatorManifest) -> None:
+    """Print an exported estimator and the hashes of its weights."""
+    console = Console()
+    console.print(f"{manifest.id}: {manifest.title}", markup=False, highlight=False)
+    for slot, model in manifest.models.items():
+        console.print(f"  {slot}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")
+
+
+def _choose_target(
+    repository: Path, name: str | None, version: str, preset: str | None, run: Path | None
+) -> ExportTarget:
+    """Return the place of the export; `new`, and a run's default, is the version after the newest.
+
+    So nothing of one's own replaces what is exported already.
+    """
+    name = name or preset or (run.resolve().name.lower() if run else "")
+    if NAME_PATTERN.fullmatch(name) is None:
+        raise typer.BadParameter(
+            f"{name!r}: a-z first, then a-z, 0-9, _ and -", param_hint="--name"
+        )
+    version = version or ("new" if run else "1")
+    if version == "new":
+        number = EstimatorRepository(repository).next_version(name)
+    elif version.isdecimal() and int(version) > 0:
+        number = int(version)
+    else:
+        raise typer.BadParameter("a number from 1, or new", param_hint="--version")
+    return ExportTarget(repository=repository, estimator=EstimatorId(name, number))
 
 
 def _find_shipped_weights(weights: Path, preset: PresetName | None) -> Path | None:

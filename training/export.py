@@ -1,4 +1,4 @@
-"""Export of the networks as TorchScript files, with their provenance.
+"""Export of networks as an estimator: TorchScript files, Triton's configurations, a manifest.
 
 TorchScript is deprecated upstream. Only this module and the Triton backend that loads the files
 depend on it.
@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,45 +20,46 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.domain.model_signatures import EXPORTED_MODELS
+from service.domain.estimator import EstimatorId, EstimatorManifest, Modality, ModelFile
+from service.errors import ModelChanged, ModelNotServed
+from service.estimators.repository import EstimatorRepository
+from service.estimators.verification import FileVerifier
 from training.data.files import replace_file, replace_text
 from training.importers.backbone import ImportedBackbone, read_backbone
 from training.presets import Preset, build_networks
 from training.serving import build_served_models
+from training.triton_configs import render_config
 
 _jit = cast("Any", torch.jit)  # has no types
-PROVENANCE_FILE = "provenance.json"
 PREPROCESSING_VERSION = "1"
 """Incremented when crops or patches change so that trained weights no longer fit."""
+ARCFACE_CROPS = "112 x 112 RGB, aligned to the ArcFace template by a similarity of five points"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelProvenance:
-    """Provenance of one exported file; weights_sha256 depends on the weights only."""
+class ExportTarget:
+    """Place of an export: a version of a name in Triton's model repository."""
 
-    weights_sha256: str
-    file_sha256: str
-    parameters: int
-    origin: dict[str, Any]
-    """Origin of the weights; `training` is trained, untrained, imported or none (no weights)."""
+    repository: Path
+    estimator: EstimatorId
 
 
-def export_repository(
+def export_untrained(
     preset: Preset,
+    target: ExportTarget,
     *,
-    repository: Path,
     seed: int,
     visual: Path | None = None,
     audio: Path | None = None,
-) -> dict[str, ModelProvenance]:
-    """Write untrained models: every `<model>/1/model.pt` and, last, `provenance.json`.
+) -> EstimatorManifest:
+    """Write an untrained estimator.
 
     The same preset and seed give the same weights; file_sha256 may differ, since the order of
     constants in a frozen file is not deterministic.
 
     Args:
         preset: sizes of the networks.
-        repository: Triton's model repository.
+        target: where it is written.
         seed: of the untrained weights.
         visual: file of an imported visual backbone; default: untrained.
         audio: file of an imported audio backbone; default: untrained.
@@ -70,35 +71,101 @@ def export_repository(
     networks = build_networks(
         preset, seed, visual=face and face.build_visual(), audio=voice and voice.build_audio()
     )
-    facts = {"preset": preset.name, "training": "untrained", "seed": seed}
-    return write_repository(
-        build_served_models(networks),
-        repository=repository,
-        origins=_build_origins(seed, face, voice),
-        facts=facts,
-    )
-
-
-def write_repository(
-    models: dict[str, nn.Module],
-    *,
-    repository: Path,
-    origins: dict[str, dict[str, Any]],
-    facts: dict[str, Any],
-) -> dict[str, ModelProvenance]:
-    """Write served models and, last, `provenance.json`, which begins with `facts`.
-
-    `models` and `origins` are keyed by the names of `model_signatures.EXPORTED_MODELS`.
-    """
-    exported = {
-        signature.name: _export_model(
-            models[signature.name], repository / signature.name, origins[signature.name]
-        )
-        for signature in EXPORTED_MODELS
+    facts = {
+        "title": f"The paper's networks at the preset {preset.name}, untrained.",
+        "domain": None,
+        "modalities": [Modality.FACE, Modality.VOICE],
+        "preprocessing": ARCFACE_CROPS,
+        "licences": {"code": "Apache-2.0", "weights": "none: random", "data": "none"},
+        "preset": preset.name,
+        "training": "untrained",
+        "seed": seed,
     }
-    text = json.dumps(_build_provenance(facts, exported), indent=2) + "\n"
-    replace_text(repository / PROVENANCE_FILE, text)
-    return exported
+    origins = _build_origins(seed, face, voice)
+    return write_estimator(build_served_models(networks), target, origins=origins, facts=facts)
+
+
+def write_estimator(
+    models: Mapping[str, nn.Module],
+    target: ExportTarget,
+    *,
+    origins: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, Any],
+) -> EstimatorManifest:
+    """Write an estimator: its models, their configurations and, last, its manifest.
+
+    If the version is exported already with the same weights and facts, nothing is written: a server
+    that has loaded it need not be restarted. The first version of a name becomes current.
+
+    Args: models, origins: by slot of `service.domain.model_signatures`; facts: the manifest's other
+        fields, as in `EstimatorManifest`.
+    """
+    estimator = target.estimator
+    repository = EstimatorRepository(target.repository)
+    document = _build_document(estimator, facts)
+    if (same := _find_same(repository, estimator, document, models, origins)) is not None:
+        return same
+    repository.manifest_file(estimator).unlink(missing_ok=True)
+    files = {
+        slot: _export_model(model, repository.model_file(estimator, slot), origins[slot])
+        for slot, model in models.items()
+    }
+    document["models"] = {slot: asdict(file) for slot, file in files.items()}
+    manifest = EstimatorManifest.parse(document)
+    for signature in manifest.served_slots:
+        file = files.get(signature.name)
+        config = render_config(
+            estimator,
+            signature.name,
+            has_voice=manifest.has_voice,
+            file_sha256=file.file_sha256 if file else "",
+        )
+        folder = target.repository / estimator.part_name(signature.name)
+        (folder / "1").mkdir(parents=True, exist_ok=True)
+        replace_text(folder / "config.pbtxt", config)
+    replace_text(repository.manifest_file(estimator), json.dumps(document, indent=2) + "\n")
+    if estimator.name not in repository.read_versions():
+        repository.set_current(estimator)
+    return manifest
+
+
+def _build_document(estimator: EstimatorId, facts: Mapping[str, Any]) -> dict[str, Any]:
+    document = {
+        "name": estimator.name,
+        "version": estimator.version,
+        **facts,
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "software": {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    return json.loads(json.dumps(document))
+
+
+def _find_same(
+    repository: EstimatorRepository,
+    estimator: EstimatorId,
+    document: Mapping[str, Any],
+    models: Mapping[str, nn.Module],
+    origins: Mapping[str, Mapping[str, Any]],
+) -> EstimatorManifest | None:
+    """Return the exported estimator, if it is this one and its files are whole."""
+    try:
+        exported = repository.read_manifest(estimator)
+        FileVerifier(repository).verify(exported)
+    except (ModelNotServed, ModelChanged):
+        return None
+    known = {key: value for key, value in exported.document.items() if key != "models"}
+    weights = {slot: hash_weights(model) for slot, model in models.items()}
+    known_origins = {slot: dict(file.origin) for slot, file in exported.models.items()}
+    is_same = (
+        known == document
+        and weights == exported.weights_sha256
+        and known_origins == json.loads(json.dumps(dict(origins)))
+    )
+    return exported if is_same else None
 
 
 def _build_origins(
@@ -112,21 +179,6 @@ def _build_origins(
         "audio_backbone": voice.origin if voice else untrained,
         "fusion": untrained,
         "live_fusion": untrained,
-    }
-
-
-def _build_provenance(
-    facts: dict[str, Any], exported: dict[str, ModelProvenance]
-) -> dict[str, Any]:
-    return {
-        **facts,
-        "preprocessing_version": PREPROCESSING_VERSION,
-        "models": {name: asdict(model) for name, model in exported.items()},
-        "software": {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
     }
 
 
@@ -152,15 +204,15 @@ def hash_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _export_model(model: nn.Module, folder: Path, origin: dict[str, Any]) -> ModelProvenance:
-    target = folder / "1" / "model.pt"
+def _export_model(model: nn.Module, target: Path, origin: Mapping[str, Any]) -> ModelFile:
     frozen = script_model(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, lambda part: _save_model(frozen, part))
-    return ModelProvenance(
+    return ModelFile(
         weights_sha256=hash_weights(model),
         file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        origin=origin,
+        origin=dict(origin),
     )
 
 

@@ -26,10 +26,9 @@ from service.cli.console import (
 )
 from service.cli.output_file import open_output
 from service.domain.clip import AnalysisProgress
-from service.domain.media import Flag
+from service.domain.estimator import describe_model
 from service.domain.options import AnalysisOptions, FaceSelection
 from service.errors import ResultFormatUnknown
-from service.pipeline.provenance import read_provenance
 from service.results.builder import AnalysisResult, ResultBuilder
 from service.results.formats import JSON, find_format
 from service.results.plot import PLOT_SUFFIXES, plot_result
@@ -105,6 +104,9 @@ def annotate(
     audio_stream: Annotated[
         int | None, typer.Option(min=0, help="Index of the audio stream, as ffprobe counts.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="NAME or NAME@VERSION; else the settings' default.")
+    ] = None,
 ) -> None:
     """Annotate one clip without a gateway.
 
@@ -117,22 +119,20 @@ def annotate(
     with exit_on_error():
         find_format(output.suffix)
         _check_plot_suffix(plot)
+        configured = load_settings()
+        chosen = model or configured.chosen_model
         with open_output(output) as file, open_output(plot) if plot else nullcontext() as picture:
             with (
-                open_triton(load_settings(), on_start=print_status) as settings,
+                open_triton(configured.serving_only(chosen), on_start=print_status) as settings,
                 _progress_bar() as on_progress,
             ):
-                result = asyncio.run(_annotate(clip, options, settings, on_progress))
+                result = asyncio.run(_annotate(clip, options, chosen, settings, on_progress))
             file.writelines(find_format(output.suffix).write(result))
             if plot is not None and picture is not None:
                 _write_plot(result, picture, plot.suffix)
         flags = f" ({', '.join(result.flags)})" if result.flags else ""
         print_status(f"{len(result.frames)} frames{flags} in {output}")
-        if Flag.DRAWN_WEIGHTS in result.flags:
-            print_status(
-                "The weights have learnt from drawings only: on a real face these numbers mean "
-                "nothing."
-            )
+        print_status(describe_model(result.manifest))
 
 
 @app.command()
@@ -157,13 +157,15 @@ def _format_value(value: object) -> str:
 async def _annotate(
     clip: Path,
     options: AnalysisOptions,
+    model: str,
     settings: Settings,
     on_progress: Callable[[AnalysisProgress], None],
 ) -> AnalysisResult:
     """Analyse a clip as a job would. Raises: ClipError, ServiceError."""
     async with open_clip_analyzer(settings, Metrics(CollectorRegistry())) as analyzer:
-        builder = ResultBuilder(read_provenance(settings), options.faces)
-        async with aclosing(analyzer.analyse(clip, options)) as events:
+        estimator = await analyzer.estimators.open(analyzer.estimators.choose(model))
+        builder = ResultBuilder(estimator.manifest, estimator.provenance, options.faces)
+        async with aclosing(analyzer.analyse(clip, options, estimator)) as events:
             async for event in events:
                 if isinstance(event, AnalysisProgress):
                     on_progress(event)

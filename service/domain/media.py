@@ -34,8 +34,10 @@ class Flag(StrEnum):
     """Some frames consist of two fields; only the first, at the frame's time, is analysed."""
     TONE_MAPPED = "tone_mapped"
     """High dynamic range, mapped to standard range."""
-    DRAWN_WEIGHTS = "drawn_weights"
+    WEIGHTS_SYNTHETIC = "weights_synthetic"
     """The weights have learnt from drawings only: on real faces the numbers mean nothing."""
+    WEIGHTS_UNMEASURED = "weights_unmeasured"
+    """The weights have never been measured on recordings of people that were rated."""
     SIZE_CHANGES = "size_changes"
     """Frames differ in size or shape; boxes are in pixels of the first one's size."""
 

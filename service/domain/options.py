@@ -43,14 +43,18 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionOptions:
-    """Options of a submitted clip: of its analysis, and its priority."""
+    """Options of a submitted clip: of its analysis, its model, and its priority.
+
+    model: NAME or NAME@VERSION; None: the service's default.
+    """
 
     analysis: AnalysisOptions = field(default_factory=AnalysisOptions)
+    model: str | None = None
     priority: Priority = Priority.BULK
 
     def to_canonical_json(self) -> str:
         """Return the options that differ from the defaults; equal options give equal text."""
-        values = {**asdict(self.analysis), "priority": self.priority}
-        default = {**asdict(AnalysisOptions()), "priority": Priority.BULK}
+        values = {**asdict(self.analysis), "model": self.model, "priority": self.priority}
+        default = {**asdict(AnalysisOptions()), "model": None, "priority": Priority.BULK}
         changed = {name: value for name, value in values.items() if value != default[name]}
         return json.dumps(changed, separators=(",", ":"))

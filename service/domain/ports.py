@@ -37,10 +37,6 @@ class Inference(Protocol):
         """Fuse the last LIVE_WINDOW_FRAMES frames of B tracks; shapes as in `fuse`, after B."""
         ...
 
-    async def is_ready(self) -> bool:
-        """Return whether every model is loaded and warm."""
-        ...
-
 
 class ClipExtractor(Protocol):
     """Opens a clip and yields its extraction events; raises ClipError."""

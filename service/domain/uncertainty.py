@@ -56,12 +56,14 @@ about three, by 55 degrees less than one."""
 class StdMeaning(StrEnum):
     """Meaning of `valence_std` and `arousal_std`.
 
-    calibrated: fitted to the errors on unseen people. disagreement: of the folds, which err
-    together more than they disagree.
+    calibrated: fitted to the errors on unseen people. disagreement: of the folds or networks, which
+    err together more than they disagree. published_error: the root mean square error that the
+    publisher reports, on data of another kind.
     """
 
     CALIBRATED = "calibrated"
     DISAGREEMENT = "disagreement"
+    PUBLISHED_ERROR = "published_error"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,7 +156,7 @@ class UncertaintyModel:
         Args: mean, spread: of the folds, (T, 2); conditions: (T, 4) by CONDITIONS.
         Returns: (T, 2).
         """
-        if self.meaning is StdMeaning.DISAGREEMENT:
+        if self.meaning is not StdMeaning.CALIBRATED:
             scaled = np.square(spread * np.array(self.scale)) + np.square(self.floor)
             return np.sqrt(scaled).astype(np.float32)
         factors = compute_factors(mean, spread, conditions)

@@ -149,6 +149,7 @@ def _run_configured_triton(settings: Settings) -> AbstractContextManager[TritonP
         server_dir=settings.runtime_dir / "triton",
         repository=settings.model_repository,
         logs_dir=_logs_dir(settings),
+        models=settings.served_models,
         ports=TritonPorts(
             http=settings.embedded_triton_http_port,
             grpc=settings.embedded_triton_grpc_port,

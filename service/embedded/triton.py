@@ -9,7 +9,7 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,11 @@ from typing import Final
 import psutil
 from mirakuru import ProcessExitedWithError
 
+from service.domain.estimator import EstimatorChoice
 from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
-from service.errors import EmbeddedServerNotStarted
+from service.errors import EmbeddedServerNotStarted, ModelsMissing
+from service.estimators.repository import EstimatorRepository
+from service.estimators.verification import FileVerifier
 
 _log = logging.getLogger(__name__)
 
@@ -55,23 +58,33 @@ class TritonPorts:
 
 @contextmanager
 def run_triton(
-    *, server_dir: Path, repository: Path, logs_dir: Path, ports: TritonPorts | None = None
+    *,
+    server_dir: Path,
+    repository: Path,
+    logs_dir: Path,
+    models: Sequence[str] | None = None,
+    ports: TritonPorts | None = None,
 ) -> Generator[TritonPorts]:
-    """Run Triton and yield its ports once every model is loaded and warm.
+    """Run Triton and yield its ports once the models are loaded and warm.
 
     Args: server_dir: unpacked by `deploy.provision.triton`; repository: with exported models.
-    Raises: EmbeddedServerNotStarted.
+        models: NAME or NAME@VERSION of each estimator to load; None: the current version of each
+            name. Others can be loaded later.
+    Raises: EmbeddedServerNotStarted; ModelChanged; ModelUnknown, ModelNotServed, ModelsMissing: not
+        exported.
     """
-    _require_installed(server_dir.resolve(), repository.resolve())
+    if not (server_dir.resolve() / _BINARY).is_file():
+        raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
+    parts = find_parts(EstimatorRepository(repository), models)
     chosen = _choose_ports(ports or TritonPorts())
     with (
         shared_memory_prefix() as prefix,
         _plain_path(server_dir.resolve()) as server,
-        _plain_path(repository.resolve()) as models,
+        _plain_path(repository.resolve()) as folder,
         _start_repeatedly(
             lambda: run_process(
                 "Triton",
-                build_triton_command(server, models, chosen, prefix),
+                build_triton_command(server, folder, chosen, prefix, parts),
                 is_ready=lambda: is_triton_ready(chosen.http),
                 log_file=logs_dir / "triton.log",
                 start_seconds=_START_SECONDS,
@@ -162,9 +175,9 @@ def _choose_ports(ports: TritonPorts) -> TritonPorts:
 
 
 def build_triton_command(
-    server_dir: Path, repository: Path, ports: TritonPorts, prefix: str
+    server_dir: Path, repository: Path, ports: TritonPorts, prefix: str, parts: Sequence[str]
 ) -> list[str]:
-    """Command line of Triton; prefix: of its shared memory's names."""
+    """Command line of Triton; prefix: of its shared memory's names; parts: the models to load."""
     return [
         str(server_dir / _BINARY),
         *("--model-repository", str(repository)),
@@ -175,27 +188,25 @@ def build_triton_command(
         *("--backend-config", f"python,shm-region-prefix-name={prefix}"),
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
+        "--model-control-mode=explicit",
+        *(f"--load-model={part}" for part in parts),
     ]
 
 
-def _require_installed(server_dir: Path, repository: Path) -> None:
-    """Raise EmbeddedServerNotStarted where Triton or the file of a model is missing."""
-    if not (server_dir / _BINARY).is_file():
-        raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
-    if missing := _find_unexported_models(repository):
-        raise EmbeddedServerNotStarted(f"not exported: {' '.join(missing)}; run `make setup`")
+def find_parts(repository: EstimatorRepository, models: Sequence[str] | None) -> list[str]:
+    """Find the names of the models of Triton that estimators consist of, and verify their files.
 
-
-def _find_unexported_models(repository: Path) -> list[str]:
-    """Names of models whose file is missing; ensembles have no file."""
-    configs = sorted(repository.glob("*/config.pbtxt"))
-    missing = [
-        config.parent.name
-        for config in configs
-        if 'backend: "pytorch"' in config.read_text(encoding="utf-8")
-        and not (config.parent / "1" / "model.pt").is_file()
-    ]
-    return missing if configs else [f"any model in {repository}"]
+    Args and raises: as `run_triton`.
+    """
+    if models is None:
+        models = sorted({each.name for each in repository.list_ids()})
+    chosen = [repository.resolve(EstimatorChoice.parse(each)) for each in models]
+    manifests = [repository.read_manifest(each) for each in chosen]
+    for manifest in manifests:
+        FileVerifier(repository).verify(manifest)
+    if not manifests:
+        raise ModelsMissing(f"{repository.folder} holds no models: run `make export`")
+    return [each.id.part_name(slot.name) for each in manifests for slot in each.served_slots]
 
 
 def build_triton_environment(server_dir: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ decides a status.
     │   ├── MethodNotAllowed          method not allowed on the path
     │   ├── UpgradeRequired           path for WebSockets only
     │   ├── JobUnknown                unknown job
+    │   ├── ModelUnknown              model that is not served
     │   ├── ResultNotReady            job not finished
     │   ├── ResultFormatUnknown       unknown result format
     │   ├── IdempotencyKeyReused      key used with a different request before
@@ -68,6 +69,8 @@ decides a status.
         ├── DecoderStalled            decode process without progress
         ├── FaceModelsMissing         face models not installed
         ├── ModelsMissing             no exported models
+        ├── ModelNotServed            version of a model not served, or no longer
+        ├── ModelChanged              served model other than its manifest names
         ├── EmbeddedServerNotStarted  server of the embedded stack did not start
         ├── OutputNotWritable         output file of a command cannot be written
         ├── EmbeddedServerStopped     server of the embedded stack stopped
@@ -114,6 +117,7 @@ from service.errors.requests import (
     JobUnknown,
     MediaTypeUnsupported,
     MethodNotAllowed,
+    ModelUnknown,
     OriginRefused,
     QuotaExceeded,
     RateExceeded,
@@ -150,6 +154,8 @@ from service.errors.services import (
     InferenceFailed,
     InferenceUnavailable,
     InternalError,
+    ModelChanged,
+    ModelNotServed,
     ModelsMissing,
     OutputNotWritable,
     QueueFull,
@@ -206,6 +212,9 @@ __all__ = [
     "MediaStreamUnknown",
     "MediaTypeUnsupported",
     "MethodNotAllowed",
+    "ModelChanged",
+    "ModelNotServed",
+    "ModelUnknown",
     "ModelsMissing",
     "OriginRefused",
     "OutputNotWritable",

@@ -189,6 +189,14 @@ class JobUnknown(RequestError):
     grpc_status = "NOT_FOUND"
 
 
+class ModelUnknown(RequestError):
+    """No model of this name is served."""
+
+    code = "model_unknown"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+
+
 class ResultNotReady(RequestError):
     """The job has not finished yet."""
 

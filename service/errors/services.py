@@ -107,6 +107,20 @@ class ModelsMissing(ServiceError):
     retryable = False
 
 
+class ModelNotServed(ServiceError):
+    """The version of the model is not served, or no longer."""
+
+    code = "model_not_served"
+    retryable = False
+
+
+class ModelChanged(ServiceError):
+    """What is served is not what the model's manifest names."""
+
+    code = "model_changed"
+    retryable = False
+
+
 class EmbeddedServerNotStarted(ServiceError):
     """A server of the embedded stack did not start."""
 

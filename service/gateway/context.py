@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,6 +14,7 @@ from service.domain.ports import BlobStore
 from service.gateway.lifecycle import ShutdownState, SubscriberLimiter, drive_shutdown
 from service.gateway.storage_quota import PendingUploads
 from service.jobs.queue.job_queue import JobQueue
+from service.pipeline.estimators import EstimatorCatalog
 from service.settings import Settings
 from service.streaming.config import StreamRequest
 from service.streaming.events import StreamEvent
@@ -43,7 +44,7 @@ class GatewayContext:
     store: BlobStore
     job_queue: JobQueue
     streams: StreamService
-    is_inference_ready: Callable[[], Awaitable[bool]]
+    estimators: EstimatorCatalog
     metrics: Metrics
     audit_log: AuditLog = field(default_factory=AuditLog)
     pending_uploads: PendingUploads = field(default_factory=PendingUploads)

@@ -32,7 +32,7 @@ async def probe_dependencies(
 ) -> dict[str, DependencyStatus]:
     """Probe these dependencies concurrently; one that fails or is slow is `away`."""
     probes: dict[str, Callable[[], Awaitable[bool]]] = {
-        "triton": gateway.is_inference_ready,
+        "triton": gateway.estimators.is_ready,
         "redis": gateway.job_queue.is_ready,
         "store": gateway.store.is_ready,
     }

@@ -64,6 +64,7 @@ _OVERLOAD_POLICIES: Final = {
 _STD_MEANINGS: Final = {
     StdMeaning.CALIBRATED: wire.STD_MEANING_CALIBRATED,
     StdMeaning.DISAGREEMENT: wire.STD_MEANING_DISAGREEMENT,
+    StdMeaning.PUBLISHED_ERROR: wire.STD_MEANING_PUBLISHED_ERROR,
 }
 _DROP_REASONS: Final = {
     DropReason.OVERLOAD: wire.DROP_REASON_OVERLOAD,
@@ -171,8 +172,8 @@ def _(event: StreamOpened) -> wire.StreamingAnnotateResponse:
         ),
         send_from=_position_to_proto(event.send_from),
         next_final_index=event.next_final_index,
-        weights_sha256=event.weights_sha256,
-        std_meaning=_STD_MEANINGS[event.std_meaning],
+        weights_sha256=event.manifest.weights_sha256,
+        std_meaning=_STD_MEANINGS[event.manifest.uncertainty.meaning],
     )
     return wire.StreamingAnnotateResponse(config_ack=accepted)
 

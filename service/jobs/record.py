@@ -37,6 +37,7 @@ class JobState(StrEnum):
 class JobRecord:
     """Record of one job. Times are seconds since the epoch.
 
+    model: NAME@VERSION of the estimator; None: recorded before there was a choice.
     owner: id of the API key that submitted it.
     client_id: address that submitted it without a key, by which work is shared.
     attempt: number of the latest attempt: the fencing token.
@@ -58,6 +59,7 @@ class JobRecord:
     faces: FaceSelection = FaceSelection.PRIMARY
     video_stream: int | None = None
     audio_stream: int | None = None
+    model: str | None = None
     owner: str = ANONYMOUS.owner
     client_id: str | None = None
     priority: Priority = Priority.BULK

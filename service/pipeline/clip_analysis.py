@@ -30,8 +30,9 @@ from service.domain.clip import (
 )
 from service.domain.media import Flag
 from service.domain.options import AnalysisOptions
-from service.domain.ports import ClipExtractor, Inference
-from service.pipeline.estimation import EstimationParameters, Estimator
+from service.domain.ports import ClipExtractor
+from service.pipeline.estimation import Estimator
+from service.pipeline.estimators import ServedEstimator
 from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -43,8 +44,7 @@ async def analyse(
     options: AnalysisOptions,
     *,
     extractor: ClipExtractor,
-    inference: Inference,
-    parameters: EstimationParameters,
+    estimator: ServedEstimator,
     metrics: Metrics,
 ) -> AsyncGenerator[AnalysisEvent]:
     """Analyse a clip.
@@ -53,7 +53,7 @@ async def analyse(
         order within their track, and AnalysisProgress; TrackDropped at any time; AnalysisClosed.
     Raises: ClipError: the clip is at fault; ServiceError: a part of the service is.
     """
-    analysis = _ClipAnalysis(inference=inference, parameters=parameters, metrics=metrics)
+    analysis = _ClipAnalysis(estimator, metrics=metrics)
     async with extractor(clip, options) as extracts, aclosing(analysis.run(extracts)) as events:
         async for event in events:
             yield event
@@ -71,12 +71,12 @@ class _EmbeddedChunk:
 class _ClipAnalysis:
     """State of one analysis: its estimator, and the frames done so far."""
 
-    def __init__(
-        self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
-    ) -> None:
+    def __init__(self, estimator: ServedEstimator, *, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._chunks_in_flight = parameters.chunks_in_flight
-        self._estimator = Estimator(inference=inference, parameters=parameters, metrics=metrics)
+        self._chunks_in_flight = estimator.parameters.chunks_in_flight
+        self._estimator = Estimator(
+            inference=estimator.inference, parameters=estimator.parameters, metrics=metrics
+        )
         self._expected_frames: int | None = None
         self._done_frames = 0
 

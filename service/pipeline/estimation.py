@@ -16,12 +16,13 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import Frame, TimelinePoint, TrackDropped
+from service.domain.estimator import EstimatorManifest
 from service.domain.model_signatures import TARGETS
 from service.domain.ports import Inference
 from service.domain.track_manager import FusionRequests, TrackManager
 from service.domain.uncertainty import UNCALIBRATED, UncertaintyModel
 from service.domain.windows import FusionOutput, Window
-from service.pipeline.provenance import read_uncertainty
+from service.pipeline.provenance import find_smoothing_seconds
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -39,13 +40,16 @@ class EstimationParameters:
     chunks_in_flight: int = 3
 
     @staticmethod
-    def from_settings(settings: Settings) -> EstimationParameters:
-        """Read the parameters of this service's settings. Raises: ModelsMissing."""
+    def from_manifest(manifest: EstimatorManifest, settings: Settings) -> EstimationParameters:
+        """Return the parameters of an estimator in this service."""
+        # Only the mesh's score is what the calibration was fitted with.
+        ignores_scores = settings.yunet_file is not None
+        uncertainty = manifest.uncertainty
         return EstimationParameters(
             window_frames=settings.window_frames,
             hop_frames=settings.hop_frames,
-            smoothing_seconds=settings.smoothing_seconds,
-            uncertainty=read_uncertainty(settings),
+            smoothing_seconds=find_smoothing_seconds(manifest, settings),
+            uncertainty=uncertainty.ignore_scores() if ignores_scores else uncertainty,
             chunks_in_flight=settings.chunks_in_flight,
         )
 

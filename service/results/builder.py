@@ -24,10 +24,10 @@ from service.domain.clip import (
     TimelinePoint,
     TrackDropped,
 )
+from service.domain.estimator import EstimatorManifest
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
 from service.domain.uncertainty import StdMeaning
-from service.domain.weight_flags import find_weight_flags
 from service.errors import InternalError
 
 SCHEMA: Final = "circumplex.result.v1"
@@ -48,8 +48,12 @@ class ResultBuilder:
     """Collects the events of one analysis into an AnalysisResult."""
 
     def __init__(
-        self, provenance: Mapping[str, Any], faces: FaceSelection = FaceSelection.PRIMARY
+        self,
+        manifest: EstimatorManifest,
+        provenance: Mapping[str, Any],
+        faces: FaceSelection = FaceSelection.PRIMARY,
     ) -> None:
+        self._manifest = manifest
         self._provenance = provenance
         self._faces = faces
         self._media: MediaInfo | None = None
@@ -88,8 +92,9 @@ class ResultBuilder:
         return AnalysisResult(
             media=self._media,
             anomalies=self._closed.anomalies,
+            manifest=self._manifest,
             provenance=self._provenance,
-            flags=tuple(sorted({*self._closed.flags, *find_weight_flags(self._provenance)})),
+            flags=tuple(sorted({*self._closed.flags, *self._manifest.flags})),
             faces=self._faces,
             frames=frames,
             track=primary,
@@ -227,6 +232,7 @@ class AnalysisResult:
 
     media: MediaInfo
     anomalies: Anomalies
+    manifest: EstimatorManifest
     provenance: Mapping[str, Any]
     flags: tuple[Flag, ...]
     faces: FaceSelection
@@ -236,9 +242,8 @@ class AnalysisResult:
 
     @property
     def std_meaning(self) -> StdMeaning:
-        """Meaning of the standard deviations, as the provenance of the weights has it."""
-        calibration: Mapping[str, Any] = self.provenance.get("calibration", {})
-        return StdMeaning(calibration.get("meaning", StdMeaning.DISAGREEMENT))
+        """Meaning of the standard deviations."""
+        return self.manifest.uncertainty.meaning
 
 
 def compute_relative_boxes(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from service.settings.analysis import Analysis, Decoding, FaceTracking
+from service.settings.analysis import YARDSTICK, Analysis, Decoding, FaceTracking
 from service.settings.limits import ClientLimits, Streaming
 from service.settings.network import AccessControl, EmbeddedPorts, Network
 from service.settings.processes import JobLifecycle, Telemetry
 from service.settings.storage import BlobStorage, Directories
+
+__all__ = ["YARDSTICK", "Settings"]
 
 
 class Settings(

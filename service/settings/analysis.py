@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from service.settings.base import SettingsGroup
+
+YARDSTICK: Final = "mini"
+"""Model whose numbers can be checked: it has learnt from a synthetic world with known truth."""
+_MODEL: Final = r"[a-z][a-z0-9_-]*(@[1-9][0-9]*)?"
 
 
 class Decoding(SettingsGroup):
@@ -98,12 +102,23 @@ class Analysis(SettingsGroup):
         le=3000,
         description="Frames between the starts of consecutive windows, at most window_frames.",
     )
-    smoothing_seconds: float = Field(
-        default=0.2,
+    smoothing_seconds: float | None = Field(
+        default=None,
         ge=0,
         le=10,
         description="Standard deviation of the Gaussian that smooths the estimates, seconds; "
-        "0: no smoothing.",
+        "0: no smoothing; unset: the model's own.",
+    )
+    models: str = Field(
+        default="expression",
+        pattern=rf"^{_MODEL}([ ,]+{_MODEL})*$",
+        description="Names of the models that are served, separated by commas; they are exported "
+        "in model_repository. NAME@VERSION pins a version; NAME is its current one.",
+    )
+    default_model: str = Field(
+        default="",
+        pattern=rf"^({_MODEL})?$",
+        description="Model of jobs and streams that choose none; unset: the first of `models`.",
     )
 
     triton_timeout_seconds: float = Field(
@@ -120,6 +135,27 @@ class Analysis(SettingsGroup):
         le=32,
         description="Maximum number of chunks of one clip in flight to the backbones.",
     )
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The models that are served, each NAME or NAME@VERSION, in order."""
+        return tuple(dict.fromkeys(self.models.replace(",", " ").split()))
+
+    @property
+    def chosen_model(self) -> str:
+        """The model of jobs and streams that choose none."""
+        return self.default_model or self.served_models[0]
+
+    def serving_only(self, model: str) -> Self:
+        """Return settings with one model alone, NAME or NAME@VERSION."""
+        return self.model_copy(update={"models": model, "default_model": ""})
+
+    @model_validator(mode="after")
+    def _check_default_model(self) -> Self:
+        names = {each.partition("@")[0] for each in self.served_models}
+        if self.default_model and self.default_model.partition("@")[0] not in names:
+            raise ValueError("default_model must be one of models")
+        return self
 
     @model_validator(mode="after")
     def _check_hop(self) -> Self:

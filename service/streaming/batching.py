@@ -149,6 +149,11 @@ class BatchedInference:
         )
         self._streams = 0
 
+    @property
+    def has_streams(self) -> bool:
+        """True while a stream is active."""
+        return self._streams > 0
+
     @contextmanager
     def active_stream(self) -> Generator[None]:
         """Count one more stream while the context lasts."""
@@ -179,10 +184,6 @@ class BatchedInference:
     ) -> MeanAndSpread:
         """See Inference.fuse_live."""
         return await self._context_batcher.submit((visual, audio, mask))
-
-    async def is_ready(self) -> bool:
-        """See Inference.is_ready."""
-        return await self._inference.is_ready()
 
     def _adjust_stream_count(self, change: int) -> None:
         self._streams += change

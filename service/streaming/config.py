@@ -36,9 +36,14 @@ class OverloadPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSessionConfig:
-    """Options of one stream, its first request. resume_token: empty for a new stream."""
+    """Options of one stream, its first request.
+
+    model: NAME or NAME@VERSION; None: the service's default, or that of the stream resumed.
+    resume_token: empty for a new stream.
+    """
 
     media: StreamMedia
+    model: str | None = None
     faces: FaceSelection = FaceSelection.PRIMARY
     overload_policy: OverloadPolicy = OverloadPolicy.BLOCK
     final_results_only: bool = False

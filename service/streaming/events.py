@@ -8,13 +8,12 @@ Each transport converts them to the messages of its contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from service.domain.clip import Estimate, FaceBox
+from service.domain.estimator import EstimatorManifest
 from service.domain.media import Flag
-from service.domain.uncertainty import StdMeaning
 
 
 class DropReason(StrEnum):
@@ -51,14 +50,14 @@ class StreamOpened:
     """First event of a stream, new or resumed.
 
     send_from: where the client goes on sending. next_final_index: index of the next final result.
+    manifest: of the estimator, which the stream keeps to its end.
     """
 
     stream_id: str
     limits: SessionLimits
     send_from: MediaPosition
     next_final_index: int
-    weights_sha256: Mapping[str, str]
-    std_meaning: StdMeaning = StdMeaning.DISAGREEMENT
+    manifest: EstimatorManifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

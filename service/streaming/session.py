@@ -21,7 +21,7 @@ from typing import Final
 
 from service.domain.clip import ClipClosed, Frame
 from service.domain.media import Flag
-from service.domain.ports import Inference, StreamExtraction
+from service.domain.ports import StreamExtraction
 from service.domain.stream import (
     AudioExtracted,
     FramesExtracted,
@@ -30,6 +30,7 @@ from service.domain.stream import (
     StreamFrame,
 )
 from service.errors import CircumplexError, GatewayDraining, InternalError, StreamSuperseded
+from service.pipeline.estimators import ServedEstimator
 from service.settings import Settings
 from service.streaming.config import StreamRequest, StreamSessionConfig
 from service.streaming.events import (
@@ -68,17 +69,16 @@ class Session:
         config: StreamSessionConfig,
         *,
         extraction: StreamExtraction,
-        inference: Inference,
+        estimator: ServedEstimator,
         checkpoint_writer: CheckpointWriter,
         pacer: ResultPacer,
-        weight_flags: frozenset[Flag],
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self.resume_point = resume_point
         self.response_queue = ResponseQueue(settings.stream_unread_results)
         self._settings = settings
-        self._weight_flags = weight_flags
+        self._weight_flags = estimator.flags
         self._metrics = metrics
         self._extraction = extraction
         self._credits = FrameCredits(FRAMES_IN_FLIGHT)
@@ -100,7 +100,8 @@ class Session:
         )
         self._stages = StagePipeline(
             config,
-            inference=inference,
+            inference=estimator.inference,
+            parameters=estimator.parameters,
             settings=settings,
             metrics=metrics,
             frame_credits=self._credits,

@@ -7,20 +7,18 @@ import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Callable,
     Generator,
     Iterator,
-    Mapping,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
 from service.domain.caller import Caller
-from service.domain.media import Flag
-from service.domain.ports import Inference, StreamExtraction, StreamExtractor
-from service.errors import GatewayDraining, InferenceUnavailable, StreamIdle, StreamOutOfOrder
-from service.pipeline.provenance import read_uncertainty
+from service.domain.estimator import EstimatorId
+from service.domain.ports import StreamExtraction, StreamExtractor
+from service.errors import GatewayDraining, ResumeTokenInvalid, StreamIdle, StreamOutOfOrder
+from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
 from service.settings import Settings
 from service.streaming.admission import AdmissionControl, LatencyTracker
 from service.streaming.batching import BatchedInference
@@ -56,18 +54,16 @@ class StreamManager:
         *,
         settings: Settings,
         extractor: StreamExtractor,
-        inference: Inference,
-        weights: Callable[[], Mapping[str, str]],
-        weight_flags: Callable[[], frozenset[Flag]] = frozenset,
+        estimators: EstimatorCatalog,
         checkpoint_store: CheckpointStore,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._extractor = extractor
-        self._inference = BatchedInference(inference)
+        self._estimators = estimators
+        self._batched: dict[EstimatorId, BatchedInference] = {}
+        """Of the estimators that streams use now."""
         self._pacer = ResultPacer()
-        self._weights = weights
-        self._weight_flags = weight_flags
         self._checkpoint_store = checkpoint_store
         self._metrics = metrics
         self._admission = AdmissionControl(settings, metrics)
@@ -88,12 +84,13 @@ class StreamManager:
         if self._is_draining:
             raise GatewayDraining()
         config = await self._read_config(requests)
-        resume_point = await self._claim(config, caller)
+        estimator = await self._open_estimator(config)
+        resume_point = await self._claim(config, estimator, caller)
         if isinstance(resume_point, CompletedStream):
-            for event in self._replay_completed(resume_point):
+            for event in self._replay_completed(resume_point, estimator):
                 yield event
             return
-        session = self._run_session(resume_point, config, requests, caller.client_id)
+        session = self._run_session(resume_point, config, estimator, requests, caller.client_id)
         async with aclosing(session) as events:
             async for event in events:
                 yield event
@@ -108,26 +105,26 @@ class StreamManager:
         self,
         resume_point: ResumePoint,
         config: StreamSessionConfig,
+        estimator: ServedEstimator,
         requests: AsyncIterator[StreamRequest],
         client_id: str,
     ) -> AsyncGenerator[StreamEvent]:
         with (
             self._claim_registered(resume_point.claim),
             self._admission.admit(client_id),
-            self._inference.active_stream(),
+            self._share_batches(estimator) as batched,
         ):
-            if not await self._inference.is_ready():
-                raise InferenceUnavailable("The models are unavailable or not warm")
             if resume_point.checkpoint is None:
                 await self._checkpoint_store.register(resume_point.claim)
-            async with self._open_session(resume_point, config, requests) as session:
+            async with self._open_session(resume_point, config, batched, requests) as session:
                 log.info(
-                    "stream of %s: %s from frame %d",
+                    "stream of %s by %s: %s from frame %d",
                     resume_point.claim.owner,
+                    estimator.id,
                     type(config.media).__name__,
                     resume_point.next_final_index,
                 )
-                yield self._make_opened(resume_point)
+                yield self._make_opened(resume_point, estimator)
                 for event in resume_point.undelivered:
                     yield event
                 async with aclosing(self._take_events(session)) as events:
@@ -156,8 +153,33 @@ class StreamManager:
         check_stream_config(first, self._settings)
         return first
 
+    async def _open_estimator(self, config: StreamSessionConfig) -> ServedEstimator:
+        """Open the estimator that the config chooses, or that of the stream to be resumed.
+
+        Raises: ResumeTokenInvalid: the config chooses another one; StreamExpired; as
+            `EstimatorCatalog.choose` and `open`.
+        """
+        if not config.resume_token:
+            return await self._estimators.open(self._estimators.choose(config.model))
+        token = parse_resume_token(config.resume_token)
+        model = EstimatorId.parse(await self._checkpoint_store.read_model(token.stream_id))
+        if config.model not in (None, model.name, str(model)):
+            raise ResumeTokenInvalid(f"The stream to be resumed is annotated by {model}")
+        return await self._estimators.open(model)
+
+    @contextmanager
+    def _share_batches(self, estimator: ServedEstimator) -> Generator[ServedEstimator]:
+        """Yield the estimator with its calls batched over all streams that use it."""
+        batched = self._batched.setdefault(estimator.id, BatchedInference(estimator.inference))
+        try:
+            with batched.active_stream():
+                yield replace(estimator, inference=batched)
+        finally:
+            if not batched.has_streams:
+                self._batched.pop(estimator.id, None)
+
     async def _claim(
-        self, config: StreamSessionConfig, caller: Caller
+        self, config: StreamSessionConfig, estimator: ServedEstimator, caller: Caller
     ) -> ResumePoint | CompletedStream:
         """Claim a new stream, or the one that the config's token names.
 
@@ -167,8 +189,11 @@ class StreamManager:
         claim = StreamClaim(
             stream_id=new_stream_id() if token is None else token.stream_id,
             owner=caller.owner,
+            model=str(estimator.id),
             client_config_key=client_config_key(config),
-            server_config_hash=server_config_hash(self._settings, self._weights()),
+            server_config_hash=server_config_hash(
+                self._settings, estimator.parameters, estimator.manifest.weights_sha256
+            ),
         )
         if token is None:
             return ResumePoint(claim=claim)
@@ -204,12 +229,13 @@ class StreamManager:
         self,
         resume_point: ResumePoint,
         config: StreamSessionConfig,
+        estimator: ServedEstimator,
         requests: AsyncIterator[StreamRequest],
     ) -> AsyncGenerator[Session]:
         snapshot = None if resume_point.checkpoint is None else resume_point.checkpoint.snapshot
         state = None if snapshot is None else snapshot.state
         async with self._extractor(config.media, state) as extraction:
-            session = self._create_session(resume_point, config, extraction)
+            session = self._create_session(resume_point, config, estimator, extraction)
             task = asyncio.create_task(session.run(requests), name="stream")
             self._sessions.add(session)
             if self._is_draining:
@@ -227,6 +253,7 @@ class StreamManager:
         self,
         resume_point: ResumePoint,
         config: StreamSessionConfig,
+        estimator: ServedEstimator,
         extraction: StreamExtraction,
     ) -> Session:
         checkpoint_writer = CheckpointWriter(
@@ -239,21 +266,24 @@ class StreamManager:
             resume_point,
             config,
             extraction=extraction,
-            inference=self._inference,
+            estimator=estimator,
             checkpoint_writer=checkpoint_writer,
             pacer=self._pacer,
-            weight_flags=self._weight_flags(),
             settings=self._settings,
             metrics=self._metrics,
         )
 
-    def _replay_completed(self, completed: CompletedStream) -> Iterator[StreamEvent]:
+    def _replay_completed(
+        self, completed: CompletedStream, estimator: ServedEstimator
+    ) -> Iterator[StreamEvent]:
         """Yield the undelivered events of a stream that ended after its client was disconnected."""
-        yield self._make_opened(completed)
+        yield self._make_opened(completed, estimator)
         yield from completed.undelivered
         yield completed.final_checkpoint.summary
 
-    def _make_opened(self, resume_point: ResumePoint | CompletedStream) -> StreamOpened:
+    def _make_opened(
+        self, resume_point: ResumePoint | CompletedStream, estimator: ServedEstimator
+    ) -> StreamOpened:
         settings = self._settings
         limits = SessionLimits(
             message_bytes=settings.max_stream_message_bytes,
@@ -268,8 +298,7 @@ class StreamManager:
             limits=limits,
             send_from=resume_point.send_from,
             next_final_index=resume_point.next_final_index,
-            weights_sha256=self._weights(),
-            std_meaning=read_uncertainty(settings).meaning,
+            manifest=estimator.manifest,
         )
 
     def _observe_latency(self, queued: QueuedEvent, latency: LatencyTracker) -> None:

@@ -12,7 +12,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain.clip import EXTRACTION_STAGES
-from service.domain.model_signatures import SERVED_MODELS
 from service.errors import ClipError
 
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -127,7 +126,7 @@ class Metrics:
         self.triton_request_duration_seconds = Histogram(
             "circumplex_triton_request_duration_seconds",
             "Duration of one inference request to Triton, as seen by the client.",
-            ("model",),
+            ("model", "slot"),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
@@ -228,8 +227,6 @@ class Metrics:
             self.websockets_closed_total.labels(code)
         for stage in STAGES:
             self.stage_duration_seconds.labels(stage)
-        for model in SERVED_MODELS:
-            self.triton_request_duration_seconds.labels(model.name)
         for kind in RESULT_KINDS:
             self.stream_frame_latency_seconds.labels(kind)
         for quantile in STREAM_QUANTILES:

@@ -1,4 +1,4 @@
-"""Triton client: the served models as functions of arrays."""
+"""Triton client: the models of each estimator as functions of arrays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tritonclient.grpc import InferInput, KeepAliveOptions
 from tritonclient.grpc.aio import InferenceServerClient
 
 from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
+from service.domain.estimator import EstimatorManifest
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     CROP_BYTES,
@@ -23,7 +24,6 @@ from service.domain.model_signatures import (
     LIVE_VISUAL_BACKBONE,
     LOG_MEL,
     MAX_LIVE_CROPS,
-    SERVED_MODELS,
     VISUAL_BACKBONE,
     VOICE_FEATURES,
     ModelSignature,
@@ -58,12 +58,12 @@ _KEEPALIVE: Final = KeepAliveOptions(keepalive_time_ms=310_000, keepalive_timeou
 
 
 @asynccontextmanager
-async def connect_triton(settings: Settings, metrics: Metrics) -> AsyncGenerator[TritonInference]:
+async def connect_triton(settings: Settings, metrics: Metrics) -> AsyncGenerator[TritonConnection]:
     """Open the client of a process; no I/O before the first call."""
     async with InferenceServerClient(
         settings.triton_url, keepalive_options=_KEEPALIVE, channel_args=_CHANNEL_OPTIONS
     ) as client:
-        inference = TritonInference(
+        connection = TritonConnection(
             client,
             model_client=ModelClient(
                 client, timeout_seconds=settings.triton_timeout_seconds, metrics=metrics
@@ -72,9 +72,9 @@ async def connect_triton(settings: Settings, metrics: Metrics) -> AsyncGenerator
             requires_shared_memory=settings.triton_shared_memory == "on",
         )
         try:
-            yield inference
+            yield connection
         finally:
-            await inference.close()
+            await connection.close()
 
 
 def _create_crop_memory(
@@ -93,8 +93,8 @@ def _create_crop_memory(
     )
 
 
-class TritonInference:
-    """Implements the Inference port with one Triton server."""
+class TritonConnection:
+    """Connection to one Triton server; implements the catalog's InferenceServer."""
 
     def __init__(
         self,
@@ -105,10 +105,67 @@ class TritonInference:
         requires_shared_memory: bool,
     ) -> None:
         self._client = client
-        self._model_client = model_client
+        self.model_client = model_client
         self._crop_memory = crop_memory
         self._requires_shared_memory = requires_shared_memory
         self._paused_until = 0.0
+
+    @property
+    def crop_memory(self) -> SharedCropMemory | None:
+        """The shared memory of crops, where it can be used now."""
+        return self._crop_memory if time.monotonic() >= self._paused_until else None
+
+    def select(self, manifest: EstimatorManifest) -> TritonInference:
+        """Return the models of one estimator."""
+        return TritonInference(self, manifest)
+
+    async def find_unready(self, manifest: EstimatorManifest) -> list[str]:
+        """Return the names of an estimator's models that are not loaded and warm.
+
+        Raises: InferenceUnavailable: Triton is unreachable or ends.
+        """
+        names = [manifest.id.part_name(slot.name) for slot in manifest.served_slots]
+        with triton_errors_translated():
+            ready = await asyncio.gather(
+                *(
+                    self._client.is_model_ready(name, client_timeout=_READY_TIMEOUT_SECONDS)
+                    for name in names
+                )
+            )
+        return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
+
+    def disable_shared_memory(self, error: SharedMemoryUnavailable) -> None:
+        """Fall back to gRPC: containers on one loopback may not share memory."""
+        if self._requires_shared_memory:
+            raise InferenceFailed(f"Shared memory is not shared: {error}") from error
+        if self._crop_memory is not None:
+            _log.warning("shared memory is unavailable, crops are sent over gRPC: %s", error)
+        self._crop_memory = None
+
+    def pause_shared_memory(self, error: SharedMemoryFull) -> None:
+        """Fall back to gRPC for a time. Raises: InferenceUnavailable: shared memory is required."""
+        if self._requires_shared_memory:
+            raise InferenceUnavailable(f"Shared memory is full: {error}") from error
+        self.model_client.metrics.shared_memory_full_total.inc()
+        if self._paused_until < time.monotonic():
+            _log.warning("shared memory is full, crops are sent over gRPC: %s", error)
+        self._paused_until = time.monotonic() + FULL_PAUSE_SECONDS
+
+    async def close(self) -> None:
+        """Wait for running requests, then release the shared memory."""
+        await self.model_client.drain()
+        if self._crop_memory is not None:
+            await self._crop_memory.close()
+
+
+class TritonInference:
+    """Implements the Inference port with the models of one estimator."""
+
+    def __init__(self, connection: TritonConnection, manifest: EstimatorManifest) -> None:
+        self._connection = connection
+        self._model_client = connection.model_client
+        self._estimator = manifest.id
+        self._has_voice = manifest.has_voice
 
     async def embed_faces(self, crops: UInt8Array) -> Float32Array:
         """Embed (N, 3, 112, 112) uint8 crops to (N, 512); few crops use the streams' own model."""
@@ -117,31 +174,33 @@ class TritonInference:
         if len(crops) <= MAX_LIVE_CROPS:
             # Shared memory would cost as much, 1.2 ms of a core; of 32 crops 1.5, and gRPC 5.
             return await self._embed_over_grpc(LIVE_VISUAL_BACKBONE, crops)
-        memory = self._crop_memory if time.monotonic() >= self._paused_until else None
+        memory = self._connection.crop_memory
         if memory is not None and (number := memory.claim(crops)) is not None:
             try:
                 return await self._model_client.run_uncancelled(
                     self._embed_over_shared_memory(memory, number, crops)
                 )
             except SharedMemoryUnavailable as error:
-                self._disable_shared_memory(error)
+                self._connection.disable_shared_memory(error)
             except SharedMemoryFull as error:
-                self._pause_shared_memory(error)
+                self._connection.pause_shared_memory(error)
         return await self._embed_over_grpc(VISUAL_BACKBONE, crops)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
-        """Embed (S,) samples at 16 kHz to (T, 128), by patch starts (T,) in 10 ms hops."""
-        if not len(patch_starts):
-            return np.zeros((0, VOICE_FEATURES), np.float32)
+        """Embed (S,) samples at 16 kHz to (T, 128), by patch starts (T,) in 10 ms hops.
+
+        Zeros where the estimator does not use the voice.
+        """
+        if not len(patch_starts) or not self._has_voice:
+            return np.zeros((len(patch_starts), VOICE_FEATURES), np.float32)
         return await self._model_client.run_uncancelled(self._embed_patches(waveform, patch_starts))
 
     async def fuse(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
     ) -> tuple[Float32Array, Float32Array]:
         """Fuse (T, 512), (T, 128), (T,) to the folds' mean (T, 2) and spread (T, 2)."""
-        inputs = build_inputs(FUSION, [visual, audio, mask])
         mean, spread = await self._model_client.run_uncancelled(
-            self._model_client.infer(FUSION, inputs)
+            self._infer(FUSION, build_inputs(FUSION, [visual, audio, mask]))
         )
         return mean, spread
 
@@ -152,65 +211,24 @@ class TritonInference:
 
         Returns: the folds' mean (B, T, 2) and spread (B, T, 2).
         """
-        inputs = build_inputs(LIVE_FUSION, [visual, audio, mask])
         mean, spread = await self._model_client.run_uncancelled(
-            self._model_client.infer(LIVE_FUSION, inputs)
+            self._infer(LIVE_FUSION, build_inputs(LIVE_FUSION, [visual, audio, mask]))
         )
         return mean, spread
 
-    async def is_ready(self) -> bool:
-        """Check whether every model is loaded and warm; False where Triton is unreachable."""
-        try:
-            with triton_errors_translated():
-                ready = await asyncio.gather(
-                    *(
-                        self._client.is_model_ready(
-                            model.name, client_timeout=_READY_TIMEOUT_SECONDS
-                        )
-                        for model in SERVED_MODELS
-                    )
-                )
-        except (InferenceUnavailable, InferenceFailed):
-            return False
-        return all(ready)
-
-    async def close(self) -> None:
-        """Wait for running requests, then release the shared memory."""
-        await self._model_client.drain()
-        if self._crop_memory is not None:
-            await self._crop_memory.close()
-
-    def _disable_shared_memory(self, error: SharedMemoryUnavailable) -> None:
-        """Fall back to gRPC: containers on one loopback may not share memory."""
-        if self._requires_shared_memory:
-            raise InferenceFailed(f"Shared memory is not shared: {error}") from error
-        if self._crop_memory is not None:
-            _log.warning("shared memory is unavailable, crops are sent over gRPC: %s", error)
-        self._crop_memory = None
-
-    def _pause_shared_memory(self, error: SharedMemoryFull) -> None:
-        """Fall back to gRPC for a time. Raises: InferenceUnavailable: shared memory is required."""
-        if self._requires_shared_memory:
-            raise InferenceUnavailable(f"Shared memory is full: {error}") from error
-        self._model_client.metrics.shared_memory_full_total.inc()
-        if self._paused_until < time.monotonic():
-            _log.warning("shared memory is full, crops are sent over gRPC: %s", error)
-        self._paused_until = time.monotonic() + FULL_PAUSE_SECONDS
+    async def _infer(self, slot: ModelSignature, inputs: list[InferInput]) -> list[Float32Array]:
+        return await self._model_client.infer(self._estimator, slot, inputs)
 
     async def _embed_patches(
         self, waveform: Float32Array, patch_starts: Int64Array
     ) -> Float32Array:
-        (patches,) = await self._model_client.infer(
-            LOG_MEL, build_inputs(LOG_MEL, [waveform, patch_starts])
-        )
-        (voice,) = await self._model_client.infer(
-            AUDIO_BACKBONE, build_inputs(AUDIO_BACKBONE, [patches])
-        )
+        (patches,) = await self._infer(LOG_MEL, build_inputs(LOG_MEL, [waveform, patch_starts]))
+        (voice,) = await self._infer(AUDIO_BACKBONE, build_inputs(AUDIO_BACKBONE, [patches]))
         return voice
 
-    async def _embed_over_grpc(self, model: ModelSignature, crops: UInt8Array) -> Float32Array:
-        inputs = build_inputs(model, [crops])
-        (faces,) = await self._model_client.run_uncancelled(self._model_client.infer(model, inputs))
+    async def _embed_over_grpc(self, slot: ModelSignature, crops: UInt8Array) -> Float32Array:
+        inputs = build_inputs(slot, [crops])
+        (faces,) = await self._model_client.run_uncancelled(self._infer(slot, inputs))
         return faces
 
     async def _embed_over_shared_memory(
@@ -232,5 +250,5 @@ class TritonInference:
         (tensor,) = VISUAL_BACKBONE.inputs
         model_input = InferInput(tensor.name, crops.shape, tensor.data_type)
         model_input.set_shared_memory(region, crops.nbytes, offset_bytes)
-        (faces,) = await self._model_client.infer(VISUAL_BACKBONE, [model_input])
+        (faces,) = await self._infer(VISUAL_BACKBONE, [model_input])
         return faces

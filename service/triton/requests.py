@@ -25,6 +25,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.estimator import EstimatorId
 from service.domain.model_signatures import ModelSignature
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.telemetry.metrics import Metrics
@@ -64,19 +65,22 @@ class ModelClient:
         self.metrics = metrics
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def infer(self, model: ModelSignature, inputs: list[InferInput]) -> list[Float32Array]:
-        """Run a model; returns its outputs in the signature's order."""
+    async def infer(
+        self, estimator: EstimatorId, slot: ModelSignature, inputs: list[InferInput]
+    ) -> list[Float32Array]:
+        """Run an estimator's model; returns its outputs in the signature's order."""
         started = time.perf_counter()
         with triton_errors_translated():
             result = await self._client.infer(
-                model.name,
+                estimator.part_name(slot.name),
                 inputs,
-                outputs=[InferRequestedOutput(output.name) for output in model.outputs],
+                outputs=[InferRequestedOutput(output.name) for output in slot.outputs],
                 client_timeout=self._timeout_seconds,
             )
         seconds = time.perf_counter() - started
-        self.metrics.triton_request_duration_seconds.labels(model=model.name).observe(seconds)
-        return [_output_array(result, output.name) for output in model.outputs]
+        labels = {"model": str(estimator), "slot": slot.name}
+        self.metrics.triton_request_duration_seconds.labels(**labels).observe(seconds)
+        return [_output_array(result, output.name) for output in slot.outputs]
 
     async def run_uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """Await `work`; when the caller is cancelled, the work still runs to its end.

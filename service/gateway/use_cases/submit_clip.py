@@ -11,8 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from service.domain.caller import Caller
+from service.domain.estimator import EstimatorId
 from service.domain.options import SubmissionOptions
 from service.errors import (
+    CircumplexError,
     JobUnknown,
     QueueFull,
     QuotaExceeded,
@@ -67,6 +69,7 @@ async def submit_clip(
                 caller, gateway.settings, gateway.job_queue, gateway.store
             )
             await _check_capacity(gateway, caller, min(declared_bytes, max_bytes))
+            await gateway.estimators.accept(options.model)
         upload = await open_upload(max_bytes)
         if isinstance(reservation, PriorSubmission):
             return await _replay(gateway, options, upload, reservation)
@@ -97,7 +100,12 @@ async def _store_and_enqueue(
     job_id = new_job_id()
     size_bytes = await _store_clip(gateway, caller, job_id, upload, fingerprint)
     options = _complete_options(options, upload)
-    record = _make_record(job_id, caller, options, upload, size_bytes)
+    try:
+        estimator = await gateway.estimators.accept(options.model)
+    except CircumplexError:
+        await gateway.store.delete(clip_key(job_id))
+        raise
+    record = _make_record(job_id, caller, options, upload, size_bytes, estimator)
     digest = fingerprint.hexdigest(options)
     if reservation is not None:
         reservation = reservation.with_fingerprint(digest)
@@ -135,7 +143,12 @@ async def _store_clip(
 
 
 def _make_record(
-    job_id: str, caller: Caller, options: SubmissionOptions, upload: Upload, size_bytes: int
+    job_id: str,
+    caller: Caller,
+    options: SubmissionOptions,
+    upload: Upload,
+    size_bytes: int,
+    estimator: EstimatorId,
 ) -> JobRecord:
     return JobRecord(
         id=job_id,
@@ -149,6 +162,7 @@ def _make_record(
         faces=options.analysis.faces,
         video_stream=options.analysis.video_stream,
         audio_stream=options.analysis.audio_stream,
+        model=str(estimator),
     )
 
 

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from service.domain.clip import AnalysisEvent, AnalysisProgress
+from service.domain.estimator import EstimatorId
 from service.domain.options import AnalysisOptions
 from service.domain.ports import BlobStore
 from service.errors import (
@@ -36,6 +37,7 @@ from service.jobs.queue.leases import (
     LeaseManager,
 )
 from service.jobs.record import result_key
+from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
 from service.results.builder import AnalysisResult, ResultBuilder
 from service.results.formats import FORMATS
 from service.settings import Settings
@@ -50,18 +52,18 @@ MAX_DEFERRAL_SECONDS: Final = 64.0
 
 log = logging.getLogger(__name__)
 
-Analyse = Callable[[Path, AnalysisOptions], AsyncGenerator[AnalysisEvent]]
-"""`service.pipeline.clip_analysis.analyse`, with all arguments bound but clip and options."""
+Analyse = Callable[[Path, AnalysisOptions, ServedEstimator], AsyncGenerator[AnalysisEvent]]
+"""`service.pipeline.clip_analysis.analyse`, with the other arguments bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRunner:
-    """Claim handler of the worker; `provenance` is called once for each result."""
+    """Claim handler of the worker."""
 
     lease_manager: LeaseManager
     store: BlobStore
     analyse: Analyse
-    provenance: Callable[[], Mapping[str, Any]]
+    estimators: EstimatorCatalog
     settings: Settings
     metrics: Metrics
 
@@ -128,16 +130,23 @@ class JobRunner:
 
     async def _run_analysis(self, claim: Claim, heartbeat: Heartbeat) -> AnalysisResult:
         options = claim.record.analysis_options
-        builder = ResultBuilder(self.provenance(), options.faces)
+        estimator = await self.estimators.open(self._find_estimator(claim))
+        builder = ResultBuilder(estimator.manifest, estimator.provenance, options.faces)
         async with (
             self.store.open_file(claim.record.clip_key) as clip,
-            aclosing(self.analyse(clip, options)) as events,
+            aclosing(self.analyse(clip, options, estimator)) as events,
         ):
             async for event in events:
                 builder.add(event)
                 if isinstance(event, AnalysisProgress):
                     heartbeat.frames_done, heartbeat.frames_expected = event.done, event.expected
+        await self.estimators.open(estimator.id)  # still what the result names
         return await asyncio.to_thread(builder.build)
+
+    def _find_estimator(self, claim: Claim) -> EstimatorId:
+        """Return the version with which the job was accepted."""
+        model = claim.record.model
+        return self.estimators.choose(None) if model is None else EstimatorId.parse(model)
 
     async def _publish(self, claim: Claim, heartbeat: Heartbeat, result: AnalysisResult) -> None:
         """Write the results to the store, then end the job; deletes results on failure.

@@ -14,6 +14,7 @@ from service.domain.options import FaceSelection
 from service.domain.stream import Snapshot
 from service.domain.track_manager import TrackManager, TrackManagerSnapshot
 from service.errors import StreamExpired
+from service.pipeline.estimation import EstimationParameters
 from service.serialization import MalformedDataError, decode, encode
 from service.settings import Settings
 from service.streaming.config import StreamSessionConfig
@@ -157,12 +158,14 @@ def client_config_key(config: StreamSessionConfig) -> str:
     return json.dumps({"media": media, "faces": config.faces})
 
 
-def server_config_hash(settings: Settings, weights: Mapping[str, str]) -> str:
+def server_config_hash(
+    settings: Settings, parameters: EstimationParameters, weights: Mapping[str, str]
+) -> str:
     """Hash of all that two gateways must have in common to resume each other's streams."""
     parts = {
         "format": [FORMAT_VERSION, version("circumplex")],
         "weights": dict(weights),
-        "method": [settings.window_frames, settings.hop_frames, settings.smoothing_seconds],
+        "method": [parameters.window_frames, parameters.hop_frames, parameters.smoothing_seconds],
         "block": settings.chunk_frames,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """Store of checkpoints of streams in Redis, for a time after a disconnection.
 
-    <queue_name>:stream:<id>            hash: owner, client_config, server_config, holder, state
+    <queue_name>:stream:<id>            hash: owner, model, client_config, server_config, holder,
+                                        state
     <queue_name>:stream:<id>:responses  list: the last final responses, oldest first
 
 The latest claim holds the stream: `holder` is its session's id, and writes of earlier holders are
@@ -32,12 +33,14 @@ SCRIPTS: Final = ("claim", "renew", "write")
 class StreamClaim:
     """A session's claim on a stream; the latest claim holds it.
 
-    client_config_key: options that must be the same on resuming; server_config_hash: of all that
-    must be the same at the gateway that resumes it. holder_id: unique to the session.
+    model: NAME@VERSION of its estimator. client_config_key: options that must be the same on
+    resuming; server_config_hash: of all that must be the same at the gateway that resumes it.
+    holder_id: unique to the session.
     """
 
     stream_id: str
     owner: str
+    model: str
     client_config_key: str
     server_config_hash: str
     holder_id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -80,8 +83,20 @@ class CheckpointStore:
         """Register a new stream, without a checkpoint."""
         key, _ = self._keys(claim.stream_id)
         async with redis_errors_translated(REDIS_TIMEOUT_SECONDS):
-            await self._redis.hset(key, mapping={"holder": claim.holder_id, "owner": claim.owner})  # pyright: ignore[reportGeneralTypeIssues]  # redis-py types both its clients as one
+            await self._redis.hset(  # pyright: ignore[reportGeneralTypeIssues]  # redis-py types both its clients as one
+                key,
+                mapping={"holder": claim.holder_id, "owner": claim.owner, "model": claim.model},
+            )
             await self._redis.pexpire(key, self._retention_ms)
+
+    async def read_model(self, stream_id: str) -> str:
+        """Return the estimator of a stored stream, NAME@VERSION. Raises: StreamExpired."""
+        key, _ = self._keys(stream_id)
+        async with redis_errors_translated(REDIS_TIMEOUT_SECONDS):
+            model = await self._redis.hget(key, "model")  # pyright: ignore[reportGeneralTypeIssues]  # as above
+        if model is None:
+            raise StreamExpired()
+        return model.decode() if isinstance(model, bytes) else str(model)
 
     async def claim(self, stream_claim: StreamClaim) -> StoredStream:
         """Claim a stored stream.

@@ -36,6 +36,7 @@ class StagePipeline:
         config: StreamSessionConfig,
         *,
         inference: Inference,
+        parameters: EstimationParameters,
         settings: Settings,
         metrics: Metrics,
         frame_credits: FrameCredits,
@@ -44,14 +45,13 @@ class StagePipeline:
         save_results: SaveResults,
         make_resume_token: Callable[[int], str],
     ) -> None:
-        parameters = EstimationParameters.from_settings(settings)
         estimation = Estimator(inference=inference, parameters=parameters, metrics=metrics)
         provisional = None
         if not config.final_results_only:
             provisional = ProvisionalEstimator(
                 inference=inference,
                 faces=config.faces,
-                smoothing_seconds=settings.smoothing_seconds,
+                smoothing_seconds=parameters.smoothing_seconds,
                 uncertainty=parameters.uncertainty,
             )
         self.final_stage = FinalStage(

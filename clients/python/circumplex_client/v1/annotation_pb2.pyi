@@ -12,6 +12,7 @@ class StdMeaning(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STD_MEANING_UNSPECIFIED: _ClassVar[StdMeaning]
     STD_MEANING_CALIBRATED: _ClassVar[StdMeaning]
     STD_MEANING_DISAGREEMENT: _ClassVar[StdMeaning]
+    STD_MEANING_PUBLISHED_ERROR: _ClassVar[StdMeaning]
 
 class Faces(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -52,6 +53,7 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 STD_MEANING_UNSPECIFIED: StdMeaning
 STD_MEANING_CALIBRATED: StdMeaning
 STD_MEANING_DISAGREEMENT: StdMeaning
+STD_MEANING_PUBLISHED_ERROR: StdMeaning
 FACES_UNSPECIFIED: Faces
 FACES_PRIMARY: Faces
 FACES_ALL: Faces

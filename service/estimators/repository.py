@@ -1,0 +1,120 @@
+"""Model repository on disk: manifests of exported estimators, and the current version of each name.
+
+model_repository/versions.json              {"expression": 1, "mini": 2}
+model_repository/mini@2.json                manifest, written last by the export
+model_repository/mini@2.fusion/1/model.pt   one folder for each model of Triton
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
+from service.errors import ModelNotServed, ModelsMissing, ModelUnknown
+
+VERSIONS_FILE_NAME: Final = "versions.json"
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatorRepository:
+    """Exported estimators in a folder; every call reads the disk anew."""
+
+    folder: Path
+
+    def list_ids(self) -> list[EstimatorId]:
+        """List the exported estimators, in order of name and version."""
+        return sorted(self._find_ids())
+
+    def read_manifest(self, estimator: EstimatorId) -> EstimatorManifest:
+        """Read a manifest. Raises: ModelNotServed: it is not exported, or its manifest damaged."""
+        file = self.manifest_file(estimator)
+        try:
+            manifest = EstimatorManifest.parse(json.loads(file.read_bytes()))
+        except FileNotFoundError:
+            raise ModelNotServed(f"{estimator} is not exported in {self.folder}") from None
+        except ValueError as error:
+            raise ModelNotServed(f"the manifest of {estimator} cannot be used: {error}") from error
+        if manifest.id != estimator:
+            raise ModelNotServed(f"the manifest of {estimator} is that of {manifest.id}")
+        return manifest
+
+    def resolve(self, choice: EstimatorChoice) -> EstimatorId:
+        """Find the version that is meant: the chosen one, or the current one of the name.
+
+        Raises: ModelUnknown: the name is not exported. ModelNotServed: the version is not.
+            ModelsMissing: nothing has been exported.
+        """
+        exported = [each for each in self.list_ids() if each.name == choice.name]
+        if not exported:
+            self._require_any()
+            raise ModelUnknown(f"no model {choice.name!r} is exported in {self.folder}")
+        version = choice.version or self.read_versions().get(choice.name) or exported[-1].version
+        found = EstimatorId(choice.name, version)
+        if found not in exported:
+            offered = ", ".join(map(str, exported))
+            raise ModelNotServed(f"{found} is not exported; there are {offered}")
+        return found
+
+    def read_versions(self) -> dict[str, int]:
+        """Read the current version of each name; of names without one the newest is current."""
+        try:
+            versions: dict[str, int] = json.loads((self.folder / VERSIONS_FILE_NAME).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return versions
+
+    def set_current(self, estimator: EstimatorId) -> None:
+        """Make a version the current one of its name. Raises: ModelNotServed."""
+        self.read_manifest(estimator)
+        self._write_versions(self.read_versions() | {estimator.name: estimator.version})
+
+    def next_version(self, name: str) -> int:
+        """Return the version after the newest exported one."""
+        return max((each.version for each in self._find_ids() if each.name == name), default=0) + 1
+
+    def remove(self, estimator: EstimatorId) -> None:
+        """Delete a version's manifest, then its models; the newest one left becomes current."""
+        self.manifest_file(estimator).unlink(missing_ok=True)
+        for part in self.folder.glob(f"{estimator}.*"):
+            shutil.rmtree(part)
+        versions = self.read_versions()
+        if versions.get(estimator.name) == estimator.version:
+            del versions[estimator.name]
+            self._write_versions(versions)
+
+    def manifest_file(self, estimator: EstimatorId) -> Path:
+        """Return the path of a manifest."""
+        return self.folder / f"{estimator}.json"
+
+    def model_file(self, estimator: EstimatorId, slot: str) -> Path:
+        """Return the path of the exported file of a slot."""
+        return self.folder / estimator.part_name(slot) / "1" / "model.pt"
+
+    def _find_ids(self) -> Iterator[EstimatorId]:
+        for file in self.folder.glob("*@*.json"):
+            try:
+                yield EstimatorId.parse(file.stem)
+            except ValueError:
+                continue
+
+    def _require_any(self) -> None:
+        if not any(self._find_ids()):
+            raise ModelsMissing(
+                f"{self.folder.absolute()} holds no models: run `make export`, start from the "
+                "project's folder, or set CIRCUMPLEX_MODEL_REPOSITORY"
+            )
+
+    def _write_versions(self, versions: Mapping[str, Any]) -> None:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self.folder, prefix=".versions-", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(json.dumps(versions, indent=2, sort_keys=True) + "\n")
+            os.fchmod(file.fileno(), 0o644)
+        Path(file.name).replace(self.folder / VERSIONS_FILE_NAME)

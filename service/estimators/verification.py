@@ -1,0 +1,41 @@
+"""Verification of exported files against the manifest that names them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from service.domain.estimator import EstimatorManifest
+from service.errors import ModelChanged
+from service.estimators.repository import EstimatorRepository
+
+
+class FileVerifier:
+    """Holds files to their manifest; a file is hashed again only when it seems changed."""
+
+    def __init__(self, repository: EstimatorRepository) -> None:
+        self._repository = repository
+        self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+    def verify(self, manifest: EstimatorManifest) -> None:
+        """Compare every exported file of an estimator. Raises: ModelChanged."""
+        for slot, expected in manifest.models.items():
+            file = self._repository.model_file(manifest.id, slot)
+            if self._hash(file) != expected.file_sha256:
+                raise ModelChanged(
+                    f"{file.parent.parent.name}/1/model.pt is not the file that the manifest of "
+                    f"{manifest.id} names; export it again, as a new version"
+                )
+
+    def _hash(self, file: Path) -> str | None:
+        try:
+            found = file.stat()
+        except OSError:
+            return None
+        state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known_state, known_hash = self._hashes.get(file, ((), ""))
+        if known_state != state:
+            with file.open("rb") as content:
+                known_hash = hashlib.file_digest(content, "sha256").hexdigest()
+            self._hashes[file] = state, known_hash
+        return known_hash
