@@ -57,9 +57,7 @@ class SquareView(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(B, C, 112, 112) to (B, C, input_side, input_side)."""
-        square = crops[
-            :, :, self.top : self.top + self.side, self.left : self.left + self.side
-        ]
+        square = crops[:, :, self.top : self.top + self.side, self.left : self.left + self.side]
         return functional.interpolate(square, self.size, mode="bilinear", antialias=True)
 
 
