@@ -82,6 +82,8 @@ class ExpressionDenseBlock(nn.Module):
 class DenseExpressionNet(nn.Module):
     """RGB faces to the logits of DENSE_NET_CLASSES."""
 
+    mean_rgb: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         inputs = (3, *_WIDTHS[:-1])

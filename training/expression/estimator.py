@@ -35,9 +35,9 @@ once or twice a second, hardly ever after it."""
 UNCERTAINTY: Final = UncertaintyModel(
     meaning=StdMeaning.DISAGREEMENT, scale=(2.0**0.5, 2.0**0.5), floor=(0.447, 0.387)
 )
-"""The networks' sample standard deviation, and an error that it never goes below: that published for
-MobileFaceNet `mbf_va_mtl`, which was taught the ratings themselves, on AffectNet's validation set
-(EmotiEffLib). Classes that are mapped to the plane cannot be expected to be closer."""
+"""The networks' sample standard deviation, and an error that it never goes below: the one published
+for `mbf_va_mtl` of EmotiEffLib, which was taught the ratings themselves, on AffectNet's validation
+set. Classes that are mapped to the plane cannot be expected to be closer."""
 _LICENCES: Final = Licences(
     code="Apache-2.0",
     weights="MIT (fer: Copyright 2018 Justin Shenk; face-api: Copyright Vladimir Mandic)",

@@ -13,11 +13,14 @@ from typing import Any, cast
 import h5py
 import numpy as np
 import torch
-from torch import nn
 
 from service.domain.array_types import Float32Array
 from training.expression.errors import ExpressionWeightsInvalid
-from training.expression.mini_xception import MiniXception, SeparableConvolution
+from training.expression.mini_xception import (
+    MiniXception,
+    SeparableConvolution,
+    XceptionBlock,
+)
 from training.expression.weight_files import MINI_XCEPTION_FILE, read_weight_file
 
 
@@ -33,7 +36,8 @@ def load_mini_xception(folder: Path) -> MiniXception:
     layers.copy_norm(network.stem[1], 1)
     layers.copy_convolution(network.stem[3], 2)
     layers.copy_norm(network.stem[4], 2)
-    for index, block in enumerate(network.blocks):
+    for index, child in enumerate(network.blocks):
+        block = cast("XceptionBlock", child)
         layers.copy_convolution(block.shortcut, 3 + index)
         layers.copy_norm(block.shortcut_norm, 3 + 3 * index)
         for half, part in enumerate((block.first, block.second)):

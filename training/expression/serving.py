@@ -34,7 +34,7 @@ class ExpressionConfig:
     """Part of the crop that the networks see, and their temperatures.
 
     The square without the crop's upper 8 rows and 4 columns at both sides is nearest to the boxes
-    that the networks were trained on. Temperatures minimise the negative log-likelihood of 96
+    that the networks were trained on. Temperatures minimise the negative log-likelihood of 89
     labelled stills; docs/explanation/expression.md has what else was tried.
     """
 
@@ -64,6 +64,8 @@ class SquareView(nn.Module):
 class ClassProbabilities(nn.Module):
     """Logits in a network's own order to probabilities in the order of CLASSES."""
 
+    order: Tensor
+
     def __init__(self, order: list[int], temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
@@ -76,6 +78,8 @@ class ClassProbabilities(nn.Module):
 
 class ServedExpressionBackbone(nn.Module):
     """Crops to class probabilities, in micro-batches as `ServedVisualBackbone`."""
+
+    luma: Tensor
 
     def __init__(
         self,
@@ -124,12 +128,19 @@ class ServedExpressionFusion(nn.Module):
     Every frame by itself: the timeline is smoothed by the service.
     """
 
+    places: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.classes = len(CLASSES)
         self.register_buffer("places", torch.tensor([PLACES[name] for name in CLASSES]))
 
-    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        visual: Tensor,
+        audio: Tensor,  # noqa: ARG002 - the signature's; no voice is used
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """(T, 512), (T, 128) float32 and (T,) bool to (T, 2) twice; masked frames are zero.
 
         Batched alike: (B, T, 512), (B, T, 128) and (B, T) to (B, T, 2) twice.
