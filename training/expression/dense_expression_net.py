@@ -82,8 +82,6 @@ class ExpressionDenseBlock(nn.Module):
 class DenseExpressionNet(nn.Module):
     """RGB faces to the logits of DENSE_NET_CLASSES."""
 
-    mean_rgb: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         inputs = (3, *_WIDTHS[:-1])
@@ -94,7 +92,7 @@ class DenseExpressionNet(nn.Module):
             )
         )
         self.classifier = nn.Linear(_WIDTHS[-1], len(DENSE_NET_CLASSES))
-        self.register_buffer("mean_rgb", torch.tensor(MEAN_RGB).view(1, 3, 1, 1))
+        self.mean_rgb = nn.Buffer(torch.tensor(MEAN_RGB).view(1, 3, 1, 1))
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 3, 112, 112) in [0, 255] to (B, 7) logits."""

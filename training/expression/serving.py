@@ -64,12 +64,10 @@ class SquareView(nn.Module):
 class ClassProbabilities(nn.Module):
     """Logits in a network's own order to probabilities in the order of CLASSES."""
 
-    order: Tensor
-
     def __init__(self, order: list[int], temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
-        self.register_buffer("order", torch.tensor(order))
+        self.order = nn.Buffer(torch.tensor(order))
 
     def forward(self, logits: Tensor) -> Tensor:
         """(B, 7) to (B, 7), rows of sum 1."""
@@ -78,8 +76,6 @@ class ClassProbabilities(nn.Module):
 
 class ServedExpressionBackbone(nn.Module):
     """Crops to class probabilities, in micro-batches as `ServedVisualBackbone`."""
-
-    luma: Tensor
 
     def __init__(
         self,
@@ -99,7 +95,7 @@ class ServedExpressionBackbone(nn.Module):
         self.dense_classes = ClassProbabilities(
             order_of(DENSE_NET_CLASSES), config.dense_temperature
         )
-        self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1))
+        self.luma = nn.Buffer(torch.tensor(LUMA).view(1, 3, 1, 1))
         self.padding = FACE_FEATURES - HEAD_FEATURES
         self.size_cpu = micro_batch.cpu
         self.size_cuda = micro_batch.cuda
@@ -128,12 +124,10 @@ class ServedExpressionFusion(nn.Module):
     Every frame by itself: the timeline is smoothed by the service.
     """
 
-    places: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.classes = len(CLASSES)
-        self.register_buffer("places", torch.tensor([PLACES[name] for name in CLASSES]))
+        self.places = nn.Buffer(torch.tensor([PLACES[name] for name in CLASSES]))
 
     def forward(
         self,
