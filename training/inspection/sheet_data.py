@@ -67,8 +67,10 @@ def read_columns(result: Mapping[str, Any]) -> SheetColumns:
 
 
 def choose_frames(columns: SheetColumns, count: int) -> Int64Array:
-    """Choose at most `count` frames, evenly over the clip."""
+    """Choose at most `count` frames, evenly over the clip. Raises: ResultUnreadable: it has none."""
     total = len(columns.time)
+    if total == 0:
+        raise ResultUnreadable("the result has no frames")
     return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
 
 
