@@ -71,8 +71,9 @@ def test_another_file_is_no_result(tmp_path: Path, clip: Path, content: str) -> 
 
 def test_a_result_without_frames_is_refused() -> None:
     result = make_result(classes=False)
-    faces: dict[str, list[float]] = {name: [] for name in ("left", "top", "width", "height")}
-    result["frames"] = {**dict.fromkeys(("time", *CURVES), []), "face": faces}
+    columns: dict[str, Any] = {name: () for name in ("time", *CURVES)}
+    columns["face"] = {name: () for name in ("left", "top", "width", "height")}
+    result["frames"] = columns
     with pytest.raises(ResultUnreadable, match="no frames"):
         choose_frames(read_columns(result), 5)
 
