@@ -22,6 +22,8 @@ from training.inspection.errors import ResultOfAnotherClip, ResultUnreadable
 _LIMITS: Final = ClipLimits(max_seconds=1e9, max_frames=2**62, max_pixels=2**28)
 """None of their own: the service has accepted the clip."""
 _TIME_TOLERANCE_SECONDS: Final = 1e-3
+_SURROUNDINGS: Final = 2.0
+"""Side of the square that is shown, in heights of the face."""
 _BOX: Final = ("left", "top", "width", "height")
 
 
@@ -100,7 +102,7 @@ def read_pictures(clip: Path, columns: SheetColumns, frames: Int64Array) -> list
 def cut_tile(
     picture: UInt8Array, box: Float64Array, height: int
 ) -> tuple[UInt8Array, Float64Array]:
-    """Cut the face's surroundings, three heights of its box, and scale them to `height` rows.
+    """Cut the face's surroundings, twice its box, and scale them to `height` rows.
 
     The whole picture where there is no face, or where it is smaller. Returns: the tile, and the
     box in its pixels.
@@ -108,7 +110,7 @@ def cut_tile(
     rows, columns = picture.shape[:2]
     left, top, right, bottom = 0.0, 0.0, float(columns), float(rows)
     if np.isfinite(box).all():
-        side = min(3 * max(box[2], box[3]), rows, columns)
+        side = min(_SURROUNDINGS * max(box[2], box[3]), rows, columns)
         left = float(np.clip(box[0] + box[2] / 2 - side / 2, 0, columns - side))
         top = float(np.clip(box[1] + box[3] / 2 - side / 2, 0, rows - side))
         right, bottom = left + side, top + side

@@ -71,8 +71,8 @@ def test_another_file_is_no_result(tmp_path: Path, clip: Path, content: str) -> 
 
 def test_a_result_without_frames_is_refused() -> None:
     result = make_result(classes=False)
-    columns: dict[str, Any] = {name: () for name in ("time", *CURVES)}
-    columns["face"] = {name: () for name in ("left", "top", "width", "height")}
+    columns: dict[str, Any] = dict.fromkeys(("time", *CURVES), ())
+    columns["face"] = dict.fromkeys(("left", "top", "width", "height"), ())
     result["frames"] = columns
     with pytest.raises(ResultUnreadable, match="no frames"):
         choose_frames(read_columns(result), 5)
@@ -91,8 +91,8 @@ def test_a_tile_shows_the_surroundings_of_the_face() -> None:
     picture[100:150, 560:600] = 255
     tile, box = cut_tile(picture, np.array([560.0, 100.0, 40.0, 50.0]), 300)
     assert tile.shape == (300, 300, 3)
-    # three heights of the face, moved into the picture at its right edge
-    assert box.tolist() == pytest.approx([220.0, 100.0, 80.0, 100.0])
+    # two heights of the face, moved into the picture at its right edge
+    assert box.tolist() == pytest.approx([180.0, 75.0, 120.0, 150.0])
     left, top, width, height = (round(value) for value in box)
     assert tile[top + height // 2, left + width // 2].tolist() == [255] * 3
     whole, _ = cut_tile(picture, np.full(4, np.nan), 200)
