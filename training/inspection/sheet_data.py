@@ -69,7 +69,7 @@ def read_columns(result: Mapping[str, Any]) -> SheetColumns:
 
 
 def choose_frames(columns: SheetColumns, count: int) -> Int64Array:
-    """Choose at most `count` frames, evenly over the clip. Raises: ResultUnreadable: it has none."""
+    """Choose at most `count` frames, evenly over the clip. Raises: ResultUnreadable."""
     total = len(columns.time)
     if total == 0:
         raise ResultUnreadable("the result has no frames")
