@@ -27,7 +27,7 @@ PLACES: Final = {
 """(valence, arousal) of each class: mean ratings of pleasure and arousal of the terms happy,
 surprised, sad, angry, fearful and disgusted. Source: Russell and Mehrabian 1977, "Evidence for a
 three-factor theory of emotions", Journal of Research in Personality 11, 273-294; neutral is the
-plane's origin [I]."""
+plane's origin, our choice."""
 
 
 def order_of(classes: Sequence[str]) -> list[int]:
