@@ -24,12 +24,14 @@ from training.importers.errors import ImportRefused
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
+from training.pulled.command import export_pulled_command
 from training.runs import CONFIG_FILE
 from training.shipping.command import reproduce_command, ship_command
 from training.synthetic.command import synthesise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
+app.command("export-pulled")(export_pulled_command)
 app.command()(synthesise)
 app.command("check")(check_command)
 app.command("cut-faces")(cut_faces_command)
