@@ -21,6 +21,7 @@ from training.export import ExportTarget, export_untrained
 from training.export_run import export_run
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
+from training.inspection.command import contact_sheet_command
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
@@ -41,6 +42,7 @@ app.command("evaluate")(evaluate_command)
 app.command("uncertainty")(uncertainty_command)
 app.command("ship")(ship_command)
 app.command("reproduce")(reproduce_command)
+app.command("contact-sheet")(contact_sheet_command)
 
 
 @app.callback()
