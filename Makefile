@@ -8,6 +8,7 @@ BIN     := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TRITON    := $(RUNTIME)/triton/.ready
 FACES     := $(RUNTIME)/faces/.ready
+EXPRESSION := $(RUNTIME)/expression/.ready
 REDIS     := $(RUNTIME)/redis-7/.ready
 CHROMIUM  := $(RUNTIME)/chromium/.ready
 EXPORTED  := $(RUNTIME)/.exported
@@ -27,7 +28,7 @@ SOURCES   := service training deploy bench e2e_eval tests clients/python
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) $(TRITON) $(FACES) $(EXPORTED) ## Create the environment; unpack Triton and the face models; export the models.
+setup: $(INSTALLED) $(TRITON) $(FACES) $(EXPRESSION) $(EXPORTED) ## Create the environment; unpack Triton, face and expression models; export the models.
 
 demo: setup ## Run the main job once: a clip through Redis, worker and Triton; results in out/.
 	@$(BIN)/python -m deploy.demo
@@ -128,13 +129,20 @@ $(FACES): $(INSTALLED) deploy/provision/face_models.py
 	@$(BIN)/python -m deploy.provision.face_models $(RUNTIME)/faces
 	@touch $@
 
-$(CHROMIUM): $(INSTALLED) deploy/provision/browser.py
+$(EXPRESSION): $(INSTALLED) deploy/provision/expression_models.py deploy/provision/npm_package.py
+	@$(BIN)/python -m deploy.provision.expression_models $(RUNTIME)/expression
+	@touch $@
+
+$(CHROMIUM): $(INSTALLED) deploy/provision/browser.py deploy/provision/npm_package.py
 	@$(BIN)/python -m deploy.provision.browser $(RUNTIME)/chromium
 	@touch $@
 
 $(REDIS): $(INSTALLED) deploy/provision/redis.py
 	@$(BIN)/python -m deploy.provision.redis $(RUNTIME)/redis-7
 	@touch $@
+
+# The estimator `expression` is built from what set-up fetched.
+$(EXPORTED): $(EXPRESSION) $(wildcard training/expression/*.py)
 
 # The shipped models; models of one's own have other names or versions, and stay.
 $(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py training/triton_configs/*) service/domain/model_signatures.py $(WEIGHTS)

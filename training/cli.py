@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.domain.estimator import NAME_PATTERN, EstimatorId, EstimatorManifest
+from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId, EstimatorManifest
 from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
@@ -22,15 +22,18 @@ from training.export_run import export_run
 from training.head_fitting.command import fit_head_command
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
+from training.inspection.command import contact_sheet_command
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
+from training.pulled.command import export_pulled_command
 from training.runs import CONFIG_FILE
 from training.shipping.command import reproduce_command, ship_command
 from training.synthetic.command import synthesise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
+app.command("export-pulled")(export_pulled_command)
 app.command()(synthesise)
 app.command("check")(check_command)
 app.command("cut-faces")(cut_faces_command)
@@ -41,6 +44,7 @@ app.command("uncertainty")(uncertainty_command)
 app.command("fit-head")(fit_head_command)
 app.command("ship")(ship_command)
 app.command("reproduce")(reproduce_command)
+app.command("contact-sheet")(contact_sheet_command)
 
 
 @app.callback()
@@ -116,10 +120,12 @@ def _choose_target(
     version = version or ("new" if run else "1")
     if version == "new":
         number = EstimatorRepository(repository).next_version(name)
-    elif version.isdecimal() and int(version) > 0:
+    elif version.isdecimal() and 0 < int(version) <= MAX_VERSION:
         number = int(version)
     else:
-        raise typer.BadParameter("a number from 1, or new", param_hint="--version")
+        raise typer.BadParameter(
+            f"a number from 1 to {MAX_VERSION}, or new", param_hint="--version"
+        )
     return ExportTarget(repository=repository, estimator=EstimatorId(name, number))
 
 

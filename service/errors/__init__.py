@@ -78,7 +78,16 @@ decides a status.
         ├── AuditUnwritable           audit file cannot be opened
         ├── GrpcServerNotStarted      gRPC port or TLS files unusable
         ├── InternalError             defect of the service
-        └── TooManyStreams            maximum number of streams
+        ├── TooManyStreams            maximum number of streams
+        ├── CatalogueInvalid          catalogue of published models unreadable
+        ├── CatalogueEntryUnknown     unknown published model
+        ├── LicenceNotAccepted        licence of a published model not accepted
+        ├── ModelDownloadFailed       download of a model file failed or cut
+        ├── ModelFileTooLarge         model file larger than the catalogue allows
+        ├── ModelFileMismatch         model file with another hash
+        ├── ModelFileMissing          model file not there or not accessible
+        ├── TrainingCodeMissing       no training code for the export
+        └── ModelExportFailed         model file that cannot be exported
 """
 
 from __future__ import annotations
@@ -102,6 +111,18 @@ from service.errors.clips import (
     DecoderOutOfMemory,
     DecoderTimedOut,
     MediaStreamUnknown,
+)
+from service.errors.models import (
+    CatalogueEntryUnknown,
+    CatalogueInvalid,
+    LicenceNotAccepted,
+    ModelDownloadFailed,
+    ModelExportFailed,
+    ModelFileMismatch,
+    ModelFileMissing,
+    ModelFileTooLarge,
+    ModelPullError,
+    TrainingCodeMissing,
 )
 from service.errors.requests import (
     ClipEmpty,
@@ -174,6 +195,8 @@ __all__ = [
     "AccessModeUnset",
     "AttemptsExhausted",
     "AuditUnwritable",
+    "CatalogueEntryUnknown",
+    "CatalogueInvalid",
     "CircumplexError",
     "ClipEmpty",
     "ClipEncrypted",
@@ -209,11 +232,18 @@ __all__ = [
     "JobFinished",
     "JobNotRetryable",
     "JobUnknown",
+    "LicenceNotAccepted",
     "MediaStreamUnknown",
     "MediaTypeUnsupported",
     "MethodNotAllowed",
     "ModelChanged",
+    "ModelDownloadFailed",
+    "ModelExportFailed",
+    "ModelFileMismatch",
+    "ModelFileMissing",
+    "ModelFileTooLarge",
     "ModelNotServed",
+    "ModelPullError",
     "ModelUnknown",
     "ModelsMissing",
     "OriginRefused",
@@ -243,6 +273,7 @@ __all__ = [
     "TooManyCalls",
     "TooManyStreams",
     "TooManySubscribers",
+    "TrainingCodeMissing",
     "Unauthenticated",
     "UpgradeRequired",
     "UploadInterrupted",

@@ -16,10 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import PositiveInt, TypeAdapter
+
 from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
-from service.errors import ModelNotServed, ModelsMissing, ModelUnknown
+from service.errors import ModelNotServed, ModelsMissing, ModelUnknown, RequestInvalid
 
 VERSIONS_FILE_NAME: Final = "versions.json"
+_VERSIONS: Final = TypeAdapter(dict[str, PositiveInt])
+
+
+def parse_choice(model: str) -> EstimatorChoice:
+    """Parse NAME or NAME@VERSION. Raises: RequestInvalid."""
+    try:
+        return EstimatorChoice.parse(model)
+    except ValueError as error:
+        raise RequestInvalid(str(error), field="model") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +50,7 @@ class EstimatorRepository:
             manifest = EstimatorManifest.parse(json.loads(file.read_bytes()))
         except FileNotFoundError:
             raise ModelNotServed(f"{estimator} is not exported in {self.folder}") from None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise ModelNotServed(f"the manifest of {estimator} cannot be used: {error}") from error
         if manifest.id != estimator:
             raise ModelNotServed(f"the manifest of {estimator} is that of {manifest.id}")
@@ -48,13 +59,14 @@ class EstimatorRepository:
     def resolve(self, choice: EstimatorChoice) -> EstimatorId:
         """Find the version that is meant: the chosen one, or the current one of the name.
 
-        Raises: ModelUnknown: the name is not exported. ModelNotServed: the version is not.
-            ModelsMissing: nothing has been exported.
+        Raises: ModelUnknown: the name is not exported. ModelNotServed: the version is not, or
+            versions.json is damaged. ModelsMissing: nothing has been exported.
         """
         exported = [each for each in self.list_ids() if each.name == choice.name]
         if not exported:
             self._require_any()
-            raise ModelUnknown(f"no model {choice.name!r} is exported in {self.folder}")
+            names = ", ".join(sorted({each.name for each in self.list_ids()}))
+            raise ModelUnknown(f"no model {choice.name!r} is exported; there are {names}")
         version = choice.version or self.read_versions().get(choice.name) or exported[-1].version
         found = EstimatorId(choice.name, version)
         if found not in exported:
@@ -63,12 +75,17 @@ class EstimatorRepository:
         return found
 
     def read_versions(self) -> dict[str, int]:
-        """Read the current version of each name; of names without one the newest is current."""
+        """Read the current version of each name; of names without one the newest is current.
+
+        Raises: ModelNotServed: the file is damaged.
+        """
+        file = self.folder / VERSIONS_FILE_NAME
         try:
-            versions: dict[str, int] = json.loads((self.folder / VERSIONS_FILE_NAME).read_bytes())
+            return _VERSIONS.validate_json(file.read_bytes(), strict=True)
         except FileNotFoundError:
             return {}
-        return versions
+        except (OSError, ValueError) as error:
+            raise ModelNotServed(f"{file.name} cannot be used: {error}") from error
 
     def set_current(self, estimator: EstimatorId) -> None:
         """Make a version the current one of its name. Raises: ModelNotServed."""
@@ -82,7 +99,7 @@ class EstimatorRepository:
     def remove(self, estimator: EstimatorId) -> None:
         """Delete a version's manifest, then its models; the newest one left becomes current."""
         self.manifest_file(estimator).unlink(missing_ok=True)
-        for part in self.folder.glob(f"{estimator}.*"):
+        for part in self.folder.glob(f"{estimator}.*/"):
             shutil.rmtree(part)
         versions = self.read_versions()
         if versions.get(estimator.name) == estimator.version:

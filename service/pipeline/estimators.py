@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from service.errors import (
     InferenceUnavailable,
     ModelNotServed,
     ModelUnknown,
-    RequestInvalid,
 )
-from service.estimators.repository import EstimatorRepository
+from service.estimators.repository import EstimatorRepository, parse_choice
 from service.estimators.verification import FileVerifier
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.provenance import build_provenance
 from service.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class InferenceServer(Protocol):
@@ -80,18 +82,17 @@ class EstimatorCatalog:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
 
         Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served.
-            ModelNotServed: the version is not. ModelsMissing.
+            ModelNotServed: the version is not, or nothing of the name is exported. ModelsMissing.
         """
         if model is None:
             model = self._settings.chosen_model
-        try:
-            choice = EstimatorChoice.parse(model)
-        except ValueError as error:
-            raise RequestInvalid(str(error), field="model") from error
-        pinned = {each.name: each for each in map(EstimatorChoice.parse, self.served_names)}
+        choice = parse_choice(model)
+        pinned: dict[str, EstimatorChoice] = {}
+        for each in map(EstimatorChoice.parse, self.served_names):
+            pinned.setdefault(each.name, each)
         if choice.name not in pinned:
             raise ModelUnknown(f"no model {choice.name!r} is served; there are {', '.join(pinned)}")
-        return self._repository.resolve(pinned[choice.name] if choice.version is None else choice)
+        return _resolve(self._repository, pinned[choice.name] if choice.version is None else choice)
 
     async def accept(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice for work that is done later.
@@ -119,7 +120,8 @@ class EstimatorCatalog:
             manifest=manifest,
             inference=self._server.select(manifest),
             parameters=EstimationParameters.from_manifest(manifest, self._settings),
-            provenance=build_provenance(manifest, self._settings),
+            # Reads and hashes the face models.
+            provenance=await asyncio.to_thread(build_provenance, manifest, self._settings),
         )
 
     async def is_ready(self) -> bool:
@@ -132,22 +134,34 @@ class EstimatorCatalog:
         return True
 
     async def list_statuses(self) -> list[EstimatorStatus]:
-        """List the exported versions of all served models, the current ones first."""
+        """List the exported versions of all served models, the current ones first.
+
+        Other versions whose manifest is damaged are left out, and logged.
+
+        Raises: ModelNotServed: the manifest of a current version is damaged. ModelsMissing.
+        """
         default = self.choose(None)
         names = [each.partition("@")[0] for each in self.served_names]
         current = [self.choose(name) for name in self.served_names]
         others = [each for each in self._repository.list_ids() if each.name in names]
-        return [
-            await self._describe(
-                estimator, is_current=estimator in current, is_default=estimator == default
+        statuses: list[EstimatorStatus] = []
+        for estimator in dict.fromkeys([*current, *others]):
+            is_current, is_default = estimator in current, estimator == default
+            try:
+                manifest = self._repository.read_manifest(estimator)
+            except ModelNotServed as error:
+                if is_current or is_default:
+                    raise
+                _log.warning("left out of the list of models: %s", error.detail)
+                continue
+            statuses.append(
+                await self._describe(manifest, is_current=is_current, is_default=is_default)
             )
-            for estimator in dict.fromkeys([*current, *others])
-        ]
+        return statuses
 
     async def _describe(
-        self, estimator: EstimatorId, *, is_current: bool, is_default: bool
+        self, manifest: EstimatorManifest, *, is_current: bool, is_default: bool
     ) -> EstimatorStatus:
-        manifest = self._repository.read_manifest(estimator)
         error: CircumplexError | None = None
         try:
             await self._check(manifest)
@@ -170,9 +184,15 @@ class EstimatorCatalog:
 def read_default_manifest(settings: Settings) -> EstimatorManifest:
     """Read the manifest of the default estimator, whether it is loaded or not.
 
-    Raises: ModelsMissing, ModelUnknown, ModelNotServed.
+    Raises: RequestInvalid, ModelsMissing, ModelNotServed.
     """
     repository = EstimatorRepository(settings.model_repository)
-    return repository.read_manifest(
-        repository.resolve(EstimatorChoice.parse(settings.chosen_model))
-    )
+    return repository.read_manifest(_resolve(repository, parse_choice(settings.chosen_model)))
+
+
+def _resolve(repository: EstimatorRepository, choice: EstimatorChoice) -> EstimatorId:
+    """Resolve a model of the settings: that it is not exported is no fault of a client."""
+    try:
+        return repository.resolve(choice)
+    except ModelUnknown as error:
+        raise ModelNotServed(error.detail) from error

@@ -5,7 +5,7 @@ Nothing of a file is executed. `onnx` parses the bytes; files beside it are neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -110,12 +110,22 @@ def _parse(file: Path) -> onnx.ModelProto:
         raise OnnxUnreadable(f"{file.name} is no ONNX model, or is damaged.") from error
     if not model.graph.node or len(model.graph.node) > MAX_NODES:
         raise OnnxUnreadable(f"{file.name} is an ONNX model of {len(model.graph.node)} nodes.")
+    if not all(isinstance(text, str) for text in _list_texts(model.graph)):
+        raise OnnxUnreadable(f"{file.name} has a name that is not UTF-8.")
     if model.functions or model.graph.sparse_initializer:
         raise OnnxNotSelfContained("The model defines operators or sparse weights.")
     foreign = {node.domain for node in model.graph.node} - set(_STANDARD_DOMAINS)
     if foreign:
         raise OnnxNotSelfContained(f"Operators of {', '.join(sorted(foreign))!r} are not read.")
     return model
+
+
+def _list_texts(graph: onnx.GraphProto) -> Iterator[object]:
+    """List the names of a graph; the parser leaves one that is not UTF-8 as bytes."""
+    yield from (each.name for each in (*graph.initializer, *graph.input, *graph.output))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (each.name for each in node.attribute)
 
 
 def _read_tensor(tensor: onnx.TensorProto) -> Array:
