@@ -19,6 +19,7 @@ from training.evaluation.command import (
 )
 from training.export import ExportTarget, export_untrained
 from training.export_run import export_run
+from training.head_fitting.command import fit_head_command
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
 from training.inspection.command import contact_sheet_command
@@ -40,6 +41,7 @@ app.command("train")(train_command)
 app.command("calibrate")(calibrate_command)
 app.command("evaluate")(evaluate_command)
 app.command("uncertainty")(uncertainty_command)
+app.command("fit-head")(fit_head_command)
 app.command("ship")(ship_command)
 app.command("reproduce")(reproduce_command)
 app.command("contact-sheet")(contact_sheet_command)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,14 @@ class ExportTarget:
 
     repository: Path
     estimator: EstimatorId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedModel:
+    """A model that another estimator was exported with, to be copied. description: of `path`."""
+
+    path: Path
+    description: ModelFile
 
 
 def export_untrained(
@@ -86,7 +95,7 @@ def export_untrained(
 
 
 def write_estimator(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, nn.Module | ExportedModel],
     target: ExportTarget,
     *,
     origins: Mapping[str, Mapping[str, Any]],
@@ -162,7 +171,7 @@ def _find_same(
     repository: EstimatorRepository,
     estimator: EstimatorId,
     document: Mapping[str, Any],
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, nn.Module | ExportedModel],
     origins: Mapping[str, Mapping[str, Any]],
 ) -> EstimatorManifest | None:
     """Return the exported estimator, if it is this one and its files are whole."""
@@ -172,7 +181,7 @@ def _find_same(
     except (ModelNotServed, ModelChanged):
         return None
     known = {key: value for key, value in exported.document.items() if key != "models"}
-    weights = {slot: hash_weights(model) for slot, model in models.items()}
+    weights = {slot: _hash_model(model) for slot, model in models.items()}
     known_origins = {slot: dict(file.origin) for slot, file in exported.models.items()}
     is_same = (
         known == document
@@ -218,9 +227,19 @@ def hash_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _export_model(model: nn.Module, target: Path, origin: Mapping[str, Any]) -> ModelFile:
-    frozen = script_model(model)
+def _hash_model(model: nn.Module | ExportedModel) -> str:
+    if isinstance(model, ExportedModel):
+        return model.description.weights_sha256
+    return hash_weights(model)
+
+
+def _export_model(
+    model: nn.Module | ExportedModel, target: Path, origin: Mapping[str, Any]
+) -> ModelFile:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, ExportedModel):
+        return _copy_model(model, target, origin)
+    frozen = script_model(model)
     replace_file(target, lambda part: _save_model(frozen, part))
     return ModelFile(
         weights_sha256=hash_weights(model),
@@ -228,6 +247,14 @@ def _export_model(model: nn.Module, target: Path, origin: Mapping[str, Any]) -> 
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         origin=dict(origin),
     )
+
+
+def _copy_model(model: ExportedModel, target: Path, origin: Mapping[str, Any]) -> ModelFile:
+    """Copy an exported file. Raises: ModelChanged: it is not the described one."""
+    replace_file(target, lambda part: shutil.copyfile(model.path, part))
+    if hashlib.sha256(target.read_bytes()).hexdigest() != model.description.file_sha256:
+        raise ModelChanged(f"{model.path} was changed while it was copied")
+    return replace(model.description, origin=dict(origin))
 
 
 def _save_model(frozen: torch.jit.ScriptModule, part: Path) -> None:

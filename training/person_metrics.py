@@ -44,6 +44,15 @@ class PersonSums:
         """Return the concatenated CCC of resampled people, (R, 3); the same people every time."""
         return _compute_ccc(np.einsum("rp,ptk->rtk", _draw_people(len(self)), self.values))
 
+    @property
+    def rmse(self) -> Float64Array:
+        """Root mean square error over all frames, (3,): valence, arousal and their mean."""
+        return _compute_rmse(self.values.sum(axis=0))
+
+    def resample_rmse(self) -> Float64Array:
+        """Return the root mean square error of resampled people, (R, 3), drawn as the CCC's."""
+        return _compute_rmse(np.einsum("rp,ptk->rtk", _draw_people(len(self)), self.values))
+
 
 def sum_by_person(
     people: Sequence[str], estimates: Sequence[Values], truths: Sequence[Values]
@@ -104,6 +113,13 @@ def _compute_ccc(sums: Float64Array) -> Float64Array:
     extent = np.maximum(xx - x * x, 0.0) + np.maximum(yy - y * y, 0.0) + (x - y) ** 2
     ratio = np.divide(error, extent, out=np.zeros_like(error), where=extent > 0)
     targets = 1.0 - ratio
+    return np.concatenate([targets, targets.mean(axis=-1, keepdims=True)], axis=-1)
+
+
+def _compute_rmse(sums: Float64Array) -> Float64Array:
+    """Compute valence, arousal and their mean, (..., 3), from (..., 2, 6) sums."""
+    xx, yy, xy = (sums[..., place] / sums[..., 0] for place in (3, 4, 5))
+    targets = np.sqrt(np.maximum(xx - 2 * xy + yy, 0.0))
     return np.concatenate([targets, targets.mean(axis=-1, keepdims=True)], axis=-1)
 
 

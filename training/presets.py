@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from torch import nn
+
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FoldEnsemble, FusionConfig
 from training.networks.initialisation import seed_weights
-from training.networks.iresnet import IResNet, IResNetConfig
+from training.networks.iresnet import IResNetConfig
 from training.networks.log_mel import LogMel, LogMelConfig
 from training.networks.tcn import TcnConfig
 from training.networks.vggish import Vggish, VggishConfig
+from training.networks.visual_architectures import VisualConfig, build_visual_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class Preset:
     """Sizes of every network; the defaults are the paper's."""
 
     name: str
-    visual: IResNetConfig = field(default_factory=IResNetConfig)
+    visual: VisualConfig = field(default_factory=IResNetConfig)
     audio: VggishConfig = field(default_factory=VggishConfig)
     log_mel: LogMelConfig = field(default_factory=LogMelConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
@@ -52,21 +55,21 @@ PRESETS: Final = {preset.name: preset for preset in (MINI, PAPER)}
 class Networks:
     """The networks of one preset, each in evaluation mode."""
 
-    visual: IResNet
+    visual: nn.Module
     log_mel: LogMel
     audio: Vggish
     fusion: FoldEnsemble
 
 
 def build_networks(
-    preset: Preset, seed: int, *, visual: IResNet | None = None, audio: Vggish | None = None
+    preset: Preset, seed: int, *, visual: nn.Module | None = None, audio: Vggish | None = None
 ) -> Networks:
     """Build networks with weights that depend on the seed only.
 
     A backbone that is passed in is used unchanged, regardless of the preset's sizes.
     """
     networks = Networks(
-        visual=visual or IResNet(preset.visual).eval(),
+        visual=visual or build_visual_network(preset.visual).eval(),
         log_mel=LogMel(preset.log_mel).eval(),
         audio=audio or Vggish(preset.audio).eval(),
         fusion=FoldEnsemble(preset.fusion).eval(),

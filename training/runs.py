@@ -32,10 +32,10 @@ from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE
 from training.loop.options import Ablation, Decay, TrainingOptions, TrainingSchedule
 from training.networks.encoder import EncoderConfig
 from training.networks.fusion import FusionConfig
-from training.networks.iresnet import IResNetConfig
 from training.networks.log_mel import LogMelConfig
 from training.networks.tcn import TcnConfig
 from training.networks.vggish import VggishConfig
+from training.networks.visual_architectures import parse_visual_config
 from training.presets import Networks, Preset, build_networks
 
 CONFIG_FILE: Final = "config.json"
@@ -163,7 +163,7 @@ def _parse_preset(values: dict[str, Any]) -> Preset:
     fusion = values["fusion"]
     return Preset(
         name=values["name"],
-        visual=IResNetConfig(**_lists_to_tuples(values["visual"])),
+        visual=parse_visual_config(_lists_to_tuples(values["visual"])),
         audio=VggishConfig(**_lists_to_tuples(values["audio"])),
         log_mel=LogMelConfig(**_lists_to_tuples(values["log_mel"])),
         fusion=FusionConfig(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
+import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
@@ -20,7 +22,7 @@ from service.domain.audio_grid import SAMPLE_RATE_HZ
 from service.domain.media import Flag
 from service.errors import ClipError
 from service.media.audio import open_audio
-from service.media.demux import StreamDecoder, open_container
+from service.media.demux import StreamDecoder, open_container, read_packets
 from service.media.frame_times import FrameClock
 from service.media.resample import AudioSegment
 from service.media.stream_selection import select_video_stream
@@ -68,6 +70,28 @@ def read_frame_times(video: Path) -> Seconds:
         times = list(_iter_frame_times(container, video))
     if not times:
         raise VideoUnreadable(f"{video}: no frame can be decoded")
+    return np.array(times)
+
+
+def read_packet_times(video: Path) -> Seconds:
+    """Read the presentation time of every packet of pictures, in order, (F,) seconds.
+
+    Nothing is decoded: a small part of the time of `read_frame_times`, and the same times but where
+    a picture is damaged or its time is inferred.
+
+    Raises: VideoUnreadable.
+    """
+    try:
+        with open_container(video) as container:
+            stream = select_video_stream(container, video)
+            base = stream.time_base or Fraction(1, av.time_base)
+            packets = list(read_packets(container, [stream], lambda: None))
+            ticks = [p.dts if p.pts is None else p.pts for p in packets if not p.is_discard]
+    except (ClipError, ValueError) as error:  # PyAV: a tag that is not UTF-8
+        raise VideoUnreadable(f"{video}: {error}") from error
+    times = sorted(float(each * base) for each in ticks if each is not None)
+    if not times:
+        raise VideoUnreadable(f"{video}: no frame has a time")
     return np.array(times)
 
 

@@ -10,17 +10,24 @@ from typing import Any, Final
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from training.data.files import load_tensors
 from training.importers.errors import BackboneFileInvalid
 from training.importers.layouts import BackboneKind, VggishFlags, build_config, build_meta_network
-from training.networks.iresnet import IResNet, IResNetConfig
+from training.networks.initialisation import seed_weights
+from training.networks.published_backbones import PROJECTION_PREFIX
 from training.networks.vggish import Vggish, VggishConfig
+from training.networks.visual_architectures import (
+    PublishedConfig,
+    VisualConfig,
+    build_visual_network,
+)
 
 FORMAT: Final = 1
-_UNTRAINED_PREFIX: Final = "attention."
-"""Keys of LA-SE, which no public file has."""
+_UNTRAINED_PREFIXES: Final = ("attention.", PROJECTION_PREFIX)
+"""Keys of LA-SE and of the projection, which no public file has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,7 @@ class ImportedBackbone:
     record: dict[str, Any]
 
     @property
-    def config(self) -> IResNetConfig | VggishConfig:
+    def config(self) -> VisualConfig | VggishConfig:
         """Configuration under which this project's network equals the public one."""
         return build_config(self.kind, self.flags)
 
@@ -48,21 +55,26 @@ class ImportedBackbone:
             "settings": asdict(self.config),
         }
 
-    def build(self) -> IResNet | Vggish:
-        """Build the public network in evaluation mode, without LA-SE."""
-        network = build_meta_network(self.config)
+    def build(self) -> nn.Module:
+        """Build the public network in evaluation mode, without LA-SE; a projection is random."""
+        config = self.config
+        if isinstance(config, PublishedConfig):
+            network = build_visual_network(config)
+            seed_weights(network, 0, "visual")
+            self.load_into(network)
+            return network.eval()
+        network = build_meta_network(config)
         network.load_state_dict(self.state, assign=True)
         return network.eval()
 
-    def build_visual(self) -> IResNet:
+    def build_visual(self) -> nn.Module:
         """Build the network if it is a visual backbone.
 
         Raises: BackboneFileInvalid: it is an audio backbone.
         """
-        network = self.build()
-        if not isinstance(network, IResNet):
+        if isinstance(self.config, VggishConfig):
             raise BackboneFileInvalid(f"{self.kind} is not a visual backbone.")
-        return network
+        return self.build()
 
     def build_audio(self) -> Vggish:
         """Build the network if it is an audio backbone.
@@ -75,15 +87,11 @@ class ImportedBackbone:
         return network
 
     def load_into(self, network: nn.Module) -> None:
-        """Copy the weights into a network of this configuration, with or without LA-SE.
+        """Copy the weights into a network of this configuration; LA-SE and projection are kept.
 
         Raises: BackboneFileInvalid: the network has other keys or shapes.
         """
-        expected = {
-            k: v.shape
-            for k, v in network.state_dict().items()
-            if not k.startswith(_UNTRAINED_PREFIX)
-        }
+        expected = _list_public_shapes(network)
         if expected != {key: value.shape for key, value in self.state.items()}:
             raise BackboneFileInvalid(f"{self.kind} weights do not fit this network's settings.")
         network.load_state_dict(self.state, strict=False)
@@ -127,10 +135,16 @@ def read_backbone(file: Path) -> ImportedBackbone:
         raise BackboneFileInvalid(f"{error.filename}: {error.strerror}.") from error
     except (LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise BackboneFileInvalid(f"{file.name} or its record is damaged: {error}.") from error
-    expected = build_meta_network(build_config(kind, flags)).state_dict()
-    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
+    expected = _list_public_shapes(build_meta_network(build_config(kind, flags)))
+    if expected != {k: v.shape for k, v in state.items()}:
         raise BackboneFileInvalid(f"The keys of {file.name} are not those of {kind}.")
     return ImportedBackbone(kind=kind, flags=flags, state=state, record=record)
+
+
+def _list_public_shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """List the shapes of the tensors that a public file has."""
+    state: dict[str, Tensor] = network.state_dict()
+    return {k: v.shape for k, v in state.items() if not k.startswith(_UNTRAINED_PREFIXES)}
 
 
 def _hash_file(file: Path) -> str:

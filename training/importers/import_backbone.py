@@ -12,7 +12,13 @@ from training.importers.checkpoint_file import CheckpointContents, read_checkpoi
 from training.importers.diagnosis import diagnose_checkpoint
 from training.importers.errors import LayoutMismatch
 from training.importers.key_matching import convert_tensors
-from training.importers.layouts import BackboneKind, VggishFlags, build_layout
+from training.importers.layouts import (
+    PUBLISHED_CONFIGS,
+    BackboneKind,
+    VggishFlags,
+    build_layout,
+)
+from training.importers.published import import_published
 from training.importers.whitening import read_whitening
 
 
@@ -32,6 +38,8 @@ def import_backbone(
     Raises: ImportRefused: the file cannot be read safely, is of another kind, has weights that are
         not finite, or several that fit. A LayoutMismatch has the key report.
     """
+    if kind in PUBLISHED_CONFIGS:
+        return import_published(kind, file)
     checkpoint = read_checkpoint(file)
     layout = build_layout(kind)
     chosen = choose_candidate(find_candidates(checkpoint, layout), weights)

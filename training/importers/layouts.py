@@ -10,8 +10,13 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from training.networks.iresnet import IResNet, IResNetConfig
+from training.networks.iresnet import IResNetConfig
 from training.networks.vggish import Vggish, VggishConfig
+from training.networks.visual_architectures import (
+    PublishedConfig,
+    VisualConfig,
+    build_visual_network,
+)
 
 
 class BackboneKind(StrEnum):
@@ -23,6 +28,10 @@ class BackboneKind(StrEnum):
     """torchvggish's VGGish."""
     EMOTION = "emotion-ir50"
     """IR-50 trained on FER+ by the ABAW3 and ABAW5 pipelines, `res50_ir_0.887.pth`."""
+    MOBILEFACENET = "mbf-va-mtl"
+    """EmotiEffLib's MobileFaceNet, `mbf_va_mtl.onnx`."""
+    EFFICIENTNET = "enet-b0-8-va-mtl"
+    """EmotiEffLib's EfficientNet-B0, `enet_b0_8_va_mtl.onnx`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +87,26 @@ _EMOTION_BLOCK_KEYS: Final = {
 }
 
 
-def build_config(kind: BackboneKind, flags: VggishFlags) -> IResNetConfig | VggishConfig:
+PUBLISHED_CONFIGS: Final = {
+    BackboneKind.MOBILEFACENET: PublishedConfig(architecture="mobilefacenet"),
+    BackboneKind.EFFICIENTNET: PublishedConfig(architecture="efficientnet_b0"),
+}
+"""Of the kinds that are read by `training.importers.published`."""
+
+
+def build_config(kind: BackboneKind, flags: VggishFlags) -> VisualConfig | VggishConfig:
     """Return the configuration under which this project's network equals the public one."""
+    if kind in PUBLISHED_CONFIGS:
+        return PUBLISHED_CONFIGS[kind]
     if kind is BackboneKind.VGGISH:
         return VggishConfig(final_relu=flags.final_relu, whitened=flags.pca)
     return EMOTION_CONFIG if kind is BackboneKind.EMOTION else ARCFACE_CONFIG
 
 
-def build_meta_network(config: IResNetConfig | VggishConfig) -> IResNet | Vggish:
+def build_meta_network(config: VisualConfig | VggishConfig) -> nn.Module:
     """Build a network without weights: its tensors are on the meta device."""
     with torch.device("meta"):
-        return IResNet(config) if isinstance(config, IResNetConfig) else Vggish(config)
+        return Vggish(config) if isinstance(config, VggishConfig) else build_visual_network(config)
 
 
 def build_layout(kind: BackboneKind) -> KeyLayout:

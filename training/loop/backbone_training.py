@@ -22,24 +22,17 @@ from training.loop.distributed import Ranks
 from training.loop.options import TrainingOptions
 from training.losses import concordance_loss
 from training.metrics import Scores, compute_scores_of_recordings
+from training.networks.visual_architectures import UnfreezeStages
 
 _FRAME_BATCH_SIZE: Final = 64
 
-UNFREEZE_STAGES: Final[dict[Modality, tuple[tuple[str, ...], ...]]] = {
-    "visual": (
-        ("head.", "backbone.features.", "backbone.fc.", "backbone.bn2.", "backbone.attention."),
-        ("backbone.layer4.",),
-        ("backbone.layer3.",),
-        ("backbone.layer2.",),
-    ),
-    "audio": (
-        ("head.", "backbone.embeddings.4."),
-        ("backbone.embeddings.",),
-        ("backbone.features.11.", "backbone.features.13."),
-        ("backbone.features.6.", "backbone.features.8."),
-    ),
-}
-"""Parameter prefixes that are unfrozen, stage by stage, in a pre-trained backbone [L]."""
+AUDIO_STAGES: Final[UnfreezeStages] = (
+    ("embeddings.4.",),
+    ("embeddings.",),
+    ("features.11.", "features.13."),
+    ("features.6.", "features.8."),
+)
+"""Of VGGish; those of faces are with their architectures [L]."""
 
 
 class FrameRegressor(nn.Module):
@@ -80,14 +73,15 @@ class BackboneTask:
         *,
         options: TrainingOptions,
         ranks: Ranks,
-        unfreeze_gradually: bool,
+        stages: UnfreezeStages | None,
     ) -> None:
+        """Create a task; `stages` of a pre-trained backbone, None trains all from scratch."""
         self.name = f"{model.modality} backbone"
         self.model = cast("nn.Module", model.to(memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
         self._data = data
         self._options = options
         self._ranks = ranks
-        self._stages = UNFREEZE_STAGES[data.source.modality] if unfreeze_gradually else None
+        self._stages = stages
         self._samples = FrameDataset(
             data.training,
             data.source,
@@ -103,7 +97,10 @@ class BackboneTask:
         if self._stages is None:
             return
         unfrozen_stages = self._stages[: 1 + epoch // self._options.unfreeze_epochs]
-        prefixes = tuple(prefix for stage in unfrozen_stages for prefix in stage)
+        prefixes = (
+            "head.",
+            *(f"backbone.{prefix}" for stage in unfrozen_stages for prefix in stage),
+        )
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name.startswith(prefixes))
         for module in self.model.modules():

@@ -68,6 +68,10 @@ def train_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line op
     ] = Decay.PLATEAU,
     ablate: Annotated[Ablation | None, typer.Option(help="Component to remove.")] = None,
     visual: Annotated[Path | None, typer.Option(help="Imported visual backbone.")] = None,
+    freeze_visual: Annotated[
+        bool,
+        typer.Option("--freeze-visual", help="Keep the weights of an imported expression network."),
+    ] = False,
     audio: Annotated[Path | None, typer.Option(help="Imported audio backbone.")] = None,
     backbones: Annotated[
         Path | None, typer.Option(help="Run on the same data whose backbones are copied.")
@@ -122,7 +126,12 @@ def train_command(  # noqa: PLR0913, PLR0917 - one parameter per command-line op
                 options=options,
                 ranks=ranks,
                 logger=RunLogger(console if ranks.is_leader else None),
-                initial=InitialWeights(visual=visual, audio=audio, backbones=backbones),
+                initial=InitialWeights(
+                    visual=visual,
+                    audio=audio,
+                    backbones=backbones,
+                    freeze_visual=freeze_visual,
+                ),
                 workers=workers,
                 dataset=dataset,
             )

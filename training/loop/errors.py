@@ -4,6 +4,7 @@ RunError
 ├── RunNotFound          the folder has no run
 ├── RunConfigMismatch    the folder has a run with other options, preset or data
 ├── RunIncomplete        a required part is not fully trained
+├── OptionNotApplicable  the visual backbone has not what an option changes
 ├── TrainingDiverged     the loss is not finite
 ├── SubjectsNotHeldOut   the run was trained on subjects that it should be calibrated on
 └── RunNotServable       a modality was ablated, which the served fusion does not do
@@ -30,6 +31,10 @@ class RunConfigMismatch(RunError):
 
 class RunIncomplete(RunError):
     """The run is not complete."""
+
+
+class OptionNotApplicable(RunError):
+    """The option does not apply to this visual backbone."""
 
 
 class TrainingDiverged(RunError):

@@ -9,6 +9,7 @@ from service.domain.model_signatures import FOLDS
 from training.data.augmentation import Augmentation
 from training.data.samples import WindowGrid
 from training.networks.encoder import EncoderConfig
+from training.networks.iresnet import IResNetConfig
 from training.networks.tcn import TcnConfig
 from training.presets import Preset
 
@@ -88,6 +89,8 @@ def apply_ablation(preset: Preset, ablation: Ablation | None) -> Preset:
     fusion = preset.fusion
     match ablation:
         case Ablation.NO_LA_SE:
+            if not isinstance(preset.visual, IResNetConfig):
+                return preset
             return replace(preset, visual=replace(preset.visual, attention=False))
         case Ablation.NO_TCN:
             frame_wise_configs = (

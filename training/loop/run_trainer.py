@@ -17,7 +17,12 @@ from training.data.spectra_cache import SpectraCache
 from training.evaluation.calibration import calibrate_run
 from training.evaluation.embed_recordings import EMBEDDINGS_FOLDER, embed_recordings
 from training.importers.backbone import ImportedBackbone
-from training.loop.backbone_training import BackboneData, BackboneTask, FrameRegressor
+from training.loop.backbone_training import (
+    AUDIO_STAGES,
+    BackboneData,
+    BackboneTask,
+    FrameRegressor,
+)
 from training.loop.distributed import Ranks
 from training.loop.errors import RunConfigMismatch, RunIncomplete
 from training.loop.fitting import METRICS_FILE, WEIGHTS_FILE, FitContext, fit_task
@@ -25,6 +30,7 @@ from training.loop.fold_training import FoldData, FoldTask
 from training.loop.options import TrainingSchedule
 from training.loop.run_logger import RunLogger, plot_curves, write_metrics
 from training.networks.initialisation import seed_weights
+from training.networks.visual_architectures import UnfreezeStages, list_unfreeze_stages
 from training.presets import build_networks
 from training.runs import CURVES_FILE, TrainingRun, open_run
 
@@ -89,7 +95,11 @@ class RunTrainer:
             workers=self._workers,
         )
         task = BackboneTask(
-            model, data, options=options, ranks=self._ranks, unfreeze_gradually=imported is not None
+            model,
+            data,
+            options=options,
+            ranks=self._ranks,
+            stages=None if imported is None else self._list_stages(modality),
         )
         rate = options.backbone.learning_rate if imported is None else options.fine_tuning_rate
         fit_task(
@@ -97,6 +107,11 @@ class RunTrainer:
             run.backbone_folder(modality),
             self._build_context(options.backbone, rate, self._ranks),
         )
+
+    def _list_stages(self, modality: Modality) -> UnfreezeStages:
+        if modality == "audio":
+            return AUDIO_STAGES
+        return list_unfreeze_stages(self._run.preset.visual)
 
     def _copy_backbone(self, modality: Modality, folder: Path) -> bool:
         """Copy another run's backbone; returns False if its network has another configuration."""

@@ -23,10 +23,12 @@ from training.evaluation.embed_recordings import open_spectra_cache
 from training.folds import CrossValidationPlan, plan_folds
 from training.importers.backbone import ImportedBackbone, read_backbone
 from training.loop.distributed import Ranks
-from training.loop.options import TrainingOptions, apply_ablation
+from training.loop.errors import OptionNotApplicable
+from training.loop.options import Ablation, TrainingOptions, apply_ablation
 from training.loop.run_logger import RunLogger
 from training.loop.run_trainer import RunTrainer
 from training.networks.iresnet import IResNetConfig
+from training.networks.visual_architectures import PublishedConfig
 from training.presets import Preset
 from training.runs import TrainingRun, open_run, start_or_resume_run
 
@@ -35,13 +37,14 @@ from training.runs import TrainingRun, open_run, start_or_resume_run
 class InitialWeights:
     """Source of the backbones, if not trained from scratch.
 
-    visual, audio: imported files. backbones: another run on the same data, whose backbones are
-    copied.
+    visual, audio: imported files. freeze_visual: the visual backbone is a published network whose
+    weights stay as they are. backbones: another run on the same data, whose backbones are copied.
     """
 
     visual: Path | None = None
     audio: Path | None = None
     backbones: Path | None = None
+    freeze_visual: bool = False
 
 
 def train_run(
@@ -70,6 +73,7 @@ def train_run(
     used_recordings = [r for r in recordings if r.name in _list_used_recordings(plan)]
     imported = _read_imported_backbones(initial)
     final_preset = _apply_imported_configs(apply_ablation(preset, options.ablation), imported)
+    final_preset = _apply_visual_options(final_preset, initial, options)
     run = ranks.broadcast_from_leader(
         lambda: start_or_resume_run(
             folder,
@@ -109,11 +113,26 @@ def _apply_imported_configs(preset: Preset, imported: dict[Modality, ImportedBac
     for backbone in imported.values():
         config = backbone.config
         if isinstance(config, IResNetConfig):
-            attention = preset.visual.attention
-            preset = replace(preset, visual=replace(config, attention=attention))
+            has_attention = isinstance(preset.visual, IResNetConfig) and preset.visual.attention
+            preset = replace(preset, visual=replace(config, attention=has_attention))
+        elif isinstance(config, PublishedConfig):
+            preset = replace(preset, visual=config)
         else:
             preset = replace(preset, audio=config)
     return preset
+
+
+def _apply_visual_options(
+    preset: Preset, initial: InitialWeights, options: TrainingOptions
+) -> Preset:
+    """Freeze a published network. Raises: OptionNotApplicable: the visual backbone has no such."""
+    if not isinstance(preset.visual, PublishedConfig):
+        if initial.freeze_visual:
+            raise OptionNotApplicable("only a published network is frozen, not an IResNet")
+        return preset
+    if options.ablation is Ablation.NO_LA_SE:
+        raise OptionNotApplicable(f"{preset.visual.architecture} has no LA-SE to remove")
+    return replace(preset, visual=replace(preset.visual, frozen=initial.freeze_visual))
 
 
 def _build_metadata(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from training.networks.iresnet import IResNet, IResNetConfig
+from training.networks.visual_architectures import build_visual_network
 from training.presets import MINI
 
 PAPER = IResNetConfig()
@@ -53,5 +54,5 @@ def test_embedding_layer_takes_512_maps_of_7_by_7() -> None:
 def test_both_presets_embed_a_crop_in_512_numbers() -> None:
     for config in (PAPER, MINI.visual):
         with torch.device("meta"):
-            embedding = IResNet(config).eval()(torch.empty(2, 3, 112, 112))
+            embedding = build_visual_network(config).eval()(torch.empty(2, 3, 112, 112))
         assert tuple(embedding.shape) == (2, 512)

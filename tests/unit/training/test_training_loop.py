@@ -35,8 +35,9 @@ from training.loop.lr_schedule import LearningRateSchedule
 from training.loop.options import Ablation, Decay, TrainingOptions, TrainingSchedule, apply_ablation
 from training.loop.run_logger import RunLogger
 from training.loop.train_run import InitialWeights, train_run
-from training.networks.iresnet import IResNet, ResidualBlock
+from training.networks.iresnet import IResNet, IResNetConfig, ResidualBlock
 from training.networks.log_mel import LogMel
+from training.networks.visual_architectures import list_unfreeze_stages
 from training.presets import PAPER, build_networks
 from training.runs import CURVES_FILE, TrainingRun, open_run, start_or_resume_run
 
@@ -266,7 +267,8 @@ def test_an_incomplete_run_names_the_missing_part(run: TrainingRun, tmp_path: Pa
 
 
 def test_ablations_remove_their_component() -> None:
-    assert not apply_ablation(PAPER, Ablation.NO_LA_SE).visual.attention
+    without_la_se = apply_ablation(PAPER, Ablation.NO_LA_SE)
+    assert without_la_se == replace(PAPER, visual=IResNetConfig(attention=False))
     assert apply_ablation(PAPER, Ablation.NO_TCN).fusion.visual.kernel == 1
     assert apply_ablation(PAPER, Ablation.NO_TCN).fusion.audio.kernel == 1
     assert apply_ablation(PAPER, Ablation.NO_TRANSFORMER).fusion.encoder.layers == 0
@@ -356,6 +358,7 @@ def test_pretrained_backbone_is_unfrozen_from_its_last_layers(
     spectra = SpectraCache(tmp_path, LogMel(TINY_PRESET.log_mel).eval())
     source = SampleSource(modality="visual", spectra=spectra, rate_hz=25)
     backbone = build_networks(TINY_PRESET, 0).visual
+    assert isinstance(backbone, IResNet)
     model = FrameRegressor(backbone, "visual", 512)
     data = BackboneData(training=recordings, validation=recordings, source=source)
     task = BackboneTask(
@@ -363,7 +366,7 @@ def test_pretrained_backbone_is_unfrozen_from_its_last_layers(
         data,
         options=replace(QUICK_OPTIONS, unfreeze_epochs=2),
         ranks=SINGLE_RANK,
-        unfreeze_gradually=True,
+        stages=list_unfreeze_stages(TINY_PRESET.visual),
     )
 
     def trainable_at(epoch: int) -> set[str]:
