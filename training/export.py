@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import nn
 
 from service.domain.estimator import EstimatorId, EstimatorManifest, Modality, ModelFile
@@ -267,3 +268,11 @@ def _deprecation_warning_ignored() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
         yield
+
+
+def print_manifest(manifest: EstimatorManifest) -> None:
+    """Print an exported estimator and the hashes of its weights."""
+    console = Console()
+    console.print(f"{manifest.id}: {manifest.title}", markup=False, highlight=False)
+    for slot, model in manifest.models.items():
+        console.print(f"  {slot}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")
