@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final
 
 from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
 from service.domain.media import Flag
@@ -14,27 +13,20 @@ from service.domain.ports import Inference
 from service.errors import (
     CircumplexError,
     InferenceUnavailable,
-    ModelNotServed,
+    ModelChanged,
+    ModelsMissing,
     ModelUnknown,
     RequestInvalid,
 )
 from service.estimators.repository import EstimatorRepository
-from service.estimators.verification import FileVerifier
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.provenance import build_provenance
+from service.pipeline.verification import EstimatorVerifier, InferenceServer
 from service.settings import Settings
 
-
-class InferenceServer(Protocol):
-    """Triton, as the catalog needs it."""
-
-    def select(self, manifest: EstimatorManifest) -> Inference:
-        """Return the models of one estimator as functions of arrays."""
-        ...
-
-    async def find_unready(self, manifest: EstimatorManifest) -> list[str]:
-        """Return names of its models that are not loaded and warm; raises InferenceUnavailable."""
-        ...
+LISTED_SECONDS: Final = 60.0
+"""Age of a verification that a readiness probe or a listing relies on: they start none of their
+own while the monitor makes some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +66,7 @@ class EstimatorCatalog:
         self._settings = settings
         self._server = server
         self._repository = EstimatorRepository(settings.model_repository)
-        self._verifier = FileVerifier(self._repository)
+        self._verifier = EstimatorVerifier(self._repository, server)
 
     def choose(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
@@ -100,7 +92,7 @@ class EstimatorCatalog:
         """
         estimator = self.choose(model)
         with suppress(InferenceUnavailable):
-            await self._check(self._repository.read_manifest(estimator))
+            await self._verifier.verify(self._repository.read_manifest(estimator))
         return estimator
 
     @property
@@ -114,7 +106,7 @@ class EstimatorCatalog:
         Raises: ModelNotServed, ModelChanged, InferenceUnavailable.
         """
         manifest = self._repository.read_manifest(estimator)
-        await self._check(manifest)
+        await self._verifier.verify(manifest)
         return ServedEstimator(
             manifest=manifest,
             inference=self._server.select(manifest),
@@ -122,14 +114,63 @@ class EstimatorCatalog:
             provenance=build_provenance(manifest, self._settings),
         )
 
+    async def confirm(self, estimator: ServedEstimator, *, max_age_seconds: float = 0.0) -> None:
+        """Verify an estimator that is in use; by default what was computed up to now is by it.
+
+        Raises: ModelChanged: also where another export has taken its place; ModelNotServed,
+            InferenceUnavailable.
+        """
+        if self._repository.read_manifest(estimator.id) != estimator.manifest:
+            raise ModelChanged(f"{estimator.id} has been exported anew while it was in use")
+        await self._verifier.verify(estimator.manifest, max_age_seconds=max_age_seconds)
+
     async def is_ready(self) -> bool:
-        """Return whether every served model's current version is loaded, warm and unchanged."""
+        """Return whether the default model can be used."""
+        return await self.find_error(self._settings.chosen_model) is None
+
+    async def can_work(self) -> bool:
+        """Return whether jobs can be attempted: Triton is reachable. A faulty model fails its own.
+
+        Waiting would help neither jobs of a faulty model nor those of the others.
+        """
+        errors = [await self.find_error(name) for name in self.served_names]
+        return not any(isinstance(error, InferenceUnavailable | ModelsMissing) for error in errors)
+
+    async def find_error(
+        self, model: str, *, max_age_seconds: float = LISTED_SECONDS
+    ) -> CircumplexError | None:
+        """Return why a served model's current version cannot be used now; None: it can."""
         try:
-            for name in self.served_names:
-                await self._check(self._repository.read_manifest(self.choose(name)))
+            manifest = self._repository.read_manifest(self.choose(model))
+            await self._verifier.verify(manifest, max_age_seconds=max_age_seconds)
+        except CircumplexError as error:
+            return error
+        return None
+
+    async def find_errors(
+        self, *, max_age_seconds: float = LISTED_SECONDS
+    ) -> dict[str, CircumplexError | None]:
+        """Find the error of each served model, by NAME@VERSION, or its name if it has none."""
+        return {
+            self._describe_choice(name): await self.find_error(
+                name, max_age_seconds=max_age_seconds
+            )
+            for name in self.served_names
+        }
+
+    def list_current_manifests(self) -> list[EstimatorManifest]:
+        """List the manifests of the served models' current versions; none of a damaged one."""
+        manifests: list[EstimatorManifest] = []
+        for name in self.served_names:
+            with suppress(CircumplexError):
+                manifests.append(self._repository.read_manifest(self.choose(name)))
+        return manifests
+
+    def _describe_choice(self, name: str) -> str:
+        try:
+            return str(self.choose(name))
         except CircumplexError:
-            return False
-        return True
+            return name
 
     async def list_statuses(self) -> list[EstimatorStatus]:
         """List the exported versions of all served models, the current ones first."""
@@ -150,21 +191,12 @@ class EstimatorCatalog:
         manifest = self._repository.read_manifest(estimator)
         error: CircumplexError | None = None
         try:
-            await self._check(manifest)
+            await self._verifier.verify(manifest, max_age_seconds=LISTED_SECONDS)
         except CircumplexError as found:
             error = found
         return EstimatorStatus(
             manifest=manifest, is_current=is_current, is_default=is_default, error=error
         )
-
-    async def _check(self, manifest: EstimatorManifest) -> None:
-        """Raise ModelChanged, ModelNotServed or InferenceUnavailable."""
-        await asyncio.to_thread(self._verifier.verify, manifest)
-        if unready := await self._server.find_unready(manifest):
-            raise ModelNotServed(
-                f"{manifest.id} is not loaded ({', '.join(unready)}); "
-                f"`circumplex models load {manifest.id}` loads it"
-            )
 
 
 def read_default_manifest(settings: Settings) -> EstimatorManifest:
