@@ -35,7 +35,7 @@ from training.triton_configs import render_config
 _jit = cast("Any", torch.jit)  # has no types
 PREPROCESSING_VERSION = "1"
 """Incremented when crops or patches change so that trained weights no longer fit."""
-_SIGNATURES = {signature.name: signature for signature in EXPORTED_MODELS}
+_SLOTS = {signature.name: signature for signature in EXPORTED_MODELS}
 ARCFACE_CROPS = "112 x 112 RGB, aligned to the ArcFace template by a similarity of five points"
 
 
@@ -225,11 +225,10 @@ def _export_model(
 
 def _answer_probe(slot: str, file: Path) -> Summary:
     """Return what the written file answers to the probe of its slot."""
-    inputs = build_probe_inputs(_SIGNATURES[slot])
+    inputs = build_probe_inputs(_SLOTS[slot])
     with torch.inference_mode():
-        outputs = load_model(file)(*map(torch.from_numpy, inputs))  # pyright: ignore[reportUnknownMemberType]  # untyped
-    if isinstance(outputs, torch.Tensor):
-        outputs = (outputs,)
+        answer = load_model(file)(*(torch.as_tensor(each) for each in inputs))
+    outputs = [answer] if isinstance(answer, torch.Tensor) else list[torch.Tensor](answer)
     return summarize_outputs([output.numpy() for output in outputs])
 
 

@@ -28,7 +28,10 @@ from service.domain.model_signatures import (
 from service.domain.uncertainty import UncertaintyModel
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+"""NAME or NAME@VERSION."""
+_MAX_QUOTED_LENGTH: Final = 80
+"""Letters of a malformed choice in an error."""
 
 
 class Domain(StrEnum):
@@ -83,9 +86,10 @@ class EstimatorChoice:
     @classmethod
     def parse(cls, text: str) -> EstimatorChoice:
         """Parse NAME or NAME@VERSION; raises ValueError."""
-        found = _CHOICE_PATTERN.fullmatch(text)
+        found = CHOICE_PATTERN.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no model: NAME or NAME@VERSION is needed")
+            quoted = text[:_MAX_QUOTED_LENGTH]
+            raise ValueError(f"{quoted!r} is no model: NAME or NAME@VERSION is needed")
         return cls(found[1], int(found[2]) if found[2] else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from service.errors import (
     CircumplexError,
     InferenceUnavailable,
     ModelChanged,
+    ModelNotServed,
     ModelsMissing,
     ModelUnknown,
     RequestInvalid,
@@ -51,9 +53,13 @@ class ServedEstimator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimatorStatus:
-    """An estimator in a listing. error: why it cannot be used now; None: it can."""
+    """An estimator in a listing.
 
-    manifest: EstimatorManifest
+    manifest: None: it cannot be read. error: why the estimator cannot be used now; None: it can.
+    """
+
+    id: EstimatorId
+    manifest: EstimatorManifest | None
     is_current: bool
     is_default: bool
     error: CircumplexError | None
@@ -71,8 +77,8 @@ class EstimatorCatalog:
     def choose(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
 
-        Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served.
-            ModelNotServed: the version is not. ModelsMissing.
+        Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served, or the
+            version not exported. ModelNotServed: the current version is not. ModelsMissing.
         """
         if model is None:
             model = self._settings.chosen_model
@@ -83,7 +89,13 @@ class EstimatorCatalog:
         pinned = {each.name: each for each in map(EstimatorChoice.parse, self.served_names)}
         if choice.name not in pinned:
             raise ModelUnknown(f"no model {choice.name!r} is served; there are {', '.join(pinned)}")
-        return self._repository.resolve(pinned[choice.name] if choice.version is None else choice)
+        if choice.version is None:
+            return self._repository.resolve(pinned[choice.name])
+        estimator = EstimatorId(choice.name, choice.version)
+        if estimator not in (exported := self._repository.list_ids()):
+            versions = ", ".join(str(each) for each in exported if each.name == choice.name)
+            raise ModelUnknown(f"no model {estimator} is served; there are {versions or 'none'}")
+        return estimator
 
     async def accept(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice for work that is done later.
@@ -126,37 +138,28 @@ class EstimatorCatalog:
 
     async def is_ready(self) -> bool:
         """Return whether the default model can be used."""
-        return await self.find_error(self._settings.chosen_model) is None
+        _, error = await self._check_current(self._settings.chosen_model, LISTED_SECONDS)
+        return error is None
 
     async def can_work(self) -> bool:
         """Return whether jobs can be attempted: Triton is reachable. A faulty model fails its own.
 
         Waiting would help neither jobs of a faulty model nor those of the others.
         """
-        errors = [await self.find_error(name) for name in self.served_names]
+        errors = (await self.check_served()).values()
         return not any(isinstance(error, InferenceUnavailable | ModelsMissing) for error in errors)
 
-    async def find_error(
-        self, model: str, *, max_age_seconds: float = LISTED_SECONDS
-    ) -> CircumplexError | None:
-        """Return why a served model's current version cannot be used now; None: it can."""
-        try:
-            manifest = self._repository.read_manifest(self.choose(model))
-            await self._verifier.verify(manifest, max_age_seconds=max_age_seconds)
-        except CircumplexError as error:
-            return error
-        return None
-
-    async def find_errors(
+    async def check_served(
         self, *, max_age_seconds: float = LISTED_SECONDS
     ) -> dict[str, CircumplexError | None]:
-        """Find the error of each served model, by NAME@VERSION, or its name if it has none."""
-        return {
-            self._describe_choice(name): await self.find_error(
-                name, max_age_seconds=max_age_seconds
-            )
-            for name in self.served_names
-        }
+        """Check the current version of every served model.
+
+        Returns: the error of each, None: it is ready; by its id, or its name if it has none.
+        """
+        found = await asyncio.gather(
+            *(self._check_current(name, max_age_seconds) for name in self.served_names)
+        )
+        return dict(found)
 
     def list_current_manifests(self) -> list[EstimatorManifest]:
         """List the manifests of the served models' current versions; none of a damaged one."""
@@ -166,36 +169,59 @@ class EstimatorCatalog:
                 manifests.append(self._repository.read_manifest(self.choose(name)))
         return manifests
 
-    def _describe_choice(self, name: str) -> str:
-        try:
-            return str(self.choose(name))
-        except CircumplexError:
-            return name
-
     async def list_statuses(self) -> list[EstimatorStatus]:
-        """List the exported versions of all served models, the current ones first."""
-        default = self.choose(None)
-        names = [each.partition("@")[0] for each in self.served_names]
-        current = [self.choose(name) for name in self.served_names]
+        """List the exported versions of all served models, the current ones first.
+
+        Raises: ModelsMissing.
+        """
+        default, *current = map(self._choose_exported, (None, *self.served_names))
+        names = {each.partition("@")[0] for each in self.served_names}
         others = [each for each in self._repository.list_ids() if each.name in names]
-        return [
-            await self._describe(
-                estimator, is_current=estimator in current, is_default=estimator == default
+        found = dict.fromkeys([*current, *others])
+        return await asyncio.gather(
+            *(
+                self._describe(each, is_current=each in current, is_default=each == default)
+                for each in found
+                if each is not None
             )
-            for estimator in dict.fromkeys([*current, *others])
-        ]
+        )
+
+    def _choose_exported(self, model: str | None) -> EstimatorId | None:
+        """Return the version that is meant; None: it is not exported. Raises: ModelsMissing."""
+        try:
+            return self.choose(model)
+        except (ModelUnknown, ModelNotServed):
+            return None
+
+    async def _check_current(
+        self, served: str, max_age_seconds: float
+    ) -> tuple[str, CircumplexError | None]:
+        label = served
+        try:
+            estimator = self.choose(served)
+            label = str(estimator)
+            manifest = self._repository.read_manifest(estimator)
+            await self._verifier.verify(manifest, max_age_seconds=max_age_seconds)
+        except CircumplexError as error:
+            return label, error
+        return label, None
 
     async def _describe(
         self, estimator: EstimatorId, *, is_current: bool, is_default: bool
     ) -> EstimatorStatus:
-        manifest = self._repository.read_manifest(estimator)
+        manifest: EstimatorManifest | None = None
         error: CircumplexError | None = None
         try:
+            manifest = self._repository.read_manifest(estimator)
             await self._verifier.verify(manifest, max_age_seconds=LISTED_SECONDS)
         except CircumplexError as found:
             error = found
         return EstimatorStatus(
-            manifest=manifest, is_current=is_current, is_default=is_default, error=error
+            id=estimator,
+            manifest=manifest,
+            is_current=is_current,
+            is_default=is_default,
+            error=error,
         )
 
 

@@ -62,7 +62,7 @@ class ModelMonitor:
         """Verify once, and publish what was found."""
         if self._check_in_use is not None:
             await self._check_in_use()
-        errors = await self._estimators.find_errors(max_age_seconds=MONITOR_SECONDS)
+        errors = await self._estimators.check_served(max_age_seconds=MONITOR_SECONDS)
         default = str(self._estimators.choose(None))
         self._metrics.set_models(
             ready={model: error is None for model, error in errors.items()},

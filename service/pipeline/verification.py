@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from service.domain.estimator import EstimatorId, EstimatorManifest
 from service.domain.ports import Inference
-from service.errors import ModelChanged, ModelNotServed, ServiceError
+from service.errors import InferenceUnavailable, ModelChanged, ModelNotServed, ServiceError
 from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 
@@ -59,8 +59,12 @@ class EstimatorVerifier:
         Args: max_age_seconds: of an earlier check of what is loaded; 0: it is checked again.
         Raises: ModelChanged, ModelNotServed, InferenceUnavailable, InferenceFailed.
         """
+        try:
+            await self._check_loaded(manifest)  # first: files that nobody uses are not hashed
+        except InferenceUnavailable:
+            await asyncio.to_thread(self._files.verify, manifest)
+            raise
         await asyncio.to_thread(self._files.verify, manifest)
-        await self._check_loaded(manifest)
         await asyncio.shield(self._find_check(manifest, max_age_seconds).task)
 
     async def _check_loaded(self, manifest: EstimatorManifest) -> None:
