@@ -127,8 +127,9 @@ def write_estimator(
         (folder / "1").mkdir(parents=True, exist_ok=True)
         replace_text(folder / "config.pbtxt", config)
     replace_text(repository.manifest_file(estimator), json.dumps(document, indent=2) + "\n")
-    if estimator.name not in repository.read_versions():
-        repository.set_current(estimator)
+    with repository.locked():
+        if estimator.name not in repository.read_versions():
+            repository.set_current(estimator)
     return manifest
 
 

@@ -31,6 +31,7 @@ from service.domain.model_signatures import (
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.triton.control import ModelControl
 from service.triton.requests import (
     MODEL_VERSION,
     ModelClient,
@@ -109,6 +110,7 @@ class TritonConnection:
         self._client = client
         self.model_client = model_client
         self._verifier = ServedModelVerifier(client, model_client)
+        self.control = ModelControl(client)
         self._crop_memory = crop_memory
         self._requires_shared_memory = requires_shared_memory
         self._paused_until = 0.0
