@@ -272,11 +272,8 @@ async def test_a_dead_model_process_is_an_outage(
     before = set(psutil.Process().children(recursive=True))
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
         started = set(psutil.Process().children(recursive=True)) - before
-        (stub,) = (
-            part
-            for part in started
-            if any(f"/{MINI.part_name('visual_backbone')}/" in a for a in part.cmdline())
-        )
+        folder = f"/{MINI.part_name('visual_backbone')}/"
+        (stub,) = (part for part in started if any(folder in a for a in part.cmdline()))
         settings = Settings(
             models=YARDSTICK, model_repository=mini_repository, triton_url=ports.grpc_url
         )
