@@ -53,7 +53,7 @@ class Stack:
         )
 
     def find_ended_parts(self) -> list[str]:
-        """Names of the parts of which a process has ended; of Triton also that of a loaded model."""
+        """Names of the parts of which a process has ended; a loaded model is a part of Triton."""
         ended = [name for name, part in self.parts.items() if not all(map(is_alive, part))]
         if "Triton" not in ended and self.model_processes.find_crashed():
             ended.append("Triton")
