@@ -48,8 +48,8 @@ class _ServerCheck:
 
     def is_recent(self, now: float, max_age_seconds: float) -> bool:
         """Return whether it counts; with a maximum age of 0 none does."""
-        least = min(COST_FACTOR * self.duration_seconds, MAX_VERIFIED_SECONDS)
-        return now - self.started_at < (max_age_seconds and max(max_age_seconds, least))
+        min_age = min(COST_FACTOR * self.duration_seconds, MAX_VERIFIED_SECONDS)
+        return now - self.started_at < (max_age_seconds and max(max_age_seconds, min_age))
 
     def finish(self, _task: asyncio.Task[None]) -> None:
         """Note the duration."""

@@ -21,20 +21,20 @@ from tests.fake_estimators import FakeInferenceServer, make_fake_catalog, write_
 MINI, OTHER = EstimatorId("mini", 1), EstimatorId("other", 1)
 
 
-class CountingServer(FakeInferenceServer):
-    """Counts its verifications; they wait while `gate` is clear."""
+class VerifyingServer(FakeInferenceServer):
+    """Counts its verifications; they wait until `may_answer` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.verified = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.started = asyncio.Event()
 
     async def verify(self, manifest: EstimatorManifest) -> None:
         self.verified += 1
         self.started.set()
-        await self.gate.wait()
+        await self.may_answer.wait()
         await super().verify(manifest)
 
 
@@ -48,7 +48,7 @@ def repository(tmp_path: Path) -> EstimatorRepository:
 async def test_clients_share_a_check_and_a_later_use_is_not_covered_by_it(
     repository: EstimatorRepository,
 ) -> None:
-    server = CountingServer()
+    server = VerifyingServer()
     verifier, manifest = EstimatorVerifier(repository, server), repository.read_manifest(MINI)
     await asyncio.gather(*(verifier.verify(manifest) for _ in range(5)))
     assert server.verified == 1
@@ -59,20 +59,20 @@ async def test_clients_share_a_check_and_a_later_use_is_not_covered_by_it(
 async def test_a_client_that_leaves_does_not_end_the_check_of_others(
     repository: EstimatorRepository,
 ) -> None:
-    server = CountingServer()
-    server.gate.clear()
+    server = VerifyingServer()
+    server.may_answer.clear()
     verifier, manifest = EstimatorVerifier(repository, server), repository.read_manifest(MINI)
     first, second = (asyncio.create_task(verifier.verify(manifest)) for _ in range(2))
     await server.started.wait()
     first.cancel()
     await asyncio.sleep(0)
-    server.gate.set()
+    server.may_answer.set()
     await second
     assert (server.verified, first.cancelled()) == (1, True)
 
 
 async def test_a_failed_check_is_repeated_at_once(repository: EstimatorRepository) -> None:
-    server = CountingServer()
+    server = VerifyingServer()
     verifier, manifest = EstimatorVerifier(repository, server), repository.read_manifest(MINI)
     server.changed.add(MINI)
     with pytest.raises(ModelChanged):
@@ -85,7 +85,7 @@ async def test_a_failed_check_is_repeated_at_once(repository: EstimatorRepositor
 async def test_after_an_interruption_what_is_loaded_is_checked_again(
     interruption: str, repository: EstimatorRepository
 ) -> None:
-    server = CountingServer()
+    server = VerifyingServer()
     verifier, manifest = EstimatorVerifier(repository, server), repository.read_manifest(MINI)
     await verifier.verify(manifest)
     if interruption == "unreachable":
