@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.domain.estimator import NAME_PATTERN, EstimatorId, EstimatorManifest
+from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId, EstimatorManifest
 from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
@@ -24,12 +24,14 @@ from training.importers.errors import ImportRefused
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
 from training.presets import PRESETS
+from training.pulled.command import export_pulled_command
 from training.runs import CONFIG_FILE
 from training.shipping.command import reproduce_command, ship_command
 from training.synthetic.command import synthesise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
+app.command("export-pulled")(export_pulled_command)
 app.command()(synthesise)
 app.command("check")(check_command)
 app.command("cut-faces")(cut_faces_command)
@@ -114,10 +116,12 @@ def _choose_target(
     version = version or ("new" if run else "1")
     if version == "new":
         number = EstimatorRepository(repository).next_version(name)
-    elif version.isdecimal() and int(version) > 0:
+    elif version.isdecimal() and 0 < int(version) <= MAX_VERSION:
         number = int(version)
     else:
-        raise typer.BadParameter("a number from 1, or new", param_hint="--version")
+        raise typer.BadParameter(
+            f"a number from 1 to {MAX_VERSION}, or new", param_hint="--version"
+        )
     return ExportTarget(repository=repository, estimator=EstimatorId(name, number))
 
 

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.table import Table
 
 from service.errors import CircumplexError
 from service.settings import Settings
@@ -17,6 +18,8 @@ from service.telemetry.logs import configure_logs
 
 STDERR: Final = Console(stderr=True)
 """Console for status and errors; standard output is for a command's product."""
+_PIPED_TABLE_WIDTH: Final = 400
+"""Width of a table that is written to a file or a pipe."""
 
 
 def load_settings() -> Settings:
@@ -42,6 +45,14 @@ def stop_on_signals() -> None:
 def print_status(line: str) -> None:
     """Print a line for people."""
     STDERR.print(line, markup=False, highlight=False)
+
+
+def print_table(table: Table) -> None:
+    """Print a table to standard output, unfolded unless that is a terminal."""
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_TABLE_WIDTH
+    console.print(table)
 
 
 @contextmanager

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from service.auth.api_key import MAX_NAME_LENGTH, ApiKey, is_key_name
 from service.auth.audit_log import AuditEntry, AuditLog
 from service.auth.key_store import ApiKeyStore
-from service.cli.console import exit_on_error, load_settings, print_status
+from service.cli.console import exit_on_error, load_settings, print_status, print_table
 from service.domain.caller import CallerQuotas, Scope
 
 T = TypeVar("T")
@@ -23,8 +22,6 @@ T = TypeVar("T")
 DAY_SECONDS: Final = 86_400.0
 DEFAULT_SCOPES: Final = (Scope.SUBMIT, Scope.READ)
 MAX_DAYS: Final = 36_500
-PIPED_TABLE_WIDTH: Final = 400
-"""Width of a table that is written to a file or a pipe."""
 
 app = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -87,10 +84,7 @@ def list_keys() -> None:
     for key in _run_with_keys(lambda keys, _: keys.list_keys()):
         moments = (_format_time(key.created_at), _format_time(key.last_used_at), _format_end(key))
         table.add_row(key.id, key.name, _format_scopes(key), _format_limits(key), *moments)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_TABLE_WIDTH
-    console.print(table)
+    print_table(table)
 
 
 @app.command()

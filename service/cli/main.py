@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service.auth.authenticator import requires_keys
-from service.cli import keys, model_versions
+from service.cli import keys, models
 from service.cli.console import (
     STDERR,
     exit_on_error,
@@ -45,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys.app)
-app.add_typer(model_versions.app)
+app.add_typer(models.app)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -29,18 +29,12 @@ from service.triton.client import TritonConnection, connect_triton
 ModelArgument = Annotated[str, typer.Argument(help="NAME@VERSION.", metavar="MODEL")]
 Operation = Callable[[Settings, EstimatorRepository, EstimatorManifest], Coroutine[Any, Any, None]]
 
-app: Final = typer.Typer(
-    name="models", help="Load, use and unload versions of models.", no_args_is_help=True
-)
 
-
-@app.command()
 def load(model: ModelArgument) -> None:
     """Load a version into Triton beside those that it serves, and verify it."""
     _run(model, _load)
 
 
-@app.command()
 def use(
     model: ModelArgument,
     offline: Annotated[
@@ -55,7 +49,6 @@ def use(
     _run(model, _use_offline if offline else _use)
 
 
-@app.command()
 def unload(
     model: ModelArgument,
     force: Annotated[

@@ -79,7 +79,16 @@ decides a status.
         ├── AuditUnwritable           audit file cannot be opened
         ├── GrpcServerNotStarted      gRPC port or TLS files unusable
         ├── InternalError             defect of the service
-        └── TooManyStreams            maximum number of streams
+        ├── TooManyStreams            maximum number of streams
+        ├── CatalogueInvalid          catalogue of published models unreadable
+        ├── CatalogueEntryUnknown     unknown published model
+        ├── LicenceNotAccepted        licence of a published model not accepted
+        ├── ModelDownloadFailed       download of a model file failed or cut
+        ├── ModelFileTooLarge         model file larger than the catalogue allows
+        ├── ModelFileMismatch         model file with another hash
+        ├── ModelFileMissing          model file not there or not accessible
+        ├── TrainingCodeMissing       no training code for the export
+        └── ModelExportFailed         model file that cannot be exported
 """
 
 from __future__ import annotations
@@ -103,6 +112,18 @@ from service.errors.clips import (
     DecoderOutOfMemory,
     DecoderTimedOut,
     MediaStreamUnknown,
+)
+from service.errors.models import (
+    CatalogueEntryUnknown,
+    CatalogueInvalid,
+    LicenceNotAccepted,
+    ModelDownloadFailed,
+    ModelExportFailed,
+    ModelFileMismatch,
+    ModelFileMissing,
+    ModelFileTooLarge,
+    ModelPullError,
+    TrainingCodeMissing,
 )
 from service.errors.requests import (
     ClipEmpty,
@@ -176,6 +197,8 @@ __all__ = [
     "AccessModeUnset",
     "AttemptsExhausted",
     "AuditUnwritable",
+    "CatalogueEntryUnknown",
+    "CatalogueInvalid",
     "CircumplexError",
     "ClipEmpty",
     "ClipEncrypted",
@@ -211,12 +234,19 @@ __all__ = [
     "JobFinished",
     "JobNotRetryable",
     "JobUnknown",
+    "LicenceNotAccepted",
     "MediaStreamUnknown",
     "MediaTypeUnsupported",
     "MethodNotAllowed",
     "ModelChanged",
+    "ModelDownloadFailed",
+    "ModelExportFailed",
+    "ModelFileMismatch",
+    "ModelFileMissing",
+    "ModelFileTooLarge",
     "ModelInUse",
     "ModelNotServed",
+    "ModelPullError",
     "ModelUnknown",
     "ModelsMissing",
     "OriginRefused",
@@ -246,6 +276,7 @@ __all__ = [
     "TooManyCalls",
     "TooManyStreams",
     "TooManySubscribers",
+    "TrainingCodeMissing",
     "Unauthenticated",
     "UpgradeRequired",
     "UploadInterrupted",

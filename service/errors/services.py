@@ -115,7 +115,7 @@ class ModelNotServed(ServiceError):
 
 
 class ModelChanged(ServiceError):
-    """Another model is served than its manifest names."""
+    """The served file is not the one that the model's manifest names."""
 
     code = "model_changed"
     retryable = False

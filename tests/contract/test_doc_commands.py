@@ -28,7 +28,7 @@ PYTHON_BLOCKS = [block for block in BLOCKS if block.language == "python"]
 MARK = re.compile(r"run|not-run: \S.*")
 PROGRAMS = {"circumplex": "service", "circumplex-client": "circumplex_client"}
 COMMAND_WORDS = {"service": 1, "circumplex_client": 1, "training": 1}
-"""Number of words after each module that select a command; `keys` takes one more."""
+"""Number of words after each module that select a command; `keys` and `models` take one more."""
 OWN_PACKAGES = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
 
 
@@ -66,7 +66,7 @@ def find_module(words: list[str]) -> tuple[str, list[str]] | None:
 
 
 def read_help(module: str, arguments: list[str]) -> str:
-    depth = COMMAND_WORDS.get(module, 0) + (arguments[:1] == ["keys"])
+    depth = COMMAND_WORDS.get(module, 0) + (arguments[:1] in (["keys"], ["models"]))
     output, argv = io.StringIO(), sys.argv
     sys.argv = [module, *arguments[:depth], "--help"]
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_script_beside_the_code_is_package_data() -> None:
+def test_every_data_file_beside_the_code_is_package_data() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
         "package-data"
     ]
@@ -18,6 +18,11 @@ def test_every_script_beside_the_code_is_package_data() -> None:
         for pattern in patterns
         for file in (ROOT / package.replace(".", "/")).glob(pattern)
     }
-    scripts = {path.relative_to(ROOT) for path in (ROOT / "service").rglob("*.lua")}
-    assert scripts
-    assert packaged == scripts
+    data = {
+        path.relative_to(ROOT)
+        for package in ("service", "training")
+        for pattern in ("*.lua", "*.json", "*.pbtxt")
+        for path in (ROOT / package).rglob(pattern)
+    }
+    assert data
+    assert packaged == data

@@ -133,7 +133,7 @@ def test_every_probe_tells_two_versions_apart(repository: Path) -> None:
 async def test_a_manifest_without_probes_is_refused(
     catalog: EstimatorCatalog, repository: Path
 ) -> None:
-    """What was exported before there were probes cannot be verified on the server."""
+    """Exports of before there were probes cannot be verified on the server."""
     file = EstimatorRepository(repository).manifest_file(SECOND)
     original = file.read_bytes()
     document = json.loads(original)

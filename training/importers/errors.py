@@ -9,6 +9,9 @@ ImportRefused
 ├── WeightsAmbiguous          several sets of weights fit, such as raw and averaged ones
 ├── WeightsNotFound           the named set of weights is none that fits
 ├── WeightsNotFinite          NaN or infinity among the weights
+├── OnnxUnreadable            no ONNX model, or a damaged one
+├── OnnxNotSelfContained      an ONNX model that refers to other files or to its own operators
+├── ArchitectureMismatch      an ONNX model of another network
 └── BackboneFileInvalid       an imported file is incomplete or was changed
 """
 
@@ -59,6 +62,18 @@ class WeightsNotFound(ImportRefused):
 
 class WeightsNotFinite(ImportRefused):
     """Some weights are NaN or infinite."""
+
+
+class OnnxUnreadable(ImportRefused):
+    """The file is not an ONNX model, or bytes of it are missing or changed."""
+
+
+class OnnxNotSelfContained(ImportRefused):
+    """The ONNX model refers to other files, or to operators that are not of the standard."""
+
+
+class ArchitectureMismatch(ImportRefused):
+    """The ONNX model does not compute what the named network computes."""
 
 
 class BackboneFileInvalid(ImportRefused):
