@@ -171,6 +171,7 @@ async def _annotate(
                 if isinstance(event, AnalysisProgress):
                     on_progress(event)
                 builder.add(event)
+        await analyzer.estimators.confirm(estimator)
         return builder.build()
 
 

@@ -30,7 +30,10 @@ from service.domain.uncertainty import UncertaintyModel
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 MAX_VERSION: Final = 999_999
-_CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+"""NAME or NAME@VERSION."""
+_MAX_QUOTED_LENGTH: Final = 80
+"""Letters of a malformed choice in an error."""
 
 
 class Domain(StrEnum):
@@ -85,9 +88,10 @@ class EstimatorChoice:
     @classmethod
     def parse(cls, text: str) -> EstimatorChoice:
         """Parse NAME or NAME@VERSION; raises ValueError."""
-        found = _CHOICE_PATTERN.fullmatch(text)
+        found = CHOICE_PATTERN.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no model: NAME or NAME@VERSION is needed")
+            quoted = text[:_MAX_QUOTED_LENGTH]
+            raise ValueError(f"{quoted!r} is no model: NAME or NAME@VERSION is needed")
         return cls(found[1], int(found[2]) if found[2] else None)
 
 
@@ -120,11 +124,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """Exported file of one slot; weights_sha256 depends on the weights only."""
+    """Exported file of one slot; weights_sha256 depends on the weights only.
+
+    probe: summary of its answer to `service.estimators.probe`; empty: it cannot be verified on
+    the server.
+    """
 
     weights_sha256: str
     file_sha256: str
     parameters: int
+    probe: tuple[tuple[float, ...], ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -42,15 +42,15 @@ class StreamingEnvironment:
     analyse: partial[AsyncGenerator[AnalysisEvent]]
     estimators: EstimatorCatalog
 
-    async def open_estimator(self) -> ServedEstimator:
-        """Open the default estimator."""
-        return await self.estimators.open(self.estimators.choose(None))
+    async def open_estimator(self, model: str | None = None) -> ServedEstimator:
+        """Open an estimator, or the default one."""
+        return await self.estimators.open(self.estimators.choose(model))
 
-    async def run_job(self, clip: Path) -> Float32Array:
+    async def run_job(self, clip: Path, model: str | None = None) -> Float32Array:
         """Analyse a clip; returns (T, 7): time and COLUMNS of the primary track, NaN if missing."""
         points: list[TimelinePoint] = []
         primary: int | None = None
-        estimator = await self.open_estimator()
+        estimator = await self.open_estimator(model)
         options = AnalysisOptions(faces=FaceSelection.PRIMARY)
         async for event in self.analyse(clip, options, estimator=estimator):
             if isinstance(event, TimelinePoint):

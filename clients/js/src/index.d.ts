@@ -14,6 +14,8 @@ export interface AudioFormat {
 }
 
 export interface AnalysisOptions {
+  /** NAME, for its current version, or NAME@VERSION; default: the gateway's. */
+  model?: string;
   faces?: Faces;
   overload_policy?: OverloadPolicy;
   final_results_only?: boolean;
@@ -54,9 +56,27 @@ export interface ConfigAck {
   send_from: MediaPosition;
   next_final_index: number;
   weights_sha256: Record<string, string>;
+  std_meaning?: StdMeaning;
+  /** NAME@VERSION, which the stream keeps to its end, also when it reconnects. */
+  model?: string;
+  /** What the model has learnt from: drawn, photographs or recordings; empty: not known. */
+  domain?: string;
+  /** Caveats of every result of the model. */
+  flags?: string[];
+  /** Names of the model's class probabilities. */
+  classes?: string[];
+  /** One line for people: the model and its caveats. */
+  model_summary?: string;
 }
 
-/** Valence and arousal in [-1, 1]; `*_std` is the standard deviation over the six folds. */
+/** Meaning of `*_std`: see annotation.proto. */
+export type StdMeaning =
+  | "STD_MEANING_UNSPECIFIED"
+  | "STD_MEANING_CALIBRATED"
+  | "STD_MEANING_DISAGREEMENT"
+  | "STD_MEANING_PUBLISHED_ERROR";
+
+/** Valence and arousal in [-1, 1]; `*_std`: standard deviations, see `ConfigAck.std_meaning`. */
 export interface Estimate {
   valence: number;
   arousal: number;

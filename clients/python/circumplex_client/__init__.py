@@ -25,6 +25,7 @@ from circumplex_client.models import (
     JobNotification,
     JobProgress,
 )
+from circumplex_client.served_models import ServedModel
 
 __all__ = [
     "Client",
@@ -45,6 +46,7 @@ __all__ = [
     "ProblemError",
     "RequestRefused",
     "ResumeImpossible",
+    "ServedModel",
     "ServiceFailed",
     "ServiceUnreachable",
     "WaitTimedOut",

@@ -28,6 +28,11 @@ class ClipOptions:
         """Build the query parameters of a submission."""
         return {name: str(value) for name, value in asdict(self).items() if value is not None}
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Parse the JSON object; unknown options of newer servers are ignored."""
+        return cls(**{each.name: document[each.name] for each in fields(cls)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
@@ -49,7 +54,10 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """State of a job at the time of the request."""
+    """State of a job at the time of the request.
+
+    model: NAME@VERSION that the job is pinned to; None where an older server did not say.
+    """
 
     id: str
     state: str
@@ -61,6 +69,7 @@ class Job:
     filename: str | None
     error: ProblemDetails | None
     links: Mapping[str, str]
+    model: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -74,13 +83,14 @@ class Job:
             id=document["id"],
             state=document["state"],
             progress=JobProgress.from_json(document["progress"]),
-            choices=ClipOptions(**document["choices"]),
+            choices=ClipOptions.from_json(document["choices"]),
             attempts=document["attempts"],
             created_at=document["created_at"],
             priority=document["priority"],
             filename=document["clip"]["filename"],
             error=ProblemDetails.from_json(document["error"]) if document["error"] else None,
             links=document["links"],
+            model=document.get("model"),
         )
 
 
@@ -192,8 +202,9 @@ class ClipResult(Frames):
     """Result of a clip: the primary track's columns for every decoded frame, and all tracks.
 
     track: the primary track's id, None where there is no face.
-    std_meaning: "calibrated", standard deviations of the error, or "disagreement", of the folds,
-    which is less; None where an older server did not say.
+    std_meaning: "calibrated", standard deviations of the error; "published_error", that of the
+    model's publisher on data of another kind; or "disagreement", of the folds, which is less; None
+    where an older server did not say.
     """
 
     media: Mapping[str, Any]
@@ -202,6 +213,17 @@ class ClipResult(Frames):
     track: int | None
     tracks: list[FaceTrack]
     std_meaning: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """NAME@VERSION of the model; None where an older server did not say."""
+        name, version = (self.provenance.get(key) for key in ("name", "version"))
+        return f"{name}@{version}" if name and version else None
+
+    @property
+    def domain(self) -> str | None:
+        """Pictures that the model has learnt from: drawn, photographs, recordings; or unknown."""
+        return self.provenance.get("domain")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

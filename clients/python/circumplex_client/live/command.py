@@ -59,6 +59,7 @@ class _LiveRun:
         self._is_table = output_format == "table"
         self._stopping = asyncio.Event()
         self._progress_printed_at = 0.0
+        self._summary = ""
 
     async def run(self, client: LiveClient) -> int:
         """Stream to the end; returns 0, or 130 after a second Ctrl-C."""
@@ -96,6 +97,9 @@ class _LiveRun:
 
     def _print_accepted(self, accepted: StreamAccepted) -> None:
         _print_status(f"stream {accepted.stream_id} is under way; Ctrl-C ends it")
+        if accepted.model_summary != self._summary:
+            self._summary = accepted.model_summary
+            _print_status(self._summary)
 
     def _print_progress(self, result: LiveResult) -> None:
         """Print progress to standard error, where the output is JSON."""
@@ -161,6 +165,7 @@ def _build_options(args: argparse.Namespace) -> LiveStreamOptions:
         faces=args.faces,
         overload=args.overload or default_overload,
         finals_only=args.finals_only,
+        model=args.model,
     )
 
 
