@@ -37,6 +37,7 @@ class EstimationParameters:
     hop_frames: int = 200
     smoothing_seconds: float = 0.2
     uncertainty: UncertaintyModel = UNCALIBRATED
+    class_count: int = 0
     chunks_in_flight: int = 3
 
     @staticmethod
@@ -50,6 +51,7 @@ class EstimationParameters:
             hop_frames=settings.hop_frames,
             smoothing_seconds=find_smoothing_seconds(manifest, settings),
             uncertainty=uncertainty.ignore_scores() if ignores_scores else uncertainty,
+            class_count=len(manifest.classes),
             chunks_in_flight=settings.chunks_in_flight,
         )
 
@@ -67,6 +69,7 @@ class Estimator:
             hop_frames=parameters.hop_frames,
             smoothing_seconds=parameters.smoothing_seconds,
             uncertainty=parameters.uncertainty,
+            class_count=parameters.class_count,
         )
 
     async def embed_faces(self, crops: UInt8Array, *, batch_size: int) -> Float32Array:
