@@ -24,6 +24,7 @@ from circumplex_client.models import (
     Job,
     JobNotification,
     JobProgress,
+    ResultModel,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ProblemDetails",
     "ProblemError",
     "RequestRefused",
+    "ResultModel",
     "ResumeImpossible",
     "ServiceFailed",
     "ServiceUnreachable",
