@@ -74,7 +74,7 @@ def _annotate(client: Client) -> str:
     """Submit the clip, show the job's progress, return the job's id."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("frames"), console=_console) as bar:
-        job = client.submit(CLIP)
+        job = client.submit(CLIP, model=YARDSTICK)
         task = bar.add_task(f"POST /v1/jobs → {job.id[:8]}", total=None)
         client.wait(job.id, on_progress=lambda now: _update_progress(bar, task, now))
     return job.id

@@ -29,8 +29,11 @@ from service.domain.model_signatures import (
 from service.domain.uncertainty import UncertaintyModel
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-CLASS_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-_CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+"""NAME or NAME@VERSION."""
+_CLASS_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_MAX_QUOTED_LENGTH: Final = 80
+"""Letters of a malformed choice in an error."""
 
 
 class Domain(StrEnum):
@@ -85,9 +88,10 @@ class EstimatorChoice:
     @classmethod
     def parse(cls, text: str) -> EstimatorChoice:
         """Parse NAME or NAME@VERSION; raises ValueError."""
-        found = _CHOICE_PATTERN.fullmatch(text)
+        found = CHOICE_PATTERN.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no model: NAME or NAME@VERSION is needed")
+            quoted = text[:_MAX_QUOTED_LENGTH]
+            raise ValueError(f"{quoted!r} is no model: NAME or NAME@VERSION is needed")
         return cls(found[1], int(found[2]) if found[2] else None)
 
 
@@ -259,7 +263,7 @@ def describe_model(
 
 def _check_classes(names: tuple[str, ...]) -> None:
     """Raise ValueError unless the names can be columns, each once."""
-    malformed = [name for name in names if CLASS_PATTERN.fullmatch(name) is None]
+    malformed = [name for name in names if _CLASS_PATTERN.fullmatch(name) is None]
     if malformed or len({*names}) < len(names) or len(names) > FACE_FEATURES:
         raise ValueError(f"classes {', '.join(names)} are no names of columns")
 

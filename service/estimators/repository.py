@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import PositiveInt, TypeAdapter
+
 from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
 from service.errors import ModelNotServed, ModelsMissing, ModelUnknown
 
 VERSIONS_FILE_NAME: Final = "versions.json"
+MAX_REASON_LENGTH: Final = 300
+"""Letters of the reason why a manifest cannot be used."""
+_VERSIONS: Final = TypeAdapter(dict[str, PositiveInt])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,9 @@ class EstimatorRepository:
             manifest = EstimatorManifest.parse(json.loads(file.read_bytes()))
         except FileNotFoundError:
             raise ModelNotServed(f"{estimator} is not exported in {self.folder}") from None
-        except ValueError as error:
-            raise ModelNotServed(f"the manifest of {estimator} cannot be used: {error}") from error
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
+            raise ModelNotServed(f"the manifest of {estimator} cannot be used: {reason}") from error
         if manifest.id != estimator:
             raise ModelNotServed(f"the manifest of {estimator} is that of {manifest.id}")
         return manifest
@@ -63,12 +69,17 @@ class EstimatorRepository:
         return found
 
     def read_versions(self) -> dict[str, int]:
-        """Read the current version of each name; of names without one the newest is current."""
+        """Read the current version of each name; of names without one the newest is current.
+
+        Raises: ModelNotServed: the file is damaged.
+        """
         try:
-            versions: dict[str, int] = json.loads((self.folder / VERSIONS_FILE_NAME).read_bytes())
+            return _VERSIONS.validate_json((self.folder / VERSIONS_FILE_NAME).read_bytes())
         except FileNotFoundError:
             return {}
-        return versions
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
+            raise ModelNotServed(f"{VERSIONS_FILE_NAME} cannot be used: {reason}") from error
 
     def set_current(self, estimator: EstimatorId) -> None:
         """Make a version the current one of its name. Raises: ModelNotServed."""

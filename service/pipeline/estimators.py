@@ -59,9 +59,13 @@ class ServedEstimator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimatorStatus:
-    """An estimator in a listing. error: why it cannot be used now; None: it can."""
+    """An estimator in a listing.
 
-    manifest: EstimatorManifest
+    manifest: None: it cannot be read. error: why the estimator cannot be used now; None: it can.
+    """
+
+    id: EstimatorId
+    manifest: EstimatorManifest | None
     is_current: bool
     is_default: bool
     error: CircumplexError | None
@@ -79,8 +83,8 @@ class EstimatorCatalog:
     def choose(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
 
-        Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served.
-            ModelNotServed: the version is not. ModelsMissing.
+        Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served, or the
+            version not exported. ModelNotServed: the current version is not. ModelsMissing.
         """
         if model is None:
             model = self._settings.chosen_model
@@ -91,7 +95,13 @@ class EstimatorCatalog:
         pinned = {each.name: each for each in map(EstimatorChoice.parse, self.served_names)}
         if choice.name not in pinned:
             raise ModelUnknown(f"no model {choice.name!r} is served; there are {', '.join(pinned)}")
-        return self._repository.resolve(pinned[choice.name] if choice.version is None else choice)
+        if choice.version is None:
+            return self._repository.resolve(pinned[choice.name])
+        estimator = EstimatorId(choice.name, choice.version)
+        if estimator not in (exported := self._repository.list_ids()):
+            versions = ", ".join(str(each) for each in exported if each.name == choice.name)
+            raise ModelUnknown(f"no model {estimator} is served; there are {versions or 'none'}")
+        return estimator
 
     async def accept(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice for work that is done later.
@@ -137,42 +147,78 @@ class EstimatorCatalog:
 
     async def is_ready(self) -> bool:
         """Return whether every served model's current version is loaded, warm and unchanged."""
-        try:
-            for name in self.served_names:
-                await self._check(self._repository.read_manifest(self.choose(name)))
-        except CircumplexError:
-            return False
-        return True
+        return not any((await self.check_served()).values())
+
+    async def check_served(self) -> dict[str, CircumplexError | None]:
+        """Check the current version of every served model.
+
+        Returns: the error of each, None: it is ready; by its id, or its name if it has none.
+        """
+        found = await asyncio.gather(*map(self._check_current, self.served_names))
+        return dict(found)
 
     async def list_statuses(self) -> list[EstimatorStatus]:
-        """List the exported versions of all served models, the current ones first."""
-        default = self.choose(None)
-        names = [each.partition("@")[0] for each in self.served_names]
-        current = [self.choose(name) for name in self.served_names]
+        """List the exported versions of all served models, the current ones first.
+
+        Raises: ModelsMissing.
+        """
+        default, *current = map(self._choose_exported, (None, *self.served_names))
+        names = {each.partition("@")[0] for each in self.served_names}
         others = [each for each in self._repository.list_ids() if each.name in names]
-        return [
-            await self._describe(
-                estimator, is_current=estimator in current, is_default=estimator == default
+        found = dict.fromkeys([*current, *others])
+        return await asyncio.gather(
+            *(
+                self._describe(each, is_current=each in current, is_default=each == default)
+                for each in found
+                if each is not None
             )
-            for estimator in dict.fromkeys([*current, *others])
-        ]
+        )
+
+    def _choose_exported(self, model: str | None) -> EstimatorId | None:
+        """Return the version that is meant; None: it is not exported. Raises: ModelsMissing."""
+        try:
+            return self.choose(model)
+        except (ModelUnknown, ModelNotServed):
+            return None
+
+    async def _check_current(self, served: str) -> tuple[str, CircumplexError | None]:
+        label = served
+        try:
+            estimator = self.choose(served)
+            label = str(estimator)
+            await self._check(self._repository.read_manifest(estimator))
+        except CircumplexError as error:
+            return label, error
+        return label, None
 
     async def _describe(
         self, estimator: EstimatorId, *, is_current: bool, is_default: bool
     ) -> EstimatorStatus:
-        manifest = self._repository.read_manifest(estimator)
+        manifest: EstimatorManifest | None = None
         error: CircumplexError | None = None
         try:
-            await self._check(manifest)
+            manifest = self._repository.read_manifest(estimator)
+            await self._check_loaded(manifest)  # first: files that nobody uses are not hashed
+            await self._check_files(manifest)
         except CircumplexError as found:
             error = found
         return EstimatorStatus(
-            manifest=manifest, is_current=is_current, is_default=is_default, error=error
+            id=estimator,
+            manifest=manifest,
+            is_current=is_current,
+            is_default=is_default,
+            error=error,
         )
 
     async def _check(self, manifest: EstimatorManifest) -> None:
         """Raise ModelChanged, ModelNotServed or InferenceUnavailable."""
+        await self._check_files(manifest)
+        await self._check_loaded(manifest)
+
+    async def _check_files(self, manifest: EstimatorManifest) -> None:
         await asyncio.to_thread(self._verifier.verify, manifest)
+
+    async def _check_loaded(self, manifest: EstimatorManifest) -> None:
         if unready := await self._server.find_unready(manifest):
             raise ModelNotServed(
                 f"{manifest.id} is not loaded ({', '.join(unready)}); "

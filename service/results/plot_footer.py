@@ -5,7 +5,7 @@ Results of before the field `model` are described by their provenance, as far as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any, Final
 
@@ -56,8 +56,8 @@ def describe_plot(result: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     yield _describe_model(result), False
     meaning = _BAND.get(result.get("std_meaning"), _BAND[None])
     yield f"line: smoothed · thin: raw · band: {meaning} · grey: face not found", False
-    caveats: Sequence[str] = (result.get("model") or {}).get("caveats", ())
-    remarks = [*caveats]
+    model: Mapping[str, Any] = result.get("model") or {}
+    remarks: list[str] = [*model.get("caveats", ())]
     if flags := result.get("flags"):
         remarks.append(f"flags: {', '.join(flags)}")
     text = " · ".join(remarks)
@@ -66,7 +66,7 @@ def describe_plot(result: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
 
 
 def _describe_model(result: Mapping[str, Any]) -> str:
-    provenance = result.get("provenance") or {}
+    provenance: Mapping[str, Any] = result.get("provenance") or {}
     model = result.get("model")
     if model is None:
         preset = provenance.get("preset")
@@ -84,8 +84,8 @@ def _describe_domain(domain: str | None) -> str:
 
 def _find_warning(result: Mapping[str, Any]) -> str | None:
     """Return the warning of results that mean nothing, or nothing on real faces."""
-    provenance = result.get("provenance") or {}
-    model = result.get("model") or provenance
+    provenance: Mapping[str, Any] = result.get("provenance") or {}
+    model: Mapping[str, Any] = result.get("model") or provenance
     if model.get("domain") == "drawn":
         return _DRAWN
     return _UNTRAINED if provenance.get("training") == "untrained" else None

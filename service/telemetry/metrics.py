@@ -56,6 +56,8 @@ INITIAL_ROUTES: Final = (
     ("POST", "/v1/jobs", "202"),
     ("GET", "/v1/jobs/{job_id}", "200"),
     ("GET", "/v1/jobs/{job_id}/result", "200"),
+    ("GET", "/v1/models", "200"),
+    ("GET", "/v1/models/{model}", "200"),
     ("GET", "/health/live", "200"),
     ("GET", "/health/ready", "200"),
     ("GET", "/metrics", "200"),
@@ -69,6 +71,8 @@ GRPC_METHODS: Final = (
             *("CancelJob", "RetryJob", "DeleteJob", "GetResult"),
         )
     ),
+    "circumplex.v1.ModelService/ListModels",
+    "circumplex.v1.ModelService/GetModel",
 )
 
 

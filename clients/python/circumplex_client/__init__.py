@@ -26,6 +26,7 @@ from circumplex_client.models import (
     JobProgress,
     ResultModel,
 )
+from circumplex_client.served_models import ServedModel
 
 __all__ = [
     "Client",
@@ -47,6 +48,7 @@ __all__ = [
     "RequestRefused",
     "ResultModel",
     "ResumeImpossible",
+    "ServedModel",
     "ServiceFailed",
     "ServiceUnreachable",
     "WaitTimedOut",

@@ -28,6 +28,11 @@ class ClipOptions:
         """Build the query parameters of a submission."""
         return {name: str(value) for name, value in asdict(self).items() if value is not None}
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Parse the JSON object; unknown options of newer servers are ignored."""
+        return cls(**{each.name: document[each.name] for each in fields(cls)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
@@ -49,7 +54,10 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """State of a job at the time of the request."""
+    """State of a job at the time of the request.
+
+    model: NAME@VERSION that the job is pinned to; None where an older server did not say.
+    """
 
     id: str
     state: str
@@ -61,6 +69,7 @@ class Job:
     filename: str | None
     error: ProblemDetails | None
     links: Mapping[str, str]
+    model: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -74,13 +83,14 @@ class Job:
             id=document["id"],
             state=document["state"],
             progress=JobProgress.from_json(document["progress"]),
-            choices=ClipOptions(**document["choices"]),
+            choices=ClipOptions.from_json(document["choices"]),
             attempts=document["attempts"],
             created_at=document["created_at"],
             priority=document["priority"],
             filename=document["clip"]["filename"],
             error=ProblemDetails.from_json(document["error"]) if document["error"] else None,
             links=document["links"],
+            model=document.get("model"),
         )
 
 
@@ -223,11 +233,11 @@ class ResultModel:
 class ClipResult(Frames):
     """Result of a clip: the primary track's columns for every decoded frame, and all tracks.
 
-    model: None where an older server did not say. track: the primary track's id, None where there
-    is no face.
-    std_meaning: "calibrated", standard deviations of the error; "disagreement", of the folds or
-    networks, which is less; "published_error", what the publisher reports on other data; None where
-    an older server did not say.
+    model_details: the model and its caveats; None where an older server did not say.
+    track: the primary track's id, None where there is no face.
+    std_meaning: "calibrated", standard deviations of the error; "published_error", that of the
+    model's publisher on data of another kind; or "disagreement", of the folds or networks, which is
+    less; None where an older server did not say.
     """
 
     media: Mapping[str, Any]
@@ -236,14 +246,24 @@ class ClipResult(Frames):
     track: int | None
     tracks: list[FaceTrack]
     std_meaning: str | None = None
-    model: ResultModel | None = None
+    model_details: ResultModel | None = None
+
+    @property
+    def model(self) -> str | None:
+        """NAME@VERSION of the model; None where an older server did not say."""
+        return None if self.model_details is None else self.model_details.id
+
+    @property
+    def domain(self) -> str | None:
+        """Pictures that the model has learnt from: drawn, photographs, recordings; or unknown."""
+        return self.provenance.get("domain")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Parse the JSON result; unknown columns of newer servers are ignored."""
         model = document.get("model")
         return cls(
-            model=None if model is None else ResultModel.from_json(model),
+            model_details=None if model is None else ResultModel.from_json(model),
             media=document["media"],
             provenance=document["provenance"],
             flags=document["flags"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import GatewayDraining, HostRefused, OriginRefused, QueueUnavailable
 from service.gateway.lifecycle import ShutdownPhase
-from service.gateway.readiness import DEPENDENCY_ERRORS, probe_dependencies
+from service.gateway.readiness import (
+    DEPENDENCY_ERRORS,
+    READY,
+    DependencyStatus,
+    describe_unready,
+    probe_dependencies,
+    probe_models,
+)
 from service.gateway.rest.dependencies import GatewayDep
 from service.gateway.rest.openapi import problem_docs
 from service.gateway.rest.problems import problem_response
@@ -48,12 +56,18 @@ async def get_ready(request: Request, gateway: GatewayDep) -> Response:
     """
     if gateway.shutdown.has_reached(ShutdownPhase.ANNOUNCED):
         raise GatewayDraining
-    statuses = await probe_dependencies(gateway)
+    models, others = await asyncio.gather(
+        probe_models(gateway), probe_dependencies(gateway, ("redis", "store"))
+    )
+    is_ready = set(models.values()) == {READY}
+    statuses: dict[str, DependencyStatus] = {"triton": "ready" if is_ready else "away", **others}
     away = [name for name, status in statuses.items() if status == "away"]
     if not away:
-        return JSONResponse(Readiness(status="ready", parts=statuses).model_dump())
-    error = DEPENDENCY_ERRORS[away[0]](f"away: {', '.join(away)}")
-    return problem_response(request, error, extensions={"parts": statuses})
+        ready = Readiness(status="ready", parts=statuses, models=models)
+        return JSONResponse(ready.model_dump())
+    detail = "; ".join((f"away: {', '.join(away)}", *describe_unready(models)))
+    error = DEPENDENCY_ERRORS[away[0]](detail)
+    return problem_response(request, error, extensions={"parts": statuses, "models": models})
 
 
 @router.get(

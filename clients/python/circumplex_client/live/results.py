@@ -25,14 +25,23 @@ class StreamLimits:
 class StreamAccepted:
     """Sent when the service has accepted or resumed a stream.
 
-    std_meaning: "calibrated", standard deviations of the error, or "disagreement", of the folds,
-    which is less; None where an older server did not say.
+    std_meaning: "calibrated", standard deviations of the error; "published_error", that of the
+    model's publisher on data of another kind; or "disagreement", of the folds, which is less.
+    model: NAME@VERSION, which the stream keeps to its end. domain: "drawn", "photographs" or
+    "recordings", what the model has learnt from. flags: caveats of every result. classes: names of
+    the model's class probabilities. model_summary: the model and its caveats in one line.
+    All of these are None or empty where an older server did not say.
     """
 
     stream_id: str
     limits: StreamLimits
     weights_sha256: Mapping[str, str]
     std_meaning: str | None = None
+    model: str | None = None
+    domain: str | None = None
+    flags: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    model_summary: str = ""
 
     @classmethod
     def from_proto(cls, message: pb.ConfigAck) -> StreamAccepted:
@@ -46,6 +55,11 @@ class StreamAccepted:
             limits=limits,
             weights_sha256=dict(message.weights_sha256),
             std_meaning=_enum_value_name(pb.StdMeaning, message.std_meaning),
+            model=message.model or None,
+            domain=message.domain or None,
+            flags=tuple(message.flags),
+            classes=tuple(message.classes),
+            model_summary=message.model_summary,
         )
 
 
