@@ -17,9 +17,11 @@ from service.embedded.triton import (
     TritonPorts,
     build_triton_command,
     build_triton_environment,
+    find_parts,
     is_triton_ready,
     shared_memory_prefix,
 )
+from service.estimators.repository import EstimatorRepository
 from service.settings import Settings
 from tests.chaos.supervisor import RESTART_DELAY_SECONDS, ProcessKind, ProcessSpec, responds_ok
 
@@ -70,10 +72,11 @@ def prepare_backends(
 def _make_triton_spec(settings: Settings, ports: TritonPorts, prefix: str) -> ProcessSpec:
     server_dir = (settings.runtime_dir / "triton").resolve()
     repository = settings.model_repository.resolve()
+    parts = find_parts(EstimatorRepository(repository), settings.served_models)
     return ProcessSpec(
         name="triton",
         kind=ProcessKind.TRITON,
-        command=build_triton_command(server_dir, repository, ports, prefix),
+        command=build_triton_command(server_dir, repository, ports, prefix, parts),
         environment=build_triton_environment(server_dir),
         is_ready=partial(is_triton_ready, ports.http),
         clean_up=partial(_remove_regions, prefix),

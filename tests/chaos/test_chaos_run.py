@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from tests.chaos.clips import ChaosClip, make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
 from tests.chaos.process_specs import BackendSpecs
@@ -46,6 +46,7 @@ def settings(triton_dir: Path, mini_repository: Path) -> Settings:
     return Settings(
         runtime_dir=triton_dir.parent,
         face_models_dir=triton_dir.parent / "faces",
+        models=YARDSTICK,
         model_repository=mini_repository,
     )
 

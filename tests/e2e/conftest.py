@@ -11,7 +11,7 @@ import pytest
 from circumplex_client import Client
 
 from service.embedded.stack import Stack, isolate_settings, run_stack
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from training.synthetic.clip import render_demo_clip
 
 CLIP_SECONDS = 3.0
@@ -26,6 +26,7 @@ def stack(
     limited = Settings(
         runtime_dir=triton_dir.parent,
         face_models_dir=triton_dir.parent / "faces",
+        models=YARDSTICK,
         model_repository=mini_repository,
         max_upload_bytes=MAX_UPLOAD_BYTES,
         max_clip_seconds=MAX_CLIP_SECONDS,

@@ -16,7 +16,7 @@ import pytest
 from circumplex_client import Client
 
 from service.embedded.stack import isolate_settings, settings_to_environment
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
@@ -32,6 +32,7 @@ def settings(triton_dir: Path, mini_repository: Path, tmp_path: Path) -> Setting
     shared = Settings(
         runtime_dir=triton_dir.parent,
         face_models_dir=triton_dir.parent / "faces",
+        models=YARDSTICK,
         model_repository=mini_repository,
     )
     return isolate_settings(shared, tmp_path / "state")

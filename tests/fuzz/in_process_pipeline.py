@@ -18,19 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
-from service.domain.model_signatures import FACE_FEATURES, TARGETS, VOICE_FEATURES
 from service.domain.options import AnalysisOptions
 from service.domain.ports import ClipExtractor
 from service.errors import ClipError, DecoderCrashed, DecoderKilled
 from service.pipeline.clip_analysis import analyse
-from service.pipeline.estimation import EstimationParameters
 from service.results.builder import AnalysisResult, ResultBuilder
 from service.results.formats import FORMATS
 from service.telemetry.metrics import Metrics
+from tests.fake_estimators import make_served_estimator
 
 
 class Verdict(StrEnum):
@@ -68,11 +65,11 @@ class InProcessPipeline:
 
     def __init__(self, extractor: ClipExtractor, *, hang_seconds: float) -> None:
         self._hang_seconds = hang_seconds
+        self._estimator = make_served_estimator()
         self._analyse = partial(
             analyse,
             extractor=extractor,
-            inference=ZeroInference(),
-            parameters=EstimationParameters(),
+            estimator=self._estimator,
             metrics=Metrics(CollectorRegistry()),
         )
 
@@ -101,7 +98,7 @@ class InProcessPipeline:
         return "succeeded", Verdict.FINE, "", rows
 
     async def _annotate(self, clip: Path, options: AnalysisOptions) -> AnalysisResult:
-        builder = ResultBuilder({}, options.faces)
+        builder = ResultBuilder(self._estimator.manifest, self._estimator.provenance, options.faces)
         async with aclosing(self._analyse(clip, options)) as events:
             async for event in events:
                 builder.add(event)
@@ -153,27 +150,3 @@ def _check_columns(frames: Mapping[str, Any]) -> int:
 
 def _reject_constant(constant: str) -> float:
     raise InvalidResult(f"{constant} is not valid JSON")
-
-
-class ZeroInference:
-    """A domain.ports.Inference that returns zeros."""
-
-    async def embed_faces(self, crops: UInt8Array) -> Float32Array:
-        return np.zeros((len(crops), FACE_FEATURES), np.float32)
-
-    async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
-        return np.zeros((len(patch_starts), VOICE_FEATURES), np.float32)
-
-    async def fuse(
-        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
-    ) -> tuple[Float32Array, Float32Array]:
-        zeros = np.zeros((len(mask), len(TARGETS)), np.float32)
-        return zeros, zeros
-
-    async def fuse_live(
-        self, visual: Float32Array, audio: Float32Array, mask: BoolArray
-    ) -> tuple[Float32Array, Float32Array]:
-        return await self.fuse(visual, audio, mask)
-
-    async def is_ready(self) -> bool:
-        return True

@@ -15,8 +15,9 @@ from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.queue.leases import LeaseManager
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from service.telemetry.metrics import Metrics
+from tests.fake_estimators import FakeInferenceServer, make_fake_catalog, write_fake_estimator
 from tests.integration.bucket_server import (
     KEY_ID,
     SECRET,
@@ -25,7 +26,6 @@ from tests.integration.bucket_server import (
     running_bucket,
 )
 from tests.integration.fake_streams import FakeStreams
-from tests.integration.fakes import always_ready
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import (
     REDIS_VERSIONS,
@@ -74,8 +74,12 @@ def bucket_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
-    """Settings with queue, store and ports of this test alone."""
+    """Settings with models, queue, store and ports of this test alone."""
+    models_dir = tmp_path / "models"
+    write_fake_estimator(models_dir)
     return Settings(
+        models=YARDSTICK,
+        model_repository=models_dir,
         redis_url=redis_server.url,
         queue_name=f"test-{uuid4().hex}",
         store_dir=tmp_path / "store",
@@ -107,14 +111,22 @@ async def authenticator(settings: Settings) -> AsyncGenerator[Authenticator]:
 
 
 @pytest.fixture
-def gateway(env: JobEnvironment, authenticator: Authenticator) -> GatewayContext:
+def inference_server() -> FakeInferenceServer:
+    """Server of the gateway's estimators."""
+    return FakeInferenceServer()
+
+
+@pytest.fixture
+def gateway(
+    env: JobEnvironment, authenticator: Authenticator, inference_server: FakeInferenceServer
+) -> GatewayContext:
     return GatewayContext(
         settings=env.settings,
         authenticator=authenticator,
         store=env.store,
         job_queue=env.queue,
         streams=FakeStreams(),
-        is_inference_ready=always_ready,
+        estimators=make_fake_catalog(env.settings, inference_server),
         metrics=env.metrics,
     )
 

@@ -17,6 +17,7 @@ from service.streaming.events import (
     StreamOpened,
     StreamResult,
 )
+from tests.fake_estimators import make_manifest
 
 TOKEN_TEMPLATE = "token-of-{}"
 
@@ -35,7 +36,7 @@ def make_opened(stream_id: str = "pretended") -> StreamOpened:
         limits=limits,
         send_from=MediaPosition(),
         next_final_index=0,
-        weights_sha256={},
+        manifest=make_manifest(),
     )
 
 

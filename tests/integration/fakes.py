@@ -21,6 +21,7 @@ from service.domain.clip import (
 )
 from service.domain.options import AnalysisOptions
 from service.jobs.worker.job_runner import Analyse
+from service.pipeline.estimators import ServedEstimator
 from tests.sample_media import MEDIA_INFO
 
 TRACKED_FACE = TrackedFace(
@@ -50,7 +51,9 @@ def make_point(index: int) -> TimelinePoint:
 def make_fake_analysis(frames: int, frame_seconds: float = 0.0) -> Analyse:
     """Make an analysis with a number of frames and a duration of each."""
 
-    async def analyse(clip: Path, _: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(
+        clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
         assert await asyncio.to_thread(clip.read_bytes)
         yield AnalysisOpened(media=MEDIA_INFO)
         for index in range(frames):
@@ -68,7 +71,9 @@ def make_fake_analysis(frames: int, frame_seconds: float = 0.0) -> Analyse:
 def make_failing_analysis(error: Exception) -> Analyse:
     """Make an analysis that opens the clip and raises an error."""
 
-    async def analyse(clip: Path, _: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(
+        clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
         assert await asyncio.to_thread(clip.read_bytes)
         yield AnalysisOpened(media=MEDIA_INFO)
         raise error

@@ -14,6 +14,7 @@ import httpx
 
 from service.domain.clip import AnalysisEvent
 from service.domain.options import AnalysisOptions
+from service.pipeline.estimators import ServedEstimator
 from service.redis_client.client import connect_redis
 from service.settings import Settings
 from tests.integration.fakes import make_fake_analysis
@@ -89,11 +90,13 @@ class AnalysisSpy:
         self.ended = asyncio.Event()
         self.clip_names: list[str] = []
 
-    async def analyse(self, clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(
+        self, clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
         self.clip_names.append(clip.name)
         self.started.set()
         try:
-            async for event in self._fake_analyse(clip, options):
+            async for event in self._fake_analyse(clip, options, estimator):
                 yield event
         finally:
             self.ended.set()

@@ -19,6 +19,7 @@ from service.jobs.worker.job_runner import Analyse, JobRunner
 from service.redis_client.client import connect_redis
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from tests.fake_estimators import make_fake_catalog
 from tests.integration.fakes import always_ready, iterate_chunks
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class JobEnvironment:
             lease_manager=self.leases,
             store=self.store,
             analyse=analyse,
-            provenance=lambda: {"weights": "untrained"},
+            estimators=make_fake_catalog(self.settings),
             settings=self.settings,
             metrics=self.metrics,
         )

@@ -30,6 +30,7 @@ from service.jobs.worker.consumer import run_consumer
 from service.jobs.worker.job_runner import JobRunner
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from tests.fake_estimators import make_fake_catalog
 from tests.integration.fake_streams import FakeStreams
 from tests.integration.fakes import always_ready, make_fake_analysis
 
@@ -64,7 +65,7 @@ async def serve_gateway(settings: Settings, *, with_grpc: bool = False) -> None:
             store=open_store(settings),
             job_queue=queue,
             streams=FakeStreams(),
-            is_inference_ready=always_ready,
+            estimators=make_fake_catalog(settings),
             metrics=Metrics(CollectorRegistry()),
         )
         with stop_on_signals(gateway.shutdown):
@@ -82,7 +83,7 @@ async def run_fake_worker(settings: Settings, frames: int, frame_seconds: float)
             lease_manager=lease_manager,
             store=open_store(settings),
             analyse=make_fake_analysis(frames, frame_seconds),
-            provenance=lambda: {"weights": "untrained"},
+            estimators=make_fake_catalog(settings),
             settings=settings,
             metrics=metrics,
         )

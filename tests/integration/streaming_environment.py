@@ -16,11 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from service.decoding.extractor import open_clip_extractor, open_stream_extractor
 from service.domain.array_types import Float32Array
-from service.domain.clip import AnalysisClosed, TimelinePoint
+from service.domain.clip import AnalysisClosed, AnalysisEvent, TimelinePoint
 from service.domain.options import AnalysisOptions, FaceSelection
-from service.jobs.worker.job_runner import Analyse
 from service.pipeline.clip_analysis import analyse
-from service.pipeline.estimation import EstimationParameters
+from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
 from service.settings import Settings
 from service.streaming.resume.checkpoint_store import CheckpointStore
 from service.streaming.stream_manager import StreamManager
@@ -40,13 +39,20 @@ class StreamingEnvironment:
 
     settings: Settings
     streams: StreamManager
-    analyse: Analyse
+    analyse: partial[AsyncGenerator[AnalysisEvent]]
+    estimators: EstimatorCatalog
+
+    async def open_estimator(self) -> ServedEstimator:
+        """Open the default estimator."""
+        return await self.estimators.open(self.estimators.choose(None))
 
     async def run_job(self, clip: Path) -> Float32Array:
         """Analyse a clip; returns (T, 7): time and COLUMNS of the primary track, NaN if missing."""
         points: list[TimelinePoint] = []
         primary: int | None = None
-        async for event in self.analyse(clip, AnalysisOptions(faces=FaceSelection.PRIMARY)):
+        estimator = await self.open_estimator()
+        options = AnalysisOptions(faces=FaceSelection.PRIMARY)
+        async for event in self.analyse(clip, options, estimator=estimator):
             if isinstance(event, TimelinePoint):
                 points.append(event)
             elif isinstance(event, AnalysisClosed):
@@ -77,28 +83,23 @@ async def open_streaming_environment(settings: Settings) -> AsyncGenerator[Strea
     """Open an environment; streams and jobs share one Triton."""
     metrics = Metrics(CollectorRegistry())
     async with (
-        connect_triton(settings, metrics) as inference,
+        connect_triton(settings, metrics) as triton,
         open_clip_extractor(settings) as extractor,
         open_stream_extractor(settings) as stream_extractor,
         CheckpointStore.open(settings) as checkpoint_store,
     ):
+        estimators = EstimatorCatalog(settings, triton)
         yield StreamingEnvironment(
             settings=settings,
             streams=StreamManager(
                 settings=settings,
                 extractor=stream_extractor,
-                inference=inference,
-                weights=dict,
+                estimators=estimators,
                 checkpoint_store=checkpoint_store,
                 metrics=metrics,
             ),
-            analyse=partial(
-                analyse,
-                extractor=extractor,
-                inference=inference,
-                parameters=EstimationParameters.from_settings(settings),
-                metrics=metrics,
-            ),
+            analyse=partial(analyse, extractor=extractor, metrics=metrics),
+            estimators=estimators,
         )
 
 

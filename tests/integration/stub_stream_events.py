@@ -21,6 +21,7 @@ from service.streaming.events import (
     StreamResult,
     TrackEstimate,
 )
+from tests.fake_estimators import make_manifest
 
 
 def request_to_proto(request: StreamRequest) -> pb.StreamingAnnotateRequest:
@@ -73,7 +74,7 @@ def _accepted(ack: pb.ConfigAck) -> StreamOpened:
         ),
         send_from=_position(ack.send_from),
         next_final_index=ack.next_final_index,
-        weights_sha256=dict(ack.weights_sha256),
+        manifest=make_manifest(),
     )
 
 

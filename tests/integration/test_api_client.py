@@ -27,6 +27,7 @@ from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import ShutdownState
 from service.gateway.rest.app import create_app
 from service.jobs.queue.database import JobFilter
+from service.pipeline.estimators import ServedEstimator
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import free_port, serving
@@ -70,9 +71,11 @@ async def test_options_of_a_clip_reach_its_analysis(
     received: list[domain.AnalysisOptions] = []
     options = ClipOptions(faces="all", video_stream=1, audio_stream=0)
 
-    async def analyse(path: Path, given: domain.AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(
+        path: Path, given: domain.AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
         received.append(given)
-        async for event in make_fake_analysis(2)(path, given):
+        async for event in make_fake_analysis(2)(path, given, estimator):
             yield event
 
     with Client(address) as client:

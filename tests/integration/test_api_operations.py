@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.errors import CircumplexError, ClipError, ServiceError
+from service.errors import CircumplexError, ClipError, InferenceUnavailable, ServiceError
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.jobs.queue.job_queue import JobQueue
+from tests.fake_estimators import FakeInferenceServer
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import free_port, serving
 
@@ -34,14 +35,12 @@ async def test_gateway_is_ready_when_its_dependencies_are(address: str) -> None:
 
 
 async def test_each_unready_dependency_is_named(
-    gateway: GatewayContext, env: JobEnvironment
+    gateway: GatewayContext, env: JobEnvironment, inference_server: FakeInferenceServer
 ) -> None:
-    async def not_ready() -> bool:
-        return False
-
+    inference_server.error = InferenceUnavailable()
     unreachable = env.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}"})
     async with JobQueue.open(unreachable) as queue:
-        degraded = dataclasses.replace(gateway, is_inference_ready=not_ready, job_queue=queue)
+        degraded = dataclasses.replace(gateway, job_queue=queue)
         async with (
             serving(create_app(degraded)) as address,
             httpx.AsyncClient(base_url=address) as client,

@@ -17,6 +17,7 @@ from service.errors import (
 from service.gateway.context import GatewayContext
 from service.gateway.rest.app import create_app
 from service.jobs.queue.job_queue import JobQueue
+from tests.fake_estimators import FakeInferenceServer
 from tests.integration.auth.key_requests import UNKNOWN_JOB_URL
 from tests.integration.fakes import make_failing_analysis
 from tests.integration.job_environment import JobEnvironment
@@ -252,12 +253,14 @@ async def test_unwritable_store_is_a_problem(gateway: GatewayContext, env: JobEn
     assert (await env.queue.measure_backlog()).depth == 0
 
 
-async def test_internal_error_leaks_no_details(gateway: GatewayContext) -> None:
-    async def defective() -> bool:
-        raise ZeroDivisionError("a secret")
-
-    app = create_app(dataclasses.replace(gateway, is_inference_ready=defective))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
+async def test_internal_error_leaks_no_details(
+    gateway: GatewayContext, inference_server: FakeInferenceServer
+) -> None:
+    inference_server.error = ZeroDivisionError("a secret")
+    async with (
+        serving(create_app(gateway)) as address,
+        httpx.AsyncClient(base_url=address) as client,
+    ):
         answer = await client.get("/health/ready")
 
     assert_is_problem(answer, 500, "internal_error")

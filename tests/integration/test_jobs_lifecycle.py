@@ -21,6 +21,7 @@ from service.errors import (
 )
 from service.jobs.queue.leases import AttemptSuperseded, Claim
 from service.jobs.record import JobState
+from service.pipeline.estimators import ServedEstimator
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, until
 
@@ -77,8 +78,10 @@ async def test_a_short_dependency_outage_costs_one_retry(env: JobEnvironment) ->
     job_id = await env.submit()
     analyses = iter([make_failing_analysis(InferenceUnavailable()), make_fake_analysis(10)])
 
-    def analyse(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
-        return next(analyses)(clip, options)
+    def analyse(
+        clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
+        return next(analyses)(clip, options, estimator)
 
     async with env.running_worker(analyse):
         record = await env.wait_for_end(job_id)
@@ -95,9 +98,11 @@ async def test_waiting_jobs_stay_queued_during_a_dependency_outage(env: JobEnvir
         readiness_checks.append(available.is_set())
         return available.is_set()
 
-    def analyse(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+    def analyse(
+        clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
         failing = make_failing_analysis(InferenceUnavailable())
-        return (make_fake_analysis(3) if available.is_set() else failing)(clip, options)
+        return (make_fake_analysis(3) if available.is_set() else failing)(clip, options, estimator)
 
     settings = env.settings.model_copy(update={"worker_concurrency": 1})
     async with dataclasses.replace(env, settings=settings).running_worker(analyse, is_ready):

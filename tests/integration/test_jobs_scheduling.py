@@ -11,6 +11,7 @@ from service.domain.clip import AnalysisEvent
 from service.domain.options import AnalysisOptions, Priority
 from service.errors import ClipTooLong
 from service.jobs.record import JobState
+from service.pipeline.estimators import ServedEstimator
 from service.redis_client.client import connect_redis
 from tests.integration.fakes import make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, eventually
@@ -104,10 +105,12 @@ async def test_a_worker_runs_another_owners_job_beside_long_jobs_of_one(
     end = asyncio.Event()
     analyse_now = make_fake_analysis(3)
 
-    async def analyse(clip: Path, options: AnalysisOptions) -> AsyncGenerator[AnalysisEvent]:
+    async def analyse(
+        clip: Path, options: AnalysisOptions, estimator: ServedEstimator
+    ) -> AsyncGenerator[AnalysisEvent]:
         if clip.name in long_jobs:
             await end.wait()
-        async for event in analyse_now(clip, options):
+        async for event in analyse_now(clip, options, estimator):
             yield event
 
     async with env.running_worker(analyse):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import ShutdownPhase
+from tests.fake_estimators import FakeInferenceServer
 from tests.integration.rpc.grpc_client import (
     GrpcClient,
     open_grpc_client,
@@ -30,15 +30,10 @@ UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 
 
 async def test_a_service_is_serving_while_its_dependencies_are_ready(
-    gateway: GatewayContext,
+    gateway: GatewayContext, inference_server: FakeInferenceServer
 ) -> None:
-    is_warm = True
-
-    async def ready() -> bool:
-        return is_warm
-
     async with (
-        serving_grpc(dataclasses.replace(gateway, is_inference_ready=ready), 0) as port,
+        serving_grpc(gateway, 0) as port,
         open_grpc_client(f"127.0.0.1:{port}") as client,
     ):
         watches = [
@@ -48,10 +43,10 @@ async def test_a_service_is_serving_while_its_dependencies_are_ready(
         for call in (*watches, cancelled):
             await wait_for_health(call, SERVING)
         cancelled.cancel()
-        is_warm = False
+        inference_server.unloaded.add(gateway.estimators.choose(None))
         for call in watches:
             await wait_for_health(call, NOT_SERVING)
-        is_warm = True
+        inference_server.unloaded.clear()
         for call in watches:
             await wait_for_health(call, SERVING)
         for call in watches:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,11 @@ from service.domain.stream import (
 )
 from service.gateway.rpc.annotation_servicer import AnnotationServicer
 from service.redis_client.client import connect_redis
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from service.streaming.resume.checkpoint_store import CheckpointStore
 from service.streaming.stream_manager import StreamManager
 from service.telemetry.metrics import Metrics
+from tests.fake_estimators import FakeInferenceServer, make_fake_catalog
 
 BOX = FaceBox(left=0, top=0, width=112, height=112, score=1)
 CROP_SHAPE = (1, 3, CROP_SIDE, CROP_SIDE)
@@ -133,26 +135,23 @@ class EchoStreamModels:
         assert visual.shape[1:] == (LIVE_WINDOW_FRAMES, 512)
         return visual[:, :, :2], np.full((*mask.shape, 2), 0.1, np.float32)
 
-    async def is_ready(self) -> bool:
-        return True
-
 
 class StreamHarness:
     """Stream manager over these fakes and a real Redis."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, models_dir: Path, **settings: Any) -> None:
         self.models = EchoStreamModels()
         self.metrics = Metrics(CollectorRegistry())
         small: dict[str, Any] = {"window_frames": 40, "hop_frames": 20, "chunk_frames": 8}
         small["max_streams"] = 4
-        self.settings = Settings(**small | settings)
+        served: dict[str, Any] = {"models": YARDSTICK, "model_repository": models_dir}
+        self.settings = Settings(**small | served | settings)
         self.extractor = FakeCropExtractor(self.settings.chunk_frames)
         self.redis = connect_redis(self.settings.redis_url, decode_responses=False)
         self.streams = StreamManager(
             settings=self.settings,
             extractor=self.extractor,
-            inference=self.models,
-            weights=dict,
+            estimators=make_fake_catalog(self.settings, FakeInferenceServer(self.models)),
             checkpoint_store=CheckpointStore(self.redis, self.settings),
             metrics=self.metrics,
         )
