@@ -16,7 +16,7 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import Frame, TimelinePoint, TrackDropped
-from service.domain.estimator import EstimatorManifest
+from service.domain.estimator import EstimatorId, EstimatorManifest
 from service.domain.model_signatures import TARGETS
 from service.domain.ports import Inference
 from service.domain.track_manager import FusionRequests, TrackManager
@@ -60,10 +60,16 @@ class Estimator:
     """Estimates one clip or stream; methods raise InferenceUnavailable or InferenceFailed."""
 
     def __init__(
-        self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
+        self,
+        *,
+        inference: Inference,
+        parameters: EstimationParameters,
+        metrics: Metrics,
+        model: EstimatorId,
     ) -> None:
         self._inference = inference
         self._metrics = metrics
+        self._model = str(model)
         self.tracks = TrackManager(
             window_frames=parameters.window_frames,
             hop_frames=parameters.hop_frames,
@@ -102,8 +108,8 @@ class Estimator:
         async for event in self._run_fusion(self.tracks.add(frames, faces, voice)):
             yield event
         found = sum(bool(frame.faces) for frame in frames)
-        self._metrics.frames_total.labels(face="found").inc(found)
-        self._metrics.frames_total.labels(face="missing").inc(len(frames) - found)
+        for face, count in (("found", found), ("missing", len(frames) - found)):
+            self._metrics.frames_total.labels(face=face, model=self._model).inc(count)
 
     async def close(self) -> AsyncGenerator[TimelinePoint | TrackDropped]:
         """Yield the remaining points, after the last frame."""

@@ -100,8 +100,7 @@ class Session:
         )
         self._stages = StagePipeline(
             config,
-            inference=estimator.inference,
-            parameters=estimator.parameters,
+            estimator=estimator,
             settings=settings,
             metrics=metrics,
             frame_credits=self._credits,

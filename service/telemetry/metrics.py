@@ -1,6 +1,7 @@
 """Catalogue of the Prometheus metrics: every metric with its unit and its closed set of labels.
 
-All series exist from the start, so that rates of events that have not occurred yet are 0.
+All series exist from the start, those of a model from its first use in the process, so that rates
+of events that have not occurred yet are 0.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain.clip import EXTRACTION_STAGES
+from service.domain.model_signatures import SERVED_MODELS
 from service.errors import ClipError
 
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -34,6 +36,9 @@ STREAM_BUCKETS: Final = (
 STREAM_QUANTILES: Final = ("0.5", "0.95", "0.99")
 RESULT_KINDS: Final = ("provisional", "final")
 DROP_REASONS: Final = ("overload", "unreadable")
+FACE_STATES: Final = ("found", "missing")
+MAX_MODELS: Final = 16
+"""Versions of models that have series; beyond them those of the one unused longest are removed."""
 
 STAGES: Final = (
     "upload",
@@ -81,6 +86,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._models: dict[str, None] = {}
+        """NAME@VERSION of the models with series, the latest used last."""
         self._add_requests(registry)
         self._add_stages(registry)
         self._add_jobs(registry)
@@ -151,7 +158,7 @@ class Metrics:
         self.job_duration_seconds = Histogram(
             "circumplex_job_duration_seconds",
             "Duration of one attempt at a job, by outcome.",
-            ("outcome",),
+            ("outcome", "model"),
             buckets=JOB_BUCKETS,
             registry=registry,
         )
@@ -171,11 +178,11 @@ class Metrics:
         self.clear_backlog()
 
     def _add_streams(self, registry: CollectorRegistry) -> None:
-        self.streams = Gauge("circumplex_streams", "Open streams.", registry=registry)
+        self.streams = Gauge("circumplex_streams", "Open streams.", ("model",), registry=registry)
         self.stream_frame_latency_seconds = Histogram(
             "circumplex_stream_frame_latency_seconds",
             "Time from receiving the last byte of a frame to sending its result.",
-            ("kind",),
+            ("kind", "model"),
             buckets=STREAM_BUCKETS,
             registry=registry,
         )
@@ -195,7 +202,10 @@ class Metrics:
 
     def _add_clips(self, registry: CollectorRegistry) -> None:
         self.frames_total = Counter(
-            "circumplex_frames_total", "Analysed frames of clips.", ("face",), registry=registry
+            "circumplex_frames_total",
+            "Analysed frames of clips.",
+            ("face", "model"),
+            registry=registry,
         )
         self.decode_rejected_total = Counter(
             "circumplex_decode_rejected_total",
@@ -206,9 +216,38 @@ class Metrics:
         self.realtime_factor = Histogram(
             "circumplex_realtime_factor",
             "Seconds of clip analysed per second.",
+            ("model",),
             buckets=SPEED_BUCKETS,
             registry=registry,
         )
+
+    def use_model(self, model: str) -> None:
+        """Create the series of a model, NAME@VERSION, unless it has them.
+
+        At most MAX_MODELS versions have series: those of the one unused for longest are removed.
+        """
+        self._models.pop(model, None)
+        self._models[model] = None
+        while len(self._models) > MAX_MODELS:
+            self._remove_model(next(iter(self._models)))
+        self.streams.labels(model)
+        self.realtime_factor.labels(model)
+        for kind in RESULT_KINDS:
+            self.stream_frame_latency_seconds.labels(kind, model)
+        for slot in SERVED_MODELS:
+            self.triton_request_duration_seconds.labels(model, slot.name)
+        for outcome in JOB_OUTCOMES:
+            self.job_duration_seconds.labels(outcome, model)
+        for face in FACE_STATES:
+            self.frames_total.labels(face, model)
+
+    def _remove_model(self, model: str) -> None:
+        del self._models[model]
+        for metric in (
+            *(self.streams, self.realtime_factor, self.stream_frame_latency_seconds),
+            *(self.job_duration_seconds, self.frames_total, self.triton_request_duration_seconds),
+        ):
+            metric.remove_by_labels({"model": model})
 
     def set_backlog(self, *, depth: int, oldest_age_seconds: float) -> None:
         """Set both queue gauges."""
@@ -231,16 +270,10 @@ class Metrics:
             self.websockets_closed_total.labels(code)
         for stage in STAGES:
             self.stage_duration_seconds.labels(stage)
-        for kind in RESULT_KINDS:
-            self.stream_frame_latency_seconds.labels(kind)
         for quantile in STREAM_QUANTILES:
             self.stream_latency_quantile_seconds.labels(quantile)
         for reason in DROP_REASONS:
             self.stream_dropped_frames_total.labels(reason)
-        for outcome in JOB_OUTCOMES:
-            self.job_duration_seconds.labels(outcome)
-        for face in ("found", "missing"):
-            self.frames_total.labels(face)
         for reason in _error_codes(ClipError.__subclasses__()):
             self.decode_rejected_total.labels(reason)
 

@@ -127,10 +127,17 @@ class JobEnvironment:
 
     async def wait_for_outcome(self, outcome: str, seconds: float = 10.0) -> None:
         """Wait until an attempt in this process has ended with an outcome, as metrics count it."""
-        name, labels = "circumplex_job_duration_seconds_count", {"outcome": outcome}
 
         async def poll() -> bool | None:
-            return bool(self.metrics.registry.get_sample_value(name, labels)) or None
+            (family,) = self.metrics.job_duration_seconds.collect()
+            return (
+                any(
+                    sample.value
+                    for sample in family.samples
+                    if sample.name.endswith("_count") and sample.labels["outcome"] == outcome
+                )
+                or None
+            )
 
         await eventually(poll, seconds)
 
