@@ -19,7 +19,8 @@ import httpx
 
 from service.auth.key_store import ApiKeyStore
 from service.domain.caller import CallerQuotas, Scope
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
+from tests.fake_estimators import write_fake_estimator
 from tests.integration.processes import running_service
 from tests.integration.servers import free_port, running_redis
 
@@ -33,7 +34,11 @@ def fuzz(
     folder: Path, redis_url: str, access: Literal["open", "keys"], *, examples: int, seed: int
 ) -> subprocess.CompletedProcess[str]:
     """Fuzz every operation of a gateway with a worker; stdout holds the findings."""
+    models_dir = folder / "models"
+    write_fake_estimator(models_dir)
     settings = Settings(
+        models=YARDSTICK,
+        model_repository=models_dir,
         redis_url=redis_url,
         queue_name=f"fuzz-{access}",
         store_dir=folder / access,

@@ -56,7 +56,7 @@ async def test_clip_is_annotated_with_progress_of_upload_and_job(
 
     assert len(result) == len(result.valence) == len(result.face.left) == 20
     assert result.valence[:3] == [None, None, 0.2]
-    assert result.flags == ["no_audio"]
+    assert result.flags == ["no_audio", "weights_unmeasured"]
     assert uploads[-1] == (600_000, 600_000)
     assert len(uploads) > 1
     assert jobs[-1].progress.fraction == 1.0

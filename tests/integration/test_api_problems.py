@@ -134,7 +134,7 @@ def test_every_request_error_has_a_test() -> None:
         *("idempotency_key_reused", "idempotency_key_in_use", "answer_stalled"),
         *("stream_out_of_order", "stream_overrun", "stream_idle", "stream_superseded"),
         *("resume_token_invalid", "stream_gone", "origin_refused", "upgrade_required"),
-        "host_refused",
+        *("host_refused", "model_unknown"),
     }
 
     assert {error.code for error in RequestError.__subclasses__()} == elsewhere | {

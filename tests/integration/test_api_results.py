@@ -43,7 +43,7 @@ async def test_json_and_csv_hold_the_same_values(address: str, job_id: str) -> N
         table = (await client.get(f"/v1/jobs/{job_id}/result?format=csv")).text
 
     assert whole["schema"] == "circumplex.result.v1"
-    assert whole["flags"] == ["no_audio"]
+    assert whole["flags"] == ["no_audio", "weights_unmeasured"]
     frames = whole["frames"] | {f"face_{k}": v for k, v in whole["frames"].pop("face").items()}
     rows = list(csv.DictReader(io.StringIO(table)))
     assert len(rows) == 10

@@ -16,15 +16,27 @@ import psutil
 import pytest
 import redis
 
+from service.domain.estimator import EstimatorId
+from service.domain.model_signatures import SERVED_MODELS
 from service.embedded.process import LOOPBACK, find_free_ports, run_process
 from service.embedded.redis import run_redis
 from service.embedded.triton import (
     TritonPorts,
+    find_parts,
     is_triton_ready,
     run_triton,
     shared_memory_prefix,
 )
-from service.errors import EmbeddedServerNotStarted
+from service.errors import (
+    CircumplexError,
+    EmbeddedServerNotStarted,
+    ModelChanged,
+    ModelNotServed,
+    ModelsMissing,
+    ModelUnknown,
+)
+from service.estimators.repository import EstimatorRepository
+from tests.fake_estimators import write_fake_estimator
 
 PARENT_PROGRAM = """
 import sys, time
@@ -133,7 +145,7 @@ def test_a_repository_without_exports_raises_with_the_remedy(
     triton_dir: Path, tmp_path: Path
 ) -> None:
     with (
-        pytest.raises(EmbeddedServerNotStarted, match="not exported: any model"),
+        pytest.raises(ModelsMissing, match="holds no models: run `make export`"),
         run_triton(
             server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path, ports=TritonPorts()
         ),
@@ -141,14 +153,60 @@ def test_a_repository_without_exports_raises_with_the_remedy(
         pass
 
 
-def test_a_model_missing_from_the_export_is_named(triton_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "newer").mkdir()
-    (tmp_path / "newer" / "config.pbtxt").write_text('name: "newer"\nbackend: "pytorch"\n')
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("other", ModelUnknown, "no model 'other' is exported"),
+        ("mini@2", ModelNotServed, "mini@2 is not exported; there are mini@1"),
+    ],
+)
+def test_a_model_that_is_not_exported_is_named(
+    triton_dir: Path, tmp_path: Path, model: str, error: type[CircumplexError], message: str
+) -> None:
+    write_fake_estimator(tmp_path)
     with (
-        pytest.raises(EmbeddedServerNotStarted, match="not exported: newer; run `make setup`"),
+        pytest.raises(error, match=message),
+        run_triton(
+            server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path, models=["mini", model]
+        ),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", [None, b"of another export"])
+def test_a_file_that_is_not_the_manifests_is_named(
+    triton_dir: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    manifest = write_fake_estimator(tmp_path)
+    file = EstimatorRepository(tmp_path).model_file(manifest.id, "fusion")
+    file.unlink() if content is None else file.write_bytes(content)
+    with (
+        pytest.raises(ModelChanged, match=r"mini@1\.fusion/1/model\.pt is not .* export it again"),
         run_triton(server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path),
     ):
         pass
+
+
+def test_current_versions_are_loaded_unless_others_are_chosen(tmp_path: Path) -> None:
+    for name, version in (("mini", 1), ("mini", 2), ("mini", 3), ("other", 1)):
+        write_fake_estimator(tmp_path, name, version)
+    repository = EstimatorRepository(tmp_path)
+    repository.set_current(EstimatorId("mini", 2))
+
+    def find_estimators(*models: str) -> set[str]:
+        return {part.partition(".")[0] for part in find_parts(repository, models or None)}
+
+    assert find_parts(repository, ["mini@3"]) == [f"mini@3.{each.name}" for each in SERVED_MODELS]
+    assert find_estimators("mini") == {"mini@2"}
+    assert find_estimators("mini@1", "other") == {"mini@1", "other@1"}
+    assert find_estimators() == {"mini@2", "other@1"}
+
+
+def test_a_face_only_estimator_has_no_models_of_the_voice(tmp_path: Path) -> None:
+    write_fake_estimator(tmp_path, modalities=("face",))
+    parts = find_parts(EstimatorRepository(tmp_path), None)
+    voice = {"mini@1.log_mel", "mini@1.audio_backbone"}
+    assert set(parts) == {f"mini@1.{each.name}" for each in SERVED_MODELS} - voice
 
 
 def test_model_processes_end_with_a_killed_unreaped_server(

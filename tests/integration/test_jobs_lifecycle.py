@@ -36,7 +36,7 @@ async def test_a_job_is_analysed_and_published(env: JobEnvironment) -> None:
 
     assert (record.state, record.attempt, record.frames_done) == (JobState.SUCCEEDED, 1, 10)
     content = b"".join([part async for part in await env.store.get(record.result_key("json"))])
-    assert json.loads(content)["flags"] == [Flag.NO_AUDIO]
+    assert json.loads(content)["flags"] == [Flag.NO_AUDIO, Flag.WEIGHTS_UNMEASURED]
     assert env.list_stored_files("results") == ["1.csv", "1.json"]
     assert (await env.queue.measure_backlog()).depth == 0
 

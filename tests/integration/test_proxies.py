@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,8 @@ from prometheus_client import CollectorRegistry
 from service.blobstore import open_store
 from service.embedded.process import find_free_ports
 from service.embedded.triton import TritonPorts
-from service.settings import Settings
+from service.pipeline.estimators import read_default_manifest
+from service.settings import YARDSTICK, Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import connect_triton
 from tests.integration.bucket_server import BucketServer
@@ -98,10 +100,14 @@ async def iterate_container() -> AsyncIterator[MediaChunk]:
 
 
 @pytest.mark.usefixtures("environment_proxy")
-async def test_triton_is_reached_directly(triton_server: TritonPorts) -> None:
-    settings = Settings(triton_url=triton_server.grpc_url)
+async def test_triton_is_reached_directly(
+    triton_server: TritonPorts, mini_repository: Path
+) -> None:
+    settings = Settings(
+        models=YARDSTICK, model_repository=mini_repository, triton_url=triton_server.grpc_url
+    )
     async with connect_triton(settings, Metrics(CollectorRegistry())) as triton:
-        assert await triton.is_ready()
+        assert await triton.find_unready(read_default_manifest(settings)) == []
 
 
 @pytest.mark.usefixtures("bucket_credentials", "environment_proxy")

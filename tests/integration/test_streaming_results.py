@@ -13,8 +13,7 @@ from circumplex.v1 import annotation_pb2 as wire
 from service.domain.model_signatures import LIVE_WINDOW_FRAMES
 from service.embedded.triton import TritonPorts
 from service.errors import ClipNotMedia
-from service.pipeline.provenance import read_uncertainty
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from tests.integration.servers import RedisServer
 from tests.integration.streaming_environment import (
     StreamingEnvironment,
@@ -41,9 +40,14 @@ MOTION_JPEG_OPTIONS = "-c:v mjpeg -q:v 3 -c:a pcm_s16le -ar 44100 -ac 2"
 
 @pytest.fixture(scope="module")
 async def streaming_env(
-    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer
+    triton_server: TritonPorts,
+    triton_dir: Path,
+    mini_repository: Path,
+    redis_server: RedisServer,
 ) -> AsyncIterator[StreamingEnvironment]:
     settings = Settings(
+        models=YARDSTICK,
+        model_repository=mini_repository,
         redis_url=redis_server.url,
         triton_url=triton_server.grpc_url,
         face_models_dir=triton_dir.parent / "faces",
@@ -108,7 +112,8 @@ async def test_a_provisional_result_equals_the_final_one_of_a_stream_that_ends_t
         next(r.tracks[0].estimate for r in reversed(results) if r.is_final is kind)
         for kind in (False, True)
     )
-    shifts = read_uncertainty(streaming_env.settings).provisional
+    estimator = await streaming_env.open_estimator()
+    shifts = estimator.parameters.uncertainty.provisional
     for column, shift in zip(("valence", "arousal"), shifts, strict=True):
         assert getattr(provisional, column) == pytest.approx(getattr(final, column), abs=TOLERANCE)
         # Less is known of a frame while it is the newest one.

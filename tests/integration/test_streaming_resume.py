@@ -11,7 +11,7 @@ import pytest
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.embedded.triton import TritonPorts
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from tests.integration.servers import RedisServer
 from tests.integration.streaming_environment import (
     StreamingEnvironment,
@@ -41,10 +41,16 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[RedisProxy]:
 
 @pytest.fixture(scope="module")
 async def gateways(
-    triton_server: TritonPorts, triton_dir: Path, redis_server: RedisServer, proxy: RedisProxy
+    triton_server: TritonPorts,
+    triton_dir: Path,
+    mini_repository: Path,
+    redis_server: RedisServer,
+    proxy: RedisProxy,
 ) -> AsyncIterator[list[StreamingEnvironment]]:
     """Two gateways; the second can be disconnected from Redis."""
     settings = Settings(
+        models=YARDSTICK,
+        model_repository=mini_repository,
         redis_url=redis_server.url,
         triton_url=triton_server.grpc_url,
         face_models_dir=triton_dir.parent / "faces",

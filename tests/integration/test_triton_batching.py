@@ -14,6 +14,7 @@ from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import SERVED_MODELS
 from service.embedded.triton import TritonPorts
 from tests.integration.test_triton_parity import infer
+from tests.integration.triton_models import MINI
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def client(triton_server: TritonPorts) -> Iterator[InferenceServerClient]:
 def test_every_model_is_ready(client: InferenceServerClient) -> None:
     assert client.is_server_ready()
     for signature in SERVED_MODELS:
-        assert client.is_model_ready(signature.name)
+        assert client.is_model_ready(MINI.part_name(signature.name))
 
 
 def test_batched_clips_give_the_same_bits_as_single_ones(
@@ -38,12 +39,12 @@ def test_batched_clips_give_the_same_bits_as_single_ones(
     ]
 
     def embed(clip: UInt8Array) -> Float32Array:
-        return infer(client, "visual_backbone", clip)[0]
+        return infer(client, MINI, "visual_backbone", clip)[0]
 
     alone = [embed(clip) for clip in crops]
     with ThreadPoolExecutor(len(crops)) as callers:
         together = list(callers.map(embed, crops))
-    statistics = client.get_inference_statistics("visual_backbone").model_stats[0]
+    statistics = client.get_inference_statistics(MINI.part_name("visual_backbone")).model_stats[0]
     assert statistics.execution_count < statistics.inference_stats.success.count
     for expected, actual in zip(alone, together, strict=True):
         assert np.array_equal(expected, actual)
@@ -56,20 +57,20 @@ def test_repeated_requests_give_the_same_bits(client: InferenceServerClient) -> 
         random.normal(size=(300, 128)).astype(np.float32),
         np.arange(300) < 250,
     )
-    first, again = (infer(client, "fusion", *window) for _ in range(2))
+    first, again = (infer(client, MINI, "fusion", *window) for _ in range(2))
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
 
 
 def test_a_batch_above_the_limit_is_rejected(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="batch-size must be <= 512"):
-        infer(client, "audio_backbone", np.zeros((513, 96, 64), np.float32))
+        infer(client, MINI, "audio_backbone", np.zeros((513, 96, 64), np.float32))
 
 
 def test_an_input_of_another_type_is_rejected(client: InferenceServerClient) -> None:
     wrong = InferInput("INPUT__0", [1, 96, 64], "FP64")
     wrong.set_data_from_numpy(np.zeros((1, 96, 64)))
     with pytest.raises(InferenceServerException, match="data-type"):
-        client.infer("audio_backbone", [wrong])
+        client.infer(MINI.part_name("audio_backbone"), [wrong])
 
 
 def test_an_error_inside_a_model_is_returned_and_the_model_stays_usable(
@@ -77,6 +78,6 @@ def test_an_error_inside_a_model_is_returned_and_the_model_stays_usable(
 ) -> None:
     waveform = np.zeros(16_000, np.float32)
     with pytest.raises(InferenceServerException, match="PyTorch execute failure"):
-        infer(client, "log_mel", waveform, np.array([-1_000]))
-    [patches] = infer(client, "log_mel", waveform, np.array([0]))
+        infer(client, MINI, "log_mel", waveform, np.array([-1_000]))
+    [patches] = infer(client, MINI, "log_mel", waveform, np.array([0]))
     assert patches.shape == (1, 96, 64)

@@ -16,6 +16,7 @@ from torch import nn
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import np_to_triton_dtype
 
+from service.domain.estimator import EstimatorId
 from service.domain.model_signatures import (
     EXPORTED_MODELS,
     LIVE_WINDOW_FRAMES,
@@ -23,6 +24,7 @@ from service.domain.model_signatures import (
     VALENCE_AROUSAL,
 )
 from service.embedded.triton import TritonPorts, run_triton
+from service.estimators.repository import EstimatorRepository
 from tests.conftest import SEED
 from training.export import load_model
 from training.presets import PRESETS, build_networks
@@ -39,6 +41,7 @@ TOLERANCE = 1e-5
 class ServedPreset:
     """A preset served by a running Triton, and the same one in this process."""
 
+    estimator: EstimatorId
     client: InferenceServerClient
     eager: dict[str, nn.Module]
     scripted: dict[str, nn.Module]
@@ -60,11 +63,14 @@ def preset_under_test(request: pytest.FixtureRequest) -> Iterator[ServedPreset]:
 
 def _serve(preset: str, repository: Path, ports: TritonPorts) -> Iterator[ServedPreset]:
     with InferenceServerClient(ports.grpc_url) as client:
+        estimator = EstimatorId(preset, 1)
+        models = EstimatorRepository(repository)
         yield ServedPreset(
+            estimator=estimator,
             client=client,
             eager=build_served_models(build_networks(PRESETS[preset], SEED)),
             scripted={
-                model.name: load_model(repository / model.name / "1/model.pt")
+                model.name: load_model(models.model_file(estimator, model.name))
                 for model in EXPORTED_MODELS
             },
         )
@@ -101,13 +107,15 @@ def pad_front(part: Array, missing: int) -> Array:
     return np.concatenate([np.zeros((missing, *part.shape[1:]), part.dtype), part])
 
 
-def infer(client: InferenceServerClient, model: str, *arrays: Array) -> list[Array]:
-    signature = next(each for each in SERVED_MODELS if each.name == model)
+def infer(
+    client: InferenceServerClient, estimator: EstimatorId, slot: str, *arrays: Array
+) -> list[Array]:
+    signature = next(each for each in SERVED_MODELS if each.name == slot)
     inputs: list[InferInput] = []
     for tensor, array in zip(signature.inputs, arrays, strict=True):
         inputs.append(InferInput(tensor.name, array.shape, np_to_triton_dtype(array.dtype)))
         inputs[-1].set_data_from_numpy(array)
-    result = client.infer(model, inputs)
+    result = client.infer(estimator.part_name(slot), inputs)
     outputs = [result.as_numpy(tensor.name) for tensor in signature.outputs]
     return [output for output in outputs if output is not None]
 
@@ -138,7 +146,7 @@ def test_eager_exported_and_served_models_agree(
         eager = run_local(preset_under_test.eager, model, *inputs)
         for others in (
             partial(run_local, preset_under_test.scripted),
-            partial(infer, preset_under_test.client),
+            partial(infer, preset_under_test.client, preset_under_test.estimator),
         ):
             for expected, actual in zip(eager, others(model, *inputs), strict=True):
                 np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)
@@ -153,6 +161,11 @@ def test_the_ensemble_equals_its_chained_models(
     )
     [audio] = run_local(preset_under_test.eager, "audio_backbone", patches)
     parts = run_local(preset_under_test.eager, "fusion", visual, audio, clip["mask"])
-    ensemble = infer(preset_under_test.client, VALENCE_AROUSAL.name, *clip.values())
+    ensemble = infer(
+        preset_under_test.client,
+        preset_under_test.estimator,
+        VALENCE_AROUSAL.name,
+        *clip.values(),
+    )
     for expected, actual in zip(parts, ensemble, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)

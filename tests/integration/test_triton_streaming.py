@@ -22,11 +22,11 @@ from service.domain.model_signatures import (
 )
 from service.domain.ports import Inference
 from service.embedded.triton import TritonPorts
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from service.streaming.batching import BatchedInference
 from service.telemetry.metrics import Metrics
-from service.triton.client import connect_triton
 from tests.integration.job_environment import eventually
+from tests.integration.triton_models import MINI, open_inference
 
 STREAM_COUNT = 8
 FRAME_COUNT = 10
@@ -36,8 +36,10 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture
-def settings(triton_server: TritonPorts) -> Settings:
-    return Settings(triton_url=triton_server.grpc_url)
+def settings(triton_server: TritonPorts, mini_repository: Path) -> Settings:
+    return Settings(
+        models=YARDSTICK, model_repository=mini_repository, triton_url=triton_server.grpc_url
+    )
 
 
 class SimulatedStream:
@@ -85,9 +87,9 @@ async def wait_for_execution_counts(
 
 async def test_streams_share_batches_with_equal_results(settings: Settings) -> None:
     streams = [SimulatedStream(seed) for seed in range(STREAM_COUNT)]
-    async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
+    async with open_inference(settings, Metrics(CollectorRegistry())) as inference:
         alone = [await stream.estimate(inference) for stream in streams]
-        models = (LIVE_VISUAL_BACKBONE.name, LIVE_FUSION.name)
+        models = tuple(MINI.part_name(each.name) for each in (LIVE_VISUAL_BACKBONE, LIVE_FUSION))
         before = [await wait_for_execution_counts(settings.triton_url, model) for model in models]
         together = await asyncio.gather(*(stream.estimate(inference) for stream in streams))
         after = [
@@ -106,22 +108,23 @@ async def test_concurrent_streams_share_one_call_with_equal_results(
     settings: Settings,
 ) -> None:
     streams = [SimulatedStream(seed) for seed in range(STREAM_COUNT)]
-    async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
+    async with open_inference(settings, Metrics(CollectorRegistry())) as inference:
         shared = BatchedInference(inference)
         alone = [await stream.estimate(inference) for stream in streams]
-        before = await read_execution_counts(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
+        model = MINI.part_name(LIVE_VISUAL_BACKBONE.name)
+        before = await read_execution_counts(settings.triton_url, model)
         with ExitStack() as active_streams:
             for _ in streams:
                 active_streams.enter_context(shared.active_stream())
             together = await asyncio.gather(*(stream.estimate(shared) for stream in streams))
-        after = await read_execution_counts(settings.triton_url, LIVE_VISUAL_BACKBONE.name)
+        after = await read_execution_counts(settings.triton_url, model)
     assert after[1] - before[1] < STREAM_COUNT * FRAME_COUNT
     np.testing.assert_allclose(together, alone, rtol=0, atol=TOLERANCE)
 
 
 async def test_a_streaming_window_gives_the_estimates_of_a_clip(settings: Settings) -> None:
     stream = SimulatedStream(0)
-    async with connect_triton(settings, Metrics(CollectorRegistry())) as inference:
+    async with open_inference(settings, Metrics(CollectorRegistry())) as inference:
         live = await inference.fuse_live(stream.faces[None], stream.voice[None], stream.mask[None])
         batch = await inference.fuse(stream.faces, stream.voice, stream.mask)
     for expected, actual in zip(batch, live, strict=True):
@@ -133,7 +136,7 @@ def test_streaming_models_have_priority_over_clip_models() -> None:
     niceness: dict[str, set[int]] = {}
     for process in psutil.Process().children(recursive=True):
         if process.name().startswith("triton_python"):
-            model = Path(process.cmdline()[1]).parents[1].name
+            model = Path(process.cmdline()[1]).parents[1].name.removeprefix(f"{MINI}.")
             niceness.setdefault(model, set()).add(process.nice() - psutil.Process().nice())
     assert {model for model, nice in niceness.items() if nice == {10}} == {
         VISUAL_BACKBONE.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,18 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from service.domain.array_types import Float32Array
-from service.embedded.triton import TritonPorts, run_triton
+from service.embedded.process import find_free_ports, run_process
+from service.embedded.triton import (
+    TritonPorts,
+    build_triton_command,
+    build_triton_environment,
+    is_triton_ready,
+    shared_memory_prefix,
+)
 from service.errors import EmbeddedServerNotStarted
 from training.export import script_model
 
+START_SECONDS = 180.0
 CONFIG = """
 name: "{name}"
 backend: "pytorch"
@@ -49,6 +59,27 @@ def write_model(repository: Path, name: str, config: dict[str, str]) -> None:
     script_model(DoublingNetwork().eval()).save(folder / "1" / "model.pt")
 
 
+@contextmanager
+def running_models(
+    triton_dir: Path, repository: Path, logs_dir: Path, *names: str
+) -> Generator[TritonPorts]:
+    """Run Triton with models that belong to no estimator."""
+    http, grpc, metrics = find_free_ports(3)
+    ports = TritonPorts(http=http, grpc=grpc, metrics=metrics)
+    with (
+        shared_memory_prefix() as prefix,
+        run_process(
+            "Triton",
+            build_triton_command(triton_dir, repository, ports, prefix, names),
+            is_ready=lambda: is_triton_ready(http),
+            log_file=logs_dir / "triton.log",
+            start_seconds=START_SECONDS,
+            environment=build_triton_environment(triton_dir),
+        ),
+    ):
+        yield ports
+
+
 def test_names_by_position_and_by_argument_are_served_and_a_wrong_output_type_is_rejected(
     triton_dir: Path, tmp_path: Path
 ) -> None:
@@ -56,7 +87,8 @@ def test_names_by_position_and_by_argument_are_served_and_a_wrong_output_type_is
     write_model(repository, "right", VALID_CONFIG)
     write_model(repository, "by_argument", VALID_CONFIG | {"input": "x"})
     write_model(repository, "other_type", VALID_CONFIG | {"output_type": "TYPE_INT64"})
-    with run_triton(server_dir=triton_dir, repository=repository, logs_dir=tmp_path) as ports:
+    models = ("right", "by_argument", "other_type")
+    with running_models(triton_dir, repository, tmp_path, *models) as ports:
         assert infer_double(ports, "right", "INPUT__0").tolist() == [[2, 4]]
         assert infer_double(ports, "by_argument", "x").tolist() == [[2, 4]]
         with pytest.raises(InferenceServerException, match="the config says TYPE_INT64"):
@@ -79,7 +111,7 @@ def test_wrong_names_and_types_prevent_loading(triton_dir: Path, tmp_path: Path,
     write_model(tmp_path / "repository", name, config)
     with (
         pytest.raises(EmbeddedServerNotStarted, match="Triton ended with status 1"),
-        run_triton(server_dir=triton_dir, repository=tmp_path / "repository", logs_dir=tmp_path),
+        running_models(triton_dir, tmp_path / "repository", tmp_path, name),
     ):
         pass
     log = (tmp_path / "triton.log").read_text()
