@@ -236,7 +236,7 @@ _CAVEATS: Final = {
     Flag.WEIGHTS_SYNTHETIC: "on a real face the numbers mean nothing",
     Flag.WEIGHTS_UNMEASURED: "never measured on rated recordings of people",
 }
-_LEARNT_FROM: Final[Mapping[Domain | None, str]] = {
+DOMAIN_TEXTS: Final[Mapping[str | None, str]] = {
     Domain.DRAWN: "learnt from drawings",
     Domain.PHOTOGRAPHS: "learnt from photographs",
     Domain.RECORDINGS: "learnt from rated recordings",
@@ -258,7 +258,7 @@ def describe_model(
         if {*modalities_used} == {Modality.FACE} and manifest.has_voice:
             used = "used the face only, for want of audio"
     caveats = f": {'; '.join(manifest.caveats)}" if manifest.caveats else ""
-    return f"Model {manifest.id}, {_LEARNT_FROM[manifest.domain]}, {used}{caveats}."
+    return f"Model {manifest.id}, {DOMAIN_TEXTS[manifest.domain]}, {used}{caveats}."
 
 
 def _check_classes(names: tuple[str, ...]) -> None:

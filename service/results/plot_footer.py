@@ -9,15 +9,11 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any, Final
 
+from service.domain.estimator import DOMAIN_TEXTS
+
 WARNING_COLOUR: Final = "#b3261e"
 _TEXT_COLOUR: Final = "#1f2430"
 _MUTED_COLOUR: Final = "#5c6372"
-_LEARNT_FROM: Final[Mapping[str | None, str]] = {
-    "drawn": "learnt from drawings",
-    "photographs": "learnt from photographs",
-    "recordings": "learnt from rated recordings",
-    None: "not known what it has learnt from",
-}
 _BAND: Final[Mapping[str | None, str]] = {
     "calibrated": "one standard deviation of the error, measured on unseen people",
     "disagreement": "disagreement of the networks, less than their error",
@@ -79,7 +75,7 @@ def _describe_model(result: Mapping[str, Any]) -> str:
 
 
 def _describe_domain(domain: str | None) -> str:
-    return _LEARNT_FROM.get(domain, f"learnt from {domain}")
+    return DOMAIN_TEXTS.get(domain, f"learnt from {domain}")
 
 
 def _find_warning(result: Mapping[str, Any]) -> str | None:
