@@ -31,7 +31,8 @@ from service.cli.main import app as service_app
 from service.errors import CircumplexError, ClipError, RequestError, ServiceError
 from service.settings import Settings
 from service.settings.base import SettingsGroup
-from service.telemetry.metrics import MAX_MODELS, Metrics
+from service.telemetry.metric_labels import MAX_MODELS
+from service.telemetry.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"

@@ -14,7 +14,8 @@ from service.domain.estimator import EstimatorId
 from service.errors import QuotaExceeded, TooManyStreams
 from service.settings import Settings
 from service.streaming.events import LatencySummary, StreamResult
-from service.telemetry.metrics import STREAM_QUANTILES, Metrics
+from service.telemetry.metric_labels import STREAM_QUANTILES
+from service.telemetry.metrics import Metrics
 
 LATENCY_WINDOW_SECONDS: Final = 5.0
 """Time for which a result counts as recent."""

@@ -8,13 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import ClipError
-from service.telemetry.metrics import (
-    JOB_BUCKETS,
-    MAX_MODELS,
-    REQUEST_BUCKETS,
-    STAGES,
-    Metrics,
-)
+from service.telemetry.metric_labels import JOB_BUCKETS, MAX_MODELS, REQUEST_BUCKETS, STAGES
+from service.telemetry.metrics import Metrics
 
 
 def make_metrics(*models: str) -> Metrics:
