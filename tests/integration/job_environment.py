@@ -49,6 +49,7 @@ class JobEnvironment:
         priority: Priority = Priority.BULK,
         *,
         client_id: str | None = None,
+        model: str | None = None,
     ) -> str:
         """Store a clip and queue its job, as the gateway does."""
         job_id = new_job_id()
@@ -57,12 +58,18 @@ class JobEnvironment:
             id=job_id,
             owner=owner,
             client_id=client_id,
+            model=model,
             priority=priority,
             media_type="video/mp4",
             clip_bytes=size,
             trace_id="0" * 32,
         )
         return (await self.queue.submit(record)).record.id
+
+    async def read_result(self, job_id: str, name: str) -> bytes:
+        """Read a result of a job that has succeeded."""
+        record = await self.queue.find(job_id)
+        return b"".join([part async for part in await self.store.get(record.result_key(name))])
 
     async def claim(self) -> Claim:
         """Claim the next job, which must exist."""
