@@ -164,7 +164,7 @@ def test_prometheus_scrapes_the_ports_that_are_served() -> None:
 
 def test_rules_use_only_metrics_and_jobs_that_exist() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
+    Metrics(registry).use_model("mini@1")
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
     rules = [rule for group in RULES["groups"] for rule in group["rules"]]
     expressions = " ".join(rule["expr"] for rule in rules)

@@ -31,7 +31,7 @@ from tests.sample_media import MEDIA_INFO
 
 CLASSES = ("angry", "happy", "neutral")
 BOX = FaceBox(left=10, top=10, width=50, height=60, score=0.9)
-HEARD = Anomalies(audio_first_seconds=0.0, audio_last_seconds=1.0)
+WITH_AUDIO = Anomalies(audio_first_seconds=0.0, audio_last_seconds=1.0)
 FIGURE = {"metric": "rmse", "valence": 0.4, "on": "pictures", "source": "a paper"}
 
 
@@ -54,7 +54,7 @@ def make_result(
     *,
     tracks: tuple[int, ...] = (1, 2),
     flags: tuple[Flag, ...] = (),
-    anomalies: Anomalies = HEARD,
+    anomalies: Anomalies = WITH_AUDIO,
     **facts: Any,
 ) -> AnalysisResult:
     """Four frames with the faces of these tracks; frame 2 shows none. facts: of the manifest."""
@@ -147,12 +147,12 @@ def test_json_describes_the_model() -> None:
 @pytest.mark.parametrize(
     ("modalities", "flags", "anomalies", "used"),
     [
-        (("face", "voice"), (), HEARD, ["face", "voice"]),
+        (("face", "voice"), (), WITH_AUDIO, ["face", "voice"]),
         (("face", "voice"), (Flag.NO_AUDIO,), Anomalies(), ["face"]),
         (("face", "voice"), (Flag.AUDIO_UNREADABLE,), Anomalies(), ["face"]),
-        (("face", "voice"), (Flag.AUDIO_UNREADABLE,), HEARD, ["face", "voice"]),
-        (("face", "voice"), (Flag.NO_FACE,), HEARD, []),
-        (("face",), (), HEARD, ["face"]),
+        (("face", "voice"), (Flag.AUDIO_UNREADABLE,), WITH_AUDIO, ["face", "voice"]),
+        (("face", "voice"), (Flag.NO_FACE,), WITH_AUDIO, []),
+        (("face",), (), WITH_AUDIO, ["face"]),
     ],
 )
 def test_modalities_used_are_those_that_the_clip_has(
