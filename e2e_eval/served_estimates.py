@@ -19,9 +19,9 @@ _COMPARED_KEYS: Final = ("preprocessing_version", "method")
 
 
 def estimate_served(
-    address: str, clips: Sequence[Path], provenance: Mapping[str, Any], *, model: str
+    address: str, clips: Sequence[Path], provenance: Mapping[str, Any], *, model: str | None = None
 ) -> Iterator[ClipEstimates]:
-    """Estimate every clip, in order, several concurrently, by a model: NAME or NAME@VERSION.
+    """Estimate every clip, in order, several concurrently, by a model, or the default one.
 
     Raises: ClipNotAnnotated; WeightsMismatch: the service's weights differ from the provenance.
     """
@@ -60,7 +60,7 @@ def read_estimates(result: ClipResult) -> ClipEstimates:
     )
 
 
-def _annotate(client: Client, clip: Path, model: str) -> ClipResult:
+def _annotate(client: Client, clip: Path, model: str | None) -> ClipResult:
     try:
         return client.annotate(clip, model=model)
     except ClientError as error:

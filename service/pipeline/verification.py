@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from service.domain.estimator import EstimatorId, EstimatorManifest
 from service.domain.ports import Inference
-from service.errors import InferenceUnavailable, ModelChanged, ModelNotServed, ServiceError
+from service.errors import InferenceUnavailable, ModelNotServed, ServiceError
 from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 
@@ -93,11 +93,9 @@ class EstimatorVerifier:
         return check
 
     async def _ask_server(self, manifest: EstimatorManifest) -> None:
-        """Verify what is loaded; one that could not be asked is asked again the next time."""
+        """Verify what is loaded; after an error it is asked again the next time."""
         try:
             await self._server.verify(manifest)
-        except ModelChanged:
-            raise
         except BaseException:
             self._checks.pop(manifest.id, None)
             raise

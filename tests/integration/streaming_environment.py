@@ -42,11 +42,11 @@ class StreamingEnvironment:
     analyse: partial[AsyncGenerator[AnalysisEvent]]
     estimators: EstimatorCatalog
 
-    async def open_estimator(self) -> ServedEstimator:
-        """Open the default estimator."""
-        return await self.estimators.open(self.estimators.choose(None))
+    async def open_estimator(self, model: str | None = None) -> ServedEstimator:
+        """Open an estimator, or the default one."""
+        return await self.estimators.open(self.estimators.choose(model))
 
-    async def run_job(self, clip: Path) -> Float32Array:
+    async def run_job(self, clip: Path, model: str | None = None) -> Float32Array:
         """Analyse a clip.
 
         Returns: (T, 7 + C): time, COLUMNS and class probabilities of the primary track, NaN if
@@ -54,7 +54,7 @@ class StreamingEnvironment:
         """
         points: list[TimelinePoint] = []
         primary: int | None = None
-        estimator = await self.open_estimator()
+        estimator = await self.open_estimator(model)
         options = AnalysisOptions(faces=FaceSelection.PRIMARY)
         async for event in self.analyse(clip, options, estimator=estimator):
             if isinstance(event, TimelinePoint):
