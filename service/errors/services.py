@@ -115,7 +115,7 @@ class ModelNotServed(ServiceError):
 
 
 class ModelChanged(ServiceError):
-    """What is served is not what the model's manifest names."""
+    """Another model is served than its manifest names."""
 
     code = "model_changed"
     retryable = False
