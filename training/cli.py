@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.domain.estimator import NAME_PATTERN, EstimatorId, EstimatorManifest
+from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId, EstimatorManifest
 from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
@@ -114,10 +114,12 @@ def _choose_target(
     version = version or ("new" if run else "1")
     if version == "new":
         number = EstimatorRepository(repository).next_version(name)
-    elif version.isdecimal() and int(version) > 0:
+    elif version.isdecimal() and 0 < int(version) <= MAX_VERSION:
         number = int(version)
     else:
-        raise typer.BadParameter("a number from 1, or new", param_hint="--version")
+        raise typer.BadParameter(
+            f"a number from 1 to {MAX_VERSION}, or new", param_hint="--version"
+        )
     return ExportTarget(repository=repository, estimator=EstimatorId(name, number))
 
 

@@ -94,8 +94,9 @@ def write_estimator(
 ) -> EstimatorManifest:
     """Write an estimator: its models, their configurations and, last, its manifest.
 
-    If the version is exported already with the same weights and facts, nothing is written: a server
-    that has loaded it need not be restarted. The first version of a name becomes current.
+    If the version is exported already with the same weights and facts, only configurations that
+    are missing or differ are written: a server that has loaded it need not be restarted. The first
+    version of a name becomes current.
 
     Args: models, origins: by slot of `service.domain.model_signatures`; facts: the manifest's other
         fields, as in `EstimatorManifest`.
@@ -104,6 +105,8 @@ def write_estimator(
     repository = EstimatorRepository(target.repository)
     document = _build_document(estimator, facts)
     if (same := _find_same(repository, estimator, document, models, origins)) is not None:
+        _write_configs(target.repository, same)
+        _ensure_current(repository, estimator)
         return same
     repository.manifest_file(estimator).unlink(missing_ok=True)
     files = {
@@ -112,21 +115,32 @@ def write_estimator(
     }
     document["models"] = {slot: asdict(file) for slot, file in files.items()}
     manifest = EstimatorManifest.parse(document)
+    _write_configs(target.repository, manifest)
+    replace_text(repository.manifest_file(estimator), json.dumps(document, indent=2) + "\n")
+    _ensure_current(repository, estimator)
+    return manifest
+
+
+def _write_configs(folder: Path, manifest: EstimatorManifest) -> None:
+    """Write the configurations of an estimator's models that are missing or differ."""
     for signature in manifest.served_slots:
-        file = files.get(signature.name)
-        config = render_config(
-            estimator,
+        file = manifest.models.get(signature.name)
+        text = render_config(
+            manifest.id,
             signature.name,
             has_voice=manifest.has_voice,
             file_sha256=file.file_sha256 if file else "",
         )
-        folder = target.repository / estimator.part_name(signature.name)
-        (folder / "1").mkdir(parents=True, exist_ok=True)
-        replace_text(folder / "config.pbtxt", config)
-    replace_text(repository.manifest_file(estimator), json.dumps(document, indent=2) + "\n")
+        config = folder / manifest.id.part_name(signature.name) / "config.pbtxt"
+        (config.parent / "1").mkdir(parents=True, exist_ok=True)
+        if not config.is_file() or config.read_text(encoding="utf-8") != text:
+            replace_text(config, text)
+
+
+def _ensure_current(repository: EstimatorRepository, estimator: EstimatorId) -> None:
+    """Make a version current if none of its name is."""
     if estimator.name not in repository.read_versions():
         repository.set_current(estimator)
-    return manifest
 
 
 def _build_document(estimator: EstimatorId, facts: Mapping[str, Any]) -> dict[str, Any]:

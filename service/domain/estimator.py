@@ -13,13 +13,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from service.domain.media import Flag
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
+    FACE_FEATURES,
     LOG_MEL,
     SERVED_MODELS,
     VALENCE_AROUSAL,
@@ -28,6 +29,7 @@ from service.domain.model_signatures import (
 from service.domain.uncertainty import UncertaintyModel
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+MAX_VERSION: Final = 999_999
 CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
 """NAME or NAME@VERSION."""
 _MAX_QUOTED_LENGTH: Final = 80
@@ -149,10 +151,10 @@ class EstimatorManifest:
     domain: Domain | None
     modalities: tuple[Modality, ...]
     preprocessing: str = ""
-    smoothing_seconds: float = 0.2
+    smoothing_seconds: Annotated[float, Field(ge=0, le=10)] = 0.2
     calibration: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    classes: tuple[str, ...] = ()
-    head_features: int = 0
+    classes: Annotated[tuple[str, ...], Field(max_length=FACE_FEATURES)] = ()
+    head_features: Annotated[int, Field(ge=0, le=FACE_FEATURES)] = 0
     licences: Licences
     figures: tuple[Figure, ...] = ()
     models: Mapping[str, ModelFile]
@@ -161,9 +163,10 @@ class EstimatorManifest:
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> EstimatorManifest:
         """Parse a manifest; unknown keys are kept in `document`. Raises: ValueError."""
+        if not isinstance(document, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # from a file
+            raise ValueError("a manifest is a JSON object")
         manifest = _ADAPTER.validate_python({**document, "document": document})
-        if NAME_PATTERN.fullmatch(manifest.name) is None or manifest.version < 1:
-            raise ValueError(f"{manifest.name!r}@{manifest.version} is no id of an estimator")
+        EstimatorId.parse(str(manifest.id))
         if set(manifest.models) != {each.name for each in manifest.exported_slots}:
             raise ValueError(f"models {', '.join(manifest.models)} do not fit the modalities")
         UncertaintyModel.parse(manifest.calibration)

@@ -19,10 +19,9 @@ from typing import Final
 import psutil
 from mirakuru import ProcessExitedWithError
 
-from service.domain.estimator import EstimatorChoice
 from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
 from service.errors import EmbeddedServerNotStarted, ModelsMissing
-from service.estimators.repository import EstimatorRepository
+from service.estimators.repository import EstimatorRepository, parse_choice
 from service.estimators.verification import FileVerifier
 
 _log = logging.getLogger(__name__)
@@ -70,8 +69,8 @@ def run_triton(
     Args: server_dir: unpacked by `deploy.provision.triton`; repository: with exported models.
         models: NAME or NAME@VERSION of each estimator to load; None: the current version of each
             name. Others can be loaded later.
-    Raises: EmbeddedServerNotStarted; ModelChanged; ModelUnknown, ModelNotServed, ModelsMissing: not
-        exported.
+    Raises: EmbeddedServerNotStarted; ModelChanged; RequestInvalid: `models` is malformed;
+        ModelUnknown, ModelNotServed, ModelsMissing: not exported.
     """
     if not (server_dir.resolve() / _BINARY).is_file():
         raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
@@ -200,7 +199,7 @@ def find_parts(repository: EstimatorRepository, models: Sequence[str] | None) ->
     """
     if models is None:
         models = sorted({each.name for each in repository.list_ids()})
-    chosen = [repository.resolve(EstimatorChoice.parse(each)) for each in models]
+    chosen = [repository.resolve(parse_choice(each)) for each in models]
     manifests = [repository.read_manifest(each) for each in chosen]
     for manifest in manifests:
         FileVerifier(repository).verify(manifest)

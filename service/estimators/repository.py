@@ -19,12 +19,20 @@ from typing import Any, Final
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
-from service.errors import ModelNotServed, ModelsMissing, ModelUnknown
+from service.errors import ModelNotServed, ModelsMissing, ModelUnknown, RequestInvalid
 
 VERSIONS_FILE_NAME: Final = "versions.json"
 MAX_REASON_LENGTH: Final = 300
 """Letters of the reason why a manifest cannot be used."""
 _VERSIONS: Final = TypeAdapter(dict[str, PositiveInt])
+
+
+def parse_choice(model: str) -> EstimatorChoice:
+    """Parse NAME or NAME@VERSION. Raises: RequestInvalid."""
+    try:
+        return EstimatorChoice.parse(model)
+    except ValueError as error:
+        raise RequestInvalid(str(error), field="model") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +62,14 @@ class EstimatorRepository:
     def resolve(self, choice: EstimatorChoice) -> EstimatorId:
         """Find the version that is meant: the chosen one, or the current one of the name.
 
-        Raises: ModelUnknown: the name is not exported. ModelNotServed: the version is not.
-            ModelsMissing: nothing has been exported.
+        Raises: ModelUnknown: the name is not exported. ModelNotServed: the version is not, or
+            versions.json is damaged. ModelsMissing: nothing has been exported.
         """
         exported = [each for each in self.list_ids() if each.name == choice.name]
         if not exported:
             self._require_any()
-            raise ModelUnknown(f"no model {choice.name!r} is exported in {self.folder}")
+            names = ", ".join(sorted({each.name for each in self.list_ids()}))
+            raise ModelUnknown(f"no model {choice.name!r} is exported; there are {names}")
         version = choice.version or self.read_versions().get(choice.name) or exported[-1].version
         found = EstimatorId(choice.name, version)
         if found not in exported:
@@ -74,7 +83,9 @@ class EstimatorRepository:
         Raises: ModelNotServed: the file is damaged.
         """
         try:
-            return _VERSIONS.validate_json((self.folder / VERSIONS_FILE_NAME).read_bytes())
+            return _VERSIONS.validate_json(
+                (self.folder / VERSIONS_FILE_NAME).read_bytes(), strict=True
+            )
         except FileNotFoundError:
             return {}
         except (ValueError, OSError) as error:
@@ -93,7 +104,7 @@ class EstimatorRepository:
     def remove(self, estimator: EstimatorId) -> None:
         """Delete a version's manifest, then its models; the newest one left becomes current."""
         self.manifest_file(estimator).unlink(missing_ok=True)
-        for part in self.folder.glob(f"{estimator}.*"):
+        for part in self.folder.glob(f"{estimator}.*/"):
             shutil.rmtree(part)
         versions = self.read_versions()
         if versions.get(estimator.name) == estimator.version:

@@ -16,9 +16,8 @@ from service.errors import (
     InferenceUnavailable,
     ModelNotServed,
     ModelUnknown,
-    RequestInvalid,
 )
-from service.estimators.repository import EstimatorRepository
+from service.estimators.repository import EstimatorRepository, parse_choice
 from service.estimators.verification import FileVerifier
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.provenance import build_provenance
@@ -84,24 +83,23 @@ class EstimatorCatalog:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
 
         Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served, or the
-            version not exported. ModelNotServed: the current version is not. ModelsMissing.
+            version not exported. ModelNotServed: the current version is not exported, or nothing of
+            the name. ModelsMissing.
         """
-        if model is None:
-            model = self._settings.chosen_model
-        try:
-            choice = EstimatorChoice.parse(model)
-        except ValueError as error:
-            raise RequestInvalid(str(error), field="model") from error
-        pinned = {each.name: each for each in map(EstimatorChoice.parse, self.served_names)}
+        choice = parse_choice(self._settings.chosen_model if model is None else model)
+        pinned: dict[str, EstimatorChoice] = {}
+        for each in map(EstimatorChoice.parse, self.served_names):
+            pinned.setdefault(each.name, each)
         if choice.name not in pinned:
             raise ModelUnknown(f"no model {choice.name!r} is served; there are {', '.join(pinned)}")
         if choice.version is None:
-            return self._repository.resolve(pinned[choice.name])
-        estimator = EstimatorId(choice.name, choice.version)
-        if estimator not in (exported := self._repository.list_ids()):
-            versions = ", ".join(str(each) for each in exported if each.name == choice.name)
-            raise ModelUnknown(f"no model {estimator} is served; there are {versions or 'none'}")
-        return estimator
+            return _resolve(self._repository, pinned[choice.name])
+        if model is None:
+            return _resolve(self._repository, choice)
+        try:
+            return self._repository.resolve(choice)
+        except ModelNotServed as error:
+            raise ModelUnknown(error.detail) from error
 
     async def accept(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice for work that is done later.
@@ -129,7 +127,8 @@ class EstimatorCatalog:
             manifest=manifest,
             inference=self._server.select(manifest),
             parameters=EstimationParameters.from_manifest(manifest, self._settings),
-            provenance=build_provenance(manifest, self._settings),
+            # Reads and hashes the face models.
+            provenance=await asyncio.to_thread(build_provenance, manifest, self._settings),
         )
 
     async def is_ready(self) -> bool:
@@ -149,8 +148,8 @@ class EstimatorCatalog:
 
         Raises: ModelsMissing.
         """
-        default, *current = map(self._choose_exported, (None, *self.served_names))
-        names = {each.partition("@")[0] for each in self.served_names}
+        names = dict.fromkeys(each.partition("@")[0] for each in self.served_names)
+        default, *current = map(self._choose_exported, (None, *names))
         others = [each for each in self._repository.list_ids() if each.name in names]
         found = dict.fromkeys([*current, *others])
         return await asyncio.gather(
@@ -216,9 +215,15 @@ class EstimatorCatalog:
 def read_default_manifest(settings: Settings) -> EstimatorManifest:
     """Read the manifest of the default estimator, whether it is loaded or not.
 
-    Raises: ModelsMissing, ModelUnknown, ModelNotServed.
+    Raises: RequestInvalid, ModelsMissing, ModelNotServed.
     """
     repository = EstimatorRepository(settings.model_repository)
-    return repository.read_manifest(
-        repository.resolve(EstimatorChoice.parse(settings.chosen_model))
-    )
+    return repository.read_manifest(_resolve(repository, parse_choice(settings.chosen_model)))
+
+
+def _resolve(repository: EstimatorRepository, choice: EstimatorChoice) -> EstimatorId:
+    """Resolve a model of the settings: that it is not exported is no fault of a client."""
+    try:
+        return repository.resolve(choice)
+    except ModelUnknown as error:
+        raise ModelNotServed(error.detail) from error

@@ -10,7 +10,7 @@ from service.settings.base import SettingsGroup
 
 YARDSTICK: Final = "mini"
 """Model whose numbers can be checked: it has learnt from a synthetic world with known truth."""
-_MODEL: Final = r"[a-z][a-z0-9_-]*(@[1-9][0-9]*)?"
+_MODEL: Final = r"[a-z][a-z0-9_-]{0,63}(@[1-9][0-9]{0,5})?"
 
 
 class Decoding(SettingsGroup):

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_script_beside_the_code_is_package_data() -> None:
+def test_every_script_and_template_beside_the_code_is_package_data() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
         "package-data"
     ]
@@ -19,5 +19,7 @@ def test_every_script_beside_the_code_is_package_data() -> None:
         for file in (ROOT / package.replace(".", "/")).glob(pattern)
     }
     scripts = {path.relative_to(ROOT) for path in (ROOT / "service").rglob("*.lua")}
+    templates = {path.relative_to(ROOT) for path in (ROOT / "training").rglob("*.pbtxt")}
     assert scripts
-    assert packaged == scripts
+    assert templates
+    assert packaged == scripts | templates

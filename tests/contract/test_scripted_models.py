@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from service.domain.model_signatures import EXPORTED_MODELS, ModelSignature, Tensor
+from service.estimators.repository import EstimatorRepository
 from training.export import load_model
 
 TYPES = {
@@ -27,6 +28,13 @@ def repository(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
+def find_file(folder: Path, signature: ModelSignature) -> Path:
+    """Path of a signature's file in a repository of one estimator."""
+    repository = EstimatorRepository(folder)
+    [estimator] = repository.list_ids()
+    return repository.model_file(estimator, signature.name)
+
+
 def make_example_input(signature: ModelSignature, tensor: Tensor) -> torch.Tensor:
     """Zeros of the tensor's type and shape; -1 becomes FRAMES, or SAMPLES of a waveform."""
     is_waveform = signature.name == "log_mel" and tensor.data_type == "FP32"
@@ -37,7 +45,7 @@ def make_example_input(signature: ModelSignature, tensor: Tensor) -> torch.Tenso
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
 def test_forward_matches_the_signature(repository: Path, signature: ModelSignature) -> None:
-    model = load_model(repository / signature.name / "1" / "model.pt")
+    model = load_model(find_file(repository, signature))
     schema = cast(Any, model.forward).schema
     assert [str(one.type) for one in schema.arguments[1:]] == ["Tensor"] * len(signature.inputs)
     with torch.inference_mode():
@@ -50,5 +58,5 @@ def test_forward_matches_the_signature(repository: Path, signature: ModelSignatu
 
 @pytest.mark.parametrize("signature", SCRIPTED_BY_NAME)
 def test_model_has_no_parameters(mini_repository: Path, signature: ModelSignature) -> None:
-    model = load_model(mini_repository / signature.name / "1" / "model.pt")
+    model = load_model(find_file(mini_repository, signature))
     assert list(model.parameters()) == []

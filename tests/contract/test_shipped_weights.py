@@ -7,7 +7,10 @@ import json
 import re
 from pathlib import Path
 
+from service.domain.estimator import Domain, EstimatorId
+from service.domain.media import Flag
 from training.evaluation.report_provenance import read_held_out_metrics
+from training.export import ExportTarget
 from training.export_run import export_run
 from training.loop.options import Ablation
 from training.runs import open_run
@@ -58,8 +61,17 @@ def test_report_has_every_ablation_and_several_seeds() -> None:
     assert len(report["seeds"]["runs"]) >= 2
 
 
-def test_export_provenance_states_training_and_held_out_scores(tmp_path: Path) -> None:
-    export_run(SHIPPED, repository=tmp_path)
-    provenance = json.loads((tmp_path / "provenance.json").read_text())
-    assert (provenance["preset"], provenance["training"]) == ("mini", "trained")
-    assert provenance["held_out"] == read_held_out_metrics(open_run(SHIPPED))
+def test_export_states_training_held_out_scores_and_that_it_has_seen_drawings(
+    tmp_path: Path,
+) -> None:
+    target = ExportTarget(repository=tmp_path, estimator=EstimatorId("mini", 1))
+    manifest = export_run(SHIPPED, target)
+    held_out = read_held_out_metrics(open_run(SHIPPED))
+    assert held_out is not None
+    assert (manifest.document["preset"], manifest.document["training"]) == ("mini", "trained")
+    assert manifest.document["held_out"] == held_out
+    assert manifest.domain is Domain.DRAWN
+    assert manifest.flags == {Flag.WEIGHTS_SYNTHETIC, Flag.WEIGHTS_UNMEASURED}
+    assert [(each.metric, each.valence, each.arousal) for each in manifest.figures] == [
+        ("ccc", held_out["ccc"]["valence"], held_out["ccc"]["arousal"])
+    ]

@@ -29,8 +29,10 @@ from service.decoding.worker.clip import extract_clip
 from service.domain.clip import Chunk
 from service.domain.options import AnalysisOptions
 from service.embedded.stack import Stack, settings_to_environment
+from service.estimators.repository import EstimatorRepository
 from service.faces.finder import open_face_finder
-from service.pipeline.provenance import read_provenance
+from service.pipeline.estimators import read_default_manifest
+from service.pipeline.provenance import build_provenance
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +113,12 @@ def test_two_people_are_too_few_to_judge_and_each_target_says_so(
 def run_offline_estimation(
     clips: list[RenderedClip], settings: Settings, cache: Path
 ) -> list[ClipEstimates]:
-    exported = load_exported_models(settings.model_repository, read_provenance(settings))
+    manifest = read_default_manifest(settings)
+    exported = load_exported_models(
+        EstimatorRepository(settings.model_repository),
+        manifest,
+        build_provenance(manifest, settings),
+    )
     return list(estimate_offline(exported, [clip.recording for clip in clips], cache))
 
 
@@ -141,7 +148,8 @@ def test_offline_equals_served_given_the_same_crops(
     settings = stack.settings
     cut = [use_service_crops(clip, settings, tmp_path / "crops") for clip in clips]
     files = [clip.file for clip in clips]
-    served = list(estimate_served(address, files, read_provenance(settings)))
+    provenance = build_provenance(read_default_manifest(settings), settings)
+    served = list(estimate_served(address, files, provenance))
     offline = run_offline_estimation(cut, settings, tmp_path / "cache")
     for actual, expected in zip(offline, served, strict=True):
         assert np.array_equal(actual.times, expected.times)

@@ -11,7 +11,9 @@ import pytest
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  # its types have no parameters
 
 from e2e_eval.training_record import read_training_record
+from service.domain.estimator import EstimatorId
 from service.domain.model_signatures import FOLDS
+from training.export import ExportTarget
 from training.export_run import export_run
 from training.folds import CrossValidationPlan, FoldSplit
 from training.loop.options import TrainingOptions
@@ -55,8 +57,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
 @pytest.fixture(scope="module")
 def provenance(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     repository = tmp_path_factory.mktemp("repository")
-    export_run(run.folder, repository=repository)
-    return json.loads((repository / "provenance.json").read_text())
+    target = ExportTarget(repository=repository, estimator=EstimatorId("tiny", 1))
+    return export_run(run.folder, target).document
 
 
 def write_report(run: TrainingRun, split: str, ablations: dict[str, Any]) -> None:

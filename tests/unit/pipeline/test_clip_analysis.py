@@ -31,6 +31,7 @@ from service.errors import ClipTooLong, InferenceUnavailable
 from service.pipeline.clip_analysis import analyse, map_ahead
 from service.pipeline.estimation import EstimationParameters
 from service.telemetry.metrics import Metrics
+from tests.fake_estimators import make_served_estimator
 from tests.sample_media import MEDIA_INFO
 
 FACE = TrackedFace(track=1, box=FaceBox(left=0, top=0, width=10, height=10, score=1))
@@ -79,9 +80,6 @@ class EchoClipModels:
     ) -> tuple[Float32Array, Float32Array]:
         return await self.fuse(visual, audio, mask)
 
-    async def is_ready(self) -> bool:
-        return True
-
 
 class FakeChunkExtractor:
     """An extractor of chunks made in memory; records whether it was closed."""
@@ -116,8 +114,7 @@ async def collect_events(
             Path("clip.mp4"),
             AnalysisOptions(),
             extractor=extractor,
-            inference=models,
-            parameters=EstimationParameters(smoothing_seconds=0),
+            estimator=make_served_estimator(models, EstimationParameters(smoothing_seconds=0)),
             metrics=Metrics(CollectorRegistry()),
         )
     ]
@@ -190,8 +187,7 @@ async def test_abandoned_analysis_closes_the_extractor() -> None:
         Path("clip.mp4"),
         AnalysisOptions(),
         extractor=extractor,
-        inference=EchoClipModels(),
-        parameters=EstimationParameters(),
+        estimator=make_served_estimator(EchoClipModels()),
         metrics=Metrics(CollectorRegistry()),
     )
     async with aclosing(events):

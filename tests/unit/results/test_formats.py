@@ -27,6 +27,7 @@ from service.domain.options import FaceSelection
 from service.errors import InternalError, ResultFormatUnknown
 from service.results.builder import ESTIMATE_COLUMNS, FACE_COLUMNS, AnalysisResult, ResultBuilder
 from service.results.formats import CSV, FORMATS, JSON, ResultFormat, find_format
+from tests.fake_estimators import make_manifest
 
 MEDIA = MediaInfo(
     container="mov,mp4",
@@ -62,7 +63,7 @@ def make_point(track: int, index: int, box: FaceBox | None, value: float) -> Tim
 
 
 def make_result(timeline: list[TimelinePoint]) -> AnalysisResult:
-    builder = ResultBuilder({"weights": "untrained"})
+    builder = ResultBuilder(make_manifest(), {"weights": "untrained"})
     builder.add(AnalysisOpened(media=MEDIA))
     for point in timeline:
         builder.add(FramesDecoded(times_seconds=(point.frame.time_seconds,)))
@@ -85,7 +86,7 @@ BOX = FaceBox(left=-64, top=120, width=320, height=240, score=0.9)
 
 def make_result_of_several_tracks(faces: FaceSelection) -> AnalysisResult:
     """Seven frames: track 2 is primary, 5 begins late and has a gap, 7 is dropped."""
-    builder = ResultBuilder({}, faces)
+    builder = ResultBuilder(make_manifest(), {}, faces)
     builder.add(AnalysisOpened(media=MEDIA))
     builder.add(FramesDecoded(times_seconds=tuple(index / 29.97 for index in range(7))))
     for index in range(7):
@@ -171,7 +172,7 @@ def test_json_has_schema_media_flags_and_provenance() -> None:
     assert document["schema"] == "circumplex.result.v1"
     assert document["provenance"] == {"weights": "untrained"}
     assert document["std_meaning"] == "disagreement"
-    assert document["flags"] == ["no_audio"]
+    assert document["flags"] == ["no_audio", "weights_unmeasured"]
     assert document["media"]["rotation_degrees"] == 90
     assert document["media"]["duration_seconds"] is None
     assert document["media"]["anomalies"]["times_repeated"] == 3
@@ -185,7 +186,7 @@ def test_result_without_frames_has_empty_columns() -> None:
 
 
 def test_missing_frame_raises_an_internal_error() -> None:
-    builder = ResultBuilder({})
+    builder = ResultBuilder(make_manifest(), {})
     builder.add(AnalysisOpened(media=MEDIA))
     builder.add(FramesDecoded(times_seconds=(0.0,)))
     builder.add(AnalysisClosed(frames=2, flags=()))
@@ -195,7 +196,7 @@ def test_missing_frame_raises_an_internal_error() -> None:
 
 
 def test_primary_track_without_points_raises_an_internal_error() -> None:
-    builder = ResultBuilder({})
+    builder = ResultBuilder(make_manifest(), {})
     builder.add(AnalysisOpened(media=MEDIA))
     builder.add(FramesDecoded(times_seconds=(0.0,)))
     builder.add(AnalysisClosed(frames=1, flags=(), primary=1))
@@ -259,7 +260,7 @@ def test_csv_of_all_faces_begins_with_the_csv_of_the_primary_one() -> None:
 
 
 def test_unclosed_analysis_raises_an_internal_error() -> None:
-    builder = ResultBuilder({})
+    builder = ResultBuilder(make_manifest(), {})
     builder.add(AnalysisOpened(media=MEDIA))
 
     with pytest.raises(InternalError):

@@ -22,6 +22,7 @@ from service.domain.options import FaceSelection
 from service.results.builder import ESTIMATE_COLUMNS, ResultBuilder
 from service.results.formats import CSV
 from tests.documents import ROOT, find_code_blocks
+from tests.fake_estimators import make_manifest
 from tests.unit.results.test_formats import MEDIA
 
 BOX = FaceBox(left=10, top=10, width=100, height=100, score=0.9)
@@ -31,7 +32,7 @@ PRINTS = "\nprint(len(primary), sorted(smiles.columns), smiles.shape[0])"
 
 def write_result(path: Path, tracks: tuple[int, ...]) -> None:
     """Write a CSV of four frames, two of them at one time, with a face of each track in each."""
-    builder = ResultBuilder({}, FaceSelection.ALL)
+    builder = ResultBuilder(make_manifest(), {}, FaceSelection.ALL)
     builder.add(AnalysisOpened(media=MEDIA))
     builder.add(FramesDecoded(times_seconds=TIMES))
     for track in tracks:

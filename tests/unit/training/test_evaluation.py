@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +16,18 @@ from toy_dataset import QUICK_OPTIONS, TINY_PRESET, ToyRecording, write_dataset
 from typer.testing import CliRunner
 
 from service.domain.clip import FaceBox, Frame, TimelinePoint, TrackedFace
+from service.domain.estimator import EstimatorId
 from service.domain.track_pipeline import TrackPipeline
-from service.domain.uncertainty import StdMeaning, UncertaintyModel
+from service.domain.uncertainty import StdMeaning
 from service.domain.windows import FusionOutput
+from service.estimators.repository import EstimatorRepository
 from training.cli import app
 from training.data.crops import read_crop
 from training.data.layout import Recording, Split, read_dataset
 from training.data.video import read_video
 from training.evaluation.calibration import read_calibration, recalibrate
 from training.evaluation.report import evaluate_run
-from training.export import load_model
+from training.export import ExportTarget, load_model
 from training.export_run import export_run
 from training.loop.distributed import Ranks
 from training.loop.errors import RunIncomplete, RunNotServable, SubjectsNotHeldOut
@@ -41,6 +42,7 @@ Doubles = npt.NDArray[np.float64]
 
 CPU = torch.device("cpu")
 SINGLE_RANK = Ranks(rank=0, size=1, device=CPU)
+TINY = EstimatorId("tiny", 1)
 OPTIONS = replace(QUICK_OPTIONS, fold=replace(QUICK_OPTIONS.fold, epochs=2))
 
 
@@ -70,10 +72,10 @@ def report(dataset_root: Path, run: TrainingRun) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def repository(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> EstimatorRepository:
     folder = tmp_path_factory.mktemp("repository")
-    export_run(run.folder, repository=folder)
-    return folder
+    export_run(run.folder, ExportTarget(repository=folder, estimator=TINY))
+    return EstimatorRepository(folder)
 
 
 def column(rows: list[dict[str, str]], name: str) -> Doubles:
@@ -215,10 +217,10 @@ def test_other_crops_under_the_same_names_get_their_own_estimates(
     assert again["ensemble"] == report["ensemble"]
 
 
-def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles]:
+def serve_recording(repository: EstimatorRepository, recording: Recording) -> dict[str, Doubles]:
     """Estimate a recording's crops and audio with the exported models, as the service does."""
     served = {
-        name: load_model(repository / name / "1" / "model.pt")
+        name: load_model(repository.model_file(TINY, name))
         for name in ("visual_backbone", "log_mel", "audio_backbone", "fusion")
     }
     assert recording.video is not None
@@ -233,13 +235,12 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles
         [read_crop(recording.crop_file(int(row))) for row in np.flatnonzero(recording.has_face)]
     )
     starts = torch.tensor([round(100 * seconds) for seconds in times.tolist()])
-    calibration = json.loads((repository / "provenance.json").read_text())["calibration"]
     pipeline = TrackPipeline(
         track=1,
         window_frames=30,
         hop_frames=20,
         smoothing_seconds=0.2,
-        uncertainty=UncertaintyModel.parse(calibration),
+        uncertainty=repository.read_manifest(TINY).uncertainty,
     )
     with torch.inference_mode():
         faces = served["visual_backbone"](torch.as_tensor(crops.transpose(0, 3, 1, 2).copy()))
@@ -257,7 +258,7 @@ def serve_recording(repository: Path, recording: Recording) -> dict[str, Doubles
 
 
 def test_exported_run_reproduces_the_evaluated_predictions(
-    repository: Path, dataset_root: Path, run: TrainingRun, report: object
+    repository: EstimatorRepository, dataset_root: Path, run: TrainingRun, report: object
 ) -> None:
     recording = next(r for r in read_dataset(dataset_root) if r.name == "test0")
     served = serve_recording(repository, recording)
@@ -269,14 +270,17 @@ def test_exported_run_reproduces_the_evaluated_predictions(
         np.testing.assert_allclose(values, expected, atol=2e-5)
 
 
-def test_run_provenance_states_training_data_and_scores(repository: Path, run: TrainingRun) -> None:
-    provenance = json.loads((repository / "provenance.json").read_text())
-    assert (provenance["preset"], provenance["training"]) == ("tiny", "trained")
-    assert provenance["data"] == run.config["data"]
-    assert set(provenance["ccc"]) == {str(fold) for fold in range(6)}
-    assert provenance["calibration"]["subjects"] == 1
-    assert provenance["calibration"]["meaning"] == "calibrated"
-    assert provenance["models"]["fusion"]["origin"]["training"] == "trained"
+def test_run_manifest_states_training_data_and_scores(
+    repository: EstimatorRepository, run: TrainingRun
+) -> None:
+    manifest = repository.read_manifest(TINY)
+    document = manifest.document
+    assert (document["preset"], document["training"]) == ("tiny", "trained")
+    assert document["data"] == run.config["data"]
+    assert set(document["ccc"]) == {str(fold) for fold in range(6)}
+    assert manifest.calibration["subjects"] == 1
+    assert manifest.calibration["meaning"] == "calibrated"
+    assert manifest.models["fusion"].origin["training"] == "trained"
 
 
 def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
@@ -293,7 +297,7 @@ def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
         initial=InitialWeights(backbones=run.folder),
     )
     with pytest.raises(RunNotServable, match="voice_only"):
-        export_run(voice_only.folder, repository=tmp_path)
+        export_run(voice_only.folder, ExportTarget(repository=tmp_path, estimator=TINY))
     two_folds = start_or_resume_run(
         tmp_path / "two_folds",
         preset=run.preset,
@@ -302,7 +306,7 @@ def test_a_run_without_all_folds_or_without_a_modality_is_not_exported(
         metadata={"data": {}, "initial": {}},
     )
     with pytest.raises(RunIncomplete, match="all six"):
-        export_run(two_folds.folder, repository=tmp_path)
+        export_run(two_folds.folder, ExportTarget(repository=tmp_path, estimator=TINY))
     report = evaluate_run(
         run.folder,
         dataset_root,

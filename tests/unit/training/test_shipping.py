@@ -323,7 +323,7 @@ def export(repository: Path, weights: Path, *arguments: str) -> dict[str, Any]:
     options = ["--preset", "mini", "--repository", str(repository), "--weights", str(weights)]
     result = CliRunner().invoke(app, ["export", *options, *arguments])
     assert result.exit_code == 0, result.output
-    return json.loads((repository / "provenance.json").read_text())
+    return json.loads((repository / "mini@1.json").read_text())
 
 
 def test_a_preset_is_exported_with_its_shipped_weights(shipped: Path, tmp_path: Path) -> None:
@@ -338,11 +338,11 @@ def test_a_preset_is_exported_with_its_shipped_weights(shipped: Path, tmp_path: 
 
 def test_scores_of_other_weights_are_not_exported(run_copy: Path, tmp_path: Path) -> None:
     with_other_weights(run_copy)
-    result = CliRunner().invoke(
-        app, ["export", "--run", str(run_copy), "--repository", str(tmp_path)]
-    )
+    arguments = ["--run", str(run_copy), "--repository", str(tmp_path), "--name", "copy"]
+    result = CliRunner().invoke(app, ["export", *arguments])
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "provenance.json").read_text())["held_out"] is None
+    document = json.loads((tmp_path / "copy@1.json").read_text())
+    assert (document["held_out"], document["figures"]) == (None, [])
 
 
 @pytest.mark.parametrize("arguments", [["--untrained"], ["--seed", "5"]])
