@@ -21,7 +21,9 @@ import torch
 from torch import nn
 
 from service.domain.estimator import EstimatorId, EstimatorManifest, Modality, ModelFile
+from service.domain.model_signatures import EXPORTED_MODELS
 from service.errors import ModelChanged, ModelNotServed
+from service.estimators.probe import Summary, build_probe_inputs, summarize_outputs
 from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 from training.data.files import replace_file, replace_text
@@ -33,6 +35,7 @@ from training.triton_configs import render_config
 _jit = cast("Any", torch.jit)  # has no types
 PREPROCESSING_VERSION = "1"
 """Incremented when crops or patches change so that trained weights no longer fit."""
+_SLOTS = {signature.name: signature for signature in EXPORTED_MODELS}
 ARCFACE_CROPS = "112 x 112 RGB, aligned to the ArcFace template by a similarity of five points"
 
 
@@ -110,7 +113,7 @@ def write_estimator(
         return same
     repository.manifest_file(estimator).unlink(missing_ok=True)
     files = {
-        slot: _export_model(model, repository.model_file(estimator, slot), origins[slot])
+        slot: _export_model(slot, model, repository.model_file(estimator, slot), origins[slot])
         for slot, model in models.items()
     }
     document["models"] = {slot: asdict(file) for slot, file in files.items()}
@@ -139,8 +142,9 @@ def _write_configs(folder: Path, manifest: EstimatorManifest) -> None:
 
 def _ensure_current(repository: EstimatorRepository, estimator: EstimatorId) -> None:
     """Make a version current if none of its name is."""
-    if estimator.name not in repository.read_versions():
-        repository.set_current(estimator)
+    with repository.locked():
+        if estimator.name not in repository.read_versions():
+            repository.set_current(estimator)
 
 
 def _build_document(estimator: EstimatorId, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +179,8 @@ def _find_same(
     weights = {slot: hash_weights(model) for slot, model in models.items()}
     known_origins = {slot: dict(file.origin) for slot, file in exported.models.items()}
     is_same = (
-        known == document
+        all(file.probe for file in exported.models.values())
+        and known == document
         and weights == exported.weights_sha256
         and known_origins == json.loads(json.dumps(dict(origins)))
     )
@@ -218,7 +223,9 @@ def hash_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _export_model(model: nn.Module, target: Path, origin: Mapping[str, Any]) -> ModelFile:
+def _export_model(
+    slot: str, model: nn.Module, target: Path, origin: Mapping[str, Any]
+) -> ModelFile:
     frozen = script_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, lambda part: _save_model(frozen, part))
@@ -226,8 +233,18 @@ def _export_model(model: nn.Module, target: Path, origin: Mapping[str, Any]) -> 
         weights_sha256=hash_weights(model),
         file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        probe=_answer_probe(slot, target),
         origin=dict(origin),
     )
+
+
+def _answer_probe(slot: str, file: Path) -> Summary:
+    """Return what the written file answers to the probe of its slot."""
+    inputs = build_probe_inputs(_SLOTS[slot])
+    with torch.inference_mode():
+        answer = load_model(file)(*(torch.as_tensor(each) for each in inputs))
+    outputs = [answer] if isinstance(answer, torch.Tensor) else list[torch.Tensor](answer)
+    return summarize_outputs([output.numpy() for output in outputs])
 
 
 def _save_model(frozen: torch.jit.ScriptModule, part: Path) -> None:

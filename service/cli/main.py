@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service.auth.authenticator import requires_keys
-from service.cli import keys
+from service.cli import keys, model_versions
 from service.cli.console import (
     STDERR,
     exit_on_error,
@@ -45,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys.app)
+app.add_typer(model_versions.app)
 
 
 @app.command()
@@ -170,6 +171,7 @@ async def _annotate(
                 if isinstance(event, AnalysisProgress):
                     on_progress(event)
                 builder.add(event)
+        await analyzer.estimators.confirm(estimator)
         return builder.build()
 
 

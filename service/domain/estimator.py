@@ -124,11 +124,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """Exported file of one slot; weights_sha256 depends on the weights only."""
+    """Exported file of one slot; weights_sha256 depends on the weights only.
+
+    probe: summary of its answer to `service.estimators.probe`; empty: it cannot be verified on
+    the server.
+    """
 
     weights_sha256: str
     file_sha256: str
     parameters: int
+    probe: tuple[tuple[float, ...], ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -7,11 +7,13 @@ model_repository/mini@2.fusion/1/model.pt   one folder for each model of Triton
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -93,16 +95,29 @@ class EstimatorRepository:
             raise ModelNotServed(detail) from error
 
     def set_current(self, estimator: EstimatorId) -> None:
-        """Make a version the current one of its name. Raises: ModelNotServed."""
+        """Make a version the current one of its name; under `locked`. Raises: ModelNotServed."""
         self.read_manifest(estimator)
         self._write_versions(self.read_versions() | {estimator.name: estimator.version})
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep others on this machine from changing what is current or loaded; not re-entrant."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def next_version(self, name: str) -> int:
         """Return the version after the newest exported one."""
         return max((each.version for each in self._find_ids() if each.name == name), default=0) + 1
 
     def remove(self, estimator: EstimatorId) -> None:
-        """Delete a version's manifest, then its models; the newest one left becomes current."""
+        """Delete a version's manifest, then its models; the newest one left becomes current.
+
+        Under `locked`.
+        """
         self.manifest_file(estimator).unlink(missing_ok=True)
         for part in self.folder.glob(f"{estimator}.*/"):
             shutil.rmtree(part)

@@ -22,7 +22,7 @@ DEPENDENCY_ERRORS: Final[Mapping[str, type[ServiceError]]] = {
     "redis": QueueUnavailable,
     "store": StoreUnavailable,
 }
-"""Each dependency, and the error that stands for its absence."""
+"""Each dependency, and the error that stands for its absence; `triton` with the default model."""
 
 READY: Final = "ready"
 DependencyStatus = Literal["ready", "away"]

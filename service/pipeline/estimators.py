@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final
 
 from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
 from service.domain.media import Flag
@@ -14,26 +14,20 @@ from service.domain.ports import Inference
 from service.errors import (
     CircumplexError,
     InferenceUnavailable,
+    ModelChanged,
     ModelNotServed,
+    ModelsMissing,
     ModelUnknown,
 )
 from service.estimators.repository import EstimatorRepository, parse_choice
-from service.estimators.verification import FileVerifier
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.provenance import build_provenance
+from service.pipeline.verification import EstimatorVerifier, InferenceServer
 from service.settings import Settings
 
-
-class InferenceServer(Protocol):
-    """Triton, as the catalog needs it."""
-
-    def select(self, manifest: EstimatorManifest) -> Inference:
-        """Return the models of one estimator as functions of arrays."""
-        ...
-
-    async def find_unready(self, manifest: EstimatorManifest) -> list[str]:
-        """Return names of its models that are not loaded and warm; raises InferenceUnavailable."""
-        ...
+LISTED_SECONDS: Final = 60.0
+"""Age of a verification that a readiness probe or a listing relies on: they start none of their
+own while the monitor makes some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +71,7 @@ class EstimatorCatalog:
         self._settings = settings
         self._server = server
         self._repository = EstimatorRepository(settings.model_repository)
-        self._verifier = FileVerifier(self._repository)
+        self._verifier = EstimatorVerifier(self._repository, server)
 
     def choose(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
@@ -108,7 +102,7 @@ class EstimatorCatalog:
         """
         estimator = self.choose(model)
         with suppress(InferenceUnavailable):
-            await self._check(self._repository.read_manifest(estimator))
+            await self._verifier.verify(self._repository.read_manifest(estimator))
         return estimator
 
     @property
@@ -122,7 +116,7 @@ class EstimatorCatalog:
         Raises: ModelNotServed, ModelChanged, InferenceUnavailable.
         """
         manifest = self._repository.read_manifest(estimator)
-        await self._check(manifest)
+        await self._verifier.verify(manifest)
         return ServedEstimator(
             manifest=manifest,
             inference=self._server.select(manifest),
@@ -131,17 +125,48 @@ class EstimatorCatalog:
             provenance=await asyncio.to_thread(build_provenance, manifest, self._settings),
         )
 
-    async def is_ready(self) -> bool:
-        """Return whether every served model's current version is loaded, warm and unchanged."""
-        return not any((await self.check_served()).values())
+    async def confirm(self, estimator: ServedEstimator, *, max_age_seconds: float = 0.0) -> None:
+        """Verify an estimator that is in use; by default what was computed up to now is by it.
 
-    async def check_served(self) -> dict[str, CircumplexError | None]:
+        Raises: ModelChanged: also where another export has taken its place; ModelNotServed,
+            InferenceUnavailable.
+        """
+        if self._repository.read_manifest(estimator.id) != estimator.manifest:
+            raise ModelChanged(f"{estimator.id} has been exported anew while it was in use")
+        await self._verifier.verify(estimator.manifest, max_age_seconds=max_age_seconds)
+
+    async def is_ready(self) -> bool:
+        """Return whether the default model can be used."""
+        _, error = await self._check_current(self._settings.chosen_model, LISTED_SECONDS)
+        return error is None
+
+    async def can_work(self) -> bool:
+        """Return whether jobs can be attempted: Triton is reachable. A faulty model fails its own.
+
+        Waiting would help neither jobs of a faulty model nor those of the others.
+        """
+        errors = (await self.check_served()).values()
+        return not any(isinstance(error, InferenceUnavailable | ModelsMissing) for error in errors)
+
+    async def check_served(
+        self, *, max_age_seconds: float = LISTED_SECONDS
+    ) -> dict[str, CircumplexError | None]:
         """Check the current version of every served model.
 
         Returns: the error of each, None: it is ready; by its id, or its name if it has none.
         """
-        found = await asyncio.gather(*map(self._check_current, self.served_names))
+        found = await asyncio.gather(
+            *(self._check_current(name, max_age_seconds) for name in self.served_names)
+        )
         return dict(found)
+
+    def list_current_manifests(self) -> list[EstimatorManifest]:
+        """List the manifests of the served models' current versions; none of a damaged one."""
+        manifests: list[EstimatorManifest] = []
+        for name in self.served_names:
+            with suppress(CircumplexError):
+                manifests.append(self._repository.read_manifest(self.choose(name)))
+        return manifests
 
     async def list_statuses(self) -> list[EstimatorStatus]:
         """List the exported versions of all served models, the current ones first.
@@ -167,12 +192,15 @@ class EstimatorCatalog:
         except (ModelUnknown, ModelNotServed):
             return None
 
-    async def _check_current(self, served: str) -> tuple[str, CircumplexError | None]:
+    async def _check_current(
+        self, served: str, max_age_seconds: float
+    ) -> tuple[str, CircumplexError | None]:
         label = served
         try:
             estimator = self.choose(served)
             label = str(estimator)
-            await self._check(self._repository.read_manifest(estimator))
+            manifest = self._repository.read_manifest(estimator)
+            await self._verifier.verify(manifest, max_age_seconds=max_age_seconds)
         except CircumplexError as error:
             return label, error
         return label, None
@@ -184,8 +212,7 @@ class EstimatorCatalog:
         error: CircumplexError | None = None
         try:
             manifest = self._repository.read_manifest(estimator)
-            await self._check_loaded(manifest)  # first: files that nobody uses are not hashed
-            await self._check_files(manifest)
+            await self._verifier.verify(manifest, max_age_seconds=LISTED_SECONDS)
         except CircumplexError as found:
             error = found
         return EstimatorStatus(
@@ -195,21 +222,6 @@ class EstimatorCatalog:
             is_default=is_default,
             error=error,
         )
-
-    async def _check(self, manifest: EstimatorManifest) -> None:
-        """Raise ModelChanged, ModelNotServed or InferenceUnavailable."""
-        await self._check_files(manifest)
-        await self._check_loaded(manifest)
-
-    async def _check_files(self, manifest: EstimatorManifest) -> None:
-        await asyncio.to_thread(self._verifier.verify, manifest)
-
-    async def _check_loaded(self, manifest: EstimatorManifest) -> None:
-        if unready := await self._server.find_unready(manifest):
-            raise ModelNotServed(
-                f"{manifest.id} is not loaded ({', '.join(unready)}); "
-                f"`circumplex models load {manifest.id}` loads it"
-            )
 
 
 def read_default_manifest(settings: Settings) -> EstimatorManifest:

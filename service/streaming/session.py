@@ -76,6 +76,7 @@ class Session:
         metrics: Metrics,
     ) -> None:
         self.resume_point = resume_point
+        self.estimator = estimator
         self.response_queue = ResponseQueue(settings.stream_unread_results)
         self._settings = settings
         self._weight_flags = estimator.flags
@@ -170,6 +171,10 @@ class Session:
     def supersede(self) -> None:
         """End the session: another one has resumed the stream."""
         self._stop(StreamSuperseded())
+
+    def abort(self, error: CircumplexError) -> None:
+        """End the session with an error; what was queued before it is sent."""
+        self._stop(error)
 
     def build_summary(self) -> StreamCompleted:
         """Return the summary, without latencies; complete once all results are final."""

@@ -17,8 +17,17 @@ from typing import Final
 from service.domain.caller import Caller
 from service.domain.estimator import EstimatorId
 from service.domain.ports import StreamExtraction, StreamExtractor
-from service.errors import GatewayDraining, ResumeTokenInvalid, StreamIdle, StreamOutOfOrder
+from service.errors import (
+    GatewayDraining,
+    InferenceUnavailable,
+    ModelChanged,
+    ModelNotServed,
+    ResumeTokenInvalid,
+    StreamIdle,
+    StreamOutOfOrder,
+)
 from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
+from service.pipeline.verification import VERIFIED_SECONDS
 from service.settings import Settings
 from service.streaming.admission import AdmissionControl, LatencyTracker
 from service.streaming.batching import BatchedInference
@@ -100,6 +109,21 @@ class StreamManager:
         self._is_draining = True
         for session in self._sessions:
             session.drain()
+
+    async def check_models(self) -> None:
+        """Verify the models of the streams under way; those whose model has changed are ended.
+
+        Results that were sent before are by another model for `VERIFIED_SECONDS` at most.
+        """
+        for session in list(self._sessions):
+            try:
+                await self._estimators.confirm(
+                    session.estimator, max_age_seconds=VERIFIED_SECONDS / 2
+                )
+            except InferenceUnavailable:
+                return
+            except (ModelChanged, ModelNotServed) as error:
+                session.abort(error)
 
     async def _run_session(
         self,

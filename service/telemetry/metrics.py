@@ -5,7 +5,8 @@ All series exist from the start, so that rates of events that have not occurred 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from math import nan
 from typing import Final
 
@@ -83,6 +84,7 @@ class Metrics:
         self.registry = registry
         self._add_requests(registry)
         self._add_stages(registry)
+        self._add_models(registry)
         self._add_jobs(registry)
         self._add_streams(registry)
         self._add_clips(registry)
@@ -134,12 +136,33 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
-
         self.shared_memory_full_total = Counter(
             "circumplex_shared_memory_full_total",
             "Times when shared memory for crops was full, so that they were sent over gRPC.",
             registry=registry,
         )
+
+    def _add_models(self, registry: CollectorRegistry) -> None:
+        self.model_info = Gauge(
+            "circumplex_model_info",
+            "1 for each served model's current version, with what it has learnt from.",
+            ("model", "domain", "default"),
+            registry=registry,
+        )
+        self.model_ready = Gauge(
+            "circumplex_model_ready",
+            "1 if a served model's current version is loaded, warm and what its manifest names.",
+            ("model",),
+            registry=registry,
+        )
+        self.model_changed_total = Counter(
+            "circumplex_model_changed_total",
+            "Times that a served model was found to be another than its manifest names.",
+            ("model",),
+            registry=registry,
+        )
+        self._model_ready: dict[str, bool] = {}
+        self._model_info: set[tuple[str, str, str]] = set()
 
     def _add_jobs(self, registry: CollectorRegistry) -> None:
         self.job_queue_wait_seconds = Histogram(
@@ -209,6 +232,24 @@ class Metrics:
             buckets=SPEED_BUCKETS,
             registry=registry,
         )
+
+    def set_models(
+        self, *, ready: Mapping[str, bool], info: AbstractSet[tuple[str, str, str]]
+    ) -> None:
+        """Set the gauges of the served models; those of versions that are current no longer end.
+
+        Args: ready: by NAME@VERSION. info: NAME@VERSION, domain, and `true` for the default one.
+        """
+        for model in self._model_ready.keys() - ready.keys():
+            self.model_ready.remove(model)
+        for labels in self._model_info - info:
+            self.model_info.remove(*labels)
+        for model, is_ready in ready.items():
+            self.model_ready.labels(model).set(is_ready)
+            self.model_changed_total.labels(model)
+        for labels in info:
+            self.model_info.labels(*labels).set(1)
+        self._model_ready, self._model_info = dict(ready), set(info)
 
     def set_backlog(self, *, depth: int, oldest_age_seconds: float) -> None:
         """Set both queue gauges."""

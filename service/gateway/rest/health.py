@@ -13,8 +13,6 @@ from service.errors import GatewayDraining, HostRefused, OriginRefused, QueueUna
 from service.gateway.lifecycle import ShutdownPhase
 from service.gateway.readiness import (
     DEPENDENCY_ERRORS,
-    READY,
-    DependencyStatus,
     describe_unready,
     probe_dependencies,
     probe_models,
@@ -52,15 +50,12 @@ async def get_live() -> Liveness:
 async def get_ready(request: Request, gateway: GatewayDep) -> Response:
     """Returns 200 if every part is ready, 503 if one is away; `parts` lists the status of each.
 
-    503 as well as soon as the gateway drains.
+    `triton` is ready if it can be reached and the default model can be used; `models` has the
+    others. 503 as well as soon as the gateway drains.
     """
     if gateway.shutdown.has_reached(ShutdownPhase.ANNOUNCED):
         raise GatewayDraining
-    models, others = await asyncio.gather(
-        probe_models(gateway), probe_dependencies(gateway, ("redis", "store"))
-    )
-    is_ready = set(models.values()) == {READY}
-    statuses: dict[str, DependencyStatus] = {"triton": "ready" if is_ready else "away", **others}
+    models, statuses = await asyncio.gather(probe_models(gateway), probe_dependencies(gateway))
     away = [name for name, status in statuses.items() if status == "away"]
     if not away:
         ready = Readiness(status="ready", parts=statuses, models=models)

@@ -140,7 +140,7 @@ class JobRunner:
                 builder.add(event)
                 if isinstance(event, AnalysisProgress):
                     heartbeat.frames_done, heartbeat.frames_expected = event.done, event.expected
-        await self.estimators.open(estimator.id)  # still what the result names
+        await self.estimators.confirm(estimator)  # it is what the result names
         return await asyncio.to_thread(builder.build)
 
     def _find_estimator(self, claim: Claim) -> EstimatorId:
