@@ -10,14 +10,14 @@ In the API an estimator is a `model`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from service.domain.media import Flag
+from service.domain.media import Anomalies, Flag
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     FACE_FEATURES,
@@ -32,6 +32,7 @@ NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 MAX_VERSION: Final = 999_999
 CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
 """NAME or NAME@VERSION."""
+_CLASS_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _MAX_QUOTED_LENGTH: Final = 80
 """Letters of a malformed choice in an error."""
 
@@ -174,6 +175,7 @@ class EstimatorManifest:
         EstimatorId.parse(str(manifest.id))
         if set(manifest.models) != {each.name for each in manifest.exported_slots}:
             raise ValueError(f"models {', '.join(manifest.models)} do not fit the modalities")
+        _check_classes(manifest.classes)
         UncertaintyModel.parse(manifest.calibration)
         return manifest
 
@@ -213,19 +215,64 @@ class EstimatorManifest:
         """Caveats of every result."""
         return find_weight_flags(self.domain, self.figures)
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Caveats of every result, in words."""
+        texts: list[str] = []
+        if self.document.get("training") == "untrained":
+            texts.append("untrained: the numbers mean nothing")
+        elif self.domain is None:
+            texts.append("not known what the weights have learnt from")
+        return (*texts, *(text for flag, text in _CAVEATS.items() if flag in self.flags))
+
+    def find_used_modalities(
+        self, flags: Collection[Flag], anomalies: Anomalies
+    ) -> tuple[Modality, ...]:
+        """Return the modalities that a clip with these facts was estimated from.
+
+        The voice is one of them if any audio of the clip was read; a clip without a face has none.
+        """
+        if Flag.NO_FACE in flags:
+            return ()
+        has_audio = anomalies.audio_first_seconds is not None
+        return tuple(each for each in self.modalities if each is Modality.FACE or has_audio)
+
 
 _ADAPTER: Final = TypeAdapter(EstimatorManifest)
+_CAVEATS: Final = {
+    Flag.WEIGHTS_SYNTHETIC: "on a real face the numbers mean nothing",
+    Flag.WEIGHTS_UNMEASURED: "never measured on rated recordings of people",
+}
+DOMAIN_TEXTS: Final[Mapping[str | None, str]] = {
+    Domain.DRAWN: "learnt from drawings",
+    Domain.PHOTOGRAPHS: "learnt from photographs",
+    Domain.RECORDINGS: "learnt from rated recordings",
+    None: "not known what it has learnt from",
+}
 
 
-def describe_model(manifest: EstimatorManifest) -> str:
-    """One line on an estimator for people: its id, what it has learnt from, and its caveats."""
-    learnt_from = f"learnt from {manifest.domain}" if manifest.domain else "untrained or unknown"
-    caveats = {
-        Flag.WEIGHTS_SYNTHETIC: "on a real face the numbers mean nothing",
-        Flag.WEIGHTS_UNMEASURED: "never measured on rated recordings of people",
-    }
-    parts = [learnt_from, *(text for flag, text in caveats.items() if flag in manifest.flags)]
-    return f"Model {manifest.id}: {'; '.join(parts)}."
+def describe_model(
+    manifest: EstimatorManifest, modalities_used: Collection[Modality] | None = None
+) -> str:
+    """One line on an estimator for people: its id, what it has learnt from, and its caveats.
+
+    Args: modalities_used: of one result; None: those that it can use.
+    """
+    if modalities_used is None:
+        used = f"uses {' and '.join(manifest.modalities)}"
+    else:
+        used = f"used {' and '.join(modalities_used) or 'nothing: no face was found'}"
+        if {*modalities_used} == {Modality.FACE} and manifest.has_voice:
+            used = "used the face only, for want of audio"
+    caveats = f": {'; '.join(manifest.caveats)}" if manifest.caveats else ""
+    return f"Model {manifest.id}, {DOMAIN_TEXTS[manifest.domain]}, {used}{caveats}."
+
+
+def _check_classes(names: tuple[str, ...]) -> None:
+    """Raise ValueError unless the names can be columns, each once."""
+    malformed = [name for name in names if _CLASS_PATTERN.fullmatch(name) is None]
+    if malformed or len({*names}) < len(names) or len(names) > FACE_FEATURES:
+        raise ValueError(f"classes {', '.join(names)} are no names of columns")
 
 
 def find_weight_flags(domain: Domain | None, figures: tuple[Figure, ...]) -> frozenset[Flag]:

@@ -240,6 +240,7 @@ def _(event: StreamCompleted) -> wire.StreamingAnnotateResponse:
         dropped_tracks=event.dropped_tracks,
         flags=event.flags,
         latency=None if event.latency is None else _latency_to_proto(event.latency),
+        modalities_used=event.modalities_used,
     )
     return wire.StreamingAnnotateResponse(summary=summary)
 
@@ -266,6 +267,7 @@ def _track_to_proto(result: TrackEstimate) -> wire.TrackResult:
         box=None if result.box is None else _box_to_proto(result.box),
         missing_reason=_missing_reason(is_missing=result.box is None),
         estimate=None if result.estimate is None else _estimate_to_proto(result.estimate),
+        class_probabilities=result.class_probabilities,
     )
 
 

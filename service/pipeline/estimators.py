@@ -110,6 +110,19 @@ class EstimatorCatalog:
         """The models that are served, as in the settings."""
         return self._settings.served_models
 
+    def read_served(self) -> dict[str, EstimatorManifest | CircumplexError]:
+        """Read the manifest of every served model's current version, loaded or not.
+
+        Returns: by the name in the settings; the error where there is none to read.
+        """
+        found: dict[str, EstimatorManifest | CircumplexError] = {}
+        for name in self.served_names:
+            try:
+                found[name] = self._repository.read_manifest(self.choose(name))
+            except CircumplexError as error:
+                found[name] = error
+        return found
+
     async def open(self, estimator: EstimatorId) -> ServedEstimator:
         """Verify an estimator and return it.
 

@@ -135,11 +135,12 @@ class StreamManager:
     ) -> AsyncGenerator[StreamEvent]:
         with (
             self._claim_registered(resume_point.claim),
-            self._admission.admit(client_id),
+            self._admission.admit(client_id, estimator.id),
             self._share_batches(estimator) as batched,
         ):
             if resume_point.checkpoint is None:
                 await self._checkpoint_store.register(resume_point.claim)
+            latency = LatencyTracker(self._metrics, estimator.id)
             async with self._open_session(resume_point, config, batched, requests) as session:
                 log.info(
                     "stream of %s by %s: %s from frame %d",
@@ -151,13 +152,14 @@ class StreamManager:
                 yield self._make_opened(resume_point, estimator)
                 for event in resume_point.undelivered:
                     yield event
-                async with aclosing(self._take_events(session)) as events:
+                async with aclosing(self._take_events(session, latency)) as events:
                     async for event in events:
                         yield event
 
-    async def _take_events(self, session: Session) -> AsyncGenerator[StreamEvent]:
+    async def _take_events(
+        self, session: Session, latency: LatencyTracker
+    ) -> AsyncGenerator[StreamEvent]:
         """Yield the events of a session; an event counts as sent when the next one is requested."""
-        latency = LatencyTracker(self._metrics)
         try:
             while (queued := await session.response_queue.take()) is not None:
                 yield queued.event

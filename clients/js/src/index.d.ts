@@ -95,6 +95,8 @@ export interface TrackResult {
   missing_reason: MissingReason;
   /** Left out where nothing is known yet. */
   estimate?: Estimate;
+  /** In the order of `ConfigAck.classes`; empty where the face is not in this frame. */
+  class_probabilities?: number[];
 }
 
 export interface FrameResult {
@@ -122,6 +124,8 @@ export interface StreamSummary {
   primary_track: number;
   dropped_tracks: number[];
   flags: string[];
+  /** What the model used of the stream: "face", and "voice" where audio was read. */
+  modalities_used?: string[];
   latency?: { p50_seconds: number; p95_seconds: number; p99_seconds: number };
 }
 

@@ -24,6 +24,7 @@ from circumplex_client.models import (
     Job,
     JobNotification,
     JobProgress,
+    ResultModel,
 )
 from circumplex_client.served_models import ServedModel
 
@@ -45,6 +46,7 @@ __all__ = [
     "ProblemDetails",
     "ProblemError",
     "RequestRefused",
+    "ResultModel",
     "ResumeImpossible",
     "ServedModel",
     "ServiceFailed",

@@ -248,16 +248,18 @@ class FrameResult(_message.Message):
     def __init__(self, index: _Optional[int] = ..., time_seconds: _Optional[float] = ..., is_final: _Optional[bool] = ..., tracks: _Optional[_Iterable[_Union[TrackResult, _Mapping]]] = ..., missing_reason: _Optional[_Union[MissingReason, str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class TrackResult(_message.Message):
-    __slots__ = ("track", "box", "missing_reason", "estimate")
+    __slots__ = ("track", "box", "missing_reason", "estimate", "class_probabilities")
     TRACK_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
     MISSING_REASON_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     track: int
     box: Box
     missing_reason: MissingReason
     estimate: Estimate
-    def __init__(self, track: _Optional[int] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., missing_reason: _Optional[_Union[MissingReason, str]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
+    class_probabilities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, track: _Optional[int] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., missing_reason: _Optional[_Union[MissingReason, str]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., class_probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Box(_message.Message):
     __slots__ = ("left", "top", "width", "height", "score")
@@ -314,20 +316,22 @@ class Draining(_message.Message):
     def __init__(self, resume_token: _Optional[str] = ...) -> None: ...
 
 class StreamSummary(_message.Message):
-    __slots__ = ("frames", "frames_dropped", "primary_track", "dropped_tracks", "flags", "latency")
+    __slots__ = ("frames", "frames_dropped", "primary_track", "dropped_tracks", "flags", "latency", "modalities_used")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_DROPPED_FIELD_NUMBER: _ClassVar[int]
     PRIMARY_TRACK_FIELD_NUMBER: _ClassVar[int]
     DROPPED_TRACKS_FIELD_NUMBER: _ClassVar[int]
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
+    MODALITIES_USED_FIELD_NUMBER: _ClassVar[int]
     frames: int
     frames_dropped: int
     primary_track: int
     dropped_tracks: _containers.RepeatedScalarFieldContainer[int]
     flags: _containers.RepeatedScalarFieldContainer[str]
     latency: LatencySummary
-    def __init__(self, frames: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., primary_track: _Optional[int] = ..., dropped_tracks: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[str]] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ...) -> None: ...
+    modalities_used: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, frames: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., primary_track: _Optional[int] = ..., dropped_tracks: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[str]] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ..., modalities_used: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LatencySummary(_message.Message):
     __slots__ = ("p50_seconds", "p95_seconds", "p99_seconds")

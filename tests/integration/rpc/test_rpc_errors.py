@@ -22,7 +22,7 @@ from service.gateway.rpc.status import status_of
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.record import new_job_id
 from service.settings import Settings
-from service.telemetry.metrics import GRPC_METHODS
+from service.telemetry.metric_labels import GRPC_METHODS
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.rpc.grpc_client import (
     GrpcClient,

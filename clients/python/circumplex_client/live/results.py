@@ -92,12 +92,17 @@ class FaceEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackResult:
-    """One track in one frame. missing: reason where there is no box."""
+    """One track in one frame. missing: reason where there is no box.
+
+    class_probabilities: in the order of `StreamAccepted.classes`; empty without a box, and where
+    the model has no classes.
+    """
 
     track: int
     box: Box | None
     missing: str | None
     estimate: FaceEstimate | None
+    class_probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +164,8 @@ class StreamSummary:
     """Last message of a stream.
 
     primary_track: the track visible longest; None: no face. dropped_tracks: tracks too short to
-    count, whose results are void. latency: None without provisional results.
+    count, whose results are void. latency: None without provisional results. modalities_used: what
+    the model used of the stream, "face" and "voice".
     """
 
     frames: int
@@ -168,6 +174,7 @@ class StreamSummary:
     dropped_tracks: tuple[int, ...]
     flags: tuple[str, ...]
     latency: Latency | None
+    modalities_used: tuple[str, ...] = ()
 
     @classmethod
     def from_proto(cls, message: pb.StreamSummary) -> StreamSummary:
@@ -185,6 +192,7 @@ class StreamSummary:
             dropped_tracks=tuple(message.dropped_tracks),
             flags=tuple(message.flags),
             latency=latency if message.HasField("latency") else None,
+            modalities_used=tuple(message.modalities_used),
         )
 
 
@@ -201,6 +209,7 @@ def _parse_track(message: pb.TrackResult) -> TrackResult:
         box=box if message.HasField("box") else None,
         missing=_enum_value_name(pb.MissingReason, message.missing_reason),
         estimate=estimate if message.HasField("estimate") else None,
+        class_probabilities=tuple(message.class_probabilities),
     )
 
 
