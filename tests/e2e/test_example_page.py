@@ -68,5 +68,5 @@ async def test_the_page_shows_the_estimates_of_its_camera(
             assert frames, ended
             assert int(frames[1]) > 0
             caveats = await page.evaluate("document.getElementById('caveats').textContent")
-            assert re.match(r"Model mini@1: .", caveats), caveats
+            assert re.match(r"Model mini@1, .", caveats), caveats
         assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW_WIDTH

@@ -181,7 +181,7 @@ async def test_folder_is_annotated_once(
     assert (out / "a.mp4.csv").read_text().count("\n") == 6
     printed = capsys.readouterr().err
     assert "3 clips, 3 already done" in printed
-    assert printed.count("Model mini@1: ") == 1
+    assert printed.count("Model mini@1, ") == 1
     assert len(env.list_stored_files("clips")) == 3
 
 

@@ -110,7 +110,7 @@ async def test_the_config_chooses_a_model_and_the_acknowledgement_names_it(
     assert config.model == "mini"
     assert (ack["model"], ack["domain"], ack["classes"]) == ("mini@1", "", [])
     assert ack["flags"] == ["weights_unmeasured"]
-    assert ack["model_summary"].startswith("Model mini@1: ")
+    assert ack["model_summary"].startswith("Model mini@1, ")
 
 
 async def test_a_container_may_have_any_chunk_size(server: WebSocketGateway) -> None:

@@ -42,7 +42,7 @@ def repository(tmp_path: Path) -> EstimatorRepository:
 
 
 def make_settings(repository: EstimatorRepository, **values: Any) -> Settings:
-    served = {"models": "mini, other", "model_repository": repository.folder}
+    served: dict[str, Any] = {"models": "mini, other", "model_repository": repository.folder}
     return Settings(**served | values)
 
 
