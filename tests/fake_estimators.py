@@ -68,7 +68,9 @@ def make_manifest(name: str = YARDSTICK, version: int = 1, **facts: Any) -> Esti
 
 def make_contents(modalities: Sequence[str], text: str = "") -> dict[str, bytes]:
     """Make the content of each slot's file."""
-    absent = {VALENCE_AROUSAL} | (set() if "voice" in modalities else {LOG_MEL, AUDIO_BACKBONE})
+    absent = (
+        [VALENCE_AROUSAL] if "voice" in modalities else [VALENCE_AROUSAL, LOG_MEL, AUDIO_BACKBONE]
+    )
     return {
         each.name: f"{each.name} {text}".encode() for each in SERVED_MODELS if each not in absent
     }

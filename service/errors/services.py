@@ -115,7 +115,7 @@ class ModelNotServed(ServiceError):
 
 
 class ModelChanged(ServiceError):
-    """What is served is not what the model's manifest names."""
+    """The served file is not the one that the model's manifest names."""
 
     code = "model_changed"
     retryable = False

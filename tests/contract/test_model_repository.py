@@ -13,8 +13,10 @@ from service.domain.estimator import EstimatorId
 from service.domain.model_signatures import (
     ENSEMBLE_MODELS,
     EXPORTED_MODELS,
+    FUSION,
     SERVED_MODELS,
     VALENCE_AROUSAL,
+    VISUAL_BACKBONE,
     ModelSignature,
 )
 from tests.fake_estimators import LICENCES, make_manifest
@@ -77,12 +79,9 @@ def test_exactly_the_models_of_the_manifest_are_in_the_repository(
         assert config.parameters["FILE_SHA256"].string_value == file.file_sha256
 
 
-@pytest.mark.parametrize("has_voice", [True, False], ids=["with voice", "face only"])
 @pytest.mark.parametrize("signature", BY_NAME)
-def test_config_has_the_names_types_and_shapes_of_the_signature(
-    signature: ModelSignature, has_voice: bool
-) -> None:
-    config = read_config(signature.name, has_voice=has_voice)
+def test_config_has_the_names_types_and_shapes_of_the_signature(signature: ModelSignature) -> None:
+    config = read_config(signature.name)
     batched = signature.max_batch_size > 0
     assert config.name == f"some-name_2@13.{signature.name}"
     assert config.max_batch_size == signature.max_batch_size
@@ -142,12 +141,28 @@ def test_the_hash_of_the_file_is_a_parameter_that_the_server_reports() -> None:
     assert "FILE_SHA256" not in read_config("fusion").parameters
 
 
-def test_ensemble_connects_its_models_and_nothing_else() -> None:
-    config = read_config(VALENCE_AROUSAL.name)
+def test_the_ensemble_without_voice_takes_voice_features_in_place_of_a_waveform() -> None:
+    config = read_config(VALENCE_AROUSAL.name, has_voice=False)
+    crops, _, _, mask = VALENCE_AROUSAL.inputs
+    _, audio, _ = FUSION.inputs
+    assert tensor_specs(config.input, batched=False) == [
+        (crops.name, crops.data_type, crops.shape),
+        ("audio", audio.data_type, audio.shape),
+        (mask.name, mask.data_type, mask.shape),
+    ]
+    assert tensor_specs(config.output, batched=False) == [
+        (one.name, one.data_type, one.shape) for one in VALENCE_AROUSAL.outputs
+    ]
+
+
+@pytest.mark.parametrize("has_voice", [True, False], ids=["with voice", "face only"])
+def test_ensemble_connects_its_models_and_nothing_else(has_voice: bool) -> None:
+    config = read_config(VALENCE_AROUSAL.name, has_voice=has_voice)
+    models = [each for each in ENSEMBLE_MODELS if has_voice or each in (VISUAL_BACKBONE, FUSION)]
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}
-    assert set(steps) == {ESTIMATOR.part_name(signature.name) for signature in ENSEMBLE_MODELS}
+    assert set(steps) == {ESTIMATOR.part_name(signature.name) for signature in models}
     known = {one.name for one in config.input}
-    for signature in ENSEMBLE_MODELS:
+    for signature in models:
         step = steps[ESTIMATOR.part_name(signature.name)]
         assert set(step.input_map) == {one.name for one in signature.inputs}
         assert set(step.input_map.values()) <= known
