@@ -53,9 +53,11 @@ class Stack:
         )
 
     def find_ended_parts(self) -> list[str]:
-        """Names of the parts of which a process has ended, and models whose process has crashed."""
+        """Names of the parts of which a process has ended; a loaded model is a part of Triton."""
         ended = [name for name, part in self.parts.items() if not all(map(is_alive, part))]
-        return ended or [f"Triton ({model})" for model in self.model_processes.find_crashed()]
+        if "Triton" not in ended and self.model_processes.find_crashed():
+            ended.append("Triton")
+        return ended
 
 
 @contextmanager

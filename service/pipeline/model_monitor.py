@@ -33,10 +33,13 @@ class ModelMonitor:
         estimators: EstimatorCatalog,
         metrics: Metrics,
         check_in_use: CheckInUse | None = None,
+        *,
+        interval_seconds: float = MONITOR_SECONDS,
     ) -> None:
         self._estimators = estimators
         self._metrics = metrics
         self._check_in_use = check_in_use
+        self._interval_seconds = interval_seconds
         self._changed: set[str] = set()
 
     @asynccontextmanager
@@ -56,13 +59,13 @@ class ModelMonitor:
                 await self.check_once()
             except CircumplexError as error:
                 log.debug("the models cannot be verified: %s", error.detail)
-            await asyncio.sleep(MONITOR_SECONDS)
+            await asyncio.sleep(self._interval_seconds)
 
     async def check_once(self) -> None:
         """Verify once, and publish what was found."""
         if self._check_in_use is not None:
             await self._check_in_use()
-        errors = await self._estimators.check_served(max_age_seconds=MONITOR_SECONDS)
+        errors = await self._estimators.check_served(max_age_seconds=self._interval_seconds)
         default = str(self._estimators.choose(None))
         self._metrics.set_models(
             ready={model: error is None for model, error in errors.items()},

@@ -14,8 +14,11 @@ from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 
 VERIFIED_SECONDS: Final = 10.0
-"""Time for which the server's answers count: a file that is exchanged behind its back is noticed
-within it."""
+"""Time for which a check of what is loaded counts: something else that is loaded is noticed within
+it, or within `MAX_VERIFIED_SECONDS` where checks take long."""
+MAX_VERIFIED_SECONDS: Final = 30.0
+COST_FACTOR: Final = 20.0
+"""A check counts for at least so many times its duration."""
 
 
 class InferenceServer(Protocol):
@@ -34,13 +37,23 @@ class InferenceServer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _ServerCheck:
     """A check of the server that has begun; clients share it."""
 
     manifest: EstimatorManifest
     started_at: float
     task: asyncio.Task[None]
+    duration_seconds: float = 0.0
+
+    def is_recent(self, now: float, max_age_seconds: float) -> bool:
+        """Return whether it counts; with a maximum age of 0 none does."""
+        min_age = min(COST_FACTOR * self.duration_seconds, MAX_VERIFIED_SECONDS)
+        return now - self.started_at < (max_age_seconds and max(max_age_seconds, min_age))
+
+    def finish(self, _task: asyncio.Task[None]) -> None:
+        """Note the duration."""
+        self.duration_seconds = time.monotonic() - self.started_at
 
 
 class EstimatorVerifier:
@@ -84,11 +97,11 @@ class EstimatorVerifier:
         """Return the last check of this manifest, or begin one where it is too old."""
         now = time.monotonic()
         check = self._checks.get(manifest.id)
-        is_recent = check is not None and check.started_at > now - max_age_seconds
-        if check is None or not is_recent or check.manifest != manifest:
+        if check is None or check.manifest != manifest or not check.is_recent(now, max_age_seconds):
             task = asyncio.create_task(self._ask_server(manifest), name=f"verify {manifest.id}")
-            task.add_done_callback(_retrieve)
             check = _ServerCheck(manifest=manifest, started_at=now, task=task)
+            task.add_done_callback(check.finish)
+            task.add_done_callback(_retrieve)
             self._checks[manifest.id] = check
         return check
 

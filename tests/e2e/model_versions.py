@@ -40,7 +40,7 @@ def run_models_command(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What a client got. model: NAME@VERSION as its acknowledgement had it."""
+    """Answer to a client. model: NAME@VERSION as its acknowledgement had it."""
 
     model: str
     values: Values

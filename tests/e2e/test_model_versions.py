@@ -168,6 +168,7 @@ async def test_a_job_of_an_unloaded_version_says_so_and_is_retried_after_its_loa
     assert refused["code"] == "model_not_served"
     assert failed["error"]["code"] == "model_not_served"
     assert (retried["state"], retried["model"]) == ("succeeded", SECOND)
+    assert upgraded_stack.find_ended_parts() == []
 
 
 @contextmanager
