@@ -247,7 +247,7 @@ DOMAIN_TEXTS: Final[Mapping[str | None, str]] = {
     Domain.DRAWN: "learnt from drawings",
     Domain.PHOTOGRAPHS: "learnt from photographs",
     Domain.RECORDINGS: "learnt from rated recordings",
-    None: "not known what it has learnt from",
+    None: "of unknown origin",
 }
 
 

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-
 from service.domain.array_types import Float32Array
 from service.domain.clip import MAX_FACES, Frame, FramesSnapshot, TimelinePoint, TrackStatistics
-from service.domain.model_signatures import FACE_FEATURES
-from service.domain.track_pipeline import ForwardFill, TrackPipeline, TrackPipelineSnapshot
+from service.domain.forward_fill import ForwardFill
+from service.domain.track_pipeline import TrackPipeline, TrackPipelineSnapshot
 from service.domain.uncertainty import UNCALIBRATED, ConditionTracker, UncertaintyModel
 from service.domain.windows import Window, WindowHistory, WindowHistorySnapshot
 
@@ -273,8 +271,7 @@ class TrackManager:
             class_count=self.class_count,
         )
         entry.pipeline = pipeline
-        no_faces = np.zeros((0, FACE_FEATURES), np.float32)
-        for window in pipeline.add(self._history.frames, no_faces, self._history.voice):
+        for window in pipeline.add_history(self._history.frames, self._history.voice):
             yield pipeline, window
 
     def _update_statistics(self, frames: Sequence[Frame]) -> None:

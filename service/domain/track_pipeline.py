@@ -1,10 +1,7 @@
 """Pipeline of one track, from features to timeline points.
 
-    faces ─▶ ForwardFill ─▶ Windower ─▶ (fusion) ─▶ Merger ─▶ Smoother ─▶ TimelinePoint
-    faces, voice ─▶ conditions ─▶ standard deviation ──────────────────────┘
-
-Source of the forward fill: paper.md, missing frames are filled [S]. Filled frames stay marked;
-frames before the first face are masked.
+faces ─▶ ForwardFill ─▶ Windower ─▶ (fusion) ─▶ Merger ─▶ Smoother ─▶ TimelinePoint
+faces, voice ─▶ conditions ─▶ standard deviation ──────────────────────┘
 """
 
 from __future__ import annotations
@@ -22,7 +19,8 @@ from service.domain.class_probabilities import (
     read_class_probabilities,
     unpack_class_probabilities,
 )
-from service.domain.clip import Estimate, Frame, TimelinePoint
+from service.domain.clip import Estimate, FaceBox, Frame, TimelinePoint
+from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES
 from service.domain.smoothing import Sample, Smoother, SmootherSnapshot
 from service.domain.uncertainty import (
@@ -40,35 +38,6 @@ from service.domain.windows import (
     Windower,
     WindowerSnapshot,
 )
-
-
-class ForwardFill:
-    """Fills frames in which the track's face is missing with the features of its last face."""
-
-    __slots__ = ("last_face",)
-
-    def __init__(self, last_face: Float32Array | None = None) -> None:
-        """Continue after earlier frames.
-
-        Args: last_face: (512,) of the frames before; None: there was no face.
-        """
-        self.last_face = last_face
-
-    def fill(self, detected: BoolArray, faces: Float32Array) -> tuple[Float32Array, BoolArray]:
-        """Expand the faces found to all frames.
-
-        Args: detected: (T,) which frames have the face; faces: (N, 512), one row for each of them.
-        Returns: visual (T, 512) and known (T,), False before the first face.
-        """
-        visual = np.zeros((len(detected), FACE_FEATURES), np.float32)
-        known = np.zeros(len(detected), np.bool_)
-        found = iter(faces)
-        for row, is_detected in enumerate(detected):
-            if is_detected:
-                self.last_face = next(found)
-            if self.last_face is not None:
-                visual[row], known[row] = self.last_face, True
-        return visual, known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +151,20 @@ class TrackPipeline:
         self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> Iterator[Window]:
         """Add T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
-        boxes = [frame.find_face(self._track) for frame in frames]
+        yield from self._add(frames, [f.find_face(self._track) for f in frames], faces, voice)
+
+    def add_history(self, frames: Sequence[Frame], voice: Float32Array) -> Iterator[Window]:
+        """Add T frames from before the track was active, whose faces were not stored."""
+        no_faces = np.zeros((0, FACE_FEATURES), np.float32)
+        yield from self._add(frames, [None] * len(frames), no_faces, voice)
+
+    def _add(
+        self,
+        frames: Sequence[Frame],
+        boxes: Sequence[FaceBox | None],
+        faces: Float32Array,
+        voice: Float32Array,
+    ) -> Iterator[Window]:
         detected = np.array([box is not None for box in boxes], np.bool_)
         visual, known = self._forward_fill.fill(detected, faces)
         has_voice: list[bool] = self._uncertainty.detect_voice(voice).tolist()

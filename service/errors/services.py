@@ -115,11 +115,7 @@ class ModelNotServed(ServiceError):
 
 
 class ModelChanged(ServiceError):
-<<<<<<< HEAD
-    """The served file is not the one that the model's manifest names."""
-=======
     """Another model is served than its manifest names."""
->>>>>>> ops
 
     code = "model_changed"
     retryable = False

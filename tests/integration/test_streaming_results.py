@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from training.presets import MINI
 from training.synthetic.clip import render_demo_clip
 
 OTHER = EstimatorId("other", 1)
+OTHER_CLASSES = ["angry", "happy"]
 CLIP_SECONDS = 5.2
 TOLERANCE = 1e-5
 """Rounding of the backbones depends on the number of crops in a call."""
@@ -67,9 +69,12 @@ async def streaming_env(
 
 @pytest.fixture
 async def other_model(triton_server: TritonPorts, mini_repository: Path) -> AsyncIterator[str]:
-    """A second model, of other random weights, which is loaded beside the first."""
+    """A second model, of other random weights and with classes, loaded beside the first."""
     export_untrained(MINI, ExportTarget(repository=mini_repository, estimator=OTHER), seed=1)
     repository = EstimatorRepository(mini_repository)
+    manifest_file = repository.manifest_file(OTHER)
+    document = json.loads(manifest_file.read_bytes())
+    manifest_file.write_text(json.dumps(document | {"classes": OTHER_CLASSES}))
     slots = repository.read_manifest(OTHER).served_slots
     models = f"http://{triton_server.http_url}/v2/repository/models"
     async with httpx.AsyncClient(timeout=60.0) as client:
@@ -106,7 +111,8 @@ async def test_each_of_two_models_gives_a_stream_the_results_of_its_jobs(
         assert replies[model][0].config_ack.model == f"{model}@1"
         finals = collect_final_results(replies[model])
         np.testing.assert_allclose(finals, results, rtol=0, atol=TOLERANCE)
-    difference = np.abs(expected["mini"] - expected[other_model])[:, 1:3]
+        assert results.shape[1] == 7 + (len(OTHER_CLASSES) if model == other_model else 0)
+    difference = np.abs(expected["mini"][:, 1:3] - expected[other_model][:, 1:3])
     assert np.nanmean(difference) > 100 * TOLERANCE
 
 
