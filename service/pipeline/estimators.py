@@ -77,11 +77,10 @@ class EstimatorCatalog:
         """Resolve a client's choice, NAME or NAME@VERSION, to a version; None: the default.
 
         Raises: RequestInvalid: it is malformed. ModelUnknown: the name is not served, or the
-            version not exported. ModelNotServed: nothing of the name is exported. ModelsMissing.
+            version not exported. ModelNotServed: the current version is not exported, or nothing of
+            the name. ModelsMissing.
         """
-        if model is None:
-            model = self._settings.chosen_model
-        choice = parse_choice(model)
+        choice = parse_choice(self._settings.chosen_model if model is None else model)
         pinned: dict[str, EstimatorChoice] = {}
         for each in map(EstimatorChoice.parse, self.served_names):
             pinned.setdefault(each.name, each)
@@ -89,11 +88,12 @@ class EstimatorCatalog:
             raise ModelUnknown(f"no model {choice.name!r} is served; there are {', '.join(pinned)}")
         if choice.version is None:
             return _resolve(self._repository, pinned[choice.name])
-        estimator = EstimatorId(choice.name, choice.version)
-        if estimator not in (exported := self._repository.list_ids()):
-            versions = ", ".join(str(each) for each in exported if each.name == choice.name)
-            raise ModelUnknown(f"no model {estimator} is served; there are {versions or 'none'}")
-        return estimator
+        if model is None:
+            return _resolve(self._repository, choice)
+        try:
+            return self._repository.resolve(choice)
+        except ModelNotServed as error:
+            raise ModelUnknown(error.detail) from error
 
     async def accept(self, model: str | None) -> EstimatorId:
         """Resolve a client's choice for work that is done later.
@@ -186,8 +186,8 @@ class EstimatorCatalog:
 
         Raises: ModelsMissing.
         """
-        default, *current = map(self._choose_exported, (None, *self.served_names))
-        names = {each.partition("@")[0] for each in self.served_names}
+        names = dict.fromkeys(each.partition("@")[0] for each in self.served_names)
+        default, *current = map(self._choose_exported, (None, *names))
         others = [each for each in self._repository.list_ids() if each.name in names]
         found = dict.fromkeys([*current, *others])
         return await asyncio.gather(

@@ -66,7 +66,7 @@ async def test_models_are_listed_with_their_state_and_what_they_are_worth(
     assert (other["domain"], other["std_meaning"]) == ("photographs", "published_error")
     assert other["figures"][0]["source"] == "a paper"
     assert other["licences"]["weights"] == "none: random"
-    assert other["summary"].startswith("Model other@1: learnt from photographs")
+    assert other["summary"].startswith("Model other@1, learnt from photographs")
     assert "log_mel" not in other["weights_sha256"]
     assert (newer["state"], newer["error"]["code"]) == ("unavailable", "model_not_served")
 

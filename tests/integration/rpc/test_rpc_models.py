@@ -97,4 +97,4 @@ def test_the_config_of_a_stream_chooses_a_model_and_its_acknowledgement_names_it
     ack = event_to_proto(replace(make_opened(), manifest=manifest)).config_ack
     assert (ack.model, ack.domain, list(ack.classes)) == ("net@3", "photographs", ["happy", "sad"])
     assert list(ack.flags) == ["weights_unmeasured"]
-    assert ack.model_summary.startswith("Model net@3: learnt from photographs")
+    assert ack.model_summary.startswith("Model net@3, learnt from photographs")
