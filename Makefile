@@ -16,7 +16,7 @@ PRESET    ?= mini
 TESTERS   ?= 2
 VERSIONS  ?= 3.12 3.13
 RELEASED   := proto/circumplex-v1.binpb
-MANIFESTS := model_repository/mini@1.json
+MANIFESTS := model_repository/expression@1.json model_repository/mini@1.json
 MISSING   := $(filter-out $(wildcard $(MANIFESTS)),$(MANIFESTS))
 # The folder too: it is newer when a preset's weights came or went.
 WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
@@ -100,7 +100,8 @@ eval: setup ## Prove it end to end on held-out actors; writes out/eval.json (ACT
 	@$(BIN)/python -m e2e_eval $(if $(ACTORS),--actors $(ACTORS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
 
-export: $(INSTALLED) ## Export a preset's model again, such as paper@1 (PRESET=mini|paper).
+export: $(INSTALLED) $(EXPRESSION) ## Export the shipped models again, or a preset's (PRESET=paper).
+	@$(BIN)/python -m training export-expression
 	@$(BIN)/python -m training export --preset $(PRESET)
 
 weights: $(INSTALLED) ## Make the shipped weights again, from nothing, in out/weights (hours).
@@ -141,11 +142,9 @@ $(REDIS): $(INSTALLED) deploy/provision/redis.py
 	@$(BIN)/python -m deploy.provision.redis $(RUNTIME)/redis-7
 	@touch $@
 
-# The estimator `expression` is built from what set-up fetched.
-$(EXPORTED): $(EXPRESSION) $(wildcard training/expression/*.py)
-
 # The shipped models; models of one's own have other names or versions, and stay.
-$(EXPORTED): $(INSTALLED) $(wildcard training/*.py training/networks/*.py training/triton_configs/*) service/domain/model_signatures.py $(WEIGHTS)
+$(EXPORTED): $(INSTALLED) $(EXPRESSION) $(wildcard training/*.py training/*/*.py training/triton_configs/*) service/domain/model_signatures.py $(WEIGHTS)
+	@$(BIN)/python -m training export-expression
 	@$(BIN)/python -m training export --preset mini
 	@touch $@
 

@@ -1,6 +1,9 @@
-"""Demo: annotate a synthetic clip with the whole stack on this machine.
+"""Demo: annotate a drawn clip, whose truth is known, with the whole stack on this machine.
 
-python -m deploy.demo
+    python -m deploy.demo
+
+The clip is annotated by the yardstick, which has learnt from such drawings. Clips of people are for
+the default model, as the last lines say.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from service.domain.estimator import DOMAIN_TEXTS
 from service.domain.model_signatures import TARGETS
 from service.embedded.stack import isolate_settings, run_stack
 from service.errors import CircumplexError
@@ -31,6 +35,7 @@ OUT: Final = Path("out")
 CLIP: Final = OUT / "demo.mp4"
 ACTOR_SEED: Final = 100_000_481
 """An actor of seed 1000, used in no training; the performance visits all four quadrants."""
+OWN_CLIP_COMMAND: Final = "circumplex annotate my.mp4 -o my.csv --plot my.png"
 OUTPUT_FILES: Final = {
     "demo.mp4": "the clip",
     "demo.json": "the result",
@@ -68,13 +73,14 @@ def main() -> None:
     _print_line(f"\nDone in {time.monotonic() - started:.0f} s. Written:")
     for name, content in OUTPUT_FILES.items():
         _print_line(f"  {OUT / name!s:<14} {content}")
+    _print_model(result["model"])
 
 
 def _annotate(client: Client) -> str:
     """Submit the clip, show the job's progress, return the job's id."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("frames"), console=_console) as bar:
-        job = client.submit(CLIP)
+        job = client.submit(CLIP, model=YARDSTICK)
         task = bar.add_task(f"POST /v1/jobs → {job.id[:8]}", total=None)
         client.wait(job.id, on_progress=lambda now: _update_progress(bar, task, now))
     return job.id
@@ -97,8 +103,19 @@ def _show_table(result: dict[str, Any]) -> None:
     for name in ("valence", "arousal"):
         line = draw_sparkline(frames[f"{name}_smoothed"], SPARKLINE_COLUMNS)
         _console.print(f"{name} {line}", highlight=False)
-    if result["provenance"]["training"] == "untrained":
-        _console.print("The weights are untrained: these numbers mean nothing yet.", style="yellow")
+
+
+def _print_model(model: dict[str, Any]) -> None:
+    """Print the model and its caveats, and how to annotate a clip of one's own."""
+    caveats = f": {'; '.join(model['caveats'])}" if model["caveats"] else ""
+    domain = DOMAIN_TEXTS[model["domain"]]
+    _console.print(
+        f"\nModel {model['id']}, {domain}{caveats}.",
+        style="yellow", markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    default = Settings().chosen_model
+    _print_line(f"A clip of your own, by the model {default}:")
+    _print_line(f"  {OWN_CLIP_COMMAND}")
 
 
 def _compute_truth(result: dict[str, Any]) -> GroundTruth:
@@ -126,7 +143,7 @@ def _format_number(value: float | None) -> str:
 
 
 def _print_line(line: str) -> None:
-    _console.print(line, markup=False, highlight=False)
+    _console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from service.cli.main import app as service_app
 from service.errors import CircumplexError, ClipError, RequestError, ServiceError
 from service.settings import Settings
 from service.settings.base import SettingsGroup
+from service.telemetry.metric_labels import MAX_MODELS
 from service.telemetry.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -57,12 +58,14 @@ How-to pages say which ones a deployment usually sets:
 [Docker Compose](../how-to/docker-compose.md), [keys and TLS](../how-to/keys-and-tls.md),
 [S3 storage](../how-to/s3-storage.md), [scaling](../how-to/scale.md)."""
 
-METRICS_INTRO: Final = """\
+METRICS_INTRO: Final = f"""\
 # Metrics reference
 
 Prometheus metrics of the gateway (`/metrics` on port 8080) and of the worker (`/metrics` on port
-9091). Both processes register the whole list. Series exist from the start, so a rate over one that
-has not happened yet is 0 and not a gap; where a queue gauge cannot be read it is NaN, never 0.
+9091). Both processes register the whole list. Series exist from the start, those with a `model`
+(NAME@VERSION) from the model's first use in the process, so a rate over one that has not happened
+yet is 0 and not a gap; where a queue gauge cannot be read it is NaN, never 0. At most {MAX_MODELS}
+versions have series in a process: beyond them those of the version unused for longest end.
 [Monitoring](../how-to/monitor.md) has the scrape configuration and the alerts."""
 
 ERRORS_INTRO: Final = """\
@@ -194,7 +197,7 @@ def _format_number(value: Any) -> str:
 
 def _render_metrics() -> Iterator[str]:
     registry = CollectorRegistry()
-    Metrics(registry)
+    Metrics(registry).use_model("NAME@VERSION")
     families = list(registry.collect())
     rows = [
         (
@@ -207,7 +210,7 @@ def _render_metrics() -> Iterator[str]:
     ]
     yield _render_table(("Metric", "Type", "Labels", "Meaning"), rows)
     yield "## Label values"
-    yield "Values that exist from the start, of metrics with one label:"
+    yield "Values that exist from the start, of metrics with one label beside `model`:"
     yield _render_table(("Metric", "Label", "Values"), list(_label_rows(families)))
 
 
@@ -222,7 +225,7 @@ def _label_names(family: Metric) -> list[str]:
 
 def _label_rows(families: Iterable[Metric]) -> Iterator[tuple[str, str, str]]:
     for family in families:
-        names = _label_names(family)
+        names = [name for name in _label_names(family) if name != "model"]
         if len(names) != 1:
             continue
         values = list(dict.fromkeys(sample.labels[names[0]] for sample in family.samples))

@@ -69,7 +69,9 @@ class EvaluationPipeline:
         offline = self._estimate_offline(clips)
         with self._running_service(url) as address:
             files = [clip.file for clip in clips]
-            estimates = estimate_served(address, files, self._provenance)
+            estimates = estimate_served(
+                address, files, self._provenance, model=self._settings.chosen_model
+            )
             served = self._run_stage("serving", estimates, len(clips))
         truths = [clip.truth for clip in clips]
         return [match_frames(*each) for each in zip(truths, offline, served, strict=True)]

@@ -19,14 +19,14 @@ _COMPARED_KEYS: Final = ("preprocessing_version", "method")
 
 
 def estimate_served(
-    address: str, clips: Sequence[Path], provenance: Mapping[str, Any]
+    address: str, clips: Sequence[Path], provenance: Mapping[str, Any], *, model: str | None = None
 ) -> Iterator[ClipEstimates]:
-    """Estimate every clip, in order, several concurrently.
+    """Estimate every clip, in order, several concurrently, by a model, or the default one.
 
     Raises: ClipNotAnnotated; WeightsMismatch: the service's weights differ from the provenance.
     """
     with Client(address) as client, ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
-        work = [threads.submit(_annotate, client, clip) for clip in clips]
+        work = [threads.submit(_annotate, client, clip, model) for clip in clips]
         try:
             for each in work:
                 result = each.result()
@@ -60,9 +60,9 @@ def read_estimates(result: ClipResult) -> ClipEstimates:
     )
 
 
-def _annotate(client: Client, clip: Path) -> ClipResult:
+def _annotate(client: Client, clip: Path, model: str | None) -> ClipResult:
     try:
-        return client.annotate(clip)
+        return client.annotate(clip, model=model)
     except ClientError as error:
         raise ClipNotAnnotated(f"{clip.name}: {error}") from error
 

@@ -31,6 +31,7 @@ from service.jobs.worker.consumer import run_consumer
 from service.jobs.worker.job_runner import Analyse, JobRunner
 from service.pipeline.clip_analysis import analyse
 from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
+from service.pipeline.model_monitor import ModelMonitor
 from service.settings import Settings
 from service.streaming.resume.checkpoint_store import CheckpointStore
 from service.streaming.stream_manager import StreamManager
@@ -89,16 +90,17 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
             checkpoint_store=checkpoint_store,
             metrics=metrics,
         )
-        yield GatewayContext(
-            settings=settings,
-            authenticator=authenticator,
-            store=store,
-            job_queue=job_queue,
-            streams=streams,
-            estimators=estimators,
-            metrics=metrics,
-            audit_log=audit_log,
-        )
+        async with ModelMonitor(estimators, metrics, streams.check_models).running():
+            yield GatewayContext(
+                settings=settings,
+                authenticator=authenticator,
+                store=store,
+                job_queue=job_queue,
+                streams=streams,
+                estimators=estimators,
+                metrics=metrics,
+                audit_log=audit_log,
+            )
 
 
 async def start_gateway(settings: Settings) -> None:
@@ -116,6 +118,7 @@ async def start_worker(settings: Settings) -> None:
     async with _bounded_exit_stack() as stack:
         lease_manager = await stack.enter_async_context(LeaseManager.open(settings))
         analyzer = await stack.enter_async_context(open_clip_analyzer(settings, metrics))
+        await stack.enter_async_context(ModelMonitor(analyzer.estimators, metrics).running())
         store = open_store(settings)
         job_runner = JobRunner(
             lease_manager=lease_manager,
@@ -127,7 +130,7 @@ async def start_worker(settings: Settings) -> None:
         )
 
         async def is_ready() -> bool:
-            return await analyzer.estimators.is_ready() and await store.is_ready()
+            return await analyzer.estimators.can_work() and await store.is_ready()
 
         await run_consumer(
             settings=settings,

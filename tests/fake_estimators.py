@@ -22,6 +22,7 @@ from service.domain.model_signatures import (
     VOICE_FEATURES,
 )
 from service.domain.ports import Inference
+from service.errors import ModelChanged
 from service.estimators.repository import EstimatorRepository
 from service.pipeline.estimation import EstimationParameters
 from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
@@ -122,13 +123,15 @@ class ZeroInference:
 class FakeInferenceServer:
     """An InferenceServer that has loaded every estimator.
 
-    inference: of all of them. unloaded: estimators that it has not. error: of its readiness checks.
+    inference: of all of them. unloaded: estimators that it has not. changed: those that it has
+    loaded from other files than their manifests name. error: of its readiness checks.
     selected: the estimators whose models were handed out, in order.
     """
 
     def __init__(self, inference: Inference | None = None) -> None:
         self.inference: Inference = inference or ZeroInference()
         self.unloaded: set[EstimatorId] = set()
+        self.changed: set[EstimatorId] = set()
         self.error: Exception | None = None
         self.selected: list[EstimatorId] = []
 
@@ -142,6 +145,10 @@ class FakeInferenceServer:
         if manifest.id not in self.unloaded:
             return []
         return [manifest.id.part_name(slot.name) for slot in manifest.served_slots]
+
+    async def verify(self, manifest: EstimatorManifest) -> None:
+        if manifest.id in self.changed:
+            raise ModelChanged(f"{manifest.id} is another model")
 
 
 def make_fake_catalog(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId, EstimatorManifest
+from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId
 from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
@@ -17,8 +17,9 @@ from training.evaluation.command import (
     evaluate_command,
     uncertainty_command,
 )
-from training.export import ExportTarget, export_untrained
+from training.export import ExportTarget, export_untrained, print_manifest
 from training.export_run import export_run
+from training.expression.command import export_expression_command
 from training.head_fitting.command import fit_head_command
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
@@ -33,6 +34,7 @@ from training.synthetic.command import synthesise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("import-backbone")(import_command)
+app.command("export-expression")(export_expression_command)
 app.command("export-pulled")(export_pulled_command)
 app.command()(synthesise)
 app.command("check")(check_command)
@@ -95,14 +97,6 @@ def export(
         Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     print_manifest(manifest)
-
-
-def print_manifest(manifest: EstimatorManifest) -> None:
-    """Print an exported estimator and the hashes of its weights."""
-    console = Console()
-    console.print(f"{manifest.id}: {manifest.title}", markup=False, highlight=False)
-    for slot, model in manifest.models.items():
-        console.print(f"  {slot}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")
 
 
 def _choose_target(

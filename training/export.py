@@ -19,10 +19,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import nn
 
 from service.domain.estimator import EstimatorId, EstimatorManifest, Modality, ModelFile
+from service.domain.model_signatures import EXPORTED_MODELS
 from service.errors import ModelChanged, ModelNotServed
+from service.estimators.probe import Summary, build_probe_inputs, summarize_outputs
 from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 from training.data.files import replace_file, replace_text
@@ -34,6 +37,7 @@ from training.triton_configs import render_config
 _jit = cast("Any", torch.jit)  # has no types
 PREPROCESSING_VERSION = "1"
 """Incremented when crops or patches change so that trained weights no longer fit."""
+_SLOTS = {signature.name: signature for signature in EXPORTED_MODELS}
 ARCFACE_CROPS = "112 x 112 RGB, aligned to the ArcFace template by a similarity of five points"
 
 
@@ -119,10 +123,10 @@ def write_estimator(
         return same
     repository.manifest_file(estimator).unlink(missing_ok=True)
     files = {
-        slot: _export_model(model, repository.model_file(estimator, slot), origins[slot])
+        slot: _export_model(slot, model, repository.model_file(estimator, slot), origins[slot])
         for slot, model in models.items()
     }
-    document["models"] = {slot: asdict(file) for slot, file in files.items()}
+    document["models"] = _to_json({slot: asdict(file) for slot, file in files.items()})
     manifest = EstimatorManifest.parse(document)
     _write_configs(target.repository, manifest)
     replace_text(repository.manifest_file(estimator), json.dumps(document, indent=2) + "\n")
@@ -148,8 +152,9 @@ def _write_configs(folder: Path, manifest: EstimatorManifest) -> None:
 
 def _ensure_current(repository: EstimatorRepository, estimator: EstimatorId) -> None:
     """Make a version current if none of its name is."""
-    if estimator.name not in repository.read_versions():
-        repository.set_current(estimator)
+    with repository.locked():
+        if estimator.name not in repository.read_versions():
+            repository.set_current(estimator)
 
 
 def _build_document(estimator: EstimatorId, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +169,11 @@ def _build_document(estimator: EstimatorId, facts: Mapping[str, Any]) -> dict[st
             "python": platform.python_version(),
         },
     }
+    return _to_json(document)
+
+
+def _to_json(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document as it is when read from its file."""
     return json.loads(json.dumps(document))
 
 
@@ -184,7 +194,8 @@ def _find_same(
     weights = {slot: _hash_model(model) for slot, model in models.items()}
     known_origins = {slot: dict(file.origin) for slot, file in exported.models.items()}
     is_same = (
-        known == document
+        all(file.probe for file in exported.models.values())
+        and known == document
         and weights == exported.weights_sha256
         and known_origins == json.loads(json.dumps(dict(origins)))
     )
@@ -234,7 +245,7 @@ def _hash_model(model: nn.Module | ExportedModel) -> str:
 
 
 def _export_model(
-    model: nn.Module | ExportedModel, target: Path, origin: Mapping[str, Any]
+    slot: str, model: nn.Module | ExportedModel, target: Path, origin: Mapping[str, Any]
 ) -> ModelFile:
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(model, ExportedModel):
@@ -245,6 +256,7 @@ def _export_model(
         weights_sha256=hash_weights(model),
         file_sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        probe=_answer_probe(slot, target),
         origin=dict(origin),
     )
 
@@ -257,6 +269,15 @@ def _copy_model(model: ExportedModel, target: Path, origin: Mapping[str, Any]) -
     return replace(model.description, origin=dict(origin))
 
 
+def _answer_probe(slot: str, file: Path) -> Summary:
+    """Return what the written file answers to the probe of its slot."""
+    inputs = build_probe_inputs(_SLOTS[slot])
+    with torch.inference_mode():
+        answer = load_model(file)(*(torch.as_tensor(each) for each in inputs))
+    outputs = [answer] if isinstance(answer, torch.Tensor) else list[torch.Tensor](answer)
+    return summarize_outputs([output.numpy() for output in outputs])
+
+
 def _save_model(frozen: torch.jit.ScriptModule, part: Path) -> None:
     with _deprecation_warning_ignored():
         _jit.save(frozen, part)
@@ -267,3 +288,11 @@ def _deprecation_warning_ignored() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
         yield
+
+
+def print_manifest(manifest: EstimatorManifest) -> None:
+    """Print an exported estimator and the hashes of its weights."""
+    console = Console()
+    console.print(f"{manifest.id}: {manifest.title}", markup=False, highlight=False)
+    for slot, model in manifest.models.items():
+        console.print(f"  {slot}: {model.parameters:,} parameters, {model.weights_sha256[:12]}")

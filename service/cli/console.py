@@ -43,8 +43,8 @@ def stop_on_signals() -> None:
 
 
 def print_status(line: str) -> None:
-    """Print a line for people."""
-    STDERR.print(line, markup=False, highlight=False)
+    """Print a line for people; it stays one line."""
+    STDERR.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(table: Table) -> None:

@@ -133,7 +133,7 @@ def annotate(
                 _write_plot(result, picture, plot.suffix)
         flags = f" ({', '.join(result.flags)})" if result.flags else ""
         print_status(f"{len(result.frames)} frames{flags} in {output}")
-        print_status(describe_model(result.manifest))
+        print_status(describe_model(result.manifest, result.modalities_used))
 
 
 @app.command()
@@ -171,6 +171,7 @@ async def _annotate(
                 if isinstance(event, AnalysisProgress):
                     on_progress(event)
                 builder.add(event)
+        await analyzer.estimators.confirm(estimator)
         return builder.build()
 
 

@@ -19,6 +19,7 @@ from service.cli.console import (
 from service.cli.model_export import export_pulled_model, require_training_code
 from service.cli.model_pull import accept_licences, fetch_file
 from service.cli.model_rows import list_catalogue_rows, list_exported_rows
+from service.cli.model_versions import load, unload, use
 from service.domain.estimator import EstimatorChoice, EstimatorId
 from service.errors import (
     CircumplexError,
@@ -30,7 +31,13 @@ from service.model_catalogue.entries import Catalogue, CatalogueEntry, read_cata
 from service.model_catalogue.pulled_files import FOLDER_NAME, PulledFiles
 from service.settings import Settings
 
-app = typer.Typer(name="models", help="List, pull, verify and remove models.", no_args_is_help=True)
+app = typer.Typer(
+    name="models",
+    help="List, pull, verify and remove models; load, use and unload their versions.",
+    no_args_is_help=True,
+)
+for command in (load, use, unload):
+    app.command()(command)
 
 CatalogueOption = Annotated[
     Path | None, typer.Option(help="A catalogue of one's own; default: the project's.")
@@ -131,8 +138,9 @@ def remove(
         entry = _find_entry(read_catalogue(catalogue), choice)
         _refuse_served(settings, choice, exported)
         found = entry is not None and _open_files(settings).remove(entry)
-        for each in exported:
-            repository.remove(each)
+        with repository.locked():
+            for each in exported:
+                repository.remove(each)
         if not found and not exported:
             raise ModelUnknown(f"{model[:80]!r} is neither pulled nor exported")
         removed = [*(["the pulled file"] if found else []), *map(str, exported)]

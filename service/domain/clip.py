@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from service.domain.array_types import Float32Array, Float64Array, Int64Array, UInt8Array
+from service.domain.class_probabilities import ClassProbabilities
 from service.domain.media import Anomalies, Flag, MediaInfo
 
 MAX_FACES: Final = 16
@@ -192,12 +193,13 @@ class TimelinePoint:
     """A track's position on the circumplex in one frame.
 
     estimate: None before the track's first face. A later frame without the face is estimated from
-    the last one found; `face` is then None.
+    the last one found; `face` is then None, and there are no class probabilities.
     """
 
     track: int
     frame: Frame
     estimate: Estimate | None
+    class_probabilities: ClassProbabilities = ()
 
     @property
     def face(self) -> FaceBox | None:

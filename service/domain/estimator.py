@@ -10,14 +10,14 @@ In the API an estimator is a `model`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from service.domain.media import Flag
+from service.domain.media import Anomalies, Flag
 from service.domain.model_signatures import (
     AUDIO_BACKBONE,
     FACE_FEATURES,
@@ -30,7 +30,11 @@ from service.domain.uncertainty import UncertaintyModel
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 MAX_VERSION: Final = 999_999
-_CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+CHOICE_PATTERN: Final = re.compile(rf"({NAME_PATTERN.pattern})(?:@([1-9][0-9]{{0,5}}))?")
+"""NAME or NAME@VERSION."""
+_CLASS_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_MAX_QUOTED_LENGTH: Final = 80
+"""Letters of a malformed choice in an error."""
 
 
 class Domain(StrEnum):
@@ -85,9 +89,10 @@ class EstimatorChoice:
     @classmethod
     def parse(cls, text: str) -> EstimatorChoice:
         """Parse NAME or NAME@VERSION; raises ValueError."""
-        found = _CHOICE_PATTERN.fullmatch(text)
+        found = CHOICE_PATTERN.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no model: NAME or NAME@VERSION is needed")
+            quoted = text[:_MAX_QUOTED_LENGTH]
+            raise ValueError(f"{quoted!r} is no model: NAME or NAME@VERSION is needed")
         return cls(found[1], int(found[2]) if found[2] else None)
 
 
@@ -120,11 +125,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """Exported file of one slot; weights_sha256 depends on the weights only."""
+    """Exported file of one slot; weights_sha256 depends on the weights only.
+
+    probe: summary of its answer to `service.estimators.probe`; empty: it cannot be verified on
+    the server.
+    """
 
     weights_sha256: str
     file_sha256: str
     parameters: int
+    probe: tuple[tuple[float, ...], ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -165,6 +175,7 @@ class EstimatorManifest:
         EstimatorId.parse(str(manifest.id))
         if set(manifest.models) != {each.name for each in manifest.exported_slots}:
             raise ValueError(f"models {', '.join(manifest.models)} do not fit the modalities")
+        _check_classes(manifest.classes)
         UncertaintyModel.parse(manifest.calibration)
         return manifest
 
@@ -204,19 +215,64 @@ class EstimatorManifest:
         """Caveats of every result."""
         return find_weight_flags(self.domain, self.figures)
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Caveats of every result, in words."""
+        texts: list[str] = []
+        if self.document.get("training") == "untrained":
+            texts.append("untrained: the numbers mean nothing")
+        elif self.domain is None:
+            texts.append("not known what the weights have learnt from")
+        return (*texts, *(text for flag, text in _CAVEATS.items() if flag in self.flags))
+
+    def find_used_modalities(
+        self, flags: Collection[Flag], anomalies: Anomalies
+    ) -> tuple[Modality, ...]:
+        """Return the modalities that a clip with these facts was estimated from.
+
+        The voice is one of them if any audio of the clip was read; a clip without a face has none.
+        """
+        if Flag.NO_FACE in flags:
+            return ()
+        has_audio = anomalies.audio_first_seconds is not None
+        return tuple(each for each in self.modalities if each is Modality.FACE or has_audio)
+
 
 _ADAPTER: Final = TypeAdapter(EstimatorManifest)
+_CAVEATS: Final = {
+    Flag.WEIGHTS_SYNTHETIC: "on a real face the numbers mean nothing",
+    Flag.WEIGHTS_UNMEASURED: "never measured on rated recordings of people",
+}
+DOMAIN_TEXTS: Final[Mapping[str | None, str]] = {
+    Domain.DRAWN: "learnt from drawings",
+    Domain.PHOTOGRAPHS: "learnt from photographs",
+    Domain.RECORDINGS: "learnt from rated recordings",
+    None: "of unknown origin",
+}
 
 
-def describe_model(manifest: EstimatorManifest) -> str:
-    """One line on an estimator for people: its id, what it has learnt from, and its caveats."""
-    learnt_from = f"learnt from {manifest.domain}" if manifest.domain else "untrained or unknown"
-    caveats = {
-        Flag.WEIGHTS_SYNTHETIC: "on a real face the numbers mean nothing",
-        Flag.WEIGHTS_UNMEASURED: "never measured on rated recordings of people",
-    }
-    parts = [learnt_from, *(text for flag, text in caveats.items() if flag in manifest.flags)]
-    return f"Model {manifest.id}: {'; '.join(parts)}."
+def describe_model(
+    manifest: EstimatorManifest, modalities_used: Collection[Modality] | None = None
+) -> str:
+    """One line on an estimator for people: its id, what it has learnt from, and its caveats.
+
+    Args: modalities_used: of one result; None: those that it can use.
+    """
+    if modalities_used is None:
+        used = f"uses {' and '.join(manifest.modalities)}"
+    else:
+        used = f"used {' and '.join(modalities_used) or 'nothing: no face was found'}"
+        if {*modalities_used} == {Modality.FACE} and manifest.has_voice:
+            used = "used the face only, for want of audio"
+    caveats = f": {'; '.join(manifest.caveats)}" if manifest.caveats else ""
+    return f"Model {manifest.id}, {DOMAIN_TEXTS[manifest.domain]}, {used}{caveats}."
+
+
+def _check_classes(names: tuple[str, ...]) -> None:
+    """Raise ValueError unless the names can be columns, each once."""
+    malformed = [name for name in names if _CLASS_PATTERN.fullmatch(name) is None]
+    if malformed or len({*names}) < len(names) or len(names) > FACE_FEATURES:
+        raise ValueError(f"classes {', '.join(names)} are no names of columns")
 
 
 def find_weight_flags(domain: Domain | None, figures: tuple[Figure, ...]) -> frozenset[Flag]:

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-
 from service.domain.array_types import Float32Array
 from service.domain.clip import MAX_FACES, Frame, FramesSnapshot, TimelinePoint, TrackStatistics
-from service.domain.model_signatures import FACE_FEATURES
-from service.domain.track_pipeline import ForwardFill, TrackPipeline, TrackPipelineSnapshot
+from service.domain.forward_fill import ForwardFill
+from service.domain.track_pipeline import TrackPipeline, TrackPipelineSnapshot
 from service.domain.uncertainty import UNCALIBRATED, ConditionTracker, UncertaintyModel
 from service.domain.windows import Window, WindowHistory, WindowHistorySnapshot
 
@@ -57,6 +55,7 @@ class TrackManagerSnapshot:
     window_frames: int
     hop_frames: int
     smoothing_seconds: float
+    class_count: int
     frame_count: int
     frames: FramesSnapshot
     history: WindowHistorySnapshot
@@ -86,7 +85,8 @@ class TrackManager:
 
     __slots__ = (
         *("_dropped", "_finished_pipelines", "_frames", "_history", "_hop_frames", "_is_closed"),
-        *("_smoothing_seconds", "_tracks", "_window_frames", "is_crowded", "uncertainty"),
+        *("_smoothing_seconds", "_tracks", "_window_frames", "class_count", "is_crowded"),
+        "uncertainty",
     )
 
     def __init__(
@@ -96,11 +96,13 @@ class TrackManager:
         hop_frames: int,
         smoothing_seconds: float,
         uncertainty: UncertaintyModel = UNCALIBRATED,
+        class_count: int = 0,
     ) -> None:
         self._window_frames = window_frames
         self._hop_frames = hop_frames
         self._smoothing_seconds = smoothing_seconds
         self.uncertainty = uncertainty
+        self.class_count = class_count
         self._history = WindowHistory(window_frames=window_frames, hop_frames=hop_frames)
         self._tracks: dict[int, _TrackEntry] = {}
         self._frames = 0
@@ -171,6 +173,7 @@ class TrackManager:
             window_frames=self._window_frames,
             hop_frames=self._hop_frames,
             smoothing_seconds=self._smoothing_seconds,
+            class_count=self.class_count,
             frame_count=self._frames,
             frames=FramesSnapshot.of(max([self._history.frames, *pending], key=len)),
             history=self._history.snapshot(),
@@ -198,6 +201,7 @@ class TrackManager:
             hop_frames=snapshot.hop_frames,
             smoothing_seconds=snapshot.smoothing_seconds,
             uncertainty=uncertainty,
+            class_count=snapshot.class_count,
         )
         latest_frames = snapshot.frames.restore()
         manager._frames = snapshot.frame_count
@@ -264,10 +268,10 @@ class TrackManager:
             forward_fill=entry.forward_fill,
             conditions=entry.conditions,
             uncertainty=self.uncertainty,
+            class_count=self.class_count,
         )
         entry.pipeline = pipeline
-        no_faces = np.zeros((0, FACE_FEATURES), np.float32)
-        for window in pipeline.add(self._history.frames, no_faces, self._history.voice):
+        for window in pipeline.add_history(self._history.frames, self._history.voice):
             yield pipeline, window
 
     def _update_statistics(self, frames: Sequence[Frame]) -> None:

@@ -1,10 +1,7 @@
 """Pipeline of one track, from features to timeline points.
 
-    faces ─▶ ForwardFill ─▶ Windower ─▶ (fusion) ─▶ Merger ─▶ Smoother ─▶ TimelinePoint
-    faces, voice ─▶ conditions ─▶ standard deviation ──────────────────────┘
-
-Source of the forward fill: paper.md, missing frames are filled [S]. Filled frames stay marked;
-frames before the first face are masked.
+faces ─▶ ForwardFill ─▶ Windower ─▶ (fusion) ─▶ Merger ─▶ Smoother ─▶ TimelinePoint
+faces, voice ─▶ conditions ─▶ standard deviation ──────────────────────┘
 """
 
 from __future__ import annotations
@@ -16,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.domain.array_types import BoolArray, Float32Array, Float64Array
-from service.domain.clip import Estimate, Frame, TimelinePoint
+from service.domain.class_probabilities import (
+    ClassProbabilities,
+    pack_class_probabilities,
+    read_class_probabilities,
+    unpack_class_probabilities,
+)
+from service.domain.clip import Estimate, FaceBox, Frame, TimelinePoint
+from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES
 from service.domain.smoothing import Sample, Smoother, SmootherSnapshot
 from service.domain.uncertainty import (
@@ -36,35 +40,6 @@ from service.domain.windows import (
 )
 
 
-class ForwardFill:
-    """Fills frames in which the track's face is missing with the features of its last face."""
-
-    __slots__ = ("last_face",)
-
-    def __init__(self, last_face: Float32Array | None = None) -> None:
-        """Continue after earlier frames.
-
-        Args: last_face: (512,) of the frames before; None: there was no face.
-        """
-        self.last_face = last_face
-
-    def fill(self, detected: BoolArray, faces: Float32Array) -> tuple[Float32Array, BoolArray]:
-        """Expand the faces found to all frames.
-
-        Args: detected: (T,) which frames have the face; faces: (N, 512), one row for each of them.
-        Returns: visual (T, 512) and known (T,), False before the first face.
-        """
-        visual = np.zeros((len(detected), FACE_FEATURES), np.float32)
-        known = np.zeros(len(detected), np.bool_)
-        found = iter(faces)
-        for row, is_detected in enumerate(detected):
-            if is_detected:
-                self.last_face = next(found)
-            if self.last_face is not None:
-                visual[row], known[row] = self.last_face, True
-        return visual, known
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FusedFrame:
     """A frame, its merged mean and its standard deviation, (valence, arousal).
@@ -75,6 +50,7 @@ class _FusedFrame:
     frame: Frame
     mean: tuple[float, float] | None
     std: tuple[float, float]
+    class_probabilities: ClassProbabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,22 +60,26 @@ class _UnfusedFrame:
     frame: Frame
     is_known: bool
     conditions: tuple[float, ...]
+    class_probabilities: ClassProbabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackPipelineSnapshot:
     """State of a TrackPipeline but for its frames and features that a clip's tracks share.
 
-    unsmoothed_*: (T,), (T, 2), (T, 2) of the frames fused but not smoothed; unfused_*: (U,) and
-    (U, 4) of those after them. The last frame is the clip's latest one.
+    unsmoothed_*: (T,), (T, 2), (T, 2), (T, C) of the frames fused but not smoothed; unfused_*:
+    (U,), (U, 4), (U, C) of those after them. The last frame is the clip's latest one.
     """
 
     first_point_frame: int
+    class_count: int
     unsmoothed_known: BoolArray
     unsmoothed_mean: Float64Array
     unsmoothed_std: Float64Array
+    unsmoothed_classes: Float32Array
     unfused_known: BoolArray
     unfused_conditions: Float64Array
+    unfused_classes: Float32Array
     windower: WindowerSnapshot
     merger: MergerSnapshot
     smoother: SmootherSnapshot
@@ -113,8 +93,8 @@ class TrackPipeline:
     """
 
     __slots__ = (
-        *("_conditions", "_first_point_frame", "_forward_fill", "_merger", "_smoother"),
-        *("_track", "_uncertainty", "_unfused", "_unsmoothed", "_windower"),
+        *("_class_count", "_conditions", "_first_point_frame", "_forward_fill", "_merger"),
+        *("_smoother", "_track", "_uncertainty", "_unfused", "_unsmoothed", "_windower"),
     )
 
     def __init__(
@@ -129,14 +109,17 @@ class TrackPipeline:
         forward_fill: ForwardFill | None = None,
         conditions: ConditionTracker | None = None,
         uncertainty: UncertaintyModel = UNCALIBRATED,
+        class_count: int = 0,
     ) -> None:
         """Create a pipeline.
 
         Args: start_frame: index of the first frame to be added, where a window starts;
             first_point_frame: index of the first frame that needs a point;
-            forward_fill, conditions: of the track's earlier frames.
+            forward_fill, conditions: of the track's earlier frames;
+            class_count: number of the faces' features that are class probabilities.
         """
         self._track = track
+        self._class_count = class_count
         self._first_point_frame = first_point_frame
         self._forward_fill = forward_fill or ForwardFill()
         self._conditions = conditions or ConditionTracker()
@@ -168,14 +151,32 @@ class TrackPipeline:
         self, frames: Sequence[Frame], faces: Float32Array, voice: Float32Array
     ) -> Iterator[Window]:
         """Add T frames, the track's (N, 512) faces found in them and their (T, 128) voice."""
-        boxes = [frame.find_face(self._track) for frame in frames]
+        yield from self._add(frames, [f.find_face(self._track) for f in frames], faces, voice)
+
+    def add_history(self, frames: Sequence[Frame], voice: Float32Array) -> Iterator[Window]:
+        """Add T frames from before the track was active, whose faces were not stored."""
+        no_faces = np.zeros((0, FACE_FEATURES), np.float32)
+        yield from self._add(frames, [None] * len(frames), no_faces, voice)
+
+    def _add(
+        self,
+        frames: Sequence[Frame],
+        boxes: Sequence[FaceBox | None],
+        faces: Float32Array,
+        voice: Float32Array,
+    ) -> Iterator[Window]:
         detected = np.array([box is not None for box in boxes], np.bool_)
         visual, known = self._forward_fill.fill(detected, faces)
         has_voice: list[bool] = self._uncertainty.detect_voice(voice).tolist()
+        probabilities = iter(read_class_probabilities(faces, self._class_count))
         for frame, box, is_known, voiced in zip(frames, boxes, known, has_voice, strict=True):
-            conditions = self._conditions.observe(frame.time_seconds, box, has_voice=voiced)
             self._unfused.append(
-                _UnfusedFrame(frame=frame, is_known=bool(is_known), conditions=conditions)
+                _UnfusedFrame(
+                    frame=frame,
+                    is_known=bool(is_known),
+                    conditions=self._conditions.observe(frame.time_seconds, box, has_voice=voiced),
+                    class_probabilities=() if box is None else next(probabilities),
+                )
             )
         yield from self._windower.add(Features(visual=visual, audio=voice, mask=known))
 
@@ -199,13 +200,20 @@ class TrackPipeline:
         conditions = [unfused.conditions for unfused in self._unfused]
         return TrackPipelineSnapshot(
             first_point_frame=self._first_point_frame,
+            class_count=self._class_count,
             unsmoothed_known=np.array(
                 [fused.mean is not None for fused in self._unsmoothed], np.bool_
             ),
             unsmoothed_mean=np.array(means, np.float64).reshape(-1, 2),
             unsmoothed_std=np.array(deviations, np.float64).reshape(-1, 2),
+            unsmoothed_classes=pack_class_probabilities(
+                [fused.class_probabilities for fused in self._unsmoothed]
+            ),
             unfused_known=np.array([unfused.is_known for unfused in self._unfused], np.bool_),
             unfused_conditions=np.array(conditions, np.float64).reshape(-1, len(CONDITIONS)),
+            unfused_classes=pack_class_probabilities(
+                [unfused.class_probabilities for unfused in self._unfused]
+            ),
             windower=self._windower.snapshot(),
             merger=self._merger.snapshot(),
             smoother=self._smoother.snapshot(),
@@ -240,6 +248,7 @@ class TrackPipeline:
             forward_fill=forward_fill,
             conditions=conditions,
             uncertainty=uncertainty,
+            class_count=snapshot.class_count,
         )
         pipeline._windower = Windower.from_snapshot(
             snapshot.windower, window_frames=window_frames, hop_frames=hop_frames, voice=voice
@@ -256,24 +265,36 @@ class TrackPipeline:
     ) -> None:
         unfused_from = len(latest_frames) - len(snapshot.unfused_known)
         unsmoothed_from = unfused_from - len(snapshot.unsmoothed_known)
-        for frame, is_known, (valence, arousal), (valence_std, arousal_std) in zip(
+        for frame, is_known, (valence, arousal), (valence_std, arousal_std), classes in zip(
             latest_frames[unsmoothed_from:unfused_from],
             snapshot.unsmoothed_known.tolist(),
             snapshot.unsmoothed_mean.tolist(),
             snapshot.unsmoothed_std.tolist(),
+            unpack_class_probabilities(snapshot.unsmoothed_classes),
             strict=True,
         ):
-            mean = (valence, arousal) if is_known else None
-            std = (valence_std, arousal_std)
-            self._unsmoothed.append(_FusedFrame(frame=frame, mean=mean, std=std))
-        for frame, is_known, conditions in zip(
+            self._unsmoothed.append(
+                _FusedFrame(
+                    frame=frame,
+                    mean=(valence, arousal) if is_known else None,
+                    std=(valence_std, arousal_std),
+                    class_probabilities=classes,
+                )
+            )
+        for frame, is_known, conditions, classes in zip(
             latest_frames[unfused_from:],
             snapshot.unfused_known.tolist(),
             snapshot.unfused_conditions.tolist(),
+            unpack_class_probabilities(snapshot.unfused_classes),
             strict=True,
         ):
             self._unfused.append(
-                _UnfusedFrame(frame=frame, is_known=is_known, conditions=tuple(conditions))
+                _UnfusedFrame(
+                    frame=frame,
+                    is_known=is_known,
+                    conditions=tuple(conditions),
+                    class_probabilities=classes,
+                )
             )
 
     def _smooth(self, output: FusionOutput) -> Iterator[TimelinePoint]:
@@ -284,7 +305,10 @@ class TrackPipeline:
         )
         for row, mean, std in zip(rows, output.mean.tolist(), deviations.tolist(), strict=True):
             fused = _FusedFrame(
-                frame=row.frame, mean=tuple(mean) if row.is_known else None, std=tuple(std)
+                frame=row.frame,
+                mean=tuple(mean) if row.is_known else None,
+                std=tuple(std),
+                class_probabilities=row.class_probabilities,
             )
             self._unsmoothed.append(fused)
             sample = Sample(time_seconds=row.frame.time_seconds, values=fused.mean)
@@ -301,6 +325,7 @@ class TrackPipeline:
         return TimelinePoint(
             track=self._track,
             frame=fused.frame,
+            class_probabilities=fused.class_probabilities,
             estimate=Estimate(
                 valence=fused.mean[0],
                 arousal=fused.mean[1],

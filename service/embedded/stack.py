@@ -17,6 +17,7 @@ import psutil
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from service.embedded.model_processes import ModelProcessWatch, is_alive
 from service.embedded.process import LOOPBACK, find_free_ports, require_free_port, run_process
 from service.embedded.redis import run_redis
 from service.embedded.triton import TritonPorts, run_triton
@@ -41,6 +42,7 @@ class Stack:
     settings: Settings
     addresses: Mapping[str, str]
     parts: Mapping[str, frozenset[psutil.Process]]
+    model_processes: ModelProcessWatch
 
     def wait(self) -> NoReturn:
         """Wait until a process of a part ends. Raises: EmbeddedServerStopped."""
@@ -51,8 +53,11 @@ class Stack:
         )
 
     def find_ended_parts(self) -> list[str]:
-        """Names of the parts of which a process has ended."""
-        return [name for name, part in self.parts.items() if not all(map(_is_alive, part))]
+        """Names of the parts of which a process has ended; a loaded model is a part of Triton."""
+        ended = [name for name, part in self.parts.items() if not all(map(is_alive, part))]
+        if "Triton" not in ended and self.model_processes.find_crashed():
+            ended.append("Triton")
+        return ended
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def run_stack(
             port=settings.embedded_redis_port,
         )
         redis_url = parts.start("Redis", redis)
-        ports = parts.start("Triton", _run_configured_triton(settings), with_subprocesses=True)
+        ports = parts.start("Triton", _run_configured_triton(settings))
         settings = settings.model_copy(
             update={"redis_url": redis_url, "triton_url": ports.grpc_url}
         )
@@ -79,7 +84,10 @@ def run_stack(
         gateway = _run_service_process("gateway", settings, settings.http_port, "/health/ready")
         parts.start("gateway", gateway)
         yield Stack(
-            settings=settings, addresses=_list_addresses(settings, ports), parts=parts.processes
+            settings=settings,
+            addresses=_list_addresses(settings, ports),
+            parts=parts.processes,
+            model_processes=ModelProcessWatch(parts.processes["Triton"], ports.http),
         )
 
 
@@ -91,25 +99,13 @@ class _PartStack(ExitStack):
         self._on_start = on_start
         self.processes: dict[str, frozenset[psutil.Process]] = {}
 
-    def start(
-        self, name: str, part: AbstractContextManager[T], *, with_subprocesses: bool = False
-    ) -> T:
-        """Enter a part; with_subprocesses: its subprocesses must stay alive too."""
+    def start(self, name: str, part: AbstractContextManager[T]) -> T:
+        """Enter a part."""
         self._on_start(name)
         before = set(psutil.Process().children())
         entered = self.enter_context(part)
-        started = set(psutil.Process().children()) - before
-        if with_subprocesses:
-            started |= {process for each in started for process in each.children(recursive=True)}
-        self.processes[name] = frozenset(started)
+        self.processes[name] = frozenset(set(psutil.Process().children()) - before)
         return entered
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

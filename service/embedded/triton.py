@@ -188,6 +188,8 @@ def build_triton_command(
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
         "--model-control-mode=explicit",
+        # Otherwise it is not ready while a model is unloaded, for 8 s.
+        "--strict-readiness=false",
         *(f"--load-model={part}" for part in parts),
     ]
 

@@ -71,6 +71,7 @@ decides a status.
         ├── ModelsMissing             no exported models
         ├── ModelNotServed            version of a model not served, or no longer
         ├── ModelChanged              served model other than its manifest names
+        ├── ModelInUse                version of a model current or used
         ├── EmbeddedServerNotStarted  server of the embedded stack did not start
         ├── OutputNotWritable         output file of a command cannot be written
         ├── EmbeddedServerStopped     server of the embedded stack stopped
@@ -176,6 +177,7 @@ from service.errors.services import (
     InferenceUnavailable,
     InternalError,
     ModelChanged,
+    ModelInUse,
     ModelNotServed,
     ModelsMissing,
     OutputNotWritable,
@@ -242,6 +244,7 @@ __all__ = [
     "ModelFileMismatch",
     "ModelFileMissing",
     "ModelFileTooLarge",
+    "ModelInUse",
     "ModelNotServed",
     "ModelPullError",
     "ModelUnknown",

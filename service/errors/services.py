@@ -121,6 +121,15 @@ class ModelChanged(ServiceError):
     retryable = False
 
 
+class ModelInUse(ServiceError):
+    """The version of the model is current, or jobs or streams use it."""
+
+    code = "model_in_use"
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+    retryable = False
+
+
 class EmbeddedServerNotStarted(ServiceError):
     """A server of the embedded stack did not start."""
 

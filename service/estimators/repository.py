@@ -7,21 +7,25 @@ model_repository/mini@2.fusion/1/model.pt   one folder for each model of Triton
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import PositiveInt, TypeAdapter
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorManifest
 from service.errors import ModelNotServed, ModelsMissing, ModelUnknown, RequestInvalid
 
 VERSIONS_FILE_NAME: Final = "versions.json"
+MAX_REASON_LENGTH: Final = 300
+"""Letters of the reason why a manifest cannot be used."""
 _VERSIONS: Final = TypeAdapter(dict[str, PositiveInt])
 
 
@@ -50,8 +54,9 @@ class EstimatorRepository:
             manifest = EstimatorManifest.parse(json.loads(file.read_bytes()))
         except FileNotFoundError:
             raise ModelNotServed(f"{estimator} is not exported in {self.folder}") from None
-        except (OSError, ValueError) as error:
-            raise ModelNotServed(f"the manifest of {estimator} cannot be used: {error}") from error
+        except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+            detail = f"the manifest of {estimator} cannot be used: {_describe_error(error)}"
+            raise ModelNotServed(detail) from error
         if manifest.id != estimator:
             raise ModelNotServed(f"the manifest of {estimator} is that of {manifest.id}")
         return manifest
@@ -84,20 +89,34 @@ class EstimatorRepository:
             return _VERSIONS.validate_json(file.read_bytes(), strict=True)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise ModelNotServed(f"{file.name} cannot be used: {error}") from error
+        except (ValueError, OSError) as error:
+            detail = f"{VERSIONS_FILE_NAME} cannot be used: {_describe_error(error)}"
+            raise ModelNotServed(detail) from error
 
     def set_current(self, estimator: EstimatorId) -> None:
-        """Make a version the current one of its name. Raises: ModelNotServed."""
+        """Make a version the current one of its name; under `locked`. Raises: ModelNotServed."""
         self.read_manifest(estimator)
         self._write_versions(self.read_versions() | {estimator.name: estimator.version})
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep others on this machine from changing what is current or loaded; not re-entrant."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def next_version(self, name: str) -> int:
         """Return the version after the newest exported one."""
         return max((each.version for each in self._find_ids() if each.name == name), default=0) + 1
 
     def remove(self, estimator: EstimatorId) -> None:
-        """Delete a version's manifest, then its models; the newest one left becomes current."""
+        """Delete a version's manifest, then its models; the newest one left becomes current.
+
+        Under `locked`.
+        """
         self.manifest_file(estimator).unlink(missing_ok=True)
         for part in self.folder.glob(f"{estimator}.*/"):
             shutil.rmtree(part)
@@ -135,3 +154,16 @@ class EstimatorRepository:
             file.write(json.dumps(versions, indent=2, sort_keys=True) + "\n")
             os.fchmod(file.fileno(), 0o644)
         Path(file.name).replace(self.folder / VERSIONS_FILE_NAME)
+
+
+def _describe_error(error: Exception) -> str:
+    """Say in one line, without paths and values, why a file cannot be used."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False, include_input=False)
+        parts = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+        reason = "; ".join(parts)
+    elif isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+    else:
+        reason = str(error)
+    return " ".join(reason.split())[:MAX_REASON_LENGTH]

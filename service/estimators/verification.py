@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
+from typing import Final
 
 from service.domain.estimator import EstimatorManifest
 from service.errors import ModelChanged
 from service.estimators.repository import EstimatorRepository
+
+CLOCK_TICK_NS: Final = 2_000_000_000
+"""Age of a change from which on another one has another time."""
 
 
 class FileVerifier:
@@ -24,7 +29,7 @@ class FileVerifier:
             if self._hash(file) != expected.file_sha256:
                 raise ModelChanged(
                     f"{file.parent.parent.name}/1/model.pt is not the file that the manifest of "
-                    f"{manifest.id} names; export it again, as a new version"
+                    f"{manifest.id} names; restore it, or export the model again as a new version"
                 )
 
     def _hash(self, file: Path) -> str | None:
@@ -37,5 +42,6 @@ class FileVerifier:
         if known_state != state:
             with file.open("rb") as content:
                 known_hash = hashlib.file_digest(content, "sha256").hexdigest()
-            self._hashes[file] = state, known_hash
+            if time.time_ns() - found.st_ctime_ns > CLOCK_TICK_NS:
+                self._hashes[file] = state, known_hash
         return known_hash

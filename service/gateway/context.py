@@ -12,6 +12,7 @@ from service.auth.authenticator import Authenticator
 from service.domain.caller import Caller
 from service.domain.ports import BlobStore
 from service.gateway.lifecycle import ShutdownState, SubscriberLimiter, drive_shutdown
+from service.gateway.model_listing import ModelListing
 from service.gateway.storage_quota import PendingUploads
 from service.jobs.queue.job_queue import JobQueue
 from service.pipeline.estimators import EstimatorCatalog
@@ -47,6 +48,7 @@ class GatewayContext:
     estimators: EstimatorCatalog
     metrics: Metrics
     audit_log: AuditLog = field(default_factory=AuditLog)
+    model_listing: ModelListing = field(default_factory=ModelListing)
     pending_uploads: PendingUploads = field(default_factory=PendingUploads)
     subscriber_limiter: SubscriberLimiter = field(default_factory=SubscriberLimiter)
     shutdown: ShutdownState = field(default_factory=ShutdownState)

@@ -22,8 +22,9 @@ DEPENDENCY_ERRORS: Final[Mapping[str, type[ServiceError]]] = {
     "redis": QueueUnavailable,
     "store": StoreUnavailable,
 }
-"""Each dependency, and the error that stands for its absence."""
+"""Each dependency, and the error that stands for its absence; `triton` with the default model."""
 
+READY: Final = "ready"
 DependencyStatus = Literal["ready", "away"]
 
 
@@ -38,6 +39,26 @@ async def probe_dependencies(
     }
     found = await asyncio.gather(*(_probe_one(probes[name]) for name in names))
     return dict(zip(names, found, strict=True))
+
+
+async def probe_models(gateway: GatewayContext) -> dict[str, str]:
+    """Check the current version of every served model.
+
+    Returns: READY or the code of its error, by its id, or by its name if it has no version.
+    """
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            found = await gateway.estimators.check_served()
+    except TimeoutError:
+        return dict.fromkeys(gateway.estimators.served_names, InferenceUnavailable.code)
+    return {model: READY if error is None else error.code for model, error in found.items()}
+
+
+def describe_unready(models: Mapping[str, str]) -> list[str]:
+    """Name the models whose own fault it is that they are not ready, in one clause or none."""
+    own = {READY, InferenceUnavailable.code}
+    named = [f"{model} ({code})" for model, code in models.items() if code not in own]
+    return [f"models not ready: {', '.join(named)}"] if named else []
 
 
 async def _probe_one(probe: Callable[[], Awaitable[bool]]) -> DependencyStatus:

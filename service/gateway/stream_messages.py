@@ -12,6 +12,7 @@ from typing import Final
 from circumplex.v1 import annotation_pb2 as wire
 
 from service.domain.clip import Estimate, FaceBox
+from service.domain.estimator import EstimatorChoice, describe_model
 from service.domain.options import FaceSelection
 from service.domain.stream import (
     AudioFormat,
@@ -61,7 +62,7 @@ _OVERLOAD_POLICIES: Final = {
     wire.OVERLOAD_POLICY_DROP_OLDEST: OverloadPolicy.DROP_OLDEST,
     wire.OVERLOAD_POLICY_FAIL: OverloadPolicy.FAIL,
 }
-_STD_MEANINGS: Final = {
+STD_MEANINGS: Final = {
     StdMeaning.CALIBRATED: wire.STD_MEANING_CALIBRATED,
     StdMeaning.DISAGREEMENT: wire.STD_MEANING_DISAGREEMENT,
     StdMeaning.PUBLISHED_ERROR: wire.STD_MEANING_PUBLISHED_ERROR,
@@ -110,7 +111,19 @@ def _parse_config(config: wire.StreamConfig) -> StreamSessionConfig:
         overload_policy=_OVERLOAD_POLICIES[config.overload_policy],
         final_results_only=config.final_results_only,
         resume_token=config.resume_token,
+        model=parse_model("config.model", config.model),
     )
+
+
+def parse_model(field: str, text: str) -> str | None:
+    """Return a client's choice of a model; None: it makes none. Raises: RequestInvalid."""
+    if not text:
+        return None
+    try:
+        EstimatorChoice.parse(text)
+    except ValueError as error:
+        raise RequestInvalid(str(error), field=field) from error
+    return text
 
 
 def _parse_media(config: wire.StreamConfig) -> StreamMedia:
@@ -173,7 +186,12 @@ def _(event: StreamOpened) -> wire.StreamingAnnotateResponse:
         send_from=_position_to_proto(event.send_from),
         next_final_index=event.next_final_index,
         weights_sha256=event.manifest.weights_sha256,
-        std_meaning=_STD_MEANINGS[event.manifest.uncertainty.meaning],
+        std_meaning=STD_MEANINGS[event.manifest.uncertainty.meaning],
+        model=str(event.manifest.id),
+        domain=event.manifest.domain,
+        flags=sorted(event.manifest.flags),
+        classes=event.manifest.classes,
+        model_summary=describe_model(event.manifest),
     )
     return wire.StreamingAnnotateResponse(config_ack=accepted)
 
@@ -222,6 +240,7 @@ def _(event: StreamCompleted) -> wire.StreamingAnnotateResponse:
         dropped_tracks=event.dropped_tracks,
         flags=event.flags,
         latency=None if event.latency is None else _latency_to_proto(event.latency),
+        modalities_used=event.modalities_used,
     )
     return wire.StreamingAnnotateResponse(summary=summary)
 
@@ -248,6 +267,7 @@ def _track_to_proto(result: TrackEstimate) -> wire.TrackResult:
         box=None if result.box is None else _box_to_proto(result.box),
         missing_reason=_missing_reason(is_missing=result.box is None),
         estimate=None if result.estimate is None else _estimate_to_proto(result.estimate),
+        class_probabilities=result.class_probabilities,
     )
 
 

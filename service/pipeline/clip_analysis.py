@@ -75,7 +75,10 @@ class _ClipAnalysis:
         self._metrics = metrics
         self._chunks_in_flight = estimator.parameters.chunks_in_flight
         self._estimator = Estimator(
-            inference=estimator.inference, parameters=estimator.parameters, metrics=metrics
+            inference=estimator.inference,
+            parameters=estimator.parameters,
+            metrics=metrics,
+            model=estimator.id,
         )
         self._expected_frames: int | None = None
         self._done_frames = 0

@@ -16,7 +16,7 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import Frame, TimelinePoint, TrackDropped
-from service.domain.estimator import EstimatorManifest
+from service.domain.estimator import EstimatorId, EstimatorManifest
 from service.domain.model_signatures import TARGETS
 from service.domain.ports import Inference
 from service.domain.track_manager import FusionRequests, TrackManager
@@ -37,6 +37,7 @@ class EstimationParameters:
     hop_frames: int = 200
     smoothing_seconds: float = 0.2
     uncertainty: UncertaintyModel = UNCALIBRATED
+    class_count: int = 0
     chunks_in_flight: int = 3
 
     @staticmethod
@@ -50,6 +51,7 @@ class EstimationParameters:
             hop_frames=settings.hop_frames,
             smoothing_seconds=find_smoothing_seconds(manifest, settings),
             uncertainty=uncertainty.ignore_scores() if ignores_scores else uncertainty,
+            class_count=len(manifest.classes),
             chunks_in_flight=settings.chunks_in_flight,
         )
 
@@ -58,15 +60,22 @@ class Estimator:
     """Estimates one clip or stream; methods raise InferenceUnavailable or InferenceFailed."""
 
     def __init__(
-        self, *, inference: Inference, parameters: EstimationParameters, metrics: Metrics
+        self,
+        *,
+        inference: Inference,
+        parameters: EstimationParameters,
+        metrics: Metrics,
+        model: EstimatorId,
     ) -> None:
         self._inference = inference
         self._metrics = metrics
+        self._model = str(model)
         self.tracks = TrackManager(
             window_frames=parameters.window_frames,
             hop_frames=parameters.hop_frames,
             smoothing_seconds=parameters.smoothing_seconds,
             uncertainty=parameters.uncertainty,
+            class_count=parameters.class_count,
         )
 
     async def embed_faces(self, crops: UInt8Array, *, batch_size: int) -> Float32Array:
@@ -99,8 +108,8 @@ class Estimator:
         async for event in self._run_fusion(self.tracks.add(frames, faces, voice)):
             yield event
         found = sum(bool(frame.faces) for frame in frames)
-        self._metrics.frames_total.labels(face="found").inc(found)
-        self._metrics.frames_total.labels(face="missing").inc(len(frames) - found)
+        for face, count in (("found", found), ("missing", len(frames) - found)):
+            self._metrics.frames_total.labels(face=face, model=self._model).inc(count)
 
     async def close(self) -> AsyncGenerator[TimelinePoint | TrackDropped]:
         """Yield the remaining points, after the last frame."""

@@ -1,15 +1,16 @@
 """Result builder: collects the events of an analysis into the columns of a result.
 
-Columns are compact arrays while a clip is analysed (8 bytes a frame, and 49 for each track that is
-active in it), so a million frames fit. NaN stands for "unknown" in memory; the formats write null
-or an empty cell instead.
+Columns are compact arrays while a clip is analysed (8 bytes a frame; 49 for each track that is
+active in it, and 4 for each class of the estimator), so a million frames fit. NaN stands for
+"unknown" in memory; the formats write null or an empty cell instead.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from service.domain.clip import (
     TimelinePoint,
     TrackDropped,
 )
-from service.domain.estimator import EstimatorManifest
+from service.domain.estimator import EstimatorManifest, Modality
 from service.domain.media import Anomalies, Flag, MediaInfo
 from service.domain.options import FaceSelection
 from service.domain.uncertainty import StdMeaning
@@ -69,7 +70,9 @@ class ResultBuilder:
             case FramesDecoded():
                 self._time.extend(event.times_seconds)
             case TimelinePoint():
-                self._tracks.setdefault(event.track, _TrackColumns()).add(event)
+                if event.track not in self._tracks:
+                    self._tracks[event.track] = _TrackColumns(self._manifest.classes)
+                self._tracks[event.track].add(event)
             case TrackDropped():
                 self._tracks.pop(event.track, None)
             case AnalysisClosed():
@@ -86,15 +89,18 @@ class ResultBuilder:
                 f"{self._closed.frames} frames were decoded and {len(self._time)} have a time"
             )
         time, primary = np.array(self._time, dtype=np.float64), self._closed.primary
-        frames = self._tracks.get(primary or 0, _TrackColumns()).expand_to_frames(time)
+        empty = _TrackColumns(self._manifest.classes)
+        frames = self._tracks.get(primary or 0, empty).expand_to_frames(time)
         if primary is not None and not frames.observed.any():
             raise InternalError("the primary track has no point of its own")
+        flags = {*self._closed.flags, *self._manifest.flags}
         return AnalysisResult(
             media=self._media,
             anomalies=self._closed.anomalies,
             manifest=self._manifest,
             provenance=self._provenance,
-            flags=tuple(sorted({*self._closed.flags, *self._manifest.flags})),
+            modalities_used=self._manifest.find_used_modalities(flags, self._closed.anomalies),
+            flags=tuple(sorted(flags)),
             faces=self._faces,
             frames=frames,
             track=primary,
@@ -123,11 +129,12 @@ class ResultBuilder:
 class _TrackColumns:
     """Columns of one track, in frame order."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str]) -> None:
         self._index = array("i")
         self._observed = bytearray()
         self._estimates = {name: array("f") for name in ESTIMATE_COLUMNS}
         self._box = {name: array("f") for name in BOX_COLUMNS}
+        self._classes = {name: array("f") for name in classes}
 
     def add(self, point: TimelinePoint) -> None:
         """Append the next point."""
@@ -138,6 +145,9 @@ class _TrackColumns:
             column.append(np.nan if box is None else getattr(box, name))
         for name, column in self._estimates.items():
             column.append(np.nan if estimate is None else getattr(estimate, name))
+        probabilities = point.class_probabilities or repeat(np.nan)
+        for column, probability in zip(self._classes.values(), probabilities, strict=False):
+            column.append(probability)
 
     def expand_to_frames(self, time: Float64Array) -> FrameColumns:
         """Columns with a row for every frame of the clip, NaN where there is no point."""
@@ -156,6 +166,7 @@ class _TrackColumns:
             observed=observed,
             estimates={name: spread(column) for name, column in self._estimates.items()},
             box={name: spread(column) for name, column in self._box.items()},
+            classes={name: spread(column) for name, column in self._classes.items()},
         )
 
     def trim_to_observed(self, time: Float64Array) -> FrameColumns:
@@ -170,6 +181,7 @@ class _TrackColumns:
             observed=observed,
             estimates={k: np.array(v, dtype=np.float32) for k, v in self._estimates.items()},
             box={name: np.array(column, dtype=np.float32) for name, column in self._box.items()},
+            classes={k: np.array(v, dtype=np.float32) for k, v in self._classes.items()},
         ).cut(rows)
 
 
@@ -181,6 +193,7 @@ class FrameColumns:
     observed: (T,) whether the track's face was found in the frame.
     estimates: by ESTIMATE_COLUMNS, (T,) float32 in [-1, 1], NaN where unknown.
     box: by BOX_COLUMNS, (T,) float32, pixels of the displayed frame and score, NaN without one.
+    classes: by the estimator's classes, (T,) float32 in [0, 1], NaN where the face was not found.
     """
 
     index: Int64Array
@@ -188,6 +201,7 @@ class FrameColumns:
     observed: BoolArray
     estimates: Mapping[str, Float32Array]
     box: Mapping[str, Float32Array]
+    classes: Mapping[str, Float32Array] = field(default_factory=dict[str, Float32Array])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -200,6 +214,7 @@ class FrameColumns:
             observed=self.observed[rows],
             estimates={name: column[rows] for name, column in self.estimates.items()},
             box={name: column[rows] for name, column in self.box.items()},
+            classes={name: column[rows] for name, column in self.classes.items()},
         )
 
 
@@ -228,12 +243,14 @@ class AnalysisResult:
 
     frames: every decoded frame, with the primary track's values.
     track: id of the primary track, None where no face was found. tracks: in the order of their ids.
+    modalities_used: those of the estimator that the clip has.
     """
 
     media: MediaInfo
     anomalies: Anomalies
     manifest: EstimatorManifest
     provenance: Mapping[str, Any]
+    modalities_used: tuple[Modality, ...]
     flags: tuple[Flag, ...]
     faces: FaceSelection
     frames: FrameColumns
@@ -244,6 +261,24 @@ class AnalysisResult:
     def std_meaning(self) -> StdMeaning:
         """Meaning of the standard deviations."""
         return self.manifest.uncertainty.meaning
+
+    def describe_model(self) -> dict[str, Any]:
+        """Return the estimator in plain values, as the formats name it."""
+        manifest = self.manifest
+        return {
+            "id": str(manifest.id),
+            "name": manifest.name,
+            "version": manifest.version,
+            "title": manifest.title,
+            "domain": manifest.domain,
+            "modalities": list(manifest.modalities),
+            "modalities_used": list(self.modalities_used),
+            "std_meaning": self.std_meaning,
+            "classes": list(manifest.classes),
+            "licences": asdict(manifest.licences),
+            "figures": [asdict(figure) for figure in manifest.figures],
+            "caveats": list(manifest.caveats),
+        }
 
 
 def compute_relative_boxes(

@@ -2,13 +2,15 @@
 
 Numbers are the shortest decimals that read back the same, so that formats agree. JSON is
 columnar. CSV has a row for each frame and track: first every decoded frame with the primary
-track's estimates, then, where all faces are requested, the rows of each other track.
+track's estimates, then, where all faces are requested, the rows of each other track. Each row
+names the model and its domain, so that tables of several results can be joined; the classes of a
+model that has some are the last columns.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -38,7 +40,10 @@ CSV_HEADER: Final = (
     "missing",
     *(f"face_{name}" for name in FACE_COLUMNS),
     "track",
+    "model",
+    "domain",
 )
+"""Columns of every CSV; those of a model with classes follow."""
 SLICE_ROWS: Final = 4096
 """Rows that are formatted at a time."""
 
@@ -56,6 +61,7 @@ def write_json(result: AnalysisResult) -> Iterator[bytes]:
     """Write one JSON object: media, tracks, and `frames` as columns; null where unknown."""
     head: dict[str, Any] = {
         "schema": SCHEMA,
+        "model": result.describe_model(),
         "media": asdict(result.media) | {"anomalies": asdict(result.anomalies)},
         "provenance": dict(result.provenance),
         "flags": list(result.flags),
@@ -119,6 +125,12 @@ def _write_json_frames(frames: FrameColumns, media: MediaInfo) -> Iterator[bytes
         yield b"," if position else b""
         yield from _write_json_column(name, relative_boxes[name], _format_nullable)
     yield b"}"
+    if frames.classes:
+        yield b',"classes":{'
+        for position, (name, values) in enumerate(frames.classes.items()):
+            yield b"," if position else b""
+            yield from _write_json_column(name, values, _format_nullable)
+        yield b"}"
 
 
 def _write_json_column(
@@ -144,7 +156,9 @@ def _format_missing_reasons(observed: BoolArray) -> list[str]:
 
 def write_csv(result: AnalysisResult) -> Iterator[bytes]:
     """Write RFC 4180 without quotes (no cell needs any), with LF line ends."""
-    yield (",".join(CSV_HEADER) + "\n").encode()
+    classes = (f"class_{name}" for name in result.frames.classes)
+    yield (",".join((*CSV_HEADER, *classes)) + "\n").encode()
+    model = (str(result.manifest.id), result.manifest.domain or "")
     tables = [(result.track, result.frames)]
     tables += [
         (track.id, track.frames)
@@ -154,10 +168,11 @@ def write_csv(result: AnalysisResult) -> Iterator[bytes]:
     for track, frames in tables:
         for start in range(0, len(frames), SLICE_ROWS):
             part = frames.cut(slice(start, start + SLICE_ROWS))
-            yield _write_csv_rows(part, track, result.media).encode()
+            constants = ("" if track is None else str(track), *model)
+            yield _write_csv_rows(part, constants, result.media).encode()
 
 
-def _write_csv_rows(frames: FrameColumns, track: int | None, media: MediaInfo) -> str:
+def _write_csv_rows(frames: FrameColumns, constants: Sequence[str], media: MediaInfo) -> str:
     relative_boxes = compute_relative_boxes(frames.box, media)
     columns = [
         _format_integers(frames.index),
@@ -170,7 +185,8 @@ def _write_csv_rows(frames: FrameColumns, track: int | None, media: MediaInfo) -
         ],
         *(_format_floats(frames.box[name], unknown="") for name in BOX_COLUMNS),
         *(_format_floats(relative_boxes[name], unknown="") for name in RELATIVE_BOX_COLUMNS),
-        ["" if track is None else str(track)] * len(frames),
+        *([cell] * len(frames) for cell in constants),
+        *(_format_floats(values, unknown="") for values in frames.classes.values()),
     ]
     return "".join(",".join(cells) + "\n" for cells in zip(*columns, strict=True))
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from service.domain.array_types import BoolArray, Float64Array
+from service.results.plot_footer import write_footer
 
 PLOT_SUFFIXES: Final = (".png", ".svg", ".pdf")
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -28,8 +29,10 @@ _TRUTH_LINE: Final[Mapping[str, Any]] = {
     "label": "truth",
 }
 _MAX_POINTS: Final = 4_000
-_UNTRAINED: Final = "untrained weights: the numbers mean nothing yet"
-_DRAWN: Final = "weights learnt from drawings: real faces mean nothing to them"
+_FIGURE_INCHES: Final = (12.0, 5.9)
+_TOP_INCHES: Final = 0.756
+_BOTTOM_INCHES: Final = 1.2
+"""Margins above the axes, for the title, and below them, for the footer."""
 _QUADRANTS: Final = (
     (0.52, 0.52, "excited"),
     (-0.52, 0.52, "tense"),
@@ -45,9 +48,11 @@ GroundTruth = Mapping[str, Sequence[float]]
 class _PlotData:
     """Columns that are drawn, (T,) each, NaN where unknown.
 
+    frames: of the result, of which some may be left out here.
     curves: by column name. truth: by the names of _COLOURS, empty where unknown.
     """
 
+    frames: int
     time: Float64Array
     curves: Mapping[str, Float64Array]
     observed: BoolArray
@@ -83,7 +88,8 @@ def plot_result(
     circle = figure.add_subplot(grid[:, 1])
     _draw_circumplex(circle)
     _draw_path(figure, circle, data)
-    _write_captions(figure, result, data)
+    _write_title(figure, data)
+    write_footer(figure, result)
     figure.savefig(target, format=image_format)
 
 
@@ -94,9 +100,15 @@ def _make_figure() -> Any:
         agg = importlib.import_module("matplotlib.backends.backend_agg")
     except ImportError as error:
         raise PlottingNotInstalled(PlottingNotInstalled.__doc__) from error
-    figure = figures.Figure(figsize=(12, 5.4), dpi=120, facecolor="white")
+    figure = figures.Figure(figsize=_FIGURE_INCHES, dpi=120, facecolor="white")
     agg.FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.06, right=0.975, top=0.86, bottom=0.13)
+    height_inches = _FIGURE_INCHES[1]
+    figure.subplots_adjust(
+        left=0.06,
+        right=0.975,
+        top=1 - _TOP_INCHES / height_inches,
+        bottom=_BOTTOM_INCHES / height_inches,
+    )
     return figure
 
 
@@ -126,26 +138,17 @@ def _draw_curve(axes: Any, data: _PlotData, name: str) -> None:
                   ha="center", va="center", color=_MUTED_COLOUR)  # fmt: skip
 
 
-def _write_captions(figure: Any, result: Mapping[str, Any], data: _PlotData) -> None:
-    """Write title, caption, legend, flags, and a warning for untrained weights."""
-    caption = f"{len(result['frames']['time'])} frames"
+def _write_title(figure: Any, data: _PlotData) -> None:
+    """Write the title, and how many frames there are."""
+    height_inches = figure.get_figheight()
+    caption = f"{data.frames} frames"
     observed_share = float(data.observed.mean()) if len(data.observed) else 0.0
     caption += f", a face in {observed_share:.0%} of them"
     figure.text(
-        0.06, 0.935, "Valence and arousal", fontsize=16, fontweight="bold", color=_TEXT_COLOUR
-    )
-    figure.text(0.06, 0.885, caption, fontsize=10, color=_MUTED_COLOUR)
-    figure.text(0.06, 0.025, "line: smoothed · thin: raw · band: spread of the folds · "
-                "grey: face not found", fontsize=9, color=_MUTED_COLOUR)  # fmt: skip
-    provenance = result.get("provenance", {})
-    warning = _UNTRAINED if provenance.get("training") == "untrained" else None
-    warning = _DRAWN if provenance.get("domain") == "drawn" else warning
-    if warning is not None:
-        figure.text(0.975, 0.935, warning, ha="right", fontsize=11, fontweight="bold",
-                    color="#b3261e")  # fmt: skip
-    if result.get("flags"):
-        figure.text(0.975, 0.025, "flags: " + ", ".join(result["flags"]), ha="right",
-                    fontsize=9, color="#b3261e")  # fmt: skip
+        0.06, 1 - 0.35 / height_inches, "Valence and arousal", fontsize=16, fontweight="bold",
+        color=_TEXT_COLOUR,
+    )  # fmt: skip
+    figure.text(0.06, 1 - 0.62 / height_inches, caption, fontsize=10, color=_MUTED_COLOUR)
 
 
 def _draw_circumplex(axes: Any) -> None:
@@ -207,6 +210,7 @@ def _read_plot_data(result: Mapping[str, Any], truth: GroundTruth | None = None)
     step = max(1, len(frames["time"]) // _MAX_POINTS)
     names = [name + ending for name in _COLOURS for ending in ("", "_std", "_smoothed")]
     return _PlotData(
+        frames=len(frames["time"]),
         time=np.array(frames["time"][::step], dtype=np.float64),
         curves={name: np.array(frames[name][::step], dtype=np.float64) for name in names},
         observed=np.array(frames["observed"][::step], dtype=np.bool_),

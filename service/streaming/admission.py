@@ -10,10 +10,12 @@ from typing import Final
 
 import numpy as np
 
+from service.domain.estimator import EstimatorId
 from service.errors import QuotaExceeded, TooManyStreams
 from service.settings import Settings
 from service.streaming.events import LatencySummary, StreamResult
-from service.telemetry.metrics import STREAM_QUANTILES, Metrics
+from service.telemetry.metric_labels import STREAM_QUANTILES
+from service.telemetry.metrics import Metrics
 
 LATENCY_WINDOW_SECONDS: Final = 5.0
 """Time for which a result counts as recent."""
@@ -39,22 +41,24 @@ class AdmissionControl:
         self._budget_seconds = settings.stream_admission_latency_seconds
         self._metrics = metrics
         self._streams: Counter[str] = Counter()
+        self._streams_by_model: Counter[str] = Counter()
         self._recent_lateness: deque[tuple[float, float]] = deque()
 
     @contextmanager
-    def admit(self, client_id: str) -> Generator[None]:
+    def admit(self, client_id: str, model: EstimatorId) -> Generator[None]:
         """Count one stream of a client while the context lasts.
 
+        Args: model: that annotates it, for the metrics.
         Raises: TooManyStreams: the limit is reached, or present streams are served too late.
             QuotaExceeded: the client has as many streams as it may have.
         """
         self._check_count(client_id)
         self._check_lateness(client_id)
-        self._adjust_stream_count(client_id, +1)
+        self._adjust_stream_count(client_id, str(model), +1)
         try:
             yield
         finally:
-            self._adjust_stream_count(client_id, -1)
+            self._adjust_stream_count(client_id, str(model), -1)
             self._recent_lateness.clear()  # this stream may have caused it
 
     def _check_count(self, client_id: str) -> None:
@@ -89,10 +93,13 @@ class AdmissionControl:
         self._recent_lateness.append((time.monotonic(), seconds))
         self._drop_expired()
 
-    def _adjust_stream_count(self, client_id: str, change: int) -> None:
+    def _adjust_stream_count(self, client_id: str, model: str, change: int) -> None:
         self._streams[client_id] += change
         self._streams += Counter()  # drops clients without streams
-        self._metrics.streams.set(self._streams.total())
+        self._streams_by_model[model] += change
+        self._metrics.use_model(model)
+        self._metrics.streams.labels(model).set(self._streams_by_model[model])
+        self._streams_by_model += Counter()
 
     def _p95_lateness_seconds(self) -> float:
         """Return the 95th percentile of recent lateness; 0 for fewer than MIN_RESULTS results."""
@@ -110,8 +117,9 @@ class AdmissionControl:
 class LatencyTracker:
     """Latencies of one stream, from a frame's last byte received to its result sent."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, model: EstimatorId) -> None:
         self._metrics = metrics
+        self._model = str(model)
         self._provisional: deque[float] = deque(maxlen=MAX_LATENCY_SAMPLES)
         self._media_start_at: float | None = None
 
@@ -126,7 +134,7 @@ class LatencyTracker:
         now = time.monotonic()
         seconds = now - arrived_at
         kind = "final" if result.is_final else "provisional"
-        self._metrics.stream_frame_latency_seconds.labels(kind=kind).observe(seconds)
+        self._metrics.stream_frame_latency_seconds.labels(kind, self._model).observe(seconds)
         if result.is_final:
             return None
         self._provisional.append(seconds)

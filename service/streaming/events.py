@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from service.domain.class_probabilities import ClassProbabilities
 from service.domain.clip import Estimate, FaceBox
-from service.domain.estimator import EstimatorManifest
+from service.domain.estimator import EstimatorManifest, Modality
 from service.domain.media import Flag
 
 
@@ -67,6 +68,7 @@ class TrackEstimate:
     track: int
     box: FaceBox | None
     estimate: Estimate | None
+    class_probabilities: ClassProbabilities = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,11 @@ class LatencySummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCompleted:
-    """Last event of a stream. dropped_tracks: tracks that were too short; ignore their results."""
+    """Last event of a stream.
+
+    dropped_tracks: tracks that were too short; ignore their results. modalities_used: those of the
+    estimator that the stream has.
+    """
 
     frames: int
     frames_dropped: int = 0
@@ -127,6 +133,7 @@ class StreamCompleted:
     dropped_tracks: tuple[int, ...] = ()
     flags: tuple[Flag, ...] = ()
     latency: LatencySummary | None = None
+    modalities_used: tuple[Modality, ...] = ()
 
 
 StoredEvent = StreamResult | DroppedFrames

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 from service.domain.clip import ClipClosed, Frame
-from service.domain.media import Flag
+from service.domain.media import Anomalies, Flag
 from service.domain.ports import StreamExtraction
 from service.domain.stream import (
     AudioExtracted,
@@ -76,9 +76,10 @@ class Session:
         metrics: Metrics,
     ) -> None:
         self.resume_point = resume_point
+        self.estimator = estimator
         self.response_queue = ResponseQueue(settings.stream_unread_results)
         self._settings = settings
-        self._weight_flags = estimator.flags
+        self._manifest = estimator.manifest
         self._metrics = metrics
         self._extraction = extraction
         self._credits = FrameCredits(FRAMES_IN_FLIGHT)
@@ -100,8 +101,7 @@ class Session:
         )
         self._stages = StagePipeline(
             config,
-            inference=estimator.inference,
-            parameters=estimator.parameters,
+            estimator=estimator,
             settings=settings,
             metrics=metrics,
             frame_credits=self._credits,
@@ -171,10 +171,15 @@ class Session:
         """End the session: another one has resumed the stream."""
         self._stop(StreamSuperseded())
 
+    def abort(self, error: CircumplexError) -> None:
+        """End the session with an error; what was queued before it is sent."""
+        self._stop(error)
+
     def build_summary(self) -> StreamCompleted:
         """Return the summary, without latencies; complete once all results are final."""
         tracks = self._final_stage.estimation.tracks
-        flags = {*self._weight_flags, *(self._clip_closed.flags if self._clip_closed else ())}
+        flags = {*self._manifest.flags, *(self._clip_closed.flags if self._clip_closed else ())}
+        anomalies = self._clip_closed.anomalies if self._clip_closed else Anomalies()
         if tracks.primary_track is None:
             flags.add(Flag.NO_FACE)
         if tracks.is_crowded:
@@ -185,6 +190,7 @@ class Session:
             primary_track=tracks.primary_track,
             dropped_tracks=tuple(self._final_stage.dropped_tracks),
             flags=tuple(sorted(flags)),
+            modalities_used=self._manifest.find_used_modalities(flags, anomalies),
         )
 
     def _stop(self, reason: CircumplexError) -> None:

@@ -17,8 +17,17 @@ from typing import Final
 from service.domain.caller import Caller
 from service.domain.estimator import EstimatorId
 from service.domain.ports import StreamExtraction, StreamExtractor
-from service.errors import GatewayDraining, ResumeTokenInvalid, StreamIdle, StreamOutOfOrder
+from service.errors import (
+    GatewayDraining,
+    InferenceUnavailable,
+    ModelChanged,
+    ModelNotServed,
+    ResumeTokenInvalid,
+    StreamIdle,
+    StreamOutOfOrder,
+)
 from service.pipeline.estimators import EstimatorCatalog, ServedEstimator
+from service.pipeline.verification import VERIFIED_SECONDS
 from service.settings import Settings
 from service.streaming.admission import AdmissionControl, LatencyTracker
 from service.streaming.batching import BatchedInference
@@ -101,6 +110,21 @@ class StreamManager:
         for session in self._sessions:
             session.drain()
 
+    async def check_models(self) -> None:
+        """Verify the models of the streams under way; those whose model has changed are ended.
+
+        Results that were sent before are by another model for `VERIFIED_SECONDS` at most.
+        """
+        for session in list(self._sessions):
+            try:
+                await self._estimators.confirm(
+                    session.estimator, max_age_seconds=VERIFIED_SECONDS / 2
+                )
+            except InferenceUnavailable:
+                return
+            except (ModelChanged, ModelNotServed) as error:
+                session.abort(error)
+
     async def _run_session(
         self,
         resume_point: ResumePoint,
@@ -111,11 +135,12 @@ class StreamManager:
     ) -> AsyncGenerator[StreamEvent]:
         with (
             self._claim_registered(resume_point.claim),
-            self._admission.admit(client_id),
+            self._admission.admit(client_id, estimator.id),
             self._share_batches(estimator) as batched,
         ):
             if resume_point.checkpoint is None:
                 await self._checkpoint_store.register(resume_point.claim)
+            latency = LatencyTracker(self._metrics, estimator.id)
             async with self._open_session(resume_point, config, batched, requests) as session:
                 log.info(
                     "stream of %s by %s: %s from frame %d",
@@ -127,13 +152,14 @@ class StreamManager:
                 yield self._make_opened(resume_point, estimator)
                 for event in resume_point.undelivered:
                     yield event
-                async with aclosing(self._take_events(session)) as events:
+                async with aclosing(self._take_events(session, latency)) as events:
                     async for event in events:
                         yield event
 
-    async def _take_events(self, session: Session) -> AsyncGenerator[StreamEvent]:
+    async def _take_events(
+        self, session: Session, latency: LatencyTracker
+    ) -> AsyncGenerator[StreamEvent]:
         """Yield the events of a session; an event counts as sent when the next one is requested."""
-        latency = LatencyTracker(self._metrics)
         try:
             while (queued := await session.response_queue.take()) is not None:
                 yield queued.event

@@ -1,74 +1,34 @@
 """Catalogue of the Prometheus metrics: every metric with its unit and its closed set of labels.
 
-All series exist from the start, so that rates of events that have not occurred yet are 0.
+All series exist from the start, those of a model from its first use in the process, so that rates
+of events that have not occurred yet are 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from math import nan
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.domain.clip import EXTRACTION_STAGES
+from service.domain.model_signatures import SERVED_MODELS
 from service.errors import ClipError
-
-REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds, for durations of requests."""
-CONNECTION_END_REASONS: Final = (
-    *("request_too_slow", "head_too_large", "request_malformed"),
-    *("connections_exhausted", "evicted", "answer_stalled", "client_timeout"),
-)
-"""Reasons why the gateway ends a connection: an error code, `evicted` or `client_timeout`."""
-JOB_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0, 900.0, 1800.0, 3600.0)
-"""Seconds, for durations of background work."""
-SPEED_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Seconds of clip per second of work."""
-
-STREAM_BUCKETS: Final = (
-    *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0),
-    *(2.5, 5.0, 10.0, 20.0, 40.0),
-)
-"""Seconds: the lower buckets for provisional results, the upper ones for final results."""
-STREAM_QUANTILES: Final = ("0.5", "0.95", "0.99")
-RESULT_KINDS: Final = ("provisional", "final")
-DROP_REASONS: Final = ("overload", "unreadable")
-
-STAGES: Final = (
-    "upload",
-    *EXTRACTION_STAGES,
-    "embed_faces",
-    "embed_voice",
-    "fuse",
-    "publish",
-)
-JOB_OUTCOMES: Final = (
-    "succeeded",
-    "failed",
-    "retried",
-    "released",
-    "superseded",
-    "cancelled",
-)
-"""Outcomes of an attempt at a job; the first two end the job."""
-INITIAL_ROUTES: Final = (
-    ("POST", "/v1/jobs", "202"),
-    ("GET", "/v1/jobs/{job_id}", "200"),
-    ("GET", "/v1/jobs/{job_id}/result", "200"),
-    ("GET", "/health/live", "200"),
-    ("GET", "/health/ready", "200"),
-    ("GET", "/metrics", "200"),
-)
-GRPC_METHODS: Final = (
-    "circumplex.v1.AnnotationService/StreamingAnnotate",
-    *(
-        f"circumplex.v1.JobService/{name}"
-        for name in (
-            *("SubmitJob", "GetJob", "ListJobs", "WatchJob"),
-            *("CancelJob", "RetryJob", "DeleteJob", "GetResult"),
-        )
-    ),
+from service.telemetry.metric_labels import (
+    CONNECTION_END_REASONS,
+    DROP_REASONS,
+    FACE_STATES,
+    GRPC_METHODS,
+    INITIAL_ROUTES,
+    JOB_BUCKETS,
+    JOB_OUTCOMES,
+    MAX_MODELS,
+    REQUEST_BUCKETS,
+    RESULT_KINDS,
+    SPEED_BUCKETS,
+    STAGES,
+    STREAM_BUCKETS,
+    STREAM_QUANTILES,
 )
 
 
@@ -77,8 +37,11 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._models: dict[str, None] = {}
+        """NAME@VERSION of the models with series, the latest used last."""
         self._add_requests(registry)
         self._add_stages(registry)
+        self._add_models(registry)
         self._add_jobs(registry)
         self._add_streams(registry)
         self._add_clips(registry)
@@ -130,12 +93,33 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
-
         self.shared_memory_full_total = Counter(
             "circumplex_shared_memory_full_total",
             "Times when shared memory for crops was full, so that they were sent over gRPC.",
             registry=registry,
         )
+
+    def _add_models(self, registry: CollectorRegistry) -> None:
+        self.model_info = Gauge(
+            "circumplex_model_info",
+            "1 for each served model's current version, with what it has learnt from.",
+            ("model", "domain", "default"),
+            registry=registry,
+        )
+        self.model_ready = Gauge(
+            "circumplex_model_ready",
+            "1 if a served model's current version is loaded, warm and what its manifest names.",
+            ("model",),
+            registry=registry,
+        )
+        self.model_changed_total = Counter(
+            "circumplex_model_changed_total",
+            "Times that a served model was found to be another than its manifest names.",
+            ("model",),
+            registry=registry,
+        )
+        self._model_ready: dict[str, bool] = {}
+        self._model_info: set[tuple[str, str, str]] = set()
 
     def _add_jobs(self, registry: CollectorRegistry) -> None:
         self.job_queue_wait_seconds = Histogram(
@@ -147,7 +131,7 @@ class Metrics:
         self.job_duration_seconds = Histogram(
             "circumplex_job_duration_seconds",
             "Duration of one attempt at a job, by outcome.",
-            ("outcome",),
+            ("outcome", "model"),
             buckets=JOB_BUCKETS,
             registry=registry,
         )
@@ -167,11 +151,11 @@ class Metrics:
         self.clear_backlog()
 
     def _add_streams(self, registry: CollectorRegistry) -> None:
-        self.streams = Gauge("circumplex_streams", "Open streams.", registry=registry)
+        self.streams = Gauge("circumplex_streams", "Open streams.", ("model",), registry=registry)
         self.stream_frame_latency_seconds = Histogram(
             "circumplex_stream_frame_latency_seconds",
             "Time from receiving the last byte of a frame to sending its result.",
-            ("kind",),
+            ("kind", "model"),
             buckets=STREAM_BUCKETS,
             registry=registry,
         )
@@ -191,7 +175,10 @@ class Metrics:
 
     def _add_clips(self, registry: CollectorRegistry) -> None:
         self.frames_total = Counter(
-            "circumplex_frames_total", "Analysed frames of clips.", ("face",), registry=registry
+            "circumplex_frames_total",
+            "Analysed frames of clips.",
+            ("face", "model"),
+            registry=registry,
         )
         self.decode_rejected_total = Counter(
             "circumplex_decode_rejected_total",
@@ -202,9 +189,58 @@ class Metrics:
         self.realtime_factor = Histogram(
             "circumplex_realtime_factor",
             "Seconds of clip analysed per second.",
+            ("model",),
             buckets=SPEED_BUCKETS,
             registry=registry,
         )
+
+    def use_model(self, model: str) -> None:
+        """Create the series of a model, NAME@VERSION, unless it has them.
+
+        At most MAX_MODELS versions have series: those of the one unused for longest are removed.
+        """
+        self._models.pop(model, None)
+        self._models[model] = None
+        while len(self._models) > MAX_MODELS:
+            self._remove_model(next(iter(self._models)))
+        self.streams.labels(model)
+        self.realtime_factor.labels(model)
+        for kind in RESULT_KINDS:
+            self.stream_frame_latency_seconds.labels(kind, model)
+        for slot in SERVED_MODELS:
+            self.triton_request_duration_seconds.labels(model, slot.name)
+        for outcome in JOB_OUTCOMES:
+            self.job_duration_seconds.labels(outcome, model)
+        for face in FACE_STATES:
+            self.frames_total.labels(face, model)
+
+    def _remove_model(self, model: str) -> None:
+        del self._models[model]
+        for metric in (
+            *(self.streams, self.realtime_factor, self.stream_frame_latency_seconds),
+            *(self.job_duration_seconds, self.frames_total, self.triton_request_duration_seconds),
+            self.model_changed_total,
+        ):
+            metric.remove_by_labels({"model": model})
+
+    def set_models(
+        self, *, ready: Mapping[str, bool], info: AbstractSet[tuple[str, str, str]]
+    ) -> None:
+        """Set the gauges of the served models; those of versions that are current no longer end.
+
+        Args: ready: by NAME@VERSION. info: NAME@VERSION, domain, and `true` for the default one.
+        """
+        for model in self._model_ready.keys() - ready.keys():
+            self.model_ready.remove(model)
+        for labels in self._model_info - info:
+            self.model_info.remove(*labels)
+        for model, is_ready in ready.items():
+            self.model_ready.labels(model).set(is_ready)
+            self.model_changed_total.labels(model)
+        for labels in info:
+            self.use_model(labels[0])
+            self.model_info.labels(*labels).set(1)
+        self._model_ready, self._model_info = dict(ready), set(info)
 
     def set_backlog(self, *, depth: int, oldest_age_seconds: float) -> None:
         """Set both queue gauges."""
@@ -227,16 +263,10 @@ class Metrics:
             self.websockets_closed_total.labels(code)
         for stage in STAGES:
             self.stage_duration_seconds.labels(stage)
-        for kind in RESULT_KINDS:
-            self.stream_frame_latency_seconds.labels(kind)
         for quantile in STREAM_QUANTILES:
             self.stream_latency_quantile_seconds.labels(quantile)
         for reason in DROP_REASONS:
             self.stream_dropped_frames_total.labels(reason)
-        for outcome in JOB_OUTCOMES:
-            self.job_duration_seconds.labels(outcome)
-        for face in ("found", "missing"):
-            self.frames_total.labels(face)
         for reason in _error_codes(ClipError.__subclasses__()):
             self.decode_rejected_total.labels(reason)
 

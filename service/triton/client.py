@@ -31,7 +31,9 @@ from service.domain.model_signatures import (
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.triton.control import ModelControl
 from service.triton.requests import (
+    MODEL_VERSION,
     ModelClient,
     SharedCropMemory,
     SharedMemoryUnavailable,
@@ -39,6 +41,7 @@ from service.triton.requests import (
     triton_errors_translated,
 )
 from service.triton.shared_region import SharedMemoryFull
+from service.triton.verification import ServedModelVerifier
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +109,8 @@ class TritonConnection:
     ) -> None:
         self._client = client
         self.model_client = model_client
+        self._verifier = ServedModelVerifier(client, model_client)
+        self.control = ModelControl(client)
         self._crop_memory = crop_memory
         self._requires_shared_memory = requires_shared_memory
         self._paused_until = 0.0
@@ -128,11 +133,20 @@ class TritonConnection:
         with triton_errors_translated():
             ready = await asyncio.gather(
                 *(
-                    self._client.is_model_ready(name, client_timeout=_READY_TIMEOUT_SECONDS)
+                    self._client.is_model_ready(
+                        name, MODEL_VERSION, client_timeout=_READY_TIMEOUT_SECONDS
+                    )
                     for name in names
                 )
             )
         return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
+
+    async def verify(self, manifest: EstimatorManifest) -> None:
+        """Hold what Triton has loaded to a manifest.
+
+        Raises: ModelChanged, InferenceUnavailable, InferenceFailed.
+        """
+        await self.model_client.run_uncancelled(self._verifier.verify(manifest))
 
     def disable_shared_memory(self, error: SharedMemoryUnavailable) -> None:
         """Fall back to gRPC: containers on one loopback may not share memory."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from tests.chaos.clips import make_clips
 from tests.chaos.long_jobs import make_rounds, run_long_jobs
 from tests.chaos.report import collect_versions, has_passed, make_table
@@ -64,7 +64,8 @@ def _run(
     plan: ChaosPlan, folder: Path, redis_seconds: float, log: Log, *, has_long_jobs: bool
 ) -> dict[str, Any]:
     memory = list_shared_memory()
-    backends = running_backends(Settings(), folder, log, redis_away_seconds=redis_seconds)
+    settings = Settings().serving_only(YARDSTICK)
+    backends = running_backends(settings, folder, log, redis_away_seconds=redis_seconds)
     with backends as (specs, supervisor):
         summary = run_chaos(plan, make_clips(), specs, supervisor, log)
         if has_long_jobs:

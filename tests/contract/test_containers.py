@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -155,6 +157,63 @@ def test_models_are_mounted_read_only_where_they_are_served_and_named() -> None:
         assert "./model_repository:/models:ro" in SERVICES[name]["volumes"]
 
 
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("mini", ["mini@2.fusion", "mini@2.log_mel"]),
+        ("mini@1, other", ["mini@1.fusion", "other@1.fusion"]),
+        ("absent", "no version of absent is current"),
+        ("mini@3", "mini@3 is not exported"),
+    ],
+)
+def test_triton_of_compose_loads_the_current_versions(
+    models: str, expected: list[str] | str, tmp_path: Path
+) -> None:
+    repository, programs = tmp_path / "models", tmp_path / "bin"
+    for part in ("mini@1.fusion", "mini@2.fusion", "mini@2.log_mel", "other@1.fusion"):
+        (repository / part).mkdir(parents=True)
+        (repository / f"{part.partition('.')[0]}.json").touch()
+    (repository / "versions.json").write_text(json.dumps({"mini": 2, "other": 1}, indent=2))
+    programs.mkdir()
+    server = programs / "tritonserver"
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    server.chmod(0o755)
+    completed = subprocess.run(
+        [ROOT / "deploy/triton/serve.sh", "--allow-metrics=true"],
+        env={
+            "PATH": f"{programs}:{os.defpath}",
+            "CIRCUMPLEX_MODELS": models,
+            "MODEL_REPOSITORY": str(repository),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if isinstance(expected, str):
+        assert completed.returncode == 1
+        assert expected in completed.stderr
+        return
+    options = completed.stdout.splitlines()
+    loaded = [line.partition("=")[2] for line in options if line.startswith("--load-model=")]
+    assert loaded == expected
+    assert {"--model-control-mode=explicit", "--strict-readiness=false"} <= set(options)
+
+
+def test_compose_serves_the_models_that_the_gateway_offers() -> None:
+    for name in ("gateway", "worker"):
+        assert (
+            read_environment(name)["CIRCUMPLEX_MODELS"] == Settings.model_fields["models"].default
+        )
+    for name in ("triton", "triton-cpu"):
+        assert SERVICES[name]["command"][0] == "/serve.sh"
+        assert "./deploy/triton/serve.sh:/serve.sh:ro" in SERVICES[name]["volumes"]
+        assert (
+            SERVICES[name]["environment"]["CIRCUMPLEX_MODELS"]
+            == SERVICES["gateway"]["environment"]["CIRCUMPLEX_MODELS"]
+        )
+    assert "./model_repository:/models" in SERVICES["models"]["volumes"]
+
+
 def test_prometheus_scrapes_the_ports_that_are_served() -> None:
     assert SCRAPE_JOBS["gateway"]["static_configs"][0]["targets"] == [f"gateway:{PORTS['gateway']}"]
     assert SCRAPE_JOBS["worker"]["dns_sd_configs"][0]["names"] == ["worker"]
@@ -164,7 +223,8 @@ def test_prometheus_scrapes_the_ports_that_are_served() -> None:
 
 def test_rules_use_only_metrics_and_jobs_that_exist() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
+    metrics = Metrics(registry)
+    metrics.set_models(ready={"mini@1": True}, info={("mini@1", "drawn", "true")})
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
     # Of a histogram whose labels are known only later, no sample is exposed yet.
     exposed |= {

@@ -174,9 +174,9 @@ def test_metrics_of_each_process_show_the_work_done(
                 f'circumplex_stage_duration_seconds_count{{stage="{stage}"}}'
                 for stage in ("decode", "face", "sound", "embed_faces", "embed_voice", "fuse")
             ),
-            'circumplex_job_duration_seconds_count{outcome="succeeded"}',
-            'circumplex_triton_request_duration_seconds_count{model="fusion"}',
-            'circumplex_frames_total{face="found"}',
+            'circumplex_job_duration_seconds_count{model="mini@1",outcome="succeeded"}',
+            'circumplex_triton_request_duration_seconds_count{model="mini@1",slot="fusion"}',
+            'circumplex_frames_total{face="found",model="mini@1"}',
         ),
     }[name]
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.demo import ACTOR_SEED
+from deploy.demo import ACTOR_SEED, OWN_CLIP_COMMAND
 from service.embedded.stack import settings_to_environment
 from service.results.plot import BLOCKS
 from service.settings import Settings
@@ -74,3 +74,7 @@ def test_demo_annotates_its_clip_and_writes_every_output(
     assert any(block in completed.stdout for block in BLOCKS)
     assert result["provenance"]["training"] == "trained"
     assert "untrained" not in completed.stdout
+    lines = completed.stdout.splitlines()
+    (model_line,) = (line for line in lines if line.startswith("Model mini@"))
+    assert all(caveat in model_line for caveat in result["model"]["caveats"])
+    assert f"  {OWN_CLIP_COMMAND}" == lines[-1]

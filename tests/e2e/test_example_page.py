@@ -48,6 +48,7 @@ async def test_the_page_shows_the_estimates_of_its_camera(
             await page.evaluate(
                 f"document.getElementById('url').value = '{websocket_url(address)}';"
                 f"document.getElementById('mode').value = '{kind}';"
+                "document.getElementById('model').value = 'mini';"
                 "document.getElementById('start').click();"
             )
             text = await page.wait_for(
@@ -66,4 +67,6 @@ async def test_the_page_shows_the_estimates_of_its_camera(
             frames = re.match(r"Ended after (\d+) frames", ended)
             assert frames, ended
             assert int(frames[1]) > 0
+            caveats = await page.evaluate("document.getElementById('caveats').textContent")
+            assert re.match(r"Model mini@1, .", caveats), caveats
         assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW_WIDTH

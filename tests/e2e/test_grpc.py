@@ -129,7 +129,8 @@ async def read_open_streams(address: str) -> float:
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"{address}/metrics")).text
     families = text_string_to_metric_families(text)
-    return next(each.samples[0].value for each in families if each.name == "circumplex_streams")
+    (streams,) = (each for each in families if each.name == "circumplex_streams")
+    return sum(sample.value for sample in streams.samples)
 
 
 async def test_a_disconnected_client_frees_its_decode_process(

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from service.embedded.stack import Stack, isolate_settings, run_stack
-from service.settings import Settings
+from service.settings import YARDSTICK, Settings
 from tests.fuzz.inputs import make_input
 from tests.fuzz.leaks import find_leaked_shared_memory, list_shared_memory
 from tests.fuzz.report import VIOLATIONS, FuzzFindings, has_passed
@@ -72,7 +72,7 @@ def _write_one_input(plan: FuzzPlan, number: int, out: Path | None, console: Con
 def _run_fuzz(plan: FuzzPlan, folder: Path, console: Console) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     findings = FuzzFindings(folder=folder)
-    settings = Settings(**FUZZ_SETTINGS)
+    settings = Settings(**FUZZ_SETTINGS).serving_only(YARDSTICK)
     shared_memory = list_shared_memory()
     with _run_folder() as run_dir:
         with ExitStack() as resources:

@@ -49,6 +49,7 @@ class JobEnvironment:
         priority: Priority = Priority.BULK,
         *,
         client_id: str | None = None,
+        model: str | None = None,
     ) -> str:
         """Store a clip and queue its job, as the gateway does."""
         job_id = new_job_id()
@@ -57,12 +58,18 @@ class JobEnvironment:
             id=job_id,
             owner=owner,
             client_id=client_id,
+            model=model,
             priority=priority,
             media_type="video/mp4",
             clip_bytes=size,
             trace_id="0" * 32,
         )
         return (await self.queue.submit(record)).record.id
+
+    async def read_result(self, job_id: str, name: str) -> bytes:
+        """Read a result of a job that has succeeded."""
+        record = await self.queue.find(job_id)
+        return b"".join([part async for part in await self.store.get(record.result_key(name))])
 
     async def claim(self) -> Claim:
         """Claim the next job, which must exist."""
@@ -127,10 +134,17 @@ class JobEnvironment:
 
     async def wait_for_outcome(self, outcome: str, seconds: float = 10.0) -> None:
         """Wait until an attempt in this process has ended with an outcome, as metrics count it."""
-        name, labels = "circumplex_job_duration_seconds_count", {"outcome": outcome}
 
         async def poll() -> bool | None:
-            return bool(self.metrics.registry.get_sample_value(name, labels)) or None
+            (family,) = self.metrics.job_duration_seconds.collect()
+            return (
+                any(
+                    sample.value
+                    for sample in family.samples
+                    if sample.name.endswith("_count") and sample.labels["outcome"] == outcome
+                )
+                or None
+            )
 
         await eventually(poll, seconds)
 

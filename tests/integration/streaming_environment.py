@@ -42,15 +42,19 @@ class StreamingEnvironment:
     analyse: partial[AsyncGenerator[AnalysisEvent]]
     estimators: EstimatorCatalog
 
-    async def open_estimator(self) -> ServedEstimator:
-        """Open the default estimator."""
-        return await self.estimators.open(self.estimators.choose(None))
+    async def open_estimator(self, model: str | None = None) -> ServedEstimator:
+        """Open an estimator, or the default one."""
+        return await self.estimators.open(self.estimators.choose(model))
 
-    async def run_job(self, clip: Path) -> Float32Array:
-        """Analyse a clip; returns (T, 7): time and COLUMNS of the primary track, NaN if missing."""
+    async def run_job(self, clip: Path, model: str | None = None) -> Float32Array:
+        """Analyse a clip.
+
+        Returns: (T, 7 + C): time, COLUMNS and class probabilities of the primary track, NaN if
+            missing.
+        """
         points: list[TimelinePoint] = []
         primary: int | None = None
-        estimator = await self.open_estimator()
+        estimator = await self.open_estimator(model)
         options = AnalysisOptions(faces=FaceSelection.PRIMARY)
         async for event in self.analyse(clip, options, estimator=estimator):
             if isinstance(event, TimelinePoint):
@@ -65,6 +69,7 @@ class StreamingEnvironment:
                     np.nan if point.estimate is None else getattr(point.estimate, c)
                     for c in COLUMNS
                 ]
+                + (list(point.class_probabilities) or [np.nan] * len(estimator.manifest.classes))
                 for point in primary_points
             ]
         )
@@ -151,6 +156,7 @@ def make_frame_requests(clip: Path, *, seed: int) -> Iterator[wire.StreamingAnno
 
 def collect_final_results(replies: list[wire.StreamingAnnotateResponse]) -> Float32Array:
     """Final results in the shape of `run_job`; each index once, in order."""
+    class_count = len(replies[0].config_ack.classes)
     finals = [each.frame_result for each in replies if each.frame_result.is_final]
     assert [each.index for each in finals] == list(range(len(finals)))
     rows: list[list[float]] = []
@@ -160,5 +166,6 @@ def collect_final_results(replies: list[wire.StreamingAnnotateResponse]) -> Floa
             values = [float(getattr(track.estimate, column)) for column in COLUMNS]
         else:
             values = [float("nan")] * len(COLUMNS)
-        rows.append([each.time_seconds, *values])
+        probabilities = list(track.class_probabilities) if track is not None else []
+        rows.append([each.time_seconds, *values, *(probabilities or [np.nan] * class_count)])
     return np.array(rows)

@@ -105,7 +105,8 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
     """Sends a provisional result for each frame, and its final one LOOKAHEAD_FRAMES later.
 
     keeps_stream_state: whether a resumed stream continues where it was, as at the same gateway, or
-    from the released media, as at another. next_errors: ends of the next calls. drain_at: frames
+    from the released media, as at another. model: of its acknowledgements; empty: an older
+    gateway, without a choice of models. next_errors: ends of the next calls. drain_at: frames
     after which one call is drained. fail_at: frames after which every call fails. never_finishes:
     whether the summary is withheld.
     """
@@ -116,6 +117,7 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
         self.metadata: list[dict[str, str | bytes]] = []
         self.next_errors: list[Status] = []
         self.keeps_stream_state = keeps_stream_state
+        self.model = ""
         self.drain_at: int | None = None
         self.fail_at: int | None = None
         self.never_finishes = False
@@ -158,6 +160,8 @@ class StubAnnotationServicer(services.AnnotationServiceServicer):
                 send_from=state.position,
                 next_final_index=next_final,
                 weights_sha256={"fusion": "abc"},
+                model=self.model,
+                model_summary=f"Model {self.model}: not to be believed." if self.model else "",
             )
         )
         for index in range(next_final, state.final_count):

@@ -40,8 +40,11 @@ def request_to_proto(request: StreamRequest) -> pb.StreamingAnnotateRequest:
 
 def _config_to_proto(config: StreamSessionConfig) -> pb.StreamConfig:
     if isinstance(config.media, ContainerStreamMedia):
-        return pb.StreamConfig(container=pb.ContainerMedia(), resume_token=config.resume_token)
-    return pb.StreamConfig(frames=pb.FrameMedia(), resume_token=config.resume_token)
+        media = pb.StreamConfig(container=pb.ContainerMedia())
+    else:
+        media = pb.StreamConfig(frames=pb.FrameMedia())
+    media.MergeFrom(pb.StreamConfig(resume_token=config.resume_token, model=config.model))
+    return media
 
 
 def response_to_event(response: pb.StreamingAnnotateResponse) -> StreamEvent:

@@ -28,6 +28,7 @@ from service.gateway.lifecycle import ShutdownState
 from service.gateway.rest.app import create_app
 from service.jobs.queue.database import JobFilter
 from service.pipeline.estimators import ServedEstimator
+from tests.fake_estimators import write_fake_estimator
 from tests.integration.fakes import make_failing_analysis, make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, eventually
 from tests.integration.servers import free_port, serving
@@ -89,6 +90,34 @@ async def test_options_of_a_clip_reach_its_analysis(
     ]
 
 
+async def test_a_model_is_chosen_among_those_listed(
+    address: str, env: JobEnvironment, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_fake_estimator(env.settings.model_repository, version=2, domain="drawn")
+    with Client(address) as client:
+        models = await asyncio.to_thread(client.models)
+        newest = await asyncio.to_thread(client.model, "mini@2")
+        async with env.running_worker(make_fake_analysis(3)):
+            result = await asyncio.to_thread(client.annotate, clip, model="mini@1")
+        with pytest.raises(RequestRefused) as refused:
+            await asyncio.to_thread(client.submit, clip, model="paper")
+        with pytest.raises(RequestRefused) as unknown:
+            await asyncio.to_thread(client.model, "../jobs")
+    assert await asyncio.to_thread(main, ["models", "--url", address]) == 0
+
+    assert [(each.id, each.is_default) for each in models] == [("mini@2", True), ("mini@1", False)]
+    assert (newest.domain, newest.versions) == ("drawn", ["mini@1", "mini@2"])
+    assert (result.model, result.domain) == ("mini@1", None)
+    assert refused.value.problem.code == "model_unknown"
+    assert unknown.value.problem.code == "route_unknown"
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[:4] for line in lines] == [
+        ["mini@2", "default", "ready", "drawn"],
+        ["mini@1", "", "ready", ""],
+    ]
+    assert lines[0][4] == newest.summary
+
+
 async def test_failed_job_raises_its_problem(address: str, env: JobEnvironment, clip: Path) -> None:
     with Client(address) as client:
         async with env.running_worker(make_failing_analysis(ClipNotMedia("a text file"))):
@@ -142,7 +171,7 @@ async def test_folder_is_annotated_once(
     for name in ("a.mp4", "b/a.mp4", "b/a.MOV", "notes.txt"):
         (videos / name).parent.mkdir(parents=True, exist_ok=True)
         (videos / name).write_bytes(b"clip")
-    arguments = ["annotate", str(videos), "--url", address, "-o", str(out)]
+    arguments = ["annotate", str(videos), "--url", address, "-o", str(out), "--model", "mini"]
     async with env.running_worker(make_fake_analysis(5)):
         assert await asyncio.to_thread(main, arguments) == 0
         assert await asyncio.to_thread(main, arguments) == 0
@@ -150,7 +179,9 @@ async def test_folder_is_annotated_once(
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert written == ["a.mp4.csv", "b/a.MOV.csv", "b/a.mp4.csv"]
     assert (out / "a.mp4.csv").read_text().count("\n") == 6
-    assert "3 clips, 3 already done" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "3 clips, 3 already done" in printed
+    assert printed.count("Model mini@1, ") == 1
     assert len(env.list_stored_files("clips")) == 3
 
 

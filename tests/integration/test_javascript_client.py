@@ -113,6 +113,19 @@ async def test_a_drained_stream_resumes_at_another_gateway(gateway: GatewayConte
     assert [bool(config.resume_token) for config in servicer.configs] == [False, True]
 
 
+async def test_a_stream_that_begins_anew_keeps_the_version_of_its_model(
+    gateway: GatewayContext,
+) -> None:
+    servicer = StubAnnotationServicer()
+    servicer.drain_at = 3  # before the first final result, and its resume token
+    config = {**FRAME_CONFIG, "model": "mini"}
+    async with serving_streams_over_websocket(gateway, StubStreamManager(servicer)) as address:
+        messages = await run_session(websocket_url(address), config, make_frames())
+    assert [config.model for config in servicer.configs] == ["mini", "mini@1"]
+    assert [config.resume_token for config in servicer.configs] == ["", ""]
+    assert messages[0]["model"] == "mini@1"
+
+
 async def test_a_full_gateway_is_retried(gateway: GatewayContext) -> None:
     chunks, servicer = make_frames(10), StubAnnotationServicer()
     servicer.next_errors = [make_error_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "streams_full")]

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from circumplex_client import (
@@ -212,6 +213,37 @@ async def test_a_lost_stream_restarts_if_all_media_are_buffered() -> None:
 
     assert list(valences_by_index(results, final=True).values()) == expected_valences(pieces)
     assert [bool(config.resume_token) for config in servicer.configs] == [False, True, False]
+
+
+async def test_a_stream_that_begins_anew_keeps_the_version_of_its_model() -> None:
+    servicer = StubAnnotationServicer()
+    servicer.model, servicer.drain_at = "net@1", 40
+    expired = make_error_status(StatusCode.NOT_FOUND, "stream_gone")
+    accepted: list[StreamAccepted] = []
+
+    def upgrade(_error: ClientError, _seconds: float) -> None:
+        servicer.model = "net@2"
+        servicer.next_errors.append(expired)
+
+    async with serving_streams(servicer) as port, LiveClient(f"127.0.0.1:{port}") as live:
+        async for _ in live.annotate(
+            iterate_slowly(make_container()),
+            replace(CONTAINER_OPTIONS, model="net"),
+            on_accepted=accepted.append,
+            on_interrupted=upgrade,
+        ):
+            pass
+
+    assert accepted[0].model == "net@1"
+    assert [config.model for config in servicer.configs] == ["net", "net@1", "net@1"]
+
+
+async def test_a_choice_that_an_older_gateway_ignores_is_an_error() -> None:
+    options = replace(FRAME_OPTIONS, model="net")
+    async with serving_streams(StubAnnotationServicer()) as port:
+        with pytest.raises(RequestRefused, match="older version") as raised:
+            await annotate(port, iterate_slowly(make_frames()), options)
+    assert raised.value.problem.code == "model_unknown"
 
 
 async def test_a_lost_stream_is_an_error_once_media_were_released() -> None:

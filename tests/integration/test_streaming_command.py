@@ -78,13 +78,17 @@ def parse_final_valences(lines: bytes) -> list[float]:
 
 
 async def test_standard_input_is_annotated(url: str, servicer: StubAnnotationServicer) -> None:
-    async with running_command("-", "--url", url, "--faces", "all", stdin=PIPE) as process:
+    servicer.model = "net@1"
+    options = ("--url", url, "--faces", "all", "--model", "net")
+    async with running_command("-", *options, stdin=PIPE) as process:
         out, err = await process.communicate(CONTAINER_BYTES)
 
     assert process.returncode == 0
     assert parse_final_valences(out) == expected_valences(make_container())
     assert json.loads(out.splitlines()[-1])["type"] == "summary"
     assert "stream stream0 is under way" in err.decode()
+    assert err.decode().count("Model net@1: not to be believed.") == 1
+    assert servicer.configs[0].model == "net"
     assert f"{FRAME_COUNT} frames; 0 dropped; no face" in err.decode()
     assert servicer.metadata[0]["authorization"] == "Bearer cpx_of_the_environment"
     assert servicer.configs[0].WhichOneof("media") == "container"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from circumplex.v1 import annotation_pb2 as wire
 
+from service.domain.estimator import EstimatorId
 from service.domain.model_signatures import LIVE_WINDOW_FRAMES
 from service.embedded.triton import TritonPorts
 from service.errors import ClipNotMedia
+from service.estimators.repository import EstimatorRepository
 from service.settings import YARDSTICK, Settings
 from tests.integration.servers import RedisServer
 from tests.integration.streaming_environment import (
@@ -24,8 +28,12 @@ from tests.integration.streaming_environment import (
 )
 from tests.media_corpus.ffmpeg_reference import run_ffmpeg
 from tests.unit.streaming.stream_harness import annotate_messages
+from training.export import ExportTarget, export_untrained
+from training.presets import MINI
 from training.synthetic.clip import render_demo_clip
 
+OTHER = EstimatorId("other", 1)
+OTHER_CLASSES = ["angry", "happy"]
 CLIP_SECONDS = 5.2
 TOLERANCE = 1e-5
 """Rounding of the backbones depends on the number of crops in a call."""
@@ -46,7 +54,7 @@ async def streaming_env(
     redis_server: RedisServer,
 ) -> AsyncIterator[StreamingEnvironment]:
     settings = Settings(
-        models=YARDSTICK,
+        models=f"{YARDSTICK}, {OTHER.name}",
         model_repository=mini_repository,
         redis_url=redis_server.url,
         triton_url=triton_server.grpc_url,
@@ -59,11 +67,53 @@ async def streaming_env(
         yield env
 
 
+@pytest.fixture
+async def other_model(triton_server: TritonPorts, mini_repository: Path) -> AsyncIterator[str]:
+    """A second model, of other random weights and with classes, loaded beside the first."""
+    export_untrained(MINI, ExportTarget(repository=mini_repository, estimator=OTHER), seed=1)
+    repository = EstimatorRepository(mini_repository)
+    manifest_file = repository.manifest_file(OTHER)
+    document = json.loads(manifest_file.read_bytes())
+    manifest_file.write_text(json.dumps(document | {"classes": OTHER_CLASSES}))
+    slots = repository.read_manifest(OTHER).served_slots
+    models = f"http://{triton_server.http_url}/v2/repository/models"
+    async with httpx.AsyncClient(timeout=60.0) as client:
+        for slot in slots:
+            (await client.post(f"{models}/{OTHER.part_name(slot.name)}/load")).raise_for_status()
+        yield OTHER.name
+        for slot in reversed(slots):
+            (await client.post(f"{models}/{OTHER.part_name(slot.name)}/unload")).raise_for_status()
+    repository.remove(OTHER)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("live")
     render_demo_clip(folder / "talk.mp4", seconds=CLIP_SECONDS, width=320, height=240)
     return folder
+
+
+async def test_each_of_two_models_gives_a_stream_the_results_of_its_jobs(
+    streaming_env: StreamingEnvironment, folder: Path, other_model: str
+) -> None:
+    run_ffmpeg("-i talk.mp4 -c copy two-models.mkv", folder=folder)
+    clip = folder / "two-models.mkv"
+    expected = {model: await streaming_env.run_job(clip, model) for model in ("mini", other_model)}
+
+    async def annotate(model: str) -> list[wire.StreamingAnnotateResponse]:
+        config, *media = make_container_requests(clip.read_bytes(), seed=3)
+        config.config.model = model
+        return await streaming_env.run_stream(config, *media)
+
+    replies = dict(zip(expected, await asyncio.gather(*map(annotate, expected)), strict=True))
+
+    for model, results in expected.items():
+        assert replies[model][0].config_ack.model == f"{model}@1"
+        finals = collect_final_results(replies[model])
+        np.testing.assert_allclose(finals, results, rtol=0, atol=TOLERANCE)
+        assert results.shape[1] == 7 + (len(OTHER_CLASSES) if model == other_model else 0)
+    difference = np.abs(expected["mini"][:, 1:3] - expected[other_model][:, 1:3])
+    assert np.nanmean(difference) > 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("name", FFMPEG_OPTIONS)

@@ -97,6 +97,22 @@ async def test_a_session_follows_the_documented_messages(server: WebSocketGatewa
     await server.wait_for_close_count(1000, 1)
 
 
+async def test_the_config_chooses_a_model_and_the_acknowledgement_names_it(
+    server: WebSocketGateway,
+) -> None:
+    async with open_websocket(server.address) as socket:
+        await send_message(socket, {"config": {"container": {}, "model": "mini"}})
+        ack = (await receive_message(socket))["config_ack"]
+        await send_message(socket, END_MESSAGE)
+        await receive_until_closed(socket)
+    config = server.streams.requests[0]
+    assert isinstance(config, StreamSessionConfig)
+    assert config.model == "mini"
+    assert (ack["model"], ack["domain"], ack["classes"]) == ("mini@1", "", [])
+    assert ack["flags"] == ["weights_unmeasured"]
+    assert ack["model_summary"].startswith("Model mini@1, ")
+
+
 async def test_a_container_may_have_any_chunk_size(server: WebSocketGateway) -> None:
     async with open_websocket(server.address) as socket:
         await send_message(socket, {"config": {"container": {"audio_stream": 2}}})
@@ -120,6 +136,8 @@ INVALID_MESSAGES: list[tuple[str, object, str]] = [
     ("an empty object", "{}", "stream_out_of_order"),
     ("nested too deeply", "[" * 50_000, "request_invalid"),
     ("an unknown field", {"config": {"frames": {"colour": 1}}}, "request_invalid"),
+    ("a malformed model", {"config": {"container": {}, "model": "mini@0"}}, "request_invalid"),
+    ("a model that is no text", {"config": {"container": {}, "model": 1}}, "request_invalid"),
     ("two kinds of media", {"config": {"frames": {}, "container": {}}}, "request_invalid"),
     ("media as text", {"container": {"data": "AAAA"}}, "stream_out_of_order"),
     ("a text too long", " " * 70_000, "request_invalid"),

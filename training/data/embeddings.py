@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
+from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
-from service.domain.track_pipeline import ForwardFill
 from service.domain.windows import Features
 from training.data.cache_files import is_cached, make_cache_key, open_cached, write_cached
 from training.data.crops import read_crop

@@ -29,8 +29,8 @@ from service.domain.array_types import (
     UInt8Array,
 )
 from service.domain.clip import FaceBox
+from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import CROP_SIDE, LIVE_WINDOW_FRAMES, TARGETS
-from service.domain.track_pipeline import ForwardFill
 from service.domain.uncertainty import FULL_FACE_PIXELS, ConditionTracker, UncertaintyModel
 from service.domain.windows import Features
 from service.errors import FaceModelsMissing

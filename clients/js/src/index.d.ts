@@ -14,6 +14,8 @@ export interface AudioFormat {
 }
 
 export interface AnalysisOptions {
+  /** NAME, for its current version, or NAME@VERSION; default: the gateway's. */
+  model?: string;
   faces?: Faces;
   overload_policy?: OverloadPolicy;
   final_results_only?: boolean;
@@ -54,9 +56,27 @@ export interface ConfigAck {
   send_from: MediaPosition;
   next_final_index: number;
   weights_sha256: Record<string, string>;
+  std_meaning?: StdMeaning;
+  /** NAME@VERSION, which the stream keeps to its end, also when it reconnects. */
+  model?: string;
+  /** What the model has learnt from: drawn, photographs or recordings; empty: not known. */
+  domain?: string;
+  /** Caveats of every result of the model. */
+  flags?: string[];
+  /** Names of the model's class probabilities. */
+  classes?: string[];
+  /** One line for people: the model and its caveats. */
+  model_summary?: string;
 }
 
-/** Valence and arousal in [-1, 1]; `*_std` is the standard deviation over the six folds. */
+/** Meaning of `*_std`: see annotation.proto. */
+export type StdMeaning =
+  | "STD_MEANING_UNSPECIFIED"
+  | "STD_MEANING_CALIBRATED"
+  | "STD_MEANING_DISAGREEMENT"
+  | "STD_MEANING_PUBLISHED_ERROR";
+
+/** Valence and arousal in [-1, 1]; `*_std`: standard deviations, see `ConfigAck.std_meaning`. */
 export interface Estimate {
   valence: number;
   arousal: number;
@@ -75,6 +95,8 @@ export interface TrackResult {
   missing_reason: MissingReason;
   /** Left out where nothing is known yet. */
   estimate?: Estimate;
+  /** In the order of `ConfigAck.classes`; empty where the face is not in this frame. */
+  class_probabilities?: number[];
 }
 
 export interface FrameResult {
@@ -102,6 +124,8 @@ export interface StreamSummary {
   primary_track: number;
   dropped_tracks: number[];
   flags: string[];
+  /** What the model used of the stream: "face", and "voice" where audio was read. */
+  modalities_used?: string[];
   latency?: { p50_seconds: number; p95_seconds: number; p99_seconds: number };
 }
 

@@ -196,6 +196,8 @@ export class LiveStream {
       return;
     }
     this.#isAcknowledged = true;
+    // Also a stream that has to begin anew keeps the version, whatever is current by then.
+    if (ack.model) this.#config = { ...this.#config, model: ack.model };
     this.#backoff.reset();
     if (!this.#wasAccepted) this.#messages.push(ack);
     this.#wasAccepted = true;

@@ -24,7 +24,9 @@ from circumplex_client.models import (
     Job,
     JobNotification,
     JobProgress,
+    ResultModel,
 )
+from circumplex_client.served_models import ServedModel
 
 __all__ = [
     "Client",
@@ -44,7 +46,9 @@ __all__ = [
     "ProblemDetails",
     "ProblemError",
     "RequestRefused",
+    "ResultModel",
     "ResumeImpossible",
+    "ServedModel",
     "ServiceFailed",
     "ServiceUnreachable",
     "WaitTimedOut",

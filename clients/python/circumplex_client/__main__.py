@@ -2,6 +2,7 @@
 
 circumplex-client annotate VIDEOS -o RESULTS
 circumplex-client live CLIP
+circumplex-client models
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 from circumplex_client.batch import INTERRUPTED_EXIT_CODE, annotate_clips
 from circumplex_client.client import Client
 from circumplex_client.errors import ClientError
-from circumplex_client.live_cli import PROXY_HELP, add_live_command
+from circumplex_client.live_cli import MODEL_HELP, PROXY_HELP, add_live_command
 from circumplex_client.models import Job
+from circumplex_client.served_models import ServedModel
 from circumplex_client.transport import API_KEY_VARIABLE
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -62,6 +64,16 @@ def _list_jobs(client: Client, args: argparse.Namespace) -> int:
     return 0
 
 
+def _list_models(client: Client, _: argparse.Namespace) -> int:
+    try:
+        for model in client.models():
+            _print_line(_format_model(model))
+    except ClientError as error:
+        _print_error(str(error))
+        return 1
+    return 0
+
+
 def _build_job_command(
     action: Callable[[Client, str], object], done_text: str
 ) -> Callable[..., int]:
@@ -89,6 +101,13 @@ def _format_job(job: Job) -> str:
     return "\t".join((job.id, job.state, share, job.created_at, job.filename or "", code))
 
 
+def _format_model(model: ServedModel) -> str:
+    """Format a model as one line of tab-separated fields."""
+    role = "default" if model.is_default else "current" if model.is_current else ""
+    state = model.state if model.error is None else f"{model.state} ({model.error['code']})"
+    return "\t".join((model.id, role, state, model.domain or "", model.summary))
+
+
 def _build_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--url", default="http://127.0.0.1:8080", help="the gateway's address")
@@ -105,6 +124,10 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     folder.set_defaults(act=annotate_clips)
     _add_annotate_options(folder)
+    models = commands.add_parser(
+        "models", parents=[shared], help="list the models that can be chosen"
+    )
+    models.set_defaults(act=_list_models)
     jobs = commands.add_parser("list", parents=[shared], help="list jobs, newest first")
     jobs.set_defaults(act=_list_jobs)
     jobs.add_argument("--state", choices=JOB_STATES)
@@ -125,6 +148,7 @@ def _add_annotate_options(folder: argparse.ArgumentParser) -> None:
     folder.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     folder.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     folder.add_argument("--format", choices=("json", "csv"), default="csv")
+    folder.add_argument("--model", metavar="NAME", help=MODEL_HELP)
     folder.add_argument(
         "--faces",
         choices=("primary", "all"),

@@ -67,8 +67,11 @@ def _search_and_annotate(client: Client, args: argparse.Namespace) -> int:
     pending = [clip for clip, target in targets.items() if not target.exists()]
     _print_status(f"{len(targets)} clips, {len(targets) - len(pending)} already done")
     failures: dict[Path, str] = {}
+    announcer = _ModelAnnouncer(client)
     outcomes = _run_in_threads(
-        lambda clip: _annotate_clip(client, clip, targets[clip], args), pending, args.at_once
+        lambda clip: _annotate_clip(client, clip, targets[clip], args, announcer),
+        pending,
+        args.at_once,
     )
     for number, (clip, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, int):
@@ -134,14 +137,23 @@ def _run_in_threads(
 _Outcome = tuple[Path, int | BaseException]
 
 
-def _annotate_clip(client: Client, clip: Path, target: Path, args: argparse.Namespace) -> int:
+def _annotate_clip(
+    client: Client,
+    clip: Path,
+    target: Path,
+    args: argparse.Namespace,
+    announcer: _ModelAnnouncer,
+) -> int:
     """Submit a clip, wait for its job and save the result; returns the number of frames."""
     target.parent.mkdir(parents=True, exist_ok=True)
     options = ClipOptions(
         faces=args.faces, video_stream=args.video_stream, audio_stream=args.audio_stream
     )
-    key = _compute_idempotency_key(clip, options, args.priority)
-    job = client.submit(clip, options, priority=args.priority, idempotency_key=key)
+    key = _compute_idempotency_key(clip, options, args.priority, args.model)
+    job = client.submit(
+        clip, options, model=args.model, priority=args.priority, idempotency_key=key
+    )
+    announcer.announce(job)
     if _is_worth_retrying(job):
         job = client.retry(job.id)
     job = client.wait(job.id, on_progress=_ProgressPrinter(clip))
@@ -149,16 +161,41 @@ def _annotate_clip(client: Client, clip: Path, target: Path, args: argparse.Name
     return job.progress.frames_done
 
 
-def _compute_idempotency_key(clip: Path, options: ClipOptions, priority: str) -> str:
+def _compute_idempotency_key(
+    clip: Path, options: ClipOptions, priority: str, model: str | None
+) -> str:
     """Hash path, size, time of change and options, so that a second run finds the same job."""
     state = clip.stat()
-    parts = (clip.resolve(), state.st_size, state.st_mtime_ns, options, priority)
+    parts: tuple[object, ...] = (
+        *(clip.resolve(), state.st_size, state.st_mtime_ns, options, priority),
+        *(() if model is None else (model,)),
+    )
     return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def _is_worth_retrying(job: Job) -> bool:
     """Return whether the job ended without a result and may succeed when retried."""
     return job.state == "cancelled" or (job.error is not None and job.error.retryable)
+
+
+class _ModelAnnouncer:
+    """Prints one line for each model that jobs are pinned to; used by several threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._announced: set[str | None] = {None}  # an older server names none
+
+    def announce(self, job: Job) -> None:
+        """Print the job's model and its caveats, unless they have been printed."""
+        with self._lock:
+            if job.model in self._announced:
+                return
+            self._announced.add(job.model)
+        summary = ""
+        with suppress(ClientError):  # no longer exported
+            summary = self._client.model(job.model or "").summary
+        _print_status(summary or f"Model {job.model}")
 
 
 class _ProgressPrinter:

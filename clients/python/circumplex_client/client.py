@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -23,6 +24,7 @@ from circumplex_client.errors import (
 )
 from circumplex_client.models import ClipOptions, ClipResult, Job, JobNotification
 from circumplex_client.partial_files import PartialFiles
+from circumplex_client.served_models import ServedModel
 from circumplex_client.transport import (
     CHUNK_BYTES,
     OnUpload,
@@ -98,6 +100,7 @@ class Client:
         path: str | os.PathLike[str],
         options: ClipOptions | None = None,
         *,
+        model: str | None = None,
         priority: str = "bulk",
         idempotency_key: str | None = None,
         on_upload: OnUpload | None = None,
@@ -105,10 +108,21 @@ class Client:
         """Stream a clip to the service; returns its job.
 
         Retries carry the same idempotency key (default: a random one), so they create one job.
+
+        Args:
+            path: of the clip.
+            options: of the analysis.
+            model: NAME, for its current version, or NAME@VERSION; None: the service's default.
+            priority: "bulk" or "interactive".
+            idempotency_key: the same key and clip are one job.
+            on_upload: called after each chunk that was sent.
+
         """
         clip = Path(path)
         headers = build_headers(clip, idempotency_key or str(uuid4()))
         query = (options or ClipOptions()).to_query() | {"priority": priority}
+        if model is not None:
+            query["model"] = model
 
         def send() -> httpx.Response:
             content = iter_chunks(clip, on_upload)
@@ -117,6 +131,19 @@ class Client:
             )
 
         return Job.from_json(self._call_with_retries(send).json())
+
+    def models(self) -> list[ServedModel]:
+        """List every version of the models that can be chosen, the current ones first."""
+        document = self._send_with_retries("GET", "/v1/models").json()
+        return [ServedModel.from_json(each) for each in document["models"]]
+
+    def model(self, name: str) -> ServedModel:
+        """Fetch a model by NAME, for its current version, or by NAME@VERSION.
+
+        Raises: RequestRefused: the service has no such model [model_unknown].
+        """
+        response = self._send_with_retries("GET", f"/v1/models/{quote(name, safe='@')}")
+        return ServedModel.from_json(response.json())
 
     def job(self, job_id: str) -> Job:
         """Fetch the current state of a job."""
@@ -236,11 +263,12 @@ class Client:
         path: str | os.PathLike[str],
         options: ClipOptions | None = None,
         *,
+        model: str | None = None,
         on_upload: OnUpload | None = None,
         on_progress: OnProgress | None = None,
     ) -> ClipResult:
-        """Submit a clip, wait for its job and fetch its result."""
-        job = self.submit(path, options, on_upload=on_upload)
+        """Submit a clip, wait for its job and fetch its result; see `submit`."""
+        job = self.submit(path, options, model=model, on_upload=on_upload)
         self.wait(job.id, on_progress=on_progress)
         return self.result(job.id)
 

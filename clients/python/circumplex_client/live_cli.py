@@ -27,6 +27,7 @@ pip install 'circumplex-client[live,media]'.
 
 
 PROXY_HELP: Final = "such as http://proxy:3128 (default: none; the environment's are not used)"
+MODEL_HELP: Final = "NAME or NAME@VERSION, as `models` lists them (default: the service's)"
 
 
 class Subcommands(Protocol):
@@ -77,6 +78,7 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_analysis_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("analysis")
+    group.add_argument("--model", metavar="NAME", help=MODEL_HELP)
     group.add_argument(
         "--faces",
         choices=("primary", "all"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from circumplex_client.errors import ProblemDetails
@@ -28,6 +28,11 @@ class ClipOptions:
         """Build the query parameters of a submission."""
         return {name: str(value) for name, value in asdict(self).items() if value is not None}
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Parse the JSON object; unknown options of newer servers are ignored."""
+        return cls(**{each.name: document[each.name] for each in fields(cls)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
@@ -49,7 +54,10 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """State of a job at the time of the request."""
+    """State of a job at the time of the request.
+
+    model: NAME@VERSION that the job is pinned to; None where an older server did not say.
+    """
 
     id: str
     state: str
@@ -61,6 +69,7 @@ class Job:
     filename: str | None
     error: ProblemDetails | None
     links: Mapping[str, str]
+    model: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -74,13 +83,14 @@ class Job:
             id=document["id"],
             state=document["state"],
             progress=JobProgress.from_json(document["progress"]),
-            choices=ClipOptions(**document["choices"]),
+            choices=ClipOptions.from_json(document["choices"]),
             attempts=document["attempts"],
             created_at=document["created_at"],
             priority=document["priority"],
             filename=document["clip"]["filename"],
             error=ProblemDetails.from_json(document["error"]) if document["error"] else None,
             links=document["links"],
+            model=document.get("model"),
         )
 
 
@@ -141,6 +151,8 @@ class Frames:
     time: seconds. valence, arousal: [-1, 1], None before the first face; `*_std`: their
     standard deviations, as the result's `std_meaning` says; `*_smoothed`: smoothed over time.
     observed: true where the track's face is in the frame; missing: the reason where it is not.
+    classes: a column for each class of the model, of the probability in [0, 1], None where the face
+    is not in the frame; empty where the model has no classes, or of an older server.
     """
 
     index: list[int]
@@ -154,6 +166,7 @@ class Frames:
     observed: list[bool]
     missing: list[str | None]
     face: Faces
+    classes: Mapping[str, Column] = field(default_factory=dict[str, Column])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -188,12 +201,43 @@ class FaceTrack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultModel:
+    """Model that made a result.
+
+    id: NAME@VERSION. domain: what it has learnt from, "drawn", "photographs" or "recordings"; None:
+    it is not known. modalities: what it can use, "face" and "voice"; modalities_used: what of these
+    the clip has. classes: names of its class probabilities. licences: of code, weights and data.
+    figures: published or measured accuracies, with their source. caveats: sentences for people.
+    """
+
+    id: str
+    name: str
+    version: int
+    title: str
+    domain: str | None
+    modalities: list[str]
+    modalities_used: list[str]
+    std_meaning: str
+    classes: list[str]
+    licences: Mapping[str, str]
+    figures: list[Mapping[str, Any]]
+    caveats: list[str]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Parse the JSON object; unknown fields of newer servers are ignored."""
+        return cls(**{field.name: document[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipResult(Frames):
     """Result of a clip: the primary track's columns for every decoded frame, and all tracks.
 
+    model_details: the model and its caveats; None where an older server did not say.
     track: the primary track's id, None where there is no face.
-    std_meaning: "calibrated", standard deviations of the error, or "disagreement", of the folds,
-    which is less; None where an older server did not say.
+    std_meaning: "calibrated", standard deviations of the error; "published_error", that of the
+    model's publisher on data of another kind; or "disagreement", of the folds or networks, which is
+    less; None where an older server did not say.
     """
 
     media: Mapping[str, Any]
@@ -202,11 +246,24 @@ class ClipResult(Frames):
     track: int | None
     tracks: list[FaceTrack]
     std_meaning: str | None = None
+    model_details: ResultModel | None = None
+
+    @property
+    def model(self) -> str | None:
+        """NAME@VERSION of the model; None where an older server did not say."""
+        return None if self.model_details is None else self.model_details.id
+
+    @property
+    def domain(self) -> str | None:
+        """Pictures that the model has learnt from: drawn, photographs, recordings; or unknown."""
+        return self.provenance.get("domain")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Parse the JSON result; unknown columns of newer servers are ignored."""
+        model = document.get("model")
         return cls(
+            model_details=None if model is None else ResultModel.from_json(model),
             media=document["media"],
             provenance=document["provenance"],
             flags=document["flags"],
@@ -219,4 +276,6 @@ class ClipResult(Frames):
 
 def _parse_columns(frames: Mapping[str, Any]) -> dict[str, Any]:
     face = Faces(**{field.name: frames["face"][field.name] for field in fields(Faces)})
-    return {field.name: frames[field.name] for field in fields(Frames)} | {"face": face}
+    nested = {"face": face, "classes": frames.get("classes", {})}
+    names = (field.name for field in fields(Frames))
+    return {name: frames[name] for name in names if name not in nested} | nested

@@ -7,6 +7,8 @@ works here works there. It imports torch and Triton's own module, and nothing of
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import signal
@@ -52,11 +54,13 @@ class TritonPythonModel:
         self._options = BackendOptions(config.get("parameters", {}))
         self._options.apply_to_process()
         folder = Path(args["model_repository"]) / args["model_version"]
+        content = read_verified(
+            folder / (config.get("default_model_filename") or "model.pt"),
+            self._options.file_sha256,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._model: Any = _jit.load(
-                folder / (config.get("default_model_filename") or "model.pt"), map_location="cpu"
-            ).eval()
+            self._model: Any = _jit.load(io.BytesIO(content), map_location="cpu").eval()
         self._max_batch = int(config["max_batch_size"])
         self._outputs = order_tensors(config["output"], "OUTPUT", [])
         self._inputs = order_tensors(config["input"], "INPUT", read_argument_names(self._model))
@@ -143,11 +147,16 @@ def exit_with_server(server_pid: int) -> None:
 class BackendOptions:
     """Config parameters of the libtorch backend; unknown ones are ignored, as there.
 
-    In addition NICE, which libtorch ignores: the nice value of this process.
+    In addition, which libtorch ignores: NICE, the nice value of this process, and FILE_SHA256.
     """
 
     def __init__(self, parameters: dict[str, dict[str, str]]) -> None:
         self._values = {key: value["string_value"] for key, value in parameters.items()}
+
+    @property
+    def file_sha256(self) -> str | None:
+        """SHA-256 of the only file that may be loaded; None: any file."""
+        return self._values.get("FILE_SHA256")
 
     def apply_to_process(self) -> None:
         """Apply thread counts and the nice value."""
@@ -172,6 +181,18 @@ class BackendOptions:
 
     def _read_flag(self, key: str, *, default: bool) -> bool:
         return {"true": True, "false": False}[self._values.get(key, str(default)).lower()]
+
+
+def read_verified(file: Path, sha256: str | None) -> bytes:
+    """Return a file's content, which is what is then loaded; another hash is refused."""
+    content = file.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise pb_utils.TritonModelException(
+            f"{file} has the SHA-256 {found}, and the config names {sha256}: it is not the file "
+            "that was exported"
+        )
+    return content
 
 
 def read_argument_names(model: torch.jit.ScriptModule) -> list[str]:

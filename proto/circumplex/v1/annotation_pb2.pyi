@@ -103,20 +103,22 @@ class StreamingAnnotateResponse(_message.Message):
     def __init__(self, config_ack: _Optional[_Union[ConfigAck, _Mapping]] = ..., frame_result: _Optional[_Union[FrameResult, _Mapping]] = ..., frames_dropped: _Optional[_Union[FramesDropped, _Mapping]] = ..., media_released: _Optional[_Union[MediaReleased, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[StreamSummary, _Mapping]] = ...) -> None: ...
 
 class StreamConfig(_message.Message):
-    __slots__ = ("container", "frames", "faces", "overload_policy", "final_results_only", "resume_token")
+    __slots__ = ("container", "frames", "faces", "overload_policy", "final_results_only", "resume_token", "model")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     FACES_FIELD_NUMBER: _ClassVar[int]
     OVERLOAD_POLICY_FIELD_NUMBER: _ClassVar[int]
     FINAL_RESULTS_ONLY_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     container: ContainerMedia
     frames: FrameMedia
     faces: Faces
     overload_policy: OverloadPolicy
     final_results_only: bool
     resume_token: str
-    def __init__(self, container: _Optional[_Union[ContainerMedia, _Mapping]] = ..., frames: _Optional[_Union[FrameMedia, _Mapping]] = ..., faces: _Optional[_Union[Faces, str]] = ..., overload_policy: _Optional[_Union[OverloadPolicy, str]] = ..., final_results_only: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, container: _Optional[_Union[ContainerMedia, _Mapping]] = ..., frames: _Optional[_Union[FrameMedia, _Mapping]] = ..., faces: _Optional[_Union[Faces, str]] = ..., overload_policy: _Optional[_Union[OverloadPolicy, str]] = ..., final_results_only: _Optional[bool] = ..., resume_token: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ContainerMedia(_message.Message):
     __slots__ = ("video_stream", "audio_stream")
@@ -171,7 +173,7 @@ class AudioChunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., time_seconds: _Optional[float] = ...) -> None: ...
 
 class ConfigAck(_message.Message):
-    __slots__ = ("stream_id", "limits", "send_from", "next_final_index", "weights_sha256", "std_meaning")
+    __slots__ = ("stream_id", "limits", "send_from", "next_final_index", "weights_sha256", "std_meaning", "model", "domain", "flags", "classes", "model_summary")
     class WeightsSha256Entry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -185,13 +187,23 @@ class ConfigAck(_message.Message):
     NEXT_FINAL_INDEX_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     STD_MEANING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SUMMARY_FIELD_NUMBER: _ClassVar[int]
     stream_id: str
     limits: Limits
     send_from: MediaPosition
     next_final_index: int
     weights_sha256: _containers.ScalarMap[str, str]
     std_meaning: StdMeaning
-    def __init__(self, stream_id: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., send_from: _Optional[_Union[MediaPosition, _Mapping]] = ..., next_final_index: _Optional[int] = ..., weights_sha256: _Optional[_Mapping[str, str]] = ..., std_meaning: _Optional[_Union[StdMeaning, str]] = ...) -> None: ...
+    model: str
+    domain: str
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    model_summary: str
+    def __init__(self, stream_id: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., send_from: _Optional[_Union[MediaPosition, _Mapping]] = ..., next_final_index: _Optional[int] = ..., weights_sha256: _Optional[_Mapping[str, str]] = ..., std_meaning: _Optional[_Union[StdMeaning, str]] = ..., model: _Optional[str] = ..., domain: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[str]] = ..., model_summary: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("message_bytes", "frame_pixels", "stream_seconds", "buffered_results", "waiting_frames", "resume_seconds")
@@ -236,16 +248,18 @@ class FrameResult(_message.Message):
     def __init__(self, index: _Optional[int] = ..., time_seconds: _Optional[float] = ..., is_final: _Optional[bool] = ..., tracks: _Optional[_Iterable[_Union[TrackResult, _Mapping]]] = ..., missing_reason: _Optional[_Union[MissingReason, str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class TrackResult(_message.Message):
-    __slots__ = ("track", "box", "missing_reason", "estimate")
+    __slots__ = ("track", "box", "missing_reason", "estimate", "class_probabilities")
     TRACK_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
     MISSING_REASON_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     track: int
     box: Box
     missing_reason: MissingReason
     estimate: Estimate
-    def __init__(self, track: _Optional[int] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., missing_reason: _Optional[_Union[MissingReason, str]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
+    class_probabilities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, track: _Optional[int] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., missing_reason: _Optional[_Union[MissingReason, str]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., class_probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Box(_message.Message):
     __slots__ = ("left", "top", "width", "height", "score")
@@ -302,20 +316,22 @@ class Draining(_message.Message):
     def __init__(self, resume_token: _Optional[str] = ...) -> None: ...
 
 class StreamSummary(_message.Message):
-    __slots__ = ("frames", "frames_dropped", "primary_track", "dropped_tracks", "flags", "latency")
+    __slots__ = ("frames", "frames_dropped", "primary_track", "dropped_tracks", "flags", "latency", "modalities_used")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_DROPPED_FIELD_NUMBER: _ClassVar[int]
     PRIMARY_TRACK_FIELD_NUMBER: _ClassVar[int]
     DROPPED_TRACKS_FIELD_NUMBER: _ClassVar[int]
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
+    MODALITIES_USED_FIELD_NUMBER: _ClassVar[int]
     frames: int
     frames_dropped: int
     primary_track: int
     dropped_tracks: _containers.RepeatedScalarFieldContainer[int]
     flags: _containers.RepeatedScalarFieldContainer[str]
     latency: LatencySummary
-    def __init__(self, frames: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., primary_track: _Optional[int] = ..., dropped_tracks: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[str]] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ...) -> None: ...
+    modalities_used: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, frames: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., primary_track: _Optional[int] = ..., dropped_tracks: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[str]] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ..., modalities_used: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LatencySummary(_message.Message):
     __slots__ = ("p50_seconds", "p95_seconds", "p99_seconds")

@@ -18,7 +18,7 @@ class SubmitJobRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[SubmitOptions, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SubmitOptions(_message.Message):
-    __slots__ = ("filename", "media_type", "faces", "priority", "video_stream", "audio_stream", "idempotency_key")
+    __slots__ = ("filename", "media_type", "faces", "priority", "video_stream", "audio_stream", "idempotency_key", "model")
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
     FACES_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class SubmitOptions(_message.Message):
     VIDEO_STREAM_FIELD_NUMBER: _ClassVar[int]
     AUDIO_STREAM_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     filename: str
     media_type: str
     faces: str
@@ -33,7 +34,8 @@ class SubmitOptions(_message.Message):
     video_stream: int
     audio_stream: int
     idempotency_key: str
-    def __init__(self, filename: _Optional[str] = ..., media_type: _Optional[str] = ..., faces: _Optional[str] = ..., priority: _Optional[str] = ..., video_stream: _Optional[int] = ..., audio_stream: _Optional[int] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, filename: _Optional[str] = ..., media_type: _Optional[str] = ..., faces: _Optional[str] = ..., priority: _Optional[str] = ..., video_stream: _Optional[int] = ..., audio_stream: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class SubmitJobResponse(_message.Message):
     __slots__ = ("job", "is_replayed")
@@ -138,7 +140,7 @@ class GetResultResponse(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "created_at", "started_at", "finished_at", "expires_at", "filename", "progress", "error", "attempt", "priority", "media_type", "clip_bytes", "faces", "video_stream", "audio_stream", "deferrals", "retry_at", "owner", "worker")
+    __slots__ = ("id", "state", "created_at", "started_at", "finished_at", "expires_at", "filename", "progress", "error", "attempt", "priority", "media_type", "clip_bytes", "faces", "video_stream", "audio_stream", "deferrals", "retry_at", "owner", "worker", "model")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +161,7 @@ class Job(_message.Message):
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: str
     created_at: _timestamp_pb2.Timestamp
@@ -179,7 +182,8 @@ class Job(_message.Message):
     retry_at: _timestamp_pb2.Timestamp
     owner: str
     worker: str
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., filename: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., attempt: _Optional[int] = ..., priority: _Optional[str] = ..., media_type: _Optional[str] = ..., clip_bytes: _Optional[int] = ..., faces: _Optional[str] = ..., video_stream: _Optional[int] = ..., audio_stream: _Optional[int] = ..., deferrals: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., owner: _Optional[str] = ..., worker: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., filename: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., attempt: _Optional[int] = ..., priority: _Optional[str] = ..., media_type: _Optional[str] = ..., clip_bytes: _Optional[int] = ..., faces: _Optional[str] = ..., video_stream: _Optional[int] = ..., audio_stream: _Optional[int] = ..., deferrals: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., owner: _Optional[str] = ..., worker: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("frames_done", "frames_total", "fraction", "eta_seconds")

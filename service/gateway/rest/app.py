@@ -13,6 +13,7 @@ from service.gateway.rest import (
     health,
     job_events,
     jobs,
+    models,
     results,
     submission,
     websocket,
@@ -59,7 +60,10 @@ def create_app(gateway: GatewayContext) -> FastAPI:
     policy = BrowserPolicy(gateway.settings, requires_keys=requires_keys)
     app.state.gateway = gateway
     app.state.browser_policy = policy
-    for module in (submission, jobs, job_events, results, health, docs_page, websocket):
+    for module in (
+        *(submission, jobs, job_events, results, models),
+        *(health, docs_page, websocket),
+    ):
         app.include_router(module.router)
     add_error_handlers(app)
     app.add_middleware(AuditMiddleware, audit=gateway.audit_log)

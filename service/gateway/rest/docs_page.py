@@ -1,16 +1,20 @@
-"""The page /docs: the OpenAPI document to read, without scripts and without other hosts."""
+"""The page /docs: the OpenAPI document and the served models, without scripts and other hosts."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from service.domain.estimator import EstimatorManifest
+from service.errors import CircumplexError
+from service.gateway.rest.dependencies import GatewayDep
 from service.gateway.rest.security_headers import CONTENT_SECURITY_POLICY
 
 STYLE: Final = (
@@ -30,13 +34,16 @@ router = APIRouter()
 
 
 @router.get("/docs", include_in_schema=False)
-async def get_docs(request: Request) -> HTMLResponse:
-    """Return the operations of the OpenAPI document as a page."""
-    page = "".join(_render_page(request.app.openapi()))
+async def get_docs(request: Request, gateway: GatewayDep) -> HTMLResponse:
+    """Return the operations of the OpenAPI document as a page, and below them the models."""
+    models = await asyncio.to_thread(gateway.estimators.read_served)
+    page = "".join(_render_page(request.app.openapi(), models))
     return HTMLResponse(page, headers={CONTENT_SECURITY_POLICY: PAGE_POLICY})
 
 
-def _render_page(document: dict[str, Any]) -> Iterator[str]:
+def _render_page(
+    document: dict[str, Any], models: Mapping[str, EstimatorManifest | CircumplexError]
+) -> Iterator[str]:
     info = document["info"]
     title = escape(f"{info['title']} {info['version']}")
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -46,7 +53,21 @@ def _render_page(document: dict[str, Any]) -> Iterator[str]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             yield from _render_operation(f"{method.upper()} {path}", operation)
+    yield from _render_models(models)
     yield "</body></html>\n"
+
+
+def _render_models(models: Mapping[str, EstimatorManifest | CircumplexError]) -> Iterator[str]:
+    yield "<footer><h2>Models of this service</h2><table><tr><th>model</th><th>learnt from</th>"
+    yield "<th>uses</th><th>caveats</th></tr>"
+    for name, model in models.items():
+        if isinstance(model, CircumplexError):
+            yield _render_row((name, "", "", f"not available: {model.code}"))
+        else:
+            modalities = " and ".join(model.modalities)
+            caveats = "; ".join(model.caveats)
+            yield _render_row((str(model.id), model.domain or "not known", modalities, caveats))
+    yield "</table></footer>"
 
 
 def _render_operation(name: str, operation: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import GatewayDraining, HostRefused, OriginRefused, QueueUnavailable
 from service.gateway.lifecycle import ShutdownPhase
-from service.gateway.readiness import DEPENDENCY_ERRORS, probe_dependencies
+from service.gateway.readiness import (
+    DEPENDENCY_ERRORS,
+    describe_unready,
+    probe_dependencies,
+    probe_models,
+)
 from service.gateway.rest.dependencies import GatewayDep
 from service.gateway.rest.openapi import problem_docs
 from service.gateway.rest.problems import problem_response
@@ -44,16 +50,19 @@ async def get_live() -> Liveness:
 async def get_ready(request: Request, gateway: GatewayDep) -> Response:
     """Returns 200 if every part is ready, 503 if one is away; `parts` lists the status of each.
 
-    503 as well as soon as the gateway drains.
+    `triton` is ready if it can be reached and the default model can be used; `models` has the
+    others. 503 as well as soon as the gateway drains.
     """
     if gateway.shutdown.has_reached(ShutdownPhase.ANNOUNCED):
         raise GatewayDraining
-    statuses = await probe_dependencies(gateway)
+    models, statuses = await asyncio.gather(probe_models(gateway), probe_dependencies(gateway))
     away = [name for name, status in statuses.items() if status == "away"]
     if not away:
-        return JSONResponse(Readiness(status="ready", parts=statuses).model_dump())
-    error = DEPENDENCY_ERRORS[away[0]](f"away: {', '.join(away)}")
-    return problem_response(request, error, extensions={"parts": statuses})
+        ready = Readiness(status="ready", parts=statuses, models=models)
+        return JSONResponse(ready.model_dump())
+    detail = "; ".join((f"away: {', '.join(away)}", *describe_unready(models)))
+    error = DEPENDENCY_ERRORS[away[0]](detail)
+    return problem_response(request, error, extensions={"parts": statuses, "models": models})
 
 
 @router.get(

@@ -112,6 +112,7 @@ _QUEUED_RECORD: Final = JobRecord(
     media_type="video/mp4",
     clip_bytes=18_734_211,
     trace_id=EXAMPLE_TRACE_ID,
+    model="mini@1",
     owner=EXAMPLE_CALLER.owner,
     created_at=_CREATED_AT,
 )

@@ -14,6 +14,9 @@ from service.errors import (
     InferenceFailed,
     InferenceUnavailable,
     JobUnknown,
+    ModelChanged,
+    ModelNotServed,
+    ModelsMissing,
     RequestInvalid,
     ResultFormatUnknown,
     ResultNotReady,
@@ -34,6 +37,7 @@ from service.results.formats import FORMATS, ResultFormat, find_format
 JOB_ERRORS: Final = (
     *ClipError.__subclasses__(),
     *(InferenceFailed, InferenceUnavailable, DecoderKilled, FaceModelsMissing, StoreFull),
+    *(ModelNotServed, ModelChanged, ModelsMissing),
 )
 """Errors that a job can fail with."""
 

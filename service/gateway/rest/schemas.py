@@ -11,6 +11,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.caller import Caller, Scope
+from service.domain.estimator import CHOICE_PATTERN
 from service.domain.options import (
     MAX_STREAM_INDEX,
     AnalysisOptions,
@@ -96,6 +97,12 @@ class AnalysisOptionsSchema(BaseModel):
 class SubmissionQuery(AnalysisOptionsSchema):
     """Query parameters of a submission."""
 
+    model: str | None = Field(
+        None,
+        pattern=rf"^{CHOICE_PATTERN.pattern}$",
+        description="Model: a name, for its current version, or NAME@VERSION; default: the "
+        "service's. GET /v1/models lists them.",
+    )
     priority: Priority = Field(
         Priority.BULK,
         description="`interactive`: before bulk jobs, when a person waits; `bulk`: in order.",
@@ -107,7 +114,7 @@ class SubmissionQuery(AnalysisOptionsSchema):
         analysis = AnalysisOptions(
             faces=self.faces, video_stream=self.video_stream, audio_stream=self.audio_stream
         )
-        return SubmissionOptions(analysis=analysis, priority=self.priority)
+        return SubmissionOptions(analysis=analysis, model=self.model, priority=self.priority)
 
 
 class JobResource(BaseModel):
@@ -116,6 +123,10 @@ class JobResource(BaseModel):
     id: str = Field(json_schema_extra={"format": "uuid"})
     state: JobState
     priority: Priority
+    model: str | None = Field(
+        description="Model that the job is pinned to, NAME@VERSION; null: recorded by a service "
+        "with one model."
+    )
     progress: Progress
     clip: Clip
     choices: AnalysisOptionsSchema
@@ -172,6 +183,9 @@ class Readiness(BaseModel):
 
     status: Literal["ready"]
     parts: dict[str, Literal["ready", "away"]]
+    models: dict[str, str] = Field(
+        description="Each served model's current version: `ready`, or the code of its error."
+    )
 
 
 class Liveness(BaseModel):
@@ -189,6 +203,7 @@ def job_to_schema(record: JobRecord, caller: Caller, now: float | None = None) -
         id=record.id,
         state=record.state,
         priority=record.priority,
+        model=record.model,
         progress=progress_to_schema(record, time.time() if now is None else now),
         clip=Clip(filename=record.filename, media_type=record.media_type, bytes=record.clip_bytes),
         choices=AnalysisOptionsSchema.model_validate(record.analysis_options),

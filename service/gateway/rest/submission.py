@@ -16,6 +16,10 @@ from service.errors import (
     IdempotencyKeyReused,
     JobUnknown,
     MediaTypeUnsupported,
+    ModelChanged,
+    ModelNotServed,
+    ModelsMissing,
+    ModelUnknown,
     QueueFull,
     QuotaExceeded,
     RequestInvalid,
@@ -86,6 +90,7 @@ router = APIRouter(tags=["jobs"])
             *(UploadInterrupted, ClipTooLarge, FormTooLarge, MediaTypeUnsupported),
             *(ClipFieldMissing, ClipEmpty, RequestInvalid, QueueFull, QuotaExceeded),
             *(IdempotencyKeyInUse, IdempotencyKeyReused, JobUnknown, StoreFull, *COMMON_ERRORS),
+            *(ModelUnknown, ModelNotServed, ModelChanged, ModelsMissing),
         ),
     },
 )

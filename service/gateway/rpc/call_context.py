@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
-from circumplex.v1 import annotation_pb2, jobs_pb2
+from circumplex.v1 import annotation_pb2, jobs_pb2, models_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
@@ -39,7 +39,10 @@ ANNOTATION_SERVICE: Final[ServiceDescriptor] = annotation_pb2.DESCRIPTOR.service
     "AnnotationService"
 ]
 JOB_SERVICE: Final[ServiceDescriptor] = jobs_pb2.DESCRIPTOR.services_by_name["JobService"]
-READ_ACTIONS: Final = frozenset({"get_job", "list_jobs", "watch_job", "get_result"})
+MODEL_SERVICE: Final[ServiceDescriptor] = models_pb2.DESCRIPTOR.services_by_name["ModelService"]
+READ_ACTIONS: Final = frozenset(
+    {"get_job", "list_jobs", "watch_job", "get_result", "list_models", "get_model"}
+)
 """Actions that change nothing, which the scope `read` allows."""
 AUDITED_READ_ACTIONS: Final = frozenset({"get_result"})
 """Read actions that the audit log records all the same."""

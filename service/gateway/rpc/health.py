@@ -16,12 +16,13 @@ from grpc_health.v1 import health_pb2
 from service.gateway.context import GatewayContext
 from service.gateway.lifecycle import ShutdownPhase
 from service.gateway.readiness import DEPENDENCY_ERRORS, probe_dependencies
-from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
+from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE, MODEL_SERVICE
 
 SERVICE_DEPENDENCIES: Final = {
     "": tuple(DEPENDENCY_ERRORS),
     ANNOTATION_SERVICE.full_name: ("triton",),
     JOB_SERVICE.full_name: tuple(DEPENDENCY_ERRORS),
+    MODEL_SERVICE.full_name: (),
 }
 """Dependencies of each service; the one without a name is the gateway, as in /health/ready."""
 

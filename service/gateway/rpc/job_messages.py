@@ -22,6 +22,7 @@ from service.domain.options import (
 )
 from service.errors import MediaTypeUnsupported, RequestInvalid, StreamOutOfOrder
 from service.gateway.context import GatewayContext
+from service.gateway.stream_messages import parse_model
 from service.gateway.use_cases.idempotency import KEY_PATTERN, MAX_KEY_LENGTH
 from service.gateway.use_cases.uploads import (
     MAX_MEDIA_TYPE_LENGTH,
@@ -84,7 +85,8 @@ class SubmitCall:
             audio_stream=self._stream_index("audio_stream"),
         )
         priority = parse_enum("options.priority", Priority, self.options.priority, Priority.BULK)
-        return SubmissionOptions(analysis=analysis, priority=priority)
+        model = parse_model("options.model", self.options.model)
+        return SubmissionOptions(analysis=analysis, model=model, priority=priority)
 
     @property
     def idempotency_key(self) -> str | None:
@@ -161,6 +163,7 @@ def job_to_proto(record: JobRecord, caller: Caller) -> wire.Job:
         retry_at=_to_timestamp(record.retry_at),
         owner=record.owner if is_admin else None,
         worker=record.worker if is_admin else None,
+        model=record.model,
     )
 
 

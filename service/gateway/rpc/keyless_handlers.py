@@ -12,7 +12,12 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from service.errors import CircumplexError, RequestInvalid
-from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE, TRACE_METADATA_KEY
+from service.gateway.rpc.call_context import (
+    ANNOTATION_SERVICE,
+    JOB_SERVICE,
+    MODEL_SERVICE,
+    TRACE_METADATA_KEY,
+)
 from service.gateway.rpc.call_limits import (
     CallLimits,
     FirstMessageReader,
@@ -69,6 +74,7 @@ def create_reflection_handlers(limits: CallLimits) -> list[grpc.GenericRpcHandle
     service_names = (
         ANNOTATION_SERVICE.full_name,
         JOB_SERVICE.full_name,
+        MODEL_SERVICE.full_name,
         health.SERVICE_NAME,
         reflection.SERVICE_NAME,
     )

@@ -20,12 +20,13 @@ from service.gateway.context import GatewayContext
 from service.gateway.freed_memory import return_freed_memory
 from service.gateway.lifecycle import OVERDUE_GRACE_SECONDS, ShutdownPhase, ShutdownState
 from service.gateway.rpc.annotation_servicer import AnnotationServicer
-from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE
+from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE, MODEL_SERVICE
 from service.gateway.rpc.call_limits import CallLimits
 from service.gateway.rpc.health import GatewayHealthServicer
 from service.gateway.rpc.job_servicer import JobServicer
 from service.gateway.rpc.keyless_handlers import create_health_handler, create_reflection_handlers
 from service.gateway.rpc.method_handlers import InFlightCalls, create_service_handler
+from service.gateway.rpc.model_servicer import ModelServicer
 from service.gateway.rpc.transport import PingLimits, channel_options, load_server_credentials
 from service.settings import Settings
 
@@ -82,6 +83,7 @@ def _create_handlers(
     servicers = {
         ANNOTATION_SERVICE: AnnotationServicer(gateway.streams),
         JOB_SERVICE: JobServicer(gateway),
+        MODEL_SERVICE: ModelServicer(gateway),
     }
     return [
         *(

@@ -1,6 +1,6 @@
 """Submission of a clip: streamed into the blob store, then queued as a job.
 
-check capacity > fingerprint > limit to capacity > blob store > job queue
+check capacity > choose model > fingerprint > limit to capacity > blob store > job queue
 """
 
 from __future__ import annotations
@@ -69,7 +69,6 @@ async def submit_clip(
                 caller, gateway.settings, gateway.job_queue, gateway.store
             )
             await _check_capacity(gateway, caller, min(declared_bytes, max_bytes))
-            await gateway.estimators.accept(options.model)
         upload = await open_upload(max_bytes)
         if isinstance(reservation, PriorSubmission):
             return await _replay(gateway, options, upload, reservation)
@@ -98,13 +97,14 @@ async def _store_and_enqueue(
     """Store the clip, queue its job, and resolve a race for the idempotency key."""
     fingerprint = Fingerprint()
     job_id = new_job_id()
+    model = _complete_options(options, upload).model
+    estimator = None
+    if model is not None or upload.read_options is None:
+        estimator = await gateway.estimators.accept(model)
     size_bytes = await _store_clip(gateway, caller, job_id, upload, fingerprint)
     options = _complete_options(options, upload)
-    try:
-        estimator = await gateway.estimators.accept(options.model)
-    except CircumplexError:
-        await gateway.store.delete(clip_key(job_id))
-        raise
+    if estimator is None:  # the model may have been behind the clip
+        estimator = await _accept_stored(gateway, job_id, options.model)
     record = _make_record(job_id, caller, options, upload, size_bytes, estimator)
     digest = fingerprint.hexdigest(options)
     if reservation is not None:
@@ -140,6 +140,15 @@ async def _store_clip(
     seconds = time.perf_counter() - started
     gateway.metrics.stage_duration_seconds.labels(stage="upload").observe(seconds)
     return size_bytes
+
+
+async def _accept_stored(gateway: GatewayContext, job_id: str, model: str | None) -> EstimatorId:
+    """Accept the choice of a model; the clip of a refused job is deleted."""
+    try:
+        return await gateway.estimators.accept(model)
+    except CircumplexError:
+        await gateway.store.delete(clip_key(job_id))
+        raise
 
 
 def _make_record(

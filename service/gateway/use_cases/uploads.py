@@ -33,8 +33,8 @@ class Upload:
     """Bytes; reading raises ClipEmpty, ClipTooLarge, UploadInterrupted, FormTooLarge or
     RequestInvalid."""
     read_options: Callable[[], SubmissionOptions] | None = None
-    """Returns the options, those beside the clip included, once `content` has been read without
-    an error. None: there are none beside the clip."""
+    """Returns the options, those beside the clip included: at any time those that have been read;
+    all, once `content` has been read without an error. None: there are none beside the clip."""
 
 
 def is_clip_media_type(media_type: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from service.redis_client.client import Redis, connect_redis, redis_errors_trans
 from service.settings import Settings
 
 NO_LIMIT: Final = -1
+COUNTED_AT_ONCE: Final = 500
+"""Records of a page that is counted."""
 FULL_RETRY_SECONDS: Final = 10.0
 """Advised wait when a limit is reached: jobs end every few seconds."""
 
@@ -119,6 +122,20 @@ class JobQueue:
     ) -> JobRecordPage:
         """Return the next `size` jobs, newest first; see QueueDatabase.read_page."""
         return await self._database.read_page(job_filter, size=size, before=before)
+
+    async def count_open_by_model(self) -> Counter[str]:
+        """Count the queued and running jobs by the model, NAME@VERSION, that they are pinned to."""
+        counts: Counter[str] = Counter()
+        for state in (JobState.QUEUED, JobState.RUNNING):
+            before: str | None = None
+            while True:
+                job_filter = JobFilter(owner=None, state=state)
+                page = await self.read_page(job_filter, size=COUNTED_AT_ONCE, before=before)
+                counts.update(record.model for record in page.jobs if record.model)
+                before = page.before
+                if before is None:
+                    break
+        return counts
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job; its worker learns of it when it next renews the lease.

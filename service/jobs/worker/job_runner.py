@@ -49,6 +49,8 @@ RELEASE_SECONDS: Final = 2.0
 FIRST_DEFERRAL_SECONDS: Final = 2.0
 MAX_DEFERRAL_SECONDS: Final = 64.0
 """Delays of the first deferral and of the longest ones; they double in between."""
+UNKNOWN_MODEL: Final = "unknown"
+"""Label of jobs that were accepted by a service with one model."""
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class JobRunner:
             waited = time.time() - claim.record.created_at
             self.metrics.job_queue_wait_seconds.observe(max(waited, 0.0))
         outcome = "released"
+        model = claim.record.model or UNKNOWN_MODEL
+        self.metrics.use_model(model)
         try:
             outcome = await self._run_attempt(claim)
         except JobWithdrawn:
@@ -90,7 +94,7 @@ class JobRunner:
             raise
         finally:
             seconds = time.monotonic() - started
-            self.metrics.job_duration_seconds.labels(outcome).observe(seconds)
+            self.metrics.job_duration_seconds.labels(outcome, model).observe(seconds)
             log.info("job %s: attempt %d %s", claim.job_id, claim.attempt, outcome)
         return outcome != "retried"
 
@@ -140,7 +144,7 @@ class JobRunner:
                 builder.add(event)
                 if isinstance(event, AnalysisProgress):
                     heartbeat.frames_done, heartbeat.frames_expected = event.done, event.expected
-        await self.estimators.open(estimator.id)  # still what the result names
+        await self.estimators.confirm(estimator)  # it is what the result names
         return await asyncio.to_thread(builder.build)
 
     def _find_estimator(self, claim: Claim) -> EstimatorId:
@@ -213,7 +217,8 @@ class JobRunner:
     def _observe_speed(self, result: AnalysisResult, seconds: float) -> None:
         if len(result.frames) > 1 and seconds > 0:
             clip_seconds = float(result.frames.time[-1] - result.frames.time[0])
-            self.metrics.realtime_factor.observe(clip_seconds / seconds)
+            model = str(result.manifest.id)
+            self.metrics.realtime_factor.labels(model).observe(clip_seconds / seconds)
 
 
 async def _iterate_in_thread(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, astuple, dataclass
 from importlib.metadata import version
 from typing import Final
 
+from service.domain.class_probabilities import ClassProbabilities
 from service.domain.clip import Estimate, FaceBox
 from service.domain.options import FaceSelection
 from service.domain.stream import Snapshot
@@ -30,7 +31,7 @@ from service.streaming.events import (
 from service.streaming.input import FrameTimeRange
 from service.streaming.stages.final import AssemblerSnapshot, FinalStage, FrameResultAssembler
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 """Raise it when the fields of a checkpoint, or their meaning, change."""
 
 
@@ -107,7 +108,7 @@ def decode_checkpoint(data: bytes) -> StreamCheckpoint | FinalCheckpoint:
 
 _BoxFields = tuple[float, float, float, float, float]
 _EstimateFields = tuple[float, float, float, float, float, float]
-_TrackFields = tuple[int, _BoxFields | None, _EstimateFields | None]
+_TrackFields = tuple[int, _BoxFields | None, _EstimateFields | None, ClassProbabilities]
 _FrameFields = tuple[int, float, bool, tuple[_TrackFields, ...], str]
 _DroppedFields = tuple[int, int, DropReason, float]
 _EventFields = tuple[_FrameFields | None, _DroppedFields | None]
@@ -144,11 +145,12 @@ def decode_event(data: bytes) -> StoredEvent:
 
 
 def _make_track_result(fields: _TrackFields) -> TrackEstimate:
-    track, box, estimate = fields
+    track, box, estimate, class_probabilities = fields
     return TrackEstimate(
         track=track,
         box=None if box is None else FaceBox.of(box),
         estimate=None if estimate is None else Estimate.of(estimate),
+        class_probabilities=class_probabilities,
     )
 
 
@@ -166,6 +168,7 @@ def server_config_hash(
         "format": [FORMAT_VERSION, version("circumplex")],
         "weights": dict(weights),
         "method": [parameters.window_frames, parameters.hop_frames, parameters.smoothing_seconds],
+        "classes": parameters.class_count,
         "block": settings.chunk_frames,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

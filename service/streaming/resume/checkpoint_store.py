@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from service.errors import ResumeTokenInvalid, StreamExpired, StreamSuperseded
 from service.redis_client.client import Redis, ScriptLibrary, connect_redis, redis_errors_translated
@@ -26,6 +27,8 @@ MAX_STORED_RESPONSES: Final = 1024
 """Events of a stream that are stored for a client that resumes."""
 REDIS_TIMEOUT_SECONDS: Final = 2.0
 """Timeout of a command."""
+COUNT_SECONDS: Final = 30.0
+"""Timeout of counting all streams."""
 SCRIPTS: Final = ("claim", "renew", "write")
 
 
@@ -97,6 +100,18 @@ class CheckpointStore:
         if model is None:
             raise StreamExpired()
         return model.decode() if isinstance(model, bytes) else str(model)
+
+    async def count_by_model(self) -> Counter[str]:
+        """Count the streams under way and those that can be resumed, by NAME@VERSION."""
+        counts: Counter[str] = Counter()
+        async with redis_errors_translated(COUNT_SECONDS):
+            scan = self._redis.scan_iter(f"{self._prefix}:stream:*", _type="hash")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # untyped
+            keys = cast("AsyncIterator[str]", scan)
+            async for key in keys:
+                model = await self._redis.hget(key, "model")  # pyright: ignore[reportGeneralTypeIssues]  # as above
+                if isinstance(model, bytes):
+                    counts[model.decode()] += 1
+        return counts
 
     async def claim(self, stream_claim: StreamClaim) -> StoredStream:
         """Claim a stored stream.

@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.clip import Estimate, Frame
+from service.domain.class_probabilities import read_class_probabilities
+from service.domain.clip import Estimate
 from service.domain.stream import AudioExtracted
 from service.pipeline.estimation import Estimator
 from service.streaming.batching import concatenate_audio
@@ -73,21 +74,33 @@ class FaceEmbeddingStage:
                 if row.faces is not None:
                     self.provisional.add_frame(row.arrival.frame, row.faces)
             estimates = await self.provisional.estimate()
-            for row, (frame, tracks) in zip(rows, estimates, strict=True):
-                result = _make_provisional_result(row.arrival.index, frame, tracks)
+            class_count = self.estimation.tracks.class_count
+            for row, (_, tracks) in zip(rows, estimates, strict=True):
+                result = _make_provisional_result(row, tracks, class_count)
                 await self.response_queue.put(result, row.arrival.arrived_at)
             self.credits.release(len(rows))
 
 
 def _make_provisional_result(
-    index: int, frame: Frame, tracks: dict[int, Estimate | None]
+    row: FrameRow, tracks: dict[int, Estimate | None], class_count: int
 ) -> StreamResult:
+    frame, faces = row.arrival.frame, row.faces
+    probabilities = [] if faces is None else read_class_probabilities(faces, class_count)
+    by_track = {face.track: each for face, each in zip(frame.faces, probabilities, strict=False)}
     results = (
-        TrackEstimate(track=track, box=frame.find_face(track), estimate=estimate)
+        TrackEstimate(
+            track=track,
+            box=frame.find_face(track),
+            estimate=estimate,
+            class_probabilities=by_track.get(track, ()),
+        )
         for track, estimate in tracks.items()
     )
     return StreamResult(
-        index=index, time_seconds=frame.time_seconds, is_final=False, tracks=tuple(results)
+        index=row.arrival.index,
+        time_seconds=frame.time_seconds,
+        is_final=False,
+        tracks=tuple(results),
     )
 
 

@@ -11,6 +11,11 @@ from dataclasses import astuple, dataclass, field, replace
 import numpy as np
 
 from service.domain.array_types import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
+from service.domain.class_probabilities import (
+    ClassProbabilities,
+    pack_class_probabilities,
+    unpack_class_probabilities,
+)
 from service.domain.clip import Estimate, Frame, TimelinePoint, TrackDropped
 from service.domain.options import FaceSelection
 from service.pipeline.estimation import Estimator
@@ -48,7 +53,7 @@ class AssemblerSnapshot:
     """State of a FrameResultAssembler but for its frames, which are the latest ones of the stream.
 
     indices: (T,) places in the stream of the pending frames. The points as columns, frame after
-    frame: point_counts (T,), tracks (P,), estimates (P, 6), is_estimated (P,).
+    frame: point_counts (T,), tracks (P,), estimates (P, 6), is_estimated (P,), classes (P, C).
     """
 
     indices: Int64Array
@@ -56,6 +61,7 @@ class AssemblerSnapshot:
     tracks: Int64Array
     estimates: Float64Array
     is_estimated: BoolArray
+    classes: Float32Array
 
 
 class FrameResultAssembler:
@@ -108,6 +114,7 @@ class FrameResultAssembler:
             tracks=np.array([point.track for point in points], np.int64),
             estimates=np.array(estimates, np.float64).reshape(-1, 6),
             is_estimated=np.array([point.estimate is not None for point in points], np.bool_),
+            classes=pack_class_probabilities([point.class_probabilities for point in points]),
         )
 
     @classmethod
@@ -122,24 +129,35 @@ class FrameResultAssembler:
             frames, snapshot.indices.tolist(), snapshot.point_counts.tolist(), strict=True
         ):
             assembler.add_frame(FrameArrival(frame=frame, index=index, arrived_at=None))
-            for track, estimate in (next(points) for _ in range(count)):
-                assembler.add_point(TimelinePoint(track=track, frame=frame, estimate=estimate))
+            for track, estimate, classes in (next(points) for _ in range(count)):
+                point = TimelinePoint(
+                    track=track, frame=frame, estimate=estimate, class_probabilities=classes
+                )
+                assembler.add_point(point)
         return assembler
 
 
-def _restore_points(snapshot: AssemblerSnapshot) -> Iterator[tuple[int, Estimate | None]]:
-    for track, values, is_estimated in zip(
+def _restore_points(
+    snapshot: AssemblerSnapshot,
+) -> Iterator[tuple[int, Estimate | None, ClassProbabilities]]:
+    for track, values, is_estimated, classes in zip(
         snapshot.tracks.tolist(),
         snapshot.estimates.tolist(),
         snapshot.is_estimated.tolist(),
+        unpack_class_probabilities(snapshot.classes),
         strict=True,
     ):
-        yield track, Estimate.of(values) if is_estimated else None
+        yield track, Estimate.of(values) if is_estimated else None, classes
 
 
 def _make_final_result(arrival: FrameArrival, points: dict[int, TimelinePoint]) -> StreamResult:
     tracks = (
-        TrackEstimate(track=track, box=point.face, estimate=point.estimate)
+        TrackEstimate(
+            track=track,
+            box=point.face,
+            estimate=point.estimate,
+            class_probabilities=point.class_probabilities,
+        )
         for track, point in sorted(points.items())
     )
     return StreamResult(

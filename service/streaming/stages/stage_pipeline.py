@@ -12,9 +12,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from service.domain.ports import Inference
 from service.domain.stream import AudioExtracted
-from service.pipeline.estimation import EstimationParameters, Estimator
+from service.pipeline.estimation import Estimator
+from service.pipeline.estimators import ServedEstimator
 from service.settings import Settings
 from service.streaming.config import StreamSessionConfig
 from service.streaming.flow_control import FrameCredits, ResponseQueue, ResultPacer
@@ -35,8 +35,7 @@ class StagePipeline:
         self,
         config: StreamSessionConfig,
         *,
-        inference: Inference,
-        parameters: EstimationParameters,
+        estimator: ServedEstimator,
         settings: Settings,
         metrics: Metrics,
         frame_credits: FrameCredits,
@@ -45,7 +44,10 @@ class StagePipeline:
         save_results: SaveResults,
         make_resume_token: Callable[[int], str],
     ) -> None:
-        estimation = Estimator(inference=inference, parameters=parameters, metrics=metrics)
+        inference, parameters = estimator.inference, estimator.parameters
+        estimation = Estimator(
+            inference=inference, parameters=parameters, metrics=metrics, model=estimator.id
+        )
         provisional = None
         if not config.final_results_only:
             provisional = ProvisionalEstimator(

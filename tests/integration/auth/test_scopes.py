@@ -29,6 +29,8 @@ REQUIRED_SCOPES = {
     ("post", "/v1/jobs/{job_id}:retry"): Scope.SUBMIT,
     ("get", "/v1/jobs/{job_id}/events"): Scope.READ,
     ("get", "/v1/jobs/{job_id}/result"): Scope.READ,
+    ("get", "/v1/models"): Scope.READ,
+    ("get", "/v1/models/{model}"): Scope.READ,
 }
 """Scope of each route, on purpose repeated here: a new route has to be added."""
 PUBLIC_ROUTES = {("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics")}
@@ -88,7 +90,9 @@ async def test_route_accepts_its_scope_and_admin(
 ) -> None:
     needed = REQUIRED_SCOPES.get((method, path))
     headers = {} if granted is None else bearer_headers(await create_token(key_store, granted))
-    answer = await client.request(method, path.format(job_id=new_job_id()), headers=headers)
+    answer = await client.request(
+        method, path.format(job_id=new_job_id(), model="mini"), headers=headers
+    )
 
     if needed is None or granted in (needed, Scope.ADMIN):
         assert answer.status_code not in (401, 403)

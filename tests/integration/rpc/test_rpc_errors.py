@@ -12,12 +12,17 @@ from circumplex.v1 import jobs_pb2 as wire
 
 from service.errors import CircumplexError, RequestInvalid, StoreFull
 from service.gateway.context import GatewayContext
-from service.gateway.rpc.call_context import ANNOTATION_SERVICE, JOB_SERVICE, list_methods
+from service.gateway.rpc.call_context import (
+    ANNOTATION_SERVICE,
+    JOB_SERVICE,
+    MODEL_SERVICE,
+    list_methods,
+)
 from service.gateway.rpc.status import status_of
 from service.jobs.queue.job_queue import JobQueue
 from service.jobs.record import new_job_id
 from service.settings import Settings
-from service.telemetry.metrics import GRPC_METHODS
+from service.telemetry.metric_labels import GRPC_METHODS
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.rpc.grpc_client import (
     GrpcClient,
@@ -63,7 +68,7 @@ def test_a_status_fits_into_a_header() -> None:
 def test_metrics_list_every_rpc_method() -> None:
     names = [
         method.name
-        for service in (ANNOTATION_SERVICE, JOB_SERVICE)
+        for service in (ANNOTATION_SERVICE, JOB_SERVICE, MODEL_SERVICE)
         for method in list_methods(service)
     ]
     assert sorted(names) == sorted(GRPC_METHODS)

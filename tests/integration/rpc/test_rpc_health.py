@@ -123,7 +123,7 @@ async def discover_services(channel: Any) -> tuple[set[str], descriptor_pool.Des
 
 async def test_a_generic_tool_can_call_through_reflection(client: GrpcClient) -> None:
     names, pool = await discover_services(client.channel)
-    assert names >= {ANNOTATION, JOBS, "grpc.health.v1.Health"}
+    assert names >= {ANNOTATION, JOBS, "circumplex.v1.ModelService", "grpc.health.v1.Health"}
     method = pool.FindServiceByName(JOBS).methods_by_name["GetJob"]
     request: Any = message_factory.GetMessageClass(method.input_type)
     response: Any = message_factory.GetMessageClass(method.output_type)

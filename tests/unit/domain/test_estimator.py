@@ -142,15 +142,18 @@ def test_caveats_are_of_drawings_and_of_weights_without_a_figure_on_rated_video(
 
 
 def test_a_description_says_what_was_learnt_from_and_every_caveat() -> None:
-    assert describe_model(make_manifest(domain="drawn")) == (
-        "Model mini@1: learnt from drawn; on a real face the numbers mean nothing; never measured "
-        "on rated recordings of people."
+    assert describe_model(make_manifest(domain="drawn", training="trained")) == (
+        "Model mini@1, learnt from drawings, uses face and voice: on a real face the numbers mean "
+        "nothing; never measured on rated recordings of people."
     )
     measured = make_manifest(
         "own",
         2,
         domain="recordings",
+        training="trained",
         figures=[{"metric": "ccc", "on": "test", "source": "own", "rated_video": True}],
     )
-    assert describe_model(measured) == "Model own@2: learnt from recordings."
-    assert describe_model(make_manifest()).startswith("Model mini@1: untrained or unknown;")
+    assert describe_model(measured) == (
+        "Model own@2, learnt from rated recordings, uses face and voice."
+    )
+    assert "untrained: the numbers mean nothing" in describe_model(make_manifest())

@@ -198,3 +198,14 @@ def test_simultaneous_tracks_over_the_limit_are_left_out() -> None:
     output = run_track_manager(frames_of(seen, 40))
     assert output.manager.is_crowded
     assert set(output.points) == set(range(1, MAX_ACTIVE_TRACKS + 1))
+
+
+def test_track_left_out_of_a_crowd_gets_points_once_there_is_room() -> None:
+    late = MAX_ACTIVE_TRACKS + 1
+    seen: dict[int, Sequence[int]] = {track: range(CHUNK) for track in range(1, late)}
+    seen[late] = range(40)  # left out in the first chunk, whose frames stay in the window
+    output = run_track_manager(frames_of(seen, 40))
+    assert output.manager.is_crowded
+    assert output.manager.primary_track == late
+    estimated = [each.frame.index for each in output.points[late] if each.estimate is not None]
+    assert estimated == list(range(CHUNK, 40))

@@ -15,6 +15,7 @@ from service.serialization import decode, encode
 
 WINDOW, HOP, BLOCK = 20, 13, 8
 FRAMES = 60 * BLOCK
+CLASSES = 3
 UNCERTAINTY = UncertaintyModel(
     meaning=StdMeaning.CALIBRATED,
     weights=dict.fromkeys(FACTORS, (0.1, 0.2)) | {"constant": (-2.0, -1.5)},
@@ -74,7 +75,11 @@ def run_track_manager(seed: int, *, is_restored: bool) -> list[object]:
     numbers = np.random.default_rng(seed)
     frames = random_frames(seed)
     manager = TrackManager(
-        window_frames=WINDOW, hop_frames=HOP, smoothing_seconds=0.2, uncertainty=UNCERTAINTY
+        window_frames=WINDOW,
+        hop_frames=HOP,
+        smoothing_seconds=0.2,
+        uncertainty=UNCERTAINTY,
+        class_count=CLASSES,
     )
     results: list[object] = []
     for first in range(0, FRAMES, BLOCK):
@@ -100,6 +105,8 @@ def run_track_manager(seed: int, *, is_restored: bool) -> list[object]:
 @pytest.mark.parametrize("seed", range(2))
 def test_track_manager_restored_after_every_block_gives_the_same_results(seed: int) -> None:
     expected = run_track_manager(seed, is_restored=False)
-    tracks = {each.track for each in expected if isinstance(each, TimelinePoint)}
-    assert len(tracks) > 8
+    points = [each for each in expected if isinstance(each, TimelinePoint)]
+    assert len({each.track for each in points}) > 8
+    assert {len(each.class_probabilities) for each in points if each.face} == {CLASSES}
+    assert {each.class_probabilities for each in points if each.face is None} == {()}
     assert run_track_manager(seed, is_restored=True) == expected

@@ -22,11 +22,16 @@ def echo_fusion(window: Window) -> FusionOutput:
 
 
 def points_of(
-    present: list[bool], uncertainty: UncertaintyModel = UNCALIBRATED
+    present: list[bool], uncertainty: UncertaintyModel = UNCALIBRATED, class_count: int = 0
 ) -> list[TimelinePoint]:
     """Points of frames whose face features, where there is a face, are their index / 1000."""
     pipeline = TrackPipeline(
-        track=3, window_frames=300, hop_frames=200, smoothing_seconds=0, uncertainty=uncertainty
+        track=3,
+        window_frames=300,
+        hop_frames=200,
+        smoothing_seconds=0,
+        uncertainty=uncertainty,
+        class_count=class_count,
     )
     points: list[TimelinePoint] = []
     for first in range(0, len(present), 32):
@@ -66,6 +71,17 @@ def test_missing_face_is_filled_from_the_last_face_and_stays_marked() -> None:
     values = [round(p.estimate.valence, 6) for p in points if p.estimate]
     assert values == [0.0, 0.001, 0.001, 0.001, 0.004]
     assert [p.face is None for p in points] == [False, False, True, True, False]
+
+
+def test_class_probabilities_are_of_the_frame_and_never_filled_forward() -> None:
+    points = points_of([False, True, False, *[True] * 40], class_count=2)
+    rows = [point.class_probabilities for point in points]
+    assert rows[:3] == [(), (pytest.approx(0.001),) * 2, ()]
+    assert rows[3:] == [(pytest.approx(index / 1000),) * 2 for index in range(3, 43)]
+
+
+def test_estimators_without_classes_have_no_probabilities() -> None:
+    assert {point.class_probabilities for point in points_of([True] * 5)} == {()}
 
 
 def test_last_face_is_filled_forward_across_chunks_and_windows() -> None:

@@ -80,7 +80,7 @@ def test_a_choice_is_resolved_to_a_version(
         ("../mini", RequestInvalid, "NAME or NAME@VERSION"),
         ("third", ModelUnknown, "no model 'third' is served; there are mini, other"),
         ("third@1", ModelUnknown, "no model 'third' is served"),
-        ("mini@3", ModelNotServed, "mini@3 is not exported; there are mini@1, mini@2"),
+        ("mini@3", ModelUnknown, "mini@3 is not exported; there are mini@1, mini@2"),
     ],
 )
 async def test_another_choice_is_a_typed_error(
@@ -237,8 +237,7 @@ async def test_a_listing_has_every_version_of_the_served_names_and_why_one_is_no
     change_file(repository, OTHER_1)
     statuses = await catalog.list_statuses()
     assert [
-        (str(each.manifest.id), each.is_current, each.is_default, type(each.error))
-        for each in statuses
+        (str(each.id), each.is_current, each.is_default, type(each.error)) for each in statuses
     ] == [
         ("mini@1", True, True, type(None)),
         ("other@1", True, False, ModelChanged),
@@ -246,12 +245,25 @@ async def test_a_listing_has_every_version_of_the_served_names_and_why_one_is_no
     ]
 
 
-async def test_a_listing_leaves_out_other_versions_whose_manifest_is_damaged(
+async def test_a_listing_has_the_error_of_a_damaged_manifest(
     catalog: EstimatorCatalog, repository: EstimatorRepository
 ) -> None:
-    repository.manifest_file(MINI_2).write_text("{}")
-    listed = [str(each.manifest.id) for each in await catalog.list_statuses()]
-    assert listed == ["mini@1", "other@1"]
-    repository.manifest_file(MINI_1).write_text("{}")
-    with pytest.raises(ModelNotServed, match="manifest of mini@1 cannot be used"):
-        await catalog.list_statuses()
+    for estimator in (MINI_1, MINI_2):
+        repository.manifest_file(estimator).write_text("{}")
+    statuses = await catalog.list_statuses()
+    assert [(str(each.id), each.manifest is None) for each in statuses] == [
+        ("mini@1", True),
+        ("other@1", False),
+        ("mini@2", True),
+    ]
+    assert [each.error is None for each in statuses] == [False, True, False]
+
+
+def test_a_default_version_that_is_not_exported_is_no_fault_of_a_client(
+    repository: EstimatorRepository,
+) -> None:
+    settings = Settings(models="mini@3", model_repository=repository.folder)
+    catalog = make_fake_catalog(settings)
+    for model in (None, "mini"):
+        with pytest.raises(ModelNotServed, match="mini@3 is not exported"):
+            catalog.choose(model)

@@ -33,7 +33,7 @@ def test_result_of_any_length_is_plotted(tmp_path: Path, frames: int, known: boo
     plot_result(make_result(frames, known=known), tmp_path / "result.png")
     picture = cv2.imread(str(tmp_path / "result.png"))
     assert picture is not None
-    assert picture.shape == (648, 1440, 3)
+    assert picture.shape == (708, 1440, 3)
 
 
 def test_unknown_points_leave_a_gap(tmp_path: Path) -> None:

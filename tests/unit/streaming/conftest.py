@@ -11,7 +11,7 @@ import pytest
 
 from service.embedded.redis import run_redis
 from tests.fake_estimators import write_fake_estimator
-from tests.unit.streaming.stream_harness import StreamHarness
+from tests.unit.streaming.stream_harness import CLASSES, StreamHarness
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ async def make_harness(
     redis_url: str, tmp_path: Path
 ) -> AsyncIterator[Callable[..., StreamHarness]]:
     """A factory of stream managers with settings of their own that share one Redis."""
-    write_fake_estimator(tmp_path)
+    write_fake_estimator(tmp_path, classes=CLASSES)
     async with AsyncExitStack() as exits:
 
         def make(**settings: Any) -> StreamHarness:

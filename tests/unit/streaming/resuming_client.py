@@ -112,4 +112,5 @@ def comparable_results(finals: Sequence[wire.FrameResult]) -> list[tuple[float, 
 def _numbers(track: wire.TrackResult) -> list[float]:
     estimate = track.estimate
     values = [getattr(estimate, each.name) for each in estimate.DESCRIPTOR.fields]
+    values += track.class_probabilities
     return [track.track, track.HasField("box"), track.box.left, track.box.height, *values]

@@ -37,6 +37,8 @@ from tests.fake_estimators import FakeInferenceServer, make_fake_catalog
 BOX = FaceBox(left=0, top=0, width=112, height=112, score=1)
 CROP_SHAPE = (1, 3, CROP_SIDE, CROP_SIDE)
 AUDIO_LAG_FRAMES = 5
+CLASSES = ("calm", "glad")
+"""Classes of the estimator; the probability of each is a crop's first byte / 255."""
 UNREADABLE_BYTE = 255
 """First byte of a frame that the fake extraction reports as unreadable."""
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 
 from service.domain.clip import Estimate, FaceBox, Frame, TimelinePoint, TrackedFace
+from service.domain.estimator import Modality
 from service.domain.media import Flag
 from service.domain.options import FaceSelection
 from service.errors import StreamExpired
+from service.pipeline.estimation import EstimationParameters
+from service.serialization import encode
+from service.settings import Settings
 from service.streaming.events import (
     DroppedFrames,
     DropReason,
@@ -23,6 +29,7 @@ from service.streaming.resume.checkpoint import (
     decode_event,
     encode_checkpoint,
     encode_event,
+    server_config_hash,
 )
 from service.streaming.stages.final import FrameArrival, FrameResultAssembler
 
@@ -35,7 +42,9 @@ EVENTS: list[StoredEvent] = [
         time_seconds=-1 / 25,
         is_final=True,
         tracks=(
-            TrackEstimate(track=1, box=BOX, estimate=ESTIMATE),
+            TrackEstimate(
+                track=1, box=BOX, estimate=ESTIMATE, class_probabilities=(0.25, 1 / 3, 0.0)
+            ),
             TrackEstimate(track=2, box=None, estimate=None),
         ),
         resume_token="a.1",
@@ -45,7 +54,12 @@ EVENTS: list[StoredEvent] = [
 FINAL_CHECKPOINT = FinalCheckpoint(
     position=MediaPosition(frames=7),
     last_final_index=6,
-    summary=StreamCompleted(frames=7, dropped_tracks=(3,), flags=(Flag.NO_AUDIO,)),
+    summary=StreamCompleted(
+        frames=7,
+        dropped_tracks=(3,),
+        flags=(Flag.NO_AUDIO,),
+        modalities_used=(Modality.FACE,),
+    ),
 )
 
 
@@ -68,6 +82,23 @@ def test_truncated_or_foreign_bytes_expire_the_stream() -> None:
             decode_event(data)
 
 
+def test_events_of_the_format_before_class_probabilities_expire_the_stream() -> None:
+    track = (1, astuple(BOX), astuple(ESTIMATE))
+    for fields in ((track,), ((*track, (0.5,)), track)):
+        event = encode(((0, 0.0, True, fields, "a.1"), None))
+        with pytest.raises(StreamExpired):
+            decode_event(event)
+
+
+def test_checkpoints_of_gateways_with_other_classes_are_not_shared() -> None:
+    settings = Settings()
+    hashes = {
+        server_config_hash(settings, EstimationParameters(class_count=classes), {"fusion": "ab"})
+        for classes in (0, 7, 8)
+    }
+    assert len(hashes) == 3
+
+
 def test_restored_assembler_gives_the_same_results() -> None:
     frames = [
         Frame(index=index, time_seconds=index / 25, faces=(TrackedFace(track=1, box=BOX),))
@@ -77,7 +108,10 @@ def test_restored_assembler_gives_the_same_results() -> None:
     for frame in frames[1:]:
         assembler.add_frame(FrameArrival(frame=frame, index=2 * frame.index, arrived_at=1.0))
     for frame in frames[1:3]:
-        assembler.add_point(TimelinePoint(track=1, frame=frame, estimate=ESTIMATE))
+        classes = (0.25, 0.75) if frame.index % 2 else ()
+        assembler.add_point(
+            TimelinePoint(track=1, frame=frame, estimate=ESTIMATE, class_probabilities=classes)
+        )
     assembler.add_point(TimelinePoint(track=2, frame=frames[2], estimate=None))
     restored = FrameResultAssembler.from_snapshot(
         assembler.snapshot(), faces=FaceSelection.ALL, latest_frames=frames

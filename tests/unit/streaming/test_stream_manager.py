@@ -18,6 +18,7 @@ from service.errors import (
     TooManyStreams,
 )
 from tests.unit.streaming.stream_harness import (
+    CLASSES,
     StreamHarness,
     config_request,
     frame_request,
@@ -65,6 +66,41 @@ async def test_a_stream_has_an_ack_two_results_per_frame_and_a_summary(
     summary = replies[-1].summary
     assert (summary.frames, summary.primary_track) == (100, 1)
     assert 0 < summary.latency.p50_seconds <= summary.latency.p99_seconds
+
+
+async def test_class_probabilities_are_those_of_the_frame_and_absent_without_a_face(
+    make_harness: HarnessFactory,
+) -> None:
+    frames = [frame_request(k, face=k not in (0, 3)) for k in range(60)]
+    replies = await collect_replies(make_harness(), config_request(), *frames)
+    assert list(replies[0].config_ack.classes) == list(CLASSES)
+    for kind in (False, True):
+        rows = [
+            [round(each * 255) for each in result.tracks[0].class_probabilities]
+            for result in results(replies, final=kind)
+            if result.tracks
+        ]
+        expected = [[k] * len(CLASSES) if k != 3 else [] for k in range(1, 60)]
+        assert rows[-59:] == expected
+
+
+async def test_summary_names_the_modalities_that_the_stream_had(
+    make_harness: HarnessFactory,
+) -> None:
+    for face, used in ((True, ["face"]), (False, [])):  # no audio was read
+        frames = [frame_request(k, face=face) for k in range(20)]
+        replies = await collect_replies(make_harness(), config_request(), *frames)
+        assert list(replies[-1].summary.modalities_used) == used
+
+
+async def test_results_of_streams_are_timed_by_model(make_harness: HarnessFactory) -> None:
+    harness = make_harness()
+    await collect_replies(harness, config_request(), *(frame_request(k) for k in range(20)))
+    read = harness.metrics.registry.get_sample_value
+    for kind in ("provisional", "final"):
+        labels = {"kind": kind, "model": "mini@1"}
+        assert read("circumplex_stream_frame_latency_seconds_count", labels) == 20
+    assert read("circumplex_frames_total", {"face": "found", "model": "mini@1"}) == 20
 
 
 async def test_final_results_are_sent_before_the_stream_ends(make_harness: HarnessFactory) -> None:
@@ -179,7 +215,8 @@ async def test_invalid_request_sequence_is_refused_and_frees_resources(
     with pytest.raises(error):
         await collect_replies(harness, *requests)
     assert harness.extractor.open_count == 0
-    assert harness.metrics.registry.get_sample_value("circumplex_streams") == 0
+    (streams,) = harness.metrics.streams.collect()
+    assert {sample.value for sample in streams.samples} <= {0}
 
 
 @pytest.mark.parametrize("final_results_only", [False, True])

@@ -8,7 +8,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import ClipError
-from service.telemetry.metrics import JOB_BUCKETS, REQUEST_BUCKETS, STAGES, Metrics
+from service.telemetry.metric_labels import JOB_BUCKETS, MAX_MODELS, REQUEST_BUCKETS, STAGES
+from service.telemetry.metrics import Metrics
+
+
+def make_metrics(*models: str) -> Metrics:
+    metrics = Metrics(CollectorRegistry())
+    for model in models:
+        metrics.use_model(model)
+    return metrics
 
 
 def read_samples(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -44,20 +52,36 @@ def test_every_metric_is_registered_with_prefix_and_unit() -> None:
         "circumplex_realtime_factor_count",
     } == {
         name
-        for name in read_samples(Metrics(CollectorRegistry()))
+        for name in read_samples(make_metrics("mini@1"))
         if not name.endswith(("_bucket", "_sum", "_created"))
     }
 
 
 def test_every_series_exists_before_anything_happens() -> None:
-    found = read_samples(Metrics(CollectorRegistry()))
+    found = read_samples(make_metrics("mini@1"))
 
     stages = [labels["stage"] for labels, _ in found["circumplex_stage_duration_seconds_count"]]
     assert stages == list(STAGES)
     reasons = {labels["reason"] for labels, _ in found["circumplex_decode_rejected_total"]}
     assert reasons == {error.code for error in ClipError.__subclasses__()}
     models = found["circumplex_triton_request_duration_seconds_count"]
-    assert {"model": "visual_backbone"} in [labels for labels, _ in models]
+    assert {"model": "mini@1", "slot": "fusion"} in [labels for labels, _ in models]
+    outcomes = [labels for labels, _ in found["circumplex_job_duration_seconds_count"]]
+    assert {"model": "mini@1", "outcome": "succeeded"} in outcomes
+
+
+def test_series_of_models_are_bounded_and_those_unused_for_longest_end() -> None:
+    metrics = make_metrics(*(f"mini@{version}" for version in range(1, 1 + MAX_MODELS)))
+    count = len(generate_latest(metrics.registry))
+    metrics.use_model("mini@1")
+    metrics.use_model("expression@1")
+    samples = [each for found in read_samples(metrics).values() for each in found]
+    models = {labels["model"] for labels, _ in samples if "model" in labels}
+    assert models == {
+        *(f"mini@{version}" for version in range(1, 1 + MAX_MODELS) if version != 2),
+        "expression@1",
+    }
+    assert len(generate_latest(metrics.registry)) < 1.02 * count
 
 
 def test_buckets_span_request_and_job_durations() -> None:
@@ -77,7 +101,9 @@ def test_queue_depth_is_nan_until_first_measured() -> None:
 
 
 def test_two_processes_in_one_interpreter_do_not_share_series() -> None:
-    first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
-    first.frames_total.labels(face="found").inc(5)
+    first, second = make_metrics("mini@1"), make_metrics("mini@1")
+    first.frames_total.labels(face="found", model="mini@1").inc(5)
 
-    assert ({"face": "found"}, 0.0) in read_samples(second)["circumplex_frames_total"]
+    assert ({"face": "found", "model": "mini@1"}, 0.0) in read_samples(second)[
+        "circumplex_frames_total"
+    ]

@@ -14,8 +14,8 @@ from av.video.frame import PictureType
 from toy_dataset import TOY_RECORDINGS, ToyRecording, write_dataset
 
 from service.domain.audio_grid import PATCH_HOPS, patch_start_hop
+from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import FACE_FEATURES, VOICE_FEATURES
-from service.domain.track_pipeline import ForwardFill
 from service.domain.windows import Features, Windower
 from service.media.audio import AudioReader
 from service.media.demux import open_container

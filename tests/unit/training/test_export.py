@@ -48,8 +48,8 @@ def test_another_seed_gives_other_weights() -> None:
 MINI_1 = EstimatorId("mini", 1)
 
 
-class TinyNetwork(nn.Module):
-    """A network for any slot, with one weight."""
+class TinyBackbone(nn.Module):
+    """A network for a slot of one input, with one weight."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -59,11 +59,26 @@ class TinyNetwork(nn.Module):
         return x * self.weight
 
 
+class TinyFusion(TinyBackbone):
+    """A network for a slot of three inputs, with one weight."""
+
+    def forward(self, x: Tensor, _audio: Tensor, _mask: Tensor) -> Tensor:
+        return x * self.weight
+
+
+_NETWORKS: dict[str, type[TinyBackbone]] = {
+    "visual_backbone": TinyBackbone,
+    "live_visual_backbone": TinyBackbone,
+    "fusion": TinyFusion,
+    "live_fusion": TinyFusion,
+}
+
+
 def write_tiny(folder: Path, weight: float = 1.0, version: int = 1, **facts: Any) -> None:
     """Write an estimator of tiny networks, face only."""
     slots = make_manifest(modalities=("face",)).models
     write_estimator(
-        {slot: TinyNetwork(weight).eval() for slot in slots},
+        {slot: _NETWORKS[slot](weight).eval() for slot in slots},
         ExportTarget(repository=folder, estimator=EstimatorId("tiny", version)),
         origins={slot: {"training": "none"} for slot in slots},
         facts={"domain": None, "modalities": ("face",), "licences": LICENCES, **facts},
@@ -122,7 +137,7 @@ def test_other_weights_or_facts_are_written(tmp_path: Path, change: dict[str, An
     repository = EstimatorRepository(tmp_path)
     manifest = repository.read_manifest(EstimatorId("tiny", 1))
     FileVerifier(repository).verify(manifest)
-    expected = hash_weights(TinyNetwork(change.get("weight", 1.0)))
+    expected = hash_weights(TinyFusion(change.get("weight", 1.0)))
     assert manifest.weights_sha256["fusion"] == expected
     assert manifest.title == change.get("title", "")
 

@@ -59,6 +59,8 @@ class _LiveRun:
         self._is_table = output_format == "table"
         self._stopping = asyncio.Event()
         self._progress_printed_at = 0.0
+        self._summary = ""
+        self._classes: tuple[str, ...] = ()
 
     async def run(self, client: LiveClient) -> int:
         """Stream to the end; returns 0, or 130 after a second Ctrl-C."""
@@ -85,9 +87,8 @@ class _LiveRun:
             )
             async with aclosing(results):
                 async for result in results:
-                    self._print(
-                        format_table_rows(result) if self._is_table else format_json(result)
-                    )
+                    format_result = format_table_rows if self._is_table else format_json
+                    self._print(format_result(result, self._classes))
                     if not self._is_table:
                         self._print_progress(result)
 
@@ -95,7 +96,11 @@ class _LiveRun:
         print(line, file=self._out, flush=True)
 
     def _print_accepted(self, accepted: StreamAccepted) -> None:
+        self._classes = accepted.classes
         _print_status(f"stream {accepted.stream_id} is under way; Ctrl-C ends it")
+        if accepted.model_summary != self._summary:
+            self._summary = accepted.model_summary
+            _print_status(self._summary)
 
     def _print_progress(self, result: LiveResult) -> None:
         """Print progress to standard error, where the output is JSON."""
@@ -161,6 +166,7 @@ def _build_options(args: argparse.Namespace) -> LiveStreamOptions:
         faces=args.faces,
         overload=args.overload or default_overload,
         finals_only=args.finals_only,
+        model=args.model,
     )
 
 

@@ -91,12 +91,14 @@ class LiveStreamOptions:
     overload: policy when frames arrive faster than they are processed: "block", the sender
         waits; "drop_oldest", with single frames only; or "fail".
     finals_only: no provisional results.
+    model: NAME, for its current version, or NAME@VERSION; None: the service's default.
     """
 
     media: ContainerInput | FrameInput = field(default_factory=ContainerInput)
     faces: Literal["primary", "all"] = "primary"
     overload: Literal["block", "drop_oldest", "fail"] = "block"
     finals_only: bool = False
+    model: str | None = None
 
     def to_message(self, resume_token: str) -> pb.StreamingAnnotateRequest:
         """Build the first message of a call; the token is empty for a new stream."""
@@ -105,6 +107,7 @@ class LiveStreamOptions:
             overload_policy=f"OVERLOAD_POLICY_{self.overload.upper()}",
             final_results_only=self.finals_only,
             resume_token=resume_token,
+            model=self.model,
         )
         if isinstance(self.media, ContainerInput):
             config.container.CopyFrom(

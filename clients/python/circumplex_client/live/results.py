@@ -25,14 +25,23 @@ class StreamLimits:
 class StreamAccepted:
     """Sent when the service has accepted or resumed a stream.
 
-    std_meaning: "calibrated", standard deviations of the error, or "disagreement", of the folds,
-    which is less; None where an older server did not say.
+    std_meaning: "calibrated", standard deviations of the error; "published_error", that of the
+    model's publisher on data of another kind; or "disagreement", of the folds, which is less.
+    model: NAME@VERSION, which the stream keeps to its end. domain: "drawn", "photographs" or
+    "recordings", what the model has learnt from. flags: caveats of every result. classes: names of
+    the model's class probabilities. model_summary: the model and its caveats in one line.
+    All of these are None or empty where an older server did not say.
     """
 
     stream_id: str
     limits: StreamLimits
     weights_sha256: Mapping[str, str]
     std_meaning: str | None = None
+    model: str | None = None
+    domain: str | None = None
+    flags: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    model_summary: str = ""
 
     @classmethod
     def from_proto(cls, message: pb.ConfigAck) -> StreamAccepted:
@@ -46,6 +55,11 @@ class StreamAccepted:
             limits=limits,
             weights_sha256=dict(message.weights_sha256),
             std_meaning=_enum_value_name(pb.StdMeaning, message.std_meaning),
+            model=message.model or None,
+            domain=message.domain or None,
+            flags=tuple(message.flags),
+            classes=tuple(message.classes),
+            model_summary=message.model_summary,
         )
 
 
@@ -78,12 +92,17 @@ class FaceEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackResult:
-    """One track in one frame. missing: reason where there is no box."""
+    """One track in one frame. missing: reason where there is no box.
+
+    class_probabilities: in the order of `StreamAccepted.classes`; empty without a box, and where
+    the model has no classes.
+    """
 
     track: int
     box: Box | None
     missing: str | None
     estimate: FaceEstimate | None
+    class_probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +164,8 @@ class StreamSummary:
     """Last message of a stream.
 
     primary_track: the track visible longest; None: no face. dropped_tracks: tracks too short to
-    count, whose results are void. latency: None without provisional results.
+    count, whose results are void. latency: None without provisional results. modalities_used: what
+    the model used of the stream, "face" and "voice".
     """
 
     frames: int
@@ -154,6 +174,7 @@ class StreamSummary:
     dropped_tracks: tuple[int, ...]
     flags: tuple[str, ...]
     latency: Latency | None
+    modalities_used: tuple[str, ...] = ()
 
     @classmethod
     def from_proto(cls, message: pb.StreamSummary) -> StreamSummary:
@@ -171,6 +192,7 @@ class StreamSummary:
             dropped_tracks=tuple(message.dropped_tracks),
             flags=tuple(message.flags),
             latency=latency if message.HasField("latency") else None,
+            modalities_used=tuple(message.modalities_used),
         )
 
 
@@ -187,6 +209,7 @@ def _parse_track(message: pb.TrackResult) -> TrackResult:
         box=box if message.HasField("box") else None,
         missing=_enum_value_name(pb.MissingReason, message.missing_reason),
         estimate=estimate if message.HasField("estimate") else None,
+        class_probabilities=tuple(message.class_probabilities),
     )
 
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
 
-from circumplex_client.errors import InvalidMedia, ServiceUnreachable
+from circumplex_client.errors import (
+    InvalidMedia,
+    ProblemDetails,
+    RequestRefused,
+    ServiceUnreachable,
+)
 from circumplex_client.live.call_errors import CallInterrupted, classify_call_error
 from circumplex_client.live.media import (
     ImageFrame,
@@ -36,6 +42,14 @@ END_TIMEOUT_SECONDS: Final = 2.0
 CHUNK_BYTES: Final = 2**18
 MESSAGE_OVERHEAD_BYTES: Final = 64
 """Upper bound of a message's size beyond its data."""
+
+_NO_CHOICE: Final = ProblemDetails(
+    code="model_unknown",
+    title="No model of this name is served",
+    status=404,
+    detail="this service is of an older version, without a choice of models",
+    retryable=False,
+)
 
 Call = grpc.aio.StreamStreamCall[Any, Any]
 OpenCall = Callable[[], Call]
@@ -115,11 +129,14 @@ class ResumableStream:
             raise CallInterrupted(no_answer) from error
         if response is None or not response.HasField("config_ack"):
             raise ServiceUnreachable(f"{self._target} does not respond like a Circumplex gateway")
-        self._replay_buffer.check_resumable(
-            StreamPosition.from_proto(response.config_ack.send_from)
-        )
+        accepted = response.config_ack
+        if self._options.model and not accepted.model:
+            raise RequestRefused(_NO_CHOICE)
+        self._replay_buffer.check_resumable(StreamPosition.from_proto(accepted.send_from))
+        # Also a stream that has to begin anew keeps the version, whatever is current by then.
+        self._options = replace(self._options, model=accepted.model or self._options.model)
         self._delivery_log.start_call()
-        return response.config_ack
+        return accepted
 
     async def _read_response(
         self, responses: ResponseReader

@@ -1,0 +1,100 @@
+"""Verification of what Triton has loaded: the configuration that it reports, and a probe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tritonclient.grpc.aio import InferenceServerClient
+
+from service.domain.estimator import EstimatorManifest, ModelFile
+from service.domain.model_signatures import VALENCE_AROUSAL, ModelSignature
+from service.errors import ModelChanged
+from service.estimators.probe import (
+    CPU_TOLERANCE,
+    GPU_TOLERANCE,
+    build_probe_inputs,
+    measure_deviation,
+    summarize_outputs,
+)
+from service.triton.requests import ModelClient, build_inputs, triton_errors_translated
+
+_CONFIG_TIMEOUT_SECONDS: Final = 5.0
+_GPU_KINDS: Final = ("KIND_GPU", "KIND_AUTO", "KIND_MODEL")
+
+
+class ServedModelVerifier:
+    """Holds what Triton serves to the manifest of an estimator."""
+
+    def __init__(self, client: InferenceServerClient, model_client: ModelClient) -> None:
+        self._client = client
+        self._model_client = model_client
+
+    async def verify(self, manifest: EstimatorManifest) -> None:
+        """Compare each model's configuration, then its answer to its probe.
+
+        Raises: ModelChanged, InferenceUnavailable, InferenceFailed.
+        """
+        checks = (self._verify_slot(manifest, slot) for slot in manifest.served_slots)
+        for found in await asyncio.gather(*checks, return_exceptions=True):
+            if found is not None:
+                raise found
+
+    async def _verify_slot(self, manifest: EstimatorManifest, slot: ModelSignature) -> None:
+        name = manifest.id.part_name(slot.name)
+        config = await self._read_config(name)
+        if slot is VALENCE_AROUSAL:
+            _check_ensemble(manifest, config)
+            return
+        file = manifest.models[slot.name]
+        _check_config(name, config, file)
+        outputs = await self._model_client.run_probe(
+            manifest.id, slot, build_inputs(slot, build_probe_inputs(slot))
+        )
+        deviation = measure_deviation(file.probe, summarize_outputs(outputs))
+        if deviation > _find_tolerance(config):
+            raise ModelChanged(
+                f"{name} answers its probe otherwise than when it was exported (by {deviation:.2g} "
+                f"of the values' size): {_advise(manifest)}"
+            )
+
+    async def _read_config(self, name: str) -> Mapping[str, Any]:
+        with triton_errors_translated():
+            found: Any = await self._client.get_model_config(
+                name, as_json=True, client_timeout=_CONFIG_TIMEOUT_SECONDS
+            )
+        return found["config"]
+
+
+def _check_config(name: str, config: Mapping[str, Any], file: ModelFile) -> None:
+    """Raise ModelChanged if Triton was told to load another file."""
+    parameters: Mapping[str, Mapping[str, str]] = config.get("parameters", {})
+    loaded = parameters.get("FILE_SHA256", {}).get("string_value")
+    file_name = config.get("default_model_filename") or "model.pt"
+    if loaded != file.file_sha256 or file_name != "model.pt":
+        raise ModelChanged(
+            f"Triton has loaded {name} from another file ({file_name}, SHA-256 {loaded}) than its "
+            "manifest names: load it again, or restart Triton"
+        )
+    if not file.probe:
+        raise ModelChanged(f"the manifest has no probe for {name}: export it again")
+
+
+def _check_ensemble(manifest: EstimatorManifest, config: Mapping[str, Any]) -> None:
+    """Raise ModelChanged if the ensemble runs models of another estimator."""
+    own = {manifest.id.part_name(slot.name) for slot in manifest.exported_slots}
+    steps: list[Mapping[str, str]] = config.get("ensemble_scheduling", {}).get("step", [])
+    used = {step["model_name"] for step in steps}
+    if not used or not used <= own:
+        name = manifest.id.part_name(VALENCE_AROUSAL.name)
+        raise ModelChanged(f"{name} runs {', '.join(sorted(used - own))}: {_advise(manifest)}")
+
+
+def _find_tolerance(config: Mapping[str, Any]) -> float:
+    kinds = {group.get("kind") for group in config.get("instance_group", [])}
+    return GPU_TOLERANCE if kinds.intersection(_GPU_KINDS) else CPU_TOLERANCE
+
+
+def _advise(manifest: EstimatorManifest) -> str:
+    return f"restore the files of {manifest.id}, then load it again or restart Triton"
