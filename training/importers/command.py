@@ -17,7 +17,10 @@ from training.importers.layouts import BackboneKind
 
 def import_command(
     file: Annotated[
-        Path, typer.Argument(help="The public file: .pth, .pt, .safetensors or .onnx.")
+        Path,
+        typer.Argument(
+            help="The public file: .pth, .pt, .safetensors or .onnx; a folder for expression."
+        ),
     ],
     kind: Annotated[BackboneKind, typer.Option(help="Kind of the public weights.")],
     out: Annotated[Path, typer.Option(help="Folder for the imported file and its record.")] = Path(

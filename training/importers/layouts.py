@@ -32,6 +32,8 @@ class BackboneKind(StrEnum):
     """EmotiEffLib's MobileFaceNet, `mbf_va_mtl.onnx`."""
     EFFICIENTNET = "enet-b0-8-va-mtl"
     """EmotiEffLib's EfficientNet-B0, `enet_b0_8_va_mtl.onnx`."""
+    EXPRESSION = "expression"
+    """Both networks of the estimator `expression`: the folder that set-up fetches them into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ _EMOTION_BLOCK_KEYS: Final = {
 PUBLISHED_CONFIGS: Final = {
     BackboneKind.MOBILEFACENET: PublishedConfig(architecture="mobilefacenet"),
     BackboneKind.EFFICIENTNET: PublishedConfig(architecture="efficientnet_b0"),
+    BackboneKind.EXPRESSION: PublishedConfig(architecture="expression"),
 }
 """Of the kinds that are read by `training.importers.published`."""
 

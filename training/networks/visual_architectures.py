@@ -50,6 +50,13 @@ class PublishedArchitecture:
     stages: UnfreezeStages
 
 
+def _build_expression_features() -> nn.Module:
+    # here, since what is served by `training.expression` imports this module
+    from training.expression.features import ExpressionFeatures
+
+    return ExpressionFeatures()
+
+
 PUBLISHED_ARCHITECTURES: Final[Mapping[str, PublishedArchitecture]] = {
     "mobilefacenet": PublishedArchitecture(
         build=MobileFaceFeatures,
@@ -60,6 +67,11 @@ PUBLISHED_ARCHITECTURES: Final[Mapping[str, PublishedArchitecture]] = {
         build=EfficientNetFeatures,
         features=efficientnet.FEATURES,
         stages=(("last.", "blocks.15."), ("blocks.11.", "blocks.12.", "blocks.13.", "blocks.14.")),
+    ),
+    "expression": PublishedArchitecture(
+        build=_build_expression_features,
+        features=384,
+        stages=(("mini.blocks.3.", "dense.blocks.3."), ("mini.blocks.2.", "dense.blocks.2.")),
     ),
 }
 _IRESNET_STAGES: Final[UnfreezeStages] = (

@@ -15,6 +15,7 @@ from training.importers.errors import BackboneFileInvalid
 from training.importers.import_backbone import import_backbone
 from training.importers.layouts import ARCFACE_CONFIG, BackboneKind
 from training.networks.iresnet import IResNet
+from training.networks.visual_architectures import build_visual_network
 from training.presets import MINI
 
 
@@ -83,7 +84,7 @@ def test_loading_into_a_network_keeps_its_attention_weights(
 
 def test_a_network_of_another_size_does_not_take_the_weights(backbone: ImportedBackbone) -> None:
     with pytest.raises(BackboneFileInvalid, match="do not fit"):
-        backbone.load_into(IResNet(MINI.visual))
+        backbone.load_into(build_visual_network(MINI.visual))
 
 
 def test_the_imported_network_is_trainable(backbone: ImportedBackbone) -> None:

@@ -15,9 +15,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from service.settings import Settings
 from tests.unit.importers import published_networks as published
+from training.expression.classes import order_of
+from training.expression.dense_expression_net import DENSE_NET_CLASSES
+from training.expression.estimator import build_expression_models
+from training.expression.keras_weights import load_mini_xception
+from training.expression.serving import ExpressionConfig
+from training.expression.tfjs_weights import load_dense_net
 from training.importers.backbone import read_backbone, write_backbone
-from training.importers.errors import ArchitectureMismatch
+from training.importers.errors import ArchitectureMismatch, CheckpointUnreadable
 from training.importers.import_backbone import import_backbone
 from training.importers.layouts import BackboneKind
 from training.importers.onnx_matching import load_onnx
@@ -34,6 +41,7 @@ from training.presets import MINI
 from training.runs import open_run, start_or_resume_run
 from training.serving import ServedVisualBackbone
 
+EXPRESSION_FOLDER = Path(Settings().runtime_dir) / "expression"
 BUILDERS: dict[BackboneKind, Callable[[], onnx.ModelProto]] = {
     BackboneKind.MOBILEFACENET: lambda: published.build_mobilefacenet(batch_norms=True),
     BackboneKind.EFFICIENTNET: lambda: published.build_efficientnet(padding="of_convolution"),
@@ -90,6 +98,32 @@ def test_a_file_of_another_network_is_refused(kind: BackboneKind, file: Path) ->
     (other,) = set(BUILDERS) - {kind}
     with pytest.raises(ArchitectureMismatch):
         import_backbone(other, file)
+
+
+@torch.inference_mode()
+def test_the_packaged_networks_give_their_last_features(tmp_path: Path) -> None:
+    backbone = import_backbone(BackboneKind.EXPRESSION, EXPRESSION_FOLDER)
+    features = read_backbone(write_backbone(backbone, tmp_path)).build_visual()
+    crops = draw_crops(4)
+    both = features.get_submodule("network")((crops.float() / 255 - 0.5) / 0.5)
+    assert both.std(dim=0).mean() > 0.01
+    served = build_expression_models(EXPRESSION_FOLDER)["visual_backbone"](crops)
+    dense = load_dense_net(EXPRESSION_FOLDER)
+    logits = dense.classifier(both[:, 128:])
+    probabilities = torch.softmax(logits / ExpressionConfig().dense_temperature, dim=1)
+    places = order_of(DENSE_NET_CLASSES)
+    torch.testing.assert_close(probabilities[:, places], served[:, 14:21], rtol=0, atol=1e-4)
+    mini = load_mini_xception(EXPRESSION_FOLDER)
+    maps = mini.blocks[3].state_dict()
+    own = features.get_submodule("network.mini.blocks.3").state_dict()
+    assert all(torch.equal(maps[key], value) for key, value in own.items())
+    projected = ServedVisualBackbone(features).eval()(crops)
+    assert tuple(projected.shape) == (4, 512)
+
+
+def test_packaged_networks_that_were_not_fetched_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointUnreadable, match="run set-up"):
+        import_backbone(BackboneKind.EXPRESSION, tmp_path)
 
 
 @pytest.mark.parametrize("architecture", sorted(PUBLISHED_ARCHITECTURES))

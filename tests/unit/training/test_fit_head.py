@@ -215,16 +215,16 @@ def test_an_exchanged_file_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "error"),
+    ("names", "error"),
     [
         (("train0", "train1", "train2", "train3", "check0"), "TooFewSubjects"),
         (tuple(each.name for each in TOY_RECORDINGS), "NoAnnotatedFrames"),
     ],
 )
 def test_too_few_people_and_no_annotation_are_named(
-    repository: EstimatorRepository, tmp_path: Path, kept: tuple[str, ...], error: str
+    repository: EstimatorRepository, tmp_path: Path, names: tuple[str, ...], error: str
 ) -> None:
-    recordings = tuple(each for each in TOY_RECORDINGS if each.name in kept)
+    recordings = tuple(each for each in TOY_RECORDINGS if each.name in names)
     data = write_dataset(tmp_path / "data", recordings, videos=False)
     if error == "NoAnnotatedFrames":
         for file in (data / ANNOTATIONS).rglob("*.txt"):
