@@ -48,25 +48,29 @@ def test_another_seed_gives_other_weights() -> None:
 MINI_1 = EstimatorId("mini", 1)
 
 
-class TinyBackbone(nn.Module):
-    """A network for a slot of one input, with one weight."""
+class TinyWeight(nn.Module):
+    """Base of networks with one weight."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor([weight]))
 
+
+class TinyBackbone(TinyWeight):
+    """A network for a slot of one input."""
+
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight
 
 
-class TinyFusion(TinyBackbone):
-    """A network for a slot of three inputs, with one weight."""
+class TinyFusion(TinyWeight):
+    """A network for a slot of three inputs."""
 
     def forward(self, x: Tensor, _audio: Tensor, _mask: Tensor) -> Tensor:
         return x * self.weight
 
 
-_NETWORKS: dict[str, type[TinyBackbone]] = {
+_NETWORKS: dict[str, type[TinyWeight]] = {
     "visual_backbone": TinyBackbone,
     "live_visual_backbone": TinyBackbone,
     "fusion": TinyFusion,
