@@ -35,7 +35,7 @@ OUT: Final = Path("out")
 CLIP: Final = OUT / "demo.mp4"
 ACTOR_SEED: Final = 100_000_481
 """An actor of seed 1000, used in no training; the performance visits all four quadrants."""
-OWN_CLIP_COMMAND: Final = "circumplex annotate my.mp4 -o my.csv --plot my.png"
+OWN_CLIP_COMMAND: Final = ".venv/bin/circumplex annotate my.mp4 -o my.csv --plot my.png"
 OUTPUT_FILES: Final = {
     "demo.mp4": "the clip",
     "demo.json": "the result",

@@ -55,7 +55,7 @@ def list_exported_rows(repository: EstimatorRepository) -> list[Row]:
             if (file := repository.model_file(each, slot)).is_file()
         )
         licences = ", ".join(
-            f"{role}:{text.partition(':')[0]}" for role, text in asdict(manifest.licences).items()
+            f"{role}:{_find_licence_name(text)}" for role, text in asdict(manifest.licences).items()
         )
         figures = _format_figures(manifest.figures)
         domain = str(manifest.domain or "nothing")
@@ -87,6 +87,12 @@ def _format_figures(figures: Collection[AccuracyFigure]) -> str:
         if figure.metric == "ccc" and figure.valence is not None and figure.arousal is not None:
             return f"{figure.valence:.3f}/{figure.arousal:.3f} ({figure.on})"
     return "none"
+
+
+def _find_licence_name(text: str) -> str:
+    """Return NAME of `NAME: statement`; all of another text, lest half a bracket is shown."""
+    name, _, _ = text.partition(": ")
+    return text if "(" in name else name
 
 
 def _format_size(size: int) -> str:
