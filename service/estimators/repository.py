@@ -182,7 +182,11 @@ def _describe_error(error: Exception) -> str:
     """Say in one line, without paths and values, why a file cannot be used."""
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False, include_input=False)
-        parts = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+        places = (".".join(map(str, each["loc"])) for each in found)
+        parts = (
+            f"{place}: {each['msg']}" if place else each["msg"]
+            for place, each in zip(places, found, strict=True)
+        )
         reason = "; ".join(parts)
     elif isinstance(error, OSError):
         reason = error.strerror or type(error).__name__

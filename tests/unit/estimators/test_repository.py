@@ -121,9 +121,9 @@ def test_damaged_current_versions_are_a_typed_error(
     repository: EstimatorRepository, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "versions.json").write_bytes(content)
-    with pytest.raises(ModelNotServed, match=r"versions\.json cannot be used"):
+    with pytest.raises(ModelNotServed, match=r"versions\.json cannot be used: [^:]"):
         resolve(repository, "mini")
-    with pytest.raises(ModelNotServed, match=r"versions\.json cannot be used"):
+    with pytest.raises(ModelNotServed, match=r"versions\.json cannot be used: [^:]"):
         repository.set_current(MINI_2)
     assert (tmp_path / "versions.json").read_bytes() == content
     assert resolve(repository, "mini@2") == "mini@2"
