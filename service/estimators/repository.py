@@ -55,7 +55,7 @@ class EstimatorRepository:
         try:
             manifest = EstimatorManifest.parse(json.loads(file.read_bytes()))
         except FileNotFoundError:
-            raise ModelNotServed(f"{estimator} is not exported in {self.folder}") from None
+            raise ModelNotServed(f"{estimator} is not exported, or was removed") from None
         except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
             detail = f"the manifest of {estimator} cannot be used: {_describe_error(error)}"
             advice = "restore it, or export the model again"
