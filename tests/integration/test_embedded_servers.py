@@ -182,7 +182,9 @@ def test_a_file_that_is_not_the_manifests_is_named(
     file = EstimatorRepository(tmp_path).model_file(manifest.id, "fusion")
     file.unlink() if content is None else file.write_bytes(content)
     with (
-        pytest.raises(ModelChanged, match=r"mini@1\.fusion/1/model\.pt is not .* export the model again"),
+        pytest.raises(
+            ModelChanged, match=r"mini@1\.fusion/1/model\.pt is not .* export the model again"
+        ),
         run_triton(server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path),
     ):
         pass
