@@ -1,5 +1,6 @@
 #!/bin/sh
-# Start Triton with explicit model control and the current versions of CIRCUMPLEX_MODELS.
+# Start Triton with explicit model control and the current versions of CIRCUMPLEX_MODELS, and the
+# version of CIRCUMPLEX_DEFAULT_MODEL if that has one.
 # A model that cannot be loaded does not keep the others from being served; gateways name it.
 #   serve.sh [option of tritonserver ...]
 set -eu
@@ -10,7 +11,11 @@ fail() {
     exit 1
 }
 
-for model in $(echo "${CIRCUMPLEX_MODELS:?names of the models}" | tr ',' ' '); do
+models=$(echo "${CIRCUMPLEX_MODELS:?names of the models}" | tr ',' ' ')
+case ${CIRCUMPLEX_DEFAULT_MODEL:-} in
+*@*) models="$models $CIRCUMPLEX_DEFAULT_MODEL" ;;
+esac
+for model in $models; do
     case $model in
     *@*) ;;
     *)

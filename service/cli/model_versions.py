@@ -16,6 +16,7 @@ from service.errors import (
     InferenceUnavailable,
     ModelChanged,
     ModelInUse,
+    ModelNotServed,
 )
 from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
@@ -27,7 +28,7 @@ from service.telemetry.metrics import Metrics
 from service.triton.client import TritonConnection, connect_triton
 
 ModelArgument = Annotated[str, typer.Argument(help="NAME@VERSION.", metavar="MODEL")]
-Operation = Callable[[Settings, EstimatorRepository, EstimatorManifest], Coroutine[Any, Any, None]]
+Operation = Callable[[Settings, EstimatorRepository, EstimatorId], Coroutine[Any, Any, None]]
 
 
 def load(model: ModelArgument) -> None:
@@ -69,14 +70,14 @@ def _run(model: str, operation: Operation) -> None:
     with exit_on_error():
         settings = load_settings()
         repository = EstimatorRepository(settings.model_repository)
-        manifest = repository.read_manifest(estimator)
         with repository.locked():
-            asyncio.run(operation(settings, repository, manifest))
+            asyncio.run(operation(settings, repository, estimator))
 
 
 async def _load(
-    settings: Settings, repository: EstimatorRepository, manifest: EstimatorManifest
+    settings: Settings, repository: EstimatorRepository, estimator: EstimatorId
 ) -> None:
+    manifest = repository.read_manifest(estimator)
     FileVerifier(repository).verify(manifest)
     async with connect_triton(settings, Metrics(CollectorRegistry())) as triton:
         print_status(f"{manifest.id} is being loaded ...")
@@ -94,64 +95,72 @@ async def _verify(
         await verifier.verify(manifest, max_age_seconds=0.0)
     except ModelChanged as error:
         print_status(f"{error.detail}; it is loaded anew ...")
-        await triton.control.unload(manifest)
+        await triton.control.unload(manifest.id)
         await triton.control.load(manifest)
         await verifier.verify(manifest, max_age_seconds=0.0)
 
 
-async def _use(
-    settings: Settings, repository: EstimatorRepository, manifest: EstimatorManifest
-) -> None:
+async def _use(settings: Settings, repository: EstimatorRepository, estimator: EstimatorId) -> None:
     try:
-        await _load(settings, repository, manifest)
+        await _load(settings, repository, estimator)
     except InferenceUnavailable as error:
         raise InferenceUnavailable(
             f"{error.detail}; `--offline` sets the version for Triton's next start"
         ) from error
-    _set_current(settings, repository, manifest)
+    _set_current(settings, repository, estimator)
 
 
 async def _use_offline(
-    settings: Settings, repository: EstimatorRepository, manifest: EstimatorManifest
+    settings: Settings, repository: EstimatorRepository, estimator: EstimatorId
 ) -> None:
-    FileVerifier(repository).verify(manifest)
-    _set_current(settings, repository, manifest)
+    FileVerifier(repository).verify(repository.read_manifest(estimator))
+    _set_current(settings, repository, estimator)
 
 
 def _set_current(
-    settings: Settings, repository: EstimatorRepository, manifest: EstimatorManifest
+    settings: Settings, repository: EstimatorRepository, estimator: EstimatorId
 ) -> None:
-    name = manifest.id.name
-    former = repository.resolve(EstimatorChoice(name))
-    repository.set_current(manifest.id)
-    back = "" if former == manifest.id else f"; `circumplex models use {former}` goes back"
-    print_status(f"{manifest.id} is the current version of {name}{back}")
-    served = {each.name: each for each in map(EstimatorChoice.parse, settings.served_models)}
+    name = estimator.name
+    try:
+        former = repository.resolve(EstimatorChoice(name))
+    except ModelNotServed:  # the current one is gone
+        former = estimator
+    repository.set_current(estimator)
+    back = "" if former == estimator else f"; `circumplex models use {former}` goes back"
+    print_status(f"{estimator} is the current version of {name}{back}")
+    served: dict[str, EstimatorChoice] = {}
+    for each in map(EstimatorChoice.parse, settings.served_models):
+        served.setdefault(each.name, each)
     if name not in served:
         print_status(f"{name} is not in CIRCUMPLEX_MODELS ({settings.models}): it is not served")
-    elif (pinned := served[name].version) not in (None, manifest.version):
+    elif (pinned := served[name].version) not in (None, estimator.version):
         print_status(f"CIRCUMPLEX_MODELS pins {name}@{pinned}, which goes before")
 
 
 async def _unload(
-    settings: Settings, repository: EstimatorRepository, manifest: EstimatorManifest
+    settings: Settings, repository: EstimatorRepository, estimator: EstimatorId
 ) -> None:
-    _require_not_current(settings, repository, manifest.id)
-    if users := await _list_users(settings, manifest.id):
+    _require_not_current(settings, repository, estimator)
+    if users := await _list_users(settings, estimator):
         raise ModelInUse(
-            f"{manifest.id} is used by {' and '.join(users)}; wait until they have ended, or use "
+            f"{estimator} is used by {' and '.join(users)}; wait until they have ended, or use "
             "--force, with which they fail"
         )
-    await _unload_by_force(settings, repository, manifest)
+    await _unload_by_force(settings, repository, estimator)
 
 
 async def _unload_by_force(
-    settings: Settings, repository: EstimatorRepository, manifest: EstimatorManifest
+    settings: Settings, repository: EstimatorRepository, estimator: EstimatorId
 ) -> None:
-    _require_not_current(settings, repository, manifest.id)
+    _require_not_current(settings, repository, estimator)
     async with connect_triton(settings, Metrics(CollectorRegistry())) as triton:
-        await triton.control.unload(manifest)
-    print_status(f"{manifest.id} is unloaded; its files stay")
+        was_ready = await triton.control.unload(estimator)
+    if estimator in repository.list_ids():
+        print_status(f"{estimator} is unloaded; its files stay")
+    elif was_ready:
+        print_status(f"{estimator} is unloaded; its files were removed before")
+    else:
+        raise ModelNotServed(f"{estimator} is neither exported nor loaded")
 
 
 def _require_not_current(

@@ -173,6 +173,8 @@ class EstimatorManifest:
             raise ValueError("a manifest is a JSON object")
         manifest = _ADAPTER.validate_python({**document, "document": document})
         EstimatorId.parse(str(manifest.id))
+        if Modality.FACE not in manifest.modalities:
+            raise ValueError("modalities without the face")
         if set(manifest.models) != {each.name for each in manifest.exported_slots}:
             raise ValueError(f"models {', '.join(manifest.models)} do not fit the modalities")
         _check_classes(manifest.classes)

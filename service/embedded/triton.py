@@ -201,7 +201,7 @@ def find_parts(repository: EstimatorRepository, models: Sequence[str] | None) ->
     """
     if models is None:
         models = sorted({each.name for each in repository.list_ids()})
-    chosen = [repository.resolve(parse_choice(each)) for each in models]
+    chosen = dict.fromkeys(repository.resolve(parse_choice(each)) for each in models)
     manifests = [repository.read_manifest(each) for each in chosen]
     for manifest in manifests:
         FileVerifier(repository).verify(manifest)

@@ -111,6 +111,7 @@ class ModelNotServed(ServiceError):
     """The version of the model is not served, or no longer."""
 
     code = "model_not_served"
+    grpc_status = "FAILED_PRECONDITION"
     retryable = False
 
 
@@ -118,6 +119,7 @@ class ModelChanged(ServiceError):
     """The served file is not the one that the model's manifest names."""
 
     code = "model_changed"
+    grpc_status = "FAILED_PRECONDITION"
     retryable = False
 
 

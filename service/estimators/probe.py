@@ -64,8 +64,10 @@ def summarize_outputs(outputs: Sequence[Float32Array]) -> Summary:
 def measure_deviation(expected: Summary, found: Summary) -> float:
     """Largest deviation of a sum, relative to the size of the output's expected sums.
 
-    Infinite where an output has values that are no numbers.
+    Infinite where one has values that are no numbers, or the outputs are others.
     """
+    if [*map(len, expected)] != [*map(len, found)]:
+        return float("inf")
     deviations = [
         _measure_output(np.asarray(sums), np.asarray(found_sums))
         for sums, found_sums in zip(expected, found, strict=True)
@@ -74,7 +76,7 @@ def measure_deviation(expected: Summary, found: Summary) -> float:
 
 
 def _measure_output(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
-    if not np.isfinite(found).all():
+    if not np.isfinite([expected, found]).all():
         return float("inf")
     scale = max(float(np.sqrt(np.mean(expected**2))), 1e-6)
     return float(np.abs(found - expected).max()) / scale

@@ -1,6 +1,7 @@
 """Model repository on disk: manifests of exported estimators, and the current version of each name.
 
 model_repository/versions.json              {"expression": 1, "mini": 2}
+model_repository/removed.json               {"mini": 3}: newest removed version of each name
 model_repository/mini@2.json                manifest, written last by the export
 model_repository/mini@2.fusion/1/model.pt   one folder for each model of Triton
 """
@@ -24,6 +25,7 @@ from service.domain.estimator import EstimatorChoice, EstimatorId, EstimatorMani
 from service.errors import ModelNotServed, ModelsMissing, ModelUnknown, RequestInvalid
 
 VERSIONS_FILE_NAME: Final = "versions.json"
+REMOVED_FILE_NAME: Final = "removed.json"
 MAX_REASON_LENGTH: Final = 300
 """Letters of the reason why a manifest cannot be used."""
 _VERSIONS: Final = TypeAdapter(dict[str, PositiveInt])
@@ -53,12 +55,16 @@ class EstimatorRepository:
         try:
             manifest = EstimatorManifest.parse(json.loads(file.read_bytes()))
         except FileNotFoundError:
-            raise ModelNotServed(f"{estimator} is not exported in {self.folder}") from None
+            raise ModelNotServed(f"{estimator} is not exported, or was removed") from None
         except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
             detail = f"the manifest of {estimator} cannot be used: {_describe_error(error)}"
-            raise ModelNotServed(detail) from error
+            advice = "restore it, or export the model again"
+            raise ModelNotServed(f"{detail}; {advice}") from error
         if manifest.id != estimator:
-            raise ModelNotServed(f"the manifest of {estimator} is that of {manifest.id}")
+            raise ModelNotServed(
+                f"the manifest of {estimator} is that of {manifest.id}; restore it, or export the "
+                "model again"
+            )
         return manifest
 
     def resolve(self, choice: EstimatorChoice) -> EstimatorId:
@@ -76,7 +82,8 @@ class EstimatorRepository:
         found = EstimatorId(choice.name, version)
         if found not in exported:
             offered = ", ".join(map(str, exported))
-            raise ModelNotServed(f"{found} is not exported; there are {offered}")
+            advice = "" if choice.version else "; `circumplex models use` makes one current"
+            raise ModelNotServed(f"{found} is not exported; there are {offered}{advice}")
         return found
 
     def read_versions(self) -> dict[str, int]:
@@ -84,19 +91,13 @@ class EstimatorRepository:
 
         Raises: ModelNotServed: the file is damaged.
         """
-        file = self.folder / VERSIONS_FILE_NAME
-        try:
-            return _VERSIONS.validate_json(file.read_bytes(), strict=True)
-        except FileNotFoundError:
-            return {}
-        except (ValueError, OSError) as error:
-            detail = f"{VERSIONS_FILE_NAME} cannot be used: {_describe_error(error)}"
-            raise ModelNotServed(detail) from error
+        return self._read_versions(VERSIONS_FILE_NAME)
 
     def set_current(self, estimator: EstimatorId) -> None:
         """Make a version the current one of its name; under `locked`. Raises: ModelNotServed."""
         self.read_manifest(estimator)
-        self._write_versions(self.read_versions() | {estimator.name: estimator.version})
+        versions = self.read_versions() | {estimator.name: estimator.version}
+        self._write_versions(VERSIONS_FILE_NAME, versions)
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -109,21 +110,33 @@ class EstimatorRepository:
             os.close(folder)
 
     def next_version(self, name: str) -> int:
-        """Return the version after the newest exported one."""
-        return max((each.version for each in self._find_ids() if each.name == name), default=0) + 1
+        """Return the version after the newest one that was ever exported.
+
+        Raises: ModelNotServed: the file of removed versions is damaged.
+        """
+        exported = [each.version for each in self._find_ids() if each.name == name]
+        return max(*exported, self._read_versions(REMOVED_FILE_NAME).get(name, 0), 0) + 1
 
     def remove(self, estimator: EstimatorId) -> None:
         """Delete a version's manifest, then its models; the newest one left becomes current.
 
-        Under `locked`.
+        Its number is not given again: jobs may be pinned to it. Under `locked`. Raises:
+            ModelNotServed: versions.json or removed.json is damaged.
         """
+        versions = self.read_versions()
+        removed = self._read_versions(REMOVED_FILE_NAME)
+        newest = max(estimator.version, removed.get(estimator.name, 0))
+        self._write_versions(REMOVED_FILE_NAME, removed | {estimator.name: newest})
         self.manifest_file(estimator).unlink(missing_ok=True)
         for part in self.folder.glob(f"{estimator}.*/"):
             shutil.rmtree(part)
-        versions = self.read_versions()
         if versions.get(estimator.name) == estimator.version:
-            del versions[estimator.name]
-            self._write_versions(versions)
+            left = [each for each in self.list_ids() if each.name == estimator.name]
+            if left:
+                versions[estimator.name] = left[-1].version
+            else:
+                del versions[estimator.name]
+            self._write_versions(VERSIONS_FILE_NAME, versions)
 
     def manifest_file(self, estimator: EstimatorId) -> Path:
         """Return the path of a manifest."""
@@ -147,20 +160,33 @@ class EstimatorRepository:
                 "project's folder, or set CIRCUMPLEX_MODEL_REPOSITORY"
             )
 
-    def _write_versions(self, versions: Mapping[str, Any]) -> None:
+    def _read_versions(self, file_name: str) -> dict[str, int]:
+        try:
+            return _VERSIONS.validate_json((self.folder / file_name).read_bytes(), strict=True)
+        except FileNotFoundError:
+            return {}
+        except (ValueError, OSError) as error:
+            detail = f"{file_name} cannot be used: {_describe_error(error)}"
+            raise ModelNotServed(f"{detail}; restore it, or delete it") from error
+
+    def _write_versions(self, file_name: str, versions: Mapping[str, Any]) -> None:
         with tempfile.NamedTemporaryFile(
             "w", dir=self.folder, prefix=".versions-", delete=False, encoding="utf-8"
         ) as file:
             file.write(json.dumps(versions, indent=2, sort_keys=True) + "\n")
             os.fchmod(file.fileno(), 0o644)
-        Path(file.name).replace(self.folder / VERSIONS_FILE_NAME)
+        Path(file.name).replace(self.folder / file_name)
 
 
 def _describe_error(error: Exception) -> str:
     """Say in one line, without paths and values, why a file cannot be used."""
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False, include_input=False)
-        parts = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+        places = (".".join(map(str, each["loc"])) for each in found)
+        parts = (
+            f"{place}: {each['msg']}" if place else each["msg"]
+            for place, each in zip(places, found, strict=True)
+        )
         reason = "; ".join(parts)
     elif isinstance(error, OSError):
         reason = error.strerror or type(error).__name__

@@ -33,10 +33,14 @@ class FileVerifier:
                 )
 
     def _hash(self, file: Path) -> str | None:
+        """Return the SHA-256; None: the file is missing, or cannot be read."""
         try:
-            found = file.stat()
+            return self._find_hash(file)
         except OSError:
             return None
+
+    def _find_hash(self, file: Path) -> str:
+        found = file.stat()
         state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         known_state, known_hash = self._hashes.get(file, ((), ""))
         if known_state != state:

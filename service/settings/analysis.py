@@ -138,8 +138,16 @@ class Analysis(SettingsGroup):
 
     @property
     def served_models(self) -> tuple[str, ...]:
-        """The models that are served, each NAME or NAME@VERSION, in order."""
-        return tuple(dict.fromkeys(self.models.replace(",", " ").split()))
+        """The models that are served, each NAME or NAME@VERSION, in order.
+
+        Those of `models`, then the version of `default_model` if that is pinned.
+        """
+        default = [self.default_model] if "@" in self.default_model else []
+        return tuple(dict.fromkeys([*self._listed_models, *default]))
+
+    @property
+    def _listed_models(self) -> tuple[str, ...]:
+        return tuple(self.models.replace(",", " ").split())
 
     @property
     def chosen_model(self) -> str:
@@ -152,7 +160,7 @@ class Analysis(SettingsGroup):
 
     @model_validator(mode="after")
     def _check_default_model(self) -> Self:
-        names = {each.partition("@")[0] for each in self.served_models}
+        names = {each.partition("@")[0] for each in self._listed_models}
         if self.default_model and self.default_model.partition("@")[0] not in names:
             raise ValueError("default_model must be one of models")
         return self

@@ -7,8 +7,8 @@ from typing import Final
 
 from tritonclient.grpc.aio import InferenceServerClient
 
-from service.domain.estimator import EstimatorManifest
-from service.domain.model_signatures import VALENCE_AROUSAL
+from service.domain.estimator import EstimatorId, EstimatorManifest
+from service.domain.model_signatures import SERVED_MODELS, VALENCE_AROUSAL
 from service.errors import InferenceFailed, ModelNotServed
 from service.triton.requests import triton_errors_translated
 
@@ -35,16 +35,21 @@ class ModelControl:
         await asyncio.gather(*map(self._load, parts))
         await self._load(manifest.id.part_name(VALENCE_AROUSAL.name))
 
-    async def unload(self, manifest: EstimatorManifest) -> None:
+    async def unload(self, estimator: EstimatorId) -> bool:
         """Unload every model, the ensemble first; those that are not loaded are no error.
 
-        Requests that Triton has begun are finished. Raises: InferenceUnavailable, InferenceFailed.
+        Requests that Triton has begun are finished. Its files need not exist any more.
+
+        Returns: whether a model was ready. Raises: InferenceUnavailable, InferenceFailed.
         """
-        for slot in reversed(manifest.served_slots):
+        was_ready = False
+        for slot in reversed(SERVED_MODELS):
+            part = estimator.part_name(slot.name)
             with triton_errors_translated():
-                await self._client.unload_model(
-                    manifest.id.part_name(slot.name), client_timeout=_UNLOAD_SECONDS
-                )
+                if await self._client.is_model_ready(part, client_timeout=_UNLOAD_SECONDS):
+                    was_ready = True
+                await self._client.unload_model(part, client_timeout=_UNLOAD_SECONDS)
+        return was_ready
 
     async def _load(self, model: str) -> None:
         try:

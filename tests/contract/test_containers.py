@@ -158,16 +158,17 @@ def test_models_are_mounted_read_only_where_they_are_served_and_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "expected"),
+    ("models", "default", "expected"),
     [
-        ("mini", ["mini@2.fusion", "mini@2.log_mel"]),
-        ("mini@1, other", ["mini@1.fusion", "other@1.fusion"]),
-        ("absent", "no version of absent is current"),
-        ("mini@3", "mini@3 is not exported"),
+        ("mini", "", ["mini@2.fusion", "mini@2.log_mel"]),
+        ("mini@1, other", "other", ["mini@1.fusion", "other@1.fusion"]),
+        ("other", "mini@1", ["other@1.fusion", "mini@1.fusion"]),
+        ("absent", "", "no version of absent is current"),
+        ("mini@3", "", "mini@3 is not exported"),
     ],
 )
 def test_triton_of_compose_loads_the_current_versions(
-    models: str, expected: list[str] | str, tmp_path: Path
+    models: str, default: str, expected: list[str] | str, tmp_path: Path
 ) -> None:
     repository, programs = tmp_path / "models", tmp_path / "bin"
     for part in ("mini@1.fusion", "mini@2.fusion", "mini@2.log_mel", "other@1.fusion"):
@@ -183,6 +184,7 @@ def test_triton_of_compose_loads_the_current_versions(
         env={
             "PATH": f"{programs}:{os.defpath}",
             "CIRCUMPLEX_MODELS": models,
+            "CIRCUMPLEX_DEFAULT_MODEL": default,
             "MODEL_REPOSITORY": str(repository),
         },
         capture_output=True,
@@ -207,10 +209,11 @@ def test_compose_serves_the_models_that_the_gateway_offers() -> None:
     for name in ("triton", "triton-cpu"):
         assert SERVICES[name]["command"][0] == "/serve.sh"
         assert "./deploy/triton/serve.sh:/serve.sh:ro" in SERVICES[name]["volumes"]
-        assert (
-            SERVICES[name]["environment"]["CIRCUMPLEX_MODELS"]
-            == SERVICES["gateway"]["environment"]["CIRCUMPLEX_MODELS"]
-        )
+        for variable in ("CIRCUMPLEX_MODELS", "CIRCUMPLEX_DEFAULT_MODEL"):
+            assert (
+                SERVICES[name]["environment"][variable]
+                == SERVICES["gateway"]["environment"][variable]
+            )
     assert "./model_repository:/models" in SERVICES["models"]["volumes"]
 
 

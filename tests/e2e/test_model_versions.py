@@ -240,3 +240,20 @@ async def test_the_backend_refuses_a_file_that_was_exchanged_before_it_is_loaded
                 triton.load_model(part)
         finally:
             file.write_bytes(original)
+
+
+async def test_a_version_whose_files_are_removed_can_still_be_unloaded(
+    upgraded_stack: Stack, repository: Path
+) -> None:
+    """The last test here: its number is not given again."""
+    await asyncio.to_thread(export_second, repository)
+    await run_command(upgraded_stack, "load", SECOND)
+    await run_command(upgraded_stack, "remove", SECOND)
+    with InferenceServerClient(upgraded_stack.settings.triton_url) as triton:
+        assert triton.is_model_ready(f"{SECOND}.fusion")
+        unloaded = await run_command(upgraded_stack, "unload", SECOND)
+        await until(lambda: not triton.is_model_ready(f"{SECOND}.fusion"))
+    again = await run_refused_command(upgraded_stack, "unload", SECOND)
+    assert "files were removed before" in unloaded
+    assert "neither exported nor loaded" in again
+    assert EstimatorRepository(repository).next_version(YARDSTICK) == 3

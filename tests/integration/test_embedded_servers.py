@@ -36,6 +36,7 @@ from service.errors import (
     ModelUnknown,
 )
 from service.estimators.repository import EstimatorRepository
+from service.settings import Settings
 from tests.fake_estimators import write_fake_estimator
 
 PARENT_PROGRAM = """
@@ -181,7 +182,9 @@ def test_a_file_that_is_not_the_manifests_is_named(
     file = EstimatorRepository(tmp_path).model_file(manifest.id, "fusion")
     file.unlink() if content is None else file.write_bytes(content)
     with (
-        pytest.raises(ModelChanged, match=r"mini@1\.fusion/1/model\.pt is not .* export it again"),
+        pytest.raises(
+            ModelChanged, match=r"mini@1\.fusion/1/model\.pt is not .* export the model again"
+        ),
         run_triton(server_dir=triton_dir, repository=tmp_path, logs_dir=tmp_path),
     ):
         pass
@@ -249,3 +252,26 @@ def test_triton_serves_from_a_folder_with_an_unusual_name(
     shutil.copytree(mini_repository, repository)
     with run_triton(server_dir=server_dir, repository=repository, logs_dir=folder) as ports:
         wait_until(lambda: is_triton_ready(ports.http))
+
+
+@pytest.mark.parametrize(
+    ("models", "default", "served"),
+    [
+        ("mini", "mini@2", {"mini@1", "mini@2"}),
+        ("mini", "mini@1", {"mini@1"}),
+        ("mini@2", "mini", {"mini@2"}),
+        ("mini@1,mini@2", "mini@2", {"mini@1", "mini@2"}),
+        ("mini mini@1", "", {"mini@1"}),
+    ],
+)
+def test_the_default_is_loaded_with_the_models_of_the_settings_each_once(
+    tmp_path: Path, models: str, default: str, served: set[str]
+) -> None:
+    for version in (1, 2):
+        write_fake_estimator(tmp_path, "mini", version)
+    repository = EstimatorRepository(tmp_path)
+    repository.set_current(EstimatorId("mini", 1))
+    settings = Settings(models=models, default_model=default)
+    parts = find_parts(repository, settings.served_models)
+    assert {part.partition(".")[0] for part in parts} == served
+    assert len(parts) == len({*parts})

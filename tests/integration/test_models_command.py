@@ -18,8 +18,11 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from typer.testing import CliRunner
 
 from service.cli.main import app
+from service.domain.estimator import EstimatorId
 from service.embedded.triton import run_triton
+from service.estimators.repository import EstimatorRepository
 from service.model_catalogue.entries import read_catalogue
+from tests.fake_estimators import write_fake_estimator
 from tests.unit.importers.published_networks import build_mobilefacenet, run_onnx
 from tests.unit.model_catalogue.entries import git_blob_sha1
 from tests.unit.model_catalogue.file_server import ServedFile, serving
@@ -216,3 +219,20 @@ def test_what_the_settings_serve_is_not_removed(
     assert refused.exit_code == 2
     assert "CIRCUMPLEX_MODELS" in refused.stderr
     assert list(mini_repository.glob("mini@1.json"))
+
+
+def test_a_current_version_whose_files_are_gone_is_replaced(
+    environment: dict[str, str], tmp_path: Path, cli_runner: CliRunner
+) -> None:
+    repository = EstimatorRepository(tmp_path / "repository")
+    for version in (1, 2):
+        write_fake_estimator(repository.folder, "mini", version)
+    repository.set_current(EstimatorId("mini", 2))
+    repository.manifest_file(EstimatorId("mini", 2)).unlink()
+    for models in ("mini@1,mini@3", "mini"):
+        served = environment | {"CIRCUMPLEX_MODELS": models}
+        done = cli_runner.invoke(app, ["models", "use", "--offline", "mini@1"], env=served)
+        assert done.exit_code == 0, done.stderr
+        assert "mini@1 is the current version of mini" in done.stderr
+        assert "pins" not in done.stderr  # of several the first goes before
+    assert repository.read_versions() == {"mini": 1}

@@ -45,7 +45,11 @@ def _error_details(error: CircumplexError) -> list[message.Message]:
         details.ErrorInfo(
             reason=error.code.upper(),
             domain=ERROR_DOMAIN,
-            metadata={"title": error.title(), "trace_id": TRACE_ID.get()},
+            metadata={
+                "title": error.title(),
+                "trace_id": TRACE_ID.get(),
+                "http_status": str(error.http_status),
+            },
         )
     ]
     if error.retryable:

@@ -9,8 +9,17 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from circumplex.v1 import jobs_pb2 as wire
+from circumplex_client.errors import RequestRefused, ServiceFailed
+from circumplex_client.live.call_errors import CallInterrupted, classify_call_error
 
-from service.errors import CircumplexError, RequestInvalid, StoreFull
+from service.errors import (
+    CircumplexError,
+    ModelChanged,
+    ModelNotServed,
+    QueueUnavailable,
+    RequestInvalid,
+    StoreFull,
+)
 from service.gateway.context import GatewayContext
 from service.gateway.rpc.call_context import (
     ANNOTATION_SERVICE,
@@ -58,6 +67,24 @@ def test_every_error_has_a_grpc_status(error: type[CircumplexError]) -> None:
     status = status_of(error())
     assert status.code is getattr(grpc.StatusCode, error.grpc_status)
     assert status.code is not grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModelNotServed("not loaded"), ModelChanged("changed"), StoreFull(), QueueUnavailable()],
+)
+def test_the_client_has_the_status_of_rest_from_a_failed_call(error: CircumplexError) -> None:
+    """A retry on the status alone, as of UNAVAILABLE, would not help where an operator must act."""
+    status = status_of(error)
+    failure = grpc.aio.AioRpcError(
+        status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.metadata), status.message
+    )
+    found = classify_call_error(failure, "gateway:50051")
+    cause = found.error if isinstance(found, CallInterrupted) else found
+    assert isinstance(cause, RequestRefused | ServiceFailed)
+    assert (cause.problem.code, cause.problem.status) == (error.code, error.http_status)
+    assert isinstance(found, CallInterrupted) == error.retryable
+    assert error.retryable or status.code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def test_a_status_fits_into_a_header() -> None:

@@ -74,7 +74,7 @@ async def test_a_choice_that_cannot_be_served_is_refused(
     for model, status, code in (
         ("paper", "NOT_FOUND", "model_unknown"),
         ("mini@7", "NOT_FOUND", "model_unknown"),
-        ("other", "UNAVAILABLE", "model_not_served"),
+        ("other", "FAILED_PRECONDITION", "model_not_served"),
         ("mini@0", "INVALID_ARGUMENT", "request_invalid"),
     ):
         error = await expect_error(client.jobs.SubmitJob(make_submit_requests(model=model)))

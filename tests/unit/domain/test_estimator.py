@@ -96,6 +96,7 @@ def test_a_manifest_without_a_calibration_means_disagreement() -> None:
         {"version": "one"},
         {"domain": "dreams"},
         {"modalities": ["face", "smell"]},
+        {"modalities": []},
         {"modalities": ["face"]},
         {"models": {}},
         {"licences": None},

@@ -8,6 +8,7 @@ import pytest
 from service.domain.model_signatures import EXPORTED_MODELS, FUSION, ModelSignature
 from service.estimators.probe import (
     CPU_TOLERANCE,
+    Summary,
     build_probe_inputs,
     measure_deviation,
     summarize_outputs,
@@ -41,7 +42,17 @@ def test_noise_of_another_processor_is_tolerated_and_no_number_is_not() -> None:
     noise = generator.normal(scale=1e-6, size=output.shape).astype(np.float32)
     assert measure_deviation(expected, summarize_outputs([output + noise, output])) < CPU_TOLERANCE
     output[0, 0] = np.nan
-    assert measure_deviation(expected, summarize_outputs([output, output])) == float("inf")
+    damaged = summarize_outputs([output, output])
+    assert measure_deviation(expected, damaged) == float("inf")
+    assert measure_deviation(damaged, expected) == float("inf")
+
+
+@pytest.mark.parametrize("answer", [(), ((0.0,) * 16,), ((0.0,) * 15, (0.0,) * 16)])
+def test_an_answer_of_another_form_deviates(answer: Summary) -> None:
+    """As of a manifest that someone has edited."""
+    expected = summarize_outputs([np.zeros(32, np.float32)] * 2)
+    assert measure_deviation(expected, answer) == float("inf")
+    assert measure_deviation(answer, expected) == float("inf")
 
 
 def test_the_same_probe_at_every_call() -> None:

@@ -65,6 +65,17 @@ def test_a_missing_file_is_a_change(
         verifier.verify(manifest)
 
 
+def test_what_is_no_readable_file_is_a_change(
+    tmp_path: Path, manifest: EstimatorManifest, verifier: FileVerifier
+) -> None:
+    """As a file that is gone between two system calls: found by `stat`, not to be opened."""
+    file = find_file(tmp_path, manifest, "fusion")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ModelChanged, match="fusion"):
+        verifier.verify(manifest)
+
+
 def test_files_of_another_version_are_no_concern(
     tmp_path: Path, manifest: EstimatorManifest, verifier: FileVerifier
 ) -> None:

@@ -83,7 +83,7 @@ def _build_problem_error(
     problem = ProblemDetails(
         code=info.reason.lower(),
         title=info.metadata.get("title", detail),
-        status=HTTP_STATUS.get(failure.code(), HTTP_SERVER_ERROR),
+        status=_find_http_status(failure, info),
         detail=detail,
         retryable=retry_seconds is not None,
         trace_id=info.metadata.get("trace_id"),
@@ -91,6 +91,14 @@ def _build_problem_error(
         document=dict(info.metadata),
     )
     return RequestRefused(problem) if problem.status < HTTP_SERVER_ERROR else ServiceFailed(problem)
+
+
+def _find_http_status(failure: grpc.aio.AioRpcError, info: ErrorInfo) -> int:
+    """Return what REST answers: as the service says, or by the status of the call."""
+    named = info.metadata.get("http_status", "")
+    if named.isdecimal():
+        return int(named)
+    return HTTP_STATUS.get(failure.code(), HTTP_SERVER_ERROR)
 
 
 def _classify_without_details(
