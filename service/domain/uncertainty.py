@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
-from pydantic import FiniteFloat, TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter
 
 from service.domain.array_types import BoolArray, Float32Array, Float64Array
 from service.domain.clip import FaceBox
@@ -104,6 +104,8 @@ class UncertaintyModel:
 
     scale, floor: of the disagreement, sqrt((scale spread)^2 + floor^2), for (valence, arousal);
         used where there are no weights.
+    drift, drift_seconds: where there are no weights, drift^2 (1 - exp(-absent / drift_seconds)) is
+        added under the root: how far estimates move on while a face is not seen.
     weights: of each of FACTORS, for (valence, arousal).
     provisional: added to the logarithm for provisional results, (valence, arousal).
     silence: (128,) voice features of silence; a frame has a voice if its features are further from
@@ -114,6 +116,8 @@ class UncertaintyModel:
     meaning: StdMeaning = StdMeaning.DISAGREEMENT
     scale: _Pair = (1.0, 1.0)
     floor: _Pair = (0.0, 0.0)
+    drift: _Pair = (0.0, 0.0)
+    drift_seconds: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     weights: Mapping[str, _Pair] = field(default_factory=dict[str, _Pair])
     provisional: _Pair = (0.0, 0.0)
     silence: tuple[FiniteFloat, ...] = ()
@@ -157,8 +161,10 @@ class UncertaintyModel:
         Returns: (T, 2).
         """
         if self.meaning is not StdMeaning.CALIBRATED:
+            absent = conditions[:, :1]
+            moved = np.square(self.drift) * -np.expm1(-absent / self.drift_seconds)
             scaled = np.square(spread * np.array(self.scale)) + np.square(self.floor)
-            return np.sqrt(scaled).astype(np.float32)
+            return np.sqrt(scaled + moved).astype(np.float32)
         factors = compute_factors(mean, spread, conditions)
         weights = np.array([self.weights[name] for name in FACTORS])
         logarithm = np.einsum("tfk,fk->tk", factors, weights)

