@@ -27,7 +27,9 @@ from service.estimators.verification import FileVerifier
 _log = logging.getLogger(__name__)
 
 _START_SECONDS: Final = 180.0
-_START_ATTEMPTS: Final = 3
+_START_ATTEMPTS: Final = 5
+_LOAD_THREADS: Final = 2
+"""Models that are loaded at a time: each starts a process that imports torch."""
 _EXIT_SECONDS: Final = 8
 _BINARY: Final = "pytriton/tritonserver/bin/tritonserver"
 _SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108 - where Linux lists shared memory
@@ -188,6 +190,7 @@ def build_triton_command(
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
         "--model-control-mode=explicit",
+        f"--model-load-thread-count={_LOAD_THREADS}",
         # Otherwise it is not ready while a model is unloaded, for 8 s.
         "--strict-readiness=false",
         *(f"--load-model={part}" for part in parts),

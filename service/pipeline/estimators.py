@@ -85,7 +85,10 @@ class EstimatorCatalog:
         for each in map(EstimatorChoice.parse, self.served_names):
             pinned.setdefault(each.name, each)
         if choice.name not in pinned:
-            raise ModelUnknown(f"no model {choice.name!r} is served; there are {', '.join(pinned)}")
+            raise ModelUnknown(
+                f"no model {choice.name!r} is served; there are {', '.join(pinned)} "
+                "(the setting `models`)"
+            )
         if choice.version is None:
             return _resolve(self._repository, pinned[choice.name])
         if model is None:

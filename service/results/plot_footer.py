@@ -17,11 +17,12 @@ _MUTED_COLOUR: Final = "#5c6372"
 _BAND: Final[Mapping[str | None, str]] = {
     "calibrated": "one standard deviation of the error, measured on unseen people",
     "disagreement": "disagreement of the networks, less than their error",
+    "floored": "disagreement of the networks, and at least an error published elsewhere",
     "published_error": "the error that the publisher reports, on other data",
     None: "standard deviation, of which the result does not say more",
 }
 _UNTRAINED: Final = "untrained weights: the numbers mean nothing yet"
-_DRAWN: Final = "weights learnt from drawings: real faces mean nothing to them"
+_DRAWN: Final = "learnt from drawings: on a real face the numbers mean nothing"
 _LINE_LETTERS: Final = 165
 _LINE_INCHES: Final = 0.17
 _FIRST_LINE_INCHES: Final = 0.14
@@ -50,7 +51,7 @@ def write_footer(figure: Any, result: Mapping[str, Any]) -> None:
 def describe_plot(result: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield the lines of the footer, and whether each is a caveat."""
     yield _describe_model(result), False
-    meaning = _BAND.get(result.get("std_meaning"), _BAND[None])
+    meaning = _BAND.get(_find_meaning(result), _BAND[None])
     yield f"line: smoothed · thin: raw · band: {meaning} · grey: face not found", False
     model: Mapping[str, Any] = result.get("model") or {}
     remarks: list[str] = [*model.get("caveats", ())]
@@ -59,6 +60,14 @@ def describe_plot(result: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     text = " · ".join(remarks)
     for line in wrap(text, _LINE_LETTERS, max_lines=_CAVEAT_LINES, placeholder=" …"):
         yield line, True
+
+
+def _find_meaning(result: Mapping[str, Any]) -> str | None:
+    """Return the meaning of the band; a disagreement may have a floor."""
+    meaning = result.get("std_meaning")
+    provenance: Mapping[str, Any] = result.get("provenance") or {}
+    floor = (provenance.get("calibration") or {}).get("floor") or ()
+    return "floored" if meaning == "disagreement" and any(floor) else meaning
 
 
 def _describe_model(result: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def test_plot_names_the_model_its_domain_and_every_caveat(tmp_path: Path) -> Non
     text = plot_text(make_result(20) | {"model": MODEL, "std_meaning": "calibrated"}, tmp_path)
     assert "Model: mini@3 · learnt from drawings · used face and voice" in text
     assert "one standard deviation of the error" in text
-    assert "weights learnt from drawings: real faces mean nothing to them" in text
+    assert "learnt from drawings: on a real face the numbers mean nothing" in text
     for caveat in CAVEATS:
         assert caveat in text
 
@@ -74,7 +74,7 @@ def test_results_of_before_the_field_are_described_by_their_provenance(tmp_path:
     old["provenance"] = {"training": "trained", "preset": "mini", "domain": "drawn"}
     text = plot_text(old, tmp_path)
     assert "Model: preset mini · learnt from drawings" in text
-    assert "weights learnt from drawings: real faces mean nothing to them" in text
+    assert "learnt from drawings: on a real face the numbers mean nothing" in text
     del old["provenance"]
     assert "Model: not named in this result" in plot_text(old, tmp_path)
 
