@@ -5,7 +5,7 @@ Results of before the field `model` are described by their provenance, as far as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any, Final
 
@@ -66,7 +66,8 @@ def _find_meaning(result: Mapping[str, Any]) -> str | None:
     """Return the meaning of the band; a disagreement may have a floor."""
     meaning = result.get("std_meaning")
     provenance: Mapping[str, Any] = result.get("provenance") or {}
-    floor = (provenance.get("calibration") or {}).get("floor") or ()
+    calibration: Mapping[str, Any] = provenance.get("calibration") or {}
+    floor: Sequence[float] = calibration.get("floor") or ()
     return "floored" if meaning == "disagreement" and any(floor) else meaning
 
 

@@ -129,6 +129,8 @@ def test_csv_and_json_hold_the_same_cells(sample_points: list[TimelinePoint]) ->
     frames = json.loads(format_text(JSON, result), parse_float=str, parse_int=str)["frames"]
     columns = frames | {f"face_{name}": frames["face"][name] for name in FACE_COLUMNS}
     columns["track"] = ["1"] * len(sample_points)
+    columns["model"] = ["mini@1"] * len(sample_points)
+    columns["domain"] = [None] * len(sample_points)
 
     rows = list(csv.DictReader(io.StringIO(format_text(CSV, result))))
 
@@ -163,7 +165,8 @@ def test_unknown_values_are_null_or_empty() -> None:
     assert frames["face"]["left"] == [None, None, 0.25]
     assert frames["observed"] == [False, True, True]
     assert frames["missing"] == ["face_not_found", None, None]
-    assert format_text(CSV, result).splitlines()[1] == "0,0.0,,,,,,,false,face_not_found,,,,,,,,,,1"
+    row = "0,0.0,,,,,,,false,face_not_found,,,,,,,,,,1,mini@1,"
+    assert format_text(CSV, result).splitlines()[1] == row
 
 
 def test_json_has_schema_media_flags_and_provenance() -> None:
