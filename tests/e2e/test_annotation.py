@@ -44,7 +44,7 @@ def test_every_frame_of_a_talking_face_gets_its_time_and_an_estimate(
         assert all(-1 <= value <= 1 for value in frames[name])
         assert len(set(frames[name])) > 50, "a nearly constant column was not computed"
     assert all(0 <= spread <= 1 for spread in frames["valence_std"])
-    assert result["flags"] == []
+    assert result["flags"] == ["weights_unmeasured"]
     assert result["media"]["audio_codec"] == "aac"
     assert result["provenance"]["training"] == "untrained"
     assert len(result["provenance"]["models"]["visual_backbone"]["weights_sha256"]) == 64
@@ -124,7 +124,7 @@ def test_clip_longer_than_a_window_has_a_row_for_every_frame(
     )
     result = fetch_result(client, address, clip)
     assert result["frames"]["time"] == decoded_times(clip)
-    assert result["flags"] == ["no_face"]
+    assert result["flags"] == ["no_face", "weights_unmeasured"]
 
 
 def test_clip_without_a_face_has_rows_without_numbers(
@@ -134,7 +134,7 @@ def test_clip_without_a_face_has_rows_without_numbers(
         tmp_path / "wall.mp4", VideoTrack(count=40), AudioTrack(seconds=1.6, clap_seconds=(1.0,))
     )
     result = fetch_result(client, address, clip)
-    assert result["flags"] == ["no_face"]
+    assert result["flags"] == ["no_face", "weights_unmeasured"]
     assert result["frames"]["valence"] == [None] * 40
     assert result["frames"]["observed"] == [False] * 40
     assert result["frames"]["missing"] == ["face_not_found"] * 40
@@ -151,7 +151,7 @@ def test_clip_without_audio_is_estimated_from_the_face_and_flagged(
                 packet.stream = stream
                 target.mux(packet)  # pyright: ignore[reportUnknownMemberType]  # PyAV's Packet is generic without a default
     result = fetch_result(client, address, silent)
-    assert result["flags"] == ["no_audio"]
+    assert result["flags"] == ["no_audio", "weights_unmeasured"]
     assert None not in result["frames"]["valence"]
 
 

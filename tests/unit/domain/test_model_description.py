@@ -58,7 +58,7 @@ def test_untrained_weights_are_called_so() -> None:
     assert "untrained: the numbers mean nothing" in describe_model(make_manifest())
 
 
-@pytest.mark.parametrize("classes", [["a,b"], [""], ["a", "a"], ["a\nb"], ['"a"'], ["x"] * 600])
+@pytest.mark.parametrize("classes", [["a,b"], [""], ["a", "a"], ["a\nb"], ['"a"']])
 def test_classes_that_are_no_names_of_columns_are_refused(classes: list[str]) -> None:
     with pytest.raises(ValueError, match="no names of columns"):
         EstimatorManifest.parse(make_manifest_document(classes=classes))
