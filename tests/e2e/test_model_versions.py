@@ -251,9 +251,9 @@ async def test_a_version_whose_files_are_removed_can_still_be_unloaded(
     await run_command(upgraded_stack, "remove", SECOND)
     with InferenceServerClient(upgraded_stack.settings.triton_url) as triton:
         assert triton.is_model_ready(f"{SECOND}.fusion")
-        unloaded = await run_command(upgraded_stack, "unload", SECOND)
+        unloaded = await run_command(upgraded_stack, "unload", SECOND, "--force")
         await until(lambda: not triton.is_model_ready(f"{SECOND}.fusion"))
-    again = await run_refused_command(upgraded_stack, "unload", SECOND)
+    again = await run_refused_command(upgraded_stack, "unload", SECOND, "--force")
     assert "files were removed before" in unloaded
     assert "neither exported nor loaded" in again
     assert EstimatorRepository(repository).next_version(YARDSTICK) == 3

@@ -63,8 +63,16 @@ class Forkserver:
         async with self._starting:
             if self._process is None or self._process.has_ended():
                 self.replace()
-                self._process = await _ForkserverProcess.start(self._command, self._config)
+                self._process = await self._start_process()
                 self._log_missing_layers(self._process.missing_layers)
+
+    async def _start_process(self) -> _ForkserverProcess:
+        """Start a process, once more if it is killed before it is ready."""
+        try:
+            return await _ForkserverProcess.start(self._command, self._config)
+        except DecoderKilled as error:
+            _log.warning("the decode forkserver is started again: %s", error.detail)
+            return await _ForkserverProcess.start(self._command, self._config)
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -195,6 +203,8 @@ class _ForkserverProcess:
                 message = await loop.sock_recv(self.control_socket, _MAX_READY_BYTES)
         except TimeoutError as error:
             raise DecoderKilled("The decode forkserver takes too long to start") from error
+        except ConnectionError as error:
+            raise DecoderKilled("The decode forkserver ended before it was ready") from error
         if not message:
             raise DecoderKilled("The decode forkserver ended before it was ready")
         ready = decode(message, ForkserverReady)
