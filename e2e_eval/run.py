@@ -15,7 +15,7 @@ from e2e_eval.clips import ClipSelection, RenderedClip, read_clips, render_clips
 from e2e_eval.errors import ActorsNotHeldOut
 from e2e_eval.frame_matching import ClipEstimates, MatchedFrames, match_frames
 from e2e_eval.offline_estimates import estimate_offline, load_exported_models
-from e2e_eval.served_estimates import estimate_served
+from e2e_eval.served_estimates import check_served, estimate_served
 from e2e_eval.training_record import TrainingRecord, read_training_record
 from service.embedded.stack import isolate_settings, run_stack
 from service.estimators.repository import EstimatorRepository
@@ -60,6 +60,8 @@ class EvaluationPipeline:
         Args: url: of a running service; None: one is started for the evaluation.
         Raises: EvaluationError, DatasetError, CircumplexError.
         """
+        if url is not None:
+            check_served(url, self._settings.chosen_model)
         self._run_stage(
             "drawing",
             render_clips(self._selection, self._folder),

@@ -37,6 +37,15 @@ def estimate_served(
             raise
 
 
+def check_served(address: str, model: str) -> None:
+    """Check that a service has the model, before clips are drawn. Raises: WeightsMismatch."""
+    with Client(address) as client:
+        try:
+            client.model(model)
+        except ClientError as error:
+            raise WeightsMismatch(f"{address} cannot be evaluated: {error}") from error
+
+
 def check_weights(served: Mapping[str, Any], exported: Mapping[str, Any]) -> None:
     """Check that a result is of these weights, preprocessing and method.
 

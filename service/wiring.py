@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from service.auth.audit_log import AuditLog
 from service.auth.authenticator import Authenticator
+from service.background_task import run_in_background
 from service.blobstore import open_store
 from service.decoding.extractor import open_clip_extractor, open_stream_extractor
 from service.domain.clip import AnalysisEvent
@@ -80,7 +81,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncGenerator[G
         QueueMaintenance.open(settings) as maintenance,
         CheckpointStore.open(settings) as checkpoint_store,
         connect_triton(settings, metrics) as triton,
-        _running_janitor(Janitor(maintenance, store, settings)),
+        run_in_background(Janitor(maintenance, store, settings).run(), name="janitor"),
     ):
         estimators = EstimatorCatalog(settings, triton)
         streams = StreamManager(
@@ -139,17 +140,6 @@ async def start_worker(settings: Settings) -> None:
             is_ready=is_ready,
             metrics=metrics,
         )
-
-
-@asynccontextmanager
-async def _running_janitor(janitor: Janitor) -> AsyncGenerator[None]:
-    task = asyncio.create_task(janitor.run(), name="janitor")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager

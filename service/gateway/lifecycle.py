@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from enum import IntEnum
 from typing import Final
 
+from service.background_task import run_in_background
 from service.domain.caller import Caller
 from service.domain.limiter import ClientLimiter
 from service.errors import TooManySubscribers
@@ -96,13 +97,8 @@ async def drive_shutdown(
             if phase is ShutdownPhase.CLOSING:
                 drain_streams()
 
-    task = asyncio.create_task(drive(), name="shutdown")
-    try:
+    async with run_in_background(drive(), name="shutdown"):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @contextmanager

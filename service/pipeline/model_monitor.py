@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+from service.background_task import run_in_background
 from service.errors import CircumplexError, ModelChanged
 from service.pipeline.estimators import EstimatorCatalog
 from service.pipeline.verification import VERIFIED_SECONDS
@@ -42,16 +43,9 @@ class ModelMonitor:
         self._interval_seconds = interval_seconds
         self._changed: set[str] = set()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
+    def running(self) -> AbstractAsyncContextManager[object]:
         """Run while the context lasts."""
-        task = asyncio.create_task(self._run(), name="model monitor")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return run_in_background(self._run(), name="model monitor")
 
     async def _run(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from training.expression import dense_expression_net, mini_xception
 from training.expression.classes import CLASSES, PLACES, order_of
 from training.expression.dense_expression_net import DENSE_NET_CLASSES, DenseExpressionNet
 from training.expression.mini_xception import MINI_XCEPTION_CLASSES, MiniXception
-from training.serving import MicroBatch
+from training.serving import MicroBatch, MicroBatchedBackbone
 
 NETWORKS: Final = ("mini_xception", "dense_expression_net")
 """Order of the two networks in an embedding."""
@@ -76,7 +76,7 @@ class ClassProbabilities(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1).index_select(1, self.order)
 
 
-class ServedExpressionBackbone(nn.Module):
+class ServedExpressionBackbone(MicroBatchedBackbone):
     """Crops to class probabilities, in micro-batches as `ServedVisualBackbone`."""
 
     def __init__(
@@ -86,7 +86,7 @@ class ServedExpressionBackbone(nn.Module):
         config: ExpressionConfig,
         micro_batch: MicroBatch = EXPRESSION_MICRO_BATCH,
     ) -> None:
-        super().__init__()
+        super().__init__(micro_batch)
         self.mini = mini.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
         self.dense = dense.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
         self.mini_view = SquareView(config, mini_xception.INPUT_SIDE)
@@ -99,19 +99,10 @@ class ServedExpressionBackbone(nn.Module):
         )
         self.luma = nn.Buffer(torch.tensor(LUMA).view(1, 3, 1, 1))
         self.padding = FACE_FEATURES - HEAD_FEATURES
-        self.size_cpu = micro_batch.cpu
-        self.size_cuda = micro_batch.cuda
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """(N, 3, 112, 112) uint8 RGB to (N, 512) float32."""
-        size = self.size_cuda if crops.is_cuda else self.size_cpu
-        count = crops.shape[0]
-        padded = functional.pad(crops, (0, 0, 0, 0, 0, 0, 0, -count % size))
-        embeddings = [self.embed(part.float()) for part in torch.split(padded, size)]
-        return torch.cat(embeddings)[:count]
-
-    def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 3, 112, 112) in [0, 255] to (B, 512)."""
+    def embed(self, crops: Tensor) -> Tensor:
+        """(B, 3, 112, 112) uint8 RGB to (B, 512) float32."""
+        pixels = crops.float()
         grey = (self.mini_view(pixels) * self.luma).sum(dim=1, keepdim=True)
         mini = self.mini_classes(self.mini(grey / 127.5 - 1.0))
         colour = self.dense_view(pixels).contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from service.domain.model_signatures import CROP_SIDE, FACE_FEATURES, TARGETS
 from training.networks.expression_head import CLASS_COUNT, HEAD_OUTPUTS
-from training.serving import MicroBatch
+from training.serving import MicroBatch, MicroBatchedBackbone
 
 HEAD_FEATURES: Final = CLASS_COUNT + HEAD_OUTPUTS
 """Values of the embedding that a linear head may use."""
@@ -28,7 +28,7 @@ PULLED_MICRO_BATCH: Final = MicroBatch(cpu=1)
 batch a crop has bit-identical outputs, which in fours EfficientNet does not give."""
 
 
-class ServedPulledBackbone(nn.Module):
+class ServedPulledBackbone(MicroBatchedBackbone):
     """Crops to the outputs of a pulled network, in the layout of this module."""
 
     def __init__(
@@ -40,7 +40,7 @@ class ServedPulledBackbone(nn.Module):
         std: tuple[float, float, float],
         micro_batch: MicroBatch = PULLED_MICRO_BATCH,
     ) -> None:
-        super().__init__()
+        super().__init__(micro_batch)
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # no overload takes a memory format alone
         self.network = network
         self.mean = nn.Buffer(torch.tensor(mean).reshape(3, 1, 1))
@@ -49,16 +49,6 @@ class ServedPulledBackbone(nn.Module):
         self.rest = FACE_FEATURES - HEAD_FEATURES
         self.side = side
         self.is_enlarged = side != CROP_SIDE
-        self.size_cpu = micro_batch.cpu
-        self.size_cuda = micro_batch.cuda
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """(N, 3, 112, 112) uint8 RGB to (N, 512) float32."""
-        size = self.size_cuda if crops.is_cuda else self.size_cpu
-        count = crops.shape[0]
-        padded = functional.pad(crops, (0, 0, 0, 0, 0, 0, 0, -count % size))
-        parts = [self.embed(part) for part in torch.split(padded, size)]
-        return torch.cat(parts)[:count]
 
     def embed(self, crops: Tensor) -> Tensor:
         """(B, 3, 112, 112) uint8 RGB to (B, 512) float32."""
