@@ -137,10 +137,10 @@ class PlanarPicture:
 
     def _convert(self, channels: Sequence[UInt8Array]) -> UInt8Array:
         """Convert the channels of equal size to RGB."""
-        joined = channels[0] if len(channels) == 1 else cv2.merge(channels)
-        if self._to_rgb is not None:
-            joined = cv2.transform(joined, self._to_rgb)
-        return joined.astype(np.uint8, copy=False)
+        joined = _join(channels)
+        if self._to_rgb is None:
+            return joined
+        return cv2.transform(joined, self._to_rgb).astype(np.uint8, copy=False)
 
 
 def _make_display_matrix(
@@ -166,9 +166,9 @@ def _average_region(
 ) -> tuple[UInt8Array, Float64Array]:
     """Shrink the samples in a region by the whole factors in its matrix; adapt the matrix."""
     factors = (1 / np.maximum(np.hypot(*matrix[:, :2]), 1e-6)).astype(int)
-    if factors.max() < 2:
-        return samples, matrix
     factors = np.maximum(factors, 1)
+    if (factors == 1).all():
+        return samples, matrix
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]])
     visible = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     limits = samples.shape[1], samples.shape[0]
@@ -179,10 +179,10 @@ def _average_region(
         return samples, matrix
     end = first + factors * (columns, rows)
     part = samples[first[1] : end[1], first[0] : end[0]]
-    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
     # sample p of the small part averages those around factor * p + (factor - 1) / 2
     shift = matrix[:, 2] + matrix[:, :2] @ (first + (factors - 1) / 2)
-    return small.astype(np.uint8, copy=False), np.column_stack([matrix[:, :2] * factors, shift])
+    small = _average(part, columns, rows)
+    return small, np.column_stack([matrix[:, :2] * factors, shift])
 
 
 def _measure_coverage(
@@ -207,18 +207,23 @@ def _halve_repeatedly(part: UInt8Array, columns: int, rows: int) -> UInt8Array:
     height, width = part.shape[:2]
     while width >= 2 * columns and height >= 2 * rows and not (width % 2 or height % 2):
         width, height = width // 2, height // 2
-        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        part = _average(part, width, height)
     return part
 
 
 def _average_all(parts: Sequence[UInt8Array], columns: int, rows: int) -> list[UInt8Array]:
     """Scale the channels of a part to one size."""
     if len({each.shape for each in parts}) == 1:
-        parts = [parts[0] if len(parts) == 1 else cv2.merge(parts)]
+        parts = [_join(parts)]
     return [_average(each, columns, rows) for each in parts]
 
 
 def _average(part: UInt8Array, columns: int, rows: int) -> UInt8Array:
     if part.shape[:2] == (rows, columns):
         return part
-    return cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
+
+
+def _join(channels: Sequence[UInt8Array]) -> UInt8Array:
+    return channels[0] if len(channels) == 1 else cv2.merge(channels).astype(np.uint8, copy=False)
