@@ -27,6 +27,11 @@ class Plane:
     across: int = 1
     down: int = 1
 
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether each sample has several channels."""
+        return self.samples.shape[2:] != ()
+
 
 class PlanarPicture:
     """A picture as displayed, upright and with square pixels; its planes are only read.
@@ -115,6 +120,32 @@ class PlanarPicture:
         shown = rgb[:, ::-1] if self._mirrored else rgb
         return np.ascontiguousarray(np.rot90(shown, self._quarter_turns))
 
+    def warp_luma(self, matrix: Float32Array, side: int) -> UInt8Array:
+        """Sample the brightness of a region to (side, side); beyond the picture its edge goes on.
+
+        Args: matrix: (2, 3), from pixels of the picture to those of the result.
+        """
+        first = self._planes[0]
+        if first.is_interleaved:
+            return _to_luma(self.warp(matrix, side))
+        return cv2.warpAffine(
+            first.samples,
+            (matrix @ self._to_display).astype(np.float64),
+            (side, side),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ).astype(np.uint8, copy=False)
+
+    def shrink_luma(
+        self, left: int, top: int, right: int, bottom: int, size: tuple[int, int]
+    ) -> UInt8Array:
+        """Scale the brightness of a part as `shrink` does, to (height, width)."""
+        first = self._planes[0]
+        if first.is_interleaved:
+            return _to_luma(self.shrink(left, top, right, bottom, size))
+        alone = PlanarPicture([first], mirrored=self._mirrored, quarter_turns=self._quarter_turns)
+        return alone.shrink(left, top, right, bottom, size)
+
     def cut(self, left: int, top: int, right: int, bottom: int) -> UInt8Array:
         """Cut out a part inside the picture, (bottom - top, right - left, 3) RGB."""
         return self.shrink(left, top, right, bottom, (right - left, bottom - top))
@@ -141,6 +172,10 @@ class PlanarPicture:
         if self._to_rgb is None:
             return joined
         return cv2.transform(joined, self._to_rgb).astype(np.uint8, copy=False)
+
+
+def _to_luma(rgb: UInt8Array) -> UInt8Array:
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
 def _make_display_matrix(

@@ -68,7 +68,7 @@ class FaceMesh:
 
     def measure(self, picture: PlanarPicture, region: Region) -> Mesh | None:
         """Measure the face in a region of the picture; None: there is none."""
-        to_input = _region_to_input(region)
+        to_input = make_region_matrix(region, INPUT_SIDE)
         cut = picture.warp(to_input, INPUT_SIDE)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         mesh_logit = float(np.clip(logit.reshape(-1)[0], -80.0, 80.0))
@@ -98,6 +98,15 @@ def region_from_mesh(points: Float32Array) -> Region:
     return Region(x=float(x), y=float(y), side=side, angle_radians=angle)
 
 
+def make_region_matrix(region: Region, side: int) -> Float32Array:
+    """Make the (2, 3) matrix from pixels of the picture to a region of (side, side) pixels."""
+    scale = side / max(region.side, 1.0)
+    cos, sin = scale * math.cos(region.angle_radians), scale * math.sin(region.angle_radians)
+    x = side / 2 - cos * region.x - sin * region.y
+    y = side / 2 + sin * region.x - cos * region.y
+    return np.array([[cos, sin, x], [-sin, cos, y]], dtype=np.float32)
+
+
 def select_landmarks(points: Float32Array) -> Float32Array:
     """Select (5, 2) eye centres, nose tip, mouth corners, in the ArcFace template's order."""
     eye, other_eye = points[[33, 133]].mean(axis=0), points[[362, 263]].mean(axis=0)
@@ -118,12 +127,3 @@ def compute_bounding_box(mesh: Mesh) -> FaceBox:
 
 def _eye_angle_radians(eye: Float32Array, other_eye: Float32Array) -> float:
     return float(np.arctan2(other_eye[1] - eye[1], other_eye[0] - eye[0]))
-
-
-def _region_to_input(region: Region) -> Float32Array:
-    """Make the (2, 3) matrix from picture pixels to the network's 192x192."""
-    scale = INPUT_SIDE / max(region.side, 1.0)
-    cos, sin = scale * np.cos(region.angle_radians), scale * np.sin(region.angle_radians)
-    linear = np.array([[cos, sin], [-sin, cos]])
-    shift = INPUT_SIDE / 2 - linear @ np.array([region.x, region.y])
-    return np.column_stack([linear, shift]).astype(np.float32)
