@@ -8,7 +8,7 @@ from service.domain.array_types import Int64Array
 from service.domain.clip import FaceBox
 from service.domain.planar_picture import PlanarPicture
 from service.faces.detections import ActiveTrackSnapshot
-from service.faces.face_motion import FacePatch, follow_still
+from service.faces.face_motion import FacePatch, cut_patch, follow_still, is_still
 from service.faces.identity import Identity, compute_iou
 from service.faces.mesh import Mesh, compute_bounding_box
 from service.faces.structure import FaceStructure
@@ -35,12 +35,9 @@ class ActiveTrack:
     mismatches: int = 0
     """Appearance checks in a row at which it was in doubt and differed from its identity."""
     patch: FacePatch | None = None
-    """Of the last picture, where it was measured; None: the next one's face is measured."""
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether the last picture's mesh was measured, not moved."""
-        return self.patch is not None
+    """Of the last picture, where the face was measured and still; None: the next is measured."""
+    is_measured: bool = True
+    """Whether the last picture's mesh was measured, not moved."""
 
     def follow_still(self, picture: PlanarPicture) -> bool:
         """Follow a still face to the next picture; return False if it is to be measured there."""
@@ -50,13 +47,18 @@ class ActiveTrack:
         mesh = follow_still(picture, self.patch, self.mesh)
         if mesh is None:
             return False
-        self.follow(mesh, None)
+        self._take(mesh)
+        self.patch, self.is_measured = None, False
         return True
 
-    def follow(self, mesh: Mesh, patch: FacePatch | None) -> None:
-        """Take the mesh of the next picture, and its patch where it was measured."""
+    def follow(self, picture: PlanarPicture, mesh: Mesh) -> None:
+        """Take the mesh that was measured in the next picture."""
+        self.patch = cut_patch(picture, mesh) if is_still(self.mesh, mesh) else None
+        self.is_measured = True
+        self._take(mesh)
+
+    def _take(self, mesh: Mesh) -> None:
         box = compute_bounding_box(mesh)
-        self.patch = patch
         self.overlap = compute_iou(self.box, box)
         self.mesh, self.box = mesh, box
 

@@ -22,14 +22,12 @@ from service.faces.mesh import Mesh, Region, make_region_matrix, region_from_mes
 PATCH_SIDE: Final = 48
 _PATCH_SHARE: Final = 0.8
 """Side of the patch, as a share of the mesh's region: the face with little around it."""
-MIN_CORRELATION: Final = 0.995
-"""Correlation of two patches of one still face; talking faces have 0.98."""
-MAX_SHIFT: Final = 1.0
+MIN_CORRELATION: Final = 0.997
+"""Correlation of two patches of one still face, with the motion taken out."""
+MAX_SHIFT: Final = 0.8
 """Limit of a landmark's motion, in pixels of the crop: faces that move more are measured."""
 _CRITERIA: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 5, 1e-3)
 _BLUR: Final = 3
-_ALL: Final[UInt8Array] = np.full((PATCH_SIDE, PATCH_SIDE), 255, np.uint8)
-"""Mask of the pixels that count."""
 _EYES_APART: Final = float(ARCFACE_TEMPLATE[1, 0] - ARCFACE_TEMPLATE[0, 0])
 """Distance of the eyes in a crop, pixels."""
 
@@ -40,6 +38,16 @@ class FacePatch:
 
     region: Region
     pixels: UInt8Array
+
+
+def _draw_face_mask() -> UInt8Array:
+    mask = np.zeros((PATCH_SIDE, PATCH_SIDE), np.uint8)
+    centre, axes = (PATCH_SIDE // 2,) * 2, (round(0.42 * PATCH_SIDE), PATCH_SIDE // 2)
+    return cv2.ellipse(mask, centre, axes, 0, 0, 360, 255, -1).astype(np.uint8, copy=False)
+
+
+_FACE: Final = _draw_face_mask()
+"""Pixels of a patch that count, 255: an ellipse."""
 
 
 def cut_patch(picture: PlanarPicture, mesh: Mesh) -> FacePatch:
@@ -61,9 +69,15 @@ def follow_still(picture: PlanarPicture, patch: FacePatch, mesh: Mesh) -> Mesh |
     back = cv2.invertAffineTransform(to_patch)
     moved = (mesh.points @ to_patch[:, :2].T + to_patch[:, 2]) @ motion[:, :2].T + motion[:, 2]
     points = (moved @ back[:, :2].T + back[:, 2]).astype(np.float32)
-    if _measure_shift(select_landmarks(mesh.points), select_landmarks(points)) > MAX_SHIFT:
-        return None
-    return Mesh(points=points, logit=mesh.logit)
+    moved_mesh = Mesh(points=points, logit=mesh.logit)
+    return moved_mesh if is_still(mesh, moved_mesh) else None
+
+
+def is_still(before: Mesh, after: Mesh) -> bool:
+    """Return whether no landmark moved far from one picture to the next."""
+    old, new = select_landmarks(before.points), select_landmarks(after.points)
+    apart = float(np.hypot(*(old[1] - old[0])))
+    return float(np.hypot(*(new - old).T).max()) * _EYES_APART <= MAX_SHIFT * apart
 
 
 def _cut(picture: PlanarPicture, region: Region) -> UInt8Array:
@@ -75,15 +89,9 @@ def _estimate_motion(before: UInt8Array, after: UInt8Array) -> Float32Array | No
     motion = np.eye(2, 3, dtype=np.float32)
     try:
         correlation, motion = cv2.findTransformECC(
-            before, after, motion, cv2.MOTION_EUCLIDEAN, _CRITERIA, _ALL, _BLUR
+            before, after, motion, cv2.MOTION_EUCLIDEAN, _CRITERIA, _FACE, _BLUR
         )
     except cv2.error:  # it does not converge
         return None
     is_match = correlation >= MIN_CORRELATION
     return motion.astype(np.float32, copy=False) if is_match else None
-
-
-def _measure_shift(before: Float32Array, after: Float32Array) -> float:
-    """Largest motion of the (5, 2) landmarks, in pixels of the crop."""
-    apart = float(np.hypot(*(before[1] - before[0])))
-    return float(np.hypot(*(after - before).T).max()) * _EYES_APART / max(apart, 1e-3)

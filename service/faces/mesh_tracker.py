@@ -10,7 +10,6 @@ from service.domain.clip import MAX_FACES
 from service.domain.planar_picture import PlanarPicture
 from service.faces.active_tracks import ActiveTracks
 from service.faces.detections import LostFace, MeshTrackerSnapshot, TrackedDetection
-from service.faces.face_motion import cut_patch
 from service.faces.face_search import FaceSearch
 from service.faces.mesh import (
     FaceMesh,
@@ -116,7 +115,7 @@ class MeshTracker:
                 self._restart_search()
                 self._lost_faces.append(LostFace(box=each.box, time_seconds=now))
             else:
-                each.follow(mesh, cut_patch(picture, mesh))
+                each.follow(picture, mesh)
         has_ended_any = self._active_tracks.resolve_overlaps(picture, self._number)
         if self._active_tracks.check_continuity(picture, self._number) or has_ended_any:
             self._restart_search()
