@@ -23,7 +23,7 @@ from rich.table import Table
 from bench.long_clip import add_video_stream, encode_video, mux_packets
 from bench.stage_speeds import decode_frames
 from service.decoding.worker.clip import PREFETCHED_PICTURES
-from service.domain.array_types import UInt8Array
+from service.domain.planar_picture import PlanarPicture
 from service.faces.alignment import align_crop
 from service.faces.detections import FaceFinder
 from service.faces.finder import open_face_finder
@@ -80,7 +80,7 @@ def render_front_end_clip(path: Path, *, height: int = 720, width: int = 1280) -
 def measure_front_end(clip: Path, settings: Settings) -> dict[str, Any]:
     """Measure decoding and face work alone, together in one thread, and in two threads."""
     decoded = [
-        picture.pixels for picture in islice(_decode_single_threaded(clip, settings), CLIP_FRAMES)
+        picture.planes for picture in islice(_decode_single_threaded(clip, settings), CLIP_FRAMES)
     ]
     finder = open_face_finder(
         settings.face_models_dir,
@@ -92,7 +92,7 @@ def measure_front_end(clip: Path, settings: Settings) -> dict[str, Any]:
         "decode": lambda: sum(1 for _ in _decode_single_threaded(clip, settings)),
         "face": lambda: _detect_and_align(decoded, finder),
         "one_thread": lambda: _detect_and_align(
-            _extract_pixels(_decode_single_threaded(clip, settings)), finder
+            _extract_planes(_decode_single_threaded(clip, settings)), finder
         ),
         "two_stages": lambda: _detect_and_align_prefetched(
             _decode_single_threaded(clip, settings), finder
@@ -152,22 +152,22 @@ def _decode_single_threaded(clip: Path, settings: Settings) -> Iterator[Picture]
     return decode_frames(clip, settings, threads=1)
 
 
-def _extract_pixels(pictures: Iterable[Picture]) -> Iterator[UInt8Array]:
-    return (picture.pixels for picture in pictures)
+def _extract_planes(pictures: Iterable[Picture]) -> Iterator[PlanarPicture]:
+    return (picture.planes for picture in pictures)
 
 
-def _detect_and_align(pictures: Iterable[UInt8Array], finder: FaceFinder) -> int:
+def _detect_and_align(pictures: Iterable[PlanarPicture], finder: FaceFinder) -> int:
     count = 0
-    for pixels in pictures:
-        for face in finder.find(pixels):
-            align_crop(pixels, face.landmarks)
+    for picture in pictures:
+        for face in finder.find(picture):
+            align_crop(picture, face.landmarks)
         count += 1
     return count
 
 
 def _detect_and_align_prefetched(decoding: Iterator[Picture], finder: FaceFinder) -> int:
     with closing(prefetch(decoding, PREFETCHED_PICTURES)) as pictures:
-        return _detect_and_align(_extract_pixels(pictures), finder)
+        return _detect_and_align(_extract_planes(pictures), finder)
 
 
 def _measure_cost(run_stage: Callable[[], int]) -> FrameCost:

@@ -49,7 +49,7 @@ class StageSpeed:
 
 
 def measure_decode(clip: Path, settings: Settings) -> StageSpeed:
-    """Measure decoding to RGB, with the configured decoder threads."""
+    """Measure decoding, with the configured decoder threads."""
     return _measure_speed(lambda: sum(1 for _ in _decode_clip(clip, settings)))
 
 
@@ -62,13 +62,13 @@ def measure_face(clip: Path, settings: Settings) -> StageSpeed:
         min_pixels=settings.min_face_pixels,
     )
     pictures = [
-        picture.pixels for picture in islice(_decode_clip(clip, settings), FACE_STAGE_FRAMES)
+        picture.planes for picture in islice(_decode_clip(clip, settings), FACE_STAGE_FRAMES)
     ]
 
     def find_all() -> int:
-        for pixels in pictures:
-            for face in finder.find(pixels):
-                align_crop(pixels, face.landmarks)
+        for picture in pictures:
+            for face in finder.find(picture):
+                align_crop(picture, face.landmarks)
         return len(pictures)
 
     return _measure_speed(find_all)

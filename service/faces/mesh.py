@@ -14,8 +14,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detector import Candidate
 from service.faces.tflite import MESH_FILE, FaceNetwork
 
@@ -65,10 +66,10 @@ class FaceMesh:
         """Load the network. Raises: FaceModelsMissing."""
         self._network = FaceNetwork(models_dir, MESH_FILE, _OUTPUTS)
 
-    def measure(self, picture: UInt8Array, region: Region) -> Mesh | None:
-        """Measure the face in a region of the (H, W, 3) RGB picture; None: there is none."""
-        to_input = _region_to_input(region)
-        cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
+    def measure(self, picture: PlanarPicture, region: Region) -> Mesh | None:
+        """Measure the face in a region of the picture; None: there is none."""
+        to_input = make_region_matrix(region, INPUT_SIDE)
+        cut = picture.warp(to_input, INPUT_SIDE)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         mesh_logit = float(np.clip(logit.reshape(-1)[0], -80.0, 80.0))
         if mesh_logit < MIN_LOGIT:
@@ -97,6 +98,15 @@ def region_from_mesh(points: Float32Array) -> Region:
     return Region(x=float(x), y=float(y), side=side, angle_radians=angle)
 
 
+def make_region_matrix(region: Region, side: int) -> Float32Array:
+    """Make the (2, 3) matrix from pixels of the picture to a region of (side, side) pixels."""
+    scale = side / max(region.side, 1.0)
+    cos, sin = scale * math.cos(region.angle_radians), scale * math.sin(region.angle_radians)
+    x = side / 2 - cos * region.x - sin * region.y
+    y = side / 2 + sin * region.x - cos * region.y
+    return np.array([[cos, sin, x], [-sin, cos, y]], dtype=np.float32)
+
+
 def select_landmarks(points: Float32Array) -> Float32Array:
     """Select (5, 2) eye centres, nose tip, mouth corners, in the ArcFace template's order."""
     eye, other_eye = points[[33, 133]].mean(axis=0), points[[362, 263]].mean(axis=0)
@@ -117,12 +127,3 @@ def compute_bounding_box(mesh: Mesh) -> FaceBox:
 
 def _eye_angle_radians(eye: Float32Array, other_eye: Float32Array) -> float:
     return float(np.arctan2(other_eye[1] - eye[1], other_eye[0] - eye[0]))
-
-
-def _region_to_input(region: Region) -> Float32Array:
-    """Make the (2, 3) matrix from picture pixels to the network's 192x192."""
-    scale = INPUT_SIDE / max(region.side, 1.0)
-    cos, sin = scale * np.cos(region.angle_radians), scale * np.sin(region.angle_radians)
-    linear = np.array([[cos, sin], [-sin, cos]])
-    shift = INPUT_SIDE / 2 - linear @ np.array([region.x, region.y])
-    return np.column_stack([linear, shift]).astype(np.float32)
