@@ -8,6 +8,7 @@ Source: Evangelidis & Psarakis 2008, in OpenCV's `findTransformECC`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -76,8 +77,10 @@ def follow_still(picture: PlanarPicture, patch: FacePatch, mesh: Mesh) -> Mesh |
 def is_still(before: Mesh, after: Mesh) -> bool:
     """Return whether no landmark moved far from one picture to the next."""
     old, new = select_landmarks(before.points), select_landmarks(after.points)
-    apart = float(np.hypot(*(old[1] - old[0])))
-    return float(np.hypot(*(new - old).T).max()) * _EYES_APART <= MAX_SHIFT * apart
+    apart = math.dist(old[0], old[1])
+    return (
+        math.sqrt(float(np.square(new - old).sum(axis=1).max())) * _EYES_APART <= MAX_SHIFT * apart
+    )
 
 
 def _cut(picture: PlanarPicture, region: Region) -> UInt8Array:

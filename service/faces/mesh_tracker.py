@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from service.domain.array_types import UInt8Array
-from service.domain.clip import MAX_FACES
+from service.domain.clip import MAX_FACES, FaceBox
 from service.domain.planar_picture import PlanarPicture
 from service.faces.active_tracks import ActiveTracks
 from service.faces.detections import LostFace, MeshTrackerSnapshot, TrackedDetection
@@ -20,6 +21,7 @@ from service.faces.mesh import (
 from service.faces.scene_changes import SceneChangeDetector
 from service.faces.search_schedule import LOST_FACE_SECONDS, SearchSchedule
 from service.faces.searched_tiles import SearchedTiles
+from service.faces.tiles import cover_picture
 
 APPEARANCE_INTERVAL_PICTURES: Final = 10
 """Pictures from one check of all appearances to the next."""
@@ -126,24 +128,33 @@ class MeshTracker:
         self._searched_tiles.clear()
 
     def _search(self, picture: PlanarPicture, now: float) -> None:
-        """Search as much of the picture as is due."""
+        """Search as much of the picture as is due and has changed."""
         before = [*self._active_tracks.tracks]
         boxes = [each.box for each in before]
+        recent = now - LOST_FACE_SECONDS
+        lost = [each for each in self._lost_faces if recent <= each.time_seconds <= now]
+        self._lost_faces = lost[-MAX_LOST_FACES:]
         all_tiles = self._face_search.list_tiles(picture)
         chosen = self._schedule.take_tiles(len(all_tiles), has_faces=bool(boxes))
-        tiles = self._searched_tiles.select_changed(
-            picture, [all_tiles[each] for each in chosen], boxes, now
-        )
-        if self._schedule.take_detection():
-            recent = now - LOST_FACE_SECONDS
-            lost = [each for each in self._lost_faces if recent <= each.time_seconds <= now]
-            self._lost_faces = lost[-MAX_LOST_FACES:]
+        tiles = [all_tiles[each] for each in chosen]
+        changed = self._searched_tiles.select_changed(picture, tiles, boxes, now)
+        if self._takes_detection(picture, boxes, now):
             lost_boxes = [each.box for each in self._lost_faces]
-            found = self._face_search.detect(picture, boxes, tiles, lost_boxes)
+            found = self._face_search.detect(picture, boxes, changed, lost_boxes)
         else:
-            found = self._face_search.detect_in_tiles(picture, boxes, tiles)
+            found = self._face_search.detect_in_tiles(picture, boxes, changed)
         self._active_tracks.start(picture, found, self._number)
         if any(each not in self._active_tracks.tracks for each in before):
             self._restart_search()
         elif len(self._active_tracks.tracks) > len(before):
             self._schedule.restart()
+
+    def _takes_detection(
+        self, picture: PlanarPicture, boxes: Sequence[FaceBox], now: float
+    ) -> bool:
+        """Return whether the whole picture is to be searched: while it settles, or has changed."""
+        if not self._schedule.take_detection():
+            return False
+        whole = [cover_picture(*picture.shape)]
+        has_changed = any(self._searched_tiles.select_changed(picture, whole, boxes, now))
+        return has_changed or self._schedule.is_settling or bool(self._lost_faces)
