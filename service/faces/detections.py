@@ -11,6 +11,7 @@ from typing import Protocol
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.mesh import Mesh
 from service.faces.structure import FaceStructure
 
@@ -38,11 +39,12 @@ class FaceFinder(Protocol):
         ...
 
     def find(
-        self, picture: UInt8Array, time_seconds: float | None = None
+        self, picture: PlanarPicture | UInt8Array, time_seconds: float | None = None
     ) -> Sequence[TrackedDetection]:
-        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first.
+        """Find the faces of the next picture; tracks of the most pictures first.
 
-        Args: time_seconds: of the picture in the media; None: 1/25 s after the one before.
+        Args: picture: or (H, W, 3) RGB; time_seconds: of it in the media; None: 1/25 s after the
+            one before.
         """
         ...
 

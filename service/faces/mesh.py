@@ -14,8 +14,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detector import Candidate
 from service.faces.tflite import MESH_FILE, FaceNetwork
 
@@ -65,10 +66,10 @@ class FaceMesh:
         """Load the network. Raises: FaceModelsMissing."""
         self._network = FaceNetwork(models_dir, MESH_FILE, _OUTPUTS)
 
-    def measure(self, picture: UInt8Array, region: Region) -> Mesh | None:
-        """Measure the face in a region of the (H, W, 3) RGB picture; None: there is none."""
+    def measure(self, picture: PlanarPicture, region: Region) -> Mesh | None:
+        """Measure the face in a region of the picture; None: there is none."""
         to_input = _region_to_input(region)
-        cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
+        cut = picture.warp(to_input, INPUT_SIDE)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         mesh_logit = float(np.clip(logit.reshape(-1)[0], -80.0, 80.0))
         if mesh_logit < MIN_LOGIT:

@@ -7,6 +7,7 @@ from typing import Final
 
 from service.domain.array_types import UInt8Array
 from service.domain.clip import MAX_FACES
+from service.domain.planar_picture import PlanarPicture
 from service.faces.active_tracks import ActiveTracks
 from service.faces.detections import LostFace, MeshTrackerSnapshot, TrackedDetection
 from service.faces.face_search import FaceSearch
@@ -52,9 +53,10 @@ class MeshTracker:
         return self._active_tracks.is_crowded
 
     def find(
-        self, picture: UInt8Array, time_seconds: float | None = None
+        self, picture: PlanarPicture | UInt8Array, time_seconds: float | None = None
     ) -> list[TrackedDetection]:
-        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first."""
+        """Find the faces of the next picture; tracks of the most pictures first."""
+        picture = PlanarPicture.of(picture)
         self._number += 1
         now = self._schedule.advance(time_seconds)
         self._scene_changes.update(picture)
@@ -98,7 +100,7 @@ class MeshTracker:
         self._schedule.restore(snapshot.schedule)
         self._lost_faces = [*snapshot.lost_faces]
 
-    def _track_faces(self, picture: UInt8Array, now: float) -> None:
+    def _track_faces(self, picture: PlanarPicture, now: float) -> None:
         for each in [*self._active_tracks.tracks]:
             mesh = self._mesh.measure(picture, region_from_mesh(each.mesh.points))
             box = None if mesh is None else compute_bounding_box(mesh)
@@ -112,7 +114,7 @@ class MeshTracker:
         if self._active_tracks.check_continuity(picture, self._number) or has_ended_any:
             self._schedule.restart()
 
-    def _search(self, picture: UInt8Array, now: float) -> None:
+    def _search(self, picture: PlanarPicture, now: float) -> None:
         """Search as much of the picture as is due."""
         before = [*self._active_tracks.tracks]
         boxes = [each.box for each in before]

@@ -14,6 +14,7 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import CROP_SIDE
+from service.domain.planar_picture import PlanarPicture
 from service.faces.alignment import ARCFACE_TEMPLATE
 from service.faces.mesh import select_landmarks
 
@@ -30,8 +31,8 @@ _MIN_PATTERN_SHARE: Final = 0.15
 """Share of a pattern that must have contrast."""
 _LEVELS: Final = 40.0
 """Levels of a stored pattern for each standard deviation, around 128."""
-_SAMPLED_SIZE: Final = (2 * PATTERN_SIDE, 2 * PATTERN_SIDE)
-_PLACES: Final[Float32Array] = ARCFACE_TEMPLATE * np.float32(2 * PATTERN_SIDE / CROP_SIDE)
+_SAMPLED_SIDE: Final = 2 * PATTERN_SIDE
+_PLACES: Final[Float32Array] = ARCFACE_TEMPLATE * np.float32(_SAMPLED_SIDE / CROP_SIDE)
 """The five landmarks in what is sampled."""
 _NOSE, _LEFT, _RIGHT, _TOP, _CHIN = 1, 234, 454, 10, 152
 
@@ -60,9 +61,9 @@ class FaceStructure:
         return float(np.abs(self.pose - other.pose).max()) < POSE_TOLERANCE
 
 
-def measure_structure(picture: UInt8Array, points: Float32Array) -> FaceStructure | None:
+def measure_structure(picture: PlanarPicture, points: Float32Array) -> FaceStructure | None:
     """Measure the face with this (468, 2) mesh; None: it has no contrast, as when all is white."""
-    small = cv2.warpAffine(picture, _to_pattern(select_landmarks(points)), _SAMPLED_SIZE)
+    small = picture.warp(_to_pattern(select_landmarks(points)), _SAMPLED_SIDE)
     small = cv2.resize(small, (PATTERN_SIDE, PATTERN_SIDE), interpolation=cv2.INTER_AREA)
     pattern = extract_pattern(to_grey(small.astype(np.uint8)), sigma=_FACE_SIGMA)
     if pattern is None:
