@@ -122,7 +122,7 @@ ifneq ($(shell [ -L $(VENV) ] || cat $(INSTALLED) 2>/dev/null),$(shell [ -L $(VE
 .PHONY: $(INSTALLED)
 endif
 
-$(TRITON): $(INSTALLED) deploy/provision/triton.py deploy/triton/pytorch/model.py
+$(TRITON): $(INSTALLED) deploy/provision/triton.py $(wildcard deploy/triton/pytorch/*.py)
 	@$(BIN)/python -m deploy.provision.triton $(RUNTIME)/triton
 	@touch $@
 
