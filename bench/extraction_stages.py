@@ -77,7 +77,7 @@ class ExtractionBench:
         stage, stopwatch = FaceStage(self.finder), Stopwatch()
         for picture in decode_frames(self.clip, self.settings, threads=1):
             with stopwatch:
-                stage.find_faces(picture.pixels, picture.time_seconds)
+                stage.find_faces(picture.planes, picture.time_seconds)
         return stopwatch.per_frame(stage.frame_count)
 
     def read_audio(self) -> int:
