@@ -1,8 +1,8 @@
 """Command `make bench`: what a frame costs, where, and how near the service comes to its ceilings.
 
 Each part is written to out/bench.json once it is measured; a part that is measured alone replaces
-that of before. The tables and pictures of docs/explanation/performance.md are made from that file:
-`python -m bench.page`.
+that of before, and uses the clips that are there. `python -m bench.page` makes the tables and
+pictures of docs/explanation/performance.md from that file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def bench(
     report = _read_report() if part else {}
     report |= _describe_run(settings)
     with console.status("Drawing the clips ..."):
-        clips = render_bench_clips(OUT)
+        clips = render_bench_clips(OUT, reuse=bool(part))
     measurements = _list_measurements(clips, settings)
     for name in part or list(Part):
         began = time.monotonic()

@@ -34,16 +34,19 @@ class BenchClips:
     grain: Path
 
 
-def render_bench_clips(folder: Path) -> BenchClips:
-    """Write the clips."""
+def render_bench_clips(folder: Path, *, reuse: bool = False) -> BenchClips:
+    """Write the clips. reuse: not those that are there."""
     clips = BenchClips(
         long=folder / "bench.mp4",
         short=folder / "bench-short.mp4",
         grain=folder / "bench-grain.mp4",
     )
-    render_demo_clip(clips.long, seconds=LONG_SECONDS, height=HEIGHT, width=WIDTH)
-    render_demo_clip(clips.short, seconds=SHORT_SECONDS, height=HEIGHT, width=WIDTH)
-    render_grain_clip(clips.grain)
+    if not (reuse and clips.long.exists()):
+        render_demo_clip(clips.long, seconds=LONG_SECONDS, height=HEIGHT, width=WIDTH)
+    if not (reuse and clips.short.exists()):
+        render_demo_clip(clips.short, seconds=SHORT_SECONDS, height=HEIGHT, width=WIDTH)
+    if not (reuse and clips.grain.exists()):
+        render_grain_clip(clips.grain)
     return clips
 
 

@@ -47,7 +47,7 @@ def timed(work: Work) -> Measurement:
     return measure
 
 
-class Stopwatch:
+class CpuStopwatch:
     """CPU time of the calling thread and wall-clock time within the context, added up."""
 
     def __init__(self) -> None:

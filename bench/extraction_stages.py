@@ -15,7 +15,7 @@ import av
 from ai_edge_litert.interpreter import Interpreter
 
 from bench.clips import RATE_HZ
-from bench.cost import FrameCost, Stopwatch
+from bench.cost import FrameCost, CpuStopwatch
 from service.decoding.requests import DecodeRequest
 from service.decoding.worker.clip import extract_clip
 from service.decoding.worker.face_stage import FaceStage
@@ -74,7 +74,7 @@ class ExtractionBench:
     def measure_faces(self) -> FrameCost:
         """Find, track and cut the faces of each frame, between decoding it and the next."""
         self.finder.restore(self.fresh)
-        stage, stopwatch = FaceStage(self.finder), Stopwatch()
+        stage, stopwatch = FaceStage(self.finder), CpuStopwatch()
         for picture in decode_frames(self.clip, self.settings, threads=1):
             with stopwatch:
                 stage.find_faces(picture.planes, picture.time_seconds)

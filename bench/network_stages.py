@@ -24,6 +24,7 @@ from service.estimators.repository import EstimatorRepository
 from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
 from training.export import load_model
+from training.presets import MINI, build_networks
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -39,6 +40,31 @@ def list_network_calls(settings: Settings) -> dict[str, Measurement]:
         slot: make_call(load_slot(settings, slot), *make_inputs(slot, settings))
         for slot in list_slots(settings)
     }
+
+
+def list_plain_calls(settings: Settings) -> dict[str, Measurement]:
+    """One call of each network of `mini` as plain PyTorch in float32, weights drawn at random."""
+    networks = build_networks(MINI, 0)
+    modules = {
+        VISUAL_BACKBONE.name: networks.visual,
+        LOG_MEL.name: networks.log_mel,
+        AUDIO_BACKBONE.name: networks.audio,
+        FUSION.name: networks.fusion,
+    }
+    calls: dict[str, Measurement] = {}
+    for slot, module in modules.items():
+        inputs, frames = make_inputs(slot, settings)
+        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), frames)
+    return calls
+
+
+def _to_plain_inputs(slot: str, inputs: Inputs) -> Inputs:
+    """Inputs of a plain network: crops scaled, windows with a batch dimension."""
+    if slot == VISUAL_BACKBONE.name:
+        return (inputs[0].float() / 127.5 - 1,)
+    if slot == FUSION.name:
+        return tuple(each.unsqueeze(0) for each in inputs)
+    return inputs
 
 
 def list_slots(settings: Settings) -> list[str]:

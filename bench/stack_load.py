@@ -13,7 +13,7 @@ from typing import Any
 
 from circumplex_client import Client
 
-from bench.cost import significant
+from bench.cost import FrameCost, significant
 from bench.processes import difference, read_cpu_seconds
 from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.settings import Settings
@@ -35,6 +35,14 @@ class LoadRun:
     def frames_per_second(self) -> float:
         """Frames of all clips by the time until the last was done."""
         return self.frames / self.wall_seconds
+
+    @property
+    def cost(self) -> FrameCost:
+        """Seconds per frame: of CPU time of all processes, and of wall-clock time."""
+        return FrameCost(
+            cpu_seconds=sum(self.cpu_seconds.values()) / self.frames,
+            wall_seconds=self.wall_seconds / self.frames,
+        )
 
     def to_json(self, cores: int) -> dict[str, Any]:
         """Rates and milliseconds of a core per frame. busy: share of the cores that was used."""

@@ -14,7 +14,7 @@ from bench.summary import check_targets
 
 Report = Mapping[str, Any]
 
-_STAGE_NAMES = {
+STAGE_NAMES = {
     "decoding": "decoding",
     "face": "faces",
     "audio": "audio",
@@ -64,6 +64,7 @@ def build_tables(report: Report) -> dict[str, TextTable]:
         "batches": ("stages",),
         "processes": ("service",),
         "memory": ("service",),
+        "scale": ("scale",),
         "targets": ("summary",),
     }
     makers = {
@@ -73,12 +74,13 @@ def build_tables(report: Report) -> dict[str, TextTable]:
         "batches": _batches,
         "processes": _processes,
         "memory": _memory,
+        "scale": _scale,
         "targets": _targets,
     }
     return {
         name: makers[name](report)
         for name, parts in needs.items()
-        if all(part in report for part in parts)
+        if all(report.get(part) for part in parts)
     }
 
 
@@ -87,7 +89,7 @@ def _stages(report: Report) -> TextTable:
     reached = report.get("service", {}).get("at_once", {}).get("4", {}).get("frames_per_second")
     rows = [
         [
-            _STAGE_NAMES[name],
+            STAGE_NAMES[name],
             _number(summary["cpu_ms_per_frame"].get(name)),
             f"{rate:.0f}",
             _ratio(reached, rate),
@@ -126,7 +128,7 @@ def _roofline(report: Report) -> TextTable:
     rates = report["processor"]["one_thread"]
     rows = [
         [
-            _STAGE_NAMES[name],
+            STAGE_NAMES[name],
             _number(row["mflop_per_frame"]),
             _number(row["gflops"]),
             f"{row['of_fp32']:.2f}",
@@ -152,7 +154,7 @@ def _batches(report: Report) -> TextTable:
     return TextTable(
         headings=("ms of a core a frame, by batch", *sizes),
         rows=[
-            [_STAGE_NAMES[slot], *(_number(costs[size]["cpu_ms_per_frame"]) for size in sizes)]
+            [STAGE_NAMES[slot], *(_number(costs[size]["cpu_ms_per_frame"]) for size in sizes)]
             for slot, costs in batches.items()
         ],
     )
@@ -189,6 +191,24 @@ def _memory(report: Report) -> TextTable:
     ]
     rows.append(["all", *(f"{sum(column.values()):.0f}" for column in columns.values())])
     return TextTable(headings=("MiB (PSS)", *columns), rows=rows)
+
+
+def _scale(report: Report) -> TextTable:
+    scale = report["scale"]
+    rows = [
+        [
+            label,
+            ", ".join(map(str, scale[f"cores_of_{name}"])),
+            f"{scale[name]['frames_per_second']:.0f}",
+            _number(scale[name]["cpu_ms_per_frame_total"]),
+            f"{scale[name]['busy']:.2f}",
+        ]
+        for name, label in (("one", "one worker"), ("two", "two workers"))
+    ]
+    return TextTable(
+        headings=("", "cores", "frames/s", "ms of a core a frame", "share of the cores in use"),
+        rows=rows,
+    )
 
 
 def _targets(report: Report) -> TextTable:
