@@ -25,6 +25,7 @@ ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
     dtype=np.float32,
 )
 """The five points in a crop, pixels [L]."""
+_TO_COMPLEX: Final = np.array([1, 1j])
 
 
 def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
@@ -32,19 +33,17 @@ def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Ar
 
     Args: source, target: (K, 2) pixels, K >= 2, not all in one place.
     Returns: (2, 3) float32: target ~ M[:, :2] @ source + M[:, 2].
-    Source: Umeyama 1991, equations 38-43, reflections excluded.
+    Source: Umeyama 1991, whose solution in the plane is the complex regression coefficient of
+    target on source.
     """
-    source64, target64 = source.astype(np.float64), target.astype(np.float64)
-    source_centre, target_centre = source64.mean(axis=0), target64.mean(axis=0)
-    source_offsets, target_offsets = source64 - source_centre, target64 - target_centre
-    covariance = target_offsets.T @ source_offsets / len(source64)
-    left, singular, right = np.linalg.svd(covariance)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
-    rotation = left @ np.diag(signs) @ right
-    scale = (singular * signs).sum() / source_offsets.var(axis=0).sum()
-    linear = scale * rotation
-    shift = target_centre - linear @ source_centre
-    return np.column_stack([linear, shift]).astype(np.float32)
+    points = source.astype(np.float64) @ _TO_COMPLEX
+    goals = target.astype(np.float64) @ _TO_COMPLEX
+    centre, goal_centre = points.mean(), goals.mean()
+    offsets = points - centre
+    factor = np.vdot(offsets, goals) / np.vdot(offsets, offsets)
+    shift = goal_centre - factor * centre
+    along, across = factor.real, factor.imag
+    return np.array([[along, -across, shift.real], [across, along, shift.imag]], dtype=np.float32)
 
 
 def align_crop(picture: PlanarPicture | UInt8Array, points: Float32Array) -> UInt8Array:

@@ -30,6 +30,10 @@ _LUMA_WEIGHTS: Final = {
     Colorspace.SMPTE240M: (0.212, 0.087),
 }
 """Shares of red and blue in luma."""
+_LIMITED_RANGE_ROUNDING: Final = (-1.0, -1.5, -1.0)
+_FULL_RANGE_ROUNDING: Final = (-0.5, -1.0, -0.5)
+"""Mean levels by which FFmpeg's conversion rounds red, green and blue down where chroma is
+subsampled; the same here, so that colours do not depend on how a picture is converted."""
 
 
 def share_planes(
@@ -59,7 +63,7 @@ def share_planes(
                 for each in chroma
             ),
         ],
-        to_rgb=_make_rgb_matrix(*weights, is_full=is_full),
+        rgb_matrix=_make_rgb_matrix(*weights, is_full=is_full, is_rounded=steps == (1, 1)),
         mirrored=orientation.mirrored,
         quarter_turns=orientation.degrees // 90,
     )
@@ -73,9 +77,10 @@ def _view(plane: VideoPlane, channels: int) -> UInt8Array:
     return samples if channels == 1 else samples.reshape(plane.height, plane.width, channels)
 
 
-def _make_rgb_matrix(red: float, blue: float, *, is_full: bool) -> Float32Array:
+def _make_rgb_matrix(red: float, blue: float, *, is_full: bool, is_rounded: bool) -> Float32Array:
     """Make the (3, 4) matrix from 8-bit luma, blue and red difference to RGB.
 
+    Args: is_rounded: to the nearest level; False: down, as FFmpeg does with subsampled chroma.
     Source: ITU-R BT.601 and BT.709.
     """
     green = 1 - red - blue
@@ -88,4 +93,7 @@ def _make_rgb_matrix(red: float, blue: float, *, is_full: bool) -> Float32Array:
             [luma, to_blue, 0],
         ]
     )
-    return np.column_stack([linear, linear @ [-black, -128.0, -128.0]]).astype(np.float32)
+    shift = linear @ [-black, -128.0, -128.0]
+    if not is_rounded:
+        shift += _FULL_RANGE_ROUNDING if is_full else _LIMITED_RANGE_ROUNDING
+    return np.column_stack([linear, shift]).astype(np.float32)
