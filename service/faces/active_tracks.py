@@ -217,7 +217,10 @@ class ActiveTracks:
                 one.identity, other.identity = other.identity, one.identity
 
     def _compare_with_last(self, picture: PlanarPicture, track: ActiveTrack) -> FaceChange:
-        """Compare a face with the last picture's; one that changed with its place is in doubt."""
+        """Compare a face with itself before; one that changed with its place is in doubt."""
+        if not track.is_measured:
+            track.steady_pictures += 1
+            return FaceChange.NONE
         colours = sample_colours(picture, track.mesh.points)
         structure = measure_structure(picture, track.mesh.points)
         last_colours, track.colours = track.colours, colours

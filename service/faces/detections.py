@@ -12,8 +12,10 @@ from typing import Protocol
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
 from service.domain.planar_picture import PlanarPicture
+from service.faces.face_motion import FacePatch
 from service.faces.mesh import Mesh
 from service.faces.structure import FaceStructure
+from service.faces.tiles import Tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ class ActiveTrackSnapshot:
     steady_pictures: int
     has_jumped: bool
     mismatches: int
+    patch: FacePatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,15 @@ class SearchScheduleSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedTile:
+    """A tile that was searched, and how it looked; cells: (28, 28) uint8 brightness."""
+
+    tile: Tile
+    cells: UInt8Array
+    time_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LostFace:
     """Last box of a face that was lost, and when."""
 
@@ -181,3 +193,4 @@ class MeshTrackerSnapshot:
     number: int
     schedule: SearchScheduleSnapshot
     lost_faces: tuple[LostFace, ...]
+    searched_tiles: tuple[SearchedTile, ...] = ()

@@ -72,7 +72,7 @@ class FaceSearch:
         self,
         picture: PlanarPicture,
         tracked_boxes: Sequence[FaceBox],
-        tiles: Sequence[Tile] = (),
+        tiles: Iterable[Tile] = (),
         lost_boxes: Sequence[FaceBox] = (),
     ) -> list[Mesh]:
         """Find new faces in the whole picture, and in tiles; largest first.

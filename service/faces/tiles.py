@@ -22,8 +22,8 @@ MAX_TILES: Final = 512
 """Limit of tiles: beyond it, as in pictures over 5,000 pixels wide, the smallest tiles grow."""
 _MAX_LEVEL_RATIO: Final = 2.8
 """Limit of the ratio of tile sides from level to level."""
-_OVERLAP: Final = 0.22
-"""Overlap of neighbours: more than _MAX_LEVEL_RATIO / TILE_FACES."""
+_OVERLAP_FACES: Final = 1.1
+"""Overlap of neighbours, in heights of the largest face that their level is meant for."""
 _GROWTH: Final = 1.1
 _FLAT_CONTRAST: Final = 12
 """Range of pixel values in a tile without anything in it, of 255."""
@@ -62,7 +62,7 @@ def min_tile_side(min_pixels: float) -> int:
 
 def cut_square(picture: PlanarPicture, tile: Tile, side: int) -> UInt8Array:
     """Cut a tile to (side, side, 3) RGB, black outside the picture."""
-    left, top, right, bottom = _clip_to_picture(picture, tile)
+    left, top, right, bottom = clip_to_picture(picture, tile)
     scale = side / tile.side
     width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     small = picture.shrink(left, top, right, bottom, (width, height))
@@ -74,14 +74,14 @@ def cut_square(picture: PlanarPicture, tile: Tile, side: int) -> UInt8Array:
 
 def is_flat(picture: PlanarPicture, tile: Tile) -> bool:
     """Return whether a tile has no contrast, as a wall or a black border."""
-    left, top, right, bottom = _clip_to_picture(picture, tile)
+    left, top, right, bottom = clip_to_picture(picture, tile)
     step = max(1, tile.side // _CONTRAST_SAMPLES)
     rows, columns = np.arange(top, bottom, step), np.arange(left, right, step)
     sample = picture.sample(rows[:, np.newaxis], columns)
     return not sample.size or int(np.ptp(sample.max(axis=2))) < _FLAT_CONTRAST
 
 
-def _clip_to_picture(picture: PlanarPicture, tile: Tile) -> tuple[int, int, int, int]:
+def clip_to_picture(picture: PlanarPicture, tile: Tile) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the part of a tile that is in the picture."""
     height, width = picture.shape
     right, bottom = min(tile.left + tile.side, width), min(tile.top + tile.side, height)
@@ -91,17 +91,19 @@ def _clip_to_picture(picture: PlanarPicture, tile: Tile) -> tuple[int, int, int,
 def _make_levels(height: int, width: int, smallest: int) -> list[Tile]:
     whole = max(height, width)
     levels = math.ceil(math.log(max(whole / smallest, 1.0)) / math.log(_MAX_LEVEL_RATIO))
-    sides = (
-        round(whole * (smallest / whole) ** (level / levels)) for level in range(1, levels + 1)
-    )
+    if not levels:
+        return []
+    ratio = (whole / smallest) ** (1 / levels)
+    overlap = _OVERLAP_FACES * ratio / TILE_FACES
+    sides = (round(whole / ratio**level) for level in range(1, levels + 1))
     return [
         Tile(left, top, side)
         for side in sides
-        for top in _tile_starts(height, side)
-        for left in _tile_starts(width, side)
+        for top in _tile_starts(height, side, overlap)
+        for left in _tile_starts(width, side, overlap)
     ]
 
 
-def _tile_starts(length: int, side: int) -> list[int]:
-    steps = max(0, math.ceil((length - side) / ((1 - _OVERLAP) * side)))
+def _tile_starts(length: int, side: int, overlap: float) -> list[int]:
+    steps = max(0, math.ceil((length - side) / ((1 - overlap) * side)))
     return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]
