@@ -10,6 +10,7 @@ works here works there. It imports NumPy and Triton's own module, and nothing of
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     pb_utils: Any
 else:
     import triton_python_backend_utils as pb_utils  # exists only inside Triton
+
+_USED_CAPSULE = b"used_dltensor"
+_rename_capsule: Any = ctypes.pythonapi.PyCapsule_SetName
+_rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
 class TritonPythonModel:
@@ -100,12 +105,17 @@ class TritonPythonModel:
         return answer, outputs
 
     def _build_response(self, outputs: list[Array]) -> Any:
-        """Build a response through DLPack: tensors made from NumPy 2 arrays arrive empty."""
-        tensors = [
-            pb_utils.Tensor.from_dlpack(name, output)
-            for name, output in zip(self._outputs, outputs, strict=True)
-        ]
+        tensors = list(map(build_tensor, self._outputs, outputs))
         return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def build_tensor(name: str, array: Array) -> Any:
+    """Build a tensor through DLPack: those made from NumPy 2 arrays arrive empty."""
+    capsule = array.__dlpack__()
+    tensor = pb_utils.Tensor.from_dlpack(name, capsule)
+    # Triton gives it another name than DLPack's, at which NumPy would complain.
+    _rename_capsule(capsule, _USED_CAPSULE)
+    return tensor
 
 
 def connect_to_runtime() -> ModelChannel:
