@@ -11,7 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -156,7 +156,7 @@ class BackendOptions:
         if "INTER_OP_THREAD_COUNT" in self._values:
             torch.set_num_interop_threads(int(self._values["INTER_OP_THREAD_COUNT"]))
         if "NICE" in self._values:
-            os.nice(int(self._values["NICE"]))
+            give_way(int(self._values["NICE"]))
 
     @contextmanager
     def call_context(self) -> Generator[None]:
@@ -172,6 +172,18 @@ class BackendOptions:
 
     def _read_flag(self, key: str, *, default: bool) -> bool:
         return {"true": True, "false": False}[self._values.get(key, str(default)).lower()]
+
+
+def give_way(nice: int) -> None:
+    """Lower the priority of this process against all others of the machine.
+
+    Kernels with autogroups share the processor among sessions first, and nice values count within
+    one only: the process leaves its session, and the new one gets the nice value too.
+    """
+    os.nice(nice)
+    with suppress(OSError):  # no such kernel, or the session is this process's own already
+        os.setsid()
+        Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def read_verified(file: Path, sha256: str | None) -> bytes:
