@@ -28,12 +28,14 @@ def _measure_rates(threads: int) -> dict[str, float]:
     products = {name: timed(work) for name, work in _list_products().items()}
     with torch_threads(threads):
         costs = median_costs(measure_in_turns(products, seconds=_SECONDS))
-    operations = 2 * _SIDE**3
-    rates = {
-        name: significant(operations / cost.wall_seconds / 1e9) for name, cost in costs.items()
+    sizes = dict.fromkeys(products, 2 * _SIDE**3) | {"copy": _COPIED_BYTES}
+    return {
+        # one thread by its CPU time: other load does not count
+        name: significant(
+            sizes[name] / (cost.cpu_seconds if threads == 1 else cost.wall_seconds) / 1e9
+        )
+        for name, cost in costs.items()
     }
-    rates["copy"] = significant(_COPIED_BYTES / costs["copy"].wall_seconds / 1e9)
-    return rates
 
 
 def _list_products() -> dict[str, Work]:
@@ -42,9 +44,13 @@ def _list_products() -> dict[str, Work]:
     whole = a.mul(16).to(torch.int8), b.mul(16).to(torch.int8)
     source = torch.ones(_COPIED_BYTES, dtype=torch.uint8)
     target = torch.zeros_like(source)
+    onednn = cast("Any", torch.ops).mkldnn
+    weights = onednn._reorder_linear_weight(b, _SIDE)  # noqa: SLF001 - twice as fast as torch.mm on AMD
     multiply_int8 = cast("Any", torch)._int_mm  # noqa: SLF001 - the only product of int8 matrices
+    multiply_fp32 = onednn._linear_pointwise  # noqa: SLF001 - see above
     return {
-        "fp32": lambda: _once(torch.mm(a, b)),
+        "fp32_mm": lambda: _once(torch.mm(a, b)),
+        "fp32": lambda: _once(multiply_fp32(a, weights, None, "none", [], "")),
         "bf16": lambda: _once(torch.mm(*low)),
         "int8": lambda: _once(multiply_int8(*whole)),
         "copy": lambda: _once(target.copy_(source)),

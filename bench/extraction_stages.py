@@ -15,7 +15,7 @@ import av
 from ai_edge_litert.interpreter import Interpreter
 
 from bench.clips import RATE_HZ
-from bench.cost import FrameCost, CpuStopwatch
+from bench.cost import CpuStopwatch, FrameCost
 from service.decoding.requests import DecodeRequest
 from service.decoding.worker.clip import extract_clip
 from service.decoding.worker.face_stage import FaceStage

@@ -75,7 +75,8 @@ def draw_ceilings(report: Mapping[str, Any], path: Path) -> None:
             axes.axvline(rate, color=_COLOURS[number + 1], label=f"{label}: {rate:.0f}", lw=1.2)
         axes.set_xscale("log")
         axes.set_xlabel("frames a second")
-        axes.legend(frameon=False, loc="lower right")
+        axes.set_xlim(left=min(ceilings.values()) / 3, right=2 * max(ceilings.values()))
+        figure.legend(frameon=False, loc="outside upper right", ncols=len(reached))
         _save(figure, path)
 
 
@@ -85,7 +86,8 @@ def _draw_stack(axes: Axes, y: float, parts: Mapping[str, float]) -> None:
     for number, (name, cost) in enumerate(parts.items()):
         axes.barh(y, cost, left=left, color=_COLOURS[number % len(_COLOURS)], height=0.7)
         if cost > widest / 14:
-            axes.text(left + cost / 2, y, f"{name}\n{cost:.2f}", ha="center", va="center", size=7)
+            label = f"{name.replace(' ', chr(10))}\n{cost:.2f}"
+            axes.text(left + cost / 2, y, label, ha="center", va="center", size=7)
         left += cost
     axes.text(left + 0.05, y, f"{left:.2f}", va="center", weight="bold")
 
