@@ -73,6 +73,29 @@ class PlanarPicture:
         height, width = self.shape
         return self.cut(0, 0, width, height)
 
+    def thin(self, step: int) -> PlanarPicture:
+        """Keep every `step`-th pixel across and down. Args: step: 1 or even."""
+        if step == 1:
+            return self
+        middle = step // 2
+        planes = [
+            Plane(
+                samples=np.ascontiguousarray(
+                    each.samples[
+                        middle // each.down :: step // each.down,
+                        middle // each.across :: step // each.across,
+                    ]
+                )
+            )
+            for each in self._planes
+        ]
+        return PlanarPicture(
+            planes,
+            rgb_matrix=self._rgb_matrix,
+            mirrored=self._mirrored,
+            quarter_turns=self._quarter_turns,
+        )
+
     def warp(self, matrix: Float32Array, side: int, *, averages: bool = False) -> UInt8Array:
         """Sample a region bilinearly to (side, side, 3) RGB, black outside the picture.
 
