@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _START_SECONDS: Final = 180.0
 _START_ATTEMPTS: Final = 5
 _LOAD_THREADS: Final = 2
-"""Models that are loaded at a time: each starts a process that imports torch."""
+"""Models that are loaded at a time: more of them would start processes than a core can take."""
 _EXIT_SECONDS: Final = 8
 _BINARY: Final = "pytriton/tritonserver/bin/tritonserver"
 _MODEL_RUNTIME: Final = "backends/pytorch/model_runtime.py"
