@@ -190,6 +190,8 @@ def build_triton_command(
         *("--grpc-address", LOOPBACK, "--grpc-port", str(ports.grpc)),
         *("--metrics-address", LOOPBACK, "--metrics-port", str(ports.metrics)),
         *("--backend-config", f"python,shm-region-prefix-name={prefix}"),
+        # For calls of models among each other, of which there are none; 32 threads a model.
+        *("--backend-config", "python,thread-pool-size=1"),
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
         "--model-control-mode=explicit",
