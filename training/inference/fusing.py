@@ -76,10 +76,10 @@ class LayerFusion:
         if follower and isinstance(norm := self._read_module(follower), nn.BatchNorm2d):
             layer, last = fuse_conv_bn_eval(layer, norm), follower
         follower = _find_only_user(last)
-        if follower and follower.target in _SUMS and len(follower.all_input_nodes) == 2:
-            (other,) = (each for each in follower.all_input_nodes if each is not last)
+        others = [each for each in follower.all_input_nodes if each is not last] if follower else []
+        if follower and follower.target in _SUMS and others:
             last, activation = self._follow_activation(follower, ("relu",))
-            self._replace(node, last, FusedSum(layer, activation), other)
+            self._replace(node, last, FusedSum(layer, activation), *others)
         else:
             last, activation = self._follow_activation(last, ("relu", "swish"))
             self._replace(node, last, FusedConvolution(layer, activation))
