@@ -26,7 +26,8 @@ from service.pipeline.estimators import read_default_manifest
 from service.settings import YARDSTICK, Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import TritonConnection, connect_triton
-from service.triton.requests import ModelClient, SharedCropMemory
+from service.triton.crop_memory import SharedCropMemory
+from service.triton.requests import ModelClient
 from tests.integration.triton_models import MINI, open_inference
 
 UNUSED_PID = 2**22 + 1
