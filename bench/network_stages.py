@@ -24,7 +24,7 @@ from service.estimators.repository import EstimatorRepository
 from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
 from training.export import load_model
-from training.presets import MINI, build_networks
+from training.presets import Networks
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -34,17 +34,18 @@ _FRAME_HOPS: Final = 4
 _jit = cast("Any", torch.jit)  # has no types
 
 
-def list_network_calls(settings: Settings) -> dict[str, Measurement]:
+def list_network_calls(settings: Settings, frames: int | None = None) -> dict[str, Measurement]:
     """One call of each network of the default model, on a chunk of frames or one window."""
     return {
-        slot: make_call(load_slot(settings, slot), *make_inputs(slot, settings))
+        slot: make_call(load_slot(settings, slot), *make_inputs(slot, settings, frames))
         for slot in list_slots(settings)
     }
 
 
-def list_plain_calls(settings: Settings) -> dict[str, Measurement]:
-    """One call of each network of `mini` as plain PyTorch in float32, weights drawn at random."""
-    networks = build_networks(MINI, 0)
+def list_plain_calls(
+    networks: Networks, settings: Settings, frames: int | None = None
+) -> dict[str, Measurement]:
+    """One call of each network as plain eager PyTorch in float32."""
     modules = {
         VISUAL_BACKBONE.name: networks.visual,
         LOG_MEL.name: networks.log_mel,
@@ -53,8 +54,8 @@ def list_plain_calls(settings: Settings) -> dict[str, Measurement]:
     }
     calls: dict[str, Measurement] = {}
     for slot, module in modules.items():
-        inputs, frames = make_inputs(slot, settings)
-        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), frames)
+        inputs, count = make_inputs(slot, settings, frames)
+        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), count)
     return calls
 
 

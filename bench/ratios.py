@@ -25,6 +25,7 @@ from bench.extraction_stages import BareMesh, ExtractionBench, decode_bare
 from bench.network_stages import list_network_calls, list_plain_calls, torch_threads
 from bench.stack_load import StackUnderLoad, run_stack_under_load
 from service.settings import Settings
+from training.presets import MINI, build_networks
 from training.synthetic.clip import render_demo_clip
 
 CLIP_SECONDS: Final = 4
@@ -57,9 +58,9 @@ class RatioBench:
     ) -> None:
         self._stack.__exit__(error_type, error, trace)
 
-    def measure(self) -> dict[str, float]:
-        """Measure every ratio."""
-        return compute_ratios(measure_in_turns(self._measurements, min_rounds=ROUNDS))
+    def measure(self) -> list[dict[str, FrameCost]]:
+        """Measure the costs of ROUNDS rounds."""
+        return measure_in_turns(self._measurements, min_rounds=ROUNDS)
 
 
 def compute_ratios(rounds: Sequence[Mapping[str, FrameCost]]) -> dict[str, float]:
@@ -87,7 +88,8 @@ def _list_measurements(
     clip: Path, settings: Settings, load: StackUnderLoad
 ) -> dict[str, Measurement]:
     bench = ExtractionBench.open(clip, settings)
-    plain = {f"{_PLAIN}{name}": call for name, call in list_plain_calls(settings).items()}
+    calls = list_plain_calls(build_networks(MINI, 0), settings)
+    plain = {f"{_PLAIN}{name}": call for name, call in calls.items()}
     return {
         "bare_decoding": timed(lambda: decode_bare(clip)),
         "decoding": timed(bench.decode),
