@@ -10,12 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
 
 from service.domain.affine import UNCHANGED, Affine, make_display_affine
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
+
+
+_HALF: Final = Affine(0.5, 0.0, -0.25, 0.0, 0.5, -0.25)
+"""Transform to pixels twice as large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +73,36 @@ class PlanarPicture:
         height, width = self.shape
         return self.cut(0, 0, width, height)
 
+    def thin(self, step: int) -> PlanarPicture:
+        """Keep every `step`-th pixel across and down. Args: step: 1 or even."""
+        if step == 1:
+            return self
+        middle = step // 2
+        planes = [
+            Plane(
+                samples=np.ascontiguousarray(
+                    each.samples[
+                        middle // each.down :: step // each.down,
+                        middle // each.across :: step // each.across,
+                    ]
+                )
+            )
+            for each in self._planes
+        ]
+        return PlanarPicture(
+            planes,
+            rgb_matrix=self._rgb_matrix,
+            mirrored=self._mirrored,
+            quarter_turns=self._quarter_turns,
+        )
+
     def warp(self, matrix: Float32Array, side: int, *, averages: bool = False) -> UInt8Array:
         """Sample a region bilinearly to (side, side, 3) RGB, black outside the picture.
 
         Args: matrix: (2, 3), from pixels of the picture to those of the result.
-        averages: shrink the region by whole factors first, which averages all its pixels;
-            bilinear sampling alone skips pixels where it shrinks more than twice.
+        averages: shrink the region by whole factors first, which averages all its pixels, and
+            keep all chroma; else pixels are skipped where the region shrinks more than twice,
+            and subsampled chroma is sampled at half the resolution of luma.
         """
         affine = Affine.from_matrix(matrix)
         rgb = self._convert(self._warp(self._planes, affine, side, averages=averages))
@@ -131,17 +160,21 @@ class PlanarPicture:
         warped: list[UInt8Array] = []
         for plane in planes:
             samples, to_result = plane.samples, affine.rescale(plane.across, plane.down)
+            sampled_side = side
             if averages:
                 samples, to_result = _average_region(samples, to_result, side)
-            warped.append(
-                cv2.warpAffine(
-                    samples,
-                    to_result.to_matrix(),
-                    (side, side),
-                    flags=cv2.INTER_LINEAR,
-                    borderMode=border,
-                ).astype(np.uint8, copy=False)
+            elif plane.across > 1 and plane.down > 1 and side % 2 == 0:
+                to_result, sampled_side = _HALF.after(to_result), side // 2
+            sampled = cv2.warpAffine(
+                samples,
+                to_result.to_matrix(),
+                (sampled_side, sampled_side),
+                flags=cv2.INTER_LINEAR,
+                borderMode=border,
             )
+            if sampled_side != side:
+                sampled = cv2.resize(sampled, (side, side), interpolation=cv2.INTER_LINEAR)
+            warped.append(sampled.astype(np.uint8, copy=False))
         return warped
 
     def _average(

@@ -28,6 +28,7 @@ SAMPLE_INTERVAL_PICTURES: Final = 4
 COMPARED_SAMPLES: Final = (2, 4, 8, 16, 24)
 """Places of the history that are compared with the latest picture."""
 _THUMBNAIL_SIDE: Final = 32
+_STRIDE_SIDE: Final = 3 * _THUMBNAIL_SIDE
 _SIGMA: Final = 4.0
 _IDENTITY_WEIGHT: Final = 1.0
 """Weight of unchanged light, for colours that the picture lacks."""
@@ -133,11 +134,13 @@ class SceneChangeDetector:
 
 
 def _make_thumbnail(picture: PlanarPicture) -> UInt8Array:
-    """Scale to a shorter side of 32 pixels."""
-    height, width = picture.shape
-    scale = _THUMBNAIL_SIDE / min(picture.shape)
+    """Scale to a shorter side of 32 pixels; only some of the pixels are read."""
+    step = max(1, min(picture.shape) // _STRIDE_SIDE // 2 * 2)
+    thinned = picture.thin(step)
+    height, width = thinned.shape
+    scale = _THUMBNAIL_SIDE / min(thinned.shape)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return picture.shrink(0, 0, width, height, size)
+    return thinned.shrink(0, 0, width, height, size)
 
 
 def _to_range(start: float, length: float, scale: float, size: int) -> tuple[int, int]:
