@@ -18,7 +18,6 @@ import numpy as np
 from service.domain.affine import UNCHANGED, Affine, make_display_affine
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 
-
 _HALF: Final = Affine(0.5, 0.0, -0.25, 0.0, 0.5, -0.25)
 """Transform to pixels twice as large."""
 

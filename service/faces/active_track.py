@@ -53,9 +53,10 @@ class ActiveTrack:
 
     def follow(self, picture: PlanarPicture, mesh: Mesh) -> None:
         """Take the mesh that was measured in the next picture."""
-        self.patch = cut_patch(picture, mesh) if is_still(self.mesh, mesh) else None
-        self.is_measured = True
+        was_still = is_still(self.mesh, mesh)
         self._take(mesh)
+        self.patch = cut_patch(picture, self.box) if was_still else None
+        self.is_measured = True
 
     def _take(self, mesh: Mesh) -> None:
         box = compute_bounding_box(mesh)

@@ -124,7 +124,7 @@ class ActiveTrackSnapshot:
     steady_pictures: int
     has_jumped: bool
     mismatches: int
-    patch: FacePatch | None = None
+    patch: FacePatch | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +177,14 @@ class SearchedTile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedTilesSnapshot:
+    """State of SearchedTiles. shape: height and width of the picture; None: there was none."""
+
+    shape: tuple[int, int] | None
+    tiles: tuple[SearchedTile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LostFace:
     """Last box of a face that was lost, and when."""
 
@@ -193,4 +201,4 @@ class MeshTrackerSnapshot:
     number: int
     schedule: SearchScheduleSnapshot
     lost_faces: tuple[LostFace, ...]
-    searched_tiles: tuple[SearchedTile, ...] = ()
+    searched_tiles: SearchedTilesSnapshot

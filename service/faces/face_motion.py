@@ -9,35 +9,41 @@ Source: Evangelidis & Psarakis 2008, in OpenCV's `findTransformECC`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.clip import FaceBox
 from service.domain.planar_picture import PlanarPicture
 from service.faces.alignment import ARCFACE_TEMPLATE
-from service.faces.mesh import Mesh, Region, make_region_matrix, region_from_mesh, select_landmarks
+from service.faces.mesh import Mesh, select_landmarks
 
 PATCH_SIDE: Final = 48
-_PATCH_SHARE: Final = 0.8
-"""Side of the patch, as a share of the mesh's region: the face with little around it."""
-MIN_CORRELATION: Final = 0.997
+_PATCH_SCALE: Final = 1.2
+"""Side of the patch, as a multiple of the face's longer side."""
+MIN_CORRELATION: Final = 0.993
 """Correlation of two patches of one still face, with the motion taken out."""
 MAX_SHIFT: Final = 0.8
 """Limit of a landmark's motion, in pixels of the crop: faces that move more are measured."""
-_CRITERIA: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 5, 1e-3)
-_BLUR: Final = 3
+_CRITERIA: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 3, 1e-4)
+_BLUR: Final = 1
 _EYES_APART: Final = float(ARCFACE_TEMPLATE[1, 0] - ARCFACE_TEMPLATE[0, 0])
 """Distance of the eyes in a crop, pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacePatch:
-    """Brightness of the region of a measured face, (48, 48), by which it is followed."""
+    """Brightness of a square around a measured face, (48, 48), by which it is followed.
 
-    region: Region
+    left, top, side: in whole pixels of the picture.
+    """
+
+    left: int
+    top: int
+    side: int
     pixels: UInt8Array
 
 
@@ -51,11 +57,15 @@ _FACE: Final = _draw_face_mask()
 """Pixels of a patch that count, 255: an ellipse."""
 
 
-def cut_patch(picture: PlanarPicture, mesh: Mesh) -> FacePatch:
-    """Cut the patch of a face that was measured in this picture."""
-    region = region_from_mesh(mesh.points)
-    region = replace(region, side=_PATCH_SHARE * region.side)
-    return FacePatch(region=region, pixels=_cut(picture, region))
+def cut_patch(picture: PlanarPicture, box: FaceBox) -> FacePatch | None:
+    """Cut the patch of a face that was measured in this picture; None: it is cut off."""
+    side = round(_PATCH_SCALE * max(box.width, box.height))
+    left = round(box.left + (box.width - side) / 2)
+    top = round(box.top + (box.height - side) / 2)
+    height, width = picture.shape
+    if left < 0 or top < 0 or left + side > width or top + side > height or side < PATCH_SIDE // 2:
+        return None
+    return FacePatch(left=left, top=top, side=side, pixels=_cut(picture, left, top, side))
 
 
 def follow_still(picture: PlanarPicture, patch: FacePatch, mesh: Mesh) -> Mesh | None:
@@ -63,15 +73,16 @@ def follow_still(picture: PlanarPicture, patch: FacePatch, mesh: Mesh) -> Mesh |
 
     Args: patch: of the face in the last picture.
     """
-    motion = _estimate_motion(patch.pixels, _cut(picture, patch.region))
+    after = _cut(picture, patch.left, patch.top, patch.side)
+    motion = _estimate_motion(patch.pixels, after)
     if motion is None:
         return None
-    to_patch = make_region_matrix(patch.region, PATCH_SIDE)
-    back = cv2.invertAffineTransform(to_patch)
-    moved = (mesh.points @ to_patch[:, :2].T + to_patch[:, 2]) @ motion[:, :2].T + motion[:, 2]
-    points = (moved @ back[:, :2].T + back[:, 2]).astype(np.float32)
-    moved_mesh = Mesh(points=points, logit=mesh.logit)
-    return moved_mesh if is_still(mesh, moved_mesh) else None
+    scale = PATCH_SIDE / patch.side
+    origin = np.array([patch.left, patch.top], np.float32) - np.float32((1 / scale - 1) / 2)
+    placed = (mesh.points - origin) * scale
+    points = (placed @ motion[:, :2].T + motion[:, 2]) / scale + origin
+    moved = Mesh(points=points.astype(np.float32), logit=mesh.logit)
+    return moved if is_still(mesh, moved) else None
 
 
 def is_still(before: Mesh, after: Mesh) -> bool:
@@ -83,8 +94,8 @@ def is_still(before: Mesh, after: Mesh) -> bool:
     )
 
 
-def _cut(picture: PlanarPicture, region: Region) -> UInt8Array:
-    return picture.warp_luma(make_region_matrix(region, PATCH_SIDE), PATCH_SIDE)
+def _cut(picture: PlanarPicture, left: int, top: int, side: int) -> UInt8Array:
+    return picture.shrink_luma(left, top, left + side, top + side, (PATCH_SIDE, PATCH_SIDE))
 
 
 def _estimate_motion(before: UInt8Array, after: UInt8Array) -> Float32Array | None:

@@ -73,7 +73,7 @@ class FaceMesh:
         to_input = make_region_matrix(region, INPUT_SIDE)
         cut = picture.warp(to_input, INPUT_SIDE)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
-        mesh_logit = float(np.clip(logit.reshape(-1)[0], -80.0, 80.0))
+        mesh_logit = min(max(float(logit.flat[0]), -80.0), 80.0)
         if mesh_logit < MIN_LOGIT:
             return None
         flat = raw.reshape(-1, 3)[:, :2]

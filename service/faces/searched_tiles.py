@@ -16,7 +16,7 @@ import numpy as np
 from service.domain.array_types import BoolArray
 from service.domain.clip import FaceBox
 from service.domain.planar_picture import PlanarPicture
-from service.faces.detections import SearchedTile
+from service.faces.detections import SearchedTile, SearchedTilesSnapshot
 from service.faces.tiles import Tile, clip_to_picture
 
 CELLS: Final = 28
@@ -38,9 +38,10 @@ class SearchedTiles:
 
     def __init__(self) -> None:
         self._searched: dict[Tile, SearchedTile] = {}
+        self._shape: tuple[int, int] | None = None
 
     def clear(self) -> None:
-        """Forget all: a face came or went."""
+        """Forget all, as after a face was lost, which may be in any of them."""
         self._searched.clear()
 
     def select_changed(
@@ -54,17 +55,21 @@ class SearchedTiles:
 
         Args: now: seconds of the media.
         """
+        if picture.shape != self._shape:
+            self._shape = picture.shape
+            self.clear()
         for tile in tiles:
             if self._update(picture, tile, tracked_boxes, now):
                 yield tile
 
-    def snapshot(self) -> tuple[SearchedTile, ...]:
+    def snapshot(self) -> SearchedTilesSnapshot:
         """Return the state."""
-        return tuple(self._searched.values())
+        return SearchedTilesSnapshot(shape=self._shape, tiles=tuple(self._searched.values()))
 
-    def restore(self, snapshot: Iterable[SearchedTile]) -> None:
+    def restore(self, snapshot: SearchedTilesSnapshot) -> None:
         """Continue from a snapshot."""
-        self._searched = {each.tile: each for each in snapshot}
+        self._shape = snapshot.shape
+        self._searched = {each.tile: each for each in snapshot.tiles}
 
     def _update(
         self, picture: PlanarPicture, tile: Tile, tracked_boxes: Sequence[FaceBox], now: float

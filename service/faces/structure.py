@@ -6,6 +6,7 @@ contrast. Lamps, exposure, white balance, fades and lost colours hardly change i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,8 +107,8 @@ def _expand(pattern: UInt8Array) -> Float32Array:
 
 
 def _measure_pose(points: Float32Array) -> Float32Array:
+    nose = points[_NOSE]
     left, right, top, chin = (
-        max(float(np.hypot(*(points[_NOSE] - points[each]))), 1e-3)
-        for each in (_LEFT, _RIGHT, _TOP, _CHIN)
+        max(math.dist(nose, points[each]), 1e-3) for each in (_LEFT, _RIGHT, _TOP, _CHIN)
     )
-    return np.log(np.array([left / right, top / chin], dtype=np.float32))
+    return np.array([math.log(left / right), math.log(top / chin)], dtype=np.float32)

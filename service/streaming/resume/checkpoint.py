@@ -31,7 +31,7 @@ from service.streaming.events import (
 from service.streaming.input import FrameTimeRange
 from service.streaming.stages.final import AssemblerSnapshot, FinalStage, FrameResultAssembler
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 """Raise it when the fields of a checkpoint, or their meaning, change."""
 
 
