@@ -35,7 +35,6 @@ from service.results.plot import PLOT_SUFFIXES, plot_result
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.redaction import redact
-from service.wiring import open_clip_analyzer, start_gateway, start_worker
 
 app = typer.Typer(
     name="circumplex",
@@ -51,6 +50,8 @@ app.add_typer(models.app)
 @app.command()
 def gateway() -> None:
     """Serve REST, gRPC, streams, health and metrics."""
+    from service.wiring import start_gateway  # not by `up`, which starts others and stays small
+
     with exit_on_error():
         asyncio.run(start_gateway(load_settings()))
 
@@ -58,6 +59,8 @@ def gateway() -> None:
 @app.command()
 def worker() -> None:
     """Work on queued jobs until SIGTERM, then finish or hand back what is under way."""
+    from service.wiring import start_worker  # not by `up`, as above
+
     with exit_on_error():
         asyncio.run(start_worker(load_settings()))
 
@@ -163,6 +166,8 @@ async def _annotate(
     on_progress: Callable[[AnalysisProgress], None],
 ) -> AnalysisResult:
     """Analyse a clip as a job would. Raises: ClipError, ServiceError."""
+    from service.wiring import open_clip_analyzer  # not by `up`, as above
+
     async with open_clip_analyzer(settings, Metrics(CollectorRegistry())) as analyzer:
         estimator = await analyzer.estimators.open(analyzer.estimators.choose(model))
         builder = ResultBuilder(estimator.manifest, estimator.provenance, options.faces)

@@ -116,7 +116,7 @@ def open_triton(
     if _is_triton_reachable(settings.triton_url):
         yield settings
         return
-    on_start(f"No Triton answers at {settings.triton_url}; a private one starts (about 15 s) ...")
+    on_start(f"No Triton answers at {settings.triton_url}; a private one starts (some seconds) ...")
     with (
         TemporaryDirectory(prefix="circumplex-") as folder,
         _run_configured_triton(isolate_settings(settings, Path(folder))) as ports,

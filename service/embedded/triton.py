@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _START_SECONDS: Final = 180.0
 _START_ATTEMPTS: Final = 5
 _LOAD_THREADS: Final = 2
-"""Models that are loaded at a time: each starts a process that imports torch."""
+"""Models that are loaded at a time: more of them would start processes than a core can take."""
 _EXIT_SECONDS: Final = 8
 _BINARY: Final = "pytriton/tritonserver/bin/tritonserver"
 _MODEL_RUNTIME: Final = "backends/pytorch/model_runtime.py"
@@ -190,6 +190,8 @@ def build_triton_command(
         *("--grpc-address", LOOPBACK, "--grpc-port", str(ports.grpc)),
         *("--metrics-address", LOOPBACK, "--metrics-port", str(ports.metrics)),
         *("--backend-config", f"python,shm-region-prefix-name={prefix}"),
+        # For calls of models among each other, of which there are none; 32 threads a model.
+        *("--backend-config", "python,thread-pool-size=1"),
         *("--exit-timeout-secs", str(_EXIT_SECONDS)),
         "--disable-auto-complete-config",
         "--model-control-mode=explicit",
