@@ -33,12 +33,10 @@ from service.errors import InferenceFailed, InferenceUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.triton.control import ModelControl
+from service.triton.crop_memory import SharedCropMemory, SharedMemoryUnavailable, Slot
 from service.triton.requests import (
     MODEL_VERSION,
     ModelClient,
-    SharedCropMemory,
-    SharedMemoryUnavailable,
-    Slot,
     build_inputs,
     triton_errors_translated,
 )

@@ -17,7 +17,8 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array, Int64Array, UInt8Array
+from service.domain.audio_grid import HOP_SAMPLES, PATCH_SAMPLES
 from service.embedded.process import find_free_ports
 from service.embedded.triton import TritonPorts, run_triton
 from service.errors import InferenceFailed, InferenceUnavailable
@@ -25,7 +26,8 @@ from service.pipeline.estimators import read_default_manifest
 from service.settings import YARDSTICK, Settings
 from service.telemetry.metrics import Metrics
 from service.triton.client import TritonConnection, connect_triton
-from service.triton.requests import ModelClient, SharedCropMemory
+from service.triton.crop_memory import SharedCropMemory
+from service.triton.requests import ModelClient
 from tests.integration.triton_models import MINI, open_inference
 
 UNUSED_PID = 2**22 + 1
@@ -64,6 +66,14 @@ async def list_regions(url: str) -> Sequence[str]:
         return sorted(status.regions)
 
 
+def make_audio(patches: int) -> tuple[Float32Array, Int64Array]:
+    """Make audio for so many patches, one each 40 ms."""
+    starts = np.arange(patches, dtype=np.int64) * 4
+    samples = int(starts[-1]) * HOP_SAMPLES + PATCH_SAMPLES
+    random = np.random.default_rng(0)
+    return random.uniform(-0.5, 0.5, samples).astype(np.float32), starts
+
+
 async def unregister_all(client: InferenceServerClient) -> None:
     """Unregister every region, those of requests that have just finished included."""
     while (await client.get_system_shared_memory_status()).regions:
@@ -79,8 +89,10 @@ async def test_shared_memory_and_grpc_give_the_same_bits(
         chosen = settings.model_copy(update={"triton_shared_memory": mode})
         async with open_inference(chosen, metrics) as inference:
             answers.append(await inference.embed_faces(crops))
+            answers.append(await inference.embed_voice(*make_audio(len(crops))))
             assert bool(await list_regions(settings.triton_url)) == (mode == "on")
-    assert np.array_equal(answers[0], answers[1])
+    assert np.array_equal(answers[0], answers[2])
+    assert np.array_equal(answers[1], answers[3])
     assert await list_regions(settings.triton_url) == []
 
 
@@ -130,12 +142,17 @@ async def test_a_region_that_triton_lost_is_registered_again(
     settings: Settings, metrics: Metrics, crops: UInt8Array
 ) -> None:
     async with open_inference(settings, metrics) as inference:
-        before = await inference.embed_faces(crops)
+        faces = await inference.embed_faces(crops)
+        voice = await inference.embed_voice(*make_audio(32))
         async with InferenceServerClient(settings.triton_url) as other:
             await unregister_all(other)
-        again = await asyncio.gather(*(inference.embed_faces(crops) for _ in range(8)))
+        again = await asyncio.gather(
+            *(inference.embed_faces(crops) for _ in range(8)),
+            *(inference.embed_voice(*make_audio(32)) for _ in range(8)),
+        )
         assert len(await list_regions(settings.triton_url)) == 1
-    assert all(np.array_equal(before, after) for after in again)
+    assert all(np.array_equal(faces, after) for after in again[:8])
+    assert all(np.array_equal(voice, after) for after in again[8:])
 
 
 async def test_regions_of_a_killed_worker_are_released(

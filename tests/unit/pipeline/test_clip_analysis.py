@@ -27,7 +27,7 @@ from service.domain.clip import (
     TrackedFace,
 )
 from service.domain.options import AnalysisOptions
-from service.errors import ClipTooLong, InferenceUnavailable
+from service.errors import ClipTooLong, DecoderCrashed, InferenceUnavailable
 from service.pipeline.clip_analysis import analyse, map_ahead
 from service.pipeline.estimation import EstimationParameters
 from service.telemetry.metrics import Metrics
@@ -215,3 +215,38 @@ async def test_map_ahead_cancels_pending_work_when_closed() -> None:
     async with aclosing(map_ahead(numbers(), work, 3)) as results:
         assert await anext(results) == 0
     assert cancelled == [1, 2]
+
+
+async def test_map_ahead_works_on_items_while_a_result_is_consumed() -> None:
+    begun: list[int] = []
+    is_third = asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(5):
+            yield number
+
+    async def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            is_third.set()
+        return number
+
+    async with aclosing(map_ahead(numbers(), work, 3)) as results:
+        assert await anext(results) == 0
+        await asyncio.wait_for(is_third.wait(), 30)
+        assert begun == [0, 1, 2, 3]
+        assert [number async for number in results] == [1, 2, 3, 4]
+
+
+async def test_map_ahead_raises_the_error_of_the_items_after_their_results() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 0
+        raise DecoderCrashed
+
+    async def work(number: int) -> int:
+        return number
+
+    async with aclosing(map_ahead(numbers(), work, 3)) as results:
+        assert await anext(results) == 0
+        with pytest.raises(DecoderCrashed):
+            await anext(results)
