@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.camera_recording import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
-from bench.process_cpu import cpu_ms_per_frame, read_cpu_seconds
+from bench.processes import GROUPS, difference, read_cpu_seconds
 from bench.stream_load import StreamStatistics, run_streams
-from service.embedded.stack import isolate_settings, run_stack
+from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.pipeline.estimators import read_default_manifest
 from service.settings import YARDSTICK, Settings
 
@@ -39,7 +39,7 @@ _COLUMNS: Final = ("p50_ms", "p95_ms", "p99_ms", "client_p99_ms", "client_max_ms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveRun:
-    """One run. cpu_ms: processor milliseconds a frame of each part, starts and ends included."""
+    """One run. cpu_ms: processor milliseconds a frame by group, starts and ends included."""
 
     statistics: StreamStatistics
     cpu_ms: dict[str, float]
@@ -63,16 +63,15 @@ def main() -> None:
         TemporaryDirectory() as folder,
         run_stack(isolate_settings(settings, Path(folder))) as stack,
     ):
-        address = f"{stack.settings.host}:{stack.settings.grpc_port}"
         console.print("Warming up ...")
-        asyncio.run(run_streams(address, recording, streams=1, seconds=WARM_UP_SECONDS))
+        _measure(stack, recording, 1, WARM_UP_SECONDS)
         for streams in arguments.streams:
             console.print(
                 f"Measuring {streams} stream(s), {arguments.runs} times "
                 f"{arguments.seconds:.0f} s ..."
             )
             runs[streams] = [
-                _measure(address, recording, streams, arguments.seconds)
+                _measure(stack, recording, streams, arguments.seconds)
                 for _ in range(arguments.runs)
             ]
     report = _build_report(runs, settings, recording)
@@ -92,12 +91,15 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(address: str, recording: CameraRecording, streams: int, seconds: float) -> LiveRun:
-    before = read_cpu_seconds()
+def _measure(stack: Stack, recording: CameraRecording, streams: int, seconds: float) -> LiveRun:
+    address = f"{stack.settings.host}:{stack.settings.grpc_port}"
+    before = read_cpu_seconds(stack.parts)
     statistics = asyncio.run(run_streams(address, recording, streams=streams, seconds=seconds))
+    spent = difference(read_cpu_seconds(stack.parts), before)
     frames = round(streams * seconds * RATE_HZ)
     return LiveRun(
-        statistics=statistics, cpu_ms=cpu_ms_per_frame(before, read_cpu_seconds(), frames)
+        statistics=statistics,
+        cpu_ms={group: round(1e3 * each / frames, 3) for group, each in spent.items()},
     )
 
 
@@ -144,12 +146,9 @@ def _show_table(runs: dict[int, list[LiveRun]], console: Console) -> None:
             f"{sum(_worst(each).cpu_ms.values()):.2f}",
         )
     console.print(table)
-    parts = sorted({name for each in runs.values() for name in _worst(each).cpu_ms})
     costs = Table("CPU ms a frame", *map(str, runs))
-    for part in parts:
-        costs.add_row(
-            part, *(f"{_worst(each).cpu_ms.get(part, 0.0):.2f}" for each in runs.values())
-        )
+    for group in GROUPS:
+        costs.add_row(group, *(f"{_worst(each).cpu_ms[group]:.2f}" for each in runs.values()))
     console.print(costs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from tests.integration.triton_models import MINI, open_inference
 STREAM_COUNT = 8
 FRAME_COUNT = 10
 STATISTICS_POLL_SECONDS = 0.1
+PROCESS_NAME_CHARS = 15
+"""Model processes are named after their slots, as far as Linux keeps a name."""
 TOLERANCE = 1e-5
 """The same float32 sums in another order: a batch is another matrix."""
 
@@ -132,14 +135,13 @@ async def test_a_streaming_window_gives_the_estimates_of_a_clip(settings: Settin
 
 
 @pytest.mark.usefixtures("triton_server")
-def test_streaming_models_have_priority_over_clip_models() -> None:
-    niceness: dict[str, set[int]] = {}
+def test_clip_models_give_way_to_streaming_models_in_sessions_of_their_own() -> None:
+    slots = [each.name for each in (VISUAL_BACKBONE, FUSION, LIVE_VISUAL_BACKBONE, LIVE_FUSION)]
+    found: dict[str, set[tuple[int, bool]]] = {name: set() for name in slots}
     for process in psutil.Process().children(recursive=True):
-        if process.name().startswith("triton_python"):
-            model = Path(process.cmdline()[1]).parents[1].name.removeprefix(f"{MINI}.")
-            niceness.setdefault(model, set()).add(process.nice() - psutil.Process().nice())
-    assert {model for model, nice in niceness.items() if nice == {10}} == {
-        VISUAL_BACKBONE.name,
-        FUSION.name,
-    }
-    assert niceness[LIVE_VISUAL_BACKBONE.name] == niceness[LIVE_FUSION.name] == {0}
+        for name in slots:
+            if process.name() == name[:PROCESS_NAME_CHARS]:
+                is_leader = os.getsid(process.pid) == process.pid
+                found[name].add((process.nice() - psutil.Process().nice(), is_leader))
+    assert found[VISUAL_BACKBONE.name] == found[FUSION.name] == {(10, True)}
+    assert found[LIVE_VISUAL_BACKBONE.name] == found[LIVE_FUSION.name] == {(0, False)}

@@ -184,6 +184,13 @@ async def test_worker_is_sandboxed_while_it_decodes(reader: Reader, long_clip: P
         assert "0" not in status["Uid"].split() + status["Gid"].split()
 
 
+async def test_worker_is_a_session_of_its_own(reader: Reader, long_clip: Path) -> None:
+    async with reader.open(long_clip) as messages:
+        await anext(messages)
+        worker = await wait_for_single_worker()
+        assert os.getsid(worker) == worker
+
+
 async def test_missing_sandbox_layers_are_logged_and_clips_still_decode(short_clip: Path) -> None:
     command = (
         sys.executable,
