@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.expression.same_padding import pad_same
+from training.networks.same_padding import SamePadding
 
 DENSE_NET_CLASSES: Final = (
     "neutral",
@@ -35,11 +35,12 @@ class StridedConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.padding = SamePadding(2)
         self.convolution = nn.Conv2d(inputs, outputs, 3, stride=2)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, H / 2, W / 2)."""
-        return self.convolution(pad_same(maps, 2, 0.0))
+        return self.convolution(self.padding(maps))
 
 
 class DepthwiseSeparable(nn.Module):
@@ -47,13 +48,15 @@ class DepthwiseSeparable(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.stride = stride
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, groups=inputs, bias=False)
+        self.padding: nn.Module = nn.Identity() if stride == 1 else SamePadding(stride)
+        self.depthwise = nn.Conv2d(
+            inputs, inputs, 3, stride, padding=int(stride == 1), groups=inputs, bias=False
+        )
         self.pointwise = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, H / stride, W / stride)."""
-        return self.pointwise(self.depthwise(pad_same(maps, self.stride, 0.0)))
+        return self.pointwise(self.depthwise(self.padding(maps)))
 
 
 class ExpressionDenseBlock(nn.Module):
@@ -72,11 +75,10 @@ class ExpressionDenseBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, H / 2, W / 2)."""
-        first = functional.relu(self.conv0(maps))
-        second = self.conv1(first)
-        third = self.conv2(functional.relu(first + second))
-        fourth = self.conv3(functional.relu(first + (second + third)))
-        return functional.relu(first + (second + (third + fourth)))
+        total = functional.relu(self.conv0(maps))
+        total = total + self.conv1(total)
+        total = total + self.conv2(functional.relu(total))
+        return functional.relu(total + self.conv3(functional.relu(total)))
 
 
 class DenseExpressionNet(nn.Module):

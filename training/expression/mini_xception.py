@@ -12,7 +12,7 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.expression.same_padding import pad_same
+from training.networks.same_padding import SamePooling
 
 MINI_XCEPTION_CLASSES: Final = (
     "anger",
@@ -51,13 +51,14 @@ class XceptionBlock(nn.Module):
         super().__init__()
         self.first = SeparableConvolution(inputs, outputs)
         self.second = SeparableConvolution(outputs, outputs)
+        self.pooling = SamePooling()
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=2, bias=False)
         self.shortcut_norm = nn.BatchNorm2d(outputs, eps=_EPSILON)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, ceil(H / 2), ceil(W / 2))."""
         deep = self.second(functional.relu(self.first(maps)))
-        pooled = functional.max_pool2d(pad_same(deep, 2, float("-inf")), 3, 2)
+        pooled = self.pooling(deep)
         return pooled + self.shortcut_norm(self.shortcut(maps))
 
 

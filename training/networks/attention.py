@@ -21,7 +21,7 @@ class LocalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        batch, _, height, width = x.shape
+        batch, height, width = x.shape[0], x.shape[2], x.shape[3]
         scores = self.score(self.reduce(x).relu()).flatten(1)
         # A crop's result must not depend on its position in the batch. CPU kernels round the
         # last few numbers of a tensor differently, so every crop is padded to full vectors.

@@ -50,7 +50,8 @@ class StackedAttention(nn.Module):
         split = self.projection(x).view(folds, batch, frames, 3, self.heads, width // self.heads)
         query, key, value = split.permute(3, 0, 1, 4, 2, 5).unbind(0)
         scores = query * (width // self.heads) ** -0.5 @ key.transpose(-2, -1)
-        attended = torch.softmax(scores + bias, dim=-1) @ value
+        # In place: a second copy of the scores of 300 frames would take longer than the sum.
+        attended = torch.softmax(scores.add_(bias), dim=-1) @ value
         return self.output(attended.transpose(2, 3).flatten(3))
 
 

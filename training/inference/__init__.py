@@ -1,0 +1,1 @@
+"""Networks as they are served: layers fused, computed by oneDNN's kernels on a CPU."""
