@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from bench.clips import HEIGHT, LONG_SECONDS, RATE_HZ, WIDTH, BenchClips, render_bench_clips
+from bench.paper_speed import measure_paper
 from bench.processes import available_cores
 from bench.service_load import measure_other_model, measure_service
 from bench.stage_costs import measure_limits, measure_stages
@@ -42,6 +43,7 @@ class Part(StrEnum):
     SERVICE = "service"
     EXPRESSION = "expression"
     SCALE = "scale"
+    PAPER = "paper"
 
 
 def bench(
@@ -78,6 +80,7 @@ def _list_measurements(
         Part.SERVICE: lambda: measure_service(clips, settings),
         Part.EXPRESSION: lambda: measure_other_model(clips, Settings().serving_only(OTHER_MODEL)),
         Part.SCALE: lambda: measure_scale(clips, settings),
+        Part.PAPER: lambda: measure_paper(settings),
     }
 
 

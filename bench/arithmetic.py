@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import torch
 
-from bench.cost import Work, measure_in_turns, median_costs, significant, timed
+from bench.cost import (
+    CpuStopwatch,
+    FrameCost,
+    Measurement,
+    Work,
+    measure_in_turns,
+    median_costs,
+    significant,
+    timed,
+)
 from bench.network_stages import torch_threads
 
 _SIDE: Final = 1024
+_PRODUCTS: Final = 8
 _COPIED_BYTES: Final = 64 * 2**20
 """More than the caches hold."""
 _SECONDS: Final = 1.5
@@ -21,6 +32,36 @@ def measure_processor(cores: int) -> dict[str, Any]:
         "one_thread": _measure_rates(1),
         "all_cores": _measure_rates(cores),
     }
+
+
+def measure_operations(mflop: float) -> Measurement:
+    """Measurement of oneDNN's products of float32 matrices, scaled to so many operations a frame.
+
+    Args: mflop: million operations of a frame.
+    """
+    a, b = torch.randn(_SIDE, _SIDE), torch.randn(_SIDE, _SIDE)
+    multiply = _prepare_product(b)
+
+    def measure() -> FrameCost:
+        stopwatch = CpuStopwatch()
+        with stopwatch, torch.inference_mode():
+            for _ in range(_PRODUCTS):
+                multiply(a)
+        cost = stopwatch.per_frame(_PRODUCTS)
+        share = mflop * 1e6 / (2 * _SIDE**3)
+        return FrameCost(
+            cpu_seconds=share * cost.cpu_seconds, wall_seconds=share * cost.wall_seconds
+        )
+
+    return measure
+
+
+def _prepare_product(b: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Product with a matrix by oneDNN, which is twice as fast as torch.mm on AMD."""
+    onednn = cast("Any", torch.ops).mkldnn
+    weights = onednn._reorder_linear_weight(b, _SIDE)  # noqa: SLF001 - no public name
+    linear = onednn._linear_pointwise  # noqa: SLF001 - no public name
+    return lambda a: linear(a, weights, None, "none", [], "")
 
 
 def _measure_rates(threads: int) -> dict[str, float]:
@@ -44,13 +85,11 @@ def _list_products() -> dict[str, Work]:
     whole = a.mul(16).to(torch.int8), b.mul(16).to(torch.int8)
     source = torch.ones(_COPIED_BYTES, dtype=torch.uint8)
     target = torch.zeros_like(source)
-    onednn = cast("Any", torch.ops).mkldnn
-    weights = onednn._reorder_linear_weight(b, _SIDE)  # noqa: SLF001 - twice as fast as torch.mm on AMD
+    multiply_fp32 = _prepare_product(b)
     multiply_int8 = cast("Any", torch)._int_mm  # noqa: SLF001 - the only product of int8 matrices
-    multiply_fp32 = onednn._linear_pointwise  # noqa: SLF001 - see above
     return {
         "fp32_mm": lambda: _once(torch.mm(a, b)),
-        "fp32": lambda: _once(multiply_fp32(a, weights, None, "none", [], "")),
+        "fp32": lambda: _once(multiply_fp32(a)),
         "bf16": lambda: _once(torch.mm(*low)),
         "int8": lambda: _once(multiply_int8(*whole)),
         "copy": lambda: _once(target.copy_(source)),

@@ -32,7 +32,7 @@ from service.media.stream_selection import select_video_stream
 from service.media.video import Picture, VideoReader
 from service.settings import Settings
 
-MESH_RUNS: Final = 75
+MESH_RUNS: Final = 200
 _MEMORY_BYTES: Final = 2**30
 
 

@@ -24,27 +24,30 @@ from service.estimators.repository import EstimatorRepository
 from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
 from training.export import load_model
-from training.presets import MINI, build_networks
+from training.presets import Networks
+from training.serving import build_served_models
 
 Inputs = tuple[torch.Tensor, ...]
 
+_CLIP_SLOTS: Final = tuple(each.name for each in (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION))
 BATCHES: Final = (1, 8, 32, 128)
 _FRAME_HOPS: Final = 4
 """Hops from frame to frame, at 25 frames a second."""
 _jit = cast("Any", torch.jit)  # has no types
 
 
-def list_network_calls(settings: Settings) -> dict[str, Measurement]:
+def list_network_calls(settings: Settings, frames: int | None = None) -> dict[str, Measurement]:
     """One call of each network of the default model, on a chunk of frames or one window."""
     return {
-        slot: make_call(load_slot(settings, slot), *make_inputs(slot, settings))
+        slot: make_call(load_slot(settings, slot), *make_inputs(slot, settings, frames))
         for slot in list_slots(settings)
     }
 
 
-def list_plain_calls(settings: Settings) -> dict[str, Measurement]:
-    """One call of each network of `mini` as plain PyTorch in float32, weights drawn at random."""
-    networks = build_networks(MINI, 0)
+def list_plain_calls(
+    networks: Networks, settings: Settings, frames: int | None = None
+) -> dict[str, Measurement]:
+    """One call of each network as plain eager PyTorch in float32."""
     modules = {
         VISUAL_BACKBONE.name: networks.visual,
         LOG_MEL.name: networks.log_mel,
@@ -53,8 +56,8 @@ def list_plain_calls(settings: Settings) -> dict[str, Measurement]:
     }
     calls: dict[str, Measurement] = {}
     for slot, module in modules.items():
-        inputs, frames = make_inputs(slot, settings)
-        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), frames)
+        inputs, count = make_inputs(slot, settings, frames)
+        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), count)
     return calls
 
 
@@ -70,8 +73,7 @@ def _to_plain_inputs(slot: str, inputs: Inputs) -> Inputs:
 def list_slots(settings: Settings) -> list[str]:
     """Networks that clips go through: those of the default model."""
     models = read_default_manifest(settings).models
-    slots = (VISUAL_BACKBONE, LOG_MEL, AUDIO_BACKBONE, FUSION)
-    return [each.name for each in slots if each.name in models]
+    return [slot for slot in _CLIP_SLOTS if slot in models]
 
 
 def load_slot(settings: Settings, slot: str) -> torch.nn.Module:
@@ -138,8 +140,13 @@ def sweep_batches(settings: Settings, *, seconds: float) -> dict[str, dict[int, 
     return costs
 
 
-def count_mflop(network: torch.nn.Module, inputs: Inputs, frames: int) -> float:
-    """Million floating-point operations per frame; a product and its sum are two."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(*inputs)
-    return significant(counter.get_total_flops() / frames / 1e6)
+def count_mflop(networks: Networks, settings: Settings) -> dict[str, float]:
+    """Million floating-point operations per frame by network; a product and its sum are two."""
+    counts: dict[str, float] = {}
+    for slot, module in build_served_models(networks).items():
+        if slot in _CLIP_SLOTS:
+            inputs, frames = make_inputs(slot, settings)
+            with FlopCounterMode(display=False) as counter, torch.inference_mode():
+                module(*inputs)
+            counts[slot] = significant(counter.get_total_flops() / frames / 1e6)
+    return counts

@@ -24,7 +24,7 @@ BEFORE: Final[Mapping[str, float]] = {
 """Milliseconds of a core a frame by process, four clips of `mini` at once, before a frame was made
 cheaper: the same clip and kind of machine (two cores of an AMD EPYC, Zen 5)."""
 _COLOURS: Final = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "circumplex",
     "font.family": "sans-serif",

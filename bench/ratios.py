@@ -5,8 +5,8 @@ on the same clip at the same time, so that another processor or a busy machine c
 
 - decoding: the library's decoder alone, to frames as the service reads them;
 - faces: the mesh network once a frame, to all face work;
-- a network: the plain network in float32, to the exported file; it has the file's precision in its
-  name, for what that gains depends on the processor;
+- a network: its operations as one product of matrices in float32, to the exported file (but the
+  log-mel, whose Fourier transforms are not counted);
 - service: the stages alone, to all processes of the stack with four clips at once.
 """
 
@@ -19,18 +19,21 @@ from statistics import median
 from types import TracebackType
 from typing import Final, Self
 
+from bench.arithmetic import measure_operations
 from bench.clips import HEIGHT, WIDTH
 from bench.cost import FrameCost, Measurement, measure_in_turns, timed
 from bench.extraction_stages import BareMesh, ExtractionBench, decode_bare
-from bench.network_stages import list_network_calls, list_plain_calls, torch_threads
+from bench.network_stages import count_mflop, list_network_calls, torch_threads
 from bench.stack_load import StackUnderLoad, run_stack_under_load
+from service.domain.model_signatures import LOG_MEL
 from service.settings import Settings
+from training.presets import MINI, build_networks
 from training.synthetic.clip import render_demo_clip
 
 CLIP_SECONDS: Final = 4
 COPIES: Final = 4
 ROUNDS: Final = 5
-_PLAIN: Final = "plain "
+_BARE: Final = "bare "
 
 
 class RatioBench:
@@ -57,9 +60,9 @@ class RatioBench:
     ) -> None:
         self._stack.__exit__(error_type, error, trace)
 
-    def measure(self) -> dict[str, float]:
-        """Measure every ratio."""
-        return compute_ratios(measure_in_turns(self._measurements, min_rounds=ROUNDS))
+    def measure(self) -> list[dict[str, FrameCost]]:
+        """Measure the costs of ROUNDS rounds."""
+        return measure_in_turns(self._measurements, min_rounds=ROUNDS)
 
 
 def compute_ratios(rounds: Sequence[Mapping[str, FrameCost]]) -> dict[str, float]:
@@ -71,15 +74,14 @@ def compute_ratios(rounds: Sequence[Mapping[str, FrameCost]]) -> dict[str, float
 
 
 def _compute_round(cpu: Mapping[str, float]) -> dict[str, float]:
-    plain = {
-        name.removeprefix(_PLAIN): cost for name, cost in cpu.items() if name.startswith(_PLAIN)
-    }
-    stages = ("decoding", "face", "audio", *plain)
+    bare = {name.removeprefix(_BARE): cost for name, cost in cpu.items() if name.startswith(_BARE)}
+    not_stages = ("bare_decoding", "bare_mesh", "service", *(_BARE + name for name in bare))
+    stages = sum(cost for name, cost in cpu.items() if name not in not_stages)
     return {
         "decoding": cpu["bare_decoding"] / cpu["decoding"],
         "faces": cpu["bare_mesh"] / cpu["face"],
-        **{name: cost / cpu[name] for name, cost in plain.items()},
-        "service": sum(cpu[name] for name in stages) / cpu["service"],
+        **{name: cost / cpu[name] for name, cost in bare.items()},
+        "service": stages / cpu["service"],
     }
 
 
@@ -87,14 +89,18 @@ def _list_measurements(
     clip: Path, settings: Settings, load: StackUnderLoad
 ) -> dict[str, Measurement]:
     bench = ExtractionBench.open(clip, settings)
-    plain = {f"{_PLAIN}{name}": call for name, call in list_plain_calls(settings).items()}
+    calls = list_network_calls(settings)
+    networks: dict[str, Measurement] = {}
+    for slot, mflop in count_mflop(build_networks(MINI, 0), settings).items():
+        networks[slot] = calls[slot]
+        if slot != LOG_MEL.name:
+            networks[_BARE + slot] = measure_operations(mflop)
     return {
         "bare_decoding": timed(lambda: decode_bare(clip)),
         "decoding": timed(bench.decode),
         "bare_mesh": timed(BareMesh(settings).run),
         "face": bench.measure_faces,
         "audio": timed(bench.read_audio),
-        **list_network_calls(settings),
-        **plain,
+        **networks,
         "service": lambda: load.run(clip, COPIES).cost,
     }

@@ -11,15 +11,12 @@ from bench.extraction_stages import BareMesh, ExtractionBench, decode_bare
 from bench.network_stages import (
     count_mflop,
     list_network_calls,
-    list_slots,
-    make_inputs,
     sweep_batches,
     torch_threads,
 )
 from bench.processes import available_cores
 from service.settings import YARDSTICK, Settings
 from training.presets import MINI, build_networks
-from training.serving import build_served_models
 
 _NETWORK_SECONDS: Final = 6.0
 _SWEEP_SECONDS: Final = 4.0
@@ -48,12 +45,8 @@ def measure_stages(clips: BenchClips, settings: Settings) -> dict[str, Any]:
 def measure_limits() -> dict[str, Any]:
     """Measure the processor, and count the operations of the networks of `mini`."""
     settings = Settings().serving_only(YARDSTICK)
-    models = build_served_models(build_networks(MINI, 0))
     return measure_processor(len(available_cores())) | {
-        "mflop_per_frame": {
-            slot: count_mflop(models[slot], *make_inputs(slot, settings))
-            for slot in list_slots(settings)
-        },
+        "mflop_per_frame": count_mflop(build_networks(MINI, 0), settings)
     }
 
 

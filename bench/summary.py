@@ -17,7 +17,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any, Final
 
-from bench.bytes_moved import total_bytes
+from bench.bytes_moved import count_bytes
 from bench.clips import HEIGHT, LONG_SECONDS, RATE_HZ, WIDTH
 from bench.cost import significant
 
@@ -143,7 +143,7 @@ def _summarize_ceilings(report: Mapping[str, Any]) -> dict[str, Any]:
     cpu_ms = {name: cost["cpu_ms_per_frame"] for name, cost in costs.items()}
     ceilings = {name: cost["frames_per_second"] for name, cost in costs.items()}
     ceilings["decoding"] = stages["extraction"]["decoding_threaded"]["frames_per_second"]
-    copied_bytes = total_bytes(HEIGHT, WIDTH)
+    copied_bytes = sum(count_bytes(HEIGHT, WIDTH).values())
     operations = 1e6 * sum(processor["mflop_per_frame"].values())
     rates = processor["all_cores"]
     best_rate = max(rates[name] for name in ("fp32", "bf16", "int8"))
@@ -153,6 +153,7 @@ def _summarize_ceilings(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "cpu_ms_per_frame": cpu_ms,
         "cpu_ms_per_frame_total": significant(sum(cpu_ms.values())),
+        "bytes_per_frame": dict(count_bytes(HEIGHT, WIDTH)),
         "ceilings": ceilings,
         "lowest_ceiling": min(ceilings.values()),
         "roofline": _summarize_roofline(report),
