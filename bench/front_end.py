@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.long_clip import add_video_stream, encode_video, mux_packets
+from bench.sensor_grain import add_sensor_grain
 from bench.stage_speeds import decode_frames
 from service.decoding.worker.clip import PREFETCHED_PICTURES
 from service.domain.array_types import UInt8Array
@@ -41,8 +42,6 @@ CLIP_FRAMES: Final = 75
 ROUNDS: Final = 5
 MAX_FACE_TO_DECODE: Final = 1.5
 _RATE_HZ: Final = 25
-_GRAIN_LEVELS: Final = 3.0
-_GRAIN_PATTERNS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +58,12 @@ def render_front_end_clip(path: Path, *, height: int = 720, width: int = 1280) -
     renderer = PerformanceRenderer(
         performance, Camera.from_seed(performance.seed), height=height, width=width
     )
-    random = np.random.default_rng(0)
-    grain_patterns = random.normal(0, _GRAIN_LEVELS, (_GRAIN_PATTERNS, height, width, 1)).astype(
-        np.float32
-    )
     pictures = render_frames(performance, renderer, np.arange(CLIP_FRAMES) / _RATE_HZ)
     with av.open(str(path), "w") as container:
         stream = add_video_stream(container, rate=_RATE_HZ, options={"preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = BITS_PER_SECOND
-        for number, picture in enumerate(pictures):
-            grainy = np.clip(picture + grain_patterns[number % _GRAIN_PATTERNS], 0, 255).astype(
-                np.uint8
-            )
+        for grainy in add_sensor_grain(pictures):
             frame = av.VideoFrame.from_ndarray(grainy, format="rgb24")
             mux_packets(container, encode_video(stream, frame))
         mux_packets(container, encode_video(stream, None))
