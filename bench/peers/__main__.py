@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from bench.peers.clips import CAMERA_BITS_PER_SECOND, draw_peer_clip
+from bench.peers.clips import HEIGHTS, ClipKind
 from bench.peers.environments import (
     PeerEnvironment,
     collect_model_files,
@@ -46,13 +46,14 @@ class Plan:
     clip_seconds: Sequence[int]
     at_once: Sequence[int]
     mixed_clips: int
+    has_grain: bool
 
-    def list_loads(self, system: str) -> list[tuple[Load, list[Path]]]:
-        """List the loads of a system with their clips, which are drawn where they are missing."""
+    def list_loads(self, system: str) -> list[tuple[Load, list[ClipKind]]]:
+        """List the loads of a system with their clips."""
         loads = [
             (
                 Load(at_once=clients, height=height, clip_seconds=seconds),
-                [draw_peer_clip(CLIPS, height, seconds)] * clients * CLIPS_A_CLIENT.get(clients, 1),
+                [self._make_kind(height, seconds)] * clients * CLIPS_A_CLIENT.get(clients, 1),
             )
             for height in self.heights
             for seconds in self.clip_seconds
@@ -63,12 +64,19 @@ class Plan:
             loads.append((load, self._shuffle_clips()))
         return loads
 
-    def _shuffle_clips(self) -> list[Path]:
-        """Draw clips of all lengths and heights, in an order that is the same every time."""
-        kinds = [(height, s) for height in sorted(CAMERA_BITS_PER_SECOND) for s in MIXED_SECONDS]
+    def make_warm_up_clip(self) -> ClipKind:
+        """Return the kind of the first clip that a started system is sent."""
+        return self._make_kind(self.heights[0], WARM_UP_SECONDS)
+
+    def _make_kind(self, height: int, seconds: int) -> ClipKind:
+        return ClipKind(height=height, seconds=seconds, has_grain=self.has_grain)
+
+    def _shuffle_clips(self) -> list[ClipKind]:
+        """List clips of all lengths and heights, in an order that is the same every time."""
+        kinds = [self._make_kind(height, each) for height in HEIGHTS for each in MIXED_SECONDS]
         repeated = kinds * -(-self.mixed_clips // len(kinds))
         random.Random(MIXED_SEED).shuffle(repeated)
-        return [draw_peer_clip(CLIPS, *kind) for kind in repeated[: self.mixed_clips]]
+        return repeated[: self.mixed_clips]
 
 
 @dataclass(slots=True)
@@ -88,16 +96,18 @@ def bench_peers(
     seconds: Annotated[list[int] | None, typer.Option(min=1, help="Clips; repeatable.")] = None,
     at_once: Annotated[list[int] | None, typer.Option(min=1, help="Clients; repeatable.")] = None,
     mixed: Annotated[int, typer.Option(min=0, help="Clips of the mixed load.")] = 24,
+    grain: Annotated[bool, typer.Option(help="Sensor grain, at a camera's bit rate.")] = True,
     environments: Annotated[Path, typer.Option(help="Folder.")] = Path(".runtime/peers"),
 ) -> None:
     """Measure all systems in turns, print a table and write out/peers.json."""
     plan = Plan(
         rounds=1 if quick else rounds,
         systems=system or SYSTEMS,
-        heights=height or ([720] if quick else sorted(CAMERA_BITS_PER_SECOND)),
+        heights=height or ([720] if quick else HEIGHTS),
         clip_seconds=seconds or ([20] if quick else [10, 60]),
         at_once=at_once or [1, 4, 16],
         mixed_clips=min(mixed, 12) if quick else mixed,
+        has_grain=grain,
     )
     if unknown := set(plan.systems) - set(SYSTEMS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join(SYSTEMS)}")
@@ -111,6 +121,7 @@ def bench_peers(
         "model": str(read_default_manifest(settings).id),
         "cores": len(os.sched_getaffinity(0)),
         "rounds": plan.rounds,
+        "has_grain": plan.has_grain,
     }
     report = build_peer_report(measured.turns, measured.start_seconds, measured.estimates, metadata)
     (OUT / "peers.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -131,7 +142,9 @@ def _prepare_environments(
             python = create_environment(name, folder)
             peers[name] = make_peer_environment(name, python, files, folder / "logs")
     console.print("Drawing the clips ...")
-    plan.list_loads(SERVICE)
+    for _, clips in plan.list_loads(SERVICE):
+        for clip in clips:
+            clip.draw(CLIPS)
     return peers
 
 
@@ -146,24 +159,20 @@ def _measure_system(
 ) -> None:
     with run_system(name, environment, settings) as system:
         measured.start_seconds.setdefault(name, system.start_seconds)
-        clip = draw_peer_clip(CLIPS, plan.heights[0], WARM_UP_SECONDS)
-        measured.estimates.setdefault(name, warm_up(system, clip))
+        warm_up_clip = plan.make_warm_up_clip().draw(CLIPS)
+        measured.estimates.setdefault(name, warm_up(system, warm_up_clip))
         for load, clips in plan.list_loads(name):
-            cost = run_load(system, clips, load.at_once)
+            cost = run_load(system, [clip.draw(CLIPS) for clip in clips], load.at_once)
             turn = Turn(
                 round=number,
                 system=name,
                 load=load,
-                video_seconds=sum(_parse_seconds(clip) for clip in clips),
+                video_seconds=sum(clip.seconds for clip in clips),
                 cost=cost,
             )
             measured.turns.append(turn)
             rate = cost.frames / cost.wall_seconds
             console.print(f"Round {number + 1}, {name}, {load.name}: {rate:.0f} frames/s")
-
-
-def _parse_seconds(clip: Path) -> int:
-    return int(clip.stem.rsplit("-", 1)[1].removesuffix("s"))
 
 
 if __name__ == "__main__":

@@ -80,10 +80,10 @@ class FaceFollower:
         square = cv2.warpAffine(small, to_input / [scale, scale, 1], (DETECTOR_SIDE, DETECTOR_SIDE))
         logits, boxes = self._detector.run(_to_rgb(square) / np.float32(127.5) - np.float32(1))
         scores = 1 / (1 + np.exp(-np.clip(logits.reshape(-1), -80, 80)))
-        kept = np.flatnonzero(scores >= MIN_SCORE)
-        if not len(kept):
+        found = np.flatnonzero(scores >= MIN_SCORE)
+        if not len(found):
             return None
-        raw, anchors = boxes.reshape(-1, 16)[kept] / DETECTOR_SIDE, self._anchors[kept]
+        raw, anchors = boxes.reshape(-1, 16)[found] / DETECTOR_SIDE, self._anchors[found]
         best = int(np.argmax(raw[:, 2] * raw[:, 3]))
         centre = (raw[best, :2] + anchors[best]) * side - shift
         eyes = (raw[best, 4:8].reshape(2, 2) + anchors[best]) * side - shift
@@ -122,11 +122,12 @@ class _Network:
 
 def align(picture: Array, landmarks: Array) -> Array:
     """Cut the (112, 112, 3) RGB crop of a face by the least-squares similarity of five points."""
-    source, target = landmarks[:, 0] + 1j * landmarks[:, 1], TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
-    centred = source - source.mean()
-    turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred).real
-    shift = target.mean() - turn * source.mean()
-    matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    centre, target = landmarks.mean(axis=0), TEMPLATE.mean(axis=0)
+    (x, y), (u, v) = (landmarks - centre).T, (TEMPLATE - target).T
+    size = float(x @ x + y @ y)
+    cos, sin = float(x @ u + y @ v) / size, float(x @ v - y @ u) / size
+    linear = np.array([[cos, -sin], [sin, cos]])
+    matrix = np.column_stack([linear, target - linear @ centre])
     crop = cv2.warpAffine(picture, matrix, (CROP_SIDE, CROP_SIDE))
     return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 

@@ -8,7 +8,7 @@ frameworks.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -47,25 +47,20 @@ class PeerResult:
 class PeerPipeline:
     """Loaded models; annotates one clip at a time."""
 
-    def __init__(self, files: Path, *, threads: int) -> None:
-        """Load the models.
-
-        Args: files: folder with the face networks and the models' files; threads: of torch.
-        """
-        cv2.setNumThreads(threads)
-        torch.set_num_threads(threads)
-        self._files = files
+    def __init__(self, files: Path) -> None:
+        """Load the face networks and the models of a folder, each on one thread."""
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
         self._visual, self._log_mel, self._audio, self._fusion = (
-            torch.jit.load(str(files / f"{name}.pt")).eval()
+            _load(files / f"{name}.pt")
             for name in ("visual_backbone", "log_mel", "audio_backbone", "fusion")
         )
         self._follower = FaceFollower(files)
 
     @staticmethod
     def from_environment() -> PeerPipeline:
-        """Load what the variables PEER_FILES and PEER_THREADS name."""
-        threads = int(os.environ.get("PEER_THREADS", "1"))
-        return PeerPipeline(Path(os.environ["PEER_FILES"]), threads=threads)
+        """Load the folder that the variable PEER_FILES names."""
+        return PeerPipeline(Path(os.environ["PEER_FILES"]))
 
     @torch.inference_mode()
     def annotate(self, clip: str | os.PathLike[str]) -> PeerResult:
@@ -149,6 +144,11 @@ class _FaceEmbeddings:
         known = latest >= 0
         embeddings = torch.cat(self.embeddings) if self.embeddings else torch.zeros(1, 512)
         return embeddings[latest.clamp(min=0)] * known[:, None], known
+
+
+def _load(file: Path) -> Callable[..., Any]:
+    model: Callable[..., Any] = torch.jit.load(str(file)).eval()
+    return model
 
 
 def read_pictures(clip: str) -> Iterator[tuple[float, Array]]:

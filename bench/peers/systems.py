@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, Final
@@ -139,7 +140,7 @@ def _annotate_by_upload(client: httpx.Client, url: str, clip: Path) -> PeerEstim
 def _is_answering(client: httpx.Client, url: str) -> bool:
     """Ask for what is no upload; Ray Serve answers 404 until its deployment runs."""
     try:
-        return client.get(url, timeout=5.0).status_code == httpx.codes.METHOD_NOT_ALLOWED
+        return client.get(url, timeout=5.0).status_code == HTTPStatus.METHOD_NOT_ALLOWED
     except httpx.TransportError:
         return False
 

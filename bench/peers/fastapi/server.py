@@ -10,12 +10,13 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from tempfile import NamedTemporaryFile
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import FastAPI, File, UploadFile
 from fastapi.responses import JSONResponse
 
-from bench.peers.pipeline import PeerPipeline
+if TYPE_CHECKING:
+    from bench.peers.pipeline import PeerPipeline
 
 WORKERS: Final = int(os.environ.get("PEER_WORKERS", "0")) or len(os.sched_getaffinity(0))
 
@@ -38,7 +39,9 @@ app = FastAPI(lifespan=run_pool)
 
 
 def load_models() -> None:
-    """Load the pipeline of this process."""
+    """Load the pipeline of this process; the server's own process does without torch."""
+    from bench.peers.pipeline import PeerPipeline
+
     _pipelines.append(PeerPipeline.from_environment())
 
 
