@@ -23,7 +23,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench e2e_eval tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-versions coverage check lint format docs proto proto-check proto-release bench bench-memory bench-live bench-peers fuzz fuzz-api chaos eval export weights lock clean
+.PHONY: help setup demo up test test-versions coverage check lint format docs proto proto-check proto-release bench bench-page bench-check bench-memory bench-live bench-peers fuzz fuzz-api chaos eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,8 +75,14 @@ proto-check: $(INSTALLED)
 proto-release: $(INSTALLED)
 	$(BIN)/buf build proto --as-file-descriptor-set --exclude-source-info --output $(RELEASED)
 
-bench: setup ## Measure ceilings and end-to-end speed in one run; writes out/bench.json.
-	@$(BIN)/python -m bench
+bench: setup ## Measure what a frame costs, and the ceilings, in six minutes; writes out/bench.json (PARTS="stages service").
+	@$(BIN)/python -m bench $(addprefix --part ,$(PARTS))
+
+bench-page: setup ## Write tables and pictures of docs/explanation/performance.md from out/bench.json.
+	@$(BIN)/python -m bench.page
+
+bench-check: setup ## Fail if a stage or the service has become dearer: ratios of CPU time in one run, a minute.
+	@$(BIN)/python -m bench.check
 
 bench-memory: setup ## Measure worker and decode child over clips of up to ten hours; writes out/memory.json (LENGTHS="10 60").
 	@$(BIN)/python -m bench.memory $(addprefix --length ,$(LENGTHS))
@@ -125,7 +131,7 @@ ifneq ($(shell [ -L $(VENV) ] || cat $(INSTALLED) 2>/dev/null),$(shell [ -L $(VE
 .PHONY: $(INSTALLED)
 endif
 
-$(TRITON): $(INSTALLED) deploy/provision/triton.py deploy/triton/pytorch/model.py
+$(TRITON): $(INSTALLED) deploy/provision/triton.py $(wildcard deploy/triton/pytorch/*.py)
 	@$(BIN)/python -m deploy.provision.triton $(RUNTIME)/triton
 	@touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -110,7 +111,18 @@ async def start_gateway(settings: Settings) -> None:
         gateway = await stack.enter_async_context(open_gateway(settings, Metrics(REGISTRY)))
         with stop_on_signals(gateway.shutdown):
             async with gateway.drive_shutdown(), serve_grpc(gateway):
-                await GatewayServer(create_app(gateway)).serve()
+                server = GatewayServer(create_app(gateway))
+                exempt_from_collection()
+                await server.serve()
+
+
+def exempt_from_collection() -> None:
+    """Exempt what exists now from garbage collection: modules, classes, schemas.
+
+    A full collection of them takes 70 ms, in which no result of a stream leaves.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def start_worker(settings: Settings) -> None:

@@ -23,10 +23,12 @@ SEED = 0
 def triton_dir() -> Path:
     """Directory of the unpacked Triton, with the current stand-in backend."""
     folder = ROOT / Settings().runtime_dir / "triton"
-    unpacked = folder / "backends" / "pytorch" / "model.py"
-    stand_in = ROOT / "deploy" / "triton" / "pytorch" / "model.py"
-    assert unpacked.is_file(), "Triton is not unpacked: run `make setup`"
-    assert unpacked.read_bytes() == stand_in.read_bytes(), "outdated: run `make setup`"
+    unpacked = folder / "backends" / "pytorch"
+    assert unpacked.is_dir(), "Triton is not unpacked: run `make setup`"
+    for file in (ROOT / "deploy" / "triton" / "pytorch").glob("*.py"):
+        assert (unpacked / file.name).read_bytes() == file.read_bytes(), (
+            "outdated: run `make setup`"
+        )
     return folder
 
 

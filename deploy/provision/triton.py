@@ -23,7 +23,7 @@ WHEEL_SHA256 = (
     "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df",
     "f99e07ee56fe065337453956afba17d2673e02ec6a632c3de26ce6e7b32a0898",
 )
-_PYTORCH_BACKEND = Path(__file__).resolve().parents[1] / "triton" / "pytorch" / "model.py"
+_PYTORCH_BACKEND = Path(__file__).resolve().parents[1] / "triton" / "pytorch"
 
 
 def main(destination: Path) -> None:
@@ -72,7 +72,8 @@ def _assemble_backends(destination: Path) -> None:
         shutil.copytree(server / "backends" / "python", part / "python")
         shutil.copy2(stub, part / "python")
         (part / "pytorch").mkdir()
-        shutil.copy2(_PYTORCH_BACKEND, part / "pytorch")
+        for file in _PYTORCH_BACKEND.glob("*.py"):
+            shutil.copy2(file, part / "pytorch")
         backends = destination / "backends"
         if backends.exists():
             shutil.rmtree(backends)

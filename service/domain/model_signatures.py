@@ -16,6 +16,8 @@ CROP_SIDE: Final = 112
 """Pixels of a side of a face crop."""
 CROP_BYTES: Final = 3 * CROP_SIDE * CROP_SIDE
 """Bytes of one face crop, uint8 RGB."""
+PATCH_BYTES: Final = 4 * 96 * 64
+"""Bytes of one log-mel patch, float32."""
 FACE_FEATURES: Final = 512
 VOICE_FEATURES: Final = 128
 """Sizes of the embeddings of a face and of a patch of audio."""

@@ -32,6 +32,7 @@ _LOAD_THREADS: Final = 2
 """Models that are loaded at a time: each starts a process that imports torch."""
 _EXIT_SECONDS: Final = 8
 _BINARY: Final = "pytriton/tritonserver/bin/tritonserver"
+_MODEL_RUNTIME: Final = "backends/pytorch/model_runtime.py"
 _SHARED_MEMORY_DIR: Final = Path("/dev/shm")  # noqa: S108 - where Linux lists shared memory
 _REGION_PREFIX: Final = "circumplex-triton"
 _PLAIN_PATH: Final = re.compile(r"[\w./+-]+", re.ASCII)
@@ -74,7 +75,7 @@ def run_triton(
     Raises: EmbeddedServerNotStarted; ModelChanged; RequestInvalid: `models` is malformed;
         ModelUnknown, ModelNotServed, ModelsMissing: not exported.
     """
-    if not (server_dir.resolve() / _BINARY).is_file():
+    if not all((server_dir.resolve() / each).is_file() for each in (_BINARY, _MODEL_RUNTIME)):
         raise EmbeddedServerNotStarted(f"Triton is not in {server_dir}: run `make setup`")
     parts = find_parts(EstimatorRepository(repository), models)
     chosen = _choose_ports(ports or TritonPorts())
@@ -180,6 +181,8 @@ def build_triton_command(
 ) -> list[str]:
     """Command line of Triton; prefix: of its shared memory's names; parts: the models to load."""
     return [
+        # It starts the server as this process.
+        *(sys.executable, str(server_dir / _MODEL_RUNTIME)),
         str(server_dir / _BINARY),
         *("--model-repository", str(repository)),
         *("--backend-directory", str(server_dir / "backends")),

@@ -7,6 +7,7 @@ answers only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +36,8 @@ Summary = tuple[tuple[float, ...], ...]
 """For each output of a model its sums."""
 
 
-def build_probe_inputs(slot: ModelSignature) -> list[npt.NDArray[Any]]:
+@cache
+def build_probe_inputs(slot: ModelSignature) -> Sequence[npt.NDArray[Any]]:
     """Build the probe of a slot: exact patterns, a batch of one or 32 frames."""
     if slot is LOG_MEL:
         return [_pattern((_PROBE_SAMPLES,), np.float32, 0), np.zeros(1, np.int64)]

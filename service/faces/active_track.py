@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from service.domain.array_types import Int64Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detections import ActiveTrackSnapshot
+from service.faces.face_motion import FacePatch, cut_patch, follow_still, is_still
 from service.faces.identity import Identity, compute_iou
 from service.faces.mesh import Mesh, compute_bounding_box
 from service.faces.structure import FaceStructure
@@ -32,9 +34,30 @@ class ActiveTrack:
     """Whether the last picture changed a steady face."""
     mismatches: int = 0
     """Appearance checks in a row at which it was in doubt and differed from its identity."""
+    patch: FacePatch | None = None
+    """Of the last picture, where the face was measured and still; None: the next is measured."""
+    is_measured: bool = True
+    """Whether the last picture's mesh was measured, not moved."""
 
-    def follow(self, mesh: Mesh) -> None:
-        """Take the mesh of the next picture."""
+    def follow_still(self, picture: PlanarPicture) -> bool:
+        """Follow a still face to the next picture; return False if it is to be measured there."""
+        is_steady = self.steady_pictures > 0 and not (self.is_doubted or self.has_jumped)
+        if self.patch is None or not is_steady:
+            return False
+        mesh = follow_still(picture, self.patch, self.mesh)
+        if mesh is None:
+            return False
+        self._take(mesh)
+        self.patch, self.is_measured = None, False
+        return True
+
+    def follow(self, picture: PlanarPicture, mesh: Mesh) -> None:
+        """Take the mesh that was measured in the next picture."""
+        self.patch = cut_patch(picture, mesh) if is_still(self.mesh, mesh) else None
+        self.is_measured = True
+        self._take(mesh)
+
+    def _take(self, mesh: Mesh) -> None:
         box = compute_bounding_box(mesh)
         self.overlap = compute_iou(self.box, box)
         self.mesh, self.box = mesh, box
@@ -51,6 +74,7 @@ class ActiveTrack:
             steady_pictures=self.steady_pictures,
             has_jumped=self.has_jumped,
             mismatches=self.mismatches,
+            patch=self.patch,
         )
 
     @staticmethod
@@ -66,4 +90,5 @@ class ActiveTrack:
             steady_pictures=snapshot.steady_pictures,
             has_jumped=snapshot.has_jumped,
             mismatches=snapshot.mismatches,
+            patch=snapshot.patch,
         )

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import UInt8Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.active_track import ActiveTrack
 from service.faces.appearance import (
     COLOUR_CHANGE_THRESHOLD,
@@ -101,7 +101,7 @@ class ActiveTracks:
         track.identity.appearance.settle(number - DISCARDED_PICTURES)
         self._gallery.add(track.identity)
 
-    def start(self, picture: UInt8Array, meshes: Sequence[Mesh], number: int) -> None:
+    def start(self, picture: PlanarPicture, meshes: Sequence[Mesh], number: int) -> None:
         """Start tracks of new faces, the largest where there are too many."""
         admitted = [mesh for mesh in meshes if self._make_room(compute_bounding_box(mesh), number)]
         admitted = admitted[: self._max_faces - len(self.tracks)]
@@ -124,7 +124,7 @@ class ActiveTracks:
                 )
             )
 
-    def resolve_overlaps(self, picture: UInt8Array, number: int) -> bool:
+    def resolve_overlaps(self, picture: PlanarPicture, number: int) -> bool:
         """End one of two tracks on the same face: the one whose identity differs more from it."""
         has_ended_any = False
         for one, other in combinations([*self.tracks], 2):
@@ -151,7 +151,7 @@ class ActiveTracks:
         self.tracks.clear()
         self._gallery.leave_scene(number - 1)
 
-    def check_continuity(self, picture: UInt8Array, number: int) -> bool:
+    def check_continuity(self, picture: PlanarPicture, number: int) -> bool:
         """Re-identify faces that were replaced, and end those whose surroundings were, too.
 
         Within a scene a face that stays in its place is the same, whatever it looks like. Returns:
@@ -176,7 +176,7 @@ class ActiveTracks:
             self._gallery.add(each.identity)
         return bool(ended)
 
-    def update_appearances(self, picture: UInt8Array, number: int) -> None:
+    def update_appearances(self, picture: PlanarPicture, number: int) -> None:
         """Check the faces in doubt: swap or re-identify mismatched ones; learn the others."""
         samples = {
             each: self._describe(picture, each.mesh)
@@ -216,8 +216,11 @@ class ActiveTracks:
             if unswapped - swapped > 2 * REASSIGNMENT_MARGIN:
                 one.identity, other.identity = other.identity, one.identity
 
-    def _compare_with_last(self, picture: UInt8Array, track: ActiveTrack) -> FaceChange:
-        """Compare a face with the last picture's; one that changed with its place is in doubt."""
+    def _compare_with_last(self, picture: PlanarPicture, track: ActiveTrack) -> FaceChange:
+        """Compare a face with itself before; one that changed with its place is in doubt."""
+        if not track.is_measured:
+            track.steady_pictures += 1
+            return FaceChange.NONE
         colours = sample_colours(picture, track.mesh.points)
         structure = measure_structure(picture, track.mesh.points)
         last_colours, track.colours = track.colours, colours
@@ -245,7 +248,7 @@ class ActiveTracks:
         return FaceChange.NONE
 
     def _reidentify(
-        self, picture: UInt8Array, mismatched: Sequence[ActiveTrack], number: int
+        self, picture: PlanarPicture, mismatched: Sequence[ActiveTrack], number: int
     ) -> None:
         """Give mismatched tracks identities that none of them had."""
         faces = [self._describe_face(picture, each.mesh) for each in mismatched]
@@ -266,10 +269,10 @@ class ActiveTracks:
         self.end(smallest, number)
         return True
 
-    def _describe(self, picture: UInt8Array, mesh: Mesh) -> AppearanceSample:
+    def _describe(self, picture: PlanarPicture, mesh: Mesh) -> AppearanceSample:
         return describe_appearance(picture, mesh.points, self._scene_changes.light)
 
-    def _describe_face(self, picture: UInt8Array, mesh: Mesh) -> UnmatchedFace:
+    def _describe_face(self, picture: PlanarPicture, mesh: Mesh) -> UnmatchedFace:
         return UnmatchedFace(
             box=compute_bounding_box(mesh), appearance=self._describe(picture, mesh)
         )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import CROP_SIDE
+from service.domain.planar_picture import PlanarPicture
 
 ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
     [
@@ -25,6 +25,7 @@ ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
     dtype=np.float32,
 )
 """The five points in a crop, pixels [L]."""
+_TO_COMPLEX: Final = np.array([1, 1j])
 
 
 def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
@@ -32,55 +33,28 @@ def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Ar
 
     Args: source, target: (K, 2) pixels, K >= 2, not all in one place.
     Returns: (2, 3) float32: target ~ M[:, :2] @ source + M[:, 2].
-    Source: Umeyama 1991, equations 38-43, reflections excluded.
+    Source: Umeyama 1991, whose solution in the plane is the complex regression coefficient of
+    target on source.
     """
-    source64, target64 = source.astype(np.float64), target.astype(np.float64)
-    source_centre, target_centre = source64.mean(axis=0), target64.mean(axis=0)
-    source_offsets, target_offsets = source64 - source_centre, target64 - target_centre
-    covariance = target_offsets.T @ source_offsets / len(source64)
-    left, singular, right = np.linalg.svd(covariance)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
-    rotation = left @ np.diag(signs) @ right
-    scale = (singular * signs).sum() / source_offsets.var(axis=0).sum()
-    linear = scale * rotation
-    shift = target_centre - linear @ source_centre
-    return np.column_stack([linear, shift]).astype(np.float32)
+    points = source.astype(np.float64) @ _TO_COMPLEX
+    goals = target.astype(np.float64) @ _TO_COMPLEX
+    centre, goal_centre = points.mean(), goals.mean()
+    offsets = points - centre
+    factor = np.vdot(offsets, goals) / np.vdot(offsets, offsets)
+    shift = goal_centre - factor * centre
+    along, across = factor.real, factor.imag
+    return np.array([[along, -across, shift.real], [across, along, shift.imag]], dtype=np.float32)
 
 
-def align_crop(picture: UInt8Array, points: Float32Array) -> UInt8Array:
+def align_crop(picture: PlanarPicture | UInt8Array, points: Float32Array) -> UInt8Array:
     """Cut an upright face so that its five points lie on the ArcFace template.
 
     A face much larger than the crop is shrunk by whole-pixel averages first: bilinear sampling
     alone would skip pixels and let their noise through.
 
-    Args: picture: (H, W, 3) uint8 RGB; points: (5, 2) float32 pixels of it.
+    Args: picture: or (H, W, 3) uint8 RGB; points: (5, 2) float32 pixels of it.
     Returns: (3, 112, 112) uint8 RGB; black where the picture ends.
     """
     matrix = estimate_similarity(points, ARCFACE_TEMPLATE)
-    shrink = int(1.0 / max(float(np.hypot(*matrix[:, 0])), 1e-6))
-    if shrink > 1:
-        picture, points = _shrink_around(picture, points, matrix, shrink)
-        matrix = estimate_similarity(points, ARCFACE_TEMPLATE)
-    crop = cv2.warpAffine(picture, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(crop.transpose(2, 0, 1)).astype(np.uint8, copy=False)
-
-
-def _shrink_around(
-    picture: UInt8Array, points: Float32Array, matrix: Float32Array, shrink: int
-) -> tuple[UInt8Array, Float32Array]:
-    """Return the part of the picture in the crop, `shrink` times smaller, and its points."""
-    side = float(CROP_SIDE)
-    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float32)
-    visible = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    height, width = picture.shape[:2]
-    left, top = np.clip(np.floor(visible.min(axis=0)) - shrink, 0, (width, height)).astype(int)
-    right, bottom = np.clip(np.ceil(visible.max(axis=0)) + shrink, 0, (width, height)).astype(int)
-    columns, rows = (right - left) // shrink, (bottom - top) // shrink
-    if columns < 1 or rows < 1:
-        return picture, points
-    part = picture[top : top + rows * shrink, left : left + columns * shrink]
-    small = cv2.resize(part, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
-    origin = np.array([left, top], dtype=np.float32)
-    # pixel p of the small picture averages the pixels around shrink * p + (shrink - 1) / 2
-    moved = (points - origin - (shrink - 1) / 2) / shrink
-    return small.astype(np.uint8, copy=False), moved.astype(np.float32)
+    crop = PlanarPicture.of(picture).warp(matrix, CROP_SIDE, averages=True)
+    return np.ascontiguousarray(crop.transpose(2, 0, 1))

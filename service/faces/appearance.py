@@ -13,7 +13,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.array_types import Float32Array, Int64Array, UInt8Array
+from service.domain.array_types import Float32Array, Int64Array
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detections import AppearanceSample, AppearanceSnapshot, PendingSample
 from service.faces.scene_light import SceneLight
 from service.faces.structure import FaceStructure, measure_structure
@@ -68,7 +69,7 @@ _SPOT_HALF_SIDE: Final = 0.03
 
 
 def describe_appearance(
-    picture: UInt8Array, points: Float32Array, light: SceneLight
+    picture: PlanarPicture, points: Float32Array, light: SceneLight
 ) -> AppearanceSample:
     """Measure the appearance of the person with this (468, 2) mesh.
 
@@ -84,7 +85,7 @@ def describe_appearance(
     )
 
 
-def _sample_spots(picture: UInt8Array, points: Float32Array) -> Float32Array:
+def _sample_spots(picture: PlanarPicture, points: Float32Array) -> Float32Array:
     """Sample (10, 3) colours of skin, chin, hair and clothes; NaN outside the picture."""
     spots = np.concatenate([points[[*_SKIN, _CHIN]], _locate_hair_and_clothes(points)])
     height = float(np.hypot(*(points[_TOP] - points[_CHIN_END])))
@@ -113,12 +114,12 @@ def _make_traits(spots: Float32Array, proportions: Float32Array) -> Float32Array
     return np.concatenate([*traits, proportions]).astype(np.float32)
 
 
-def sample_colours(picture: UInt8Array, points: Float32Array) -> Int64Array:
+def sample_colours(picture: PlanarPicture, points: Float32Array) -> Int64Array:
     """Sample (21, 3) colours at points of the mesh; they change when the face does."""
     places = np.rint(points[_SAMPLE_POINTS]).astype(np.int64)
-    height, width = picture.shape[:2]
+    height, width = picture.shape
     columns, rows = places[:, 0].clip(0, width - 1), places[:, 1].clip(0, height - 1)
-    return picture[rows, columns].astype(np.int64)
+    return picture.sample(rows, columns).astype(np.int64)
 
 
 class AppearanceModel:
@@ -248,9 +249,9 @@ def _trait_distance(one: Float32Array, other: Float32Array) -> float:
     return float(np.sqrt(np.mean(np.square(bounded))))
 
 
-def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> Float32Array:
+def _average_colours(picture: PlanarPicture, spots: Float32Array, half: float) -> Float32Array:
     """Average (K, 3) colours around (K, 2) points; NaN outside the picture."""
-    height, width = picture.shape[:2]
+    height, width = picture.shape
     means = np.full((len(spots), 3), np.nan, np.float32)
     half = max(half, 0.6)
     if not np.isfinite(spots).all():
@@ -258,7 +259,7 @@ def _average_colours(picture: UInt8Array, spots: Float32Array, half: float) -> F
     lows, highs = np.rint(spots - half).astype(int), np.rint(spots + half).astype(int) + 1
     for row, ((left, top), (right, bottom)) in enumerate(zip(lows, highs, strict=True)):
         if left >= 0 and top >= 0 and right <= width and bottom <= height:
-            means[row] = cv2.mean(picture[top:bottom, left:right])[:3]
+            means[row] = cv2.mean(picture.cut(left, top, right, bottom))[:3]
     return means
 
 

@@ -11,8 +11,11 @@ from typing import Protocol
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
+from service.faces.face_motion import FacePatch
 from service.faces.mesh import Mesh
 from service.faces.structure import FaceStructure
+from service.faces.tiles import Tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +41,12 @@ class FaceFinder(Protocol):
         ...
 
     def find(
-        self, picture: UInt8Array, time_seconds: float | None = None
+        self, picture: PlanarPicture | UInt8Array, time_seconds: float | None = None
     ) -> Sequence[TrackedDetection]:
-        """Find the faces of the next (H, W, 3) RGB picture; tracks of the most pictures first.
+        """Find the faces of the next picture; tracks of the most pictures first.
 
-        Args: time_seconds: of the picture in the media; None: 1/25 s after the one before.
+        Args: picture: or (H, W, 3) RGB; time_seconds: of it in the media; None: 1/25 s after the
+            one before.
         """
         ...
 
@@ -120,6 +124,7 @@ class ActiveTrackSnapshot:
     steady_pictures: int
     has_jumped: bool
     mismatches: int
+    patch: FacePatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +168,15 @@ class SearchScheduleSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedTile:
+    """A tile that was searched, and how it looked; cells: (28, 28) uint8 brightness."""
+
+    tile: Tile
+    cells: UInt8Array
+    time_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LostFace:
     """Last box of a face that was lost, and when."""
 
@@ -179,3 +193,4 @@ class MeshTrackerSnapshot:
     number: int
     schedule: SearchScheduleSnapshot
     lost_faces: tuple[LostFace, ...]
+    searched_tiles: tuple[SearchedTile, ...] = ()

@@ -17,7 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array
+from service.domain.planar_picture import PlanarPicture
 from service.faces.tflite import FULL_RANGE_FILE, SHORT_RANGE_FILE, FaceNetwork
 from service.faces.tiles import Tile, cover_picture, cut_square
 
@@ -69,17 +70,17 @@ class FaceDetector:
             anchors=_make_anchors((_FULL_RANGE_SIDE // 4, 1)),
         )
 
-    def detect(self, picture: UInt8Array, tiles: Iterable[Tile] = ()) -> list[Candidate]:
-        """Detect faces in the whole (H, W, 3) RGB picture at once, and in tiles; largest first."""
-        whole = cover_picture(*picture.shape[:2])
+    def detect(self, picture: PlanarPicture, tiles: Iterable[Tile] = ()) -> list[Candidate]:
+        """Detect faces in the whole picture at once, and in tiles; largest first."""
+        whole = cover_picture(*picture.shape)
         found = self._short_range.detect(picture, whole) + self._full_range.detect(picture, whole)
         return _suppress_non_maxima(found + self._detect_small(picture, tiles))
 
-    def detect_in_tiles(self, picture: UInt8Array, tiles: Iterable[Tile]) -> list[Candidate]:
+    def detect_in_tiles(self, picture: PlanarPicture, tiles: Iterable[Tile]) -> list[Candidate]:
         """Detect faces in tiles only; largest first."""
         return _suppress_non_maxima(self._detect_small(picture, tiles))
 
-    def _detect_small(self, picture: UInt8Array, tiles: Iterable[Tile]) -> list[Candidate]:
+    def _detect_small(self, picture: PlanarPicture, tiles: Iterable[Tile]) -> list[Candidate]:
         return [face for tile in tiles for face in self._full_range.detect(picture, tile)]
 
 
@@ -91,7 +92,7 @@ class _SquareDetector:
         self._side = side
         self._anchors = anchors
 
-    def detect(self, picture: UInt8Array, tile: Tile) -> list[Candidate]:
+    def detect(self, picture: PlanarPicture, tile: Tile) -> list[Candidate]:
         """Detect faces in a tile; several candidates for each."""
         square = cut_square(picture, tile, self._side)
         scores, boxes = self._network.run(

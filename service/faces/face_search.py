@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from service.domain.array_types import UInt8Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detector import Candidate, FaceDetector
 from service.faces.identity import SAME_FACE_OVERLAP, compute_overlap
 from service.faces.mesh import (
@@ -58,9 +58,9 @@ class FaceSearch:
         self._min_pixels = min_pixels
         self._make_tiles = lru_cache(maxsize=4)(make_tiles)
 
-    def list_tiles(self, picture: UInt8Array) -> Sequence[Tile]:
+    def list_tiles(self, picture: PlanarPicture) -> Sequence[Tile]:
         """List the tiles of a thorough search, the largest first."""
-        height, width = picture.shape[:2]
+        height, width = picture.shape
         return self._make_tiles(height, width, self._min_pixels)
 
     def _make_tile_around(self, face: FaceBox) -> Tile:
@@ -70,12 +70,12 @@ class FaceSearch:
 
     def detect(
         self,
-        picture: UInt8Array,
+        picture: PlanarPicture,
         tracked_boxes: Sequence[FaceBox],
-        tiles: Sequence[Tile] = (),
+        tiles: Iterable[Tile] = (),
         lost_boxes: Sequence[FaceBox] = (),
     ) -> list[Mesh]:
-        """Find new faces in the whole (H, W, 3) RGB picture, and in tiles; largest first.
+        """Find new faces in the whole picture, and in tiles; largest first.
 
         Args: lost_boxes: of faces that were just lost; they are looked for where they were.
         """
@@ -85,7 +85,7 @@ class FaceSearch:
         return self._verify(picture, candidates, tracked_boxes, lost_boxes)
 
     def detect_in_tiles(
-        self, picture: UInt8Array, tracked_boxes: Sequence[FaceBox], tiles: Iterable[Tile]
+        self, picture: PlanarPicture, tracked_boxes: Sequence[FaceBox], tiles: Iterable[Tile]
     ) -> list[Mesh]:
         """Find new faces in tiles only, small ones too; largest first."""
         selected = _select_tiles(picture, tiles, tracked_boxes)
@@ -94,7 +94,7 @@ class FaceSearch:
 
     def _verify(
         self,
-        picture: UInt8Array,
+        picture: PlanarPicture,
         candidates: Sequence[Candidate],
         tracked_boxes: Sequence[FaceBox],
         lost_boxes: Sequence[FaceBox] = (),
@@ -117,7 +117,7 @@ class FaceSearch:
         return found
 
     def _measure_candidate(
-        self, picture: UInt8Array, candidate: Candidate, min_logit: float
+        self, picture: PlanarPicture, candidate: Candidate, min_logit: float
     ) -> Mesh | None:
         """Measure a candidate the way up that fits best, and again where it was; None: no face.
 
@@ -148,7 +148,7 @@ def _min_logit(proposed: FaceBox, *, is_lost: bool) -> float:
 
 
 def _select_tiles(
-    picture: UInt8Array, tiles: Iterable[Tile], tracked_boxes: Sequence[FaceBox]
+    picture: PlanarPicture, tiles: Iterable[Tile], tracked_boxes: Sequence[FaceBox]
 ) -> Iterator[Tile]:
     """Leave out tiles without contrast, and those inside a face."""
     for tile in tiles:

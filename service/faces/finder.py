@@ -10,6 +10,7 @@ import numpy as np
 
 from service.domain.array_types import UInt8Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.errors import FaceModelsMissing
 from service.faces.appearance import warm_up
 from service.faces.detections import FaceFinder, MeshTrackerSnapshot, TrackedDetection
@@ -72,14 +73,15 @@ class YuNetFinder:
 
     def find(
         self,
-        picture: UInt8Array,
+        picture: PlanarPicture | UInt8Array,
         time_seconds: float | None = None,  # noqa: ARG002 - searches every picture
     ) -> list[TrackedDetection]:
-        """Find the largest face of the (H, W, 3) RGB picture, if there is one."""
-        height, width = picture.shape[:2]
+        """Find the largest face of the picture, if there is one."""
+        source = PlanarPicture.of(picture)
+        height, width = source.shape
         scale = min(1.0, _SEARCH_SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        small = source.shrink(0, 0, width, height, size)
         self._network.setInputSize(size)
         found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
         if found is None:  # pyright: ignore[reportUnnecessaryComparison]  # no face is found

@@ -14,8 +14,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from service.domain.array_types import Float32Array, UInt8Array
+from service.domain.array_types import Float32Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detector import Candidate
 from service.faces.tflite import MESH_FILE, FaceNetwork
 
@@ -27,6 +28,8 @@ MIN_LOGIT: Final = 0.0
 
 _EYES: Final = (33, 263)
 """Outer eye corners: they give a region its angle."""
+_CORNERS: Final = np.array([33, 362, 1, 61, 291, 133, 263])
+"""A corner of each eye, nose tip, mouth corners, and the other corner of each eye."""
 _OUTPUTS: Final = ("conv2d_31", "conv2d_21")
 """Face logit, and points."""
 
@@ -65,10 +68,10 @@ class FaceMesh:
         """Load the network. Raises: FaceModelsMissing."""
         self._network = FaceNetwork(models_dir, MESH_FILE, _OUTPUTS)
 
-    def measure(self, picture: UInt8Array, region: Region) -> Mesh | None:
-        """Measure the face in a region of the (H, W, 3) RGB picture; None: there is none."""
-        to_input = _region_to_input(region)
-        cut = cv2.warpAffine(picture, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_LINEAR)
+    def measure(self, picture: PlanarPicture, region: Region) -> Mesh | None:
+        """Measure the face in a region of the picture; None: there is none."""
+        to_input = make_region_matrix(region, INPUT_SIDE)
+        cut = picture.warp(to_input, INPUT_SIDE)
         logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
         mesh_logit = float(np.clip(logit.reshape(-1)[0], -80.0, 80.0))
         if mesh_logit < MIN_LOGIT:
@@ -89,40 +92,45 @@ def region_from_candidate(face: Candidate) -> Region:
 def region_from_mesh(points: Float32Array) -> Region:
     """Make the region of a measured face, for the next picture."""
     angle = _eye_angle_radians(points[_EYES[0]], points[_EYES[1]])
-    cos, sin = np.cos(angle), np.sin(angle)
-    level = points @ np.array([[cos, -sin], [sin, cos]])
-    low, high = level.min(axis=0), level.max(axis=0)
-    x, y = np.array([[cos, -sin], [sin, cos]]) @ ((low + high) / 2)
-    side = REGION_SCALE * float((high - low).max())
-    return Region(x=float(x), y=float(y), side=side, angle_radians=angle)
+    cos, sin = math.cos(angle), math.sin(angle)
+    columns, rows = points.T.astype(np.float64)
+    across, down = cos * columns + sin * rows, cos * rows - sin * columns
+    left, right, top, bottom = (
+        float(each) for each in (across.min(), across.max(), down.min(), down.max())
+    )
+    x, y = (left + right) / 2, (top + bottom) / 2
+    side = REGION_SCALE * max(right - left, bottom - top)
+    return Region(x=cos * x - sin * y, y=sin * x + cos * y, side=side, angle_radians=angle)
+
+
+def make_region_matrix(region: Region, side: int) -> Float32Array:
+    """Make the (2, 3) matrix from pixels of the picture to a region of (side, side) pixels."""
+    scale = side / max(region.side, 1.0)
+    cos, sin = scale * math.cos(region.angle_radians), scale * math.sin(region.angle_radians)
+    x = side / 2 - cos * region.x - sin * region.y
+    y = side / 2 + sin * region.x - cos * region.y
+    return np.array([[cos, sin, x], [-sin, cos, y]], dtype=np.float32)
 
 
 def select_landmarks(points: Float32Array) -> Float32Array:
     """Select (5, 2) eye centres, nose tip, mouth corners, in the ArcFace template's order."""
-    eye, other_eye = points[[33, 133]].mean(axis=0), points[[362, 263]].mean(axis=0)
-    return np.stack([eye, other_eye, points[1], points[61], points[291]]).astype(np.float32)
+    corners = points[_CORNERS]
+    corners[:2] = (corners[:2] + corners[5:]) / 2
+    return corners[:5]
 
 
 def compute_bounding_box(mesh: Mesh) -> FaceBox:
     """Compute the box around the measured face."""
-    (left, top), (right, bottom) = mesh.points.min(axis=0), mesh.points.max(axis=0)
+    x, y = mesh.points.T.copy()
+    left, top = float(x.min()), float(y.min())
     return FaceBox(
-        left=float(left),
-        top=float(top),
-        width=float(right - left),
-        height=float(bottom - top),
+        left=left,
+        top=top,
+        width=float(x.max()) - left,
+        height=float(y.max()) - top,
         score=mesh.score,
     )
 
 
 def _eye_angle_radians(eye: Float32Array, other_eye: Float32Array) -> float:
-    return float(np.arctan2(other_eye[1] - eye[1], other_eye[0] - eye[0]))
-
-
-def _region_to_input(region: Region) -> Float32Array:
-    """Make the (2, 3) matrix from picture pixels to the network's 192x192."""
-    scale = INPUT_SIDE / max(region.side, 1.0)
-    cos, sin = scale * np.cos(region.angle_radians), scale * np.sin(region.angle_radians)
-    linear = np.array([[cos, sin], [-sin, cos]])
-    shift = INPUT_SIDE / 2 - linear @ np.array([region.x, region.y])
-    return np.column_stack([linear, shift]).astype(np.float32)
+    return math.atan2(float(other_eye[1] - eye[1]), float(other_eye[0] - eye[0]))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 from service.domain.clip import FaceBox
+from service.domain.planar_picture import PlanarPicture
 from service.faces.detections import SceneChangesSnapshot
 from service.faces.scene_light import SceneLight
 from service.faces.structure import correlate, extract_pattern, quantise, to_grey
@@ -28,7 +28,6 @@ SAMPLE_INTERVAL_PICTURES: Final = 4
 COMPARED_SAMPLES: Final = (2, 4, 8, 16, 24)
 """Places of the history that are compared with the latest picture."""
 _THUMBNAIL_SIDE: Final = 32
-_STRIDE_SIDE: Final = 3 * _THUMBNAIL_SIDE
 _SIGMA: Final = 4.0
 _IDENTITY_WEIGHT: Final = 1.0
 """Weight of unchanged light, for colours that the picture lacks."""
@@ -65,10 +64,10 @@ class SceneChangeDetector:
         self._now, self._reference = snapshot.thumbnail, snapshot.reference
         self._history, self._number = [*snapshot.history], snapshot.number
 
-    def update(self, picture: UInt8Array) -> None:
-        """Take the next (H, W, 3) RGB picture."""
+    def update(self, picture: PlanarPicture) -> None:
+        """Take the next picture."""
         now = _make_thumbnail(picture)
-        self._scale = min(now.shape[:2]) / min(picture.shape[:2])
+        self._scale = min(now.shape[:2]) / min(picture.shape)
         self._number += 1
         if now.shape != self._now.shape:
             self._last, self._reference = now, None
@@ -133,13 +132,12 @@ class SceneChangeDetector:
         return thumbnail[top:bottom, left:right]
 
 
-def _make_thumbnail(picture: UInt8Array) -> UInt8Array:
-    """Scale to a shorter side of 32 pixels; only some of the pixels are read."""
-    step = max(1, min(picture.shape[:2]) // _STRIDE_SIDE)
-    part = np.ascontiguousarray(picture[step // 2 :: step, step // 2 :: step])
-    scale = _THUMBNAIL_SIDE / min(part.shape[:2])
-    size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
-    return cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+def _make_thumbnail(picture: PlanarPicture) -> UInt8Array:
+    """Scale to a shorter side of 32 pixels."""
+    height, width = picture.shape
+    scale = _THUMBNAIL_SIDE / min(picture.shape)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return picture.shrink(0, 0, width, height, size)
 
 
 def _to_range(start: float, length: float, scale: float, size: int) -> tuple[int, int]:

@@ -75,8 +75,13 @@ class SearchSchedule:
         if is_cut:
             self._tiles_left, self._sweep_seconds = None, CUT_SWEEP_SECONDS
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether there was an event just now."""
+        return (self._time_seconds or 0.0) - self._event_seconds <= SETTLE_SECONDS
+
     def take_detection(self) -> bool:
-        """Return whether the whole picture is to be searched now."""
+        """Return whether a search of the whole picture is due."""
         now = self._time_seconds or 0.0
         settled = now - self._event_seconds - SETTLE_SECONDS
         interval = min(max(settled, 0.0) / 2, MAX_DETECTION_SECONDS)

@@ -14,7 +14,8 @@ import numpy as np
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.model_signatures import CROP_SIDE
-from service.faces.alignment import ARCFACE_TEMPLATE
+from service.domain.planar_picture import PlanarPicture
+from service.faces.alignment import ARCFACE_TEMPLATE, estimate_similarity
 from service.faces.mesh import select_landmarks
 
 PATTERN_SIDE: Final = 24
@@ -30,8 +31,8 @@ _MIN_PATTERN_SHARE: Final = 0.15
 """Share of a pattern that must have contrast."""
 _LEVELS: Final = 40.0
 """Levels of a stored pattern for each standard deviation, around 128."""
-_SAMPLED_SIZE: Final = (2 * PATTERN_SIDE, 2 * PATTERN_SIDE)
-_PLACES: Final[Float32Array] = ARCFACE_TEMPLATE * np.float32(2 * PATTERN_SIDE / CROP_SIDE)
+_SAMPLED_SIDE: Final = 2 * PATTERN_SIDE
+_PLACES: Final[Float32Array] = ARCFACE_TEMPLATE * np.float32(_SAMPLED_SIDE / CROP_SIDE)
 """The five landmarks in what is sampled."""
 _NOSE, _LEFT, _RIGHT, _TOP, _CHIN = 1, 234, 454, 10, 152
 
@@ -60,9 +61,9 @@ class FaceStructure:
         return float(np.abs(self.pose - other.pose).max()) < POSE_TOLERANCE
 
 
-def measure_structure(picture: UInt8Array, points: Float32Array) -> FaceStructure | None:
+def measure_structure(picture: PlanarPicture, points: Float32Array) -> FaceStructure | None:
     """Measure the face with this (468, 2) mesh; None: it has no contrast, as when all is white."""
-    small = cv2.warpAffine(picture, _to_pattern(select_landmarks(points)), _SAMPLED_SIZE)
+    small = picture.warp(estimate_similarity(select_landmarks(points), _PLACES), _SAMPLED_SIDE)
     small = cv2.resize(small, (PATTERN_SIDE, PATTERN_SIDE), interpolation=cv2.INTER_AREA)
     pattern = extract_pattern(to_grey(small.astype(np.uint8)), sigma=_FACE_SIGMA)
     if pattern is None:
@@ -98,17 +99,6 @@ def correlate(one: Float32Array, other: Float32Array) -> float:
     one, other = one - one.mean(), other - other.mean()
     norm = float(np.sqrt((one * one).sum() * (other * other).sum()))
     return float((one * other).sum()) / max(norm, 1e-6)
-
-
-def _to_pattern(landmarks: Float32Array) -> Float32Array:
-    """Make the (2, 3) least-squares similarity from picture pixels to what is sampled."""
-    middle, goal_middle = landmarks.mean(axis=0), _PLACES.mean(axis=0)
-    points, goals = landmarks - middle, _PLACES - goal_middle
-    norm = max(float((points * points).sum()), 1e-6)
-    along = float((points * goals).sum()) / norm
-    across = float((points[:, 0] * goals[:, 1] - points[:, 1] * goals[:, 0]).sum()) / norm
-    linear = np.array([[along, -across], [across, along]], dtype=np.float32)
-    return np.column_stack([linear, goal_middle - linear @ middle]).astype(np.float32)
 
 
 def _expand(pattern: UInt8Array) -> Float32Array:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-import cv2
 import numpy as np
 
 from service.domain.array_types import UInt8Array
+from service.domain.planar_picture import PlanarPicture
 
 TILE_FACES: Final = 14.0
 """Side of a tile in heights of the smallest face that is reliably found in it."""
@@ -22,14 +22,12 @@ MAX_TILES: Final = 512
 """Limit of tiles: beyond it, as in pictures over 5,000 pixels wide, the smallest tiles grow."""
 _MAX_LEVEL_RATIO: Final = 2.8
 """Limit of the ratio of tile sides from level to level."""
-_OVERLAP: Final = 0.22
-"""Overlap of neighbours: more than _MAX_LEVEL_RATIO / TILE_FACES."""
+_OVERLAP_FACES: Final = 1.1
+"""Overlap of neighbours, in heights of the largest face that their level is meant for."""
 _GROWTH: Final = 1.1
 _FLAT_CONTRAST: Final = 12
 """Range of pixel values in a tile without anything in it, of 255."""
 _CONTRAST_SAMPLES: Final = 40
-_SHRINK_TO_INPUTS: Final = 4
-"""A square much larger than the input is sampled down to this many inputs before averaging."""
 
 
 class Tile(NamedTuple):
@@ -62,47 +60,50 @@ def min_tile_side(min_pixels: float) -> int:
     return math.ceil(TILE_FACES * max(min_pixels, MIN_SEARCHED_PIXELS))
 
 
-def cut_square(picture: UInt8Array, tile: Tile, side: int) -> UInt8Array:
-    """Cut a tile to (side, side, 3), black outside the picture."""
-    height, width = picture.shape[:2]
-    left, top = max(tile.left, 0), max(tile.top, 0)
-    inside = picture[
-        top : min(tile.top + tile.side, height), left : min(tile.left + tile.side, width)
-    ]
-    step = max(1, tile.side // (_SHRINK_TO_INPUTS * side))
+def cut_square(picture: PlanarPicture, tile: Tile, side: int) -> UInt8Array:
+    """Cut a tile to (side, side, 3) RGB, black outside the picture."""
+    left, top, right, bottom = clip_to_picture(picture, tile)
     scale = side / tile.side
-    size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
-    small = cv2.resize(
-        np.ascontiguousarray(inside[::step, ::step]), size, interpolation=cv2.INTER_AREA
-    )
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    small = picture.shrink(left, top, right, bottom, (width, height))
     square = np.zeros((side, side, 3), dtype=np.uint8)
     row, column = round((top - tile.top) * scale), round((left - tile.left) * scale)
-    square[row : row + size[1], column : column + size[0]] = small[: side - row, : side - column]
+    square[row : row + height, column : column + width] = small[: side - row, : side - column]
     return square
 
 
-def is_flat(picture: UInt8Array, tile: Tile) -> bool:
+def is_flat(picture: PlanarPicture, tile: Tile) -> bool:
     """Return whether a tile has no contrast, as a wall or a black border."""
-    left, top, side = max(tile.left, 0), max(tile.top, 0), tile.side
-    step = max(1, side // _CONTRAST_SAMPLES)
-    sample = picture[top : tile.top + side : step, left : tile.left + side : step]
+    left, top, right, bottom = clip_to_picture(picture, tile)
+    step = max(1, tile.side // _CONTRAST_SAMPLES)
+    rows, columns = np.arange(top, bottom, step), np.arange(left, right, step)
+    sample = picture.sample(rows[:, np.newaxis], columns)
     return not sample.size or int(np.ptp(sample.max(axis=2))) < _FLAT_CONTRAST
+
+
+def clip_to_picture(picture: PlanarPicture, tile: Tile) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part of a tile that is in the picture."""
+    height, width = picture.shape
+    right, bottom = min(tile.left + tile.side, width), min(tile.top + tile.side, height)
+    return max(tile.left, 0), max(tile.top, 0), right, bottom
 
 
 def _make_levels(height: int, width: int, smallest: int) -> list[Tile]:
     whole = max(height, width)
     levels = math.ceil(math.log(max(whole / smallest, 1.0)) / math.log(_MAX_LEVEL_RATIO))
-    sides = (
-        round(whole * (smallest / whole) ** (level / levels)) for level in range(1, levels + 1)
-    )
+    if not levels:
+        return []
+    ratio = (whole / smallest) ** (1 / levels)
+    overlap = _OVERLAP_FACES * ratio / TILE_FACES
+    sides = (round(whole / ratio**level) for level in range(1, levels + 1))
     return [
         Tile(left, top, side)
         for side in sides
-        for top in _tile_starts(height, side)
-        for left in _tile_starts(width, side)
+        for top in _tile_starts(height, side, overlap)
+        for left in _tile_starts(width, side, overlap)
     ]
 
 
-def _tile_starts(length: int, side: int) -> list[int]:
-    steps = max(0, math.ceil((length - side) / ((1 - _OVERLAP) * side)))
+def _tile_starts(length: int, side: int, overlap: float) -> list[int]:
+    steps = max(0, math.ceil((length - side) / ((1 - overlap) * side)))
     return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]

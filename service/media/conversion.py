@@ -1,5 +1,6 @@
-"""Conversion of decoded frames to 8-bit RGB for a standard display, HDR tone-mapped.
+"""Conversion of decoded frames to pictures for a standard display, HDR tone-mapped.
 
+Pictures of common 8-bit formats read the decoder's planes; others are converted to RGB.
 Unspecified colour metadata defaults as in players: BT.709 for high definition, BT.601 below,
 limited range. HDR and wide gamut become BT.709 primaries with BT.1886 gamma; reference white
 (203 cd/m2, ITU-R BT.2408) becomes white, so that a face is as bright as in SDR, and brighter
@@ -25,7 +26,9 @@ from av.video.reformatter import (
 )
 
 from service.domain.array_types import Float64Array, UInt8Array
-from service.media.frame_format import Colours, read_colours
+from service.domain.planar_picture import PlanarPicture
+from service.media.frame_format import Colours, FrameFormat, to_display
+from service.media.planes import share_planes
 
 _MATRICES: Final = {
     "bt709": Colorspace.ITU709,
@@ -55,8 +58,8 @@ _BT2020_TO_BT709: Final = np.array(
 """Linear BT.2020 to linear BT.709 (ITU-R BT.2087)."""
 
 
-class RgbConverter:
-    """Converts the frames of one stream to RGB."""
+class PictureConverter:
+    """Converts the frames of one stream to pictures as displayed."""
 
     def __init__(self, *, threads: int) -> None:
         self._threads = threads
@@ -64,14 +67,33 @@ class RgbConverter:
         self._field_extractor = _FieldExtractor()
         self._tone_maps: dict[Colours, _ToneMap] = {}
 
-    def to_rgb(self, frame: VideoFrame, *, bottom_first: bool) -> UInt8Array:
-        """Convert to (H, W, 3) uint8 as coded: not rotated, pixels not square.
+    def convert(
+        self, frame: VideoFrame, frame_format: FrameFormat, *, bottom_first: bool
+    ) -> PlanarPicture:
+        """Convert a frame to the picture as displayed.
 
         Of an interlaced frame the first field is converted, which is displayed at its time.
 
         Raises: FFmpegError: its pixel format cannot be converted.
         """
-        height, colours = frame.height, read_colours(frame)
+        matrix = _select_matrix(frame, frame_format.colours)
+        shared = share_planes(frame, frame_format, matrix)
+        if shared is not None:
+            return shared
+        coded = self._to_rgb(frame, frame_format.colours, matrix, bottom_first=bottom_first)
+        shown = to_display(coded, frame_format.aspect, frame_format.orientation)
+        return PlanarPicture.of(shown)
+
+    def _to_rgb(
+        self,
+        frame: VideoFrame,
+        colours: Colours,
+        matrix: Colorspace | None,
+        *,
+        bottom_first: bool,
+    ) -> UInt8Array:
+        """Convert to (H, W, 3) uint8 as coded: not rotated, pixels not square."""
+        height = frame.height
         source = frame
         if frame.interlaced_frame and height > 1:
             source = self._field_extractor.extract(frame, bottom=bottom_first)
@@ -80,7 +102,7 @@ class RgbConverter:
             width=frame.width,
             height=height,
             format="rgb24",
-            src_colorspace=_select_matrix(frame, colours),
+            src_colorspace=matrix,
             src_color_range=ColorRange.UNSPECIFIED,
             interpolation=_EXACT_INTERPOLATION
             if frame.format.components[0].bits > _EIGHT_BITS
@@ -88,7 +110,7 @@ class RgbConverter:
             threads=self._threads,
         )
         rgb = np.asarray(converted.to_ndarray(), np.uint8)
-        if colours.hdr is None and colours.primaries != "bt2020":
+        if not colours.is_tone_mapped:
             return rgb
         if colours not in self._tone_maps:
             self._tone_maps = {colours: _ToneMap(colours)}

@@ -90,6 +90,11 @@ class Colours:
         """`pq` or `hlg`; None for standard dynamic range."""
         return _HDR.get(self.transfer or "")
 
+    @property
+    def is_tone_mapped(self) -> bool:
+        """Whether pictures are mapped to a standard display: HDR and wide gamut."""
+        return self.hdr is not None or self.primaries == "bt2020"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFormat:
@@ -107,6 +112,12 @@ class FrameFormat:
     def shape(self) -> tuple[int, int, Fraction | None, Orientation]:
         """The fields that the displayed size depends on."""
         return self.width, self.height, self.aspect, self.orientation
+
+    @property
+    def has_oblong_pixels(self) -> bool:
+        """Whether the picture is scaled to have square pixels."""
+        size = self.width, self.height
+        return compute_square_pixel_size(*size, self.aspect) != size
 
 
 def read_aspect(stream: VideoStream) -> Fraction | None:

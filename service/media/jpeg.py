@@ -11,15 +11,14 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from service.domain.array_types import UInt8Array
+from service.domain.planar_picture import PlanarPicture
 from service.errors import ClipTooManyPixels
-from service.media.conversion import RgbConverter
+from service.media.conversion import PictureConverter
 from service.media.frame_format import (
     FrameFormat,
     compute_display_size,
     is_bottom_field_first,
     read_frame_format,
-    to_display,
 )
 from service.media.orientation import OrientationReader
 
@@ -60,7 +59,7 @@ class JpegReader:
 
     def __init__(self, *, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._converter = RgbConverter(threads=1)
+        self._converter = PictureConverter(threads=1)
         self._orientations = OrientationReader()
         context = CodecContext.create("mjpeg", "r")
         context.thread_count = 1
@@ -70,8 +69,8 @@ class JpegReader:
         self._shape: PictureShape | None = None
         self.failures = self.corrupt = self.interlaced = self.size_changes = 0
 
-    def read(self, data: bytes) -> UInt8Array | None:
-        """Decode to (H, W, 3) RGB as displayed; None: it cannot be decoded.
+    def read(self, data: bytes) -> PlanarPicture | None:
+        """Decode to a picture as displayed; None: it cannot be decoded.
 
         Raises: ClipTooManyPixels.
         """
@@ -80,13 +79,13 @@ class JpegReader:
             raise ClipTooManyPixels()
         try:
             frame = self._decode(data)
-            pixels = None if frame is None else self._convert(frame)
+            picture = None if frame is None else self._convert(frame)
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            pixels = None
-        self.failures += pixels is None
-        return pixels
+            picture = None
+        self.failures += picture is None
+        return picture
 
     def snapshot(self) -> JpegReaderSnapshot:
         """Return the counts so far."""
@@ -110,7 +109,7 @@ class JpegReader:
         frames = self._context.decode(Packet(data))  # pyright: ignore[reportUnknownMemberType]  # PyAV leaves Packet's parameter open
         return next(iter(frames), None)
 
-    def _convert(self, frame: VideoFrame) -> UInt8Array:
+    def _convert(self, frame: VideoFrame) -> PlanarPicture:
         frame_format = read_frame_format(frame, self._context, None, self._orientations)
         width, height = compute_display_size(
             frame_format.width, frame_format.height, frame_format.aspect, frame_format.orientation
@@ -118,11 +117,11 @@ class JpegReader:
         if max(width * height, frame_format.width * frame_format.height) > self._max_pixels:
             raise ClipTooManyPixels()
         bottom_first = frame.interlaced_frame and is_bottom_field_first(self._context)
-        coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
+        picture = self._converter.convert(frame, frame_format, bottom_first=bottom_first)
         self._record_shape(frame_format)
         self.corrupt += frame.is_corrupt
         self.interlaced += frame.interlaced_frame
-        return to_display(coded, frame_format.aspect, frame_format.orientation)
+        return picture
 
     def _record_shape(self, frame_format: FrameFormat) -> None:
         shape = PictureShape(

@@ -18,10 +18,10 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from service.domain.array_types import UInt8Array
 from service.domain.media import Anomalies, Flag
+from service.domain.planar_picture import PlanarPicture
 from service.errors import ClipError, ClipTooLong, ClipTooManyPixels, ClipWithoutFrames
-from service.media.conversion import RgbConverter
+from service.media.conversion import PictureConverter
 from service.media.demux import StreamDecoder
 from service.media.frame_format import (
     FrameFormat,
@@ -29,7 +29,6 @@ from service.media.frame_format import (
     is_bottom_field_first,
     read_aspect,
     read_frame_format,
-    to_display,
 )
 from service.media.frame_times import FrameClock
 from service.media.media_info import (
@@ -48,13 +47,13 @@ TRUNCATION_SECONDS: Final = 0.5
 class Picture:
     """One decoded frame as displayed.
 
-    pixels: (H, W, 3) uint8 RGB, upright, square pixels.
+    planes: its samples; they keep the decoder's frame.
     frame_format: as decoded; the same object for all frames of the same format.
     busy_seconds: time spent on decoding and conversion.
     """
 
     time_seconds: float
-    pixels: UInt8Array
+    planes: PlanarPicture
     frame_format: FrameFormat
     busy_seconds: float
 
@@ -90,7 +89,7 @@ class VideoReader:
         self._is_truncated = is_truncated
         self._container_aspect = read_aspect(stream)
         self._decoder = StreamDecoder(container, stream)
-        self._converter = RgbConverter(threads=threads)
+        self._converter = PictureConverter(threads=threads)
         self._orientations = OrientationReader()
         self._clock = FrameClock(stream)
         self._counts = _Counts()
@@ -114,15 +113,15 @@ class VideoReader:
         for frame in self._decoder:
             frame_format = self._record_format(frame)
             self._check_size(frame_format)
-            pixels = self._convert(frame, frame_format)
-            if pixels is None:
+            planes = self._convert(frame, frame_format)
+            if planes is None:
                 continue
             seconds = self._clock.read(frame)
             self._check_time(seconds)
             self._counts.frames += 1
             busy = time.perf_counter() - began
             yield Picture(
-                time_seconds=seconds, pixels=pixels, frame_format=frame_format, busy_seconds=busy
+                time_seconds=seconds, planes=planes, frame_format=frame_format, busy_seconds=busy
             )
             began = time.perf_counter()
         if not self._counts.frames:
@@ -171,17 +170,16 @@ class VideoReader:
         self._frame_format = frame_format
         return frame_format
 
-    def _convert(self, frame: VideoFrame, frame_format: FrameFormat) -> UInt8Array | None:
-        """Convert a frame to RGB as displayed; None: its pixel format cannot be converted."""
+    def _convert(self, frame: VideoFrame, frame_format: FrameFormat) -> PlanarPicture | None:
+        """Convert a frame to a picture; None: its pixel format cannot be converted."""
         bottom_first = frame.interlaced_frame and is_bottom_field_first(self._stream.codec_context)
         try:
-            coded = self._converter.to_rgb(frame, bottom_first=bottom_first)
+            return self._converter.convert(frame, frame_format, bottom_first=bottom_first)
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
             self._counts.failed_conversions += 1
             return None
-        return to_display(coded, frame_format.aspect, frame_format.orientation)
 
     def _make_no_frames_error(self) -> ClipError:
         """Error for a clip without frames; a decoder that rejects a size then reports none."""

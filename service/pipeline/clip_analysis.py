@@ -9,7 +9,6 @@ estimation, so that their numbers agree.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -139,16 +138,35 @@ class _ClipAnalysis:
 async def map_ahead(
     items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], limit: int
 ) -> AsyncGenerator[R]:
-    """Apply `work` to up to `limit` items concurrently and yield the results in order."""
-    pending: deque[asyncio.Future[R]] = deque()
+    """Apply `work` to up to `limit` items concurrently and yield the results in order.
+
+    Items are read while the consumer works on a result.
+    """
+    pending = asyncio.Queue[asyncio.Future[R] | None]()
+    free = asyncio.Semaphore(limit)
+    unfinished = list[asyncio.Future[R]]()
+
+    async def start_work() -> None:
+        """Start the work on each item; the end, or the error of the items, comes last."""
+        try:
+            await free.acquire()
+            async for item in items:
+                begun = asyncio.ensure_future(work(item))
+                unfinished.append(begun)
+                pending.put_nowait(begun)
+                await free.acquire()
+        finally:
+            pending.put_nowait(None)
+
+    reading = asyncio.create_task(start_work())
     try:
-        async for item in items:
-            pending.append(asyncio.ensure_future(work(item)))
-            if len(pending) >= limit or pending[0].done():
-                yield await pending.popleft()
-        while pending:
-            yield await pending.popleft()
+        while (begun := await pending.get()) is not None:
+            result = await begun
+            unfinished.remove(begun)
+            free.release()
+            yield result
+        await reading
     finally:
-        for unfinished in pending:
-            unfinished.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        for each in (reading, *unfinished):
+            each.cancel()
+        await asyncio.gather(reading, *unfinished, return_exceptions=True)

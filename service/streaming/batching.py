@@ -1,7 +1,8 @@
 """Batching of model calls across the streams of a gateway.
 
-While one call is in flight the next batch fills. With several streams a request also waits up to
-40 ms for requests of the others: a call with one crop costs as much as a call with four.
+While one call is in flight the next batch fills. With several streams crops and patches also wait
+a little for those of the others: a call with one costs as much as a call with four. Windows do not
+wait: those of the crops of one call are ready at the same time.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ from service.domain.ports import Inference
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-BATCH_WAIT_SECONDS: Final = 0.04
-"""Longest wait of a request for others: in this time each 25 fps camera has sent a frame."""
+CROP_WAIT_SECONDS: Final = 0.02
+"""Longest wait of crops for those of other streams: half of the time between two frames."""
+PATCH_WAIT_SECONDS: Final = 0.04
+"""Longest wait of patches of audio, which come a second after their frames anyway."""
+ECONOMICAL_CROPS: Final = 4
+"""Crops that wait for no others: more in one call are no cheaper each."""
 MAX_CROPS: Final = MAX_LIVE_CROPS
 """Crops of one call; more would queue behind the crops of clips."""
 MAX_PATCHES: Final = 32
@@ -61,18 +66,24 @@ class MicroBatcher(Generic[Q, A]):
         *,
         size_of: Callable[[Q], int],
         max_size: int,
+        economical_size: int | None = None,
+        wait_seconds: float = 0.0,
     ) -> None:
         """Create a batcher.
 
         Args: call: returns results in the order of the requests. max_size: of a batch, summed over
-            `size_of`; a single larger request is a batch by itself.
+            `size_of`; a single larger request is a batch by itself. economical_size: of a batch
+            that waits for no further requests; None: the largest. wait_seconds: longest wait of a
+            request for those of the other streams.
         """
         self._call = call
         self._size_of = size_of
         self._max_size = max_size
+        self._economical_size = max_size if economical_size is None else economical_size
+        self._wait_seconds = wait_seconds
         self.active_streams = 1
         self._pending: deque[_PendingRequest[Q, A]] = deque()
-        self._all_streams_waiting = asyncio.Event()
+        self._enough_waiting = asyncio.Event()
         self._batch_task: asyncio.Task[None] | None = None
 
     async def submit(self, request: Q) -> A:
@@ -81,8 +92,8 @@ class MicroBatcher(Generic[Q, A]):
         self._pending.append(
             _PendingRequest(request=request, result=result, requested_at=time.monotonic())
         )
-        if len(self._pending) >= self.active_streams:
-            self._all_streams_waiting.set()
+        if self._are_enough_waiting():
+            self._enough_waiting.set()
         if self._batch_task is None:
             self._batch_task = asyncio.create_task(self._run_batches(), name="micro-batcher")
         return await result
@@ -96,14 +107,21 @@ class MicroBatcher(Generic[Q, A]):
             self._batch_task = None
 
     async def _wait_for_batch(self) -> None:
-        """Wait until each stream has a request, or the first has waited BATCH_WAIT_SECONDS."""
-        if len(self._pending) >= self.active_streams:
+        """Wait until enough requests are there, or the first has waited its longest."""
+        left_seconds = self._pending[0].requested_at + self._wait_seconds - time.monotonic()
+        if left_seconds <= 0 or self._are_enough_waiting():
             return
-        self._all_streams_waiting.clear()
-        left_seconds = self._pending[0].requested_at + BATCH_WAIT_SECONDS - time.monotonic()
+        self._enough_waiting.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(left_seconds):
-                await self._all_streams_waiting.wait()
+                await self._enough_waiting.wait()
+
+    def _are_enough_waiting(self) -> bool:
+        """Return whether each stream has a request, or a batch is of an economical size."""
+        return (
+            len(self._pending) >= self.active_streams
+            or sum(self._size_of(each.request) for each in self._pending) >= self._economical_size
+        )
 
     async def _run_batch(self, batch: Sequence[_PendingRequest[Q, A]]) -> None:
         if not batch:
@@ -140,9 +158,18 @@ class BatchedInference:
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        self._face_batcher = MicroBatcher(self._embed_face_batch, size_of=len, max_size=MAX_CROPS)
+        self._face_batcher = MicroBatcher(
+            self._embed_face_batch,
+            size_of=len,
+            max_size=MAX_CROPS,
+            economical_size=ECONOMICAL_CROPS,
+            wait_seconds=CROP_WAIT_SECONDS,
+        )
         self._voice_batcher = MicroBatcher(
-            self._embed_voice_batch, size_of=lambda audio: len(audio[1]), max_size=MAX_PATCHES
+            self._embed_voice_batch,
+            size_of=lambda audio: len(audio[1]),
+            max_size=MAX_PATCHES,
+            wait_seconds=PATCH_WAIT_SECONDS,
         )
         self._context_batcher = MicroBatcher(
             self._fuse_context_batch, size_of=_count_windows, max_size=MAX_WINDOWS

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 import numpy as np
-from tritonclient.grpc import InferInput, KeepAliveOptions
+from tritonclient.grpc import InferInput, InferRequestedOutput, KeepAliveOptions
 from tritonclient.grpc.aio import InferenceServerClient
 
 from service.domain.array_types import BoolArray, Float32Array, Int64Array, UInt8Array
@@ -24,6 +24,7 @@ from service.domain.model_signatures import (
     LIVE_VISUAL_BACKBONE,
     LOG_MEL,
     MAX_LIVE_CROPS,
+    PATCH_BYTES,
     VISUAL_BACKBONE,
     VOICE_FEATURES,
     ModelSignature,
@@ -37,6 +38,7 @@ from service.triton.requests import (
     ModelClient,
     SharedCropMemory,
     SharedMemoryUnavailable,
+    Slot,
     build_inputs,
     triton_errors_translated,
 )
@@ -90,7 +92,9 @@ def _create_crop_memory(
     return SharedCropMemory(
         client,
         slot_bytes=settings.chunk_frames * CROP_BYTES,
-        slots=(settings.worker_concurrency + settings.worker_reserved_slots)
+        # crops and patches of each chunk
+        slots=2
+        * (settings.worker_concurrency + settings.worker_reserved_slots)
         * settings.chunks_in_flight,
         timeout_seconds=settings.triton_timeout_seconds,
     )
@@ -188,16 +192,11 @@ class TritonInference:
         if len(crops) <= MAX_LIVE_CROPS:
             # Shared memory would cost as much, 1.2 ms of a core; of 32 crops 1.5, and gRPC 5.
             return await self._embed_over_grpc(LIVE_VISUAL_BACKBONE, crops)
-        memory = self._connection.crop_memory
-        if memory is not None and (number := memory.claim(crops)) is not None:
-            try:
-                return await self._model_client.run_uncancelled(
-                    self._embed_over_shared_memory(memory, number, crops)
-                )
-            except SharedMemoryUnavailable as error:
-                self._connection.disable_shared_memory(error)
-            except SharedMemoryFull as error:
-                self._connection.pause_shared_memory(error)
+        faces = await self._work_in_shared_memory(
+            crops.nbytes, lambda slot: self._embed_slot(slot, crops)
+        )
+        if faces is not None:
+            return faces
         return await self._embed_over_grpc(VISUAL_BACKBONE, crops)
 
     async def embed_voice(self, waveform: Float32Array, patch_starts: Int64Array) -> Float32Array:
@@ -207,7 +206,14 @@ class TritonInference:
         """
         if not len(patch_starts) or not self._has_voice:
             return np.zeros((len(patch_starts), VOICE_FEATURES), np.float32)
-        return await self._model_client.run_uncancelled(self._embed_patches(waveform, patch_starts))
+        inputs = build_inputs(LOG_MEL, [waveform, patch_starts])
+        if (count := len(patch_starts)) > MAX_LIVE_CROPS:
+            voice = await self._work_in_shared_memory(
+                count * PATCH_BYTES, lambda slot: self._embed_patches_in_slot(slot, inputs, count)
+            )
+            if voice is not None:
+                return voice
+        return await self._model_client.run_uncancelled(self._embed_patches(inputs))
 
     async def fuse(
         self, visual: Float32Array, audio: Float32Array, mask: BoolArray
@@ -230,39 +236,64 @@ class TritonInference:
         )
         return mean, spread
 
-    async def _infer(self, slot: ModelSignature, inputs: list[InferInput]) -> list[Float32Array]:
-        return await self._model_client.infer(self._estimator, slot, inputs)
+    async def _infer(
+        self,
+        model: ModelSignature,
+        inputs: list[InferInput],
+        outputs: Sequence[InferRequestedOutput] | None = None,
+    ) -> list[Float32Array]:
+        return await self._model_client.infer(self._estimator, model, inputs, outputs)
 
-    async def _embed_patches(
-        self, waveform: Float32Array, patch_starts: Int64Array
-    ) -> Float32Array:
-        (patches,) = await self._infer(LOG_MEL, build_inputs(LOG_MEL, [waveform, patch_starts]))
+    async def _embed_patches(self, inputs: list[InferInput]) -> Float32Array:
+        (patches,) = await self._infer(LOG_MEL, inputs)
         (voice,) = await self._infer(AUDIO_BACKBONE, build_inputs(AUDIO_BACKBONE, [patches]))
         return voice
 
-    async def _embed_over_grpc(self, slot: ModelSignature, crops: UInt8Array) -> Float32Array:
-        inputs = build_inputs(slot, [crops])
-        (faces,) = await self._model_client.run_uncancelled(self._infer(slot, inputs))
+    async def _embed_patches_in_slot(
+        self, slot: Slot, inputs: list[InferInput], count: int
+    ) -> Float32Array:
+        """Embed patches that one model writes to the slot and the other reads there."""
+        (written,), (read,) = LOG_MEL.outputs, AUDIO_BACKBONE.inputs
+        shape = (count, *written.shape[1:])
+        await self._infer(LOG_MEL, inputs, [slot.as_output(written, shape)])
+        (voice,) = await self._infer(AUDIO_BACKBONE, [slot.as_input(read, shape)])
+        return voice
+
+    async def _embed_over_grpc(self, model: ModelSignature, crops: UInt8Array) -> Float32Array:
+        inputs = build_inputs(model, [crops])
+        (faces,) = await self._model_client.run_uncancelled(self._infer(model, inputs))
         return faces
 
-    async def _embed_over_shared_memory(
-        self, memory: SharedCropMemory, number: int, crops: UInt8Array
-    ) -> Float32Array:
-        """Embed crops in a slot; retried with a new region where Triton has lost the old one."""
-        async with memory.filled_slot(number, crops) as slot:
-            try:
-                return await self._embed_region(slot.region, slot.offset_bytes, crops)
-            except InferenceFailed as error:
-                if slot.region not in error.detail:
-                    raise
-            slot = await memory.move_to_new_region(slot, crops)
-            return await self._embed_region(slot.region, slot.offset_bytes, crops)
-
-    async def _embed_region(
-        self, region: str, offset_bytes: int, crops: UInt8Array
-    ) -> Float32Array:
+    async def _embed_slot(self, slot: Slot, crops: UInt8Array) -> Float32Array:
+        slot.write(crops)
         (tensor,) = VISUAL_BACKBONE.inputs
-        model_input = InferInput(tensor.name, crops.shape, tensor.data_type)
-        model_input.set_shared_memory(region, crops.nbytes, offset_bytes)
-        (faces,) = await self._infer(VISUAL_BACKBONE, [model_input])
+        (faces,) = await self._infer(VISUAL_BACKBONE, [slot.as_input(tensor, crops.shape)])
         return faces
+
+    async def _work_in_shared_memory(
+        self, size_bytes: int, work: Callable[[Slot], Awaitable[Float32Array]]
+    ) -> Float32Array | None:
+        """Do work with a slot of shared memory; None: it cannot be used now."""
+        memory = self._connection.crop_memory
+        if memory is None or (number := memory.claim(size_bytes)) is None:
+            return None
+        try:
+            return await self._model_client.run_uncancelled(_work_in_slot(memory, number, work))
+        except SharedMemoryUnavailable as error:
+            self._connection.disable_shared_memory(error)
+        except SharedMemoryFull as error:
+            self._connection.pause_shared_memory(error)
+        return None
+
+
+async def _work_in_slot(
+    memory: SharedCropMemory, number: int, work: Callable[[Slot], Awaitable[Float32Array]]
+) -> Float32Array:
+    """Do work with a claimed slot; again with a new region where Triton has lost the old one."""
+    async with memory.claimed_slot(number) as slot:
+        try:
+            return await work(slot)
+        except InferenceFailed as error:
+            if slot.region not in error.detail:
+                raise
+        return await work(await memory.move_to_new_region(slot))

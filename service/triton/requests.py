@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import mmap
 import os
 import secrets
 import time
@@ -26,7 +28,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.estimator import EstimatorId
-from service.domain.model_signatures import ModelSignature
+from service.domain.model_signatures import ModelSignature, Tensor
 from service.errors import InferenceFailed, InferenceUnavailable
 from service.telemetry.metrics import Metrics
 from service.triton.shared_region import SHARED_MEMORY_FOLDER, SharedRegion, allocate_region
@@ -54,6 +56,8 @@ _UNREGISTER_SECONDS: Final = 2.0
 """Timeout for unregistering a region; the next worker unregisters one that is left."""
 _IN_USE_MESSAGE: Final = "currently in use"
 _RETRY_SECONDS: Final = 0.05
+ELEMENT_BYTES: Final = {"UINT8": 1, "BOOL": 1, "FP32": 4, "INT64": 8}
+"""Size of an element of each data type."""
 
 
 class ModelClient:
@@ -68,29 +72,47 @@ class ModelClient:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def infer(
-        self, estimator: EstimatorId, slot: ModelSignature, inputs: list[InferInput]
+        self,
+        estimator: EstimatorId,
+        slot: ModelSignature,
+        inputs: list[InferInput],
+        outputs: Sequence[InferRequestedOutput] | None = None,
     ) -> list[Float32Array]:
-        """Run an estimator's model; returns its outputs in the signature's order."""
+        """Run an estimator's model; returns its outputs in the signature's order.
+
+        Args: outputs: those that are written to shared memory, and not returned; None: all are
+            returned.
+        """
         started = time.perf_counter()
-        outputs = await self.run_probe(estimator, slot, inputs)
+        found = await self._run(estimator, slot, inputs, outputs)
         seconds = time.perf_counter() - started
         labels = {"model": str(estimator), "slot": slot.name}
         self.metrics.triton_request_duration_seconds.labels(**labels).observe(seconds)
-        return outputs
+        return found
 
     async def run_probe(
         self, estimator: EstimatorId, slot: ModelSignature, inputs: list[InferInput]
     ) -> list[Float32Array]:
         """Run an estimator's model as `infer` does, and leave it out of the metrics."""
+        return await self._run(estimator, slot, inputs, None)
+
+    async def _run(
+        self,
+        estimator: EstimatorId,
+        slot: ModelSignature,
+        inputs: list[InferInput],
+        outputs: Sequence[InferRequestedOutput] | None,
+    ) -> list[Float32Array]:
+        returned = slot.outputs if outputs is None else ()
         with triton_errors_translated():
             result = await self._client.infer(
                 estimator.part_name(slot.name),
                 inputs,
                 model_version=MODEL_VERSION,
-                outputs=[InferRequestedOutput(output.name) for output in slot.outputs],
+                outputs=outputs or [InferRequestedOutput(output.name) for output in returned],
                 client_timeout=self._timeout_seconds,
             )
-        return [_output_array(result, output.name) for output in slot.outputs]
+        return [_output_array(result, output.name) for output in returned]
 
     async def run_uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """Await `work`; when the caller is cancelled, the work still runs to its end.
@@ -152,11 +174,33 @@ class SharedMemoryUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """Part of a region that is registered with Triton."""
+    """Part of a region that is registered with Triton. buffer: the whole region, mapped."""
 
     number: int
     region: str
     offset_bytes: int
+    buffer: mmap.mmap
+
+    def write(self, array: UInt8Array) -> None:
+        """Copy an array to the start of the slot."""
+        place = np.ndarray(array.shape, np.uint8, buffer=self.buffer, offset=self.offset_bytes)
+        np.copyto(place, array)
+
+    def as_input(self, tensor: Tensor, shape: Sequence[int]) -> InferInput:
+        """Return a model's input that lies at the start of the slot."""
+        model_input = InferInput(tensor.name, shape, tensor.data_type)
+        model_input.set_shared_memory(self.region, _count_bytes(tensor, shape), self.offset_bytes)
+        return model_input
+
+    def as_output(self, tensor: Tensor, shape: Sequence[int]) -> InferRequestedOutput:
+        """Return a model's output of this shape that is written to the start of the slot."""
+        output = InferRequestedOutput(tensor.name)
+        output.set_shared_memory(self.region, _count_bytes(tensor, shape), self.offset_bytes)
+        return output
+
+
+def _count_bytes(tensor: Tensor, shape: Sequence[int]) -> int:
+    return math.prod(shape) * ELEMENT_BYTES[tensor.data_type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +212,7 @@ class _Region:
 
 
 class SharedCropMemory:
-    """Slots of equal size in one region, each holding the crops of one request.
+    """Slots of equal size in one region, each holding the crops, or patches, of one request.
 
     The region's file is unlinked as soon as Triton has mapped it, so a killed worker leaves no
     file; the mapping in Triton is unregistered by the next worker.
@@ -192,33 +236,33 @@ class SharedCropMemory:
         self._region: _Region | None = None
         self._register_lock = asyncio.Lock()
 
-    def claim(self, crops: UInt8Array) -> int | None:
+    def claim(self, size_bytes: int) -> int | None:
         """Reserve a slot and return its number; None: all are in use, or too small."""
-        return self._free.pop() if self._free and crops.nbytes <= self._slot_bytes else None
+        return self._free.pop() if self._free and size_bytes <= self._slot_bytes else None
 
     @asynccontextmanager
-    async def filled_slot(self, number: int, crops: UInt8Array) -> AsyncGenerator[Slot]:
-        """Copy crops into a claimed slot, which is released on exit.
+    async def claimed_slot(self, number: int) -> AsyncGenerator[Slot]:
+        """Yield a claimed slot in a region that Triton knows; it is released on exit.
 
         Raises: SharedMemoryUnavailable, SharedMemoryFull.
         """
         try:
-            yield await self._write_crops(number, crops, lost_region=None)
+            yield await self._find_slot(number, lost_region=None)
         finally:
             self._free.append(number)
 
-    async def move_to_new_region(self, slot: Slot, crops: UInt8Array) -> Slot:
-        """Copy crops into a new region, after Triton has lost the slot's region."""
-        return await self._write_crops(slot.number, crops, lost_region=slot.region)
+    async def move_to_new_region(self, slot: Slot) -> Slot:
+        """Return the slot in a new region, after Triton has lost the slot's region."""
+        return await self._find_slot(slot.number, lost_region=slot.region)
 
-    async def _write_crops(
-        self, number: int, crops: UInt8Array, *, lost_region: str | None
-    ) -> Slot:
+    async def _find_slot(self, number: int, *, lost_region: str | None) -> Slot:
         region = await self._ensure_region(lost_region)
-        offset_bytes = number * self._slot_bytes
-        place = np.ndarray(crops.shape, np.uint8, buffer=region.memory.buffer, offset=offset_bytes)
-        np.copyto(place, crops)
-        return Slot(number=number, region=region.name, offset_bytes=offset_bytes)
+        return Slot(
+            number=number,
+            region=region.name,
+            offset_bytes=number * self._slot_bytes,
+            buffer=region.memory.buffer,
+        )
 
     async def _ensure_region(self, lost_region: str | None) -> _Region:
         async with self._register_lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
 from typing import Any, Final
 
 from tritonclient.grpc.aio import InferenceServerClient
@@ -20,7 +20,8 @@ from service.estimators.probe import (
 from service.triton.requests import ModelClient, build_inputs, triton_errors_translated
 
 _CONFIG_TIMEOUT_SECONDS: Final = 5.0
-_GPU_KINDS: Final = ("KIND_GPU", "KIND_AUTO", "KIND_MODEL")
+_KIND_CPU: Final = 2
+"""Kind of an instance group, as Triton's model_config.proto numbers it."""
 
 
 class ServedModelVerifier:
@@ -35,9 +36,7 @@ class ServedModelVerifier:
 
         Raises: ModelChanged, InferenceUnavailable, InferenceFailed.
         """
-        # One after the other: a check is in nobody's way, and takes few places in Triton's queues.
-        for slot in manifest.served_slots:
-            await self._verify_slot(manifest, slot)
+        await asyncio.gather(*(self._verify_slot(manifest, slot) for slot in manifest.served_slots))
 
     async def _verify_slot(self, manifest: EstimatorManifest, slot: ModelSignature) -> None:
         name = manifest.id.part_name(slot.name)
@@ -57,19 +56,19 @@ class ServedModelVerifier:
                 f"of the values' size): {_advise(manifest)}"
             )
 
-    async def _read_config(self, name: str) -> Mapping[str, Any]:
+    async def _read_config(self, name: str) -> Any:
+        """Read the ModelConfig message of a model."""
         with triton_errors_translated():
             found: Any = await self._client.get_model_config(
-                name, as_json=True, client_timeout=_CONFIG_TIMEOUT_SECONDS
+                name, client_timeout=_CONFIG_TIMEOUT_SECONDS
             )
-        return found["config"]
+        return found.config
 
 
-def _check_config(name: str, config: Mapping[str, Any], file: ModelFile) -> None:
+def _check_config(name: str, config: Any, file: ModelFile) -> None:
     """Raise ModelChanged if Triton was told to load another file."""
-    parameters: Mapping[str, Mapping[str, str]] = config.get("parameters", {})
-    loaded = parameters.get("FILE_SHA256", {}).get("string_value")
-    file_name = config.get("default_model_filename") or "model.pt"
+    loaded: str = config.parameters["FILE_SHA256"].string_value
+    file_name: str = config.default_model_filename or "model.pt"
     if loaded != file.file_sha256 or file_name != "model.pt":
         raise ModelChanged(
             f"Triton has loaded {name} from another file ({file_name}, SHA-256 {loaded}) than its "
@@ -79,19 +78,18 @@ def _check_config(name: str, config: Mapping[str, Any], file: ModelFile) -> None
         raise ModelChanged(f"the manifest has no probe for {name}: export it again")
 
 
-def _check_ensemble(manifest: EstimatorManifest, config: Mapping[str, Any]) -> None:
+def _check_ensemble(manifest: EstimatorManifest, config: Any) -> None:
     """Raise ModelChanged if the ensemble runs models of another estimator."""
     own = {manifest.id.part_name(slot.name) for slot in manifest.exported_slots}
-    steps: list[Mapping[str, str]] = config.get("ensemble_scheduling", {}).get("step", [])
-    used = {step["model_name"] for step in steps}
+    used: set[str] = {step.model_name for step in config.ensemble_scheduling.step}
     if not used or not used <= own:
         name = manifest.id.part_name(VALENCE_AROUSAL.name)
         raise ModelChanged(f"{name} runs {', '.join(sorted(used - own))}: {_advise(manifest)}")
 
 
-def _find_tolerance(config: Mapping[str, Any]) -> float:
-    kinds = {group.get("kind") for group in config.get("instance_group", [])}
-    return GPU_TOLERANCE if kinds.intersection(_GPU_KINDS) else CPU_TOLERANCE
+def _find_tolerance(config: Any) -> float:
+    is_cpu = all(group.kind == _KIND_CPU for group in config.instance_group)
+    return CPU_TOLERANCE if is_cpu else GPU_TOLERANCE
 
 
 def _advise(manifest: EstimatorManifest) -> str:

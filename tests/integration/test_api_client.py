@@ -47,7 +47,7 @@ async def test_clip_is_annotated_with_progress_of_upload_and_job(
     uploads: list[tuple[int, int]] = []
     jobs: list[Job] = []
     with Client(address) as client:
-        async with env.running_worker(make_fake_analysis(20, frame_seconds=0.05)):
+        async with env.running_worker(make_fake_analysis(20, frame_seconds=0.1)):
             result = await asyncio.to_thread(
                 client.annotate,
                 clip,

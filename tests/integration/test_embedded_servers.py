@@ -15,9 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from tritonclient.grpc import InferenceServerClient
 
 from service.domain.estimator import EstimatorId
 from service.domain.model_signatures import SERVED_MODELS
+from service.embedded.model_processes import ModelProcessWatch, is_alive
 from service.embedded.process import LOOPBACK, find_free_ports, run_process
 from service.embedded.redis import run_redis
 from service.embedded.triton import (
@@ -212,24 +214,53 @@ def test_a_face_only_estimator_has_no_models_of_the_voice(tmp_path: Path) -> Non
     assert set(parts) == {f"mini@1.{each.name}" for each in SERVED_MODELS} - voice
 
 
+STUB = "triton_python_backend_stub"
+RUNTIME = "model_runtime.py"
+
+
+def find_server() -> psutil.Process:
+    """Find the Triton that this test has started last."""
+    servers = [each for each in psutil.Process().children() if each.name() == "tritonserver"]
+    return max(servers, key=psutil.Process.create_time)
+
+
+def find_subprocesses(server: psutil.Process, name: str) -> list[psutil.Process]:
+    """Find the processes of a Triton with a name in their command line."""
+    found = server.children(recursive=True)
+    return [each for each in found if any(name in word for word in each.cmdline())]
+
+
 def test_model_processes_end_with_a_killed_unreaped_server(
     triton_dir: Path, mini_repository: Path, tmp_path: Path
 ) -> None:
-    def subprocesses(name: str) -> set[psutil.Process]:
-        found = psutil.Process().children(recursive=True)
-        return {each for each in found if name in each.name()}
-
-    before = subprocesses("triton")
     with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path):
-        started = subprocesses("triton") - before
-        [server] = [each for each in started if each.name() == "tritonserver"]
-        models = server.children(recursive=True)
-        assert len(models) >= 4
-        # the server's pid, by which they notice its end
-        assert {model.cmdline()[5] for model in models} == {str(server.pid)}
+        server = find_server()
+        stubs, runtime = find_subprocesses(server, STUB), find_subprocesses(server, RUNTIME)
+        assert len(runtime) == 1 + len(stubs) >= 5
         server.kill()
-        wait_until(lambda: not any(map(psutil.Process.is_running, models)))
+        wait_until(lambda: not any(map(psutil.Process.is_running, stubs + runtime)))
         assert server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_model_and_its_process_end_together(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path
+) -> None:
+    with run_triton(server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path) as ports:
+        server = find_server()
+        watch = ModelProcessWatch([server], ports.http)
+        stubs = find_subprocesses(server, STUB)
+        [runtime] = [each for each in server.children() if each not in stubs]
+        models = {each.name(): each for each in runtime.children()}
+        with InferenceServerClient(ports.grpc_url) as client:
+            client.unload_model("mini@1.live_fusion")
+        wait_until(lambda: not is_alive(models["live_fusion"]))
+        assert watch.find_crashed() == []
+        models["log_mel"].kill()
+        wait_until(lambda: watch.find_crashed() == ["mini@1.log_mel"])
+        assert is_alive(models["fusion"])
+        runtime.kill()
+        wait_until(lambda: not any(map(is_alive, [*stubs, *models.values()])))
+        assert set(watch.find_crashed()) >= {"mini@1.fusion", "mini@1.audio_backbone"}
 
 
 def test_a_model_process_that_waits_for_a_dead_server_is_killed() -> None:

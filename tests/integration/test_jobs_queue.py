@@ -26,12 +26,12 @@ from tests.integration.fakes import make_fake_analysis
 from tests.integration.job_environment import JobEnvironment, eventually, until
 from tests.integration.redis_access import list_keys
 
-PERMANENT_KEYS = {"last_contact", "last_created", "stored", "virtual_time", "work"}
+PERMANENT_KEYS = {"changes", "last_contact", "last_created", "stored", "virtual_time", "work"}
 """Keys that remain without jobs; their size is bounded by the number of owners."""
 
 
 async def _list_job_keys(env: JobEnvironment) -> set[str]:
-    """List the keys of the queue, except counters and the claims of the last minute."""
+    """List the keys of the queue, except counters, changes and the claims of the last minute."""
     prefix = env.key("")
     async with connect_redis(env.settings.redis_url) as redis:
         names = [key.removeprefix(prefix) for key in await list_keys(redis, prefix)]

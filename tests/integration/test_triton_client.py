@@ -114,7 +114,7 @@ async def test_crops_without_a_free_slot_are_sent_inline(
     async with InferenceServerClient(settings.triton_url) as client:
         slot_bytes = crops.nbytes - missing_bytes
         memory = SharedCropMemory(client, slot_bytes=slot_bytes, slots=1, timeout_seconds=5)
-        assert (memory.claim(crops) is None) == bool(missing_bytes)
+        assert (memory.claim(crops.nbytes) is None) == bool(missing_bytes)
         calls = ModelClient(client, timeout_seconds=30, metrics=metrics)
         connection = TritonConnection(
             client, model_client=calls, crop_memory=memory, requires_shared_memory=True

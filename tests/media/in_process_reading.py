@@ -60,7 +60,7 @@ def read_video(
         pictures = list(reader.read())
         return ClipReading(
             times=[picture.time_seconds for picture in pictures],
-            pixels=[picture.pixels for picture in pictures],
+            pixels=[picture.planes.to_rgb() for picture in pictures],
             flags=reader.flags(),
             media=read_media_info(
                 container, stream, select_audio_stream(container), pictures[0].frame_format

@@ -93,7 +93,7 @@ def read_pictures(clip: Path, columns: SheetColumns, frames: Int64Array) -> list
                         f"frame {index} of {clip} is at {picture.time_seconds:.3f} s, "
                         f"in the result at {columns.time[index]:.3f} s"
                     )
-                pictures.append(picture.pixels)
+                pictures.append(picture.planes.to_rgb())
     if len(pictures) != len(chosen):
         raise ResultOfAnotherClip(f"{clip} has fewer frames than the result")
     return pictures

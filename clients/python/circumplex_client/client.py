@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -29,6 +30,7 @@ from circumplex_client.transport import (
     CHUNK_BYTES,
     OnUpload,
     build_headers,
+    build_hold_headers,
     build_transport,
     call_with_retries,
     describe_route,
@@ -38,6 +40,10 @@ from circumplex_client.transport import (
 )
 
 FIRST_POLL_SECONDS: Final = 0.1
+LONG_POLL_SECONDS: Final = 20.0
+"""Longest time for which the service is asked to hold its answer back until a job has ended."""
+PROGRESS_SECONDS: Final = 1.0
+"""The same where progress is reported."""
 RETRY_TIMEOUT_SECONDS: Final = 60.0
 """Time for which failing requests are retried before the last error is raised."""
 
@@ -72,6 +78,7 @@ class Client:
         retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
         self._retry_timeout_seconds = retry_timeout_seconds
+        self._max_hold_seconds = min(LONG_POLL_SECONDS, timeout_seconds / 2)
         key = read_api_key(api_key)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._partial_files = PartialFiles()
@@ -202,15 +209,19 @@ class Client:
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
     ) -> Job:
-        """Poll until the job has succeeded; raises JobFailed, JobCancelled or WaitTimedOut.
+        """Wait until the job has succeeded; raises JobFailed, JobCancelled or WaitTimedOut.
 
+        The service answers once the job has ended (`Prefer: wait`); one that cannot is polled.
         Service failures shorter than `retry_timeout_seconds` are ignored.
         """
         started = last_contact = time.monotonic()
-        pause = FIRST_POLL_SECONDS
+        pause, hold_seconds = FIRST_POLL_SECONDS, 0.0 if on_progress else self._max_hold_seconds
         while True:
+            asked = time.monotonic()
+            left = inf if timeout_seconds is None else started + timeout_seconds - asked
+            headers = build_hold_headers(min(hold_seconds, left))
             try:
-                response = self._send_request("GET", f"/v1/jobs/{job_id}")
+                response = self._send_request("GET", f"/v1/jobs/{job_id}", headers=headers)
             except (ServiceUnreachable, ServiceFailed):
                 if time.monotonic() - last_contact > self._retry_timeout_seconds:
                     raise
@@ -219,12 +230,13 @@ class Client:
                 job = Job.from_json(response.json())
                 if on_progress is not None:
                     on_progress(job)
+                    hold_seconds = min(PROGRESS_SECONDS, self._max_hold_seconds)
                 if job.is_final:
                     return _raise_unless_succeeded(job)
                 pause = min(2 * pause, float(response.headers.get("retry-after", "1")))
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
                 raise WaitTimedOut(f"job {job_id} is not done after {timeout_seconds:.0f} s")
-            time.sleep(pause)
+            time.sleep(max(asked + pause - time.monotonic(), 0.0))
 
     def result(self, job_id: str) -> ClipResult:
         """Fetch the result of a job that has succeeded."""

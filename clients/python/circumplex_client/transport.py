@@ -86,6 +86,11 @@ def build_headers(clip: Path, idempotency_key: str) -> dict[bytes, bytes]:
     }
 
 
+def build_hold_headers(seconds: float) -> dict[str, str]:
+    """Headers that ask for an answer only once a job has ended, or after so many whole seconds."""
+    return {"Prefer": f"wait={int(seconds)}"} if seconds >= 1 else {}
+
+
 def iter_chunks(clip: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
     """Yield the clip in chunks; calls `on_upload` after each chunk that was sent."""
     size, sent = clip.stat().st_size, 0

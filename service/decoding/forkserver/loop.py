@@ -149,6 +149,7 @@ class ForkserverLoop:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with_parent(self._pid)
+            os.setsid()  # where the kernel weighs sessions, each process counts, not all as one
             messages, stderr, *files = handles
             os.dup2(stderr, 1)
             os.dup2(stderr, 2)

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import BinaryIO, Final
 
+from service.decoding.forkserver.message_pipe import MessagePipe, enlarge_pipe
 from service.decoding.requests import ExitStatus, WorkerStarted
 from service.serialization import decode
 
 READ_AHEAD_BYTES: Final = 1 << 18
-"""Limit of buffered unread bytes of a pipe."""
+"""Limit of buffered unread bytes of standard error."""
 _STDERR_TAIL_BYTES: Final = 4096
 _MAX_EXIT_STATUS_BYTES: Final = 512
 _CLOCK_OF_PROCESS: Final = 2
@@ -34,7 +35,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        messages: asyncio.StreamReader,
+        messages: MessagePipe,
         stderr: asyncio.StreamReader,
         exit_socket: socket.socket,
     ) -> None:
@@ -105,8 +106,11 @@ async def spawn_worker(
         remote_ends.enter_context(remote_socket)
         messages_reader, messages_writer = _open_pipe(resources, remote_ends)
         stderr_reader, stderr_writer = _open_pipe(resources, remote_ends)
+        enlarge_pipe(messages_reader)
+        messages = MessagePipe(messages_reader)
+        resources.callback(messages.close)
         process = WorkerProcess(
-            await _open_reader(messages_reader, resources),
+            messages,
             await _open_reader(stderr_reader, resources),
             exit_socket,
         )

@@ -103,7 +103,7 @@ def encode_error(error: CircumplexError) -> Sequence[bytes]:
     return encode_message(ExtractionFailed(code=error.code, detail=error.detail))
 
 
-def read_prefix(prefix: bytes, *, max_frames: int) -> MessagePrefix:
+def read_prefix(prefix: bytes | memoryview, *, max_frames: int) -> MessagePrefix:
     """Read a prefix.
 
     Raises: DecoderCrashed: there is no such kind, or it is longer than a message of `max_frames`
@@ -117,7 +117,9 @@ def read_prefix(prefix: bytes, *, max_frames: int) -> MessagePrefix:
     return MessagePrefix(type=MESSAGE_TYPES[kind], length=length)
 
 
-def decode_message(prefix: MessagePrefix, content: bytes, *, max_frames: int) -> WorkerMessage:
+def decode_message(
+    prefix: MessagePrefix, content: bytes | memoryview, *, max_frames: int
+) -> WorkerMessage:
     """Decode and check a message.
 
     Raises: the error that the message carries; DecoderCrashed: the message is malformed.

@@ -6,6 +6,7 @@ may be the error that ended it.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pkgutil
@@ -61,6 +62,9 @@ def main() -> None:
     loop.report_ready(
         control_socket, ForkserverReady(missing_layers=task.confinement.missing_layers)
     )
+    # Decode processes share these objects' pages: a collection there would copy them all.
+    gc.collect()
+    gc.freeze()
     loop.serve(control_socket, task)
 
 

@@ -164,7 +164,7 @@ class _ChunkBuilder:
 
     def add(self, picture: Picture, face_stage: FaceStage) -> None:
         began = time.perf_counter()
-        frame, crops = face_stage.find_faces(picture.pixels, picture.time_seconds)
+        frame, crops = face_stage.find_faces(picture.planes, picture.time_seconds)
         self.frames.append(frame)
         self.crops += crops
         self.face_seconds += time.perf_counter() - began

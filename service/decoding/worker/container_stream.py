@@ -113,7 +113,7 @@ def _extract_faces(
 ) -> None:
     for each in received:
         stopwatch = Stopwatch()
-        frame, crops = face_stage.find_faces(each.picture.pixels, each.picture.time_seconds)
+        frame, crops = face_stage.find_faces(each.picture.planes, each.picture.time_seconds)
         emit(
             FramesExtracted(
                 frames=(frame,),

@@ -10,6 +10,7 @@ import numpy as np
 from service.domain.array_types import UInt8Array
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.model_signatures import CROP_SIDE
+from service.domain.planar_picture import PlanarPicture
 from service.faces.alignment import align_crop
 from service.faces.detections import FaceFinder, MeshTrackerSnapshot
 
@@ -53,13 +54,15 @@ class FaceStage:
         self._shape = snapshot.shape
         self.frame_count, self.face_count = snapshot.frame_count, snapshot.face_count
 
-    def find_faces(self, pixels: UInt8Array, time_seconds: float) -> tuple[Frame, list[UInt8Array]]:
-        """Return the next (H, W, 3) RGB picture's frame, and the crop of each of its faces."""
-        height, width = pixels.shape[:2]
+    def find_faces(
+        self, picture: PlanarPicture, time_seconds: float
+    ) -> tuple[Frame, list[UInt8Array]]:
+        """Return the next picture's frame, and the crop of each of its faces."""
+        height, width = picture.shape
         if self._shape is None:
             self._shape = height, width
-        found = self._finder.find(pixels, time_seconds)
-        crops = [align_crop(pixels, face.landmarks) for face in found]
+        found = self._finder.find(picture, time_seconds)
+        crops = [align_crop(picture, face.landmarks) for face in found]
         down, across = self._shape[0] / height, self._shape[1] / width
         faces = tuple(
             TrackedFace(track=face.track, box=_scale(face.box, across, down)) for face in found

@@ -30,6 +30,7 @@ from service.domain.audio_grid import patch_start_hop
 from service.domain.clip import FaceBox, Frame, TrackedFace
 from service.domain.media import Anomalies, Flag
 from service.domain.model_signatures import CROP_SIDE
+from service.domain.planar_picture import PlanarPicture
 from service.domain.stream import (
     FrameEncoding,
     FramesExtracted,
@@ -197,12 +198,12 @@ class _FrameReader:
     def read_frame(self, piece: StreamFrame) -> FramesExtracted | FrameUnreadable:
         """Decode the next frame and find its faces."""
         stopwatch = Stopwatch()
-        pixels = self._decode(piece.data)
+        picture = self._decode(piece.data)
         decode_seconds, stopwatch = stopwatch.seconds, Stopwatch()
-        if pixels is None:
+        if picture is None:
             return FrameUnreadable()
         self._check_time(piece.time_seconds)
-        frame, crops = self._find_faces(pixels, piece.time_seconds)
+        frame, crops = self._find_faces(picture, piece.time_seconds)
         return FramesExtracted(
             frames=(frame,),
             crops=stack_crops(crops),
@@ -250,8 +251,8 @@ class _FrameReader:
             size_changes=self._jpeg_reader.size_changes,
         )
 
-    def _decode(self, data: bytes) -> UInt8Array | None:
-        """Decode to (H, W, 3); H is 0 for an empty face crop; None: it is not a picture."""
+    def _decode(self, data: bytes) -> PlanarPicture | None:
+        """Decode; the height is 0 for an empty face crop; None: it is not a picture."""
         match self._media.encoding:
             case FrameEncoding.JPEG:
                 return self._jpeg_reader.read(data)
@@ -262,17 +263,19 @@ class _FrameReader:
         if len(data) != math.prod(shape):
             self._wrong_sizes += 1
             return None
-        return np.frombuffer(data, np.uint8).reshape(shape)
+        return PlanarPicture.of(np.frombuffer(data, np.uint8).reshape(shape))
 
     def _find_faces(
-        self, pixels: UInt8Array, time_seconds: float
+        self, picture: PlanarPicture, time_seconds: float
     ) -> tuple[Frame, list[UInt8Array]]:
         if self._media.encoding is not FrameEncoding.FACE_CROP:
-            return self.face_stage.find_faces(pixels, time_seconds)
-        if not len(pixels):
+            return self.face_stage.find_faces(picture, time_seconds)
+        if not picture.shape[0]:
             return self.face_stage.make_frame(time_seconds, ()), []
         faces = (TrackedFace(track=1, box=_CROP_BOX),)
-        return self.face_stage.make_frame(time_seconds, faces), [pixels.transpose(2, 0, 1)]
+        return self.face_stage.make_frame(time_seconds, faces), [
+            picture.to_rgb().transpose(2, 0, 1)
+        ]
 
     def _check_time(self, seconds: float) -> None:
         ticks = round(seconds / _TICK_SECONDS)

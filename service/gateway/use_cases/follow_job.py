@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -10,14 +11,14 @@ from typing import Final
 from service.domain.caller import Caller
 from service.errors import QueueUnavailable
 from service.gateway.context import GatewayContext
-from service.gateway.lifecycle import ShutdownPhase
+from service.gateway.lifecycle import ShutdownPhase, ShutdownState
 from service.jobs.queue.events import JobUpdate
 from service.jobs.record import JobRecord
 
 OUTAGE_RETRY_SECONDS: Final = 1.0
 """Pause between two attempts to read the events of a job while the queue is unavailable."""
-JOB_POLL_SECONDS: Final = 0.25
-"""Interval of polling a job while waiting for its end."""
+JOB_POLL_SECONDS: Final = 0.5
+"""Interval of polling a job while waiting for its end, where no change is notified."""
 
 
 async def watch_job(
@@ -62,16 +63,35 @@ async def wait_for_job_end(
     """
     deadline = time.monotonic() + max_seconds
     shutdown, closing = gateway.shutdown, ShutdownPhase.CLOSING
-    with gateway.subscriber_limiter.subscription(caller, gateway.settings):
+    with (
+        gateway.subscriber_limiter.subscription(caller, gateway.settings),
+        gateway.job_queue.changes.subscribe(record.id) as changed,
+    ):
         while not (
             record.state.is_final or shutdown.has_reached(closing) or time.monotonic() > deadline
         ):
             remaining = max(deadline - time.monotonic(), 0.0)
-            await shutdown.wait_for(closing, min(JOB_POLL_SECONDS, remaining))
+            await _wait_for_change(shutdown, changed, min(JOB_POLL_SECONDS, remaining))
             if await is_disconnected():
                 break
+            changed.clear()
             try:
                 record = await gateway.job_queue.find(record.id)
             except QueueUnavailable:
                 continue
     return record
+
+
+async def _wait_for_change(
+    shutdown: ShutdownState, changed: asyncio.Event, max_seconds: float
+) -> None:
+    """Wait until the job has changed, the gateway stops or the time is over."""
+    waits = (
+        asyncio.create_task(changed.wait()),
+        asyncio.create_task(shutdown.wait_for(ShutdownPhase.CLOSING)),
+    )
+    try:
+        await asyncio.wait(waits, timeout=max_seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

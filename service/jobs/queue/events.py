@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from service.errors import JobUnknown
+from service.jobs.queue.changes import JobChanges, wait_for_change
 from service.jobs.queue.database import QueueDatabase
 from service.jobs.record import JobState
 from service.redis_client.client import redis_errors_translated
 
-EVENT_POLL_SECONDS: Final = 0.25
-"""Interval at which `watch` reads new events."""
+EVENT_POLL_SECONDS: Final = 0.5
+"""Interval at which `watch` reads new events where no change is notified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +41,10 @@ class JobUpdate:
 class JobEventLog:
     """Events of the jobs of one queue; every method raises QueueUnavailable."""
 
-    def __init__(self, database: QueueDatabase) -> None:
+    def __init__(self, database: QueueDatabase, changes: JobChanges) -> None:
         self._redis = database.redis
         self._database = database
+        self._changes = changes
 
     async def read_since(self, job_id: str, last_id: str | None) -> list[JobUpdate]:
         """Return the stored events after `last_id`; only the latest if that is None.
@@ -64,17 +65,19 @@ class JobEventLog:
 
         Raises: JobUnknown: the job does not exist, or was removed meanwhile.
         """
-        while True:
-            is_final = (await self._read_state(job_id)).is_final
-            found = await self.read_since(job_id, last_id)
-            for event in found:
-                last_id = event.id
-                yield event
-            if is_final:
-                return  # the state was read before the events: none is missing
-            if not found:
-                yield None
-            await asyncio.sleep(EVENT_POLL_SECONDS)
+        with self._changes.subscribe(job_id) as changed:
+            while True:
+                changed.clear()
+                is_final = (await self._read_state(job_id)).is_final
+                found = await self.read_since(job_id, last_id)
+                for event in found:
+                    last_id = event.id
+                    yield event
+                if is_final:
+                    return  # the state was read before the events: none is missing
+                if not found:
+                    yield None
+                await wait_for_change(changed, EVENT_POLL_SECONDS)
 
     async def _read_state(self, job_id: str) -> JobState:
         async with redis_errors_translated():

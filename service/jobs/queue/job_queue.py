@@ -17,6 +17,7 @@ from service.errors import (
     QueueFull,
     QuotaExceeded,
 )
+from service.jobs.queue.changes import JobChanges
 from service.jobs.queue.database import ALL_OWNERS, JobFilter, JobRecordPage, QueueDatabase
 from service.jobs.queue.events import JobEventLog
 from service.jobs.queue.idempotency_keys import IdempotencyKeys, Reservation
@@ -58,7 +59,8 @@ class JobQueue:
         self._redis = redis
         self._settings = settings
         self._database = QueueDatabase(redis, settings.queue_name)
-        self.events = JobEventLog(self._database)
+        self.changes = JobChanges(self._database)
+        self.events = JobEventLog(self._database, self.changes)
         self.idempotency_keys = IdempotencyKeys(self._database)
 
     @classmethod
@@ -66,7 +68,11 @@ class JobQueue:
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """Open the queue with its own connections; succeeds even if Redis is unavailable."""
         async with connect_redis(settings.redis_url) as redis:
-            yield cls(redis, settings)
+            queue = cls(redis, settings)
+            try:
+                yield queue
+            finally:
+                await queue.changes.close()
 
     async def check_capacity(self, caller: Caller, clip_bytes: int = 0) -> None:
         """Check the limits of `submit` before an upload; raises QueueFull or QuotaExceeded."""

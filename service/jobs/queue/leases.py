@@ -17,6 +17,7 @@ from typing import Final, Self
 from uuid import uuid4
 
 from service.errors import AttemptsExhausted, CircumplexError, QueueUnavailable
+from service.jobs.queue.changes import JobChanges
 from service.jobs.queue.database import QueueDatabase
 from service.jobs.record import JobRecord, JobState, record_from_fields
 from service.redis_client.client import Redis, connect_redis
@@ -78,6 +79,7 @@ class LeaseManager:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._settings = settings
         self._database = QueueDatabase(redis, settings.queue_name)
+        self.changes = JobChanges(self._database)
         self._worker_id = f"{socket.gethostname()}:{os.getpid()}"
 
     @classmethod
@@ -85,7 +87,11 @@ class LeaseManager:
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """Open it with its own connections; succeeds even if Redis is unavailable."""
         async with connect_redis(settings.redis_url) as redis:
-            yield cls(redis, settings)
+            leases = cls(redis, settings)
+            try:
+                yield leases
+            finally:
+                await leases.changes.close()
 
     async def claim(self, *, only_lost: bool = False, only_newcomers: bool = False) -> ClaimOutcome:
         """Claim a job whose lease has ended, else the next queued one.

@@ -11,17 +11,21 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import start_http_server
 
 from service.errors import QueueUnavailable
+from service.jobs.queue.changes import QUEUED_JOBS
 from service.jobs.queue.leases import Claim, ClaimOutcome, LeaseManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-EMPTY_QUEUE_POLL_SECONDS: Final = 0.1
-"""Interval at which an empty queue is polled."""
+EMPTY_QUEUE_POLL_SECONDS: Final = 0.5
+"""Interval at which an empty queue is polled: for deferred jobs and those of lost workers. Of a
+job that is queued a worker is notified."""
+MIN_CLAIM_SECONDS: Final = 0.05
+"""Shortest interval between two polls of a worker that others have been faster than."""
 RESERVED_SLOTS_POLL_SECONDS: Final = 0.5
 """Interval at which the queue is polled for clients without a running job, beyond the slots."""
 OUTAGE_POLL_SECONDS: Final = 1.0
@@ -76,16 +80,35 @@ class Consumer:
         """
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
         try:
-            while not stop.is_set():
-                pause = await self._claim_jobs()
-                busy = self._attempts if self._is_busy else ()
-                await asyncio.wait(
-                    (stopping, *busy), timeout=pause, return_when=asyncio.FIRST_COMPLETED
-                )
+            with self._lease_manager.changes.subscribe(QUEUED_JOBS) as queued:
+                while not stop.is_set():
+                    queued.clear()
+                    pause = await self._claim_jobs()
+                    await self._wait_for_work(stopping, queued, pause)
             await self._drain()
         finally:
             stopping.cancel()
             await self._cancel_attempts()
+
+    async def _wait_for_work(
+        self, stopping: asyncio.Task[Literal[True]], queued: asyncio.Event, pause: float | None
+    ) -> None:
+        """Wait until a job can be claimed, or for `pause` seconds; None: until a slot is free."""
+        ends = (stopping, *(self._attempts if self._is_busy else ()))
+        if pause is None:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return
+        first = min(pause, MIN_CLAIM_SECONDS)
+        done, _ = await asyncio.wait(ends, timeout=first, return_when=asyncio.FIRST_COMPLETED)
+        if done or pause <= first:
+            return
+        waiting = asyncio.create_task(queued.wait(), name="queued job")
+        try:
+            await asyncio.wait(
+                (waiting, *ends), timeout=pause - first, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waiting.cancel()
 
     @property
     def _is_busy(self) -> bool:

@@ -103,23 +103,22 @@ class ProvisionalEstimator:
 
     async def estimate(self) -> list[tuple[Frame, dict[int, Estimate | None]]]:
         """Estimate the frames added since the last call, LIVE_WINDOW_FRAMES at most, in order."""
-        new = (
-            [row.frame for row in self._recent_frames][-self._unestimated_frames :]
-            if self._unestimated_frames
-            else []
-        )
+        rows = list(self._recent_frames)
+        first = max(len(rows) - self._unestimated_frames, 0)
         self._unestimated_frames = 0
-        fused = await self._fuse(self._select_tracks())
-        conditions = {track: self._compute_conditions(track) for track in fused}
+        if first == len(rows):
+            return []
+        fused = await self._fuse(self._select_tracks(), first)
+        conditions = {track: self._compute_conditions(track, first) for track in fused}
         return [
             (
-                frame,
+                row.frame,
                 {
-                    track: self._build_estimate(track, frame, outputs, conditions[track])
+                    track: self._build_estimate(track, row.frame, outputs, conditions[track])
                     for track, outputs in fused.items()
                 },
             )
-            for frame in new
+            for row in rows[first:]
         ]
 
     def _select_tracks(self) -> list[int]:
@@ -133,8 +132,8 @@ class ProvisionalEstimator:
     def _recent_tracks(self) -> set[int]:
         return {track for row in self._recent_frames for track in row.visual}
 
-    async def _fuse(self, tracks: Sequence[int]) -> dict[int, OutputByFrame]:
-        """Return the fusion output of each track, by frame."""
+    async def _fuse(self, tracks: Sequence[int], first: int) -> dict[int, OutputByFrame]:
+        """Return the fusion output of each track for the frames from place `first`, by frame."""
         contexts = {track: self._build_context(track) for track in tracks}
         known = {track: each for track, each in contexts.items() if each[2].any()}
         indices = [row.frame.index for row in self._recent_frames]
@@ -147,7 +146,7 @@ class ProvisionalEstimator:
                 mask = known[track][2]
                 fused[track] = {
                     index: (mean[place], spread[place])
-                    for place, index in enumerate(indices)
+                    for place, index in enumerate(indices[first:], first)
                     if mask[place]
                 }
         return fused
@@ -166,20 +165,38 @@ class ProvisionalEstimator:
                 visual[place], known[place] = face, True
         return visual, audio, known
 
-    def _compute_conditions(self, track: int) -> dict[int, tuple[float, ...]]:
-        """Compute the conditions of the frames of the window; audio still due counts as before."""
-        tracker = replace(
-            self._tracks[track].conditions, last_voice_seconds=self._last_voice_seconds
-        )
+    def _compute_conditions(self, track: int, first: int) -> dict[int, tuple[float, ...]]:
+        """Compute the conditions of the frames from place `first`; audio still due is as before."""
+        rows = list(self._recent_frames)
+        tracker, has_voice = self._conditions_before(track, rows[:first])
         conditions: dict[int, tuple[float, ...]] = {}
-        has_voice = self._had_voice
-        for row in self._recent_frames:
+        for row in rows[first:]:
             has_voice = has_voice if row.voice is None else row.has_voice
             frame = row.frame
             conditions[frame.index] = tracker.observe(
                 frame.time_seconds, frame.find_face(track), has_voice=has_voice
             )
         return conditions
+
+    def _conditions_before(
+        self, track: int, rows: Sequence[_RecentFrame]
+    ) -> tuple[ConditionTracker, bool]:
+        """Return the conditions after these first frames of the window, and whether voice counts.
+
+        Only the last face and the last voice in them matter.
+        """
+        voice_seconds, has_voice = self._last_voice_seconds, self._had_voice
+        for row in rows:
+            has_voice = has_voice if row.voice is None else row.has_voice
+            if has_voice:
+                voice_seconds = row.frame.time_seconds
+        tracker = replace(self._tracks[track].conditions, last_voice_seconds=voice_seconds)
+        for row in reversed(rows):
+            if track in row.visual:
+                frame = row.frame
+                tracker.observe(frame.time_seconds, frame.find_face(track), has_voice=False)
+                break
+        return tracker, has_voice
 
     def _build_estimate(
         self,

@@ -23,8 +23,20 @@ class DoublingModel:
         return [2 * number for number in numbers]
 
 
-def make_batcher(model: DoublingModel, *, max_size: int = 10) -> MicroBatcher[int, int]:
-    return MicroBatcher(model, size_of=lambda _: 1, max_size=max_size)
+def make_batcher(
+    model: DoublingModel,
+    *,
+    max_size: int = 10,
+    economical_size: int | None = None,
+    wait_seconds: float = 0.0,
+) -> MicroBatcher[int, int]:
+    return MicroBatcher(
+        model,
+        size_of=lambda _: 1,
+        max_size=max_size,
+        economical_size=economical_size,
+        wait_seconds=wait_seconds,
+    )
 
 
 async def test_requests_during_a_call_share_the_next_batch() -> None:
@@ -80,7 +92,7 @@ async def test_cancelled_request_is_not_sent() -> None:
 async def test_request_waits_briefly_for_other_streams() -> None:
     model = DoublingModel()
     model.replies_allowed.set()
-    batcher = make_batcher(model)
+    batcher = make_batcher(model, wait_seconds=0.05)
     batcher.active_streams = 3
     first = asyncio.create_task(batcher.submit(1))
     await asyncio.sleep(0)
@@ -88,3 +100,12 @@ async def test_request_waits_briefly_for_other_streams() -> None:
     assert await asyncio.gather(first, batcher.submit(2), batcher.submit(3)) == [2, 4, 6]
     assert model.calls == [[1, 2, 3]]
     assert await batcher.submit(4) == 8
+
+
+async def test_request_waits_for_no_more_than_an_economical_batch() -> None:
+    model = DoublingModel()
+    model.replies_allowed.set()
+    batcher = make_batcher(model, economical_size=2, wait_seconds=60.0)
+    batcher.active_streams = 3
+    assert await asyncio.gather(batcher.submit(1), batcher.submit(2)) == [2, 4]
+    assert model.calls == [[1, 2]]

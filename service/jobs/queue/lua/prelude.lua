@@ -2,6 +2,7 @@
 --
 --   job:<id>                    hash: the record
 --   events:<id>                 stream: changes of the job, the newest 256
+--   changes                     stream: ids of jobs that have changed, the newest 1000 or so, with the new state
 --   index:<owner>[:<state>[:<error code>]]   sorted set of ids by creation time; owner * is all;
 --                               the same by the client, where it is not the owner
 --   waiting:<priority>:<client> sorted set of ids by creation time: jobs ready to be claimed
@@ -21,6 +22,7 @@
 --   pair                        string: pairing mark, equal to that in the blob store of this queue
 
 local MAX_EVENTS = 256
+local MAX_CHANGES = 1000
 local PROGRESS_SECONDS = 1
 local ALL_OWNERS = '*'
 local PRIORITIES = {'interactive', 'bulk'}
@@ -100,6 +102,11 @@ local function drop_clip(id)
     end
 end
 
+-- Notify the gateways that follow the job, and the workers of a queued one.
+local function publish_change(id, state)
+    redis.call('XADD', key('changes'), 'MAXLEN', '~', MAX_CHANGES, '*', 'job', id, 'state', state)
+end
+
 local function append_event(id, kind)
     local names = {'state', 'attempt', 'frames_done', 'frames_total', 'worker', 'error_code'}
     local entry = {'kind', kind}
@@ -111,6 +118,7 @@ local function append_event(id, kind)
     end
     redis.call('HSET', key('job', id), 'last_event_at', format_number(time()))
     redis.call('XADD', key('events', id), 'MAXLEN', '~', MAX_EVENTS, '*', unpack(entry))
+    publish_change(id, read(id, 'state'))
 end
 
 -- Change a job's state, its indices with it, and append the event.
@@ -282,6 +290,7 @@ local function remove(id, now)
     redis.call('ZREM', key('clip_expiry'), id)
     redis.call('ZADD', key('purge'), format_number(now), id)
     redis.call('DEL', key('job', id), key('events', id))
+    publish_change(id, 'removed')
     if idempotency then
         redis.call('DEL', key('idempotency', idempotency))
     end
