@@ -92,6 +92,7 @@ bench-live: setup ## Measure how late results of live streams are; writes out/li
 
 bench-peers: setup ## Measure the service beside what people would use instead; writes out/peers.json (QUICK=1 SYSTEMS="circumplex fastapi" ROUNDS=).
 	@$(BIN)/python -m bench.peers $(if $(QUICK),--quick) $(addprefix --system ,$(SYSTEMS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(BIN)/python -m bench.peers.page
 
 fuzz: setup ## Feed N damaged clips to the worker's path and the service; writes out/fuzz.json (N= SEED= FIRST= EVERY=).
 	@SVT_LOG=0 $(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED)) \

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,8 @@ from bench.peers.environments import (
     make_peer_environment,
 )
 from bench.peers.load import run_load, warm_up
-from bench.peers.report import Load, Turn, build_peer_report, show_peer_report
+from bench.peers.page import build_peer_tables
+from bench.peers.report import Load, Turn, build_peer_report
 from bench.peers.systems import SCRIPT, SERVICE, SYSTEMS, PeerEstimates, run_system
 from service.pipeline.estimators import read_default_manifest
 from service.settings import YARDSTICK, Settings
@@ -111,6 +114,7 @@ def bench_peers(
     )
     if unknown := set(plan.systems) - set(SYSTEMS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join(SYSTEMS)}")
+    signal.signal(signal.SIGTERM, _exit_with_cleanup)
     console, settings = Console(highlight=False), Settings().serving_only(YARDSTICK)
     measured = _Measurements()
     peers = _prepare_environments(plan, environments, settings, console)
@@ -125,7 +129,8 @@ def bench_peers(
     }
     report = build_peer_report(measured.turns, measured.start_seconds, measured.estimates, metadata)
     (OUT / "peers.json").write_text(json.dumps(report, indent=2) + "\n")
-    show_peer_report(report, console)
+    for table in build_peer_tables(report).values():
+        table.print_to(console)
     console.print(f"Written: {OUT / 'peers.json'}")
 
 
@@ -173,6 +178,11 @@ def _measure_system(
             measured.turns.append(turn)
             rate = cost.frames / cost.wall_seconds
             console.print(f"Round {number + 1}, {name}, {load.name}: {rate:.0f} frames/s")
+
+
+def _exit_with_cleanup(number: int, _: object) -> None:
+    """End as by an error, so that the processes of the system that runs are stopped."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

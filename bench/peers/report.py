@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bench.peers.load import LoadCost
 from bench.peers.systems import SCRIPT, SERVICE, PeerEstimates
@@ -133,30 +131,3 @@ def _check_targets(
             "has_lowest_memory": own["mib_per_clip"] < memory,
         }
     return targets
-
-
-def show_peer_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print a report."""
-    for load, systems in report["loads"].items():
-        table = Table(
-            load, "frames/s", "p50 s", "p99 s", "peak MiB", "CPU s a video minute", "CPU ms a frame"
-        )
-        for name, each in systems.items():
-            table.add_row(
-                name,
-                f"{each['frames_per_second']:.0f}",
-                f"{each['p50_seconds']:.1f}",
-                f"{each['p99_seconds']:.1f}",
-                f"{each['peak_mib']:.0f}",
-                f"{each['cpu_seconds_per_video_minute']:.1f}",
-                f"{each['cpu_ms_per_frame']:.2f}",
-            )
-        console.print(table)
-    for load, each in report["targets"].items():
-        verdict = "holds" if each["holds"] else "DOES NOT HOLD"
-        console.print(f"{load}: {each['speed_ratio']:.2f} of {each['best']}; the target {verdict}")
-    for name, each in report["agreement"].items():
-        console.print(
-            f"{name}: correlation {each['correlation']:.4f} with the service, "
-            f"mean difference {each['mean_difference']:.3f}"
-        )

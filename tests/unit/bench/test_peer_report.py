@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from bench.page import fill_blocks
 from bench.peers.load import LoadCost
+from bench.peers.page import PAGE, build_peer_tables
 from bench.peers.report import Load, Turn, build_peer_report, compare_estimates
 from bench.peers.systems import PeerEstimates
 
@@ -69,3 +71,13 @@ def test_estimates_are_compared_where_both_are_known() -> None:
     assert compared["frames"] == 3
     assert compared["correlation"] == pytest.approx(1.0)
     assert compared["mean_difference"] == pytest.approx(0.1)
+
+
+def test_page_has_a_place_for_each_table() -> None:
+    turns = [make_turn("circumplex", 8.0), make_turn("fastapi", 16.0)]
+    estimates = make_estimates([[0.0, 0.5], [0.1, 0.4]])
+    report = build_peer_report(turns, {}, {"circumplex": estimates, "fastapi": estimates}, {})
+    tables = {name: table.to_markdown() for name, table in build_peer_tables(report).items()}
+    assert "| 720p 20 s, 4 at once | fastapi | 2.00 | yes | yes | no |" in tables["peer_targets"]
+    filled = fill_blocks(PAGE.read_text(), tables)
+    assert all(table in filled for table in tables.values())
