@@ -7,6 +7,7 @@ stays as it is.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final, cast
 
@@ -51,7 +52,8 @@ class LayerFusion:
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self._traced = traced
-        self._modules: dict[str, nn.Module] = dict(traced.named_modules())
+        modules = cast("Iterable[tuple[str, nn.Module]]", traced.named_modules())
+        self._modules = dict(modules)
 
     def fuse(self) -> fx.GraphModule:
         """Fuse every convolution and linear layer; return the network."""

@@ -37,7 +37,6 @@ class SmallNetwork(nn.Module):
 
 
 def make_network() -> SmallNetwork:
-    torch.manual_seed(3)
     network = SmallNetwork()
     network(torch.randn(16, 1, 12, 12))  # statistics of the batch norm
     return network.eval()
@@ -59,7 +58,6 @@ def test_a_fused_network_computes_what_the_network_does() -> None:
 @pytest.mark.parametrize("activation", ["none", "relu", "swish"])
 @torch.inference_mode()
 def test_the_kernels_compute_what_the_operators_of_a_gpu_do(activation: str) -> None:
-    torch.manual_seed(4)
     convolution, x = nn.Conv2d(8, 8, 3, 2, 1), torch.randn(2, 8, 9, 9)
     fused = FusedConvolution(convolution, activation)
     torch.testing.assert_close(fused(x), fused.activate(fused.convolve(x)), rtol=0, atol=ROUNDING)
