@@ -23,7 +23,7 @@ WEIGHTS   := $(wildcard weights/. weights/*/*.json weights/*/*/*.safetensors)
 SOURCES   := service training deploy bench e2e_eval tests clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-versions coverage check lint format docs proto proto-check proto-release bench bench-page bench-check bench-memory bench-live fuzz fuzz-api chaos eval export weights lock clean
+.PHONY: help setup demo up test test-versions coverage check lint format docs proto proto-check proto-release bench bench-page bench-check bench-memory bench-live bench-peers fuzz fuzz-api chaos eval export weights lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,10 @@ bench-memory: setup ## Measure worker and decode child over clips of up to ten h
 
 bench-live: setup ## Measure how late results of live streams are; writes out/live.json (STREAMS="1 2 4 8" SECONDS=20).
 	@$(BIN)/python -m bench.live $(if $(STREAMS),--streams $(STREAMS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-peers: setup ## Measure the service beside what people would use instead; writes out/peers.json (QUICK=1 SYSTEMS="circumplex fastapi" ROUNDS=).
+	@$(BIN)/python -m bench.peers $(if $(QUICK),--quick) $(addprefix --system ,$(SYSTEMS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(BIN)/python -m bench.peers.page
 
 fuzz: setup ## Feed N damaged clips to the worker's path and the service; writes out/fuzz.json (N= SEED= FIRST= EVERY=).
 	@SVT_LOG=0 $(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED)) \

@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from bench.long_clip import add_video_stream, encode_video, mux_packets
+from bench.sensor_grain import add_sensor_grain
 from training.synthetic.camera import Camera
 from training.synthetic.clip import create_demo_performance, render_demo_clip, render_frames
 from training.synthetic.renderer import PerformanceRenderer
@@ -21,8 +22,6 @@ SHORT_SECONDS: Final = 2
 GRAIN_SECONDS: Final = 3
 GRAIN_BITS_PER_SECOND: Final = 5_000_000
 """Bit rate of a phone or a good webcam. A clip without grain needs a tenth of it."""
-_GRAIN_LEVELS: Final = 3.0
-_GRAIN_PATTERNS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +56,12 @@ def render_grain_clip(path: Path, *, height: int = HEIGHT, width: int = WIDTH) -
     renderer = PerformanceRenderer(
         performance, Camera.from_seed(performance.seed), height=height, width=width
     )
-    random = np.random.default_rng(0)
-    patterns = random.normal(0, _GRAIN_LEVELS, (_GRAIN_PATTERNS, height, width, 1))
     pictures = render_frames(performance, renderer, np.arange(frames) / RATE_HZ)
     with av.open(str(path), "w") as container:
         stream = add_video_stream(container, rate=RATE_HZ, options={"preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = GRAIN_BITS_PER_SECOND
-        for number, picture in enumerate(pictures):
-            grain = patterns[number % _GRAIN_PATTERNS].astype(np.float32)
-            grainy = np.clip(picture + grain, 0, 255).astype(np.uint8)
+        for grainy in add_sensor_grain(pictures):
             frame = av.VideoFrame.from_ndarray(grainy, format="rgb24")
             mux_packets(container, encode_video(stream, frame))
         mux_packets(container, encode_video(stream, None))

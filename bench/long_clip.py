@@ -18,6 +18,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from bench.sensor_grain import add_sensor_grain
 from service.domain.array_types import Float32Array, UInt8Array
 from service.domain.audio_grid import SAMPLE_RATE_HZ
 from training.synthetic.camera import Camera
@@ -26,12 +27,20 @@ from training.synthetic.renderer import PerformanceRenderer
 
 LOOP_SECONDS: Final = 16
 """A whole number of frames and, at 8 kHz, of AAC packets: 125 of 1024 samples."""
-FRAME_SIZE: Final = (160, 120)
 _AUDIO_RATE_HZ: Final = 8_000
 _NO_B_FRAMES: Final = {"preset": "veryfast", "bf": "0"}
 """Frames are coded in display order, so that a repetition may end after any."""
 
 Packets: TypeAlias = "Sequence[Packet[Any]]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopPicture:
+    """Size of the pictures. bits_per_second: with sensor grain at this rate; None: without."""
+
+    width: int = 160
+    height: int = 120
+    bits_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +61,13 @@ def write_long_clip(path: Path, seconds: int, rate: Fraction) -> None:
     Args: seconds: length of the clip; rate: frames a second.
     """
     loop = path.with_name(f"loop-{path.name}")
-    _encode_loop(loop, rate)
+    encode_loop(loop, rate, LoopPicture())
+    repeat_loop(loop, path, seconds)
+    loop.unlink()
+
+
+def repeat_loop(loop: Path, path: Path, seconds: int) -> None:
+    """Write a clip of any length that repeats the packets of `encode_loop`."""
     with av.open(str(loop)) as source, av.open(str(path), "w") as target:
         streams = [_copy_stream(target, stream) for stream in source.streams]
         bases = [stream.time_base or Fraction(1) for stream in source.streams]
@@ -60,7 +75,6 @@ def write_long_clip(path: Path, seconds: int, rate: Fraction) -> None:
         for start in range(0, seconds, LOOP_SECONDS):
             rest = [part for part in parts if part.dts * bases[part.stream] < seconds - start]
             mux_packets(target, list(_shift_packets(rest, streams, bases, start)))
-    loop.unlink()
 
 
 def _read_packets(
@@ -100,20 +114,26 @@ def _shift_packets(
         yield packet
 
 
-def _encode_loop(path: Path, rate: Fraction) -> None:
+def encode_loop(path: Path, rate: Fraction, picture: LoopPicture) -> None:
     """Encode the short clip: frames at the rate, and audio at 8 kHz."""
-    width, height = FRAME_SIZE
     performance = create_demo_performance(seconds=LOOP_SECONDS)
     renderer = PerformanceRenderer(
-        performance, Camera.from_seed(performance.seed), height=height, width=width
+        performance,
+        Camera.from_seed(performance.seed),
+        height=picture.height,
+        width=picture.width,
     )
     times = np.arange(round(LOOP_SECONDS * rate)) / float(rate)
+    pictures = render_frames(performance, renderer, times)
     with av.open(str(path), "w") as container:
         video = add_video_stream(container, rate=rate, options=_NO_B_FRAMES)
         audio = _add_audio_stream(container)
-        video.width, video.height = FRAME_SIZE
+        video.width, video.height = picture.width, picture.height
         video.pix_fmt = "yuv420p"
-        for packets in _encode_pictures(video, render_frames(performance, renderer, times), rate):
+        if picture.bits_per_second is not None:
+            video.bit_rate = picture.bits_per_second
+            pictures = add_sensor_grain(pictures)
+        for packets in _encode_pictures(video, pictures, rate):
             mux_packets(container, packets)
         for packets in _encode_waveform(audio, render_audio(performance)):
             mux_packets(container, packets)
