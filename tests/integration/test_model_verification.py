@@ -48,7 +48,7 @@ def trusting_triton(
     """A Triton that loads any file, whatever the hash in the configuration."""
     server = tmp_path_factory.mktemp("server")
     shutil.copytree(triton_dir, server, dirs_exist_ok=True, symlinks=True)
-    backend = server / "backends" / "pytorch" / "model.py"
+    backend = server / "backends" / "pytorch" / "torch_model.py"
     code = backend.read_text(encoding="utf-8")
     assert HASH_CHECK in code
     backend.unlink()

@@ -26,7 +26,7 @@ _SERVE = "--serve"
 _CHANNEL_DESCRIPTORS = 3
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 1 << 28
+_TRIM_THRESHOLD_BYTES = 1 << 28
 _LARGEST_HEAP_BYTES = (1 << 30, 1 << 25)
 """Largest allocation from the heap; glibc before 2.35 refuses the first."""
 
@@ -97,7 +97,7 @@ def keep_freed_memory() -> None:
     """
     libc = ctypes.CDLL(None)
     any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_HEAP_BYTES)
-    libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
 
 
 def exit_with_parent(parent_pid: int) -> None:

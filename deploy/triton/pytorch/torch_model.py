@@ -34,7 +34,7 @@ _PR_SET_NAME = 15
 
 
 class ServedModelError(Exception):
-    """What is wrong with a model, its config or its inputs."""
+    """A model, its config or its inputs are wrong."""
 
 
 def serve_model(channel: ModelChannel) -> None:
