@@ -76,9 +76,11 @@ def is_flat(picture: PlanarPicture, tile: Tile) -> bool:
     """Return whether a tile has no contrast, as a wall or a black border."""
     left, top, right, bottom = clip_to_picture(picture, tile)
     step = max(1, tile.side // _CONTRAST_SAMPLES)
+    if left >= right or top >= bottom:
+        return True
     rows, columns = np.arange(top, bottom, step), np.arange(left, right, step)
     sample = picture.sample(rows[:, np.newaxis], columns)
-    return not sample.size or int(np.ptp(sample.max(axis=2))) < _FLAT_CONTRAST
+    return int(np.ptp(sample.max(axis=2))) < _FLAT_CONTRAST
 
 
 def clip_to_picture(picture: PlanarPicture, tile: Tile) -> tuple[int, int, int, int]:

@@ -33,7 +33,8 @@ _LUMA_WEIGHTS: Final = {
 _LIMITED_RANGE_ROUNDING: Final = (-1.0, -1.5, -1.0)
 _FULL_RANGE_ROUNDING: Final = (-0.5, -1.0, -0.5)
 """Mean levels by which FFmpeg's conversion rounds red, green and blue down where chroma is
-subsampled; the same here, so that colours do not depend on how a picture is converted."""
+subsampled and the width even; the same here, so that colours do not depend on how a picture is
+converted."""
 
 
 def share_planes(
@@ -63,7 +64,9 @@ def share_planes(
                 for each in chroma
             ),
         ],
-        rgb_matrix=_make_rgb_matrix(*weights, is_full=is_full, is_rounded=steps == (1, 1)),
+        rgb_matrix=_make_rgb_matrix(
+            *weights, is_full=is_full, is_rounded=steps == (1, 1) or frame.width % 2 == 1
+        ),
         mirrored=orientation.mirrored,
         quarter_turns=orientation.degrees // 90,
     )

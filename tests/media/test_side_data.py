@@ -76,9 +76,9 @@ def test_exif_orientation_of_live_jpegs_is_applied(orientation: int) -> None:
         actual = JpegReader(max_pixels=MAX_PIXELS).read(jpeg)
         assert expected is not None
         assert actual is not None
-        assert expected.shape == actual.shape
+        assert expected.shape == (*actual.shape, 3)
         # chroma is interpolated differently beside edges
-        difference = np.abs(actual.astype(int) - expected.astype(int)).max(axis=-1)
+        difference = np.abs(actual.to_rgb().astype(int) - expected.astype(int)).max(axis=-1)
         assert np.mean(difference > 8) < 0.1
 
 
@@ -86,8 +86,8 @@ def test_orientation_of_one_jpeg_does_not_last() -> None:
     picture = _draw_corners()
     reader = JpegReader(max_pixels=MAX_PIXELS)
     turned, plain = encode_jpeg(picture, make_orientation(6)), encode_jpeg(picture)
-    shapes = [pixels.shape for pixels in map(reader.read, (turned, plain)) if pixels is not None]
-    assert shapes == [(64, 48, 3), (48, 64, 3)]
+    shapes = [each.shape for each in map(reader.read, (turned, plain)) if each is not None]
+    assert shapes == [(64, 48), (48, 64)]
     assert (reader.failures, reader.size_changes) == (0, 1)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from service.domain.planar_picture import PlanarPicture
 from service.faces.tiles import (
     MAX_TILES,
     Tile,
@@ -54,7 +55,7 @@ def test_tiles_of_the_largest_pictures_are_bounded(min_pixels: float) -> None:
 
 
 def test_tile_reaching_beyond_the_picture_is_black_there() -> None:
-    picture = np.full((40, 100, 3), 200, np.uint8)
+    picture = PlanarPicture.of(np.full((40, 100, 3), 200, np.uint8))
     square = cut_square(picture, cover_picture(40, 100), 50)
     assert square.shape == (50, 50, 3)
     assert (square[15:35] == 200).all()
@@ -63,8 +64,9 @@ def test_tile_reaching_beyond_the_picture_is_black_there() -> None:
 
 
 def test_only_tiles_without_contrast_are_flat() -> None:
-    picture = np.full((300, 600, 3), 200, np.uint8)
-    picture[100:130, 400:430] = 120
+    pixels = np.full((300, 600, 3), 200, np.uint8)
+    pixels[100:130, 400:430] = 120
+    picture = PlanarPicture.of(pixels)
     assert is_flat(picture, Tile(0, 0, 280))
     assert not is_flat(picture, Tile(300, 0, 280))
     assert is_flat(picture, Tile(600, 300, 280))
