@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
@@ -23,6 +22,7 @@ from service.decoding.worker_reader import ReadTimeouts, read_clip, run_decode_p
 from service.domain.array_types import UInt8Array
 from service.domain.clip import Chunk, ExtractionEvent
 from service.domain.options import AnalysisOptions
+from service.domain.planar_picture import PlanarPicture
 from service.errors import (
     CircumplexError,
     DecoderCrashed,
@@ -45,6 +45,9 @@ from tests.media.decode_workers import (
     wait_for_single_worker,
     work_account,
 )
+from training.synthetic.actor import Actor
+from training.synthetic.expression import Expression
+from training.synthetic.face import draw_face
 
 LONG_TRACK = VideoTrack(size=(128, 128), count=320)
 
@@ -247,8 +250,10 @@ async def test_wall_time_limit_ends_a_clip(reader: Reader, long_clip: Path) -> N
 
 
 async def test_cpu_time_limit_ends_a_clip(reader: Reader, tmp_path: Path) -> None:
-    grey = np.full((720, 1280, 3), 128, np.uint8)
-    track = VideoTrack(size=(1280, 720), count=1500, picture=grey, options={"preset": "ultrafast"})
+    person = draw_face(Actor.from_seed(3), Expression(), height=720, width=1280)
+    track = VideoTrack(
+        size=(1280, 720), count=1500, picture=person, options={"preset": "ultrafast"}
+    )
     clip = encode_clip(tmp_path / "long.mp4", track)
     with pytest.raises(DecoderTimedOut, match="processor time"):
         await reader.read(clip, decode_cpu_seconds=1)
@@ -312,7 +317,7 @@ class FailingFaceFinder:
         raise AssertionError(snapshot)
 
     def find(
-        self, picture: UInt8Array, time_seconds: float | None = None
+        self, picture: PlanarPicture | UInt8Array, time_seconds: float | None = None
     ) -> list[TrackedDetection]:
         raise ZeroDivisionError(picture.shape, time_seconds)
 
