@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from training.expression.command import export_expression_command
 from training.head_fitting.command import fit_head_command
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
+from training.inference.precision import Precision
 from training.inspection.command import contact_sheet_command
 from training.loop.command import PresetName, train_command
 from training.loop.errors import RunError
@@ -55,7 +57,7 @@ def training() -> None:
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917 - the options of a command
     preset: Annotated[
         PresetName | None,
         typer.Option(help="Network size: uses WEIGHTS/<preset>, or untrained weights."),
@@ -78,14 +80,21 @@ def export(
     seed: Annotated[int | None, typer.Option(help="Seed of untrained weights; default 0.")] = None,
     visual: Annotated[Path | None, typer.Option(help="An imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="An imported audio backbone.")] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the backbones; bfloat16 needs a processor that has it.")
+    ] = Precision.FLOAT32,
 ) -> None:
     """Write an estimator that Triton serves: its models and its manifest."""
+    if not precision.is_native:
+        raise typer.BadParameter(f"this processor has no {precision}", param_hint="--precision")
     untrained = untrained or seed is not None or visual is not None or audio is not None
     if (preset is None) == (run is None) or (run and untrained):
         raise typer.BadParameter("Either --run alone, or --preset with its options.")
     run_folder = run or (None if untrained else _find_shipped_weights(weights, preset))
     try:
-        target = _choose_target(repository, name, version, preset, run)
+        target = replace(
+            _choose_target(repository, name, version, preset, run), precision=precision
+        )
         if run_folder is not None:
             manifest = export_run(run_folder, target)
         else:

@@ -30,6 +30,7 @@ from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 from training.data.files import replace_file, replace_text
 from training.importers.backbone import ImportedBackbone, read_backbone
+from training.inference.precision import Precision
 from training.presets import Preset, build_networks
 from training.serving import build_served_models
 from training.triton_configs import render_config
@@ -37,16 +38,22 @@ from training.triton_configs import render_config
 _jit = cast("Any", torch.jit)  # has no types
 PREPROCESSING_VERSION = "1"
 """Incremented when crops or patches change so that trained weights no longer fit."""
+FUSION = "fused-1"
+"""Changed when the same weights are computed in another order, so that they are exported anew."""
 _SLOTS = {signature.name: signature for signature in EXPORTED_MODELS}
 ARCFACE_CROPS = "112 x 112 RGB, aligned to the ArcFace template by a similarity of five points"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportTarget:
-    """Place of an export: a version of a name in Triton's model repository."""
+    """Place of an export: a version of a name in Triton's model repository.
+
+    precision: of the networks' backbones; published networks are served in float32.
+    """
 
     repository: Path
     estimator: EstimatorId
+    precision: Precision = Precision.FLOAT32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +102,8 @@ def export_untrained(
         "seed": seed,
     }
     origins = _build_origins(seed, face, voice)
-    return write_estimator(build_served_models(networks), target, origins=origins, facts=facts)
+    models = build_served_models(networks, target.precision.dtype)
+    return write_estimator(models, target, origins=origins, facts=facts)
 
 
 def write_estimator(
@@ -116,7 +124,7 @@ def write_estimator(
     """
     estimator = target.estimator
     repository = EstimatorRepository(target.repository)
-    document = _build_document(estimator, facts)
+    document = _build_document(target, facts)
     if (same := _find_same(repository, estimator, document, models, origins)) is not None:
         _write_configs(target.repository, same)
         _ensure_current(repository, estimator)
@@ -157,12 +165,13 @@ def _ensure_current(repository: EstimatorRepository, estimator: EstimatorId) -> 
             repository.set_current(estimator)
 
 
-def _build_document(estimator: EstimatorId, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _build_document(target: ExportTarget, facts: Mapping[str, Any]) -> dict[str, Any]:
     document = {
-        "name": estimator.name,
-        "version": estimator.version,
+        "name": target.estimator.name,
+        "version": target.estimator.version,
         **facts,
         "preprocessing_version": PREPROCESSING_VERSION,
+        "computation": {"layers": FUSION, "precision": target.precision},
         "software": {
             "torch": torch.__version__,
             "numpy": np.__version__,

@@ -45,8 +45,9 @@ AUDIO_MICRO_BATCH = MicroBatch(cpu=8, rest=2)
 class MicroBatched(nn.Module):
     """Base of the served backbones: items in micro-batches, the last one padded."""
 
-    def __init__(self, micro_batch: MicroBatch) -> None:
+    def __init__(self, micro_batch: MicroBatch, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
+        self.precision = precision
         self.size_cpu = micro_batch.cpu
         self.size_rest = micro_batch.rest
         self.size_cuda = micro_batch.cuda
@@ -74,17 +75,22 @@ class MicroBatched(nn.Module):
 class ServedVisualBackbone(MicroBatched):
     """Crops, (N, 3, 112, 112) uint8 RGB, to face embeddings, (N, 512)."""
 
-    def __init__(self, network: nn.Module, micro_batch: MicroBatch | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        micro_batch: MicroBatch | None = None,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         is_published = isinstance(network, PublishedBackbone)
-        super().__init__(
-            micro_batch or (PUBLISHED_MICRO_BATCH if is_published else VISUAL_MICRO_BATCH)
-        )
+        default = PUBLISHED_MICRO_BATCH if is_published else VISUAL_MICRO_BATCH
+        super().__init__(micro_batch or default, precision)
         self.network = network
-        self.fused = fuse_layers(network)
+        self.fused = fuse_layers(network).to(precision)
 
     def embed(self, items: Tensor) -> Tensor:
         """(B, 3, 112, 112) uint8 RGB to (B, 512) float32."""
-        return self.fused(items.float() / 127.5 - 1.0)
+        scaled = items.float() / 127.5 - 1.0
+        return self.fused(scaled.to(self.precision)).float()
 
 
 class ServedLogMel(nn.Module):
@@ -102,14 +108,14 @@ class ServedLogMel(nn.Module):
 class ServedAudioBackbone(MicroBatched):
     """Log-mel patches, (N, 96, 64), to voice embeddings, (N, 128)."""
 
-    def __init__(self, network: Vggish, micro_batch: MicroBatch = AUDIO_MICRO_BATCH) -> None:
-        super().__init__(micro_batch)
+    def __init__(self, network: Vggish, precision: torch.dtype = torch.float32) -> None:
+        super().__init__(AUDIO_MICRO_BATCH, precision)
         self.network = network
-        self.fused = fuse_layers(network)
+        self.fused = fuse_layers(network).to(precision)
 
     def embed(self, items: Tensor) -> Tensor:
         """(B, 96, 64) to (B, 128), float32."""
-        return self.fused(items)
+        return self.fused(items.to(self.precision)).float()
 
 
 class ServedFusion(nn.Module):
@@ -138,14 +144,19 @@ class ServedLiveFusion(ServedFusion):
         return self.fuse(visual, audio, mask)
 
 
-def build_served_models(networks: Networks) -> dict[str, nn.Module]:
-    """Build the served models by name of `model_signatures.EXPORTED_MODELS`, in evaluation mode."""
-    visual = ServedVisualBackbone(networks.visual).eval()
+def build_served_models(
+    networks: Networks, precision: torch.dtype = torch.float32
+) -> dict[str, nn.Module]:
+    """Build the served models by name of `model_signatures.EXPORTED_MODELS`, in evaluation mode.
+
+    Args: precision: of the backbones; the other models compute in float32 and float64.
+    """
+    visual = ServedVisualBackbone(networks.visual, precision=precision).eval()
     return {
         "visual_backbone": visual,
         "live_visual_backbone": visual,
         "log_mel": ServedLogMel(networks.log_mel).eval(),
-        "audio_backbone": ServedAudioBackbone(networks.audio).eval(),
+        "audio_backbone": ServedAudioBackbone(networks.audio, precision).eval(),
         "fusion": ServedFusion(networks.fusion).eval(),
         "live_fusion": ServedLiveFusion(networks.fusion).eval(),
     }

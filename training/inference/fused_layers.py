@@ -33,9 +33,9 @@ class FusedConvolution(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
         maps = to_channels_last(maps)
-        if maps.is_cuda:
+        if not has_kernels(maps):
             return self.activate(self.convolve(maps))
-        return torch.ops.mkldnn._convolution_pointwise(
+        return torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001 - oneDNN's fused kernels have no other name
             maps,
             self.weight,
             self.bias,
@@ -73,10 +73,10 @@ class FusedSum(FusedConvolution):
     def forward(self, maps: Tensor, other: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # two inputs
         """(B, C, H, W) and (B, C', H', W') to (B, C', H', W')."""
         maps = to_channels_last(maps)
-        if maps.is_cuda:
+        if not has_kernels(maps):
             return self.activate(self.convolve(maps) + other)
         activation = self.activation if self.has_activation else None
-        return torch.ops.mkldnn._convolution_pointwise(
+        return torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001 - oneDNN's fused kernels have no other name
             maps,
             other,
             self.weight,
@@ -104,12 +104,23 @@ class FusedLinear(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, D) to (B, D')."""
-        if features.is_cuda:
+        if not has_kernels(features):
             product = functional.linear(features, self.weight, self.bias)
             return product.relu() if self.activation == "relu" else product
-        return torch.ops.mkldnn._linear_pointwise(
+        return torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 - as above
             features, self.weight, self.bias, self.activation, [], ""
         )
+
+
+def has_kernels(values: Tensor) -> bool:
+    """Return whether oneDNN computes with values of this type on their device.
+
+    A processor without bfloat16 computes it by PyTorch's operators: the same, but slowly.
+    """
+    if values.is_cuda:
+        return False
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - as above
+    return values.dtype != torch.bfloat16 or supported
 
 
 def to_channels_last(maps: Tensor) -> Tensor:

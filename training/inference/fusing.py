@@ -7,6 +7,7 @@ stays as it is.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final, cast
 
@@ -51,7 +52,8 @@ class LayerFusion:
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self._traced = traced
-        self._modules: dict[str, nn.Module] = dict(traced.named_modules())
+        modules = cast("Iterable[tuple[str, nn.Module]]", traced.named_modules())
+        self._modules = dict(modules)
 
     def fuse(self) -> fx.GraphModule:
         """Fuse every convolution and linear layer; return the network."""
@@ -76,10 +78,10 @@ class LayerFusion:
         if follower and isinstance(norm := self._read_module(follower), nn.BatchNorm2d):
             layer, last = fuse_conv_bn_eval(layer, norm), follower
         follower = _find_only_user(last)
-        if follower and follower.target in _SUMS and len(follower.all_input_nodes) == 2:
-            (other,) = (each for each in follower.all_input_nodes if each is not last)
+        others = [each for each in follower.all_input_nodes if each is not last] if follower else []
+        if follower and follower.target in _SUMS and others:
             last, activation = self._follow_activation(follower, ("relu",))
-            self._replace(node, last, FusedSum(layer, activation), other)
+            self._replace(node, last, FusedSum(layer, activation), *others)
         else:
             last, activation = self._follow_activation(last, ("relu", "swish"))
             self._replace(node, last, FusedConvolution(layer, activation))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from service.domain.model_signatures import CROP_SIDE, FACE_FEATURES, TARGETS
+from training.inference.fusing import fuse_layers
 from training.networks.expression_head import CLASS_COUNT, HEAD_OUTPUTS
 from training.serving import MicroBatch, MicroBatched
 
