@@ -25,7 +25,6 @@ ARCFACE_TEMPLATE: Final[Float32Array] = np.array(
     dtype=np.float32,
 )
 """The five points in a crop, pixels [L]."""
-_TO_COMPLEX: Final = np.array([1, 1j])
 
 
 def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
@@ -33,17 +32,16 @@ def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Ar
 
     Args: source, target: (K, 2) pixels, K >= 2, not all in one place.
     Returns: (2, 3) float32: target ~ M[:, :2] @ source + M[:, 2].
-    Source: Umeyama 1991, whose solution in the plane is the complex regression coefficient of
-    target on source.
+    Source: Umeyama 1991, without reflections; in the plane that is linear regression.
     """
-    points = source.astype(np.float64) @ _TO_COMPLEX
-    goals = target.astype(np.float64) @ _TO_COMPLEX
-    centre, goal_centre = points.mean(), goals.mean()
-    offsets = points - centre
-    factor = np.vdot(offsets, goals) / np.vdot(offsets, offsets)
-    shift = goal_centre - factor * centre
-    along, across = factor.real, factor.imag
-    return np.array([[along, -across, shift.real], [across, along, shift.imag]], dtype=np.float32)
+    points, goals = source.astype(np.float64), target.astype(np.float64)
+    centre, goal_centre = points.mean(axis=0), goals.mean(axis=0)
+    x, y = (points - centre).T
+    norm = float(x @ x + y @ y)
+    along = float(x @ goals[:, 0] + y @ goals[:, 1]) / norm
+    across = float(x @ goals[:, 1] - y @ goals[:, 0]) / norm
+    linear = np.array([[along, -across], [across, along]])
+    return np.column_stack([linear, goal_centre - linear @ centre]).astype(np.float32)
 
 
 def align_crop(picture: PlanarPicture | UInt8Array, points: Float32Array) -> UInt8Array:

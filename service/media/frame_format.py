@@ -92,7 +92,7 @@ class Colours:
 
     @property
     def is_tone_mapped(self) -> bool:
-        """Whether pictures are mapped to a standard display: HDR and wide gamut."""
+        """True for HDR and wide gamut, which are mapped to a standard display."""
         return self.hdr is not None or self.primaries == "bt2020"
 
 
@@ -115,7 +115,7 @@ class FrameFormat:
 
     @property
     def has_oblong_pixels(self) -> bool:
-        """Whether the picture is scaled to have square pixels."""
+        """True where the picture is scaled to have square pixels."""
         size = self.width, self.height
         return compute_square_pixel_size(*size, self.aspect) != size
 

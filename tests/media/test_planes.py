@@ -29,8 +29,8 @@ def draw_frame(pixel_format: str, width: int, height: int, color_range: int) -> 
         rows = np.frombuffer(view, np.uint8).reshape(plane.height, plane.line_size)
         coarse = random.integers(90, 166, (9, 12)).astype(np.float32)
         drawn = cv2.resize(coarse, rows.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        grain = random.normal(0, 4 if index == 0 else 0.5, drawn.shape)
-        rows[:] = np.clip(drawn + grain, 20, 230).astype(np.uint8)
+        grain = random.normal(0, 4 if index == 0 else 0.5, rows.shape)
+        rows[:] = np.clip(drawn + np.asarray(grain), 20, 230).astype(np.uint8)
     return frame
 
 
