@@ -77,7 +77,7 @@ class SearchSchedule:
 
     @property
     def is_settling(self) -> bool:
-        """Whether there was an event just now."""
+        """True for a moment after an event, while every picture is searched."""
         return (self._time_seconds or 0.0) - self._event_seconds <= SETTLE_SECONDS
 
     def take_detection(self) -> bool:
