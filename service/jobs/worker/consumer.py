@@ -98,7 +98,8 @@ class Consumer:
         if pause is None:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             return
-        first = min(pause, MIN_CLAIM_SECONDS)
+        # Readiness is checked at its interval, however many jobs are queued meanwhile.
+        first = pause if self._must_check_readiness else min(pause, MIN_CLAIM_SECONDS)
         done, _ = await asyncio.wait(ends, timeout=first, return_when=asyncio.FIRST_COMPLETED)
         if done or pause <= first:
             return
