@@ -118,7 +118,7 @@ def _build_report(
         "streams": {
             streams: {
                 **asdict(_worst(each).statistics),
-                "kept_up": _is_kept_up(each),
+                "sustained": _is_sustained(each),
                 "cpu_ms_per_frame": _worst(each).cpu_ms,
                 "runs": [asdict(run) for run in each],
             }
@@ -131,8 +131,8 @@ def _worst(runs: Sequence[LiveRun]) -> LiveRun:
     return max(runs, key=lambda run: run.statistics.p99_ms)
 
 
-def _is_kept_up(runs: Sequence[LiveRun]) -> bool:
-    return all(run.statistics.is_kept_up for run in runs)
+def _is_sustained(runs: Sequence[LiveRun]) -> bool:
+    return all(run.statistics.is_sustained for run in runs)
 
 
 def _show_table(runs: dict[int, list[LiveRun]], console: Console) -> None:
@@ -142,7 +142,7 @@ def _show_table(runs: dict[int, list[LiveRun]], console: Console) -> None:
         table.add_row(
             str(streams),
             *(f"{numbers[name]:.4g}" for name in _COLUMNS),
-            "yes" if _is_kept_up(each) else "no",
+            "yes" if _is_sustained(each) else "no",
             f"{sum(_worst(each).cpu_ms.values()):.2f}",
         )
     console.print(table)

@@ -48,7 +48,7 @@ class StreamStatistics:
     dropped: int
 
     @property
-    def is_kept_up(self) -> bool:
+    def is_sustained(self) -> bool:
         """True if no frame was left out and results did not come later and later."""
         return self.dropped == 0 and self.growth_ms <= 1e3 * GROWTH_SECONDS
 
