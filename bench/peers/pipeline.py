@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import av
 import cv2
@@ -147,8 +147,7 @@ class _FaceEmbeddings:
 
 
 def _load(file: Path) -> Callable[..., Any]:
-    model: Callable[..., Any] = torch.jit.load(str(file)).eval()
-    return model
+    return cast("Callable[..., Any]", torch.jit.load(str(file)).eval())
 
 
 def read_pictures(clip: str) -> Iterator[tuple[float, Array]]:
