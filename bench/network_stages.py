@@ -25,7 +25,6 @@ from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
 from training.export import load_model
 from training.presets import Networks
-from training.serving import build_served_models
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -48,17 +47,20 @@ def list_plain_calls(
     networks: Networks, settings: Settings, frames: int | None = None
 ) -> dict[str, Measurement]:
     """One call of each network as plain eager PyTorch in float32."""
-    modules = {
+    calls: dict[str, Measurement] = {}
+    for slot, module in _list_modules(networks).items():
+        inputs, count = make_inputs(slot, settings, frames)
+        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), count)
+    return calls
+
+
+def _list_modules(networks: Networks) -> dict[str, torch.nn.Module]:
+    return {
         VISUAL_BACKBONE.name: networks.visual,
         LOG_MEL.name: networks.log_mel,
         AUDIO_BACKBONE.name: networks.audio,
         FUSION.name: networks.fusion,
     }
-    calls: dict[str, Measurement] = {}
-    for slot, module in modules.items():
-        inputs, count = make_inputs(slot, settings, frames)
-        calls[slot] = make_call(module, _to_plain_inputs(slot, inputs), count)
-    return calls
 
 
 def _to_plain_inputs(slot: str, inputs: Inputs) -> Inputs:
@@ -143,10 +145,9 @@ def sweep_batches(settings: Settings, *, seconds: float) -> dict[str, dict[int, 
 def count_mflop(networks: Networks, settings: Settings) -> dict[str, float]:
     """Million floating-point operations per frame by network; a product and its sum are two."""
     counts: dict[str, float] = {}
-    for slot, module in build_served_models(networks).items():
-        if slot in _CLIP_SLOTS:
-            inputs, frames = make_inputs(slot, settings)
-            with FlopCounterMode(display=False) as counter, torch.inference_mode():
-                module(*inputs)
-            counts[slot] = significant(counter.get_total_flops() / frames / 1e6)
+    for slot, module in _list_modules(networks).items():
+        inputs, frames = make_inputs(slot, settings)
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            module(*_to_plain_inputs(slot, inputs))
+        counts[slot] = significant(counter.get_total_flops() / frames / 1e6)
     return counts

@@ -12,6 +12,7 @@ from bench.network_stages import list_network_calls, list_plain_calls, torch_thr
 from service.domain.estimator import EstimatorId
 from service.settings import Settings
 from training.export import ExportTarget, export_untrained
+from training.inference.precision import Precision
 from training.presets import PAPER, build_networks
 
 _FRAMES: Final = 8
@@ -20,25 +21,45 @@ _ROUNDS: Final = 3
 
 
 def measure_paper(settings: Settings) -> dict[str, Any]:
-    """Export the networks of `paper` with random weights, and measure both on one thread.
+    """Export the networks of `paper` with random weights, and measure all on one thread.
 
-    gain: processor time per frame of all networks, eager, by that of the exported files.
+    In every precision of an export that this processor has instructions for. gain: processor time
+    per frame of all networks, eager, by that of the exported files; of the best precision.
     """
-    with TemporaryDirectory(prefix="circumplex-paper-") as folder, torch_threads(1):
+    with torch_threads(1):
+        eager = _measure(list_plain_calls(build_networks(PAPER, 0), settings, _FRAMES))
+        exported = {
+            precision: _measure_exported(settings, precision)
+            for precision in Precision
+            if precision.is_native
+        }
+    gains = {
+        precision: significant(_total_seconds(eager) / _total_seconds(costs))
+        for precision, costs in exported.items()
+    }
+    return {
+        "eager": {name: cost.to_json() for name, cost in eager.items()},
+        "exported": {
+            precision: {name: cost.to_json() for name, cost in costs.items()}
+            for precision, costs in exported.items()
+        },
+        "gains": gains,
+        "gain": max(gains.values()),
+    }
+
+
+def _measure_exported(settings: Settings, precision: Precision) -> dict[str, FrameCost]:
+    with TemporaryDirectory(prefix="circumplex-paper-") as folder:
         target = ExportTarget(
-            repository=Path(folder), estimator=EstimatorId(name=PAPER.name, version=1)
+            repository=Path(folder),
+            estimator=EstimatorId(name=PAPER.name, version=1),
+            precision=precision,
         )
         export_untrained(PAPER, target, seed=0)
         settings = settings.serving_only(PAPER.name).model_copy(
             update={"model_repository": Path(folder)}
         )
-        exported = _measure(list_network_calls(settings, _FRAMES))
-        eager = _measure(list_plain_calls(build_networks(PAPER, 0), settings, _FRAMES))
-    return {
-        "eager": {name: cost.to_json() for name, cost in eager.items()},
-        "exported": {name: cost.to_json() for name, cost in exported.items()},
-        "gain": significant(_total_seconds(eager) / _total_seconds(exported)),
-    }
+        return _measure(list_network_calls(settings, _FRAMES))
 
 
 def _measure(calls: Mapping[str, Measurement]) -> dict[str, FrameCost]:

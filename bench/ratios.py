@@ -6,7 +6,8 @@ on the same clip at the same time, so that another processor or a busy machine c
 - decoding: the library's decoder alone, to frames as the service reads them;
 - faces: the mesh network once a frame, to all face work;
 - a network: its operations as one product of matrices in float32, to the exported file (but the
-  log-mel, whose Fourier transforms are not counted);
+  log-mel, whose Fourier transforms are not counted); backbones that were exported in another
+  precision have it in their name;
 - service: the stages alone, to all processes of the stack with four clips at once.
 """
 
@@ -25,8 +26,10 @@ from bench.cost import FrameCost, Measurement, measure_in_turns, timed
 from bench.extraction_stages import BareMesh, ExtractionBench, decode_bare
 from bench.network_stages import count_mflop, list_network_calls, torch_threads
 from bench.stack_load import StackUnderLoad, run_stack_under_load
-from service.domain.model_signatures import LOG_MEL
+from service.domain.model_signatures import AUDIO_BACKBONE, LOG_MEL, VISUAL_BACKBONE
+from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
+from training.inference.precision import Precision
 from training.presets import MINI, build_networks
 from training.synthetic.clip import render_demo_clip
 
@@ -34,6 +37,7 @@ CLIP_SECONDS: Final = 4
 COPIES: Final = 4
 ROUNDS: Final = 5
 _BARE: Final = "bare "
+_BACKBONES: Final = (VISUAL_BACKBONE.name, AUDIO_BACKBONE.name)
 
 
 class RatioBench:
@@ -91,10 +95,14 @@ def _list_measurements(
     bench = ExtractionBench.open(clip, settings)
     calls = list_network_calls(settings)
     networks: dict[str, Measurement] = {}
+    computation = read_default_manifest(settings).document.get("computation", {})
+    precision = computation.get("precision", Precision.FLOAT32)
+    suffix = "" if precision == Precision.FLOAT32 else f" {precision}"
     for slot, mflop in count_mflop(build_networks(MINI, 0), settings).items():
-        networks[slot] = calls[slot]
+        name = f"{slot}{suffix}" if slot in _BACKBONES else slot
+        networks[name] = calls[slot]
         if slot != LOG_MEL.name:
-            networks[_BARE + slot] = measure_operations(mflop)
+            networks[_BARE + name] = measure_operations(mflop)
     return {
         "bare_decoding": timed(lambda: decode_bare(clip)),
         "decoding": timed(bench.decode),

@@ -65,6 +65,7 @@ def build_tables(report: Report) -> dict[str, TextTable]:
         "processes": ("service",),
         "memory": ("service",),
         "scale": ("scale",),
+        "paper": ("paper",),
         "targets": ("summary",),
     }
     makers = {
@@ -75,6 +76,7 @@ def build_tables(report: Report) -> dict[str, TextTable]:
         "processes": _processes,
         "memory": _memory,
         "scale": _scale,
+        "paper": _paper,
         "targets": _targets,
     }
     return {
@@ -209,6 +211,24 @@ def _scale(report: Report) -> TextTable:
         headings=("", "cores", "frames/s", "ms of a core a frame", "share of the cores in use"),
         rows=rows,
     )
+
+
+def _paper(report: Report) -> TextTable:
+    paper = report["paper"]
+    columns = {"plain eager": paper["eager"]} | {
+        f"exported, {precision}": costs for precision, costs in paper["exported"].items()
+    }
+    rows = [
+        [
+            STAGE_NAMES[slot],
+            *(_number(costs[slot]["cpu_ms_per_frame"]) for costs in columns.values()),
+        ]
+        for slot in paper["eager"]
+    ]
+    rows.append(
+        ["times as fast as eager", "", *(f"{gain:.2f}" for gain in paper["gains"].values())]
+    )
+    return TextTable(headings=("`paper`, ms of a core a frame", *columns), rows=rows)
 
 
 def _targets(report: Report) -> TextTable:
