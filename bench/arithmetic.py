@@ -8,9 +8,6 @@ from typing import Any, Final, cast
 import torch
 
 from bench.cost import (
-    CpuStopwatch,
-    FrameCost,
-    Measurement,
     Work,
     measure_in_turns,
     median_costs,
@@ -20,7 +17,6 @@ from bench.cost import (
 from bench.network_stages import torch_threads
 
 _SIDE: Final = 1024
-_PRODUCTS: Final = 8
 _COPIED_BYTES: Final = 64 * 2**20
 """More than the caches hold."""
 _SECONDS: Final = 1.5
@@ -32,28 +28,6 @@ def measure_processor(cores: int) -> dict[str, Any]:
         "one_thread": _measure_rates(1),
         "all_cores": _measure_rates(cores),
     }
-
-
-def measure_operations(mflop: float) -> Measurement:
-    """Measurement of oneDNN's products of float32 matrices, scaled to so many operations a frame.
-
-    Args: mflop: million operations of a frame.
-    """
-    a, b = torch.randn(_SIDE, _SIDE), torch.randn(_SIDE, _SIDE)
-    multiply = _prepare_product(b)
-
-    def measure() -> FrameCost:
-        stopwatch = CpuStopwatch()
-        with stopwatch, torch.inference_mode():
-            for _ in range(_PRODUCTS):
-                multiply(a)
-        cost = stopwatch.per_frame(_PRODUCTS)
-        share = mflop * 1e6 / (2 * _SIDE**3)
-        return FrameCost(
-            cpu_seconds=share * cost.cpu_seconds, wall_seconds=share * cost.wall_seconds
-        )
-
-    return measure
 
 
 def _prepare_product(b: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -1,13 +1,12 @@
 """Ratios of CPU time within one run: the least that some work needs, relative to what it takes.
 
-Each is at most about 1, and falls when its stage becomes dearer. Both sides use the same libraries
+Each falls when its stage becomes dearer. Both sides use the same libraries
 on the same clip at the same time, so that another processor or a busy machine changes both:
 
 - decoding: the library's decoder alone, to frames as the service reads them;
 - faces: the mesh network once a frame, to all face work;
-- a network: its operations as one product of matrices in float32, to the exported file (but the
-  log-mel, whose Fourier transforms are not counted); backbones that were exported in another
-  precision have it in their name;
+- a network: the same network as plain eager PyTorch in float32, to the exported file: above 1
+  where the export gains; backbones that were exported in another precision have it in their name;
 - service: the stages alone, to all processes of the stack with four clips at once.
 """
 
@@ -20,13 +19,12 @@ from statistics import median
 from types import TracebackType
 from typing import Final, Self
 
-from bench.arithmetic import measure_operations
 from bench.clips import HEIGHT, WIDTH
 from bench.cost import FrameCost, Measurement, measure_in_turns, timed
 from bench.extraction_stages import BareMesh, ExtractionBench, decode_bare
-from bench.network_stages import count_mflop, list_network_calls, torch_threads
+from bench.network_stages import list_network_calls, list_plain_calls, torch_threads
 from bench.stack_load import StackUnderLoad, run_stack_under_load
-from service.domain.model_signatures import AUDIO_BACKBONE, LOG_MEL, VISUAL_BACKBONE
+from service.domain.model_signatures import AUDIO_BACKBONE, VISUAL_BACKBONE
 from service.pipeline.estimators import read_default_manifest
 from service.settings import Settings
 from training.inference.precision import Precision
@@ -98,11 +96,9 @@ def _list_measurements(
     computation = read_default_manifest(settings).document.get("computation", {})
     precision = computation.get("precision", Precision.FLOAT32)
     suffix = "" if precision == Precision.FLOAT32 else f" {precision}"
-    for slot, mflop in count_mflop(build_networks(MINI, 0), settings).items():
+    for slot, plain in list_plain_calls(build_networks(MINI, 0), settings).items():
         name = f"{slot}{suffix}" if slot in _BACKBONES else slot
-        networks[name] = calls[slot]
-        if slot != LOG_MEL.name:
-            networks[_BARE + name] = measure_operations(mflop)
+        networks[name], networks[_BARE + name] = calls[slot], plain
     return {
         "bare_decoding": timed(lambda: decode_bare(clip)),
         "decoding": timed(bench.decode),
