@@ -31,6 +31,7 @@ from service.domain.array_types import (
 from service.domain.clip import FaceBox
 from service.domain.forward_fill import ForwardFill
 from service.domain.model_signatures import CROP_SIDE, LIVE_WINDOW_FRAMES, TARGETS
+from service.domain.planar_picture import PlanarPicture
 from service.domain.uncertainty import FULL_FACE_PIXELS, ConditionTracker, UncertaintyModel
 from service.domain.windows import Features
 from service.errors import FaceModelsMissing
@@ -274,8 +275,9 @@ def open_mesh(face_models: Path) -> FaceMesh | None:
 
 def _measure_score(mesh: FaceMesh, crop: UInt8Array) -> float:
     """Measure twice, as tracking does: the second time in the region of the first."""
-    first = mesh.measure(crop, _CROP_REGION)
-    second = None if first is None else mesh.measure(crop, region_from_mesh(first.points))
+    picture = PlanarPicture.of(crop)
+    first = mesh.measure(picture, _CROP_REGION)
+    second = None if first is None else mesh.measure(picture, region_from_mesh(first.points))
     return _MIN_MESH_SCORE if second is None else second.score
 
 
