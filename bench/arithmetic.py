@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
@@ -20,6 +22,15 @@ _SIDE: Final = 1024
 _COPIED_BYTES: Final = 64 * 2**20
 """More than the caches hold."""
 _SECONDS: Final = 1.5
+
+
+def name_processor() -> str:
+    """Name the kind of this processor by its maker and the instructions that PyTorch uses."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    makers = [line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")]
+    return (
+        f"{makers[0] if makers else platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    )
 
 
 def measure_processor(cores: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ on the same clip at the same time, so that another processor or a busy machine c
 - decoding: the library's decoder alone, to frames as the service reads them;
 - faces: the mesh network once a frame, to all face work;
 - a network: the same network as plain eager PyTorch in float32, to the exported file: above 1
-  where the export gains; backbones that were exported in another precision have it in their name;
+  where the export gains. PyTorch's kernels depend on the processor, and so do these ratios: each
+  has the kind of processor in its name, and the precision of an export in another than float32;
 - service: the stages alone, to all processes of the stack with four clips at once.
 """
 
@@ -19,6 +20,7 @@ from statistics import median
 from types import TracebackType
 from typing import Final, Self
 
+from bench.arithmetic import name_processor
 from bench.clips import HEIGHT, WIDTH
 from bench.cost import FrameCost, Measurement, measure_in_turns, timed
 from bench.extraction_stages import BareMesh, ExtractionBench, decode_bare
@@ -93,11 +95,12 @@ def _list_measurements(
     bench = ExtractionBench.open(clip, settings)
     calls = list_network_calls(settings)
     networks: dict[str, Measurement] = {}
+    processor = name_processor()
     computation = read_default_manifest(settings).document.get("computation", {})
     precision = computation.get("precision", Precision.FLOAT32)
     suffix = "" if precision == Precision.FLOAT32 else f" {precision}"
     for slot, plain in list_plain_calls(build_networks(MINI, 0), settings).items():
-        name = f"{slot}{suffix}" if slot in _BACKBONES else slot
+        name = f"{slot}{suffix if slot in _BACKBONES else ''} on {processor}"
         networks[name], networks[_BARE + name] = calls[slot], plain
     return {
         "bare_decoding": timed(lambda: decode_bare(clip)),
