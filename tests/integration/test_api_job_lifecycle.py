@@ -107,7 +107,7 @@ async def _make_job_in_state(state: str, client: httpx.AsyncClient, env: JobEnvi
 @pytest.mark.parametrize(
     "state", ["queued", "running", "deferred", "succeeded", "failed", "cancelled"]
 )
-async def test_deleted_job_leaves_only_its_purge_entry(
+async def test_deleted_job_leaves_only_its_purge_entry_and_notices(
     client: httpx.AsyncClient, env: JobEnvironment, state: str
 ) -> None:
     job_id = await _make_job_in_state(state, client, env)
@@ -122,7 +122,7 @@ async def test_deleted_job_leaves_only_its_purge_entry(
 
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert {(404, "job_unknown")} == {(each.status_code, each.json()["code"]) for each in responses}
-    assert {"purge"} == await find_redis_keys(env.settings, job_id)
+    assert {"purge", "changes"} == await find_redis_keys(env.settings, job_id)
     assert (await client.get("/v1/jobs")).json() == {"jobs": [], "next_page_token": None}
     assert await env.queue.measure_stored_bytes() == 0
 
@@ -141,7 +141,7 @@ async def test_deleted_running_job_stops_at_once_and_publishes_nothing(
 
     assert deleted.status_code == 204
     assert env.list_stored_files("results") == []
-    assert {"purge"} == await find_redis_keys(env.settings, job_id)
+    assert {"purge", "changes"} == await find_redis_keys(env.settings, job_id)
 
 
 async def test_failed_job_is_retried_with_the_same_id(

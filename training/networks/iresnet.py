@@ -52,7 +52,9 @@ class CenterCrop(nn.Module):
 
     def __init__(self, scaled_side: int, side: int) -> None:
         super().__init__()
-        impulses = torch.eye(CROP_SIDE)[None, None]
+        # On the CPU also where a network is built without weights, which are loaded later: these
+        # are of no file.
+        impulses = torch.eye(CROP_SIDE, device="cpu")[None, None]
         size = [scaled_side, CROP_SIDE]
         scaled = functional.interpolate(impulses, size=size, mode="bilinear", antialias=True)
         margin = (scaled_side - side) // 2

@@ -124,15 +124,15 @@ class Consumer:
 
     @property
     def _poll_seconds(self) -> float:
-        """Interval at which the queue is polled when there was no job to claim."""
-        if self._must_check_readiness:
-            return self._readiness_poll_seconds
-        return RESERVED_SLOTS_POLL_SECONDS if self._is_busy else EMPTY_QUEUE_POLL_SECONDS
+        """Interval at which the queue is polled when there was no job to claim.
 
-    @property
-    def _readiness_poll_seconds(self) -> float:
-        """Polling interval that records contact with Redis often enough for the leases."""
-        return min(OUTAGE_POLL_SECONDS, self._settings.lease_seconds / 8)
+        Short enough for the leases: they start anew after a time without contact to Redis.
+        """
+        if self._must_check_readiness:
+            seconds = OUTAGE_POLL_SECONDS
+        else:
+            seconds = RESERVED_SLOTS_POLL_SECONDS if self._is_busy else EMPTY_QUEUE_POLL_SECONDS
+        return min(seconds, self._settings.lease_seconds / 8)
 
     async def _claim_jobs(self) -> float | None:
         """Claim jobs for all free slots; returns the seconds to wait before the next poll."""

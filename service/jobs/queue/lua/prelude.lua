@@ -17,12 +17,14 @@
 --   stored                      hash: bytes of clips and results of an owner, a client; * is all
 --   claim:<token>               hash: the attempt that a claim started, for one minute
 --   idempotency:<owner>:<hash>  hash: reservation of a key, then its job and fingerprint
+--   changes                     stream: the latest changes of jobs' states, for a minute
 --   last_created                string: creation time of the newest job
 --   last_contact                string: time when a worker last reached Redis
 --   pair                        string: pairing mark, equal to that in the blob store of this queue
 
 local MAX_EVENTS = 256
 local MAX_CHANGES = 1000
+local CHANGES_SECONDS = 60
 local PROGRESS_SECONDS = 1
 local ALL_OWNERS = '*'
 local PRIORITIES = {'interactive', 'bulk'}
@@ -102,9 +104,11 @@ local function drop_clip(id)
     end
 end
 
--- Notify the gateways that follow the job, and the workers of a queued one.
+-- Notify the gateways that follow the job, and the workers of a queued one. Ids of deleted jobs
+-- stay there for a minute after the last change.
 local function publish_change(id, state)
     redis.call('XADD', key('changes'), 'MAXLEN', '~', MAX_CHANGES, '*', 'job', id, 'state', state)
+    redis.call('EXPIRE', key('changes'), CHANGES_SECONDS)
 end
 
 local function append_event(id, kind)
