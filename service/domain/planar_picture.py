@@ -18,6 +18,7 @@ import numpy as np
 from service.domain.affine import UNCHANGED, Affine, make_display_affine
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 
+_NEUTRAL_CHROMA: Final = 128
 _HALF: Final = Affine(0.5, 0.0, -0.25, 0.0, 0.5, -0.25)
 """Transform to pixels twice as large."""
 
@@ -111,9 +112,14 @@ class PlanarPicture:
         return np.rint(rgb * coverage[:, :, np.newaxis]).astype(np.uint8)
 
     def warp_luma(self, matrix: Float32Array, side: int) -> UInt8Array:
-        """Sample a region to its brightness, (side, side); what is outside does not matter."""
+        """Sample a region to full-range brightness, (side, side); what is outside is arbitrary."""
         affine = Affine.from_matrix(matrix)
-        return self._to_luma(self._warp(self._planes[:1], affine, side, averages=False))
+        luma = self._to_luma(self._warp(self._planes[:1], affine, side, averages=False))
+        if self._rgb_matrix is None:
+            return luma
+        gain, *chroma, shift = self._rgb_matrix[1].tolist()
+        grey = np.array([[gain, _NEUTRAL_CHROMA * sum(chroma) + shift]])
+        return cv2.transform(luma, grey).astype(np.uint8, copy=False)
 
     def shrink(
         self, left: int, top: int, right: int, bottom: int, size: tuple[int, int]

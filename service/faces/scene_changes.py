@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
@@ -140,7 +141,10 @@ def _make_thumbnail(picture: PlanarPicture) -> UInt8Array:
     height, width = thinned.shape
     scale = _THUMBNAIL_SIDE / min(thinned.shape)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return thinned.shrink(0, 0, width, height, size)
+    if scale > 0.5:
+        return thinned.shrink(0, 0, width, height, size)
+    halved = thinned.shrink(0, 0, width // 2 * 2, height // 2 * 2, (width // 2, height // 2))
+    return cv2.resize(halved, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def _to_range(start: float, length: float, scale: float, size: int) -> tuple[int, int]:
