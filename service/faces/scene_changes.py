@@ -7,6 +7,7 @@ structure, as all black or white, is passed over.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import cv2
@@ -141,9 +142,9 @@ def _make_thumbnail(picture: PlanarPicture) -> UInt8Array:
     height, width = thinned.shape
     scale = _THUMBNAIL_SIDE / min(thinned.shape)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale > 0.5:
-        return thinned.shrink(0, 0, width, height, size)
-    halved = thinned.shrink(0, 0, width // 2 * 2, height // 2 * 2, (width // 2, height // 2))
+    factor = 1 << max(0, math.floor(-math.log2(scale)))
+    columns, rows = width // factor, height // factor
+    halved = thinned.shrink(0, 0, columns * factor, rows * factor, (columns, rows))
     return cv2.resize(halved, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
