@@ -95,11 +95,11 @@ def is_still(before: Mesh, after: Mesh) -> bool:
 
 
 def _round_side(side: float) -> int:
-    """Round the side of a square to one that is halved to four to eight patches, then averaged.
+    """Round the side of a square to one that is halved to three to six patches, then averaged.
 
     From there it is odd: halves of hardly more than a patch would be scaled unevenly.
     """
-    step = 1 << max(0, math.floor(math.log2(max(side, 1.0) / (4 * PATCH_SIDE))))
+    step = 1 << max(0, math.floor(math.log2(max(side, 1.0) / (3 * PATCH_SIDE))))
     return step * (2 * round((side / step - 1) / 2) + 1)
 
 
