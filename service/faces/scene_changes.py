@@ -7,10 +7,8 @@ structure, as all black or white, is passed over.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
-import cv2
 import numpy as np
 
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
@@ -142,10 +140,7 @@ def _make_thumbnail(picture: PlanarPicture) -> UInt8Array:
     height, width = thinned.shape
     scale = _THUMBNAIL_SIDE / min(thinned.shape)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    factor = 1 << max(0, math.floor(-math.log2(scale)))
-    columns, rows = width // factor, height // factor
-    halved = thinned.shrink(0, 0, columns * factor, rows * factor, (columns, rows))
-    return cv2.resize(halved, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    return thinned.shrink(0, 0, width, height, size)
 
 
 def _to_range(start: float, length: float, scale: float, size: int) -> tuple[int, int]:
