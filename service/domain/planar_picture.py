@@ -18,6 +18,7 @@ import numpy as np
 from service.domain.affine import UNCHANGED, Affine, make_display_affine
 from service.domain.array_types import Float32Array, Int64Array, UInt8Array
 
+_NEUTRAL_CHROMA: Final = 128
 _HALF: Final = Affine(0.5, 0.0, -0.25, 0.0, 0.5, -0.25)
 """Transform to pixels twice as large."""
 
@@ -111,9 +112,14 @@ class PlanarPicture:
         return np.rint(rgb * coverage[:, :, np.newaxis]).astype(np.uint8)
 
     def warp_luma(self, matrix: Float32Array, side: int) -> UInt8Array:
-        """Sample a region to its brightness, (side, side); what is outside does not matter."""
+        """Sample a region to full-range brightness, (side, side); what is outside is arbitrary."""
         affine = Affine.from_matrix(matrix)
-        return self._to_luma(self._warp(self._planes[:1], affine, side, averages=False))
+        luma = self._to_luma(self._warp(self._planes[:1], affine, side, averages=False))
+        if self._rgb_matrix is None:
+            return luma
+        gain, *chroma, shift = self._rgb_matrix[1].tolist()
+        grey = np.array([[gain, _NEUTRAL_CHROMA * sum(chroma) + shift]])
+        return cv2.transform(luma, grey).astype(np.uint8, copy=False)
 
     def shrink(
         self, left: int, top: int, right: int, bottom: int, size: tuple[int, int]
@@ -244,7 +250,18 @@ def _average_region(samples: UInt8Array, affine: Affine, side: int) -> tuple[UIn
     if columns < 1 or rows < 1:
         return samples, affine
     part = samples[top : top + rows * down, left : left + columns * across]
-    return _resize(part, columns, rows), affine.rescale(across, down, left, top)
+    return _average_blocks(part, across, down), affine.rescale(across, down, left, top)
+
+
+def _average_blocks(part: UInt8Array, across: int, down: int) -> UInt8Array:
+    """Average whole blocks of samples; for other factors than 2 a blur is faster than scaling."""
+    while across % 2 == down % 2 == 0:
+        across, down = across // 2, down // 2
+        part = _resize(part, part.shape[1] // 2, part.shape[0] // 2)
+    if across == down == 1:
+        return part
+    blurred = cv2.blur(part, (across, down)).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(blurred[down // 2 :: down, across // 2 :: across])
 
 
 def _halve_repeatedly(part: UInt8Array, columns: int, rows: int) -> UInt8Array:

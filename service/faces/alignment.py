@@ -6,6 +6,7 @@ the least-squares similarity of Umeyama (1991).
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -34,14 +35,18 @@ def estimate_similarity(source: Float32Array, target: Float32Array) -> Float32Ar
     Returns: (2, 3) float32: target ~ M[:, :2] @ source + M[:, 2].
     Source: Umeyama 1991, without reflections; in the plane that is linear regression.
     """
-    points, goals = source.astype(np.float64), target.astype(np.float64)
-    centre, goal_centre = points.mean(axis=0), goals.mean(axis=0)
-    x, y = (points - centre).T
-    norm = float(x @ x + y @ y)
-    along = float(x @ goals[:, 0] + y @ goals[:, 1]) / norm
-    across = float(x @ goals[:, 1] - y @ goals[:, 0]) / norm
-    linear = np.array([[along, -across], [across, along]])
-    return np.column_stack([linear, goal_centre - linear @ centre]).astype(np.float32)
+    points, goals = source.tolist(), target.tolist()
+    x, y = (math.fsum(each) / len(points) for each in zip(*points, strict=True))
+    goal_x, goal_y = (math.fsum(each) / len(goals) for each in zip(*goals, strict=True))
+    norm = along = across = 0.0
+    for (left, top), (to_left, to_top) in zip(points, goals, strict=True):
+        right, down = left - x, top - y
+        norm += right * right + down * down
+        along += right * to_left + down * to_top
+        across += right * to_top - down * to_left
+    along, across = along / norm, across / norm
+    shift_x, shift_y = goal_x - along * x + across * y, goal_y - across * x - along * y
+    return np.array([[along, -across, shift_x], [across, along, shift_y]], dtype=np.float32)
 
 
 def align_crop(picture: PlanarPicture | UInt8Array, points: Float32Array) -> UInt8Array:

@@ -278,7 +278,9 @@ def _median_colour(colours: Float32Array) -> Float32Array:
     visible = colours[np.isfinite(colours[:, 0])]
     if not len(visible):
         return np.full(3, np.nan, np.float32)
-    return np.median(visible, axis=0).astype(np.float32)
+    visible = np.sort(visible, axis=0)
+    last = len(visible) - 1
+    return (visible[last // 2] + visible[last - last // 2]) / np.float32(2)
 
 
 def _measure_proportions(points: Float32Array) -> Float32Array:

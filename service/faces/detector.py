@@ -60,12 +60,14 @@ class FaceDetector:
     def __init__(self, models_dir: Path) -> None:
         """Load the networks. Raises: FaceModelsMissing."""
         self._short_range = _SquareDetector(
-            FaceNetwork(models_dir, SHORT_RANGE_FILE, ("classificators", "regressors")),
+            FaceNetwork(
+                models_dir, SHORT_RANGE_FILE, ("classificators", "regressors"), lowest=-1.0
+            ),
             side=_SHORT_RANGE_SIDE,
             anchors=_make_anchors((_SHORT_RANGE_SIDE // 8, 2), (_SHORT_RANGE_SIDE // 16, 6)),
         )
         self._full_range = _SquareDetector(
-            FaceNetwork(models_dir, FULL_RANGE_FILE, ("Identity_1", "Identity")),
+            FaceNetwork(models_dir, FULL_RANGE_FILE, ("Identity_1", "Identity"), lowest=-1.0),
             side=_FULL_RANGE_SIDE,
             anchors=_make_anchors((_FULL_RANGE_SIDE // 4, 1)),
         )
@@ -95,9 +97,7 @@ class _SquareDetector:
     def detect(self, picture: PlanarPicture, tile: Tile) -> list[Candidate]:
         """Detect faces in a tile; several candidates for each."""
         square = cut_square(picture, tile, self._side)
-        scores, boxes = self._network.run(
-            square.astype(np.float32) / np.float32(127.5) - np.float32(1)
-        )
+        scores, boxes = self._network.run(square)
         logits = np.clip(scores.reshape(-1), -80.0, 80.0)
         probabilities = 1.0 / (1.0 + np.exp(-logits))
         selected = np.flatnonzero(probabilities >= MIN_SCORE)

@@ -59,7 +59,7 @@ _FACE: Final = _draw_face_mask()
 
 def cut_patch(picture: PlanarPicture, box: FaceBox) -> FacePatch | None:
     """Cut the patch of a face that was measured in this picture; None: it is cut off."""
-    side = round(_PATCH_SCALE * max(box.width, box.height))
+    side = _round_side(_PATCH_SCALE * max(box.width, box.height))
     left = round(box.left + (box.width - side) / 2)
     top = round(box.top + (box.height - side) / 2)
     height, width = picture.shape
@@ -92,6 +92,15 @@ def is_still(before: Mesh, after: Mesh) -> bool:
     return (
         math.sqrt(float(np.square(new - old).sum(axis=1).max())) * _EYES_APART <= MAX_SHIFT * apart
     )
+
+
+def _round_side(side: float) -> int:
+    """Round the side of a square to one that is halved to three to six patches, then averaged.
+
+    From there it is odd: halves of hardly more than a patch would be scaled unevenly.
+    """
+    step = 1 << max(0, math.floor(math.log2(max(side, 1.0) / (3 * PATCH_SIDE))))
+    return step * (2 * round((side / step - 1) / 2) + 1)
 
 
 def _cut(picture: PlanarPicture, left: int, top: int, side: int) -> UInt8Array:

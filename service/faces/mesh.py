@@ -72,7 +72,7 @@ class FaceMesh:
         """Measure the face in a region of the picture; None: there is none."""
         to_input = make_region_matrix(region, INPUT_SIDE)
         cut = picture.warp(to_input, INPUT_SIDE)
-        logit, raw = self._network.run(cut.astype(np.float32) / np.float32(255))
+        logit, raw = self._network.run(cut)
         mesh_logit = min(max(float(logit.flat[0]), -80.0), 80.0)
         if mesh_logit < MIN_LOGIT:
             return None

@@ -64,9 +64,10 @@ class FaceStructure:
 
 def measure_structure(picture: PlanarPicture, points: Float32Array) -> FaceStructure | None:
     """Measure the face with this (468, 2) mesh; None: it has no contrast, as when all is white."""
-    small = picture.warp(estimate_similarity(select_landmarks(points), _PLACES), _SAMPLED_SIDE)
-    small = cv2.resize(small, (PATTERN_SIDE, PATTERN_SIDE), interpolation=cv2.INTER_AREA)
-    pattern = extract_pattern(to_grey(small.astype(np.uint8)), sigma=_FACE_SIGMA)
+    matrix = estimate_similarity(select_landmarks(points), _PLACES)
+    sampled = picture.warp_luma(matrix, _SAMPLED_SIDE)
+    small = cv2.resize(sampled, (PATTERN_SIDE, PATTERN_SIDE), interpolation=cv2.INTER_AREA)
+    pattern = extract_pattern(small.astype(np.uint8, copy=False), sigma=_FACE_SIGMA)
     if pattern is None:
         return None
     return FaceStructure(pattern=quantise(pattern), pose=_measure_pose(points))
@@ -85,7 +86,7 @@ def extract_pattern(grey: UInt8Array, *, sigma: float) -> Float32Array | None:
     detail = np.log(grey.astype(np.float32) + np.float32(_DARK_LEVELS))
     detail -= cv2.GaussianBlur(detail, (0, 0), sigma)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), sigma))
-    if float(np.mean(contrast > _MIN_CONTRAST)) < _MIN_PATTERN_SHARE:
+    if np.count_nonzero(contrast > _MIN_CONTRAST) < _MIN_PATTERN_SHARE * contrast.size:
         return None
     return (detail / (contrast + np.float32(_MIN_CONTRAST))).astype(np.float32)
 
@@ -97,9 +98,10 @@ def quantise(pattern: Float32Array) -> UInt8Array:
 
 def correlate(one: Float32Array, other: Float32Array) -> float:
     """Correlation of two patterns of one shape, in [-1, 1]."""
-    one, other = one - one.mean(), other - other.mean()
-    norm = float(np.sqrt((one * one).sum() * (other * other).sum()))
-    return float((one * other).sum()) / max(norm, 1e-6)
+    one, other = one.ravel(), other.ravel()
+    one, other = one - one.sum() / one.size, other - other.sum() / other.size
+    norm = math.sqrt(float(one @ one) * float(other @ other))
+    return float(one @ other) / max(norm, 1e-6)
 
 
 def _expand(pattern: UInt8Array) -> Float32Array:

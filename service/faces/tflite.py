@@ -6,14 +6,14 @@ Source: the files that the mediapipe 0.10.21 wheel carries (Apache-2.0).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from service.domain.array_types import Float32Array
+from service.domain.array_types import Float32Array, UInt8Array
 from service.errors import FaceModelsMissing
 
 SHORT_RANGE_FILE: Final = "face_detection_short_range.tflite"
@@ -33,35 +33,48 @@ class _Interpreter(Protocol):
     def get_input_details(self) -> list[dict[str, Any]]: ...
     def get_output_details(self) -> list[dict[str, Any]]: ...
     def invoke(self) -> None: ...
-    def set_tensor(self, tensor_index: int, value: Float32Array) -> None: ...
+    def tensor(self, tensor_index: int) -> Callable[[], Float32Array]: ...
     def get_tensor(self, tensor_index: int) -> Float32Array: ...
 
 
 class FaceNetwork:
     """One of the networks. It runs on the calling thread, one call at a time."""
 
-    def __init__(self, folder: Path, name: str, outputs: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, outputs: Sequence[str], *, lowest: float = 0.0
+    ) -> None:
         """Load it, and run it once on zeros: processes forked later share the prepared memory.
 
         Args: outputs: the names of what `run` returns, in order.
+        lowest: what black is to the network; white is 1.
 
         Raises: FaceModelsMissing: the file is absent or is not the one the service was made for.
         """
         interpreter = Interpreter(model_content=_read(folder, name), num_threads=1)
         self._interpreter = cast("_Interpreter", interpreter)
         self._interpreter.allocate_tensors()
-        self._input: int = self._interpreter.get_input_details()[0]["index"]
+        self._view_input = self._interpreter.tensor(
+            self._interpreter.get_input_details()[0]["index"]
+        )
+        self._lowest, self._unit_levels = np.float32(lowest), np.float32(255 / (1 - lowest))
         places: dict[str, int] = {
             each["name"]: each["index"] for each in self._interpreter.get_output_details()
         }
         self._outputs = [places[output] for output in outputs]
         self._interpreter.invoke()
 
-    def run(self, pixels: Float32Array) -> list[Float32Array]:
-        """Run the network on (H, W, 3) float32 pixels, scaled as in its training."""
-        self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+    def run(self, pixels: UInt8Array) -> list[Float32Array]:
+        """Run the network on (H, W, 3) RGB."""
+        self._fill_input(pixels)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(place) for place in self._outputs]
+
+    def _fill_input(self, pixels: UInt8Array) -> None:
+        """Scale pixels in the network's own memory, of which no view may outlive the call."""
+        (values,) = self._view_input()
+        np.divide(pixels, self._unit_levels, out=values)
+        if self._lowest:
+            values += self._lowest
 
 
 def _read(folder: Path, name: str) -> bytes:
