@@ -39,6 +39,8 @@ class MicroBatch:
 
 VISUAL_MICRO_BATCH = MicroBatch(cpu=8, rest=2)
 """Eight crops have the throughput of 32; of two, one crop takes a third of the time of eight."""
+INT8_MICRO_BATCH = MicroBatch(cpu=4, rest=2)
+"""Of crops in int8: the float32 maps between the layers of eight leave the caches."""
 PUBLISHED_MICRO_BATCH = MicroBatch(cpu=1, rest=1)
 """Of published networks: alone in its batch a crop has bit-identical outputs, which in fours
 EfficientNet does not give."""
@@ -88,7 +90,8 @@ class ServedVisualBackbone(MicroBatched):
     ) -> None:
         """Fuse a network; with samples, crops, its large layers are quantised to their ranges."""
         is_published = isinstance(network, PublishedBackbone)
-        default = PUBLISHED_MICRO_BATCH if is_published else VISUAL_MICRO_BATCH
+        default = VISUAL_MICRO_BATCH if samples is None else INT8_MICRO_BATCH
+        default = PUBLISHED_MICRO_BATCH if is_published else default
         super().__init__(micro_batch or default, precision)
         self.network = network
         fused = fuse_layers(network)

@@ -42,6 +42,15 @@ class AffineStep:
     scale: Tensor
     shift: Tensor
 
+    @classmethod
+    def of_norm(cls, norm: nn.BatchNorm2d) -> AffineStep:
+        """Return what a batch norm computes in evaluation mode."""
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = norm.weight.detach() / torch.sqrt(variance + norm.eps)
+        return cls(scale=scale, shift=norm.bias.detach() - mean * scale)
+
 
 class QuantizedLayer(nn.Module):
     """Base: the numbers of inputs and weights. `broadcast`: shape of a value per channel."""

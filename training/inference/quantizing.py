@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final, cast
 
 import torch
@@ -49,11 +50,7 @@ def _absorb_norm(node: fx.Node, modules: dict[str, nn.Module]) -> AffineStep | N
     if not isinstance(norm, nn.BatchNorm2d):
         return None
     node.replace_input_with(before, before.all_input_nodes[0])
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = norm.weight / torch.sqrt(variance + norm.eps)
-    return AffineStep(scale=scale, shift=norm.bias - mean * scale)
+    return AffineStep.of_norm(norm)
 
 
 @torch.inference_mode()
@@ -62,12 +59,8 @@ def _measure_ranges(fused: fx.GraphModule, samples: Iterable[Tensor]) -> dict[st
     hooks: list[Any] = []
     for name, layer in cast("Iterable[tuple[str, nn.Module]]", fused.named_modules()):
         if is_quantizable(layer):
-            seen = ends[name] = []
-            hooks.append(
-                layer.register_forward_pre_hook(
-                    lambda _, inputs, seen=seen: seen.append(_find_ends(inputs[0]))
-                )
-            )
+            ends[name] = []
+            hooks.append(layer.register_forward_pre_hook(partial(_record_ends, ends[name])))
     for batch in samples:
         fused(batch)
     for hook in hooks:
@@ -78,6 +71,10 @@ def _measure_ranges(fused: fx.GraphModule, samples: Iterable[Tensor]) -> dict[st
         )
         for name, seen in ends.items()
     }
+
+
+def _record_ends(seen: list[Tensor], _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    seen.append(_find_ends(inputs[0]))
 
 
 def _find_ends(values: Tensor) -> Tensor:

@@ -42,10 +42,10 @@ def test_a_convolution_pads_with_zero_after_the_step_before_it() -> None:
     convolution, norm = nn.Conv2d(16, 8, 3, padding=1), nn.BatchNorm2d(16)
     norm(torch.randn(8, 16, 9, 9) * 3 + 1)
     norm.eval()
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # pyright: ignore[reportOptionalOperand]  # has statistics
-    step = AffineStep(scale=scale, shift=norm.bias - norm.running_mean * scale)  # pyright: ignore[reportOptionalOperand]  # as above
     layer = QuantizedConvolution(
-        FusedConvolution(convolution, "none"), InputRange(low=-4.0, high=4.0), step
+        FusedConvolution(convolution, "none"),
+        InputRange(low=-4.0, high=4.0),
+        AffineStep.of_norm(norm),
     )
     x = torch.randn(2, 16, 9, 9) * 2
     expected = convolution(norm(x).clamp(-4.0, 4.0))
