@@ -13,6 +13,7 @@ from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId
 from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
+from training.data.calibration_data import read_samples
 from training.data.errors import DatasetError
 from training.evaluation.command import (
     calibrate_command,
@@ -25,7 +26,6 @@ from training.expression.command import export_expression_command
 from training.head_fitting.command import fit_head_command
 from training.importers.command import import_command
 from training.importers.errors import ImportRefused
-from training.inference.calibration_samples import read_samples
 from training.inference.precision import Precision
 from training.inspection.command import contact_sheet_command
 from training.loop.command import PresetName, train_command

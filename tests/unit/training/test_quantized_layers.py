@@ -11,8 +11,9 @@ from torch import nn
 from service.domain.estimator import EstimatorId, EstimatorManifest
 from service.estimators.repository import EstimatorRepository
 from tests.unit.training.toy_dataset import TOY_RECORDINGS, write_dataset
+from training.data.calibration_data import read_samples
 from training.export import ExportTarget, export_untrained, hash_weights, load_model
-from training.inference.calibration_samples import CalibrationSamples, read_samples
+from training.inference.calibration_samples import CalibrationSamples
 from training.inference.fused_layers import FusedConvolution, FusedLinear
 from training.inference.precision import Precision
 from training.inference.quantized_layers import (
