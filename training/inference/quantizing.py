@@ -16,7 +16,7 @@ from training.inference.quantized_layers import (
     is_quantizable,
 )
 
-_KEPT: Final = 0.99999
+_COVERAGE: Final = 0.99999
 """Share of a layer's inputs between the ends of its range; the rest is clipped."""
 _MAX_VALUES: Final = 1_000_000
 """Values of one layer and batch that the share is taken of, evenly spaced."""
@@ -81,4 +81,4 @@ def _find_ends(values: Tensor) -> Tensor:
     """Return the ends of the range that holds most values, (2,)."""
     flat = values.flatten()
     flat = flat[:: -(-len(flat) // _MAX_VALUES)]
-    return torch.quantile(flat, torch.tensor([1 - _KEPT, _KEPT]))
+    return torch.quantile(flat, torch.tensor([1 - _COVERAGE, _COVERAGE]))
