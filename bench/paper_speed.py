@@ -7,11 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import torch
+
 from bench.cost import FrameCost, Measurement, measure_in_turns, median_costs, significant
 from bench.network_stages import list_network_calls, list_plain_calls, torch_threads
+from service.domain.audio_grid import MEL_BANDS, PATCH_HOPS
 from service.domain.estimator import EstimatorId
+from service.domain.model_signatures import CROP_SIDE
 from service.settings import Settings
 from training.export import ExportTarget, export_untrained
+from training.inference.calibration_samples import CalibrationSamples
 from training.inference.precision import Precision
 from training.presets import PAPER, build_networks
 
@@ -54,12 +59,24 @@ def _measure_exported(settings: Settings, precision: Precision) -> dict[str, Fra
             repository=Path(folder),
             estimator=EstimatorId(name=PAPER.name, version=1),
             precision=precision,
+            samples=_draw_samples() if precision is Precision.INT8 else None,
         )
         export_untrained(PAPER, target, seed=0)
         settings = settings.serving_only(PAPER.name).model_copy(
             update={"model_repository": Path(folder)}
         )
         return _measure(list_network_calls(settings, _FRAMES))
+
+
+def _draw_samples() -> CalibrationSamples:
+    """Noise: the speed does not depend on the ranges."""
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.randint(
+        0, 256, (8, 3, CROP_SIDE, CROP_SIDE), dtype=torch.uint8, generator=generator
+    )
+    return CalibrationSamples(
+        crops=crops, patches=torch.randn(8, PATCH_HOPS, MEL_BANDS, generator=generator)
+    )
 
 
 def _measure(calls: Mapping[str, Measurement]) -> dict[str, FrameCost]:

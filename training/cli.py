@@ -13,6 +13,8 @@ from service.domain.estimator import MAX_VERSION, NAME_PATTERN, EstimatorId
 from service.estimators.repository import EstimatorRepository
 from training.checking.command import check_command
 from training.cutting.command import cut_faces_command
+from training.data.calibration_data import read_samples
+from training.data.errors import DatasetError
 from training.evaluation.command import (
     calibrate_command,
     evaluate_command,
@@ -81,19 +83,28 @@ def export(  # noqa: PLR0913, PLR0917 - the options of a command
     visual: Annotated[Path | None, typer.Option(help="An imported visual backbone.")] = None,
     audio: Annotated[Path | None, typer.Option(help="An imported audio backbone.")] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of the backbones; bfloat16 needs a processor that has it.")
+        Precision,
+        typer.Option(help="Of the backbones; bfloat16 and int8 need a processor that has them."),
     ] = Precision.FLOAT32,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Data set that int8 measures the layers' ranges on; needed by it."),
+    ] = None,
 ) -> None:
     """Write an estimator that Triton serves: its models and its manifest."""
     if not precision.is_native:
         raise typer.BadParameter(f"this processor has no {precision}", param_hint="--precision")
+    if (precision is Precision.INT8) != (calibration is not None):
+        raise typer.BadParameter("int8, and it alone, needs it", param_hint="--calibration")
     untrained = untrained or seed is not None or visual is not None or audio is not None
     if (preset is None) == (run is None) or (run and untrained):
         raise typer.BadParameter("Either --run alone, or --preset with its options.")
     run_folder = run or (None if untrained else _find_shipped_weights(weights, preset))
     try:
         target = replace(
-            _choose_target(repository, name, version, preset, run), precision=precision
+            _choose_target(repository, name, version, preset, run),
+            precision=precision,
+            samples=read_samples(calibration) if calibration else None,
         )
         if run_folder is not None:
             manifest = export_run(run_folder, target)
@@ -102,7 +113,7 @@ def export(  # noqa: PLR0913, PLR0917 - the options of a command
             manifest = export_untrained(
                 selected_preset, target, seed=seed or 0, visual=visual, audio=audio
             )
-    except (ImportRefused, RunError) as error:
+    except (DatasetError, ImportRefused, RunError) as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     print_manifest(manifest)

@@ -30,6 +30,7 @@ from service.estimators.repository import EstimatorRepository
 from service.estimators.verification import FileVerifier
 from training.data.files import replace_file, replace_text
 from training.importers.backbone import ImportedBackbone, read_backbone
+from training.inference.calibration_samples import CalibrationSamples
 from training.inference.precision import Precision
 from training.presets import Preset, build_networks
 from training.serving import build_served_models
@@ -49,11 +50,13 @@ class ExportTarget:
     """Place of an export: a version of a name in Triton's model repository.
 
     precision: of the networks' backbones; published networks are served in float32.
+    samples: what the ranges of an int8 export are measured on.
     """
 
     repository: Path
     estimator: EstimatorId
     precision: Precision = Precision.FLOAT32
+    samples: CalibrationSamples | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ def export_untrained(
         "seed": seed,
     }
     origins = _build_origins(seed, face, voice)
-    models = build_served_models(networks, target.precision.dtype)
+    models = build_served_models(networks, target.precision, target.samples)
     return write_estimator(models, target, origins=origins, facts=facts)
 
 
@@ -171,7 +174,7 @@ def _build_document(target: ExportTarget, facts: Mapping[str, Any]) -> dict[str,
         "version": target.estimator.version,
         **facts,
         "preprocessing_version": PREPROCESSING_VERSION,
-        "computation": {"layers": FUSION, "precision": target.precision},
+        "computation": _describe_computation(target),
         "software": {
             "torch": torch.__version__,
             "numpy": np.__version__,
@@ -179,6 +182,13 @@ def _build_document(target: ExportTarget, facts: Mapping[str, Any]) -> dict[str,
         },
     }
     return _to_json(document)
+
+
+def _describe_computation(target: ExportTarget) -> dict[str, str]:
+    computation = {"layers": FUSION, "precision": str(target.precision)}
+    if target.samples is not None:
+        computation["samples_sha256"] = target.samples.compute_digest()
+    return computation
 
 
 def _to_json(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def export_run(folder: Path, target: ExportTarget) -> EstimatorManifest:
     check_has_all_folds(run)
     networks = run.load_networks()
     return write_estimator(
-        build_served_models(networks, target.precision.dtype),
+        build_served_models(networks, target.precision, target.samples),
         target,
         origins=_build_origins(run),
         facts=_build_metadata(run) | {"calibration": asdict(read_calibration(run))},

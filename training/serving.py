@@ -9,13 +9,17 @@ layers add in the same order in batches of any two and more; others do so in one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.inference.calibration_samples import CalibrationSamples
 from training.inference.fusing import fuse_layers
+from training.inference.precision import Precision
+from training.inference.quantizing import quantize_layers
 from training.networks.fusion import FoldEnsemble
 from training.networks.log_mel import LogMel
 from training.networks.published_backbones import PublishedBackbone
@@ -35,6 +39,9 @@ class MicroBatch:
 
 VISUAL_MICRO_BATCH = MicroBatch(cpu=8, rest=2)
 """Eight crops have the throughput of 32; of two, one crop takes a third of the time of eight."""
+INT8_MICRO_BATCH = MicroBatch(cpu=2, rest=2)
+"""Of crops in int8: the allocator keeps float32 maps of this size. Those of four or more it gives
+back to the system and has zeroed again, a fifth of the time."""
 PUBLISHED_MICRO_BATCH = MicroBatch(cpu=1, rest=1)
 """Of published networks: alone in its batch a crop has bit-identical outputs, which in fours
 EfficientNet does not give."""
@@ -80,17 +87,22 @@ class ServedVisualBackbone(MicroBatched):
         network: nn.Module,
         micro_batch: MicroBatch | None = None,
         precision: torch.dtype = torch.float32,
+        samples: Tensor | None = None,
     ) -> None:
+        """Fuse a network; with samples, crops, its large layers are quantised to their ranges."""
         is_published = isinstance(network, PublishedBackbone)
-        default = PUBLISHED_MICRO_BATCH if is_published else VISUAL_MICRO_BATCH
+        default = VISUAL_MICRO_BATCH if samples is None else INT8_MICRO_BATCH
+        default = PUBLISHED_MICRO_BATCH if is_published else default
         super().__init__(micro_batch or default, precision)
         self.network = network
-        self.fused = fuse_layers(network).to(precision)
+        fused = fuse_layers(network)
+        if samples is not None:
+            fused = quantize_layers(fused, _split(scale_crops(samples)))
+        self.fused = fused.to(precision)
 
     def embed(self, items: Tensor) -> Tensor:
         """(B, 3, 112, 112) uint8 RGB to (B, 512) float32."""
-        scaled = items.float() / 127.5 - 1.0
-        return self.fused(scaled.to(self.precision)).float()
+        return self.fused(scale_crops(items).to(self.precision)).float()
 
 
 class ServedLogMel(nn.Module):
@@ -108,10 +120,19 @@ class ServedLogMel(nn.Module):
 class ServedAudioBackbone(MicroBatched):
     """Log-mel patches, (N, 96, 64), to voice embeddings, (N, 128)."""
 
-    def __init__(self, network: Vggish, precision: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        network: Vggish,
+        precision: torch.dtype = torch.float32,
+        samples: Tensor | None = None,
+    ) -> None:
+        """Fuse a network; with samples, patches, its large layers are quantised."""
         super().__init__(AUDIO_MICRO_BATCH, precision)
         self.network = network
-        self.fused = fuse_layers(network).to(precision)
+        fused = fuse_layers(network)
+        if samples is not None:
+            fused = quantize_layers(fused, _split(samples))
+        self.fused = fused.to(precision)
 
     def embed(self, items: Tensor) -> Tensor:
         """(B, 96, 64) to (B, 128), float32."""
@@ -144,19 +165,42 @@ class ServedLiveFusion(ServedFusion):
         return self.fuse(visual, audio, mask)
 
 
+def scale_crops(crops: Tensor) -> Tensor:
+    """Map grey levels from 0 to 255 to -1 to 1, as the visual backbone takes them."""
+    return crops.float() / 127.5 - 1.0
+
+
+def _split(samples: Tensor) -> Sequence[Tensor]:
+    """Split samples into batches of bounded memory."""
+    size = VISUAL_MICRO_BATCH.cpu
+    return [samples[first : first + size] for first in range(0, len(samples), size)]
+
+
 def build_served_models(
-    networks: Networks, precision: torch.dtype = torch.float32
+    networks: Networks,
+    precision: Precision = Precision.FLOAT32,
+    samples: CalibrationSamples | None = None,
 ) -> dict[str, nn.Module]:
     """Build the served models by name of `model_signatures.EXPORTED_MODELS`, in evaluation mode.
 
-    Args: precision: of the backbones; the other models compute in float32 and float64.
+    Args:
+        networks: of a preset or a run.
+        precision: of the backbones; the other models compute in float32 and float64.
+        samples: what int8 is calibrated on, and needs.
+
     """
-    visual = ServedVisualBackbone(networks.visual, precision=precision).eval()
+    if (precision is Precision.INT8) != (samples is not None):
+        raise ValueError("int8, and it alone, is calibrated on samples")
+    dtype = precision.dtype
+    visual = ServedVisualBackbone(
+        networks.visual, precision=dtype, samples=samples.crops if samples else None
+    ).eval()
+    audio = ServedAudioBackbone(networks.audio, dtype, samples.patches if samples else None)
     return {
         "visual_backbone": visual,
         "live_visual_backbone": visual,
         "log_mel": ServedLogMel(networks.log_mel).eval(),
-        "audio_backbone": ServedAudioBackbone(networks.audio, precision).eval(),
+        "audio_backbone": audio.eval(),
         "fusion": ServedFusion(networks.fusion).eval(),
         "live_fusion": ServedLiveFusion(networks.fusion).eval(),
     }
