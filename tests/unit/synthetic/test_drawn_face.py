@@ -25,12 +25,12 @@ FACE_MODELS = Path(__file__).parents[3] / ".runtime" / "faces"
 
 def face_score(image: UInt8Array) -> float:
     """Return the best score of the short-range face detector on the image."""
-    network = FaceNetwork(FACE_MODELS, SHORT_RANGE_FILE, ["classificators"])
+    network = FaceNetwork(FACE_MODELS, SHORT_RANGE_FILE, ["classificators"], lowest=-1.0)
     side = max(image.shape[:2])
     padded = np.zeros((side, side, 3), np.uint8)
     padded[: image.shape[0], : image.shape[1]] = image
     small = cv2.resize(padded, (128, 128), interpolation=cv2.INTER_LINEAR)
-    (logits,) = network.run(small.astype(np.float32) / np.float32(127.5) - np.float32(1))
+    (logits,) = network.run(small.astype(np.uint8, copy=False))
     return float((1 / (1 + np.exp(-np.clip(logits, -50, 50)))).max())
 
 
