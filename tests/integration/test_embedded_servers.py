@@ -265,13 +265,20 @@ def test_a_model_and_its_process_end_together(
 
 
 def stop_while_it_loads(model: str, seconds: float) -> None:
-    """Stop the process of a model that Triton loads, as a machine without time for it would."""
-    children = psutil.Process().children
+    """Stop the process of a model that a new Triton loads, as a machine without time for it would.
 
-    def is_loading() -> bool:
-        return any(each.name() == model for each in children(recursive=True) if is_alive(each))
+    The servers that run already are of other tests.
+    """
+    earlier = set(psutil.Process().children(recursive=True))
 
-    wait_until(is_loading)
+    def find_loading() -> list[psutil.Process]:
+        return [
+            each
+            for each in set(psutil.Process().children(recursive=True)) - earlier
+            if is_alive(each) and each.name() == model
+        ]
+
+    wait_until(lambda: bool(find_loading()))
     [stub] = [each for each in find_subprocesses(find_server(), STUB) if is_of(each, model)]
     stub.suspend()
     time.sleep(seconds)  # no event tells that Triton has given it up, which it does after one

@@ -54,7 +54,8 @@ class TritonPythonModel:
         self._max_batch = int(config["max_batch_size"])
         self._first_call = threading.Timer(_WARM_UP_SECONDS, exit_abandoned)
         self._first_call.daemon = True
-        if config.get("model_warmup"):
+        # Triton leaves out warm-ups of no batch.
+        if any(int(warm_up["batch_size"]) for warm_up in config["model_warmup"]):
             self._first_call.start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
