@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import threading
 import time
 import tracemalloc
 from collections.abc import Generator, Sequence
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.long_clip import write_long_clip
+from bench.processes import sampling
 from service.domain.clip import Estimate, FaceBox, Frame, FramesDecoded, TimelinePoint, TrackedFace
 from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.media.demux import open_container
@@ -176,19 +176,9 @@ def _parse_kibibytes(text: str, name: str) -> int:
 def _memory_sampled(worker: psutil.Process) -> Generator[_MemorySampler]:
     """Sample until the context ends; resets the kernel's peak of the worker."""
     Path("/proc", str(worker.pid), "clear_refs").write_text("5")
-    sampler, stop = _MemorySampler(worker), threading.Event()
-
-    def sample() -> None:
-        while not stop.wait(_SAMPLING_INTERVAL_SECONDS):
-            sampler.sample()
-
-    thread = threading.Thread(target=sample, name="memory-sampler")
-    thread.start()
-    try:
+    sampler = _MemorySampler(worker)
+    with sampling(sampler.sample, _SAMPLING_INTERVAL_SECONDS):
         yield sampler
-    finally:
-        stop.set()
-        thread.join()
 
 
 def measure_index_mib(clip: Path) -> float:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -66,18 +66,29 @@ def read_memory_mib(parts: Parts) -> dict[str, float]:
 def peak_memory(parts: Parts) -> Generator[dict[str, float]]:
     """Fill the yielded mapping with the groups' memory at the moment of the largest total."""
     peak: dict[str, float] = {}
-    stop = threading.Event()
 
     def sample() -> None:
-        while not stop.wait(_SAMPLING_INTERVAL_SECONDS):
-            found = read_memory_mib(parts)
-            if sum(found.values()) > sum(peak.values()):
-                peak.update(found)
+        found = read_memory_mib(parts)
+        if sum(found.values()) > sum(peak.values()):
+            peak.update(found)
 
-    thread = threading.Thread(target=sample, name="memory-sampler")
+    with sampling(sample, _SAMPLING_INTERVAL_SECONDS):
+        yield peak
+
+
+@contextmanager
+def sampling(sample: Callable[[], None], interval_seconds: float) -> Generator[None]:
+    """Call a function at intervals, on a thread of its own, until the context ends."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(interval_seconds):
+            sample()
+
+    thread = threading.Thread(target=run, name="memory-sampler")
     thread.start()
     try:
-        yield peak
+        yield
     finally:
         stop.set()
         thread.join()

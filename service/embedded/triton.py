@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 _START_SECONDS: Final = 180.0
 _START_ATTEMPTS: Final = 5
+_GIVEN_UP: Final = "is not healthy"
+"""Triton's words for a model process that it has given up."""
 _LOAD_THREADS: Final = 2
 """Models that are loaded at a time: more of them would start processes than a core can take."""
 _EXIT_SECONDS: Final = 8
@@ -101,10 +103,11 @@ def run_triton(
 def _start_repeatedly(
     run: Callable[[], AbstractContextManager[None]],
 ) -> Generator[None]:
-    """Enter the context, again where Triton aborts at its start.
+    """Enter the context, again where Triton's Python backend fails at its start.
 
-    Its Python backend does so now and then on a busy machine, when several model processes start
-    at once (`boost::interprocess::lock_exception`).
+    It does so now and then on a busy machine, when several model processes start at once: it aborts
+    (`boost::interprocess::lock_exception`), or gives up a process that had no processor for a
+    second.
     """
     with ExitStack() as stack:
         for attempt in range(1, _START_ATTEMPTS + 1):
@@ -112,14 +115,17 @@ def _start_repeatedly(
                 stack.enter_context(run())
                 break
             except EmbeddedServerNotStarted as error:
-                if attempt == _START_ATTEMPTS or not _has_aborted(error.__cause__):
+                if attempt == _START_ATTEMPTS or not _is_temporary(error):
                     raise
-                _log.warning("Triton aborted at its start and is started again: %s", error)
+                _log.warning("Triton failed at its start and is started again: %s", error)
         yield
 
 
-def _has_aborted(cause: BaseException | None) -> bool:
-    return isinstance(cause, ProcessExitedWithError) and cause.exit_code == -signal.SIGABRT
+def _is_temporary(error: EmbeddedServerNotStarted) -> bool:
+    cause = error.__cause__
+    if not isinstance(cause, ProcessExitedWithError):
+        return False
+    return cause.exit_code == -signal.SIGABRT or _GIVEN_UP in str(error)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Batching of model calls across the streams of a gateway.
 
 While one call is in flight the next batch fills. With several streams crops and patches also wait
-a little for those of the others: a call with one costs as much as a call with four. Windows do not
-wait: those of the crops of one call are ready at the same time.
+a little for those of the others: a call has a cost of its own, and its models compute two at least.
+Windows do not wait: those of the crops of one call are ready at the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CROP_WAIT_SECONDS: Final = 0.02
 PATCH_WAIT_SECONDS: Final = 0.04
 """Longest wait of patches of audio, which come a second after their frames anyway."""
 ECONOMICAL_CROPS: Final = 4
-"""Crops that wait for no others: more in one call are no cheaper each."""
+"""Crops that wait for no others: what a call costs by itself is small beside theirs."""
 MAX_CROPS: Final = MAX_LIVE_CROPS
 """Crops of one call; more would queue behind the crops of clips."""
 MAX_PATCHES: Final = 32

@@ -131,7 +131,8 @@ def test_warm_up_feeds_every_input(signature: ModelSignature) -> None:
     types = {one.name: one.data_type for one in config.input}
     for warmup in config.model_warmup:
         assert {name: one.data_type for name, one in warmup.inputs.items()} == types
-        assert (warmup.batch_size > 0) == (signature.max_batch_size > 0)
+        # Triton leaves out a warm-up without one, also where a model takes no batches.
+        assert warmup.batch_size >= 1
 
 
 def test_the_hash_of_the_file_is_a_parameter_that_the_server_reports() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -261,6 +262,44 @@ def test_a_model_and_its_process_end_together(
         runtime.kill()
         wait_until(lambda: not any(map(is_alive, [*stubs, *models.values()])))
         assert set(watch.find_crashed()) >= {"mini@1.fusion", "mini@1.audio_backbone"}
+
+
+def stop_while_it_loads(model: str, seconds: float) -> None:
+    """Stop the process of a model that a new Triton loads, as a machine without time for it would.
+
+    The servers that run already are of other tests.
+    """
+    earlier = set(psutil.Process().children(recursive=True))
+
+    def find_loading() -> list[psutil.Process]:
+        return [
+            each
+            for each in set(psutil.Process().children(recursive=True)) - earlier
+            if is_alive(each) and each.name() == model
+        ]
+
+    wait_until(lambda: bool(find_loading()))
+    [stub] = [each for each in find_subprocesses(find_server(), STUB) if is_of(each, model)]
+    stub.suspend()
+    time.sleep(seconds)  # no event tells that Triton has given it up, which it does after one
+    stub.resume()
+
+
+def is_of(stub: psutil.Process, model: str) -> bool:
+    return any(f".{model}_0" in word for word in stub.cmdline())
+
+
+def test_a_model_process_that_triton_gave_up_does_not_hold_up_its_start(
+    triton_dir: Path, mini_repository: Path, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        stopping = threads.submit(stop_while_it_loads, "live_fusion", 2.5)
+        with run_triton(
+            server_dir=triton_dir, repository=mini_repository, logs_dir=tmp_path
+        ) as ports:
+            stopping.result()
+            assert is_triton_ready(ports.http)
+    assert (tmp_path / "triton.log.previous").exists()
 
 
 def test_a_model_process_that_waits_for_a_dead_server_is_killed() -> None:

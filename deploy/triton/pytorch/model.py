@@ -11,6 +11,7 @@ works here works there. It imports NumPy and Triton's own module, and nothing of
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 else:
     import triton_python_backend_utils as pb_utils  # exists only inside Triton
 
+_WARM_UP_SECONDS = 15.0
+"""Longest time from a model's initialisation to its warm-up, which follows at once."""
 _USED_CAPSULE = b"used_dltensor"
 _rename_capsule: Any = ctypes.pythonapi.PyCapsule_SetName
 _rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
@@ -43,16 +46,21 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         file = folder / (config.get("default_model_filename") or "model.pt")
         self._channel = connect_to_runtime()
-        descriptor = self._channel.fileno()
-        threading.Thread(target=exit_with_model_process, args=(descriptor,), daemon=True).start()
+        exit_with_model_process(self._channel.presence)
         request = {"name": args["model_name"], "file": str(file), "config": config}
         loaded, _ = self._call(request)
         self._inputs: list[str] = loaded["inputs"]
         self._outputs: list[str] = loaded["outputs"]
         self._max_batch = int(config["max_batch_size"])
+        self._first_call = threading.Timer(_WARM_UP_SECONDS, exit_abandoned)
+        self._first_call.daemon = True
+        # Triton leaves out warm-ups of no batch.
+        if any(int(warm_up["batch_size"]) for warm_up in config["model_warmup"]):
+            self._first_call.start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run the requests; those that Triton batched share one call."""
+        self._first_call.cancel()
         try:
             inputs = [self._read(request) for request in requests]
             if self._max_batch:
@@ -137,13 +145,29 @@ def connect_to_runtime() -> ModelChannel:
     return channel
 
 
-def exit_with_model_process(descriptor: int) -> None:
-    """Kill this process once its model process has ended, which ends with Triton at the latest.
+def exit_with_model_process(presence: int) -> None:
+    """Have the kernel kill this process once its model process has ended.
+
+    That ends with Triton at the latest.
 
     Triton's own stub checks whether the server's process id exists, which stays true for a killed
-    server until it is reaped; the stub would stay alive.
+    server until it is reaped; and a stub that waits for a killed server holds the interpreter, so
+    that no thread could end it.
+
+    Args: presence: the reading end of a pipe whose writing end the model process holds.
     """
-    hang_up = select.poll()
-    hang_up.register(descriptor, 0)
-    hang_up.poll()
+    fcntl.fcntl(presence, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(presence, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(presence, fcntl.F_SETFL, fcntl.fcntl(presence, fcntl.F_GETFL) | os.O_ASYNC)
+    # It may have ended before.
+    if select.select([presence], [], [], 0)[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exit_abandoned() -> None:
+    """Kill this process: Triton has not warmed the model up.
+
+    Triton gives up a process whose health thread had no processor for a second, and then waits for
+    its end for ever (triton-inference-server/python_backend#408).
+    """
     os.kill(os.getpid(), signal.SIGKILL)

@@ -29,15 +29,17 @@ _AREA_STEP_BYTES = 1 << 20
 class ModelChannel:
     """One end of a channel."""
 
-    def __init__(self, connection: socket.socket, outgoing: int, incoming: int) -> None:
-        """Take over a connected socket and the file descriptors of both areas."""
+    def __init__(
+        self, connection: socket.socket, outgoing: int, incoming: int, presence: int
+    ) -> None:
+        """Take over a connected socket and the file descriptors of both areas and of a pipe.
+
+        presence: an end of a pipe that closes with this process.
+        """
         self._connection = connection
+        self.presence = presence
         self._outgoing = _MemoryArea(outgoing)
         self._incoming = _MemoryArea(incoming)
-
-    def fileno(self) -> int:
-        """File descriptor of the socket, which hangs up when the other end is gone."""
-        return self._connection.fileno()
 
     def send(self, message: dict[str, Any], arrays: Sequence[Sequence[Array]] = ()) -> None:
         """Send a message with arrays, each given in parts that are joined along the first axis.
@@ -99,11 +101,12 @@ def create_channel() -> tuple[ModelChannel, list[int]]:
     """Create a channel. Returns: one end, and the file descriptors from which to make the other."""
     mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     requests, responses = (os.memfd_create("circumplex-arrays") for _ in range(2))
-    channel = ModelChannel(mine, requests, responses)
-    return channel, [other.detach(), os.dup(responses), os.dup(requests)]
+    reading, writing = os.pipe()
+    channel = ModelChannel(mine, requests, responses, reading)
+    return channel, [other.detach(), os.dup(responses), os.dup(requests), writing]
 
 
 def open_channel(descriptors: Sequence[int]) -> ModelChannel:
     """Open the other end from the file descriptors of `create_channel`."""
-    connection, outgoing, incoming = descriptors
-    return ModelChannel(socket.socket(fileno=connection), outgoing, incoming)
+    connection, outgoing, incoming, presence = descriptors
+    return ModelChannel(socket.socket(fileno=connection), outgoing, incoming, presence)

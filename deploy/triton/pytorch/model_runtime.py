@@ -23,7 +23,7 @@ from typing import NoReturn
 from model_channel import RUNTIME_VARIABLE, open_channel
 
 _SERVE = "--serve"
-_CHANNEL_DESCRIPTORS = 3
+_CHANNEL_DESCRIPTORS = 4
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _TRIM_THRESHOLD_BYTES = 1 << 28

@@ -21,7 +21,7 @@ from service.decoding.requests import (
     encode_input,
     read_input,
 )
-from service.decoding.worker_reader import SealedState, StreamAccount
+from service.decoding.stream_account import SealedState, StreamAccount
 from service.domain.clip import Chunk, ClipClosed, ClipOpened, FaceBox, Frame, TrackedFace
 from service.domain.media import MediaInfo
 from service.domain.stream import (
