@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -80,6 +81,7 @@ def _view(plane: VideoPlane, channels: int) -> UInt8Array:
     return samples if channels == 1 else samples.reshape(plane.height, plane.width, channels)
 
 
+@cache
 def _make_rgb_matrix(red: float, blue: float, *, is_full: bool, is_rounded: bool) -> Float32Array:
     """Make the (3, 4) matrix from 8-bit luma, blue and red difference to RGB.
 
