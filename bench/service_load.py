@@ -21,7 +21,7 @@ from service.settings import Settings
 
 COPIES: Final = (4, 16)
 SINGLE_RUNS: Final = 3
-SHORT_RUNS: Final = 10
+SHORT_RUNS: Final = 20
 _IDLE_SECONDS: Final = 4.0
 QUEUE_GROUPS: Final = ("gateway", "Redis")
 

@@ -65,7 +65,7 @@ TARGETS: Final = (
         limit=1.3,
     ),
     Target(
-        label="2 s clip, POST to result, slowest of ten",
+        label="2 s clip, POST to result, slowest of twenty",
         path=("service", "short", "max_seconds"),
         limit=1.0,
         unit="s",

@@ -91,6 +91,9 @@ class TorchModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self._model: Any = _jit.load(io.BytesIO(content), map_location="cpu").eval()
+        del content
+        # The garbage of loading: what is kept for the next call is that of calls.
+        ctypes.CDLL(None).malloc_trim(0)
         self._outputs = order_tensors(config["output"], "OUTPUT", [])
         self._inputs = order_tensors(config["input"], "INPUT", read_argument_names(self._model))
 
