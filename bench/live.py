@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.camera_recording import FRAME_SIZE, RATE_HZ, CameraRecording, render_recording
-from bench.processes import GROUPS, difference, read_cpu_seconds
+from bench.processes import GROUPS, difference, read_cpu_seconds, wait_until_idle
 from bench.stream_load import StreamStatistics, run_streams
 from service.embedded.stack import Stack, isolate_settings, run_stack
 from service.pipeline.estimators import read_default_manifest
@@ -93,6 +93,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _measure(stack: Stack, recording: CameraRecording, streams: int, seconds: float) -> LiveRun:
     address = f"{stack.settings.host}:{stack.settings.grpc_port}"
+    wait_until_idle(stack.parts)
     before = read_cpu_seconds(stack.parts)
     statistics = asyncio.run(run_streams(address, recording, streams=streams, seconds=seconds))
     spent = difference(read_cpu_seconds(stack.parts), before)

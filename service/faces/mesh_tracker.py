@@ -153,7 +153,7 @@ class MeshTracker:
         self, picture: PlanarPicture, boxes: Sequence[FaceBox], now: float
     ) -> bool:
         """Return whether the whole picture is to be searched: while it settles, or has changed."""
-        if not self._schedule.take_detection():
+        if not self._schedule.take_detection(has_faces=bool(boxes)):
             return False
         whole = [cover_picture(*picture.shape)]
         has_changed = any(self._searched_tiles.select_changed(picture, whole, boxes, now))

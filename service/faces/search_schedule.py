@@ -1,9 +1,10 @@
 """Schedule of the search for faces, in seconds of the media.
 
-The whole picture is searched at once: in every picture for a moment after the start, a cut and
-every face that came or went, then at growing intervals. The tiles of a thorough search are spread
-over several pictures, so that no picture costs much more than another; only at the start all of
-them are searched in one. Pictures that are far apart are all searched thoroughly.
+The whole picture is searched at once: for a moment after the start, a cut and every face that came
+or went in every picture, or in every second one while faces are followed, then at growing
+intervals. The tiles of a thorough search are spread over several pictures, so that no picture costs
+much more than another; only at the start all of them are searched in one. Pictures that are far
+apart are all searched thoroughly.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from service.faces.detections import SearchScheduleSnapshot
 ASSUMED_RATE_HZ: Final = 25
 """Rate of pictures whose times are not known."""
 SETTLE_SECONDS: Final = 0.25
-"""Time after an event for which every picture is searched."""
+"""Time after an event for which the picture is searched often."""
+SETTLE_INTERVAL_SECONDS: Final = 0.06
+"""Least interval between two searches of the whole picture while faces are followed."""
 MAX_DETECTION_SECONDS: Final = 0.5
 """Limit of the interval from one search of the whole picture to the next."""
 SWEEP_SECONDS: Final = 1.0
@@ -80,11 +83,12 @@ class SearchSchedule:
         """True for a moment after an event, while every picture is searched."""
         return (self._time_seconds or 0.0) - self._event_seconds <= SETTLE_SECONDS
 
-    def take_detection(self) -> bool:
-        """Return whether a search of the whole picture is due."""
+    def take_detection(self, *, has_faces: bool) -> bool:
+        """Return whether a search of the whole picture is due. has_faces: some are followed."""
         now = self._time_seconds or 0.0
         settled = now - self._event_seconds - SETTLE_SECONDS
-        interval = min(max(settled, 0.0) / 2, MAX_DETECTION_SECONDS)
+        shortest = SETTLE_INTERVAL_SECONDS if has_faces and now > self._event_seconds else 0.0
+        interval = min(max(settled / 2, shortest), MAX_DETECTION_SECONDS)
         is_due = now - self._detected_seconds >= interval - _TOLERANCE
         if is_due:
             self._detected_seconds = now

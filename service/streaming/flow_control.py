@@ -14,7 +14,7 @@ from service.streaming.events import DroppedFrames, StreamEvent
 
 T = TypeVar("T")
 
-RESULTS_PER_BURST: Final = 8
+RESULTS_PER_BURST: Final = 4
 BURST_PAUSE_SECONDS: Final = 0.005
 """Pause after each burst of final results."""
 
@@ -70,12 +70,14 @@ class BatchQueue(Generic[T]):
 
 
 class ResultPacer:
-    """Pauses between bursts of final results, which come by the hundred.
+    """Spreads final results, which come by the hundred; shared by all streams of a gateway.
 
-    Shared by all streams of a gateway: provisional results are sent in the pauses.
+    The provisional results of all streams are made and sent in between.
     """
 
     def __init__(self) -> None:
+        self.estimation_lock = asyncio.Lock()
+        """Held while the final results of one stream are estimated."""
         self._lock = asyncio.Lock()
 
     async def wait(self, result_index: int) -> None:

@@ -223,8 +223,9 @@ class FinalStage:
         while self.rows:
             await self._process_rows(min(len(self.rows), self.block_frames))
         self.is_between_blocks = False
-        async for event in self.estimation.close():
-            self._apply_event(event)
+        async with self.pacer.estimation_lock:
+            async for event in self.estimation.close():
+                self._apply_event(event)
         await self._emit_final_results(is_last=True)
 
     def _count_complete_rows(self) -> int:
@@ -244,8 +245,9 @@ class FinalStage:
         frames = [row.arrival.frame for row in rows]
         faces = np.concatenate([row.faces for row in rows if row.faces is not None])
         voice = np.stack([row.voice for row in rows if row.voice is not None])
-        async for event in self.estimation.add(frames, faces, voice):
-            self._apply_event(event)
+        async with self.pacer.estimation_lock:
+            async for event in self.estimation.add(frames, faces, voice):
+                self._apply_event(event)
         self.finalized_frames += count
         self.next_index = rows[-1].arrival.index + 1
         self.last_frame_seconds = rows[-1].arrival.frame.time_seconds

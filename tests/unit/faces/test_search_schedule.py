@@ -28,7 +28,7 @@ def run(
     for each in times:
         schedule.advance(each)
         tiles = schedule.take_tiles(count, has_faces=has_faces)
-        plan.append((schedule.take_detection(), tiles))
+        plan.append((schedule.take_detection(has_faces=has_faces), tiles))
     return plan
 
 
@@ -42,10 +42,20 @@ def test_first_picture_is_searched_thoroughly() -> None:
     assert tiles == [*range(TILES)]
 
 
-def test_every_picture_of_a_six_frame_clip_is_searched() -> None:
-    plan = run(SearchSchedule(), times_at(25, 0.24), has_faces=True)
-    assert len(plan) == 6
-    assert all(detects for detects, _ in plan)
+@pytest.mark.parametrize("has_faces", [True, False])
+def test_every_picture_of_a_six_frame_clip_is_searched_or_every_second_with_a_face(
+    has_faces: bool,
+) -> None:
+    plan = run(SearchSchedule(), times_at(25, 0.24), has_faces=has_faces)
+    assert [detects for detects, _ in plan] == [True, not has_faces] * 3
+
+
+def test_the_picture_of_an_event_is_searched_while_faces_are_followed() -> None:
+    schedule = SearchSchedule()
+    for seconds in times_at(25, 0.12):
+        schedule.advance(seconds)
+        schedule.restart()
+        assert schedule.take_detection(has_faces=True)
 
 
 @pytest.mark.parametrize("rate_hz", [0.2, 1, 2])

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from circumplex.v1 import annotation_pb2 as wire
 
+from service.domain.array_types import Float32Array
 from service.errors import (
     ClipTooLong,
     GatewayDraining,
@@ -120,6 +121,27 @@ async def test_final_results_are_sent_before_the_stream_ends(make_harness: Harne
             if finals[-1] == 19:
                 end.set()
     assert finals == list(range(48))
+
+
+async def test_final_results_are_estimated_for_one_stream_at_a_time(
+    make_harness: HarnessFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = make_harness()
+    fuse, running, peak = harness.models.fuse, 0, 0
+
+    async def fuse_slowly(*arrays: Any) -> tuple[Float32Array, Float32Array]:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return await fuse(*arrays)
+
+    monkeypatch.setattr(harness.models, "fuse", fuse_slowly)
+    requests = (config_request(), *(frame_request(k) for k in range(100)))
+    replies = await asyncio.gather(*(collect_replies(harness, *requests) for _ in range(3)))
+    assert all(len(results(each, final=True)) == 100 for each in replies)
+    assert peak == 1
 
 
 async def test_provisional_results_come_before_the_next_frame_is_sent(
