@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from service.jobs.queue.changes import QUEUED_JOBS, wait_for_change
+from service.jobs.queue.changes import wait_for_change
 from tests.integration.job_environment import JobEnvironment
 from tests.integration.servers import running_redis
 
@@ -33,11 +33,34 @@ async def test_each_change_of_a_job_notifies_its_subscriber(env: JobEnvironment)
         assert await _notified(changed)
 
 
+async def test_the_end_of_a_job_notifies_who_waits_for_it_and_its_start_does_not(
+    env: JobEnvironment,
+) -> None:
+    job_id = await env.submit()
+    changes = env.leases.changes
+    with changes.subscribe(job_id) as changed, changes.subscribe_to_end(job_id) as ended:
+        assert await _notified(changed)  # the reader has begun
+        assert await _notified(ended)
+        claim = await env.claim()
+        assert await _notified(changed)
+        assert not ended.is_set()
+        await env.leases.succeed(claim, frames=1, result_bytes=6)
+        assert await _notified(ended)
+
+
+async def test_the_removal_of_a_job_notifies_who_waits_for_its_end(env: JobEnvironment) -> None:
+    job_id = await env.submit()
+    with env.queue.changes.subscribe_to_end(job_id) as ended:
+        assert await _notified(ended)
+        await env.queue.remove(job_id)
+        assert await _notified(ended)
+
+
 async def test_queued_jobs_notify_a_worker_and_other_changes_do_not(env: JobEnvironment) -> None:
     running = await env.submit()
     claim = await env.claim()
     changes = env.leases.changes
-    with changes.subscribe(QUEUED_JOBS) as queued, changes.subscribe(running) as changed:
+    with changes.subscribe_to_queued() as queued, changes.subscribe(running) as changed:
         assert await _notified(queued)
         assert await _notified(changed)
         await env.leases.succeed(claim, frames=1, result_bytes=6)
@@ -53,7 +76,7 @@ async def test_subscribers_are_notified_after_an_outage(
     with running_redis(tmp_path, redis_version) as server:
         settings = env.settings.model_copy(update={"redis_url": server.url})
         async with env.with_settings(settings) as other:
-            with other.queue.changes.subscribe(QUEUED_JOBS) as queued:
+            with other.queue.changes.subscribe_to_queued() as queued:
                 assert await _notified(queued)
                 await asyncio.to_thread(server.stop)
                 await asyncio.to_thread(server.start)

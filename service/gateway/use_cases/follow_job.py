@@ -65,7 +65,7 @@ async def wait_for_job_end(
     shutdown, closing = gateway.shutdown, ShutdownPhase.CLOSING
     with (
         gateway.subscriber_limiter.subscription(caller, gateway.settings),
-        gateway.job_queue.changes.subscribe(record.id) as changed,
+        gateway.job_queue.changes.subscribe_to_end(record.id) as changed,
     ):
         while not (
             record.state.is_final or shutdown.has_reached(closing) or time.monotonic() > deadline

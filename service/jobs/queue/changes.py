@@ -10,9 +10,9 @@ lose changes in an outage of Redis.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Final, TypeAlias
 
 from service.errors import QueueUnavailable
 from service.jobs.queue.database import QueueDatabase
@@ -23,9 +23,11 @@ BLOCK_MILLISECONDS: Final = 2000
 """Longest wait of one blocking read, below the time-out of a command."""
 OUTAGE_RETRY_SECONDS: Final = 1.0
 """Pause before the reader tries again while Redis is unavailable."""
-QUEUED_JOBS: Final = ""
-"""Subscribes to every job that is queued, instead of to one job."""
 _FIRST_ID: Final = "0-0"
+_STATES_BEFORE_THE_END: Final = tuple(state for state in JobState if not state.is_final)
+
+Subscribed: TypeAlias = Callable[[str, str], bool]
+"""Whether a change counts, by the job's id and its new state."""
 
 
 class JobChanges:
@@ -34,17 +36,31 @@ class JobChanges:
     def __init__(self, database: QueueDatabase) -> None:
         self._redis = database.redis
         self._stream = database.key("changes")
-        self._subscriptions: dict[asyncio.Event, str] = {}
+        self._subscriptions: dict[asyncio.Event, Subscribed] = {}
         self._reader: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def subscribe(self, job_id: str) -> Generator[asyncio.Event]:
-        """Yield an event that is set after each change of a job; QUEUED_JOBS: of any queued one.
+    def subscribe(self, job_id: str) -> AbstractContextManager[asyncio.Event]:
+        """Subscribe to each change of a job.
 
-        It may be set without a change. Clear it before the state is read: then none is missed.
+        The event may be set without a change. Clear it before the state is read: then none is
+        missed.
         """
+        return self._subscribe(lambda changed, _: changed == job_id)
+
+    def subscribe_to_end(self, job_id: str) -> AbstractContextManager[asyncio.Event]:
+        """Subscribe to the end or removal of a job, as `subscribe` does."""
+        return self._subscribe(
+            lambda changed, state: changed == job_id and state not in _STATES_BEFORE_THE_END
+        )
+
+    def subscribe_to_queued(self) -> AbstractContextManager[asyncio.Event]:
+        """Subscribe to every job that is queued, as `subscribe` does."""
+        return self._subscribe(lambda _, state: state == JobState.QUEUED)
+
+    @contextmanager
+    def _subscribe(self, is_subscribed: Subscribed) -> Generator[asyncio.Event]:
         changed = asyncio.Event()
-        self._subscriptions[changed] = job_id
+        self._subscriptions[changed] = is_subscribed
         if self._reader is None:
             self._reader = asyncio.create_task(self._read_changes(), name="job changes")
         else:
@@ -94,9 +110,8 @@ class JobChanges:
         return last_id
 
     def _notify(self, job_id: str, state: str) -> None:
-        names = {job_id, QUEUED_JOBS} if state == JobState.QUEUED else {job_id}
-        for changed, subscribed in self._subscriptions.items():
-            if subscribed in names:
+        for changed, is_subscribed in self._subscriptions.items():
+            if is_subscribed(job_id, state):
                 changed.set()
 
     def _notify_all(self) -> None:

@@ -16,7 +16,6 @@ from typing import Final, Literal
 from prometheus_client import start_http_server
 
 from service.errors import QueueUnavailable
-from service.jobs.queue.changes import QUEUED_JOBS
 from service.jobs.queue.leases import Claim, ClaimOutcome, LeaseManager
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -80,7 +79,7 @@ class Consumer:
         """
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
         try:
-            with self._lease_manager.changes.subscribe(QUEUED_JOBS) as queued:
+            with self._lease_manager.changes.subscribe_to_queued() as queued:
                 while not stop.is_set():
                     queued.clear()
                     pause = await self._claim_jobs()
