@@ -80,7 +80,7 @@ class SearchSchedule:
 
     @property
     def is_settling(self) -> bool:
-        """True for a moment after an event, while every picture is searched."""
+        """True for a moment after an event, while the picture is searched often."""
         return (self._time_seconds or 0.0) - self._event_seconds <= SETTLE_SECONDS
 
     def take_detection(self, *, has_faces: bool) -> bool:

@@ -127,6 +127,9 @@ def test_show_writes_one_input(seeds: tuple[Seed, ...], tmp_path: Path) -> None:
     app = Typer()
     app.command()(fuzz)
     out = tmp_path / "one"
-    result = CliRunner().invoke(app, ["--seed", "9", "--show", "123", "--out", str(out)])
+    expected = make_input(seeds, 9, 122)
+    # x264 does not give the same bytes each time.
+    assert expected.name == "000122-sound.mp3"
+    result = CliRunner().invoke(app, ["--seed", "9", "--show", "122", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert out.read_bytes() == make_input(seeds, 9, 123).data
+    assert out.read_bytes() == expected.data

@@ -55,7 +55,7 @@ class TritonPythonModel:
         self._first_call = threading.Timer(_WARM_UP_SECONDS, exit_abandoned)
         self._first_call.daemon = True
         # Triton leaves out warm-ups of no batch.
-        if any(int(warm_up["batch_size"]) for warm_up in config["model_warmup"]):
+        if any(int(each.get("batch_size", 0)) for each in config.get("model_warmup", [])):
             self._first_call.start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
