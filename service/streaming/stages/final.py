@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
@@ -223,9 +223,7 @@ class FinalStage:
         while self.rows:
             await self._process_rows(min(len(self.rows), self.block_frames))
         self.is_between_blocks = False
-        async with self.pacer.estimation_lock:
-            async for event in self.estimation.close():
-                self._apply_event(event)
+        await self._apply_events(self.estimation.close())
         await self._emit_final_results(is_last=True)
 
     def _count_complete_rows(self) -> int:
@@ -245,20 +243,21 @@ class FinalStage:
         frames = [row.arrival.frame for row in rows]
         faces = np.concatenate([row.faces for row in rows if row.faces is not None])
         voice = np.stack([row.voice for row in rows if row.voice is not None])
-        async with self.pacer.estimation_lock:
-            async for event in self.estimation.add(frames, faces, voice):
-                self._apply_event(event)
+        await self._apply_events(self.estimation.add(frames, faces, voice))
         self.finalized_frames += count
         self.next_index = rows[-1].arrival.index + 1
         self.last_frame_seconds = rows[-1].arrival.frame.time_seconds
         await self._emit_final_results()
 
-    def _apply_event(self, event: TimelinePoint | TrackDropped) -> None:
-        if isinstance(event, TimelinePoint):
-            self.result_assembler.add_point(event)
-        else:
-            self.result_assembler.drop_track(event.track)
-            self.dropped_tracks.append(event.track)
+    async def _apply_events(self, events: AsyncIterator[TimelinePoint | TrackDropped]) -> None:
+        """Have the results estimated, for no other stream meanwhile, and collect them."""
+        async with self.pacer.estimation_lock:
+            async for event in events:
+                if isinstance(event, TimelinePoint):
+                    self.result_assembler.add_point(event)
+                else:
+                    self.result_assembler.drop_track(event.track)
+                    self.dropped_tracks.append(event.track)
 
     async def _emit_final_results(self, *, is_last: bool = False) -> None:
         """Send the results that are final by now, once a checkpoint contains them."""

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
 
@@ -70,6 +71,8 @@ class ProvisionalEstimator:
         self._smoothing_seconds = smoothing_seconds
         self._recent_frames: deque[_RecentFrame] = deque()
         self._tracks: dict[int, _TrackHistory] = {}
+        self._early_voice: dict[int, tuple[Float32Array, bool]] = {}
+        """Voice of frames whose faces are not embedded yet, and whether it counts."""
         self._last_voice = np.zeros(VOICE_FEATURES, np.float32)
         self._had_voice = False
         self._last_voice_seconds: float | None = None
@@ -82,7 +85,10 @@ class ProvisionalEstimator:
         for face in frame.faces:
             track = self._tracks.setdefault(face.track, _TrackHistory())
             track.statistics.update(frame.index, face.box)
-        self._recent_frames.append(_RecentFrame(frame=frame, visual=visual))
+        voice, has_voice = self._early_voice.pop(frame.index, (None, False))
+        self._recent_frames.append(
+            _RecentFrame(frame=frame, visual=visual, voice=voice, has_voice=has_voice)
+        )
         self._unestimated_frames += 1
         while len(self._recent_frames) > LIVE_WINDOW_FRAMES:
             self._evict_frame(self._recent_frames.popleft())
@@ -91,12 +97,15 @@ class ProvisionalEstimator:
             del self._tracks[min(absent, key=lambda track: self._tracks[track].statistics.rank)]
 
     def add_voice(self, first_index: int, voice: Float32Array) -> None:
-        """Add the (T, 128) voice of the frames from this one on."""
+        """Add the (T, 128) voice of the frames from this one on, which may be added later."""
         rows = {row.frame.index: row for row in self._recent_frames}
+        latest = max(rows, default=-1)
         has_voice: list[bool] = self._uncertainty.detect_voice(voice).tolist()
-        for offset, (features, voiced) in enumerate(zip(voice, has_voice, strict=True)):
-            if (row := rows.get(first_index + offset)) is not None:
+        for index, features, voiced in zip(count(first_index), voice, has_voice, strict=False):
+            if (row := rows.get(index)) is not None:
                 row.voice, row.has_voice = features, voiced
+            elif index > latest:
+                self._early_voice[index] = features, voiced
             else:
                 first_seconds = self._recent_frames[0].frame.time_seconds
                 self._set_last_voice(features, first_seconds, has_voice=voiced)

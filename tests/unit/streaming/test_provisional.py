@@ -7,6 +7,7 @@ import pytest
 
 from service.domain.array_types import BoolArray, Float32Array
 from service.domain.clip import FaceBox, Frame, TrackedFace
+from service.domain.model_signatures import LIVE_WINDOW_FRAMES
 from service.domain.options import FaceSelection
 from service.domain.ports import Inference
 from service.domain.uncertainty import FACTORS, UNCALIBRATED, StdMeaning, UncertaintyModel
@@ -88,3 +89,28 @@ async def test_a_stream_without_a_voice_is_less_certain() -> None:
 async def test_without_a_calibration_it_is_the_disagreement() -> None:
     deviations = await stream_std([True, False], voice=0.0, model=UNCALIBRATED)
     assert deviations == [pytest.approx(SPREAD)] * 2
+
+
+@pytest.mark.parametrize("lead", [1, 3, 50])
+async def test_voice_that_is_embedded_before_the_faces_is_that_of_its_own_frame(lead: int) -> None:
+    heard: list[list[float]] = []
+
+    class ListeningFusion(ConstantFusion):
+        async def fuse_live(
+            self, visual: Float32Array, audio: Float32Array, mask: BoolArray
+        ) -> tuple[Float32Array, Float32Array]:
+            heard.append(audio[0, mask[0], 0].tolist())
+            return await super().fuse_live(visual, audio, mask)
+
+    estimator = ProvisionalEstimator(
+        inference=ListeningFusion(), faces=FaceSelection.PRIMARY, smoothing_seconds=0.2
+    )
+    known = 0
+    for index in range(50):
+        while known < min(index + lead, 50):
+            estimator.add_voice(known, np.full((1, 128), known, np.float32))
+            known += 1
+        frame = Frame(index=index, time_seconds=index / 25, faces=(FACE,))
+        estimator.add_frame(frame, np.zeros((1, 512), np.float32))
+        await estimator.estimate()
+        assert heard[-1] == [*range(max(0, index - LIVE_WINDOW_FRAMES + 1), index + 1)]
