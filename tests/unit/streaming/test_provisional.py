@@ -82,7 +82,7 @@ async def test_absence_is_counted_beyond_the_window_of_the_estimate() -> None:
 async def test_a_stream_without_a_voice_is_less_certain() -> None:
     voiced = await stream_std([True] * 50, voice=1.0)
     silent = await stream_std([True] * 50, voice=0.0)
-    # Never heard counts as 30 s, of a scale of 0.5 s.
+    # Never voices counts as 30 s, of a scale of 0.5 s.
     np.testing.assert_allclose(np.array(silent) / voiced, 61**0.3, rtol=1e-5)
 
 
@@ -93,17 +93,17 @@ async def test_without_a_calibration_it_is_the_disagreement() -> None:
 
 @pytest.mark.parametrize("lead", [1, 3, 50])
 async def test_voice_that_is_embedded_before_the_faces_is_that_of_its_own_frame(lead: int) -> None:
-    heard: list[list[float]] = []
+    voices: list[list[float]] = []
 
-    class ListeningFusion(ConstantFusion):
+    class RecordingFusion(ConstantFusion):
         async def fuse_live(
             self, visual: Float32Array, audio: Float32Array, mask: BoolArray
         ) -> tuple[Float32Array, Float32Array]:
-            heard.append(audio[0, mask[0], 0].tolist())
+            voices.append(audio[0, mask[0], 0].tolist())
             return await super().fuse_live(visual, audio, mask)
 
     estimator = ProvisionalEstimator(
-        inference=ListeningFusion(), faces=FaceSelection.PRIMARY, smoothing_seconds=0.2
+        inference=RecordingFusion(), faces=FaceSelection.PRIMARY, smoothing_seconds=0.2
     )
     known = 0
     for index in range(50):
@@ -113,4 +113,4 @@ async def test_voice_that_is_embedded_before_the_faces_is_that_of_its_own_frame(
         frame = Frame(index=index, time_seconds=index / 25, faces=(FACE,))
         estimator.add_frame(frame, np.zeros((1, 512), np.float32))
         await estimator.estimate()
-        assert heard[-1] == [*range(max(0, index - LIVE_WINDOW_FRAMES + 1), index + 1)]
+        assert voices[-1] == [*range(max(0, index - LIVE_WINDOW_FRAMES + 1), index + 1)]
